@@ -1,0 +1,69 @@
+"""Patch open-vocabulary models: fine-tune CLIP on one task, interpolate the weights, keep everything else.
+
+The public names are imported on first use, so that what needs no torch starts without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from hf_paint.curve import AlphaCurve
+    from hf_paint.errors import InputError
+    from hf_paint.evaluation import evaluate_tasks, prepare_task, sweep_alphas
+    from hf_paint.heads import ZeroShotHead, build_zero_shot_head
+    from hf_paint.interpolation import interpolate, interpolated
+    from hf_paint.patching import PatchResult, patch_single
+    from hf_paint.tasks import Task, get_task, list_tasks
+    from hf_paint.trainer import PaintTrainer
+    from hf_paint.training_args import PaintTrainingArguments
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "AlphaCurve": "curve",
+    "InputError": "errors",
+    "PaintTrainer": "trainer",
+    "PaintTrainingArguments": "training_args",
+    "PatchResult": "patching",
+    "Task": "tasks",
+    "ZeroShotHead": "heads",
+    "build_zero_shot_head": "heads",
+    "evaluate_tasks": "evaluation",
+    "get_task": "tasks",
+    "interpolate": "interpolation",
+    "interpolated": "interpolation",
+    "list_tasks": "tasks",
+    "patch_single": "patching",
+    "prepare_task": "evaluation",
+    "sweep_alphas": "evaluation",
+}
+
+__all__ = [
+    "AlphaCurve",
+    "InputError",
+    "PaintTrainer",
+    "PaintTrainingArguments",
+    "PatchResult",
+    "Task",
+    "ZeroShotHead",
+    "build_zero_shot_head",
+    "evaluate_tasks",
+    "get_task",
+    "interpolate",
+    "interpolated",
+    "list_tasks",
+    "patch_single",
+    "prepare_task",
+    "sweep_alphas",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hf_paint' has no attribute '{name}'")
+    return getattr(import_module(f"hf_paint.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,299 @@
+"""The command line: `hf-paint quickstart | patch | evaluate | tasks`. Heavy imports wait until a command needs them."""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from hf_paint.errors import InputError
+from hf_paint.recipe import (
+    COMMON_TRAINING_FIELDS,
+    PatchRecipe,
+    check_flags,
+    describe_keys,
+    read_recipe,
+    recipe_arguments,
+)
+from hf_paint.tasks import Task, get_task, list_tasks
+
+
+if TYPE_CHECKING:
+    from hf_paint.training_args import PaintTrainingArguments
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+
+COMMON_TRAINING_HELP = {
+    "output_dir": "The run folder.",
+    "learning_rate": "Peak learning rate of AdamW (1e-05).",
+    "weight_decay": "Weight decay of AdamW (0.1).",
+    "max_steps": "Optimizer steps (2000, unless num_train_epochs is given).",
+    "num_train_epochs": "Passes over the training split, instead of max_steps.",
+    "warmup_steps": "Steps of linear warm-up, below 1 a share of all steps (200).",
+    "per_device_train_batch_size": "Training images per process and step (128).",
+    "gradient_accumulation_steps": "Micro-batches per optimizer step (1).",
+    "per_device_eval_batch_size": "Images per process and forward pass (128).",
+    "lr_scheduler_type": "`cosine` is the papers' schedule, other names are transformers' (cosine).",
+    "label_smoothing_factor": "Label smoothing (0.0).",
+    "max_grad_norm": "Gradients are clipped at this norm (1.0).",
+    "augmentation": "`paint` crops 90 to 100 % of the image, `none` does not (paint).",
+    "decay_all_parameters": "Decay biases and layer norms too, as the papers do (True).",
+    "seed": "Seed of the order and the augmentation of the images (42).",
+    "bf16": "Train in bfloat16 autocast (False).",
+    "use_cpu": "Stay on the CPU (False).",
+    "dataloader_num_workers": "Processes that decode training images (0).",
+    "save_steps": "Steps between checkpoints (500).",
+    "report_to": "Trackers, such as wandb or tensorboard (none).",
+}
+
+PATCH_EPILOG = """\
+example:
+  hf-paint patch --config recipes/clip-vit-base-patch32/mnist.yaml --output_dir runs/mnist
+
+Keys of the YAML file and flags are the same; flags win. Unknown keys are refused. A run that was interrupted goes on
+where it stopped when it is started again. On several processes: accelerate launch [...] recipes/patch.py --config ...
+
+recipe keys:
+{keys}
+
+the commonest training fields (--help_all lists every field of transformers.TrainingArguments):
+{training}
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `InputError`s: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 the job failed, 2 the input is wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        parsed, rest = _parser().parse_known_args(arguments)
+        if parsed.command != "patch" and rest:
+            raise InputError(f"unrecognized arguments: {' '.join(rest)}")
+        command: Callable[[argparse.Namespace, list[str]], None] = parsed.run
+        command(parsed, rest)
+    except InputError as error:
+        message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
+        sys.stderr.write(f"hf-paint: {' '.join(message.split())}\n")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("hf-paint: interrupted; start the same command again to go on\n")
+        return EXIT_FAILED
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAILED
+    return 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="hf-paint",
+        description="Patch open-vocabulary models: good at one more task, as good as before at the others.",
+        epilog="example:\n  hf-paint quickstart",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_quickstart(commands)
+    _add_patch(commands)
+    _add_evaluate(commands)
+    _add_tasks(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, run: Callable[..., None], help_text: str, epilog: str) -> _Parser:
+    command: _Parser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_quickstart(commands: Any) -> None:
+    text = "Patch a toy CLIP on handwritten digits: everything end to end, offline, in a few minutes."
+    command = _add_command(commands, "quickstart", _quickstart, text, "example:\n  hf-paint quickstart")
+    command.add_argument("--output_dir", default="runs/quickstart", help="the run folder (default: %(default)s)")
+
+
+def _add_patch(commands: Any) -> None:
+    epilog = PATCH_EPILOG.format(
+        keys=_table(describe_keys()),
+        training=_table([(name, COMMON_TRAINING_HELP[name]) for name in COMMON_TRAINING_FIELDS]),
+    )
+    text = "Fine-tune a CLIP model on a task, interpolate, choose alpha and save the patched model."
+    command = _add_command(commands, "patch", _patch, text, epilog)
+    command.add_argument("--config", metavar="RECIPE.yaml", help="the recipe")
+    command.add_argument("--help_all", action="store_true", help="list every training field and exit")
+
+
+def _add_evaluate(commands: Any) -> None:
+    text = "Evaluate a CLIP model on tasks."
+    epilog = "example:\n  hf-paint evaluate openai/clip-vit-base-patch32 --tasks mnist cifar10 --split test"
+    command = _add_command(commands, "evaluate", _evaluate, text, epilog)
+    command.add_argument("model", metavar="MODEL", help="an id on the Hub or a folder")
+    command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAMLs")
+    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
+    command.add_argument("--revision", help="a branch, tag or commit of the model")
+    command.add_argument("--batch_size", type=int, default=128, help="images per forward pass (default: %(default)s)")
+    command.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="default: %(default)s")
+    command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
+
+
+def _add_tasks(commands: Any) -> None:
+    text = "List the built-in tasks, or show one."
+    command = _add_command(commands, "tasks", _tasks, text, "example:\n  hf-paint tasks eurosat")
+    command.add_argument("name", nargs="?", metavar="NAME", help="a built-in name or a task YAML")
+
+
+def _tasks(parsed: argparse.Namespace, rest: list[str]) -> None:
+    if parsed.name is not None:
+        text = yaml.safe_dump(get_task(parsed.name).to_dict(), sort_keys=False, allow_unicode=True, width=100)
+        sys.stdout.write(text)
+        return
+    rows = [["task", "data set", "classes", "prompts", "train", "validation", "test"]]
+    for name in list_tasks():
+        task = get_task(name)
+        splits = [task.splits.train, task.splits.validation, task.splits.test]
+        classes = len(task.class_names or ())
+        rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
+    _print_table(rows)
+
+
+def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> None:
+    tasks = [get_task(name) for name in parsed.tasks]
+    from accelerate import Accelerator
+
+    from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.modeling import load_clip
+
+    accelerator = Accelerator(cpu=parsed.use_cpu)
+    model, processor, _ = load_clip(parsed.model, revision=parsed.revision)
+    results = evaluate_tasks(
+        model,
+        tasks,
+        processor=processor,
+        split=parsed.split,
+        precision=parsed.precision,
+        batch_size=parsed.batch_size,
+        accelerator=accelerator,
+    )
+    rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
+    for result in results:
+        values = (100 * result.accuracy, 100 * (result.mean_per_class or 0))
+        calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
+        rows.append([result.task, result.split, str(result.total), *(f"{v:.2f}" for v in values), *calibration])
+    if accelerator.is_main_process:
+        _print_table(rows)
+
+
+def _patch(parsed: argparse.Namespace, rest: list[str]) -> None:
+    from transformers import HfArgumentParser
+
+    from hf_paint.training_args import PaintTrainingArguments
+
+    known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
+    recipe = read_recipe(parsed.config) if parsed.config else {}
+    check_flags(rest, known=known)
+    parser = HfArgumentParser((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)
+    parser.error = _Parser.error.__get__(parser)  # type: ignore[method-assign]
+    if parsed.help_all:
+        parser.print_help()
+        return
+    arguments = [*recipe_arguments(recipe, known=known), *rest]
+    try:
+        patch_recipe, args = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    except InputError:
+        raise
+    except ValueError as error:  # TrainingArguments checks its values itself
+        raise InputError(str(error)) from error
+    _run_patch(patch_recipe, args)
+
+
+def _run_patch(recipe: PatchRecipe, args: "PaintTrainingArguments") -> None:
+    for key, given in (("model", recipe.model), ("output_dir", args.output_dir)):
+        if not given or given == "trainer_output":
+            raise InputError(f"The recipe needs `{key}`.")
+    if len(recipe.patching_tasks) != 1:
+        raise InputError(f"`strategy: single` takes one patching task, got {len(recipe.patching_tasks)}.")
+    tasks = {
+        key: [_task(reference) for reference in getattr(recipe, key)]
+        for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks")
+    }
+    from hf_paint.patching import PatchOptions, patch_single
+
+    result = patch_single(
+        recipe.model,
+        tasks["patching_tasks"][0],
+        tasks["supported_tasks"],
+        args,
+        alphas=recipe.alphas,
+        selection=recipe.selection,
+        tolerance=recipe.tolerance,
+        options=PatchOptions(
+            transfer_tasks=tasks["transfer_tasks"],
+            shift_tasks=tasks["shift_tasks"],
+            save_variants=recipe.save_variants,
+            save_dtype=recipe.save_dtype,
+            base_model_id=recipe.base_model_id,
+            precision=recipe.precision,
+        ),
+    )
+    if args.process_index == 0:
+        sys.stdout.write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
+        patched = (
+            f"alpha {result.alpha}: {result.run_folder / 'patched'}" if result.alpha is not None else "no selection"
+        )
+        sys.stdout.write(f"{patched}\n")
+
+
+def _quickstart(parsed: argparse.Namespace, rest: list[str]) -> None:
+    from hf_paint.quickstart import quickstart
+
+    quickstart(parsed.output_dir)
+
+
+def _task(reference: str) -> Task:
+    """Return the task that a recipe names: a built-in name, a YAML path, or a definition in braces."""
+    return get_task(yaml.safe_load(reference) if reference.startswith("{") else reference)
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    import textwrap
+
+    lines = []
+    for name, text in rows:
+        first, *more = textwrap.wrap(text, 82)
+        lines += [f"  {name:<28}{first}", *(" " * 30 + line for line in more)]
+    return "\n".join(lines)
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0])
+    for row in rows[1:]:
+        table.add_row(*row)
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""The alpha curve: accuracies along the line from theta_0 to theta_1, and the rules that choose alpha (PAINT, Section 2)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.results import ROLES, Result, Role, format_alpha, read_results, roles_of
+
+
+if TYPE_CHECKING:
+    import pandas
+
+SelectionRule = Literal["mean", "supported_within"]
+NUM_RESAMPLES = 2000
+"""Bootstrap resamples behind each interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What patching changed on one task: accuracy at alpha minus accuracy at alpha 0, as fractions of 1.
+
+    `low` and `high` bound the 95 % paired bootstrap interval; they are None without per-example data.
+    """
+
+    task: str
+    role: Role
+    split: str
+    gain: float
+    low: float | None = None
+    high: float | None = None
+
+
+class AlphaCurve:
+    """Accuracy of every task at every alpha.
+
+    Args:
+        results: The records of a sweep; of two records for one (alpha, task, role, split) the later counts.
+        folder: The run folder, where the per-example files named in the records are.
+
+    Example:
+        >>> curve = AlphaCurve.from_accuracies(
+        ...     [0.0, 0.5, 1.0],
+        ...     patching={"mnist": [0.48, 0.99, 0.996]},
+        ...     supported={"cifar10": [0.898, 0.836, 0.414]},
+        ... )
+        >>> curve.select("mean")
+        0.5
+    """
+
+    def __init__(self, results: Iterable[Result], *, folder: str | Path | None = None) -> None:
+        self._results = {(r.alpha, r.role, r.task, r.split): r for r in results}
+        self.folder = Path(folder) if folder is not None else None
+        self.alphas: tuple[float, ...] = tuple(sorted({r.alpha for r in self.results}))
+        self.tasks: dict[Role, list[str]] = roles_of(self.results)
+
+    @property
+    def results(self) -> list[Result]:
+        """The records, one per (alpha, role, task, split)."""
+        return list(self._results.values())
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> Self:
+        """Read the curve of a run folder."""
+        return cls(read_results(Path(folder) / "results.jsonl"), folder=folder)
+
+    @classmethod
+    def from_accuracies(
+        cls,
+        alphas: Sequence[float],
+        *,
+        patching: Mapping[str, Sequence[float]],
+        supported: Mapping[str, Sequence[float]],
+        split: str = "validation",
+    ) -> Self:
+        """Make a curve from published accuracies in [0, 1], each task with one value per alpha."""
+        results = []
+        roles: tuple[tuple[Role, Mapping[str, Sequence[float]]], ...] = (
+            ("patching", patching),
+            ("supported", supported),
+        )
+        for role, tasks in roles:
+            for task, accuracies in tasks.items():
+                for alpha, accuracy in zip(alphas, accuracies, strict=True):
+                    count = Fraction(str(accuracy))
+                    correct, total = count.numerator, count.denominator
+                    results.append(
+                        Result(alpha=alpha, task=task, role=role, split=split, correct=correct, total=total)
+                    )
+        return cls(results)
+
+    def get(self, alpha: float, role: Role, task: str, split: str) -> Result | None:
+        """Return one record, or None."""
+        return self._results.get((alpha, role, task, split))
+
+    def splits(self, role: Role) -> set[str]:
+        """Return the splits on which tasks of this role were evaluated."""
+        return {r.split for r in self.results if r.role == role}
+
+    def mean_accuracy(self, alpha: float, role: Role, split: str) -> Fraction:
+        """Return the unweighted mean over the tasks of a role, exactly.
+
+        Raises:
+            InputError: If no task of the role was evaluated there.
+        """
+        accuracies = [r.exact_accuracy for r in self.results if (r.alpha, r.role, r.split) == (alpha, role, split)]
+        if not accuracies:
+            raise InputError(f"No {role} task was evaluated on {split} at alpha {format_alpha(alpha)}.")
+        return sum(accuracies, Fraction(0)) / len(accuracies)
+
+    def select(self, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
+        """Choose alpha on the validation records.
+
+        Args:
+            rule: `mean` takes the highest mean of patching and supported accuracy, which weigh the same however many
+                tasks each has (PAINT). `supported_within` takes the highest patching accuracy among the alphas whose
+                supported accuracy is at most `tolerance` below that of alpha 0.
+            tolerance: The loss that `supported_within` accepts, as a fraction of 1: 0.01 is one point.
+
+        Returns:
+            The alpha; of equally good ones the smallest.
+
+        Raises:
+            InputError: If a record that the rule needs is missing.
+        """
+        if rule not in get_args(SelectionRule):
+            raise InputError(f"Unknown selection rule '{rule}'.{did_you_mean(rule, get_args(SelectionRule))}")
+        patching = {a: self.mean_accuracy(a, "patching", "validation") for a in self.alphas}
+        supported = {a: self.mean_accuracy(a, "supported", "validation") for a in self.alphas}
+        if rule == "mean":
+            return max(self.alphas, key=lambda a: (patching[a] + supported[a], -a))
+        if 0.0 not in supported:
+            raise InputError("`supported_within` compares with alpha 0, which was not evaluated.")
+        floor = supported[0.0] - Fraction(str(tolerance))
+        return max((a for a in self.alphas if supported[a] >= floor), key=lambda a: (patching[a], -a))
+
+    def gains(self, alpha: float, split: str = "test") -> list[Gain]:
+        """Return, task by task, what alpha gained over alpha 0, with 95 % paired bootstrap intervals."""
+        gains = []
+        for role in ROLES:
+            for task in self.tasks.get(role, []):
+                before, after = self.get(0.0, role, task, split), self.get(alpha, role, task, split)
+                if before is not None and after is not None:
+                    gains.append(self._gain(before, after))
+        return gains
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return one row per record, the columns named as in `results.jsonl`."""
+        import json
+
+        import pandas as pd
+
+        return pd.DataFrame([json.loads(result.to_json()) for result in self.results])
+
+    def to_markdown(self, split: str = "test", *, selected: float | None = None) -> str:
+        """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
+
+        Args:
+            split: The split whose accuracies are shown.
+            selected: The alpha whose row is set in bold.
+        """
+        columns = [(role, task) for role in ROLES for task in self.tasks.get(role, [])]
+        columns = [c for c in columns if any(self.get(a, *c, split) for a in self.alphas)]
+        header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
+        lines = [header, ["---:"] * len(header)]
+        for alpha in self.alphas:
+            found = [self.get(alpha, role, task, split) for role, task in columns]
+            cells = [_alpha_label(alpha), *(f"{100 * r.accuracy:.2f}" if r else "" for r in found)]
+            lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+    def _gain(self, before: Result, after: Result) -> Gain:
+        gain = float(after.exact_accuracy - before.exact_accuracy)
+        low = high = None
+        correct_0, correct_alpha = self._examples(before), self._examples(after)
+        if correct_0 is not None and correct_alpha is not None:
+            low, high = paired_bootstrap_interval(correct_0, correct_alpha)
+        return Gain(task=after.task, role=after.role, split=after.split, gain=gain, low=low, high=high)
+
+    def _examples(self, result: Result) -> NDArray[np.bool_] | None:
+        if self.folder is None or result.examples is None:
+            return None
+        examples: NDArray[np.bool_] = np.load(self.folder / result.examples)
+        return examples
+
+
+def paired_bootstrap_interval(
+    correct_0: NDArray[np.bool_], correct_1: NDArray[np.bool_], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of `mean(correct_1) - mean(correct_0)`, resampling the images of both together.
+
+    The difference of one image is -1, 0 or 1, so drawing images with replacement is drawing the three counts from a
+    multinomial distribution: the same bootstrap (Efron & Tibshirani, 1993, Section 8.3) at a fraction of the cost.
+
+    Args:
+        correct_0: shape (num_images,), which images the first model gets right.
+        correct_1: shape (num_images,), the same images in the same order for the second model.
+        num_resamples: How many bootstrap samples.
+        seed: Seed of the generator.
+
+    Example:
+        >>> paired_bootstrap_interval(np.zeros(50, dtype=bool), np.ones(50, dtype=bool))
+        (1.0, 1.0)
+    """
+    if correct_0.shape != correct_1.shape or correct_0.ndim != 1 or not len(correct_0):
+        raise InputError(f"Paired examples need one non-empty shape, got {correct_0.shape} and {correct_1.shape}.")
+    total = len(correct_0)
+    won = int(np.count_nonzero(correct_1 & ~correct_0))
+    lost = int(np.count_nonzero(correct_0 & ~correct_1))
+    shares = np.array([won, lost, total - won - lost]) / total
+    counts = np.random.default_rng(seed).multinomial(total, shares, size=num_resamples)  # (num_resamples, 3)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / total, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _alpha_label(alpha: float) -> str:
+    if alpha == 0:
+        return "0 (zero-shot)"
+    return "1 (fine-tuned)" if alpha == 1 else format_alpha(alpha)

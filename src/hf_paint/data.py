@@ -1,0 +1,233 @@
+"""Data sets of a task: loading, labels by name, and the validation split (PAINT's rule)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import ClassLabel, Dataset, Image, IterableDataset, load_dataset, load_dataset_builder
+from numpy.typing import NDArray
+
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """The rows of one split of a task.
+
+    Attributes:
+        task: The task.
+        name: `train`, `validation` or `test`.
+        rows: The rows, the image column decoded to PIL images; a stream if the task streams.
+        class_ids: Maps the data set's label to the index of the class name.
+        class_names: The class names of the task.
+    """
+
+    task: Task
+    name: str
+    rows: Dataset | IterableDataset
+    class_ids: dict[Any, int]
+    class_names: tuple[str, ...]
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return the class index of each row, shape (num_rows,)."""
+        column = self.rows[self.task.label_column][:]
+        return np.array([self.class_id(label) for label in column], dtype=np.int64)
+
+    def class_id(self, label: Any) -> int:
+        """Return the index of the class name that a label of the data set means."""
+        try:
+            return self.class_ids[_normalise(label) if isinstance(label, str) else label]
+        except (KeyError, TypeError):
+            raise InputError(
+                f"Task '{self.task.name}' ({self.name}) holds the label {label!r}, which is none of its "
+                f"{len(self.class_names)} classes."
+            ) from None
+
+
+def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
+    """Load splits of a task; those that the task does not have are left out.
+
+    Args:
+        task: The task.
+        names: Which of `train`, `validation` and `test` are wanted.
+
+    Returns:
+        name -> split. An `auto` validation split is taken out of train.
+
+    Raises:
+        InputError: If the data set, a split or a column does not exist, a split is empty, or the labels are not those
+            of the task.
+    """
+    loaded: dict[str, Split] = {}
+    for name in names:
+        source = getattr(task.splits, name)
+        if name == "validation" and source == "auto":
+            source = task.splits.train
+        if source is not None:
+            loaded[name] = _load_split(task, name, source)
+    return loaded
+
+
+def split_train_validation(
+    num_rows: int, groups: Sequence[Any] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split the rows of a train split into train and validation as PAINT does.
+
+    `min(int(0.1 * N), 5000)` rows are held out, drawn as
+    `torch.utils.data.random_split(..., generator=torch.Generator().manual_seed(0))` draws them. With groups, whole
+    groups are held out, in the order of the same generator, until that number is reached.
+
+    Args:
+        num_rows: N.
+        groups: shape (num_rows,), the group of each row.
+
+    Returns:
+        The indices of the train rows and of the validation rows.
+
+    Example:
+        >>> int(split_train_validation(60_000)[0][0])
+        36044
+    """
+    num_validation = min(int(0.1 * num_rows), 5000)
+    if groups is None:
+        order = _permutation(num_rows)
+        return order[: num_rows - num_validation], order[num_rows - num_validation :]
+    members: dict[Any, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    names = sorted(members)
+    train: list[int] = []
+    validation: list[int] = []
+    for index in reversed(_permutation(len(names))):
+        side = validation if len(validation) < num_validation else train
+        side.extend(members[names[index]])
+    return np.array(sorted(train), dtype=np.int64), np.array(sorted(validation), dtype=np.int64)
+
+
+def match_class_names(task: Task, label_names: Sequence[str]) -> dict[Any, int]:
+    """Match what a data set calls its classes with the class names of the task, by name.
+
+    Names match when they are equal but for case, spaces and punctuation. The order of either side does not matter.
+
+    Returns:
+        label index -> class index.
+
+    Raises:
+        InputError: If the counts differ or a name has no partner.
+    """
+    expected = [_normalise(name) for name in task.label_names or task.class_names or label_names]
+    if len(expected) != len(label_names):
+        raise InputError(
+            f"Task '{task.name}' lists {len(expected)} class names but '{task.dataset}' has {len(label_names)} classes."
+        )
+    position = {name: index for index, name in enumerate(expected)}
+    unmatched = [name for name in label_names if _normalise(name) not in position]
+    if unmatched or len(position) != len(expected):
+        raise InputError(
+            f"{len(unmatched)} classes of '{task.dataset}' are not class names of task '{task.name}', first "
+            f"'{unmatched[0] if unmatched else ''}'. Give the data set's own names, in the order of `class_names`, as "
+            "`label_names`."
+        )
+    return {index: position[_normalise(name)] for index, name in enumerate(label_names)}
+
+
+def _load_split(task: Task, name: str, source: str) -> Split:
+    rows = _load_rows(task, source)
+    _check_columns(task, rows)
+    class_names, class_ids = _classes(task, rows)
+    rows = rows.cast_column(task.image_column, Image(decode=True))
+    if task.splits.validation == "auto" and name in ("train", "validation"):
+        rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
+    if isinstance(rows, Dataset) and not len(rows):
+        raise InputError(f"The {name} split of task '{task.name}' ('{source}' of '{task.dataset}') is empty.")
+    split = Split(task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names)
+    if isinstance(rows, Dataset):
+        split.labels()  # a label that is no class of the task is found here, before anything expensive
+    return split
+
+
+def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side: int) -> Dataset | IterableDataset:
+    """Keep the train rows (side 0) or the validation rows (side 1) of a train split."""
+    if isinstance(rows, Dataset):
+        groups = rows[task.group_column][:] if task.group_column else None
+        return rows.select(split_train_validation(len(rows), groups)[side])
+    if task.group_column:
+        raise InputError(f"Task '{task.name}' streams, so it cannot keep groups together: name a validation split.")
+    kept = set(split_train_validation(_stream_length(task, source))[side].tolist())
+    return rows.filter(lambda _, index: index in kept, with_indices=True, input_columns=[task.label_column])
+
+
+def _source_arguments(task: Task) -> dict[str, Any]:
+    data_files = dict(task.data_files) if task.data_files else None
+    return {
+        "path": task.dataset,
+        "name": task.config,
+        "data_files": data_files,
+        "data_dir": task.data_dir,
+        "revision": task.revision,
+    }
+
+
+def _load_rows(task: Task, source: str) -> Dataset | IterableDataset:
+    known = ("parquet", "imagefolder", "webdataset", "arrow", "json", "csv")
+    if task.data_files is not None and source not in task.data_files:
+        raise InputError(
+            f"Task '{task.name}' has no data files for the split '{source}'; it lists {', '.join(task.data_files)}."
+        )
+    try:
+        return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+    except Exception as error:  # datasets raises a dozen types for one thing: it cannot be loaded
+        message = " ".join(str(error).split())[:300]
+        hint = did_you_mean(task.dataset, known) if task.data_files or task.data_dir else ""
+        raise InputError(
+            f"The split '{source}' of '{task.dataset}' (task '{task.name}') cannot be loaded: {message}{hint}"
+        ) from error
+
+
+def _stream_length(task: Task, source: str) -> int:
+    splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
+    if source not in splits or not splits[source].num_examples:
+        raise InputError(
+            f"'{task.dataset}' does not say how many rows '{source}' has, so task '{task.name}' cannot draw an `auto` "
+            "validation split from the stream. Name a validation split, or set `validation: null`."
+        )
+    return int(splits[source].num_examples)
+
+
+def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
+    columns = rows.column_names
+    if columns is None:
+        return
+    wanted = {"image_column": task.image_column, "label_column": task.label_column, "group_column": task.group_column}
+    for key, column in wanted.items():
+        if column is not None and column not in columns:
+            raise InputError(
+                f"Column '{column}' is not in '{task.dataset}' (columns: {', '.join(columns)}).{did_you_mean(column, columns)} "
+                f"Set `{key}` of task '{task.name}'."
+            )
+
+
+def _classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:
+    feature = (rows.features or {}).get(task.label_column)
+    if isinstance(feature, ClassLabel):
+        return task.class_names or tuple(feature.names), match_class_names(task, feature.names)
+    if task.class_names is None:
+        raise InputError(
+            f"Task '{task.name}' needs `class_names`: the column '{task.label_column}' of '{task.dataset}' has no names."
+        )
+    if getattr(feature, "dtype", None) in ("string", "large_string"):
+        names = task.label_names or task.class_names
+        return task.class_names, {_normalise(name): index for index, name in enumerate(names)}
+    return task.class_names, {index: index for index in range(len(task.class_names))}
+
+
+def _permutation(count: int) -> NDArray[np.int64]:
+    order: NDArray[np.int64] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
+    return order
+
+
+def _normalise(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())

@@ -1,0 +1,40 @@
+"""Fingerprints: short names of weights, heads and data, by which caches and records know what they belong to."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+LENGTH = 16
+"""Hexadecimal digits of a fingerprint (64 bits)."""
+
+
+def fingerprint_weights(weights: Mapping[str, Tensor]) -> str:
+    """Return a fingerprint of tensors: of their names, dtypes, shapes and bytes, whatever their order and device.
+
+    Example:
+        >>> fingerprint_weights({"w": torch.zeros(2)}) == fingerprint_weights({"w": torch.zeros(3)})
+        False
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:LENGTH]
+
+
+def fingerprint_values(*values: Any) -> str:
+    """Return a fingerprint of plain values: anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:LENGTH]
+
+
+def fingerprint_interpolation(theta_0: str, theta_1: str, alpha: float) -> str:
+    """Return the fingerprint of theta_alpha from those of its two ends, without computing theta_alpha."""
+    if alpha in (0, 1):
+        return theta_1 if alpha else theta_0
+    return fingerprint_values(theta_0, theta_1, float(alpha))

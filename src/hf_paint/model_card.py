@@ -1,0 +1,194 @@
+"""The card of a patched model: every number in it comes from the records of the run."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
+from hf_paint.results import format_alpha
+from hf_paint.tasks import Task
+
+
+TEMPLATE = files("hf_paint") / "model_card_template.md"
+VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
+LOCAL_FILES = ("parquet", "imagefolder", "webdataset", "arrow", "json", "csv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSource:
+    """What a card is made of.
+
+    Attributes:
+        curve: The records of the run.
+        selection: What `selection.json` holds.
+        recipe: The resolved recipe.
+        tasks: The tasks of the run, patching tasks first.
+        class_names: The class names of the first patching task.
+        base_model_id: The id of the base on the Hub; None for a base that is on no Hub.
+        base_license: The licence of the base, if known.
+        plot: The file name of the trade-off plot beside the card; None for none.
+    """
+
+    curve: AlphaCurve
+    selection: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    tasks: Sequence[Task]
+    class_names: Sequence[str]
+    base_model_id: str | None = None
+    base_license: str | None = None
+    plot: str | None = None
+
+
+def render_model_card(source: CardSource) -> str:
+    """Return the text of the card, metadata included.
+
+    Raises:
+        InputError: If the curve lacks a record that the card needs.
+    """
+    alpha = float(source.selection["alpha"])
+    patching = [task for task in source.tasks if task.name in source.curve.tasks.get("patching", [])]
+    name = f"{(source.base_model_id or 'CLIP').split('/')[-1]} patched on {', '.join(t.name for t in patching)}"
+    base_link = f"[{source.base_model_id}](https://huggingface.co/{source.base_model_id})"
+    card = ModelCard.from_template(
+        _metadata(source, name, alpha),
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
+        title=name,
+        claim=_claim(source.curve, alpha),
+        patching_names=", ".join(task.name for task in patching),
+        alpha=format_alpha(alpha),
+        model_id="path/or/id/of/this/model",
+        example_labels=repr(list(source.class_names[:3])),
+        example_template=repr(patching[0].templates[0]),
+        example_prompt=patching[0].templates[0],
+        table=source.curve.to_markdown("test", selected=alpha),
+        plot=source.plot,
+        gains=_gain_rows(source.curve, alpha),
+        num_resamples=NUM_RESAMPLES,
+        selection=_selection_sentence(source.selection),
+        recipe=_public_recipe(source).strip(),
+        versions=[(package, version(package)) for package in VERSIONED] + [("python", platform.python_version())],
+        sources=[_source_row(task) for task in source.tasks],
+        base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
+        base_license=source.base_license or "not stated",
+        citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
+    )
+    return str(card)
+
+
+def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
+    results = [
+        EvalResult(
+            task_type="zero-shot-image-classification",
+            task_name="Zero-shot image classification",
+            dataset_type=_dataset_id(task) or task.name,
+            dataset_name=task.name,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_name=f"top-1 accuracy at alpha {format_alpha(alpha)}",
+            metric_value=round(result.accuracy, 6),
+        )
+        for result in source.curve.results
+        if (result.alpha, result.split) == (alpha, "test")
+        for task in source.tasks
+        if task.name == result.task
+    ]
+    return ModelCardData(
+        model_name=name,
+        base_model=source.base_model_id,
+        base_model_relation="merge" if source.base_model_id else None,
+        library_name="transformers",
+        pipeline_tag="zero-shot-image-classification",
+        license=source.base_license,
+        datasets=sorted({dataset for task in source.tasks if (dataset := _dataset_id(task))}) or None,
+        metrics=["accuracy"],
+        tags=["clip", "hf_paint", "merge", "paint"],
+        eval_results=results or None,
+    )
+
+
+def _claim(curve: AlphaCurve, alpha: float) -> str:
+    """Return the card's one sentence: what was gained where, and what it cost."""
+    gains = {role: [g for g in curve.gains(alpha) if g.role == role] for role in ("patching", "supported")}
+    parts = [f"{_change(curve, gain, alpha)}" for gain in [*gains["patching"], *gains["supported"]]]
+    return f"At alpha {format_alpha(alpha)}, measured on test images: {'; '.join(parts)}."
+
+
+def _change(curve: AlphaCurve, gain: Gain, alpha: float) -> str:
+    before, after = curve.get(0.0, gain.role, gain.task, "test"), curve.get(alpha, gain.role, gain.task, "test")
+    if before is None or after is None:
+        return gain.task
+    points = f"{100 * gain.gain:+.1f} points"
+    return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({points})"
+
+
+def _gain_rows(curve: AlphaCurve, alpha: float) -> list[dict[str, Any]]:
+    rows = []
+    for gain in curve.gains(alpha):
+        before, after = curve.get(0.0, gain.role, gain.task, "test"), curve.get(alpha, gain.role, gain.task, "test")
+        if before is not None and after is not None:
+            interval = (
+                "" if gain.low is None or gain.high is None else f" ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
+            )
+            rows.append(
+                {
+                    "task": gain.task,
+                    "role": gain.role,
+                    "total": after.total,
+                    "before": f"{100 * before.accuracy:.2f}",
+                    "after": f"{100 * after.accuracy:.2f}",
+                    "gain": f"{100 * gain.gain:+.2f}{interval}",
+                }
+            )
+    return rows
+
+
+def _selection_sentence(selection: Mapping[str, Any]) -> str:
+    rules = {
+        "mean": "the highest mean of patching and supported accuracy, which weigh the same",
+        "supported_within": (
+            "the highest patching accuracy among the alphas at which the supported accuracy is at most "
+            f"{100 * selection['tolerance']:g} points below that of alpha 0"
+        ),
+    }
+    return (
+        f"Of {selection['num_alphas']} alphas the rule `{selection['rule']}` took {format_alpha(selection['alpha'])}: "
+        f"{rules[selection['rule']]}. It read the {selection['chosen_on']} images only; the numbers above are of the "
+        f"{selection['reported_on']} images. Of equally good alphas the smallest was taken."
+    )
+
+
+def _public_recipe(source: CardSource) -> str:
+    """Return the recipe as YAML, without a path of the machine that ran it."""
+    recipe = {key: value for key, value in source.recipe.items() if key != "output_dir"}
+    recipe["model"] = source.base_model_id or "a local folder"
+    for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
+        if key in recipe:
+            recipe[key] = [_task_name(task) for task in recipe[key]]
+    public = {key: Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v for key, v in recipe.items()}
+    return yaml.safe_dump(public, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _task_name(task: str | Mapping[str, Any]) -> str:
+    return str(task["name"]) if isinstance(task, Mapping) else Path(task).name
+
+
+def _source_row(task: Task) -> dict[str, str]:
+    dataset_id = _dataset_id(task)
+    link = f"[{dataset_id}](https://huggingface.co/datasets/{dataset_id})" if dataset_id else "local files"
+    return {
+        "task": task.name,
+        "dataset": task.homepage or link if not dataset_id else link,
+        "license": task.license or "not stated",
+    }
+
+
+def _dataset_id(task: Task) -> str | None:
+    """Return the id of the data set on the Hub, or None for local files."""
+    return None if task.dataset in LOCAL_FILES or Path(task.dataset).exists() else task.dataset

@@ -1,0 +1,213 @@
+"""The steps that every patching strategy is made of: prepare, fine-tune, sweep, choose and save."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from huggingface_hub import ModelCard
+from torch import Tensor
+from transformers import CLIPModel, CLIPProcessor
+
+from hf_paint.curve import AlphaCurve, SelectionRule
+from hf_paint.errors import InputError
+from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task, sweep_alphas
+from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.interpolation import interpolate
+from hf_paint.model_card import CardSource, render_model_card
+from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
+from hf_paint.patching.result import PatchOptions, PatchResult, Selection
+from hf_paint.plots import plot_trade_off
+from hf_paint.results import ResultLog, Role
+from hf_paint.run_folder import RunFolder
+from hf_paint.tasks import Task
+from hf_paint.trainer import PaintTrainer
+from hf_paint.training_args import PaintTrainingArguments
+
+
+Weights = dict[str, Tensor]
+
+
+class PatchRun:
+    """One run of a patching strategy in its folder.
+
+    Args:
+        model: The base: an id on the Hub, a folder, or a model in memory, which is copied.
+        args: The training arguments; `output_dir` is the run folder.
+        selection: How alpha will be chosen.
+        tolerance: The supported loss that `supported_within` accepts.
+        options: What a run needs now and then.
+
+    Raises:
+        InputError: If the base cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: str | CLIPModel,
+        args: PaintTrainingArguments,
+        *,
+        selection: Selection,
+        tolerance: float,
+        options: PatchOptions,
+    ) -> None:
+        self.args = args
+        self.selection = selection
+        self.tolerance = tolerance
+        self.options = options
+        self.folder = RunFolder(args.output_dir, write=PartialState(cpu=args.use_cpu).is_main_process)
+        self.model, self.processor, self.base_dtype = _load_base(model, options)
+        self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
+        self.base = model if isinstance(model, str) else model.name_or_path
+        self.base = self.base or f"a model in memory ({fingerprint_weights(self.theta_0)})"
+        self.tasks: list[PreparedTask] = []
+
+    def prepare(self, tasks: dict[Role, Sequence[Task]]) -> None:
+        """Load, check and decode everything that will be evaluated, and check that alpha can be chosen.
+
+        Raises:
+            InputError: If a task cannot be used, or the rule lacks validation images on one side.
+        """
+        names = [task.name for group in tasks.values() for task in group]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
+        for role, group in tasks.items():
+            splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
+            self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
+        for side in ("patching", "supported"):
+            if self.selection != "none" and not any("validation" in t.images for t in self.tasks if t.role == side):
+                raise InputError(
+                    f"`selection: {self.selection}` needs validation images of a {side} task, and no {side} task has "
+                    "any. Add one, name its validation split, or set `selection: none`."
+                )
+
+    def claim(self, recipe: dict[str, Any]) -> None:
+        """Take the folder for this recipe.
+
+        Raises:
+            InputError: If it holds the run of another one.
+        """
+        self.recipe = recipe
+        self.folder.check(recipe)
+        PartialState().wait_for_everyone()
+        self.folder.claim(recipe)
+
+    def fine_tune(self, task: Task) -> Weights:
+        """Return theta_1: train the image tower on a task, go on where an earlier run stopped, or read what it saved."""
+        if self.folder.theta_1.exists():
+            trained, _, _ = load_clip(str(self.folder.theta_1))
+            self.accelerator = Accelerator(cpu=self.args.use_cpu)
+            return image_tower_weights(trained)
+        watched = [t.task for t in self.tasks if "validation" in t.images] if self.args.eval_strategy != "no" else []
+        trainer = PaintTrainer(
+            self.model, self.args, train_task=task, eval_tasks=watched, processing_class=self.processor
+        )
+        trainer.train(resume_from_checkpoint=self.folder.last_checkpoint())
+        self.accelerator = trainer.accelerator
+        self.folder.save_folder(self.folder.theta_1, lambda path: save_clip(self.model, self.processor, path))
+        self.accelerator.wait_for_everyone()
+        return {name: tensor.detach().cpu().clone() for name, tensor in image_tower_weights(self.model).items()}
+
+    def sweep(self, theta_1: Weights, alphas: Sequence[float]) -> AlphaCurve:
+        """Evaluate every alpha on every task; the model carries theta_0 afterwards."""
+        self.model.to(self.accelerator.device).eval()
+        self.model.load_state_dict(self.theta_0, strict=False)
+        batch_size = self.args.per_device_eval_batch_size
+        return sweep_alphas(
+            self.theta_0,
+            theta_1,
+            alphas,
+            self.tasks,
+            model=image_tower(self.model),
+            log=ResultLog(self.folder.path, write=self.folder.write),
+            evaluator=Evaluator(self.accelerator, batch_size=batch_size, precision=self.options.precision),
+        )
+
+    def finish(self, theta_1: Weights, curve: AlphaCurve) -> PatchResult:
+        """Choose alpha, and write the selection, the plot, the patched model with its card and, if asked, the variants."""
+        self.model.cpu()
+        split = "test" if "test" in curve.splits("patching") else "validation"
+        if self.options.save_variants:
+            for alpha in curve.alphas:
+                self._save_model(self.folder.variant(alpha), theta_1, alpha)
+        alpha = None
+        if self.selection != "none":
+            alpha = curve.select(self.selection, tolerance=self.tolerance)
+            selection = _selection(curve, alpha, self.selection, self.tolerance, split)
+            self.folder.save_selection(selection)
+        if self.folder.write:
+            plot_trade_off(curve, self.folder.curve_plot, split=split, selected=alpha)
+        if alpha is not None:
+            card = self._card(curve, selection) if split == "test" else None
+            self._save_model(self.folder.patched, theta_1, alpha, card)
+        self.accelerator.wait_for_everyone()
+        model = self.model if alpha is not None else None
+        return PatchResult(alpha=alpha, curve=curve, run_folder=self.folder.path, model=model)
+
+    def _save_model(self, folder: Path, theta_1: Weights, alpha: float, card: str | None = None) -> None:
+        """Save theta_alpha as a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
+        self.model.float().load_state_dict(interpolate(self.theta_0, theta_1, alpha), strict=False)
+        self.model.to(getattr(torch, self.options.save_dtype) if self.options.save_dtype else self.base_dtype)
+
+        def save(path: Path) -> None:
+            save_clip(self.model, self.processor, path)
+            if card is not None:
+                (path / "README.md").write_text(card, encoding="utf-8")
+                (path / "curve.png").write_bytes(self.folder.curve_plot.read_bytes())
+
+        self.folder.save_folder(folder, save)
+
+    def _card(self, curve: AlphaCurve, selection: dict[str, Any]) -> str:
+        on_hub = not Path(self.base).exists() and " " not in self.base
+        return render_model_card(
+            CardSource(
+                curve=curve,
+                selection=selection,
+                recipe=self.recipe,
+                tasks=[task.task for task in self.tasks],
+                class_names=self.tasks[0].class_names,
+                base_model_id=self.options.base_model_id or (self.base if on_hub else None),
+                base_license=_license(self.base),
+                plot="curve.png",
+            )
+        )
+
+
+def _selection(curve: AlphaCurve, alpha: float, rule: SelectionRule, tolerance: float, split: str) -> dict[str, Any]:
+    return {
+        "alpha": alpha,
+        "rule": rule,
+        "tolerance": tolerance,
+        "num_alphas": len(curve.alphas),
+        "chosen_on": "validation",
+        "reported_on": split,
+        "gains": [asdict(gain) for gain in curve.gains(alpha, split)],
+    }
+
+
+def _load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
+    if isinstance(model, str):
+        return load_clip(model)
+    processor = options.processor
+    if processor is None:
+        if not model.name_or_path:
+            raise InputError(
+                "A model that was not read from anywhere needs its processor: PatchOptions(processor=...)."
+            )
+        processor = load_clip(model.name_or_path)[1]
+    return deepcopy(model).float().eval(), processor, model.dtype
+
+
+def _license(base: str) -> str | None:
+    """Return the licence in the card of the base, or None where there is no card or it does not say."""
+    try:
+        readme = Path(base) / "README.md"
+        card = ModelCard.load(readme if Path(base).is_dir() else base)
+    except (OSError, ValueError):
+        return None
+    license_name = card.data.get("license")
+    return str(license_name) if license_name else None

@@ -1,0 +1,126 @@
+"""Recipes: the keys of `hf-paint patch`, in a YAML file or as flags. Needs no torch, so that `--help` is quick."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hf_paint.errors import InputError, did_you_mean
+
+
+DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+"""The grid of the released code of PAINT."""
+
+COMMON_TRAINING_FIELDS = (
+    "output_dir",
+    "learning_rate",
+    "weight_decay",
+    "max_steps",
+    "num_train_epochs",
+    "warmup_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "per_device_eval_batch_size",
+    "lr_scheduler_type",
+    "label_smoothing_factor",
+    "max_grad_norm",
+    "augmentation",
+    "decay_all_parameters",
+    "seed",
+    "bf16",
+    "use_cpu",
+    "dataloader_num_workers",
+    "save_steps",
+    "report_to",
+)
+"""The training fields that `hf-paint patch --help` lists; `--help_all` lists every one."""
+
+
+def _key(help_text: str, **options: Any) -> Any:
+    return field(metadata={"help": help_text}, **options)
+
+
+@dataclass(kw_only=True)
+class PatchRecipe:
+    """What to patch, what to keep and how to choose alpha; the training fields stand beside these keys."""
+
+    model: str = _key("The CLIP model to patch: an id on the Hub or a folder.", default="")
+    strategy: Literal["single"] = _key("`single` patches one task.", default="single")
+    patching_tasks: list[str] = _key("The task to patch: a built-in name or a task YAML.", default_factory=list)
+    supported_tasks: list[str] = _key("Tasks that must stay as they are.", default_factory=list)
+    transfer_tasks: list[str] = _key("Tasks that are only looked at, for broad transfer.", default_factory=list)
+    shift_tasks: list[str] = _key("Tasks that are only looked at, for distribution shift.", default_factory=list)
+    alphas: list[float] = _key("The alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
+    selection: Literal["mean", "supported_within", "none"] = _key(
+        "How alpha is chosen on validation images: the best mean of patching and supported accuracy, the best "
+        "patching accuracy at a supported loss of at most `tolerance`, or not at all.",
+        default="mean",
+    )
+    tolerance: float = _key("The loss that supported_within accepts, as a fraction: 0.01 is one point.", default=0.01)
+    save_variants: bool = _key("Also save the model of every alpha, in variants/.", default=False)
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = _key(
+        "The dtype of the saved models; the base's by default.", default=None
+    )
+    base_model_id: str | None = _key("The id of the base on the Hub, when `model` is a folder.", default=None)
+    precision: Literal["fp32", "bf16"] = _key("The arithmetic of the evaluations.", default="fp32")
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe YAML.
+
+    Raises:
+        InputError: If the file cannot be read or is no mapping.
+    """
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(recipe, dict):
+        raise InputError(f"The recipe {path} does not hold a mapping of keys to values.")
+    return recipe
+
+
+def recipe_arguments(recipe: Mapping[str, Any], *, known: set[str]) -> list[str]:
+    """Write a recipe as command line arguments, so that one parser checks files and flags alike.
+
+    A key with the value null stands for its default.
+
+    Raises:
+        InputError: If a key is unknown; the nearest one is suggested.
+    """
+    arguments = []
+    for key, value in recipe.items():
+        if key not in known:
+            raise InputError(f"Unknown recipe key '{key}'.{did_you_mean(str(key), known)}")
+        if value is None or value == []:
+            continue
+        values = value if isinstance(value, list) else [value]
+        arguments += [f"--{key}", *(_argument(item) for item in values)]
+    return arguments
+
+
+def check_flags(flags: list[str], *, known: set[str]) -> None:
+    """Refuse a flag that is no recipe key, with the nearest one.
+
+    Raises:
+        InputError: If a flag is unknown.
+    """
+    for flag in flags:
+        name = flag.removeprefix("--").split("=")[0]
+        if flag.startswith("--") and name.replace("-", "_") not in known:
+            raise InputError(f"Unknown flag '--{name}'.{did_you_mean(name, known)}")
+
+
+def describe_keys() -> list[tuple[str, str]]:
+    """Return (key, help) of every key of `PatchRecipe`."""
+    return [(f.name, f.metadata["help"]) for f in fields(PatchRecipe)]
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+    return str(value)

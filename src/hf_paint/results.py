@@ -1,0 +1,176 @@
+"""Results: one record per (weights, task, split), appended to `results.jsonl` the moment it is known."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_paint.errors import InputError
+
+
+Role = Literal["patching", "supported", "transfer", "shift"]
+ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one model does on one split of one task.
+
+    Attributes:
+        alpha: Where on the line from theta_0 (0) to theta_1 (1) the weights are.
+        task: The name of the task.
+        role: What the task is for: to be patched, to be kept, or only to be looked at.
+        split: `validation` or `test`.
+        correct: The number of images whose highest logit is the label.
+        total: The number of images.
+        mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
+        loss: The mean cross-entropy, in nats.
+        ece: The expected calibration error over 15 bins of equal width, in [0, 1].
+        weights: Fingerprint of the image tower.
+        head: Fingerprint of the zero-shot head: text tower, class names and templates.
+        data: Fingerprint of the images and of how they were processed.
+        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
+        examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
+    """
+
+    alpha: float
+    task: str
+    role: Role
+    split: str
+    correct: int
+    total: int
+    mean_per_class: float | None = None
+    loss: float | None = None
+    ece: float | None = None
+    weights: str = ""
+    head: str = ""
+    data: str = ""
+    precision: str = "fp32"
+    examples: str | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy, `correct / total`."""
+        return self.correct / self.total
+
+    @property
+    def exact_accuracy(self) -> Fraction:
+        """Top-1 accuracy as a fraction, so that ties between alphas are ties."""
+        return Fraction(self.correct, self.total)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What was evaluated: two records with one key hold the same numbers."""
+        return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision)
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON, with the accuracy written out."""
+        record: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            record[name] = value
+            if name == "total":
+                record["accuracy"] = self.accuracy
+        return json.dumps(record)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read one line of `results.jsonl`; keys that later versions add are ignored."""
+        record = json.loads(line)
+        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+
+
+class ResultLog:
+    """The append-only `results.jsonl` of a run folder, with the correctness of each image beside it.
+
+    Args:
+        folder: The run folder.
+        write: Whether this process writes; the others keep the same records in memory.
+
+    Example:
+        >>> log = ResultLog(tmp_path)
+        >>> log.append(Result(alpha=0.0, task="mnist", role="patching", split="test", correct=9, total=10))
+        >>> ResultLog(tmp_path).results[0].accuracy
+        0.9
+    """
+
+    def __init__(self, folder: str | Path, *, write: bool = True) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "results.jsonl"
+        self.write = write
+        self.results = read_results(self.path) if self.path.exists() else []
+        self._known = {result.key: result for result in self.results}
+        if write and self.path.exists():
+            self._drop_torn_line()
+
+    def find(self, key: tuple[str, ...]) -> Result | None:
+        """Return the record of this (weights, task, split), or None if it is not known yet."""
+        return self._known.get(key)
+
+    def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
+        """Add a record; on disk when the call returns. `correct` has shape (result.total,).
+
+        The images' correctness is written first, so that a record never names a file that is not there.
+        """
+        if self.write:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if correct is not None and result.examples is not None:
+                _save_atomically(self.folder / result.examples, correct)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(result.to_json() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        self.results.append(result)
+        self._known[result.key] = result
+
+    def _drop_torn_line(self) -> None:
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with self.path.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+
+
+def read_results(path: str | Path) -> list[Result]:
+    """Read a `results.jsonl`. A last line without its end, left by a process that was killed, does not count.
+
+    Raises:
+        InputError: If the file does not exist or a complete line is not a record.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: this is not the folder of a run that evaluated anything.")
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    results = []
+    for number, line in enumerate(lines, 1):
+        try:
+            results.append(Result.from_json(line))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}, line {number} is not a result record: {error}") from error
+    return results
+
+
+def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
+    """Return the names of the tasks of each role, in the order in which they first occur."""
+    tasks: dict[Role, list[str]] = {}
+    for result in results:
+        names = tasks.setdefault(result.role, [])
+        if result.task not in names:
+            names.append(result.task)
+    return tasks
+
+
+def format_alpha(alpha: float) -> str:
+    """Write an alpha with two decimals, or with as many as it needs: 0.3 is `0.30`, 0.125 is `0.125`."""
+    return max(f"{alpha:.2f}", f"{alpha:.6f}".rstrip("0"), key=len)
+
+
+def _save_atomically(path: Path, array: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, array)
+    partial.replace(path)

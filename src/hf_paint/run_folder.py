@@ -1,0 +1,93 @@
+"""The folder of a run: what belongs to which recipe, and files that are whole or not there."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_paint.errors import InputError
+from hf_paint.results import format_alpha
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder.
+        write: Whether this process writes.
+
+    Example:
+        >>> RunFolder(tmp_path, write=True).theta_1.name
+        'theta_1'
+    """
+
+    def __init__(self, path: str | Path, *, write: bool) -> None:
+        self.path = Path(path)
+        self.write = write
+        self.recipe = self.path / "recipe.yaml"
+        self.selection = self.path / "selection.json"
+        self.curve_plot = self.path / "curve.png"
+        self.theta_1 = self.path / "theta_1"
+        self.patched = self.path / "patched"
+
+    def variant(self, alpha: float) -> Path:
+        """Return the folder of the model of one alpha."""
+        return self.path / "variants" / f"alpha-{format_alpha(alpha)}"
+
+    def check(self, recipe: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds the run of another recipe, or files that are no run at all.
+
+        Raises:
+            InputError: If it does; the message names the keys that differ.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"The output folder {self.path} is a file.")
+        if not self.recipe.exists():
+            if (self.path / "results.jsonl").exists() or self.theta_1.exists():
+                raise InputError(f"{self.path} holds results but no recipe.yaml. Choose another output_dir.")
+            return
+        there = yaml.safe_load(self.recipe.read_text(encoding="utf-8")) or {}
+        here = dict(recipe)
+        keys = sorted(k for k in there.keys() | here.keys() if k != "output_dir" and there.get(k) != here.get(k))
+        if keys:
+            changes = ", ".join(f"{key}: {there.get(key)} there, {here.get(key)} here" for key in keys[:3])
+            raise InputError(
+                f"{self.path} holds the run of another recipe ({changes}). Choose another output_dir, or remove it."
+            )
+
+    def claim(self, recipe: Mapping[str, Any]) -> None:
+        """Write the recipe, by which a later run knows that the folder is its own."""
+        if self.write and not self.recipe.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+
+    def save_selection(self, selection: Mapping[str, Any]) -> None:
+        """Write `selection.json`."""
+        if self.write:
+            _write_text(self.selection, json.dumps(selection, indent=2) + "\n")
+
+    def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
+        """Let `save` fill a folder, which gets its name when it is complete; an older one is replaced."""
+        if not self.write:
+            return
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    def last_checkpoint(self) -> str | None:
+        """Return the newest checkpoint that was written to its end, or None."""
+        checkpoints = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
+        newest = max(checkpoints, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+        return str(newest) if newest else None
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,242 @@
+"""`PaintTrainer`: a `transformers.Trainer` that fine-tunes the image tower against a frozen zero-shot head."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import Dataset, IterableDataset
+from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import speed_metrics
+
+from hf_paint.data import Split, load_splits
+from hf_paint.errors import InputError
+from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
+from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
+from hf_paint.images import CachedImages, PixelTransform, StreamedImages, TrainImages, collate
+from hf_paint.metrics import mean_per_class_accuracy
+from hf_paint.modeling import image_tower, save_clip
+from hf_paint.tasks import Task
+from hf_paint.training_args import PaintTrainingArguments
+
+
+SHUFFLE_BUFFER = 1000
+"""Images that a streamed train split holds to draw from."""
+
+
+class PaintTrainer(Trainer):
+    """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2).
+
+    `vision_model.*` and `visual_projection` are trained; the head is made of text embeddings and frozen, and the text
+    tower takes no part in a step. The CLIP model that is passed in is trained in place, and every checkpoint is a
+    complete CLIP repository.
+
+    The loss is the mean cross-entropy of the micro-batch, so gradient accumulation divides it, and the image tower is
+    called through its wrapper, so that several processes see the same gradients.
+
+    Args:
+        model: The model to be trained, in float32.
+        args: The training arguments.
+        train_task: The task to be trained on: its train split, with its head. Or else:
+        train_dataset: Examples with `pixel_values` (3, height, width), uint8, and `labels` (an integer), and
+        head: the head that their labels index.
+        eval_tasks: The tasks of `evaluate()`, on their validation splits.
+        processing_class: The processor of the model; it makes the pixels and is saved with every checkpoint.
+        callbacks: More callbacks.
+
+    Raises:
+        InputError: If the arguments do not fit together, or a task cannot be used.
+
+    Example:
+        >>> args = PaintTrainingArguments(output_dir="clip-mnist", max_steps=2, warmup_steps=1, use_cpu=True)
+        >>> trainer = PaintTrainer(model, args, train_task=task, processing_class=processor)
+        >>> trainer.train().global_step
+        2
+    """
+
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: CLIPModel,
+        args: PaintTrainingArguments,
+        *,
+        train_task: Task | None = None,
+        train_dataset: Dataset[Any] | None = None,
+        head: ZeroShotHead | None = None,
+        eval_tasks: Sequence[Task] = (),
+        processing_class: CLIPProcessor,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        if (train_task is None) == (train_dataset is None) or (train_dataset is None) != (head is None):
+            raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
+        model.float()
+        if train_task is not None:
+            train_dataset, head = _train_split(train_task, model, processing_class, args)
+        self.transform = PixelTransform(processing_class)
+        self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
+        self.clip_model = model
+        super().__init__(
+            image_tower(model).train(),
+            args,
+            data_collator=collate,
+            train_dataset=train_dataset,
+            eval_dataset={task.task.name: task.images["validation"] for task in self.tasks} or None,
+            processing_class=processing_class,
+            callbacks=[_EpochCallback(train_dataset), *callbacks],
+        )
+        self.model_accepts_loss_kwargs = False
+        self.head = head.to(args.device) if head is not None else None
+        self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean cross-entropy of the batch against the frozen head, with label smoothing if asked for."""
+        image_embeds = model(pixel_values=self.transform.normalize(inputs["pixel_values"])).image_embeds
+        logits = self.head(image_embeds.float())  # (batch, num_classes)
+        smoothing = self.args.label_smoothing_factor
+        loss = functional.cross_entropy(logits, inputs["labels"], label_smoothing=smoothing)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def evaluate(
+        self,
+        eval_dataset: Sequence[Task] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluate the model as it is now on the validation split of each task.
+
+        Args:
+            eval_dataset: Tasks, instead of the `eval_tasks` that the trainer was made with.
+            ignore_keys: Not used; it is there for the signature of `Trainer.evaluate`.
+            metric_key_prefix: What the names of the metrics start with.
+
+        Returns:
+            `eval_<task>_accuracy`, `_loss` and `_mean_per_class` of each task, and `eval_mean_accuracy`, their
+            unweighted mean: each of them can be `metric_for_best_model`.
+
+        Raises:
+            InputError: If there are no tasks, or a task has no validation split.
+        """
+        tasks = self.tasks
+        if eval_dataset is not None:
+            tasks = [
+                prepare_task(task, self.clip_model, self.processing_class, splits=("validation",))
+                for task in eval_dataset
+            ]
+        if not tasks:
+            raise InputError("There is nothing to evaluate: make the trainer with `eval_tasks`.")
+        start = time.time()
+        metrics = self._metrics(tasks, metric_key_prefix)
+        metrics |= speed_metrics(metric_key_prefix, start)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Return the parameters that weight decay applies to: all of them, as in the released code of PAINT."""
+        if self.args.decay_all_parameters:
+            return [name for name, _ in model.named_parameters()]
+        return list(super().get_decay_parameter_names(model))
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """Make the schedule; `cosine` is the papers', which differs from transformers' by starting above zero."""
+        if self.args.lr_scheduler_type != "cosine":
+            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is None:
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            factor = partial(paint_learning_rate, num_warmup_steps=warmup, num_training_steps=num_training_steps)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
+        training = self.model.training
+        self.model.eval()
+        metrics, accuracies = {}, []
+        for task in tasks:
+            predictions = self.evaluator.predict(self.model, task, "validation")
+            accuracies.append(float(predictions.correct.mean()))
+            name = f"{prefix}_{task.task.name}"
+            metrics[f"{name}_accuracy"] = accuracies[-1]
+            metrics[f"{name}_mean_per_class"] = mean_per_class_accuracy(predictions.predicted, predictions.labels)
+            metrics[f"{name}_loss"] = float(predictions.loss.mean())
+        metrics[f"{prefix}_mean_accuracy"] = sum(accuracies) / len(accuracies)
+        self.model.train(training)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Save a complete CLIP repository instead of the image tower alone."""
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        weights = self.clip_model.state_dict() | (state_dict or self.model.state_dict())
+        save_clip(self.clip_model, self.processing_class, folder, state_dict=weights)
+        torch.save(self.args, folder / TRAINING_ARGS_NAME)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse a checkpoint that lacks tensors; those of the text tower are expected to be left over."""
+        if load_result.missing_keys:
+            raise InputError(f"The checkpoint lacks tensors of the image tower: {load_result.missing_keys[:3]}.")
+
+
+def paint_learning_rate(step: int, *, num_warmup_steps: int, num_training_steps: int) -> float:
+    """Return the factor of the learning rate at a step of the papers' schedule.
+
+    `(step + 1) / warmup` during warm-up, then half a cosine down to zero: `0.5 (1 + cos(pi (step - w) / (S - w)))`.
+    """
+    if step < num_warmup_steps:
+        return (step + 1) / num_warmup_steps
+    remaining = max(1, num_training_steps - num_warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * (step - num_warmup_steps) / remaining))
+
+
+class _EpochCallback(TrainerCallback):
+    """Tells the training images the epoch, before the dataloader makes its workers and on every way of resuming."""
+
+    def __init__(self, train_dataset: Any) -> None:
+        self.train_dataset = train_dataset
+
+    def on_epoch_begin(
+        self, args: PaintTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if hasattr(self.train_dataset, "set_epoch"):
+            self.train_dataset.set_epoch(int(state.epoch or 0))
+
+
+def _train_split(
+    task: Task, model: CLIPModel, processor: CLIPProcessor, args: PaintTrainingArguments
+) -> tuple[Dataset[Any], ZeroShotHead]:
+    """Return the training images of a task and its head."""
+    cache_dir = default_cache_dir()
+    split = load_splits(task, ("train",)).get("train")
+    if split is None:
+        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+    head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates, cache_dir=cache_dir)
+    transform = PixelTransform(processor)
+    if task.streaming:
+        return _stream(split, transform, args), head
+    if args.augmentation == "none":
+        return CachedImages(split, transform, cache_dir=cache_dir), head
+    return TrainImages(split, transform, args.augmentation, seed=args.seed), head
+
+
+def _stream(split: Split, transform: PixelTransform, args: PaintTrainingArguments) -> IterableDataset[Any]:
+    if args.dataloader_num_workers > 0:
+        raise InputError(f"Task '{split.task.name}' streams, which takes `dataloader_num_workers: 0`.")
+    if args.train_sampling_strategy != "sequential":
+        split = replace(split, rows=split.rows.shuffle(seed=args.seed, buffer_size=SHUFFLE_BUFFER))
+    return StreamedImages(split, transform, args.augmentation, seed=args.seed)

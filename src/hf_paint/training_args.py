@@ -1,0 +1,82 @@
+"""Training arguments: transformers' own, with the defaults of PAINT (Section 3 and the released code)."""
+
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
+from typing import Any, Literal
+
+from transformers import TrainingArguments
+
+from hf_paint.errors import InputError
+
+
+PAINT_MAX_STEPS = 2000
+
+
+@dataclass
+class PaintTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with PAINT's defaults and two more fields.
+
+    The defaults are those of the papers: AdamW at 1e-5 with weight decay 0.1 on every parameter, 2000 steps of batch
+    128 of which 200 warm up, a cosine schedule, gradients clipped at norm 1. With `num_train_epochs` given and
+    `max_steps` not, the epochs count.
+
+    Example:
+        >>> PaintTrainingArguments(output_dir="clip-mnist").max_steps
+        2000
+    """
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate of AdamW."})
+    weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of AdamW."})
+    max_steps: int | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Optimizer steps; 2000 unless num_train_epochs is given. It wins over num_train_epochs."},
+    )
+    num_train_epochs: float | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Passes over the training split, instead of max_steps."}
+    )
+    warmup_steps: float = field(
+        default=200, metadata={"help": "Steps of linear warm-up; below 1 a share of all steps."}
+    )
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Training images per process and step."})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Images per process and forward pass."})
+    lr_scheduler_type: str = field(  # type: ignore[assignment]
+        default="cosine",
+        metadata={"help": "`cosine` is the schedule of the papers; every other name is transformers' own."},
+    )
+    augmentation: Literal["paint", "none"] = field(
+        default="paint",
+        metadata={"help": "`paint` crops 90 to 100 % of the image and resizes it, without flips; `none` does not."},
+    )
+    decay_all_parameters: bool = field(
+        default=True,
+        metadata={"help": "Decay every parameter, as the papers do; false leaves out biases and layer norms."},
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Kept false: the loss needs the labels."})
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "Kept as it is: the loss needs the labels."}
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "False: every parameter of the image tower gets a gradient."}
+    )
+
+    def __post_init__(self) -> None:
+        self._given = {f.name: getattr(self, f.name) for f in fields(self) if f.init and not _is_default(self, f)}
+        if self.max_steps is None:
+            self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
+        if self.num_train_epochs is None:
+            self.num_train_epochs = 3.0
+        super().__post_init__()
+        if 0 < self.max_steps <= self.warmup_steps:
+            raise InputError(
+                f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning rate "
+                "never reaches its peak. A fraction such as 0.1 is a share of all steps."
+            )
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that were given other values than their defaults, as plain values for a recipe."""
+        return {name: value.value if isinstance(value, Enum) else value for name, value in self._given.items()}
+
+
+def _is_default(args: PaintTrainingArguments, f: Field[Any]) -> bool:
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return bool(getattr(args, f.name) == default)
