@@ -11,16 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
+from numpy.typing import NDArray
 from PIL import Image
+from sklearn.datasets import load_digits
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -39,6 +42,7 @@ from transformers import (
 
 from hf_paint.rendering import IMAGE_SIZE, RENDERED_TASKS, Pixels, Subject, render_pairs, rendered_task
 
+
 CONTEXT_LENGTH = 32
 PIXEL_MEAN = PIXEL_STD = 0.5
 CHUNK_SIZE = 2000
@@ -46,45 +50,51 @@ UNSEEN_TEMPLATES = {
     "shapes": ("my favourite {}", "a photograph showing a {}", "look at this {}!"),
     "words": ("somebody wrote {} here", 'it says "{}"', 'a photograph of a label with "{}"'),
 }
-DIGIT_TEMPLATES = ('a photo of the number: "{}".',)
+EVALUATION_SEED = 2**32  # chunks of training images have seeds below it
+
+
+class Pairs(NamedTuple):
+    """Images with a caption and a subject each."""
+
+    images: Pixels
+    captions: list[str]
+    subjects: list[Subject]
 
 
 def main() -> None:
-    """Render, train, evaluate, save."""
+    """Draw, train, save, evaluate."""
     args = parse_args()
     set_seed(args.seed)
-    images, captions, subjects = render_pool(args.num_pairs, args.seed, args.num_workers)
-    tokenizer = train_tokenizer(captions)
+    pairs = render_in_parallel(args.num_pairs, args.seed, args.num_workers)
+    tokenizer = train_tokenizer(pairs.captions)
     model = CLIPModel(build_config(tokenizer))
-    train(model, tokenizer, images, captions, subjects, args)
-    evaluate(model.eval(), tokenizer)
+    train(model, tokenizer, pairs, args)
     save(model, tokenizer, args.output_dir)
+    for name, value in evaluate(model.eval(), tokenizer).items():
+        tqdm.write(f"{name:26} {value:.3f}")
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True, help="where the CLIPModel folder is written")
-    parser.add_argument(
-        "--num_pairs", type=int, default=160_000, help="images drawn and captioned (default: %(default)s)"
-    )
-    parser.add_argument("--max_steps", type=int, default=4000, help="optimizer steps (default: %(default)s)")
-    parser.add_argument("--batch_size", type=int, default=256, help="pairs per step (default: %(default)s)")
-    parser.add_argument("--learning_rate", type=float, default=1.5e-3, help="peak, then cosine (default: %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=2, help="processes that draw (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of images, captions, weights, batches (default: %(default)s)"
-    )
+    add = partial(parser.add_argument, metavar="N")
+    add("--output_dir", type=Path, required=True, metavar="DIR", help="where the CLIPModel folder is written")
+    add("--num_pairs", type=int, default=160_000, help="images to draw and caption (default: %(default)s)")
+    add("--max_steps", type=int, default=3400, help="optimizer steps (default: %(default)s)")
+    add("--batch_size", type=int, default=256, help="pairs per step (default: %(default)s)")
+    add("--learning_rate", type=float, default=1.5e-3, help="at its peak (default: %(default)s)")
+    add("--num_workers", type=int, default=2, help="processes that draw (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of images, captions, weights and batches (default: %(default)s)")
     return parser.parse_args()
 
 
-def render_pool(num_pairs: int, seed: int, num_workers: int) -> tuple[Pixels, list[str], list[Subject]]:
-    """Draw pairs in parallel; the result does not depend on the number of workers."""
+def render_in_parallel(num_pairs: int, seed: int, num_workers: int) -> Pairs:
+    """Draw pairs with several processes; the result does not depend on their number."""
     seeds = np.random.SeedSequence(seed).generate_state(math.ceil(num_pairs / CHUNK_SIZE)).tolist()
     with ProcessPoolExecutor(num_workers) as pool:
         chunks = list(tqdm(pool.map(partial(render_pairs, CHUNK_SIZE), seeds), total=len(seeds), desc="drawing"))
     images, captions, subjects = zip(*chunks, strict=True)
-    return np.concatenate(images), sum(captions, []), sum(subjects, [])
+    return Pairs(np.concatenate(images), list(chain(*captions)), list(chain(*subjects)))
 
 
 def train_tokenizer(captions: list[str], vocab_size: int = 640) -> CLIPTokenizer:
@@ -96,18 +106,15 @@ def train_tokenizer(captions: list[str], vocab_size: int = 640) -> CLIPTokenizer
     template = CLIPTokenizer().backend_tokenizer
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer, bpe.pre_tokenizer = template.normalizer, template.pre_tokenizer
-    special_tokens = ["<|startoftext|>", "<|endoftext|>"]
     alphabet = sorted(ByteLevel.alphabet())
-    bpe.train_from_iterator(
-        captions,
-        BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=special_tokens,
-            initial_alphabet=alphabet,
-            end_of_word_suffix="</w>",
-            show_progress=False,
-        ),
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
+    bpe.train_from_iterator(captions, trainer)
     vocab = bpe.get_vocab()
     for symbol in (f"{byte}</w>" for byte in alphabet):
         vocab.setdefault(symbol, len(vocab))
@@ -139,28 +146,21 @@ def build_config(tokenizer: CLIPTokenizer) -> CLIPConfig:
     return CLIPConfig(text_config=text_config, vision_config=vision_config, projection_dim=64)
 
 
-def train(
-    model: CLIPModel,
-    tokenizer: CLIPTokenizer,
-    images: Pixels,
-    captions: list[str],
-    subjects: list[Subject],
-    args: argparse.Namespace,
-) -> None:
+def train(model: CLIPModel, tokenizer: CLIPTokenizer, pairs: Pairs, args: argparse.Namespace) -> None:
     """Train both towers contrastively with AdamW and a cosine schedule after a short warmup."""
-    tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
-    subject_ids = torch.from_numpy(np.unique([f"{s.kind} {s.name}" for s in subjects], return_inverse=True)[1])
+    tokens = tokenizer(pairs.captions, padding=True, truncation=True, return_tensors="pt")
+    subject_ids = torch.from_numpy(np.unique([str(subject) for subject in pairs.subjects], return_inverse=True)[1])
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=0.1, fused=True
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, args.max_steps // 20, args.max_steps)
-    progress = tqdm(batches(len(captions), args.batch_size, args.max_steps), total=args.max_steps, desc="training")
-    for step, rows in zip(range(args.max_steps), progress):
+    progress = tqdm(islice(batches(len(tokens.input_ids), args.batch_size), args.max_steps), total=args.max_steps)
+    for step, rows in enumerate(progress):
         length = int(tokens.attention_mask[rows].sum(dim=1).max())
         output = model(
             input_ids=tokens.input_ids[rows, :length],
             attention_mask=tokens.attention_mask[rows, :length],
-            pixel_values=normalise(images[rows]),
+            pixel_values=normalise(pairs.images[rows]),
         )
         loss = contrastive_loss(output.logits_per_image, subject_ids[rows])
         loss.backward()
@@ -173,11 +173,10 @@ def train(
             progress.set_postfix(loss=f"{loss.item():.3f}")
 
 
-def batches(num_rows: int, batch_size: int, num_batches: int) -> Iterator[Tensor]:
-    """Yield random rows, epoch after epoch, leaving out the incomplete batch at the end of each epoch."""
-    for _ in range(math.ceil(num_batches / (num_rows // batch_size))):
-        rows = torch.randperm(num_rows)
-        yield from rows[: num_rows // batch_size * batch_size].split(batch_size)
+def batches(num_rows: int, batch_size: int) -> Iterator[Tensor]:
+    """Yield random rows for ever, without the incomplete batch at the end of each epoch."""
+    while True:
+        yield from torch.randperm(num_rows)[: num_rows // batch_size * batch_size].split(batch_size)
 
 
 def contrastive_loss(logits_per_image: Tensor, subject_ids: Tensor) -> Tensor:
@@ -192,43 +191,45 @@ def normalise(images: Pixels) -> Tensor:
     return (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - PIXEL_MEAN) / PIXEL_STD
 
 
-@torch.no_grad()
-def zero_shot_accuracy(
-    model: CLIPModel,
-    tokenizer: CLIPTokenizer,
-    images: Pixels,
-    labels: np.ndarray,
-    prompts: list[list[str]],
-) -> float:
-    """Return the share of images that are closest to the mean embedding of the prompts of their class."""
-    embeds = []
-    for class_prompts in prompts:
-        tokens = tokenizer(class_prompts, padding=True, truncation=True, return_tensors="pt")
-        embeds.append(F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1).mean(dim=0))
-    head = F.normalize(torch.stack(embeds), dim=-1)
-    predictions = (model.get_image_features(normalise(images)).pooler_output @ head.T).argmax(dim=-1)
-    return float((predictions.numpy() == labels).mean())
-
-
-def evaluate(model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
-    """Print zero-shot accuracies on images that training has not seen."""
-
-    def report(
-        name: str, images: Pixels, labels: np.ndarray, class_names: list[str], templates: tuple[str, ...]
-    ) -> None:
-        prompts = [[template.format(class_name) for template in templates] for class_name in class_names]
-        print(f"{name:32} {zero_shot_accuracy(model, tokenizer, images, labels, prompts):.3f}")
-
+def evaluate(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
+    """Return zero-shot accuracies on images that training has not seen."""
+    accuracies = {}
     for name in RENDERED_TASKS:
-        images, labels, class_names, templates = rendered_task(name, num_images=2000, seed=2**32 + 1)
-        report(name, images, labels, class_names, tuple(templates))
+        images, labels, class_names, templates = rendered_task(name, num_images=2000, seed=EVALUATION_SEED)
+        embeds = embed_images(model, images)
+        accuracies[name] = accuracy(embeds, labels, embed_classes(model, tokenizer, class_names, templates))
         if name in UNSEEN_TEMPLATES:
-            report(f"{name}, unseen templates", images, labels, class_names, UNSEEN_TEMPLATES[name])
+            head = embed_classes(model, tokenizer, class_names, UNSEEN_TEMPLATES[name])
+            accuracies[f"{name}, unseen templates"] = accuracy(embeds, labels, head)
     digits = load_digits()
-    report("handwritten digits", upscale(digits.images), digits.target, list("0123456789"), DIGIT_TEMPLATES)
+    head = embed_classes(model, tokenizer, list("0123456789"), RENDERED_TASKS["numbers"][2])
+    accuracies["handwritten digits"] = accuracy(embed_images(model, upscale(digits.images)), digits.target, head)
+    return accuracies
 
 
-def upscale(digits: np.ndarray) -> Pixels:
+@torch.no_grad()
+def embed_images(model: CLIPModel, images: Pixels) -> Tensor:
+    """Return image embeddings (num_images, projection_dim)."""
+    return model.get_image_features(normalise(images)).pooler_output
+
+
+@torch.no_grad()
+def embed_classes(
+    model: CLIPModel, tokenizer: CLIPTokenizer, class_names: list[str], templates: Sequence[str]
+) -> Tensor:
+    """Return unit rows (num_classes, projection_dim), each the mean direction of the prompts of a class."""
+    prompts = [template.format(class_name) for class_name in class_names for template in templates]
+    tokens = tokenizer(prompts, padding=True, truncation=True, return_tensors="pt")
+    embeds = F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
+    return F.normalize(embeds.unflatten(0, (len(class_names), len(templates))).mean(dim=1), dim=-1)
+
+
+def accuracy(image_embeds: Tensor, labels: NDArray[np.int64], head: Tensor) -> float:
+    """Return the share of images that are closest to the row of their class."""
+    return float(((image_embeds @ head.T).argmax(dim=-1).numpy() == labels).mean())
+
+
+def upscale(digits: NDArray[np.float64]) -> Pixels:
     """Turn scikit-learn's digits (num_images, 8, 8), which range from 0 to 16, into images of CLIP's size."""
     grey = [Image.fromarray((digit * 255 / 16).astype(np.uint8)).resize((IMAGE_SIZE, IMAGE_SIZE)) for digit in digits]
     return np.stack([np.asarray(image.convert("RGB")) for image in grey])

@@ -1,4 +1,4 @@
-"""The command line: `hf-paint quickstart | patch | evaluate | tasks`. Heavy imports wait until a command needs them."""
+"""The command line: `hf-paint quickstart | patch | evaluate | tasks`. Heavy imports wait until they are needed."""
 
 import argparse
 import logging
@@ -211,7 +211,8 @@ def _patch(parsed: argparse.Namespace, rest: list[str]) -> None:
     known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
     recipe = read_recipe(parsed.config) if parsed.config else {}
     check_flags(rest, known=known)
-    parser = HfArgumentParser((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)
+    dataclasses: list[Any] = [PatchRecipe, PaintTrainingArguments]
+    parser = HfArgumentParser(dataclasses, prog="hf-paint patch", allow_abbrev=False)
     parser.error = _Parser.error.__get__(parser)  # type: ignore[method-assign]
     if parsed.help_all:
         parser.print_help()

@@ -1,4 +1,4 @@
-"""The alpha curve: accuracies along the line from theta_0 to theta_1, and the rules that choose alpha (PAINT, Section 2)."""
+"""The alpha curve: accuracies from theta_0 to theta_1, and the rules that choose alpha (PAINT, Sec. 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

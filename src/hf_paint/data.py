@@ -121,7 +121,7 @@ def match_class_names(task: Task, label_names: Sequence[str]) -> dict[Any, int]:
     expected = [_normalise(name) for name in task.label_names or task.class_names or label_names]
     if len(expected) != len(label_names):
         raise InputError(
-            f"Task '{task.name}' lists {len(expected)} class names but '{task.dataset}' has {len(label_names)} classes."
+            f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)} of them."
         )
     position = {name: index for index, name in enumerate(expected)}
     unmatched = [name for name in label_names if _normalise(name) not in position]
@@ -142,7 +142,9 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
     if isinstance(rows, Dataset) and not len(rows):
-        raise InputError(f"The {name} split of task '{task.name}' ('{source}' of '{task.dataset}') is empty.")
+        raise InputError(
+            f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty: no rows are left for {name}."
+        )
     split = Split(task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names)
     if isinstance(rows, Dataset):
         split.labels()  # a label that is no class of the task is found here, before anything expensive
@@ -172,7 +174,6 @@ def _source_arguments(task: Task) -> dict[str, Any]:
 
 
 def _load_rows(task: Task, source: str) -> Dataset | IterableDataset:
-    known = ("parquet", "imagefolder", "webdataset", "arrow", "json", "csv")
     if task.data_files is not None and source not in task.data_files:
         raise InputError(
             f"Task '{task.name}' has no data files for the split '{source}'; it lists {', '.join(task.data_files)}."
@@ -181,10 +182,8 @@ def _load_rows(task: Task, source: str) -> Dataset | IterableDataset:
         return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
     except Exception as error:  # datasets raises a dozen types for one thing: it cannot be loaded
         message = " ".join(str(error).split())[:300]
-        hint = did_you_mean(task.dataset, known) if task.data_files or task.data_dir else ""
-        raise InputError(
-            f"The split '{source}' of '{task.dataset}' (task '{task.name}') cannot be loaded: {message}{hint}"
-        ) from error
+        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
+        raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
 
 
 def _stream_length(task: Task, source: str) -> int:
@@ -205,8 +204,8 @@ def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
     for key, column in wanted.items():
         if column is not None and column not in columns:
             raise InputError(
-                f"Column '{column}' is not in '{task.dataset}' (columns: {', '.join(columns)}).{did_you_mean(column, columns)} "
-                f"Set `{key}` of task '{task.name}'."
+                f"Column '{column}' is not in '{task.dataset}' (columns: {', '.join(columns)})."
+                f"{did_you_mean(column, columns)} Set `{key}` of task '{task.name}'."
             )
 
 
@@ -216,7 +215,7 @@ def _classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ..
         return task.class_names or tuple(feature.names), match_class_names(task, feature.names)
     if task.class_names is None:
         raise InputError(
-            f"Task '{task.name}' needs `class_names`: the column '{task.label_column}' of '{task.dataset}' has no names."
+            f"Task '{task.name}' needs `class_names`: '{task.label_column}' of '{task.dataset}' has no names."
         )
     if getattr(feature, "dtype", None) in ("string", "large_string"):
         names = task.label_names or task.class_names

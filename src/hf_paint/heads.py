@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from huggingface_hub import constants
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
-from transformers import CLIPModel, PreTrainedTokenizerBase
+from transformers import CLIPModel, CLIPTextConfig, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
@@ -109,7 +110,7 @@ def default_cache_dir() -> Path:
 def _embed(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], batch_size: int) -> Tensor:
     """Return unit-norm text embeddings (num_prompts, embed_dim) in float32 on the CPU."""
     distinct = sorted(set(prompts), key=len)
-    context = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
+    context = min(tokenizer.model_max_length, _text_config(model).max_position_embeddings)
     embedded = []
     training = model.training
     model.eval()
@@ -131,12 +132,16 @@ def _cache_file(
     cache_dir: str | Path,
 ) -> Path:
     text_tower = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TOWER)}
-    config = model.config.text_config.to_diff_dict()
+    config = _text_config(model).to_diff_dict()
     vocabulary = tokenizer.backend_tokenizer.to_str()
     key = fingerprint_values(
         fingerprint_weights(text_tower), config, vocabulary, tokenizer.model_max_length, class_names, templates
     )
     return Path(cache_dir) / "heads" / f"{key}.safetensors"
+
+
+def _text_config(model: CLIPModel) -> CLIPTextConfig:
+    return cast(CLIPTextConfig, model.config.text_config)
 
 
 def _save_atomically(head: ZeroShotHead, path: Path) -> None:

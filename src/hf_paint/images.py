@@ -1,4 +1,4 @@
-"""From stored images to pixels: the processor's resize and crop, PAINT's augmentation, and a cache of decoded pixels."""
+"""From stored images to pixels: the processor's resize and crop, PAINT's augmentation, and a cache of pixels."""
 
 import itertools
 import math
@@ -74,7 +74,7 @@ class PixelTransform:
         return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
 
     def random_resized_crop(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: a random crop of most of the image, resized, never flipped."""
+        """Return pixels (3, crop_size, crop_size), uint8: a random crop of most of the image, resized."""
         image = image.convert("RGB")
         box = _random_box(*image.size, generator)
         return _to_tensor(image.crop(box).resize((self.crop_size, self.crop_size), self.resample))

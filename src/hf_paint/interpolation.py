@@ -1,4 +1,4 @@
-"""Weight interpolation: `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` (PAINT, Section 2; WiSE-FT, Section 3)."""
+"""Weight interpolation: `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` (PAINT, Sec. 2; WiSE-FT, Sec. 3)."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -2,11 +2,12 @@
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection
+from transformers import AutoConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.utils import logging
 
 from hf_paint.errors import InputError
@@ -16,7 +17,7 @@ IMAGE_TOWER = ("vision_model.", "visual_projection.")
 """Prefixes of the tensors that patching changes; everything else stays as it is."""
 
 
-def load_clip(name_or_path: str, *, revision: str | None = None) -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
+def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
     """Load a CLIP model from the Hub or a folder, in float32, with its processor.
 
     Only safetensors are read and no code of the repository is run.
@@ -59,13 +60,14 @@ def image_tower(model: CLIPModel) -> CLIPVisionModelWithProjection:
         >>> tower.visual_projection.weight is model.visual_projection.weight
         True
     """
-    config = deepcopy(model.config.vision_config)
-    config.projection_dim = model.config.projection_dim
+    config = cast(CLIPVisionConfig, deepcopy(model.config.vision_config))
+    config.projection_dim = cast(int, model.config.projection_dim)
     with torch.device("meta"):
         tower = CLIPVisionModelWithProjection(config)
     tower.vision_model = model.vision_model
     tower.visual_projection = model.visual_projection
-    return tower.train(model.training)
+    tower.train(model.training)
+    return tower
 
 
 def image_tower_weights(model: CLIPModel | CLIPVisionModelWithProjection) -> dict[str, Tensor]:
@@ -89,33 +91,37 @@ def save_clip(model: CLIPModel, processor: CLIPProcessor, folder: str | Path, **
     processor.image_processor.save_pretrained(folder)
 
 
-def _load_weights(name_or_path: str, revision: str | None) -> CLIPModel:
+def _load_weights(name_or_path: str, revision: str) -> CLIPModel:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        model, loading = CLIPModel.from_pretrained(
-            name_or_path,
-            revision=revision,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
+        model, loading = cast(
+            tuple[CLIPModel, dict[str, Any]],
+            CLIPModel.from_pretrained(
+                name_or_path,
+                revision=revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            ),
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(_loading_problem(name_or_path, error)) from error
     finally:
         logging.set_verbosity(verbosity)
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise InputError(f"The weights in '{name_or_path}' lack {len(missing)} tensors, first '{missing[0]}'.")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _loading_problem(name_or_path: str, error: Exception) -> str:
-    if (Path(name_or_path) / "pytorch_model.bin").exists() or "safetensors" in str(error) and "bin" in str(error):
+    if (Path(name_or_path) / "pytorch_model.bin").exists() or ("safetensors" in str(error) and "bin" in str(error)):
         return (
             f"'{name_or_path}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
-            f"CLIPModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
-            "then copy the tokenizer and processor files beside it."
+            f"CLIPModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in "
+            "Python, then copy the tokenizer and processor files beside it."
         )
     return f"The weights of '{name_or_path}' cannot be read: {_first_line(error)}"
 

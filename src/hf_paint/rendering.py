@@ -1,13 +1,14 @@
 """Small synthetic images with captions: coloured shapes, written words and typeset numbers.
 
-They are what the toy CLIP of ``hf-paint quickstart`` learns from and is evaluated on. Every image is 32x32 RGB, and
-everything drawn follows from an integer seed (and from the fonts that matplotlib bundles).
+The toy CLIP of ``hf-paint quickstart`` learns from them and is evaluated on them. Every image is 32x32 RGB and follows
+from an integer seed and the fonts that matplotlib bundles.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -15,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Pixels = NDArray[np.uint8]
-"""Images of shape (..., height, width, 3)."""
+
+Pixels = NDArray[np.uint8]  # (..., height, width, 3)
+Points = NDArray[np.float64]  # (num_points, 2): x to the right, y down
 
 IMAGE_SIZE = 32
-_MIN_CONTRAST = 85
-"""Mean distance of foreground and background over the three channels, of 255."""
-_CANVAS_SIZE = 4 * IMAGE_SIZE
-"""Masks are drawn four times larger and averaged down, which smooths their edges."""
+_CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn four times larger and averaged down, which smooths their edges
+_MIN_CONTRAST = 85  # mean distance of foreground and background over the three channels, out of 255
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -37,25 +37,24 @@ COLOURS = {
     "white": (245, 245, 245),
 }
 
-WORDS = (
-    *("apple", "arm", "baby", "ball", "bank", "bird", "boat", "book", "box", "bread", "bus", "cake", "car", "cat"),
-    *("chair", "city", "clock", "cold", "cow", "cup", "day", "dog", "door", "duck", "egg", "exit", "fire", "fish"),
-    *("foot", "frog", "game", "girl", "gold", "hand", "hat", "horse", "house", "ice", "jump", "key", "king", "lamp"),
-    *("leaf", "lion", "milk", "moon", "music", "night", "open", "park", "pen", "queen", "rain", "river", "road"),
-    *("ship", "snow", "stop", "sun", "taxi", "train", "tree", "water", "zoo"),
-)
-UNSEEN_WORDS = (
-    *("bear", "camp", "desk", "farm", "goat", "hotel", "iron", "jazz", "kite", "lemon", "mouse", "nose", "piano"),
-    *("radio", "sheep", "tiger", "voice", "wolf", "yarn", "zebra"),
-)
+_WORDS = """
+    apple arm baby ball bank bird boat book box bread bus cake car cat chair city clock cold cow cup day dog door duck
+    egg exit fire fish foot frog game girl gold hand hat horse house ice jump key king lamp leaf lion milk moon music
+    night open park pen queen rain river road ship snow stop sun taxi train tree water zoo
+"""
+_UNSEEN_WORDS = """
+    bear camp desk farm goat hotel iron jazz kite lemon mouse nose piano radio sheep tiger voice wolf yarn zebra
+"""
+WORDS = tuple(_WORDS.split())
+UNSEEN_WORDS = tuple(_UNSEEN_WORDS.split())
 """Words that no training image shows."""
+
+_NUMBER_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 _FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold"),
     *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic"),
 )
-
-NUMBER_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 _OPENINGS = (
     *("", "", "", "a photo of ", "a picture of ", "an image of ", "a drawing of ", "a small photo of "),
@@ -69,79 +68,61 @@ _PHRASES = {
 _ENDINGS = ("", "", ".", ".", "!", " on a plain background.", " in colour")
 
 
-def _arc(start: float, stop: float, radius: float = 1.0, num_points: int = 40) -> NDArray[np.float64]:
+def _arc(start: float, stop: float, radius: float = 1.0, num_points: int = 40) -> Points:
     """Return points on a circle around the origin, for angles in degrees."""
     angles = np.radians(np.linspace(start, stop, num_points))
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _heart() -> NDArray[np.float64]:
+def _heart() -> Points:
     t = np.linspace(0, 2 * np.pi, 60)
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     return np.stack([16 * np.sin(t) ** 3, -y - 2], axis=1) / 16
 
 
-def _star() -> NDArray[np.float64]:
-    tips, notches = _arc(-90, 198, num_points=5), _arc(-54, 234, radius=0.42, num_points=5)
-    return np.stack([tips, notches], axis=1).reshape(-1, 2)
+def _rotation(degrees: float) -> NDArray[np.float64]:
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([(cos, sin), (-sin, cos)])
 
 
-def _cross() -> NDArray[np.float64]:
-    arm = np.array([(-0.3, -1.0), (0.3, -1.0), (0.3, -0.3)])
-    quarter_turn = np.array([(0.0, 1.0), (-1.0, 0.0)])
-    return np.concatenate([arm @ np.linalg.matrix_power(quarter_turn, k) for k in range(4)])
-
+_STAR_TIPS, _STAR_NOTCHES = _arc(-90, 198, num_points=5), _arc(-54, 234, radius=0.42, num_points=5)
+_CROSS_ARM = np.array([(-0.3, -1.0), (0.3, -1.0), (0.3, -0.3)])
 
 SHAPES = {
     "circle": _arc(0, 360),
     "square": _arc(45, 315, radius=1.15, num_points=4),
     "triangle": _arc(-90, 150, radius=1.1, num_points=3),
-    "star": _star(),
-    "cross": _cross(),
+    "star": np.stack([_STAR_TIPS, _STAR_NOTCHES], axis=1).reshape(-1, 2),
+    "cross": np.concatenate([_CROSS_ARM @ _rotation(turn) for turn in (0, 90, 180, 270)]),
     "heart": _heart(),
     "ring": np.concatenate([_arc(0, 360), _arc(360, 0, radius=0.55)]),
-    "crescent": np.concatenate([_arc(45, 315), _arc(290, 70, radius=0.8) + (0.42, 0.0)]),
+    "crescent": np.concatenate([_arc(45, 315), _arc(290, 70, radius=0.8) + np.array((0.42, 0.0))]),
 }
-"""Outlines as (num_points, 2) polygons of about unit radius, y pointing down."""
+"""Outlines as polygons of about unit radius."""
 
-UNSEEN_SHAPES = tuple(
-    f"{colour} {shape}" for colour in ("red", "blue", "yellow") for shape in ("star", "ring", "square")
-)
-"""Pairs of a colour and a shape that no training image shows, though each colour and each shape is shown."""
+UNSEEN_SHAPES = tuple(map(" ".join, product(("red", "blue", "yellow"), ("star", "ring", "square"))))
+"""Pairs that no training image shows; their colours and their shapes are seen in other pairs."""
+SEEN_SHAPES = tuple(name for name in map(" ".join, product(COLOURS, SHAPES)) if name not in UNSEEN_SHAPES)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an image shows.
-
-    Attributes:
-        kind: ``"shape"``, ``"word"`` or ``"number"``.
-        name: How a caption calls it, e.g. ``"red circle"``, ``"apple"`` or ``"42"``.
-    """
+    """What an image shows: a kind, ``shape``, ``word`` or ``number``, and a name like ``"red circle"`` or ``"42"``."""
 
     kind: str
     name: str
 
 
-@dataclass(frozen=True)
-class RenderedTask:
-    """A classification task whose images are drawn on demand."""
-
-    kind: str
-    class_names: tuple[str, ...]
-    templates: tuple[str, ...]
-
-
-_ALL_SHAPES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-_SEEN_SHAPES = tuple(name for name in _ALL_SHAPES if name not in UNSEEN_SHAPES)
-
+_SHAPE_TEMPLATES = ("a photo of a {}.", "an image of the {}.")
+_WORD_TEMPLATES = ('a photo of the word "{}".', 'an image of the text "{}".')
 RENDERED_TASKS = {
-    "shapes": RenderedTask("shape", _SEEN_SHAPES, ("a photo of a {}.", "an image of the {}.")),
-    "words": RenderedTask("word", WORDS[::2], ('a photo of the word "{}".', 'an image of the text "{}".')),
-    "numbers": RenderedTask("number", tuple("0123456789"), ('a photo of the number: "{}".',)),
-    "unseen_shapes": RenderedTask("shape", UNSEEN_SHAPES, ("a photo of a {}.", "an image of the {}.")),
-    "unseen_words": RenderedTask("word", UNSEEN_WORDS, ('a photo of the word "{}".', 'an image of the text "{}".')),
+    "shapes": ("shape", SEEN_SHAPES, _SHAPE_TEMPLATES),
+    "words": ("word", WORDS[::2], _WORD_TEMPLATES),
+    "numbers": ("number", tuple("0123456789"), ('a photo of the number: "{}".',)),
+    "unseen_shapes": ("shape", UNSEEN_SHAPES, _SHAPE_TEMPLATES),
+    "unseen_words": ("word", UNSEEN_WORDS, _WORD_TEMPLATES),
 }
+"""Each with the kind of its subjects, its class names and its prompt templates."""
 
 
 def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArray[np.int64], list[str], list[str]]:
@@ -165,56 +146,48 @@ def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArra
     """
     if name not in RENDERED_TASKS:
         raise ValueError(f"There is no rendered task {name!r}. Choose one of {', '.join(RENDERED_TASKS)}.")
-    task = RENDERED_TASKS[name]
+    kind, class_names, templates = RENDERED_TASKS[name]
     rng = np.random.default_rng(seed)
-    labels = np.arange(num_images) % len(task.class_names)
-    images = np.stack([render(Subject(task.kind, task.class_names[label]), rng) for label in labels])
-    return images, labels, list(task.class_names), list(task.templates)
+    labels = np.arange(num_images) % len(class_names)
+    images = np.stack([render(Subject(kind, class_names[label]), rng) for label in labels])
+    return images, labels, list(class_names), list(templates)
 
 
 def render_pairs(num_pairs: int, seed: int) -> tuple[Pixels, list[str], list[Subject]]:
-    """Draw images of random subjects and caption them, for contrastive training.
+    """Draw images of random subjects, none of them in `UNSEEN_SHAPES` or `UNSEEN_WORDS`, and caption them.
 
     Args:
         num_pairs: How many pairs to draw.
         seed: Pairs of different seeds are independent.
 
     Returns:
-        Images (num_pairs, 32, 32, 3), a caption of each, and the subject of each: two images of the same subject have
-        captions that fit both.
+        Images (num_pairs, 32, 32, 3), captions and subjects. A caption fits every image of an equal subject.
     """
     rng = np.random.default_rng(seed)
-    subjects = [random_subject(rng) for _ in range(num_pairs)]
+    subjects = [_random_subject(rng) for _ in range(num_pairs)]
     images = np.stack([render(subject, rng) for subject in subjects])
-    return images, [caption(subject, rng) for subject in subjects], subjects
+    return images, [_caption(subject, rng) for subject in subjects], subjects
 
 
-def random_subject(rng: np.random.Generator) -> Subject:
-    """Choose a shape, a word or a number, but never one of `UNSEEN_SHAPES` or `UNSEEN_WORDS`."""
+def _random_subject(rng: np.random.Generator) -> Subject:
     kind = rng.choice(["shape", "word", "number"], p=[0.35, 0.45, 0.2])
     if kind == "shape":
-        return Subject("shape", str(rng.choice(_SEEN_SHAPES)))
+        return Subject("shape", str(rng.choice(SEEN_SHAPES)))
     if kind == "word":
         return Subject("word", str(rng.choice(WORDS)) if rng.random() < 0.5 else _random_letters(rng))
     return Subject("number", str(rng.integers(10) if rng.random() < 0.7 else rng.integers(10, 1000)))
 
 
-def caption(subject: Subject, rng: np.random.Generator) -> str:
-    """Put a subject into words; a one-digit number may be spelled out."""
+def _caption(subject: Subject, rng: np.random.Generator) -> str:
     name = subject.name
     if subject.kind == "number" and len(name) == 1 and rng.random() < 0.3:
-        name = NUMBER_NAMES[int(name)]
-    return (
-        str(rng.choice(_OPENINGS)) + str(rng.choice(_PHRASES[subject.kind])).format(name) + str(rng.choice(_ENDINGS))
-    )
+        name = _NUMBER_NAMES[int(name)]
+    opening, phrase, ending = (str(rng.choice(part)) for part in (_OPENINGS, _PHRASES[subject.kind], _ENDINGS))
+    return f"{opening}{phrase.format(name)}{ending}"
 
 
 def render(subject: Subject, rng: np.random.Generator) -> Pixels:
-    """Draw a subject at a random place, size, angle and contrast; words and numbers in a random font and colour.
-
-    Returns:
-        An image of shape (32, 32, 3).
-    """
+    """Draw a subject, (32, 32, 3), at a random place, size and angle; text in a random font and colour."""
     if subject.kind == "shape":
         colour, shape = subject.name.split()
         return _paint(_shape_mask(shape, rng), np.array(COLOURS[colour]) + rng.integers(-12, 13, 3), rng)
@@ -231,11 +204,10 @@ def _random_letters(rng: np.random.Generator) -> str:
 
 def _shape_mask(shape: str, rng: np.random.Generator) -> Image.Image:
     radius = _CANVAS_SIZE * rng.uniform(0.2, 0.42)
-    angle = np.radians(rng.uniform(-20, 20))
-    rotation = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
+    outline = SHAPES[shape] @ _rotation(rng.uniform(-20, 20)) * radius
     centre = rng.uniform(0.9 * radius, _CANVAS_SIZE - 0.9 * radius, size=2)
     mask = Image.new("L", (_CANVAS_SIZE, _CANVAS_SIZE))
-    ImageDraw.Draw(mask).polygon([(x, y) for x, y in SHAPES[shape] @ rotation * radius + centre], fill=255)
+    ImageDraw.Draw(mask).polygon([(x, y) for x, y in outline + centre], fill=255)
     return mask
 
 
@@ -254,14 +226,15 @@ def _text_mask(text: str, rng: np.random.Generator) -> Image.Image:
 
 
 def _paint(mask: Image.Image, foreground: NDArray[np.int64], rng: np.random.Generator) -> Pixels:
-    """Fill the mask on a background that stands out against it: a gradient between two colours, with noise."""
+    """Fill the mask on a gradient of contrasting colours, and add noise."""
     coverage = np.asarray(mask.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))[..., None] / 255
     ramp = np.linspace(0, 1, IMAGE_SIZE)[:, None] * rng.choice([-1, 1])
     background = _contrasting_colour(foreground, rng) + ramp[..., None] * rng.uniform(0, 40, 3)
     if rng.random() < 0.5:
         background = background.swapaxes(0, 1)
     image = coverage * foreground + (1 - coverage) * background
-    return (image + rng.normal(0, rng.uniform(0, 12), image.shape)).clip(0, 255).astype(np.uint8)
+    noisy: Pixels = (image + rng.normal(0, rng.uniform(0, 12), image.shape)).clip(0, 255).astype(np.uint8)
+    return noisy
 
 
 def _contrasting_colour(foreground: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -271,6 +244,6 @@ def _contrasting_colour(foreground: NDArray[np.int64], rng: np.random.Generator)
     return background
 
 
-@lru_cache(maxsize=None)
+@cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)

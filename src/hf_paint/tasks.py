@@ -1,4 +1,4 @@
-"""What a task is: a data set, its splits, the class names and the prompts. Tasks are YAML files, built in or a user's."""
+"""What a task is: a data set, its splits, the class names and the prompts. A task is a YAML file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -112,8 +112,7 @@ class Task:
             raise InputError(f"The task file {path} cannot be read: {' '.join(str(error).split())}") from error
         if not isinstance(definition, dict):
             raise InputError(f"The task file {path} does not hold a mapping of keys to values.")
-        task = cls.from_dict(_resolve_paths(definition, path.resolve().parent), source=str(path.resolve()))
-        return task
+        return cls.from_dict(_resolve_paths(definition, path.resolve().parent), source=str(path.resolve()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as the keys of a task YAML, defaults left out; `from_dict` reads it back."""

@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import Dataset, IterableDataset
-from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers import (
+    CLIPModel,
+    CLIPProcessor,
+    CLIPVisionModelWithProjection,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import speed_metrics
 
@@ -64,6 +74,10 @@ class PaintTrainer(Trainer):
 
     loss_is_scaled_for_ga = False
 
+    args: PaintTrainingArguments
+    model: CLIPVisionModelWithProjection
+    processing_class: CLIPProcessor
+
     def __init__(
         self,
         model: CLIPModel,
@@ -84,8 +98,12 @@ class PaintTrainer(Trainer):
         self.transform = PixelTransform(processing_class)
         self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
         self.clip_model = model
+        tower = image_tower(model).train()
+        # transformers would announce that it copies these from the tokenizer; they mean nothing to the image tower
+        for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(tower.config, token, getattr(processing_class.tokenizer, token))
         super().__init__(
-            image_tower(model).train(),
+            tower,
             args,
             data_collator=collate,
             train_dataset=train_dataset,
@@ -94,7 +112,7 @@ class PaintTrainer(Trainer):
             callbacks=[_EpochCallback(train_dataset), *callbacks],
         )
         self.model_accepts_loss_kwargs = False
-        self.head = head.to(args.device) if head is not None else None
+        self.head = cast(ZeroShotHead, head).to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)
 
     def compute_loss(
@@ -111,7 +129,7 @@ class PaintTrainer(Trainer):
         loss = functional.cross_entropy(logits, inputs["labels"], label_smoothing=smoothing)
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def evaluate(
+    def evaluate(  # type: ignore[override]
         self,
         eval_dataset: Sequence[Task] | None = None,
         ignore_keys: list[str] | None = None,
@@ -152,14 +170,14 @@ class PaintTrainer(Trainer):
             return [name for name, _ in model.named_parameters()]
         return list(super().get_decay_parameter_names(model))
 
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         """Make the schedule; `cosine` is the papers', which differs from transformers' by starting above zero."""
         if self.args.lr_scheduler_type != "cosine":
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             warmup = self.args.get_warmup_steps(num_training_steps)
             factor = partial(paint_learning_rate, num_warmup_steps=warmup, num_training_steps=num_training_steps)
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
+            self.lr_scheduler = LambdaLR(cast(Optimizer, optimizer or self.optimizer), factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -182,7 +200,7 @@ class PaintTrainer(Trainer):
         """Save a complete CLIP repository instead of the image tower alone."""
         if not self.args.should_save:
             return
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or str(self.args.output_dir))
         weights = self.clip_model.state_dict() | (state_dict or self.model.state_dict())
         save_clip(self.clip_model, self.processing_class, folder, state_dict=weights)
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
@@ -211,7 +229,7 @@ class _EpochCallback(TrainerCallback):
         self.train_dataset = train_dataset
 
     def on_epoch_begin(
-        self, args: PaintTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if hasattr(self.train_dataset, "set_epoch"):
             self.train_dataset.set_epoch(int(state.epoch or 0))

@@ -39,7 +39,7 @@ class PaintTrainingArguments(TrainingArguments):
     )
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Training images per process and step."})
     per_device_eval_batch_size: int = field(default=128, metadata={"help": "Images per process and forward pass."})
-    lr_scheduler_type: str = field(  # type: ignore[assignment]
+    lr_scheduler_type: str = field(
         default="cosine",
         metadata={"help": "`cosine` is the schedule of the papers; every other name is transformers' own."},
     )
@@ -65,11 +65,11 @@ class PaintTrainingArguments(TrainingArguments):
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
         if 0 < self.max_steps <= self.warmup_steps:
             raise InputError(
-                f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning rate "
-                "never reaches its peak. A fraction such as 0.1 is a share of all steps."
+                f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
+                "rate never reaches its peak. A fraction such as 0.1 is a share of all steps."
             )
 
     def given(self) -> dict[str, Any]:
@@ -78,5 +78,8 @@ class PaintTrainingArguments(TrainingArguments):
 
 
 def _is_default(args: PaintTrainingArguments, f: Field[Any]) -> bool:
+    """Compare with the default; the command line parser writes some empty defaults in another way."""
     default = f.default_factory() if f.default_factory is not MISSING else f.default
-    return bool(getattr(args, f.name) == default)
+    unset = {"": None, "no": False}
+    value = getattr(args, f.name)
+    return bool(value == default or unset.get(str(default), default) == value)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
 from huggingface_hub import ModelCard
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.curve import AlphaCurve, SelectionRule
@@ -58,11 +58,11 @@ class PatchRun:
         self.selection = selection
         self.tolerance = tolerance
         self.options = options
-        self.folder = RunFolder(args.output_dir, write=PartialState(cpu=args.use_cpu).is_main_process)
+        self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
         self.model, self.processor, self.base_dtype = _load_base(model, options)
         self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
-        self.base = model if isinstance(model, str) else model.name_or_path
-        self.base = self.base or f"a model in memory ({fingerprint_weights(self.theta_0)})"
+        name = model if isinstance(model, str) else model.name_or_path
+        self.base: str = name or f"a model in memory ({fingerprint_weights(self.theta_0)})"
         self.tasks: list[PreparedTask] = []
 
     def prepare(self, tasks: dict[Role, Sequence[Task]]) -> None:
@@ -97,7 +97,7 @@ class PatchRun:
         self.folder.claim(recipe)
 
     def fine_tune(self, task: Task) -> Weights:
-        """Return theta_1: train the image tower on a task, go on where an earlier run stopped, or read what it saved."""
+        """Return theta_1: train the image tower on a task, go on where a run stopped, or read what it saved."""
         if self.folder.theta_1.exists():
             trained, _, _ = load_clip(str(self.folder.theta_1))
             self.accelerator = Accelerator(cpu=self.args.use_cpu)
@@ -128,13 +128,12 @@ class PatchRun:
         )
 
     def finish(self, theta_1: Weights, curve: AlphaCurve) -> PatchResult:
-        """Choose alpha, and write the selection, the plot, the patched model with its card and, if asked, the variants."""
+        """Choose alpha, and write the selection, the plot, the patched model with its card, and the variants."""
         self.model.cpu()
         split = "test" if "test" in curve.splits("patching") else "validation"
-        if self.options.save_variants:
-            for alpha in curve.alphas:
-                self._save_model(self.folder.variant(alpha), theta_1, alpha)
-        alpha = None
+        for variant in curve.alphas if self.options.save_variants else ():
+            self._save_model(self.folder.variant(variant), theta_1, variant)
+        alpha: float | None = None
         if self.selection != "none":
             alpha = curve.select(self.selection, tolerance=self.tolerance)
             selection = _selection(curve, alpha, self.selection, self.tolerance, split)
@@ -151,7 +150,8 @@ class PatchRun:
     def _save_model(self, folder: Path, theta_1: Weights, alpha: float, card: str | None = None) -> None:
         """Save theta_alpha as a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
         self.model.float().load_state_dict(interpolate(self.theta_0, theta_1, alpha), strict=False)
-        self.model.to(getattr(torch, self.options.save_dtype) if self.options.save_dtype else self.base_dtype)
+        dtype = getattr(torch, self.options.save_dtype) if self.options.save_dtype else self.base_dtype
+        cast(nn.Module, self.model).to(dtype)
 
         def save(path: Path) -> None:
             save_clip(self.model, self.processor, path)

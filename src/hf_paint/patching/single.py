@@ -58,20 +58,20 @@ def patch_single(
     options = options or PatchOptions()
     for alpha in alphas:
         check_alpha(alpha)
-    patching_task, supported_tasks = get_task(patching_task), [get_task(task) for task in supported_tasks]
+    patching, supported = get_task(patching_task), [get_task(task) for task in supported_tasks]
     run = PatchRun(model, args, selection=selection, tolerance=tolerance, options=options)
-    recipe = _recipe(run, patching_task, supported_tasks, alphas)
+    recipe = _recipe(run, patching, supported, alphas)
     run.folder.check(recipe)
     run.prepare(
         {
-            "patching": [patching_task],
-            "supported": supported_tasks,
+            "patching": [patching],
+            "supported": supported,
             "transfer": options.transfer_tasks,
             "shift": options.shift_tasks,
         }
     )
     run.claim(recipe)
-    theta_1 = run.fine_tune(patching_task)
+    theta_1 = run.fine_tune(patching)
     curve = run.sweep(theta_1, alphas)
     return run.finish(theta_1, curve)
 

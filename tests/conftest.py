@@ -1,0 +1,133 @@
+"""Fixtures: a tiny CLIP made from a config, tasks made of drawn images, and no network."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-tests-")  # nothing is read from or left in the user's cache
+os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PILImage
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers.utils import logging
+
+from hf_paint import Task
+from hf_paint.modeling import save_clip
+
+
+torch.set_num_threads(1)
+logging.disable_progress_bar()
+SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
+IMAGE_SIZE = 32
+CLASS_NAMES = ("red", "green", "blue", "grey")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of reference data beside the checkout."""
+    if not SHARED.exists():
+        pytest.skip("the reference data is not there")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def processor():
+    corpus = [f"a photo of a {name}." for name in CLASS_NAMES] + ["the number one two three", "abc xyz 0123456789"]
+    tokenizer = CLIPTokenizer().train_new_from_iterator(corpus, vocab_size=600)
+    tokenizer.model_max_length = 32
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=size)
+    return CLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def _base_model(processor):
+    torch.manual_seed(0)
+    tokens = {name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = {"vocab_size": len(processor.tokenizer), "hidden_size": 32, "intermediate_size": 64}
+    vision = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 3, "patch_size": 8}
+    layers = {"num_hidden_layers": 2, "projection_dim": 24}
+    config = CLIPConfig(
+        text_config=text | layers | tokens | {"num_attention_heads": 2, "max_position_embeddings": 32},
+        vision_config=vision | layers | {"image_size": IMAGE_SIZE},
+        projection_dim=24,
+    )
+    return CLIPModel(config).eval()
+
+
+@pytest.fixture
+def model(_base_model):
+    """A tiny CLIP with random weights, a fresh copy for each test."""
+    return deepcopy(_base_model)
+
+
+@pytest.fixture(scope="session")
+def model_folder(_base_model, processor, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny-clip"
+    save_clip(_base_model, processor, folder)
+    return str(folder)
+
+
+def draw_rows(num_rows, seed, *, names=CLASS_NAMES, size=(40, 36)):
+    """Rows of noisy images whose colour is their class."""
+    generator = np.random.default_rng(seed)
+    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [130, 130, 130]])
+    labels = generator.integers(len(names), size=num_rows)
+    noise = generator.integers(-60, 60, size=(num_rows, size[1], size[0], 3))
+    pixels = np.clip(colours[labels % 4][:, None, None] + noise, 0, 255).astype(np.uint8)
+    return {
+        "image": [PILImage.fromarray(image) for image in pixels],
+        "label": labels.tolist(),
+        "track": (np.arange(num_rows) // 4).tolist(),
+    }
+
+
+def write_task(folder, name="colours", *, train=80, test=40, names=CLASS_NAMES, seed=0, **keys):
+    """Write parquet files and return the task that reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({"image": Image(), "label": ClassLabel(names=list(names)), "track": Value("int64")})
+    files = {}
+    for split, count in (("train", train), ("test", test)):
+        rows = draw_rows(count, seed + (split == "test"), names=names)
+        files[split] = str(folder / f"{name}-{split}.parquet")
+        Dataset.from_dict(rows, features=features).to_parquet(files[split])
+    definition = {"name": name, "dataset": "parquet", "data_files": files, "templates": ["a photo of a {}."]}
+    return Task.from_dict(definition | keys)
+
+
+def write_task_yaml(folder, name="colours", **keys):
+    """As `write_task`, and return the path of a task YAML."""
+    import yaml
+
+    task = write_task(folder, name, **keys)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(task.to_dict()))
+    return str(path)
+
+
+@pytest.fixture
+def task(tmp_path):
+    return write_task(tmp_path / "data")
+
+
+@pytest.fixture
+def other_task(tmp_path):
+    return write_task(tmp_path / "data", "others", seed=7)
+
+
+@pytest.fixture
+def tasks_folder(tmp_path):
+    """A folder with two task YAMLs, colours and others."""
+    folder = tmp_path / "tasks"
+    write_task_yaml(folder, "colours")
+    write_task_yaml(folder, "others", seed=7)
+    return folder

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+from conftest import draw_rows, write_task
+from datasets import ClassLabel, Dataset, Features, Image, Value
+
+from hf_paint import InputError, Task
+from hf_paint.data import load_splits, split_train_validation
+
+
+def test_mnist_split_is_the_one_of_the_released_code():
+    train, validation = split_train_validation(60_000)
+    assert (train[0], len(train), len(validation)) == (36044, 55_000, 5_000)
+    expected = torch.utils.data.random_split(
+        range(60_000), [55_000, 5_000], generator=torch.Generator().manual_seed(0)
+    )
+    assert train.tolist() == list(expected[0].indices)
+    assert validation.tolist() == list(expected[1].indices)
+
+
+def test_groups_stay_on_one_side():
+    groups = [row // 7 for row in range(1000)]
+    train, validation = split_train_validation(1000, groups)
+    assert sorted([*train, *validation]) == list(range(1000))
+    assert not {groups[i] for i in train} & {groups[i] for i in validation}
+    assert 100 <= len(validation) < 107
+
+
+def test_auto_split_of_a_task(task):
+    splits = load_splits(task)
+    assert {name: len(split.rows) for name, split in splits.items()} == {"train": 72, "validation": 8, "test": 40}
+    whole = Dataset.from_parquet(task.data_files["train"])["label"][:]
+    train, validation = split_train_validation(80)
+    assert splits["train"].labels().tolist() == [whole[i] for i in train]
+    assert splits["validation"].labels().tolist() == [whole[i] for i in validation]
+
+
+def test_validation_null_trains_on_all_rows(tmp_path):
+    splits = load_splits(write_task(tmp_path, splits={"validation": None}))
+    assert {name: len(split.rows) for name, split in splits.items()} == {"train": 80, "test": 40}
+
+
+def test_whole_train_split_as_validation(tmp_path):
+    splits = load_splits(write_task(tmp_path, splits={"train": None, "validation": "train"}))
+    assert {name: len(split.rows) for name, split in splits.items()} == {"validation": 80, "test": 40}
+
+
+def test_labels_are_matched_by_name(tmp_path):
+    task = write_task(tmp_path, class_names=["Grey", "BLUE!", "green", "red"])
+    split = load_splits(task, ("test",))["test"]
+    original = Dataset.from_parquet(task.data_files["test"])["label"][:]
+    assert split.labels().tolist() == [3 - label for label in original]
+
+
+def test_label_names_translate(tmp_path):
+    names = {"class_names": ["sky", "blood"], "label_names": ["blue", "red"]}
+    split = load_splits(write_task(tmp_path, names=("red", "blue"), **names), ("test",))["test"]
+    assert split.class_names == ("sky", "blood")
+    assert split.class_ids == {0: 1, 1: 0}
+
+
+def test_string_labels(tmp_path):
+    rows = draw_rows(6, 0)
+    rows["label"] = ["Red", "blue", "red", "green", "grey", "blue"]
+    features = Features({"image": Image(), "label": Value("string"), "track": Value("int64")})
+    Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    task = local_task(tmp_path, class_names=["red", "green", "blue", "grey"])
+    assert load_splits(task, ("test",))["test"].labels().tolist() == [0, 2, 0, 1, 3, 2]
+
+
+def test_image_folder(tmp_path):
+    for split in ("train", "test"):
+        for name, image in zip(("red", "blue"), draw_rows(2, 0)["image"], strict=True):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            image.save(tmp_path / "data" / split / name / "0.png")
+    definition = {"name": "folder", "dataset": "imagefolder", "data_dir": str(tmp_path / "data"), "templates": ["{}"]}
+    splits = load_splits(Task.from_dict(definition | {"splits": {"validation": None}}))
+    assert splits["test"].class_names == ("blue", "red")
+    assert splits["test"].labels().tolist() == [0, 1]
+
+
+def local_task(folder, **keys):
+    files = {"test": str(folder / "t.parquet")}
+    definition = {"name": "t", "dataset": "parquet", "data_files": files, "templates": ["a {}"]}
+    return Task.from_dict(definition | {"splits": {"train": None, "validation": None}} | keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"image_column": "img"}, "Column 'img' is not in 'parquet' .columns: image, label, track."),
+        ({"label_column": "lable"}, "Column 'lable'.*Did you mean 'label'"),
+        ({"class_names": ["red", "green", "blue"]}, "lists 3 classes but 'parquet' has 4"),
+        ({"class_names": ["red", "green", "blue", "gray"]}, "1 classes of 'parquet' are not class names.*'grey'"),
+        ({"splits": {"test": "tset"}}, "no data files for the split 'tset'"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, keys, message):
+    with pytest.raises(InputError, match=message):
+        load_splits(write_task(tmp_path, **keys))
+
+
+def test_empty_split(tmp_path):
+    with pytest.raises(InputError, match="The split 'test' of 'parquet' .task 'colours'. is empty"):
+        load_splits(write_task(tmp_path, test=0), ("test",))
+
+
+def test_missing_file_and_missing_data_set(tmp_path):
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_splits(local_task(tmp_path))
+    with pytest.raises(InputError, match="'nobody/nothing'.*cannot be loaded"):
+        load_splits(Task.from_dict({"name": "t", "dataset": "nobody/nothing", "templates": ["{}"]}))
+
+
+def test_a_label_that_is_no_class(tmp_path):
+    rows = draw_rows(4, 0)
+    features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
+    Dataset.from_dict(rows | {"label": [0, 1, 9, 0]}, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    with pytest.raises(InputError, match="the label 9, which is none of its 2 classes"):
+        load_splits(local_task(tmp_path, class_names=["red", "blue"]), ("test",))
+    with pytest.raises(InputError, match="needs `class_names`"):
+        load_splits(local_task(tmp_path), ("test",))
+
+
+def test_stream_gives_the_same_rows(tmp_path):
+    task = write_task(tmp_path, splits={"validation": None})
+    stream = load_splits(Task.from_dict(task.to_dict() | {"streaming": True}), ("test",))["test"]
+    labels = [stream.class_id(row["label"]) for row in stream.rows]
+    assert labels == load_splits(task, ("test",))["test"].labels().tolist()
+
+
+def test_stream_without_a_known_length_cannot_draw_a_split(tmp_path):
+    task = Task.from_dict(write_task(tmp_path).to_dict() | {"streaming": True})
+    with pytest.raises(InputError, match="does not say how many rows"):
+        load_splits(task, ("train",))
+
+
+def test_class_label_feature_is_enough(tmp_path):
+    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b", "c", "d"]), "track": Value("int64")})
+    Dataset.from_dict(draw_rows(5, 0), features=features).to_parquet(str(tmp_path / "t.parquet"))
+    split = load_splits(local_task(tmp_path), ("test",))["test"]
+    assert split.class_names == ("a", "b", "c", "d")
+    assert split.labels().dtype == np.int64

@@ -1,0 +1,120 @@
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import write_task
+
+from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
+from hf_paint.evaluation import Evaluator
+from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.interpolation import interpolate
+from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.results import ResultLog
+
+
+def moved(model, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
+    return theta_0, {n: t + 0.02 * torch.randn(t.shape, generator=generator) for n, t in theta_0.items()}
+
+
+def correct_written_out(model, processor, task):
+    """One image at a time through the model's own forward pass."""
+    from datasets import Dataset
+
+    rows = Dataset.from_parquet(task.data_files["test"])
+    prompts = [task.templates[0].format(name) for name in rows.features["label"].names]
+    correct = 0
+    for row in rows:
+        inputs = processor(text=prompts, images=row["image"], return_tensors="pt", padding=True)
+        with torch.no_grad():
+            correct += int(model(**inputs).logits_per_image.argmax() == row["label"])
+    return correct
+
+
+@pytest.mark.parametrize("batch_size", [7, 40, 128])
+def test_counts_equal_one_image_at_a_time(model, processor, task, batch_size):
+    [result] = evaluate_tasks(model, [task], processor=processor, batch_size=batch_size)
+    assert result.total == 40
+    assert result.correct == correct_written_out(model, processor, task)
+
+
+def test_loss_equals_torch(model, processor, task):
+    prepared = prepare_task(task, model, processor, splits=("test",))
+    predictions = Evaluator(Accelerator(cpu=True)).predict(image_tower(model), prepared, "test")
+    pixels = prepared.transform.normalize(torch.from_numpy(prepared.images["test"].pixels.copy()))
+    with torch.no_grad():
+        logits = prepared.head(model.get_image_features(pixel_values=pixels).pooler_output)
+    expected = torch.nn.functional.cross_entropy(logits, prepared.images["test"].labels)
+    assert predictions.loss.mean() == pytest.approx(float(expected), abs=1e-6)
+    assert predictions.predicted.tolist() == logits.argmax(-1).tolist()
+
+
+def test_bf16_agrees_with_fp32_and_says_so(model, processor, task):
+    [full] = evaluate_tasks(model, [task], processor=processor)
+    [half] = evaluate_tasks(model, [task], processor=processor, precision="bf16")
+    assert half.precision == "bf16"
+    assert half.loss == pytest.approx(full.loss, abs=0.05)
+
+
+def test_sweep_equals_evaluating_each_alpha_by_itself(model, processor, task, other_task, tmp_path):
+    theta_0, theta_1 = moved(model)
+    tasks = [
+        prepare_task(task, model, processor, role="patching"),
+        prepare_task(other_task, model, processor, splits=("test",)),
+    ]
+    curve = sweep_alphas(
+        theta_0,
+        theta_1,
+        [0.5, 1.0],
+        tasks,
+        model=image_tower(model),
+        log=ResultLog(tmp_path),
+        evaluator=Evaluator(Accelerator(cpu=True)),
+    )
+    assert curve.alphas == (0.0, 0.5, 1.0)
+    assert fingerprint_weights(image_tower_weights(model)) == fingerprint_weights(theta_0)
+    assert curve.splits("patching") == {"validation", "test"}
+    assert curve.splits("supported") == {"test"}
+    for alpha in curve.alphas:
+        model.load_state_dict(interpolate(theta_0, theta_1, alpha), strict=False)
+        for role, one in (("patching", task), ("supported", other_task)):
+            [expected] = evaluate_tasks(model, [one], processor=processor)
+            found = curve.get(alpha, role, one.name, "test")
+            assert (found.correct, found.total) == (expected.correct, expected.total)
+
+
+def test_a_second_sweep_runs_nothing_that_is_known(model, processor, task, tmp_path, monkeypatch):
+    theta_0, theta_1 = moved(model)
+    tasks = [prepare_task(task, model, processor, role="patching", splits=("test",))]
+    calls = []
+    predict = Evaluator.predict
+    monkeypatch.setattr(Evaluator, "predict", lambda *args: calls.append(args[-1]) or predict(*args))
+
+    def sweep(alphas, theta_1=theta_1):
+        options = {"model": image_tower(model), "log": ResultLog(tmp_path), "evaluator": Evaluator(Accelerator(cpu=True))}
+        return sweep_alphas(theta_0, theta_1, alphas, tasks, **options)
+
+    first = sweep([0.5, 1.0])
+    assert len(calls) == 3
+    assert sweep([0.5, 1.0]).results == first.results
+    assert len(calls) == 3
+    sweep([0.25, 0.5])
+    assert len(calls) == 4
+    sweep([0.5], theta_1=moved(model, seed=2)[1])
+    assert len(calls) == 5
+
+
+def test_a_task_without_the_split_is_refused(model, processor, tmp_path):
+    task = write_task(tmp_path, splits={"validation": None})
+    with pytest.raises(InputError, match="none of the splits validation"):
+        evaluate_tasks(model, [task], processor=processor, split="validation")
+
+
+def test_streamed_and_cached_evaluations_agree(model, processor, tmp_path):
+    from hf_paint import Task
+
+    task = write_task(tmp_path, splits={"validation": None})
+    [cached] = evaluate_tasks(model, [task], processor=processor, batch_size=16)
+    stream = Task.from_dict(task.to_dict() | {"streaming": True})
+    [streamed] = evaluate_tasks(model, [stream], processor=processor, batch_size=16)
+    assert (streamed.correct, streamed.total) == (cached.correct, cached.total)

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from hf_paint import InputError, build_zero_shot_head
+from hf_paint.heads import ZeroShotHead
+
+
+NAMES = ["red", "a photo one two", "blue"]
+TEMPLATES = ["a photo of a {}.", "{}", "the number {} abc."]
+
+
+def written_out_head(model, tokenizer, names, templates):
+    """The loop of the papers: one prompt at a time, no batching, no sorting, no padding."""
+    rows = []
+    for name in names:
+        embeds = []
+        for template in templates:
+            ids = tokenizer(template.format(name), return_tensors="pt").input_ids
+            with torch.no_grad():
+                hidden = model.text_model(input_ids=ids).pooler_output
+                embed = hidden @ model.text_projection.weight.T
+            embeds.append(embed[0] / embed[0].norm())
+        mean = torch.stack(embeds).mean(0)
+        rows.append(mean / mean.norm())
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 256])
+def test_equals_the_written_out_loop(model, processor, batch_size):
+    head = build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, batch_size=batch_size)
+    torch.testing.assert_close(head.weight, written_out_head(model, processor.tokenizer, NAMES, TEMPLATES), atol=1e-6, rtol=0)
+    torch.testing.assert_close(head.logit_scale, model.logit_scale.exp().detach())
+
+
+def test_logits_equal_those_of_the_model(model, processor):
+    pixels = torch.randn(2, 3, 32, 32)
+    tokens = processor.tokenizer([f"a {name}" for name in NAMES], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(pixel_values=pixels, **tokens).logits_per_image
+        image_embeds = model.get_image_features(pixel_values=pixels).pooler_output
+    head = build_zero_shot_head(model, processor.tokenizer, NAMES, ["a {}"])
+    torch.testing.assert_close(head(image_embeds), expected, atol=1e-5, rtol=0)
+
+
+def test_long_prompts_keep_their_end(model, processor):
+    long = "number " * 60 + "{}"
+    tokens = processor.tokenizer(long.format("red"), truncation=True, max_length=32).input_ids
+    assert len(tokens) == 32
+    assert tokens[-1] == processor.tokenizer.eos_token_id
+    assert torch.isfinite(build_zero_shot_head(model, processor.tokenizer, NAMES, [long]).weight).all()
+
+
+def test_cache_is_keyed_by_everything_that_matters(model, processor, tmp_path):
+    def build(model, names=NAMES, templates=TEMPLATES):
+        return build_zero_shot_head(model, processor.tokenizer, names, templates, cache_dir=tmp_path)
+
+    first = build(model)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+    assert torch.equal(build(model).weight, first.weight)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+    build(model, names=NAMES[:2])
+    build(model, templates=TEMPLATES[:2])
+    with torch.no_grad():
+        model.text_projection.weight[0, 0] += 1
+    assert not torch.equal(build(model).weight, first.weight)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 4
+
+
+def test_image_tower_does_not_change_the_key(model, processor, tmp_path):
+    build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
+    with torch.no_grad():
+        model.visual_projection.weight[0, 0] += 1
+    build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+
+
+def test_head_is_frozen_and_needs_classes(model, processor):
+    head = ZeroShotHead(torch.eye(3), torch.tensor(10.0))
+    assert list(head.parameters()) == []
+    with pytest.raises(InputError, match="at least one class name"):
+        build_zero_shot_head(model, processor.tokenizer, [], ["{}"])

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import torch
+from conftest import draw_rows, write_task
+from PIL import Image
+from transformers import CLIPImageProcessorPil, CLIPProcessor
+
+from hf_paint import InputError
+from hf_paint.data import load_splits
+from hf_paint.images import CachedImages, PixelTransform, StreamedImages, TrainImages
+
+
+SIZES = [(32, 32), (40, 36), (36, 40), (333, 127), (75, 500), (20, 28)]
+
+
+def processor_with(tokenizer, size):
+    crop = {"height": size, "width": size}
+    return CLIPProcessor(CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=crop), tokenizer)
+
+
+@pytest.mark.parametrize("size", [32, 33, 64])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_pixels_equal_those_of_the_processor(processor, size, mode):
+    processor = processor_with(processor.tokenizer, size)
+    transform = PixelTransform(processor)
+    for image_size in SIZES:
+        image = draw_rows(1, 3, size=image_size)["image"][0].convert(mode)
+        expected = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+        pixels = transform.resize_and_crop(image)
+        assert np.array_equal(pixels.numpy(), expected["pixel_values"][0])
+        normalized = processor.image_processor(image, return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(transform.normalize(pixels[None]), normalized, atol=1e-6, rtol=0)
+
+
+def test_crops_stay_within_scale_and_ratio(processor, monkeypatch):
+    boxes = []
+    crop = Image.Image.crop
+    monkeypatch.setattr(Image.Image, "crop", lambda self, box: boxes.append(box) or crop(self, box))
+    image = draw_rows(1, 0, size=(400, 300))["image"][0]
+    for seed in range(300):
+        pixels = PixelTransform(processor).random_resized_crop(image, np.random.default_rng(seed))
+        assert pixels.shape == (3, 32, 32)
+    areas = np.array([(right - left) * (lower - upper) for left, upper, right, lower in boxes]) / (400 * 300)
+    ratios = np.array([(right - left) / (lower - upper) for left, upper, right, lower in boxes])
+    assert 0.895 < areas.min() < 0.91
+    assert 0.98 < areas.max() <= 1.0
+    assert 0.75 <= ratios.min() < ratios.max() <= 4 / 3 + 0.01
+    assert min(box[0] for box in boxes) >= 0
+    assert max(box[2] for box in boxes) <= 400
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(task, processor):
+    split, transform = load_splits(task, ("train",))["train"], PixelTransform(processor)
+
+    def images(seed=0, epoch=0):
+        dataset = TrainImages(split, transform, "paint", seed=seed)
+        dataset.set_epoch(epoch)
+        return dataset
+
+    first = images()[5]["pixel_values"]
+    np.random.default_rng().random()
+    torch.rand(3)
+    assert torch.equal(images()[5]["pixel_values"], first)
+    assert not torch.equal(images(epoch=1)[5]["pixel_values"], first)
+    assert not torch.equal(images(seed=1)[5]["pixel_values"], first)
+
+
+def test_workers_that_outlive_an_epoch_see_it_change(task, processor):
+    dataset = TrainImages(load_splits(task, ("train",))["train"], PixelTransform(processor), "paint", seed=0)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=2, persistent_workers=True)
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        seen = torch.cat([batch["pixel_values"] for batch in loader])
+        assert torch.equal(seen, torch.stack([dataset[i]["pixel_values"] for i in range(len(dataset))]))
+
+
+def test_cached_pixels_equal_decoded_ones_and_are_decoded_once(task, processor, tmp_path, monkeypatch):
+    split, transform = load_splits(task, ("test",))["test"], PixelTransform(processor)
+    cached = CachedImages(split, transform, cache_dir=tmp_path)
+    expected = torch.stack([transform.resize_and_crop(image) for image in split.rows["image"]])
+    assert torch.equal(cached.__getitems__(list(range(len(cached))))["pixel_values"], expected)
+    assert torch.equal(cached[3]["pixel_values"], expected[3])
+    monkeypatch.setattr(PixelTransform, "resize_and_crop", None)
+    again = CachedImages(split, transform, cache_dir=tmp_path)
+    assert torch.equal(again[3]["pixel_values"], expected[3])
+
+
+def test_another_processor_has_another_cache(task, processor, tmp_path):
+    split = load_splits(task, ("test",))["test"]
+    small = CachedImages(split, PixelTransform(processor), cache_dir=tmp_path)
+    large = CachedImages(split, PixelTransform(processor_with(processor.tokenizer, 64)), cache_dir=tmp_path)
+    assert small.fingerprint != large.fingerprint
+    assert large[0]["pixel_values"].shape == (3, 64, 64)
+
+
+def test_stream_equals_the_cache(tmp_path, processor):
+    from hf_paint import Task
+
+    task = write_task(tmp_path, splits={"validation": None})
+    transform = PixelTransform(processor)
+    cached = CachedImages(load_splits(task, ("test",))["test"], transform, cache_dir=tmp_path)
+    stream = load_splits(Task.from_dict(task.to_dict() | {"streaming": True}), ("test",))["test"]
+    for row, example in enumerate(StreamedImages(stream, transform)):
+        assert torch.equal(example["pixel_values"], cached[row]["pixel_values"])
+        assert example["labels"] == cached[row]["labels"]
+    assert row == 39
+
+
+def test_corrupt_image_is_named(tmp_path, processor):
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+
+    task = write_task(tmp_path, splits={"validation": None})
+    rows = Dataset.from_parquet(task.data_files["test"]).cast_column("image", ImageFeature(decode=False)).to_list()
+    rows[7]["image"] = {"bytes": rows[7]["image"]["bytes"][:60], "path": "sign_7.png"}
+    features = Features({"image": ImageFeature(), "label": Value("int64"), "track": Value("int64")})
+    Dataset.from_list(rows, features=features).to_parquet(task.data_files["test"])
+    task = write_task_with(task, class_names=["red", "green", "blue", "grey"])
+    with pytest.raises(InputError, match="Image 7 of the test split of task 'colours' cannot be read .'sign_7.png'"):
+        CachedImages(load_splits(task, ("test",))["test"], PixelTransform(processor), cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def write_task_with(task, **keys):
+    from hf_paint import Task
+
+    return Task.from_dict(task.to_dict() | keys)
+
+
+def test_a_processor_that_does_something_else_is_refused(processor):
+    crop = {"height": 32, "width": 32}
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=crop, do_normalize=False)
+    with pytest.raises(InputError, match="as CLIP's does"):
+        PixelTransform(CLIPProcessor(image_processor, processor.tokenizer))

@@ -1,0 +1,90 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPModel, CLIPProcessor, pipeline
+
+from hf_paint import InputError
+from hf_paint.modeling import IMAGE_TOWER, image_tower, image_tower_weights, load_clip, save_clip
+
+
+def test_tower_shares_parameters_and_names(model):
+    tower = image_tower(model)
+    assert set(tower.state_dict()) == {name for name in model.state_dict() if name.startswith(IMAGE_TOWER)}
+    assert all(p is dict(model.named_parameters())[name] for name, p in tower.named_parameters())
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = model.get_image_features(pixel_values=pixels).pooler_output
+        assert torch.equal(tower(pixel_values=pixels).image_embeds, expected)
+
+
+def test_tower_config_is_a_copy(model):
+    before = model.config.to_dict()
+    image_tower(model).config.use_cache = False
+    assert model.config.to_dict() == before
+
+
+def test_load_is_float32_and_says_the_stored_dtype(model, processor, tmp_path):
+    save_clip(model.half(), processor, tmp_path)
+    loaded, _, dtype = load_clip(str(tmp_path))
+    assert loaded.dtype == torch.float32
+    assert dtype == torch.float16
+
+
+def test_saved_folder_is_an_ordinary_repository(model_folder):
+    model, processor = CLIPModel.from_pretrained(model_folder), CLIPProcessor.from_pretrained(model_folder)
+    assert set(image_tower_weights(model))
+    assert (Path(model_folder) / "preprocessor_config.json").exists()  # where transformers 4 looks
+    classify = pipeline("zero-shot-image-classification", model=model_folder)
+    from conftest import draw_rows
+
+    answers = classify(draw_rows(1, 0)["image"][0], candidate_labels=["red", "blue"])
+    assert sum(answer["score"] for answer in answers) == pytest.approx(1)
+    assert processor.tokenizer.model_max_length == 32
+
+
+def test_bin_weights_are_refused_with_the_way_out(model_folder, model, tmp_path):
+    folder = tmp_path / "bin"
+    shutil.copytree(model_folder, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="has no safetensors.*use_safetensors=False"):
+        load_clip(str(folder))
+
+
+def test_missing_tensors_are_refused(model_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "short"
+    shutil.copytree(model_folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="lack 1 tensors, first 'visual_projection.weight'"):
+        load_clip(str(folder))
+
+
+@pytest.mark.parametrize("damage", ["nowhere", "no config", "torn weights", "no processor"])
+def test_unreadable_folder(model_folder, tmp_path, damage):
+    folder = tmp_path / "model"
+    if damage != "nowhere":
+        shutil.copytree(model_folder, folder)
+    if damage == "no config":
+        (folder / "config.json").unlink()
+    if damage == "torn weights":
+        content = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    if damage == "no processor":
+        for name in ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
+            (folder / name).unlink()
+    with pytest.raises(InputError):
+        load_clip(str(folder))
+
+
+def test_other_models_are_refused(tmp_path):
+    from transformers import ViTConfig
+
+    ViTConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="is a vit model"):
+        load_clip(str(tmp_path))

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+import yaml
+
+from hf_paint import InputError, Task, get_task, list_tasks
+from hf_paint.data import match_class_names
+
+
+COUNTS = {  # classes and templates, from the released code of PAINT and the prompts of CLIP
+    "cars": (196, 8),
+    "cifar10": (10, 18),
+    "cifar100": (100, 18),
+    "dtd": (47, 8),
+    "eurosat": (10, 3),
+    "fashion_mnist": (10, 8),
+    "food101": (101, 1),
+    "gtsrb": (43, 3),
+    "imagenet": (1000, 80),
+    "kitti_distance": (4, 1),
+    "mnist": (10, 1),
+    "resisc45": (45, 18),
+    "stl10": (10, 2),
+    "sun397": (397, 2),
+    "svhn": (10, 1),
+}
+MINIMAL = {"name": "t", "dataset": "me/data", "templates": ["a {}"]}
+
+
+def test_every_data_set_of_the_paper_is_there():
+    assert {name: (len(get_task(name).class_names), len(get_task(name).templates)) for name in list_tasks()} == COUNTS
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_built_in_definition(name):
+    task = get_task(name)
+    assert task.name == task.source == name
+    assert task.citation
+    assert Task.from_dict(task.to_dict()) == task
+    label_names = task.label_names or task.class_names
+    shuffled = list(reversed(label_names))
+    assert match_class_names(task, shuffled) == {i: len(shuffled) - 1 - i for i in range(len(shuffled))}
+
+
+def test_class_names_and_templates_are_the_original_ones(shared):
+    prompts = json.loads((shared / "facts" / "prompts" / "openai_prompts.json").read_text())
+    original = {"cifar10": "CIFAR10", "gtsrb": "GTSRB", "imagenet": "ImageNet", "sun397": "SUN397", "mnist": "MNIST"}
+    for name, key in original.items():
+        task = get_task(name)
+        assert sorted(task.class_names) == sorted(prompts[key]["class_names"])
+        assert sorted(task.templates) == sorted(prompts[key]["templates"])
+
+
+def test_user_task_is_a_file_and_its_paths_are_relative_to_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINIMAL | {"data_files": {"train": "a.parquet"}}))
+    task = get_task(str(tmp_path / "mine.yaml"))
+    assert task.data_files == {"train": str(tmp_path / "a.parquet")}
+    assert task.splits.validation == "auto"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"templates": ["no place"]}, "exactly one {}"),
+        ({"templates": ["{} and {}"]}, "exactly one {}"),
+        ({"templates": []}, "needs the key 'templates'"),
+        ({"name": "My Task"}, "lower case"),
+        ({"class_names": ["a", "a"]}, "'a' twice"),
+        ({"class_names": ["a", "b"], "label_names": ["x"]}, "as many `label_names`"),
+        ({"image_colum": "img"}, "Unknown key 'image_colum'.*Did you mean 'image_column'"),
+        ({"splits": {"validation": "test"}}, "validation = test"),
+        ({"splits": {"valid": "x"}}, "Unknown split 'valid'.*Did you mean"),
+    ],
+)
+def test_bad_definition(change, message):
+    with pytest.raises(InputError, match=message):
+        Task.from_dict(MINIMAL | change)
+
+
+def test_unknown_task_suggests_the_nearest():
+    with pytest.raises(InputError, match="'minst' is unknown. Did you mean 'mnist'"):
+        get_task("minst")
+    with pytest.raises(InputError, match="cannot be read"):
+        get_task("nowhere/task.yaml")
