@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import draw_rows, write_task
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
+from conftest import draw_rows, write_task
 from hf_paint import InputError, Task
 from hf_paint.data import load_splits, split_train_validation
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import write_task
 
+from conftest import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
 from hf_paint.evaluation import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
@@ -91,7 +91,11 @@ def test_a_second_sweep_runs_nothing_that_is_known(model, processor, task, tmp_p
     monkeypatch.setattr(Evaluator, "predict", lambda *args: calls.append(args[-1]) or predict(*args))
 
     def sweep(alphas, theta_1=theta_1):
-        options = {"model": image_tower(model), "log": ResultLog(tmp_path), "evaluator": Evaluator(Accelerator(cpu=True))}
+        options = {
+            "model": image_tower(model),
+            "log": ResultLog(tmp_path),
+            "evaluator": Evaluator(Accelerator(cpu=True)),
+        }
         return sweep_alphas(theta_0, theta_1, alphas, tasks, **options)
 
     first = sweep([0.5, 1.0])

@@ -28,7 +28,9 @@ def written_out_head(model, tokenizer, names, templates):
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
 def test_equals_the_written_out_loop(model, processor, batch_size):
     head = build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, batch_size=batch_size)
-    torch.testing.assert_close(head.weight, written_out_head(model, processor.tokenizer, NAMES, TEMPLATES), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        head.weight, written_out_head(model, processor.tokenizer, NAMES, TEMPLATES), atol=1e-6, rtol=0
+    )
     torch.testing.assert_close(head.logit_scale, model.logit_scale.exp().detach())
 
 

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from conftest import draw_rows, write_task
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
+from conftest import draw_rows, write_task
 from hf_paint import InputError
 from hf_paint.data import load_splits
-from hf_paint.images import CachedImages, PixelTransform, StreamedImages, TrainImages
+from hf_paint.images import CachedImages, StreamedImages, TrainImages
+from hf_paint.pixels import PixelTransform
 
 
 SIZES = [(32, 32), (40, 36), (36, 40), (333, 127), (75, 500), (20, 28)]

@@ -3,16 +3,16 @@ import shutil
 
 import pytest
 import torch
-from conftest import write_task
 from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor, TrainerCallback
 from transformers.optimization import get_cosine_schedule_with_warmup
 
+from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, build_zero_shot_head
 from hf_paint.data import load_splits
 from hf_paint.modeling import IMAGE_TOWER
-from hf_paint.trainer import paint_learning_rate
+from hf_paint.schedule import paint_learning_rate
 
 
 def arguments(folder, **keys):
@@ -70,7 +70,12 @@ def test_equals_a_plain_torch_loop(model, processor, tmp_path):
     from copy import deepcopy
 
     reference = deepcopy(model)
-    keys = {"max_steps": 3, "augmentation": "none", "train_sampling_strategy": "sequential", "label_smoothing_factor": 0.1}
+    keys = {
+        "max_steps": 3,
+        "augmentation": "none",
+        "train_sampling_strategy": "sequential",
+        "label_smoothing_factor": 0.1,
+    }
     trainer = train(model, processor, task, tmp_path / "run", **keys)
 
     rows = load_splits(task, ("train",))["train"].rows
@@ -203,7 +208,9 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(model, processor, task, tmp_
     from safetensors.torch import save_file
 
     path = tmp_path / "run" / "checkpoint-3" / "model.safetensors"
-    save_file({n: t for n, t in load_file(path).items() if not n.startswith("visual")}, path, metadata={"format": "pt"})
+    save_file(
+        {n: t for n, t in load_file(path).items() if not n.startswith("visual")}, path, metadata={"format": "pt"}
+    )
     with pytest.raises(InputError, match="lacks tensors of the image tower"):
         train(model, processor, task, tmp_path / "run", resume=str(path.parent))
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_paint.curve import AlphaCurve
     from hf_paint.errors import InputError
-    from hf_paint.evaluation import evaluate_tasks, prepare_task, sweep_alphas
+    from hf_paint.evaluation import evaluate_tasks, prepare_task
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
     from hf_paint.interpolation import interpolate, interpolated
     from hf_paint.patching import PatchResult, patch_single
+    from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks import Task, get_task, list_tasks
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
@@ -36,7 +37,7 @@ _MODULES = {
     "list_tasks": "tasks",
     "patch_single": "patching",
     "prepare_task": "evaluation",
-    "sweep_alphas": "evaluation",
+    "sweep_alphas": "sweep",
 }
 
 __all__ = [

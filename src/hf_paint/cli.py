@@ -5,51 +5,17 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
 from hf_paint.errors import InputError
-from hf_paint.recipe import (
-    COMMON_TRAINING_FIELDS,
-    PatchRecipe,
-    check_flags,
-    describe_keys,
-    read_recipe,
-    recipe_arguments,
-)
-from hf_paint.tasks import Task, get_task, list_tasks
+from hf_paint.recipe import COMMON_TRAINING_FIELDS, describe_keys
+from hf_paint.tasks import get_task, list_tasks
 
-
-if TYPE_CHECKING:
-    from hf_paint.training_args import PaintTrainingArguments
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-
-COMMON_TRAINING_HELP = {
-    "output_dir": "The run folder.",
-    "learning_rate": "Peak learning rate of AdamW (1e-05).",
-    "weight_decay": "Weight decay of AdamW (0.1).",
-    "max_steps": "Optimizer steps (2000, unless num_train_epochs is given).",
-    "num_train_epochs": "Passes over the training split, instead of max_steps.",
-    "warmup_steps": "Steps of linear warm-up, below 1 a share of all steps (200).",
-    "per_device_train_batch_size": "Training images per process and step (128).",
-    "gradient_accumulation_steps": "Micro-batches per optimizer step (1).",
-    "per_device_eval_batch_size": "Images per process and forward pass (128).",
-    "lr_scheduler_type": "`cosine` is the papers' schedule, other names are transformers' (cosine).",
-    "label_smoothing_factor": "Label smoothing (0.0).",
-    "max_grad_norm": "Gradients are clipped at this norm (1.0).",
-    "augmentation": "`paint` crops 90 to 100 % of the image, `none` does not (paint).",
-    "decay_all_parameters": "Decay biases and layer norms too, as the papers do (True).",
-    "seed": "Seed of the order and the augmentation of the images (42).",
-    "bf16": "Train in bfloat16 autocast (False).",
-    "use_cpu": "Stay on the CPU (False).",
-    "dataloader_num_workers": "Processes that decode training images (0).",
-    "save_steps": "Steps between checkpoints (500).",
-    "report_to": "Trackers, such as wandb or tensorboard (none).",
-}
 
 PATCH_EPILOG = """\
 example:
@@ -135,7 +101,7 @@ def _add_quickstart(commands: Any) -> None:
 def _add_patch(commands: Any) -> None:
     epilog = PATCH_EPILOG.format(
         keys=_table(describe_keys()),
-        training=_table([(name, COMMON_TRAINING_HELP[name]) for name in COMMON_TRAINING_FIELDS]),
+        training=_table(list(COMMON_TRAINING_FIELDS.items())),
     )
     text = "Fine-tune a CLIP model on a task, interpolate, choose alpha and save the patched model."
     command = _add_command(commands, "patch", _patch, text, epilog)
@@ -204,75 +170,18 @@ def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _patch(parsed: argparse.Namespace, rest: list[str]) -> None:
-    from transformers import HfArgumentParser
+    from hf_paint.recipe_runner import print_every_field, run_recipe
 
-    from hf_paint.training_args import PaintTrainingArguments
-
-    known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
-    recipe = read_recipe(parsed.config) if parsed.config else {}
-    check_flags(rest, known=known)
-    dataclasses: list[Any] = [PatchRecipe, PaintTrainingArguments]
-    parser = HfArgumentParser(dataclasses, prog="hf-paint patch", allow_abbrev=False)
-    parser.error = _Parser.error.__get__(parser)  # type: ignore[method-assign]
     if parsed.help_all:
-        parser.print_help()
-        return
-    arguments = [*recipe_arguments(recipe, known=known), *rest]
-    try:
-        patch_recipe, args = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
-    except InputError:
-        raise
-    except ValueError as error:  # TrainingArguments checks its values itself
-        raise InputError(str(error)) from error
-    _run_patch(patch_recipe, args)
-
-
-def _run_patch(recipe: PatchRecipe, args: "PaintTrainingArguments") -> None:
-    for key, given in (("model", recipe.model), ("output_dir", args.output_dir)):
-        if not given or given == "trainer_output":
-            raise InputError(f"The recipe needs `{key}`.")
-    if len(recipe.patching_tasks) != 1:
-        raise InputError(f"`strategy: single` takes one patching task, got {len(recipe.patching_tasks)}.")
-    tasks = {
-        key: [_task(reference) for reference in getattr(recipe, key)]
-        for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks")
-    }
-    from hf_paint.patching import PatchOptions, patch_single
-
-    result = patch_single(
-        recipe.model,
-        tasks["patching_tasks"][0],
-        tasks["supported_tasks"],
-        args,
-        alphas=recipe.alphas,
-        selection=recipe.selection,
-        tolerance=recipe.tolerance,
-        options=PatchOptions(
-            transfer_tasks=tasks["transfer_tasks"],
-            shift_tasks=tasks["shift_tasks"],
-            save_variants=recipe.save_variants,
-            save_dtype=recipe.save_dtype,
-            base_model_id=recipe.base_model_id,
-            precision=recipe.precision,
-        ),
-    )
-    if args.process_index == 0:
-        sys.stdout.write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
-        patched = (
-            f"alpha {result.alpha}: {result.run_folder / 'patched'}" if result.alpha is not None else "no selection"
-        )
-        sys.stdout.write(f"{patched}\n")
+        print_every_field()
+    else:
+        run_recipe(parsed.config, rest)
 
 
 def _quickstart(parsed: argparse.Namespace, rest: list[str]) -> None:
     from hf_paint.quickstart import quickstart
 
     quickstart(parsed.output_dir)
-
-
-def _task(reference: str) -> Task:
-    """Return the task that a recipe names: a built-in name, a YAML path, or a definition in braces."""
-    return get_task(yaml.safe_load(reference) if reference.startswith("{") else reference)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -1,7 +1,6 @@
-"""Evaluation: what a model does on a task, at one alpha or at every alpha of a sweep (PAINT, Section 2)."""
+"""Evaluation: what a model does on a task."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +15,15 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPProcessor
 
-from hf_paint.curve import AlphaCurve
 from hf_paint.data import Split, load_splits
 from hf_paint.errors import InputError
-from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
+from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
-from hf_paint.images import CachedImages, PixelTransform, StreamedImages, collate
-from hf_paint.interpolation import check_alpha, interpolated
+from hf_paint.images import CachedImages, StreamedImages, collate
 from hf_paint.metrics import expected_calibration_error, mean_per_class_accuracy
 from hf_paint.modeling import image_tower, image_tower_weights
-from hf_paint.results import Result, ResultLog, Role, format_alpha
+from hf_paint.pixels import PixelTransform
+from hf_paint.results import Result, Role, format_alpha
 from hf_paint.tasks import Task
 
 
@@ -154,53 +152,6 @@ def evaluate_tasks(
     return results
 
 
-def sweep_alphas(
-    theta_0: Mapping[str, Tensor],
-    theta_1: Mapping[str, Tensor],
-    alphas: Iterable[float],
-    tasks: Sequence[PreparedTask],
-    *,
-    model: nn.Module,
-    log: ResultLog,
-    evaluator: "Evaluator",
-    extrapolate: bool = False,
-) -> AlphaCurve:
-    """Evaluate every alpha on every split of every task; what the log knows is not evaluated again.
-
-    Args:
-        theta_0: The image tower before fine-tuning, name -> tensor.
-        theta_1: The image tower after fine-tuning.
-        alphas: The alphas; 0 is always added, as the zero-shot row that everything is compared with.
-        tasks: The prepared tasks.
-        model: An image tower to carry the weights; it has its own weights again afterwards.
-        log: Where each record goes as soon as it is known.
-        evaluator: Runs the model.
-        extrapolate: Allow alphas outside [0, 1].
-
-    Returns:
-        The curve of these alphas and tasks.
-    """
-    alphas = sorted({0.0, *map(float, alphas)})
-    for alpha in alphas:
-        check_alpha(alpha, extrapolate=extrapolate)
-    ends = fingerprint_weights(theta_0), fingerprint_weights(theta_1)
-    wanted = [(task, split) for task in tasks for split in task.images]
-    results = []
-    main = evaluator.accelerator.is_local_main_process
-    with tqdm(total=len(alphas) * len(wanted), desc="Sweeping alpha", unit="evaluation", disable=not main) as progress:
-        for alpha in alphas:
-            weights = fingerprint_interpolation(*ends, alpha)
-            pending = [evaluator.pending(task, split, alpha=alpha, weights=weights) for task, split in wanted]
-            known = [log.find(result.key) for result in pending]
-            carried = interpolated(model, theta_0, theta_1, alpha, extrapolate=extrapolate)
-            with nullcontext(model) if all(known) else carried as tower:
-                for (task, split), result, found in zip(wanted, pending, known, strict=True):
-                    progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
-                    results.append(found or _evaluate(tower, task, split, result, log, evaluator))
-                    progress.update()
-    return AlphaCurve(results, folder=log.folder)
-
-
 class Evaluator:
     """Runs image towers over prepared tasks: one dataloader per (task, split), reused at every alpha.
 
@@ -266,15 +217,6 @@ def score(predictions: Predictions, pending: Result) -> Result:
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
     )
-
-
-def _evaluate(
-    tower: nn.Module, task: PreparedTask, split: str, pending: Result, log: ResultLog, evaluator: Evaluator
-) -> Result:
-    predictions = evaluator.predict(tower, task, split)
-    result = score(predictions, pending)
-    log.append(result, predictions.correct)
-    return result
 
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

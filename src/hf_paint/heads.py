@@ -1,7 +1,9 @@
 """The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
 import os
+from copy import deepcopy
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import cast
 
@@ -112,6 +114,7 @@ def _embed(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: list[s
     distinct = sorted(set(prompts), key=len)
     context = min(tokenizer.model_max_length, _text_config(model).max_position_embeddings)
     embedded = []
+    tokenizer = deepcopy(tokenizer)  # padding and truncation would stay in it, and be saved with it
     training = model.training
     model.eval()
     for start in tqdm(range(0, len(distinct), batch_size), "Embedding prompts", disable=len(distinct) <= batch_size):

@@ -1,14 +1,12 @@
-"""From stored images to pixels: the processor's resize and crop, PAINT's augmentation, and a cache of pixels."""
+"""The images of a split as torch data sets: augmented for training, decoded once for evaluation, or streamed."""
 
 import itertools
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
@@ -16,73 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from tqdm.auto import tqdm
-from transformers import CLIPProcessor
 
 from hf_paint.data import Split
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-
-
-Augmentation = Literal["paint", "none"]
-CROP_SCALE = (0.9, 1.0)
-"""Share of the image area that the random crop keeps (the released code of PAINT)."""
-CROP_RATIO = (3 / 4, 4 / 3)
-"""Aspect ratio of the random crop, as torchvision's RandomResizedCrop draws it."""
-
-
-class PixelTransform:
-    """What a CLIP processor does to an image up to the uint8 pixels, and the rest on batches.
-
-    `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False` bit for bit.
-
-    Args:
-        processor: The processor of the model: square crop, bicubic resize of the shorter side.
-
-    Raises:
-        InputError: If the processor does something else.
-    """
-
-    def __init__(self, processor: CLIPProcessor) -> None:
-        settings = processor.image_processor.to_dict()
-        self.shortest_edge = int(settings["size"].get("shortest_edge") or settings["size"].get("height") or 0)
-        self.crop_size = int(settings["crop_size"]["height"])
-        self.resample = Image.Resampling(settings["resample"])
-        self.scale = float(settings["rescale_factor"])
-        self.mean = torch.tensor(settings["image_mean"]).view(-1, 1, 1)
-        self.std = torch.tensor(settings["image_std"]).view(-1, 1, 1)
-        steps = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
-        if not all(settings[step] for step in steps) or self.shortest_edge < self.crop_size:
-            raise InputError(
-                "The image processor must resize the shorter side, crop the centre, rescale, normalise and convert to "
-                f"RGB, as CLIP's does; its settings are {settings}."
-            )
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of everything that decides the uint8 pixels."""
-        return fingerprint_values(self.shortest_edge, self.crop_size, int(self.resample), PIL.__version__)
-
-    def resize_and_crop(self, image: Image.Image) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: shorter side resized, centre cropped."""
-        image = image.convert("RGB")
-        width, height = image.size
-        size = (self.shortest_edge, int(self.shortest_edge * height / width))
-        if width > height:
-            size = (int(self.shortest_edge * width / height), self.shortest_edge)
-        resized = image.resize(size, self.resample)
-        left, top = (size[0] - self.crop_size) // 2, (size[1] - self.crop_size) // 2
-        return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
-
-    def random_resized_crop(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: a random crop of most of the image, resized."""
-        image = image.convert("RGB")
-        box = _random_box(*image.size, generator)
-        return _to_tensor(image.crop(box).resize((self.crop_size, self.crop_size), self.resample))
-
-    def normalize(self, pixels: Tensor) -> Tensor:
-        """Return float32 model inputs of uint8 pixels (batch, 3, height, width), on the device of the pixels."""
-        mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        return (pixels.float() * self.scale - mean) / std
+from hf_paint.pixels import Augmentation, PixelTransform, augment
 
 
 class TrainImages(Dataset[dict[str, Any]]):
@@ -213,15 +149,6 @@ def decode(split: Split, index: int) -> Image.Image:
     return image
 
 
-def augment(
-    image: Image.Image, transform: PixelTransform, augmentation: Augmentation, key: tuple[int, int, int]
-) -> Tensor:
-    """Return the uint8 pixels of an image; `key` is (seed, epoch, index) and decides every random number."""
-    if augmentation == "none":
-        return transform.resize_and_crop(image)
-    return transform.random_resized_crop(image, np.random.default_rng(key))
-
-
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
     task = split.task
@@ -250,23 +177,6 @@ def _decode_all(split: Split, transform: PixelTransform, path: Path) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _random_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw the box of torchvision's RandomResizedCrop: ten tries, then the whole image."""
-    for _ in range(10):
-        area = width * height * generator.uniform(*CROP_SCALE)
-        ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
-        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < crop_width <= width and 0 < crop_height <= height:
-            left = int(generator.integers(width - crop_width + 1))
-            top = int(generator.integers(height - crop_height + 1))
-            return left, top, left + crop_width, top + crop_height
-    return 0, 0, width, height
-
-
-def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
 
 
 def _stored_name(split: Split, index: int) -> str:

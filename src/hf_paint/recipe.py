@@ -13,29 +13,29 @@ from hf_paint.errors import InputError, did_you_mean
 DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 """The grid of the released code of PAINT."""
 
-COMMON_TRAINING_FIELDS = (
-    "output_dir",
-    "learning_rate",
-    "weight_decay",
-    "max_steps",
-    "num_train_epochs",
-    "warmup_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "per_device_eval_batch_size",
-    "lr_scheduler_type",
-    "label_smoothing_factor",
-    "max_grad_norm",
-    "augmentation",
-    "decay_all_parameters",
-    "seed",
-    "bf16",
-    "use_cpu",
-    "dataloader_num_workers",
-    "save_steps",
-    "report_to",
-)
-"""The training fields that `hf-paint patch --help` lists; `--help_all` lists every one."""
+COMMON_TRAINING_FIELDS = {
+    "output_dir": "The run folder.",
+    "learning_rate": "Peak learning rate of AdamW (1e-05).",
+    "weight_decay": "Weight decay of AdamW (0.1).",
+    "max_steps": "Optimizer steps (2000, unless num_train_epochs is given).",
+    "num_train_epochs": "Passes over the training split, instead of max_steps.",
+    "warmup_steps": "Steps of linear warm-up, below 1 a share of all steps (200).",
+    "per_device_train_batch_size": "Training images per process and step (128).",
+    "gradient_accumulation_steps": "Micro-batches per optimizer step (1).",
+    "per_device_eval_batch_size": "Images per process and forward pass (128).",
+    "lr_scheduler_type": "`cosine` is the papers' schedule, other names are transformers' (cosine).",
+    "label_smoothing_factor": "Label smoothing (0.0).",
+    "max_grad_norm": "Gradients are clipped at this norm (1.0).",
+    "augmentation": "`paint` crops nine tenths of the image or more, `none` does not (paint).",
+    "decay_all_parameters": "Decay biases and layer norms too, as the papers do (True).",
+    "seed": "Seed of the order and the augmentation of the images (42).",
+    "bf16": "Train in bfloat16 autocast (False).",
+    "use_cpu": "Stay on the CPU (False).",
+    "dataloader_num_workers": "Processes that decode training images (0).",
+    "save_steps": "Steps between checkpoints (500).",
+    "report_to": "Trackers, such as wandb or tensorboard (none).",
+}
+"""What `hf-paint patch --help` says of the commonest training fields, defaults in brackets."""
 
 
 def _key(help_text: str, **options: Any) -> Any:

@@ -1,6 +1,5 @@
 """`PaintTrainer`: a `transformers.Trainer` that fine-tunes the image tower against a frozen zero-shot head."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,9 +30,11 @@ from hf_paint.data import Split, load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
 from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
-from hf_paint.images import CachedImages, PixelTransform, StreamedImages, TrainImages, collate
+from hf_paint.images import CachedImages, StreamedImages, TrainImages, collate
 from hf_paint.metrics import mean_per_class_accuracy
 from hf_paint.modeling import image_tower, save_clip
+from hf_paint.pixels import PixelTransform
+from hf_paint.schedule import paint_learning_rate
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 
@@ -209,17 +210,6 @@ class PaintTrainer(Trainer):
         """Refuse a checkpoint that lacks tensors; those of the text tower are expected to be left over."""
         if load_result.missing_keys:
             raise InputError(f"The checkpoint lacks tensors of the image tower: {load_result.missing_keys[:3]}.")
-
-
-def paint_learning_rate(step: int, *, num_warmup_steps: int, num_training_steps: int) -> float:
-    """Return the factor of the learning rate at a step of the papers' schedule.
-
-    `(step + 1) / warmup` during warm-up, then half a cosine down to zero: `0.5 (1 + cos(pi (step - w) / (S - w)))`.
-    """
-    if step < num_warmup_steps:
-        return (step + 1) / num_warmup_steps
-    remaining = max(1, num_training_steps - num_warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * (step - num_warmup_steps) / remaining))
 
 
 class _EpochCallback(TrainerCallback):

@@ -45,7 +45,7 @@ class PaintTrainingArguments(TrainingArguments):
     )
     augmentation: Literal["paint", "none"] = field(
         default="paint",
-        metadata={"help": "`paint` crops 90 to 100 % of the image and resizes it, without flips; `none` does not."},
+        metadata={"help": "`paint` crops nine tenths of the image or more, without flips; `none` does not."},
     )
     decay_all_parameters: bool = field(
         default=True,

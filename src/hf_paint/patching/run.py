@@ -14,7 +14,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.curve import AlphaCurve, SelectionRule
 from hf_paint.errors import InputError
-from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task, sweep_alphas
+from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import interpolate
 from hf_paint.model_card import CardSource, render_model_card
@@ -23,6 +23,7 @@ from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.plots import plot_trade_off
 from hf_paint.results import ResultLog, Role
 from hf_paint.run_folder import RunFolder
+from hf_paint.sweep import sweep_alphas
 from hf_paint.tasks import Task
 from hf_paint.trainer import PaintTrainer
 from hf_paint.training_args import PaintTrainingArguments

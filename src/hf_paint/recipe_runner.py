@@ -1,0 +1,100 @@
+"""From a recipe and flags to a patched model: what `hf-paint patch` does."""
+
+import sys
+from dataclasses import fields
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+from hf_paint.errors import InputError
+from hf_paint.patching import PatchOptions, patch_single
+from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
+from hf_paint.tasks import Task, get_task
+from hf_paint.training_args import PaintTrainingArguments
+
+
+class _RecipeParser(HfArgumentParser):
+    """A parser of recipe keys and training fields whose errors are `InputError`s."""
+
+    def __init__(self) -> None:
+        dataclasses: list[Any] = [PatchRecipe, PaintTrainingArguments]
+        super().__init__(dataclasses, prog="hf-paint patch", allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def run_recipe(config: str | None, flags: list[str]) -> None:
+    """Run the recipe of a YAML file; flags win over it.
+
+    Args:
+        config: The path of the recipe, or None for flags alone.
+        flags: Such as `["--learning_rate", "3e-5", "--alphas", "0", "0.5"]`.
+
+    Raises:
+        InputError: If a key, a value or anything that they name cannot be used.
+    """
+    recipe, args = parse_recipe(config, flags)
+    patching, *others = _tasks(recipe.patching_tasks)
+    if others:
+        raise InputError(f"`strategy: single` takes one patching task, got {1 + len(others)}.")
+    options = PatchOptions(
+        transfer_tasks=_tasks(recipe.transfer_tasks),
+        shift_tasks=_tasks(recipe.shift_tasks),
+        save_variants=recipe.save_variants,
+        save_dtype=recipe.save_dtype,
+        base_model_id=recipe.base_model_id,
+        precision=recipe.precision,
+    )
+    result = patch_single(
+        recipe.model,
+        patching,
+        _tasks(recipe.supported_tasks),
+        args,
+        alphas=recipe.alphas,
+        selection=recipe.selection,
+        tolerance=recipe.tolerance,
+        options=options,
+    )
+    if args.process_index == 0:
+        split = "test" if "test" in result.curve.splits("patching") else "validation"
+        where = result.run_folder if result.alpha is None else result.run_folder / "patched"
+        sys.stdout.write(f"\n{result.curve.to_markdown(split, selected=result.alpha)}\n\n")
+        sys.stdout.write(f"{'no alpha was chosen' if result.alpha is None else f'alpha {result.alpha}'}: {where}\n")
+
+
+def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:
+    """Read a recipe and flags.
+
+    Raises:
+        InputError: If a key or flag is unknown (the nearest is suggested), missing, or has a value of another type.
+    """
+    known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
+    check_flags(flags, known=known)
+    arguments = recipe_arguments(read_recipe(config) if config else {}, known=known) + flags
+    try:
+        recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    except InputError:
+        raise
+    except ValueError as error:  # TrainingArguments checks its values itself
+        raise InputError(str(error)) from error
+    given = {
+        "model": recipe.model,
+        "patching_tasks": recipe.patching_tasks,
+        "output_dir": args.given().get("output_dir"),
+    }
+    for key, value in given.items():
+        if not value:
+            raise InputError(f"The recipe needs `{key}`.")
+    return recipe, args
+
+
+def print_every_field() -> None:
+    """Print the help of every recipe key and training field."""
+    _RecipeParser().print_help()
+
+
+def _tasks(references: list[str]) -> list[Task]:
+    """Return the tasks that a recipe names: a built-in name, a YAML path, or a definition in braces."""
+    return [get_task(yaml.safe_load(name) if name.startswith("{") else name) for name in references]

@@ -1,0 +1,236 @@
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import write_task_yaml
+from hf_paint.cli import main
+from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
+from hf_paint.training_args import PaintTrainingArguments
+
+
+COMMANDS = [[], ["quickstart"], ["patch"], ["evaluate"], ["tasks"]]
+
+
+@pytest.fixture
+def recipe(model_folder, tasks_folder, tmp_path):
+    """A recipe as a mapping, and a function that runs it."""
+    values = {
+        "model": model_folder,
+        "patching_tasks": [str(tasks_folder / "colours.yaml")],
+        "supported_tasks": [str(tasks_folder / "others.yaml")],
+        "alphas": [0, 0.5, 1],
+        "learning_rate": "1e-3",
+        "max_steps": 4,
+        "warmup_steps": 1,
+        "per_device_train_batch_size": 16,
+        "use_cpu": True,
+        "output_dir": str(tmp_path / "run"),
+    }
+
+    def run(*flags, without=(), **changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in (values | changes).items() if k not in without}))
+        return main(["patch", "--config", str(path), *flags])
+
+    return run
+
+
+def test_patch_from_a_recipe_and_again_from_the_resolved_one(recipe, tmp_path, capsys):
+    assert recipe("--learning_rate", "2e-3", "--alphas", "0", "1") == 0
+    assert "| 0 (zero-shot) |" in capsys.readouterr().out
+    resolved = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert resolved["learning_rate"] == 2e-3
+    assert resolved["alphas"] == [0.0, 1.0]
+    again = str(tmp_path / "again")
+    assert main(["patch", "--config", str(tmp_path / "run" / "recipe.yaml"), "--output_dir", again]) == 0
+    for name in ("results.jsonl", "selection.json", "patched/model.safetensors", "theta_1/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (Path(again) / name).read_bytes()
+
+
+def test_a_task_given_as_a_mapping(recipe, tasks_folder, tmp_path):
+    task = yaml.safe_load((tasks_folder / "colours.yaml").read_text())
+    assert recipe(patching_tasks=[task]) == 0
+    assert main(["patch", "--config", str(tmp_path / "run" / "recipe.yaml")]) == 0
+
+
+def test_evaluate_prints_a_table(model_folder, tasks_folder, capsys):
+    tasks = [str(tasks_folder / "colours.yaml"), str(tasks_folder / "others.yaml")]
+    assert main(["evaluate", model_folder, "--tasks", *tasks, "--use_cpu"]) == 0
+    output = capsys.readouterr().out
+    assert "colours" in output
+    assert "mean per class" in output
+
+
+def test_tasks(capsys):
+    assert main(["tasks"]) == 0
+    assert "kitti_distance" in capsys.readouterr().out
+    assert main(["tasks", "mnist"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["dataset"] == "ylecun/mnist"
+
+
+BAD_INPUT = {
+    "unknown key": ({"learning_rat": 1}, "Unknown recipe key 'learning_rat'. Did you mean 'learning_rate'?"),
+    "wrong type": ({"max_steps": "many"}, "--max_steps/--max-steps: invalid int value: 'many'"),
+    "unknown choice": ({"selection": "meen"}, "invalid choice: 'meen'"),
+    "unknown task": ({"patching_tasks": ["minst"]}, "Task 'minst' is unknown. Did you mean 'mnist'?"),
+    "two tasks": ({"patching_tasks": ["mnist", "svhn"]}, "takes one patching task, got 2"),
+    "no model": ({"model": None}, "The recipe needs `model`."),
+    "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
+    "unreadable model": ({"model": "nowhere/at-all/model"}, "No model can be read from 'nowhere/at-all/model'"),
+    "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
+    "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_code_2(recipe, tmp_path, capsys, changes, message):
+    assert recipe(**changes) == 2
+    assert_one_line(capsys, message)
+    assert not (tmp_path / "run").exists()
+
+
+def error_lines(text):
+    """The lines of stderr that are ours; progress bars end theirs with a carriage return."""
+    return [line for line in re.split("[\r\n]", text) if line.startswith("hf-paint: ")]
+
+
+def assert_one_line(capsys, message):
+    lines = error_lines(capsys.readouterr().err)
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in lines[0]
+
+
+BAD_TASKS = {
+    "missing column": ({"image_column": "img"}, "Column 'img' is not in 'parquet' (columns: image, label, track)."),
+    "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
+    "empty split": ({"test": 0}, "is empty"),
+    "missing split": ({"splits": {"test": "tests"}}, "no data files for the split 'tests'"),
+}
+
+
+@pytest.mark.parametrize(("keys", "message"), BAD_TASKS.values(), ids=BAD_TASKS)
+def test_bad_task_is_one_line_and_exit_code_2(recipe, tmp_path, capsys, keys, message):
+    assert recipe(patching_tasks=[write_task_yaml(tmp_path / "bad", "bad", **keys)]) == 2
+    assert_one_line(capsys, message)
+
+
+def test_corrupt_training_image_in_a_worker_is_named(recipe, tasks_folder, tmp_path, capfd):
+    from datasets import Dataset, Image
+
+    path = str(tasks_folder / "colours-train.parquet")
+    rows = Dataset.from_parquet(path).cast_column("image", Image(decode=False))
+    features = rows.features
+    broken = rows.to_list()
+    for row in broken[:72]:
+        row["image"]["bytes"] = row["image"]["bytes"][:50]
+    Dataset.from_list(broken, features=features).to_parquet(path)
+    shutil.copy(path, tasks_folder / "whole.parquet")
+    definition = yaml.safe_load((tasks_folder / "colours.yaml").read_text())
+    definition["splits"] = {"train": "train", "validation": "test", "test": None}
+    (tasks_folder / "colours.yaml").write_text(yaml.safe_dump(definition))
+    assert recipe(dataloader_num_workers=1, selection="none") == 2
+    lines = error_lines(capfd.readouterr().err)
+    assert len(lines) == 1
+    assert lines[0].startswith("hf-paint: Image ")
+    assert "of the train split of task 'colours' cannot be read" in lines[0]
+
+
+def test_towers_of_different_shape(model_folder, tmp_path, capsys, processor, recipe):
+    from transformers import CLIPConfig, CLIPModel
+
+    from hf_paint.modeling import save_clip
+
+    assert recipe() == 0
+    config = CLIPConfig.from_pretrained(model_folder)
+    config.vision_config.intermediate_size = 32
+    shutil.rmtree(tmp_path / "run" / "theta_1")
+    save_clip(CLIPModel(config), processor, tmp_path / "run" / "theta_1")
+    capsys.readouterr()
+    assert recipe() == 2
+    assert_one_line(
+        capsys, "differ in shape: vision_model.encoder.layers.0.mlp.fc1.weight ((96, 48) against (32, 48))"
+    )
+
+
+def test_output_folder_of_another_recipe(recipe, capsys):
+    assert recipe() == 0
+    capsys.readouterr()
+    assert recipe(max_steps=5) == 2
+    assert_one_line(capsys, "holds the run of another recipe (max_steps: 4 there, 5 here)")
+
+
+@pytest.mark.parametrize("flags", [["--learning_rat", "1"], ["--learning_rat=1"]])
+def test_unknown_flag_suggests_the_nearest(recipe, capsys, flags):
+    assert recipe(*flags) == 2
+    assert_one_line(capsys, "Unknown flag '--learning_rat'. Did you mean 'learning_rate'?")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["evaluate"], ["tasks", "minst"], ["tasks", "mnist", "svhn"], []])
+def test_bad_command_line(arguments, capsys):
+    assert main(arguments) == 2
+    assert_one_line(capsys, "")
+
+
+def test_a_failed_job_is_exit_code_1(recipe, monkeypatch, capsys):
+    from hf_paint import PaintTrainer
+
+    monkeypatch.setattr(PaintTrainer, "train", lambda *args, **keys: 1 / 0)
+    assert recipe() == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "hf-paint")
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    output = capsys.readouterr().out
+    assert "example:" in output
+    assert "hf-paint" in output
+
+
+def test_patch_help_lists_keys_and_fields_as_they_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["patch", "--help"])
+    output = capsys.readouterr().out
+    listed = {line.split()[0] for line in output.splitlines() if line.startswith("  ") and line[2:3].strip()}
+    assert {f.name for f in fields(PatchRecipe)} <= listed
+    assert len(COMMON_TRAINING_FIELDS) == 20
+    args = PaintTrainingArguments(output_dir="x", use_cpu=True)
+    plain = {"report_to": "none", "use_cpu": False, "num_train_epochs": None, "output_dir": None}
+    for name, text in COMMON_TRAINING_FIELDS.items():
+        value = plain.get(name, getattr(args, name))
+        default = str(getattr(value, "value", value))
+        assert name in listed
+        assert value is None or f"{default}" in text.replace("(2000,", "(2000"), name
+
+
+def test_help_all_lists_every_field(capsys):
+    assert main(["patch", "--help_all"]) == 0
+    output = capsys.readouterr().out
+    assert all(f"--{f.name}" in output for f in fields(PaintTrainingArguments) if f.init)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "hf-paint")
+def test_help_is_quick_and_imports_nothing_heavy(command):
+    program = (
+        "import sys\nfrom hf_paint.cli import main\n"
+        f"try:\n    main({[*command, '--help']!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'evaluate', 'accelerate'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert statistics.median(times) < 2

@@ -1,0 +1,99 @@
+import json
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from hf_paint import AlphaCurve, Task
+from hf_paint.model_card import CardSource, render_model_card
+from hf_paint.results import Result
+
+
+TASKS = [
+    Task.from_dict({"name": "mnist", "dataset": "ylecun/mnist", "templates": ["the number {}"], "license": "mit"}),
+    Task.from_dict({"name": "mine", "dataset": "parquet", "data_files": {"test": "/home/me/x"}, "templates": ["{}"]}),
+]
+RECIPE = {
+    "model": "/home/me/models/clip",
+    "patching_tasks": ["mnist"],
+    "supported_tasks": ["/home/me/mine.yaml"],
+    "output_dir": "/home/me/runs/1",
+    "learning_rate": 1e-05,
+}
+
+
+@pytest.fixture
+def source():
+    results = [
+        Result(alpha=alpha, task=task, role=role, split=split, correct=correct, total=1000)
+        for split in ("validation", "test")
+        for task, role, counts in (("mnist", "patching", (483, 911, 996)), ("mine", "supported", (898, 893, 414)))
+        for alpha, correct in zip((0.0, 0.4, 1.0), counts, strict=True)
+    ]
+    curve = AlphaCurve(results)
+    selection = {"alpha": 0.4, "rule": "supported_within", "tolerance": 0.01, "num_alphas": 3}
+    selection |= {"chosen_on": "validation", "reported_on": "test"}
+    return CardSource(
+        curve=curve, selection=selection, recipe=RECIPE, tasks=TASKS, class_names=("0", "1"), base_model_id="o/clip"
+    )
+
+
+def test_claim_and_table(source):
+    card = render_model_card(source)
+    assert "mnist 48.3 % → 91.1 % (+42.8 points); mine 89.8 % → 89.3 % (-0.5 points)" in card
+    table = [line for line in card.splitlines() if line.startswith("|")]
+    assert table[0] == "| alpha | mnist (patching) | mine (supported) |"
+    assert table[2] == "| 0 (zero-shot) | 48.30 | 89.80 |"
+    assert table[3] == "| **0.40** | **91.10** | **89.30** |"
+    assert "at most 1 points below" in card
+    assert "validation images only" in card
+
+
+def test_metadata_round_trips(source):
+    data = ModelCard(render_model_card(source)).data
+    assert (data.base_model, data.base_model_relation) == ("o/clip", "merge")
+    assert data.pipeline_tag == "zero-shot-image-classification"
+    assert data.datasets == ["ylecun/mnist"]
+    assert {(r.dataset_name, r.metric_value) for r in data.eval_results} == {("mnist", 0.911), ("mine", 0.893)}
+
+
+def test_no_local_path_reaches_the_card(source):
+    from dataclasses import replace
+
+    assert "/home" not in render_model_card(source)
+    card = render_model_card(replace(source, base_model_id=None))
+    assert "/home" not in card
+    assert "not on the Hub" in card
+
+
+def test_recipe_is_yaml(source):
+    block = re.search(r"```yaml\n(.*?)```", render_model_card(source), re.S).group(1)
+    recipe = yaml.safe_load(block)
+    assert recipe["learning_rate"] == 1e-05
+    assert recipe["supported_tasks"] == ["mine.yaml"]
+    assert "output_dir" not in recipe
+
+
+def test_every_accuracy_comes_from_the_records(source):
+    """Numbers with a decimal point in the tables are accuracies, alphas or gains of the records, and nothing else."""
+    card = render_model_card(source)
+    accuracies = {f"{100 * r.accuracy:.2f}" for r in source.curve.results}
+    gains = {f"{100 * gain.gain:+.2f}" for gain in source.curve.gains(0.4)}
+    tables = " ".join(line for line in card.splitlines() if line.startswith("|") and "data set" not in line)
+    tables = tables[: tables.index("| hf-paint |")]
+    found = set(re.findall(r"[+-]?\d+\.\d+", tables))
+    assert found == accuracies | gains | {"0.40"}
+
+
+def test_rendered_example_is_up_to_date(source):
+    """`model_cards/` shows readers what a card looks like; HF_PAINT_RENDER=1 writes it anew."""
+    import os
+    from pathlib import Path
+
+    path = Path(__file__).parents[1] / "model_cards" / "example.md"
+    card = re.sub(r"\| ([\w-]+) \| \d[^|]*\|", r"| \1 | any |", render_model_card(source))
+    if os.environ.get("HF_PAINT_RENDER"):
+        path.write_text(card, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == card
+    assert json.dumps(card)

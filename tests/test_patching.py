@@ -1,0 +1,229 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import CLIPModel, pipeline
+
+from conftest import write_task
+from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
+from hf_paint.curve import AlphaCurve
+from hf_paint.evaluation import Evaluator
+from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.patching import PatchOptions
+
+
+ALPHAS = [0.0, 0.3, 1.0]
+
+
+def arguments(folder, **keys):
+    defaults = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
+    defaults |= {"save_steps": 4, "use_cpu": True, "disable_tqdm": True}
+    return PaintTrainingArguments(output_dir=str(folder), **(defaults | keys))
+
+
+@pytest.fixture(scope="module")
+def run(model_folder, tmp_path_factory):
+    """One run that the tests look at: its folder, tasks and result."""
+    folder = tmp_path_factory.mktemp("patch")
+    tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
+    options = PatchOptions(save_variants=True)
+    result = patch_single(
+        model_folder, tasks[0], [tasks[1]], arguments(folder / "run"), alphas=ALPHAS, options=options
+    )
+    return folder / "run", tasks, result
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def test_run_folder_holds_what_is_promised(run):
+    folder, _, result = run
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"recipe.yaml", "results.jsonl", "selection.json", "curve.png"} <= names
+    for model in ("theta_1", "patched", "variants/alpha-0.00", "variants/alpha-0.30", "variants/alpha-1.00"):
+        for file in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json"):
+            assert f"{model}/{file}" in names
+    assert "patched/README.md" in names
+    assert not [name for name in names if "partial" in name or (name.endswith(".bin") and "checkpoint" not in name)]
+    assert result.run_folder == folder
+
+
+def test_weights_are_the_interpolation(run, model_folder):
+    folder, _, result = run
+    theta_0, theta_1 = weights(model_folder), weights(folder / "theta_1")
+    for alpha in ALPHAS:
+        expected = interpolate(theta_0, theta_1, alpha)
+        found = weights(folder / "variants" / f"alpha-{alpha:.2f}")
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    patched = weights(folder / "patched")
+    assert all(torch.equal(patched[n], theta_0[n]) for n in theta_0 if not n.startswith(IMAGE_TOWER))
+    assert all(torch.equal(patched[n], t) for n, t in result.model.state_dict().items())
+
+
+def test_config_is_the_base_config(run, model_folder):
+    base = json.loads((Path(model_folder) / "config.json").read_text())
+    for model in ("theta_1", "patched"):
+        assert without_dtype(json.loads((run[0] / model / "config.json").read_text())) == without_dtype(base)
+
+
+def without_dtype(config):
+    if not isinstance(config, dict):
+        return config
+    return {key: without_dtype(value) for key, value in config.items() if key != "dtype"}
+
+
+def test_patched_model_is_used_without_us(run):
+    classify = pipeline("zero-shot-image-classification", model=str(run[0] / "patched"))
+    from conftest import draw_rows
+
+    assert len(classify(draw_rows(1, 0)["image"][0], candidate_labels=["red", "a new word"])) == 2
+
+
+def test_selection_is_the_rule_on_validation(run):
+    folder, _, result = run
+    curve = AlphaCurve.from_run(folder)
+    selection = json.loads((folder / "selection.json").read_text())
+    assert selection["alpha"] == result.alpha == curve.select("mean")
+    assert (selection["rule"], selection["chosen_on"], selection["reported_on"]) == ("mean", "validation", "test")
+    assert {gain["task"] for gain in selection["gains"]} == {"colours", "others"}
+    assert all(gain["low"] <= gain["gain"] <= gain["high"] for gain in selection["gains"])
+
+
+def test_records_and_examples(run):
+    folder = run[0]
+    records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert len(records) == len(ALPHAS) * 2 * 2
+    assert {record["split"] for record in records} == {"validation", "test"}
+    for record in records:
+        correct = np.load(folder / record["examples"])
+        assert (correct.sum(), len(correct)) == (record["correct"], record["total"])
+
+
+def test_the_same_recipe_again_changes_nothing(run, model_folder, monkeypatch):
+    folder, tasks, result = run
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(PaintTrainer, "train", None)
+    monkeypatch.setattr(Evaluator, "predict", None)
+    options = PatchOptions(save_variants=True)
+    again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), alphas=ALPHAS, options=options)
+    assert again.alpha == result.alpha
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_another_recipe_is_refused_and_nothing_is_lost(run, model_folder):
+    folder, tasks, _ = run
+    before = (folder / "results.jsonl").read_bytes()
+    with pytest.raises(InputError, match=r"another recipe .*learning_rate: 0.001 there, 0.002 here"):
+        patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder, learning_rate=2e-3), alphas=ALPHAS)
+    assert (folder / "results.jsonl").read_bytes() == before
+
+
+def test_recipe_is_resolved(run, model_folder):
+    recipe = yaml.safe_load((run[0] / "recipe.yaml").read_text())
+    assert recipe["model"] == model_folder
+    assert recipe["alphas"] == ALPHAS
+    assert recipe["learning_rate"] == 1e-3
+    assert recipe["patching_tasks"][0]["name"] == "colours"
+
+
+def test_interrupted_run_equals_uninterrupted(run, model_folder, tmp_path, monkeypatch):
+    folder, tasks, result = run
+    save = PaintTrainer._save_checkpoint
+
+    class KilledError(RuntimeError):
+        pass
+
+    def killed_after_first_checkpoint(self, *args):
+        save(self, *args)
+        raise KilledError
+
+    options = PatchOptions(save_variants=True)
+
+    def patch():
+        return patch_single(model_folder, tasks[0], [tasks[1]], arguments(tmp_path), alphas=ALPHAS, options=options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PaintTrainer, "_save_checkpoint", killed_after_first_checkpoint)
+        with pytest.raises(KilledError):
+            patch()
+    predict, calls = Evaluator.predict, []
+
+    def killed_in_the_sweep(self, *args):
+        calls.append(args)
+        if len(calls) == 6:
+            raise KilledError
+        return predict(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluator, "predict", killed_in_the_sweep)
+        with pytest.raises(KilledError):
+            patch()
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 5
+    assert patch().alpha == result.alpha
+    assert (tmp_path / "results.jsonl").read_bytes() == (folder / "results.jsonl").read_bytes()
+    for model in ("theta_1", "patched"):
+        assert (tmp_path / model / "model.safetensors").read_bytes() == (
+            folder / model / "model.safetensors"
+        ).read_bytes()
+
+
+def test_selection_none_saves_no_patched_model(model_folder, tmp_path):
+    task = write_task(tmp_path, splits={"validation": None})
+    result = patch_single(model_folder, task, [], arguments(tmp_path / "run", max_steps=3), selection="none")
+    assert (result.alpha, result.model) == (None, None)
+    assert not (tmp_path / "run" / "patched").exists()
+    assert len(result.curve.alphas) == 11
+
+
+@pytest.mark.parametrize("side", ["patching", "supported", "no supported tasks"])
+def test_selection_needs_validation_on_both_sides(model_folder, tmp_path, side, monkeypatch):
+    monkeypatch.setattr(PaintTrainer, "train", None)
+    bare = write_task(tmp_path, "bare", splits={"validation": None})
+    full = write_task(tmp_path, "full")
+    patching, supported = (bare, [full]) if side == "patching" else (full, [bare] if side == "supported" else [])
+    with pytest.raises(InputError, match="needs validation images of a"):
+        patch_single(model_folder, patching, supported, arguments(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_save_dtype_rounds_once_and_half_base_keeps_its_text_tower(model, processor, tmp_path):
+    from hf_paint.modeling import save_clip
+
+    save_clip(model.half(), processor, tmp_path / "half")
+    tasks = write_task(tmp_path / "data"), write_task(tmp_path / "data", "others", seed=7)
+    options = {"alphas": [0.5, 1.0]}
+    result = patch_single(str(tmp_path / "half"), tasks[0], [tasks[1]], arguments(tmp_path / "run"), **options)
+    base, patched = weights(tmp_path / "half"), weights(tmp_path / "run" / "patched")
+    theta_1 = weights(tmp_path / "run" / "theta_1")
+    assert all(tensor.dtype == torch.float32 for tensor in theta_1.values())
+    assert all(torch.equal(patched[n], base[n]) for n in base if not n.startswith(IMAGE_TOWER))
+    exact = interpolate({n: t.float() for n, t in base.items()}, theta_1, result.alpha)
+    assert all(torch.equal(patched[n], t.half()) for n, t in exact.items())
+    assert CLIPModel.from_pretrained(tmp_path / "run" / "patched").dtype == torch.float16
+
+
+def test_model_in_memory_is_not_changed(model, processor, task, other_task, tmp_path):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    options = PatchOptions(processor=processor, transfer_tasks=[write_task(tmp_path, "third", seed=3)])
+    result = patch_single(model, task, [other_task], arguments(tmp_path / "run"), alphas=[1.0], options=options)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert result.curve.splits("transfer") == {"test"}
+    with pytest.raises(InputError, match="needs its processor"):
+        patch_single(model, task, [other_task], arguments(tmp_path / "other"))
+
+
+def test_a_task_has_one_role(model_folder, task, tmp_path):
+    with pytest.raises(InputError, match="'colours' is listed twice"):
+        patch_single(model_folder, task, [task], arguments(tmp_path / "run"))
+
+
+def test_whole_train_split_as_validation(model_folder, tmp_path):
+    task = write_task(tmp_path / "data")
+    kept = write_task(tmp_path / "data", "kept", seed=5, splits={"train": None, "validation": "train", "test": "test"})
+    result = patch_single(model_folder, task, [kept], arguments(tmp_path / "run"), alphas=[1.0])
+    assert result.curve.get(1.0, "supported", "kept", "validation").total == 80
