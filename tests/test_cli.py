@@ -133,7 +133,6 @@ def test_corrupt_training_image_in_a_worker_is_named(recipe, tasks_folder, tmp_p
     for row in broken[:72]:
         row["image"]["bytes"] = row["image"]["bytes"][:50]
     Dataset.from_list(broken, features=features).to_parquet(path)
-    shutil.copy(path, tasks_folder / "whole.parquet")
     definition = yaml.safe_load((tasks_folder / "colours.yaml").read_text())
     definition["splits"] = {"train": "train", "validation": "test", "test": None}
     (tasks_folder / "colours.yaml").write_text(yaml.safe_dump(definition))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import yaml
+from tqdm import tqdm
 
 from hf_paint.errors import InputError
 from hf_paint.recipe import COMMON_TRAINING_FIELDS, describe_keys
@@ -52,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(parsed, rest)
     except InputError as error:
         message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
-        sys.stderr.write(f"hf-paint: {' '.join(message.split())}\n")
+        tqdm.write(f"hf-paint: {' '.join(message.split())}", file=sys.stderr)  # on a line of its own, above any bar
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write("hf-paint: interrupted; start the same command again to go on\n")
+        tqdm.write("hf-paint: interrupted; start the same command again to go on", file=sys.stderr)
         return EXIT_FAILED
     except Exception:
         traceback.print_exc()

@@ -1,7 +1,6 @@
 """The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
 import os
-from copy import deepcopy
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path

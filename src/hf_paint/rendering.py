@@ -22,7 +22,7 @@ Points = NDArray[np.float64]  # (num_points, 2): x to the right, y down
 
 IMAGE_SIZE = 32
 _CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn four times larger and averaged down, which smooths their edges
-_MIN_CONTRAST = 85  # mean distance of foreground and background over the three channels, out of 255
+_TASK_VARIATION = 0.6  # tasks vary less than what a model is trained on, where it is 1
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -149,7 +149,7 @@ def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArra
     kind, class_names, templates = RENDERED_TASKS[name]
     rng = np.random.default_rng(seed)
     labels = np.arange(num_images) % len(class_names)
-    images = np.stack([render(Subject(kind, class_names[label]), rng) for label in labels])
+    images = np.stack([render(Subject(kind, class_names[label]), rng, _TASK_VARIATION) for label in labels])
     return images, labels, list(class_names), list(templates)
 
 
@@ -186,12 +186,13 @@ def _caption(subject: Subject, rng: np.random.Generator) -> str:
     return f"{opening}{phrase.format(name)}{ending}"
 
 
-def render(subject: Subject, rng: np.random.Generator) -> Pixels:
-    """Draw a subject, (32, 32, 3), at a random place, size and angle; text in a random font and colour."""
-    if subject.kind == "shape":
-        colour, shape = subject.name.split()
-        return _paint(_shape_mask(shape, rng), np.array(COLOURS[colour]) + rng.integers(-12, 13, 3), rng)
-    return _paint(_text_mask(subject.name, rng), rng.integers(0, 256, 3), rng)
+def render(subject: Subject, rng: np.random.Generator, variation: float = 1.0) -> Pixels:
+    """Draw a subject, (32, 32, 3); the smaller the variation, the larger, straighter and clearer (0 to 1)."""
+    if subject.kind != "shape":
+        return _paint(_text_mask(subject.name, rng, variation), rng.integers(0, 256, 3), rng, variation)
+    colour, shape = subject.name.split()
+    mask = _shape_mask(shape, rng, variation)
+    return _paint(mask, np.array(COLOURS[colour]) + rng.integers(-12, 13, 3), rng, variation)
 
 
 def _random_letters(rng: np.random.Generator) -> str:
@@ -202,44 +203,50 @@ def _random_letters(rng: np.random.Generator) -> str:
     return letters if letters not in UNSEEN_WORDS else _random_letters(rng)
 
 
-def _shape_mask(shape: str, rng: np.random.Generator) -> Image.Image:
-    radius = _CANVAS_SIZE * rng.uniform(0.2, 0.42)
-    outline = SHAPES[shape] @ _rotation(rng.uniform(-20, 20)) * radius
+def _shape_mask(shape: str, rng: np.random.Generator, variation: float) -> Image.Image:
+    radius = _CANVAS_SIZE * rng.uniform(0.42 - 0.22 * variation, 0.42)
+    outline = SHAPES[shape] @ _rotation(variation * rng.uniform(-20, 20)) * radius
     centre = rng.uniform(0.9 * radius, _CANVAS_SIZE - 0.9 * radius, size=2)
     mask = Image.new("L", (_CANVAS_SIZE, _CANVAS_SIZE))
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in outline + centre], fill=255)
     return mask
 
 
-def _text_mask(text: str, rng: np.random.Generator) -> Image.Image:
+def _text_mask(text: str, rng: np.random.Generator, variation: float) -> Image.Image:
     """Draw text that fills most of the canvas in its longer direction."""
     font = str(rng.choice(_FONTS))
     left, top, right, bottom = _font(font, _CANVAS_SIZE).getbbox(text)
-    room = _CANVAS_SIZE * rng.uniform(0.7, 0.95)
+    room = _CANVAS_SIZE * rng.uniform(0.95 - 0.25 * variation, 0.95)
     size = int(_CANVAS_SIZE * min(room / (right - left), room / (bottom - top)))
     left, top, right, bottom = _font(font, size).getbbox(text)
-    x, y = rng.uniform(0.1, 0.9, size=2) * (_CANVAS_SIZE - right + left, _CANVAS_SIZE - bottom + top)
+    x, y = (0.5 + variation * rng.uniform(-0.4, 0.4, size=2)) * (
+        _CANVAS_SIZE - right + left,
+        _CANVAS_SIZE - bottom + top,
+    )
     mask = Image.new("L", (_CANVAS_SIZE, _CANVAS_SIZE))
     ImageDraw.Draw(mask).text((x - left, y - top), text, fill=255, font=_font(font, size))
     centre = (x + (right - left) / 2, y + (bottom - top) / 2)
-    return mask.rotate(rng.uniform(-6, 6), Image.Resampling.BILINEAR, center=centre)
+    return mask.rotate(variation * rng.uniform(-6, 6), Image.Resampling.BILINEAR, center=centre)
 
 
-def _paint(mask: Image.Image, foreground: NDArray[np.int64], rng: np.random.Generator) -> Pixels:
+def _paint(mask: Image.Image, foreground: NDArray[np.int64], rng: np.random.Generator, variation: float) -> Pixels:
     """Fill the mask on a gradient of contrasting colours, and add noise."""
     coverage = np.asarray(mask.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))[..., None] / 255
     ramp = np.linspace(0, 1, IMAGE_SIZE)[:, None] * rng.choice([-1, 1])
-    background = _contrasting_colour(foreground, rng) + ramp[..., None] * rng.uniform(0, 40, 3)
+    background = _contrasting_colour(foreground, 135 - 50 * variation, rng) + ramp[..., None] * rng.uniform(0, 40, 3)
     if rng.random() < 0.5:
         background = background.swapaxes(0, 1)
     image = coverage * foreground + (1 - coverage) * background
-    noisy: Pixels = (image + rng.normal(0, rng.uniform(0, 12), image.shape)).clip(0, 255).astype(np.uint8)
+    noisy: Pixels = (image + rng.normal(0, variation * rng.uniform(0, 12), image.shape)).clip(0, 255).astype(np.uint8)
     return noisy
 
 
-def _contrasting_colour(foreground: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _contrasting_colour(
+    foreground: NDArray[np.int64], min_distance: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return a random colour at some mean distance over the three channels, out of 255."""
     background = rng.integers(0, 256, 3)
-    while np.abs(background - foreground).mean() < _MIN_CONTRAST:
+    while np.abs(background - foreground).mean() < min_distance:
         background = rng.integers(0, 256, 3)
     return background
 

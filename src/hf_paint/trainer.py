@@ -67,7 +67,7 @@ class PaintTrainer(Trainer):
         InputError: If the arguments do not fit together, or a task cannot be used.
 
     Example:
-        >>> args = PaintTrainingArguments(output_dir="clip-mnist", max_steps=2, warmup_steps=1, use_cpu=True)
+        >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
         >>> trainer = PaintTrainer(model, args, train_task=task, processing_class=processor)
         >>> trainer.train().global_step
         2

@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import TrainingArguments
@@ -74,7 +75,13 @@ class PaintTrainingArguments(TrainingArguments):
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were given other values than their defaults, as plain values for a recipe."""
-        return {name: value.value if isinstance(value, Enum) else value for name, value in self._given.items()}
+        return {name: _plain(value) for name, value in self._given.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _is_default(args: PaintTrainingArguments, f: Field[Any]) -> bool:

@@ -1,6 +1,7 @@
 """Patching one task (PAINT, Section 2)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import CLIPModel
@@ -14,7 +15,7 @@ from hf_paint.training_args import PaintTrainingArguments
 
 
 def patch_single(
-    model: str | CLIPModel,
+    model: str | Path | CLIPModel,
     patching_task: Task | str,
     supported_tasks: Sequence[Task | str],
     args: PaintTrainingArguments,
@@ -59,7 +60,8 @@ def patch_single(
     for alpha in alphas:
         check_alpha(alpha)
     patching, supported = get_task(patching_task), [get_task(task) for task in supported_tasks]
-    run = PatchRun(model, args, selection=selection, tolerance=tolerance, options=options)
+    base = str(model) if isinstance(model, Path) else model
+    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     recipe = _recipe(run, patching, supported, alphas)
     run.folder.check(recipe)
     run.prepare(

@@ -1,0 +1,91 @@
+"""Two processes against one, through `accelerate launch` and the recipe script."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import write_task_yaml
+from safetensors.torch import load_file
+
+
+ROOT = Path(__file__).parents[2]
+ROUNDING_ONLY = "k_proj.bias"  # its gradient is rounding noise: the softmax cancels it
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def launch(recipe, processes):
+    """Run recipes/patch.py under accelerate and return what it printed."""
+    config = ROOT / "recipes" / "accelerate_configs" / ("cpu.yaml" if processes > 1 else "single_gpu.yaml")
+    port = ["--main_process_port", str(free_port())] if processes > 1 else []
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), *port]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, str(ROOT / "recipes" / "patch.py"), "--config", str(recipe)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(model_folder, tmp_path):
+    """37 test images and batches of 8 do not divide by two processes: duplicates must not be counted."""
+    tasks = (
+        write_task_yaml(tmp_path, "colours", train=112, test=37),
+        write_task_yaml(tmp_path, "others", test=37, seed=7),
+    )
+    outputs = {}
+    for processes, batch_size in ((1, 16), (2, 8)):
+        recipe = {
+            "model": model_folder,
+            "patching_tasks": [tasks[0]],
+            "supported_tasks": [tasks[1]],
+            "alphas": [0, 0.5, 1],
+            "learning_rate": 1e-4,
+            "max_steps": 6,
+            "warmup_steps": 2,
+            "per_device_train_batch_size": batch_size,
+            "per_device_eval_batch_size": 8,
+            "use_cpu": True,
+            "eval_strategy": "steps",
+            "eval_steps": 3,
+            "output_dir": str(tmp_path / f"run-{processes}"),
+        }
+        path = tmp_path / f"recipe-{processes}.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        outputs[processes] = launch(path, processes)
+    assert outputs[2].count("0 (zero-shot)") == 1  # one process prints
+    state = json.loads((tmp_path / "run-2" / "checkpoint-6" / "trainer_state.json").read_text())
+    assert state["train_batch_size"] == 8
+    assert state["global_step"] == 6
+    assert len(list((tmp_path / "run-2" / "checkpoint-6").glob("rng_state_*.pth"))) == 2  # there were two
+    records = {}
+    for processes in (1, 2):
+        lines = (tmp_path / f"run-{processes}" / "results.jsonl").read_text().splitlines()
+        records[processes] = [json.loads(line) for line in lines]
+    assert len(records[2]) == 12
+    for one, two in zip(records[1], records[2], strict=True):
+        for key in ("alpha", "task", "split", "correct", "total", "head", "data"):
+            assert one[key] == two[key]
+        assert one["loss"] == pytest.approx(two["loss"], abs=1e-4)
+    one, two = (load_file(tmp_path / f"run-{n}" / "theta_1" / "model.safetensors") for n in (1, 2))
+    differences = {name: float((one[name] - two[name]).abs().max()) for name in one if ROUNDING_ONLY not in name}
+    assert max(differences.values()) < 1e-5
+    assert not torch.equal(
+        one["visual_projection.weight"], load_file(f"{model_folder}/model.safetensors")["visual_projection.weight"]
+    )

@@ -1,0 +1,63 @@
+"""Every example in the docstrings of the public names runs."""
+
+import doctest
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hf_paint
+
+
+OBJECTS = [
+    *((name, getattr(hf_paint, name)) for name in hf_paint.__all__),
+    *(
+        (f"{module}.{name}", getattr(import_module(f"hf_paint.{module}"), name))
+        for module, name in [
+            ("compatibility", "check_compatible"),
+            ("curve", "paired_bootstrap_interval"),
+            ("data", "split_train_validation"),
+            ("fingerprints", "fingerprint_weights"),
+            ("metrics", "Accuracy"),
+            ("metrics", "accuracy"),
+            ("metrics", "expected_calibration_error"),
+            ("metrics", "mean_per_class_accuracy"),
+            ("modeling", "image_tower"),
+            ("results", "ResultLog"),
+            ("run_folder", "RunFolder"),
+        ]
+    ),
+]
+NEEDS_NO_EXAMPLE = {"InputError", "PatchResult", "Task", "prepare_task", "sweep_alphas"}
+
+
+@pytest.mark.parametrize(("name", "thing"), OBJECTS, ids=[name for name, _ in OBJECTS])
+def test_example_runs(name, thing, model, processor, model_folder, task, other_task, tmp_path):
+    here = {"np": np, "torch": torch, "nn": nn, "model": model, "processor": processor, "model_folder": model_folder}
+    here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
+    here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
+    module = import_module(thing.__module__)
+    found = doctest.DocTestFinder(recurse=False).find(thing, name, module=module, globs=vars(module) | here)
+    examples = [test for test in found if test.examples]
+    assert examples or name in NEEDS_NO_EXAMPLE
+    for test in examples:
+        output = []
+        runner = doctest.DocTestRunner(checker=IgnoreTrainingLog(), optionflags=doctest.ELLIPSIS)
+        assert runner.run(test, out=output.append).failed == 0, "".join(output)
+
+
+class IgnoreTrainingLog(doctest.OutputChecker):
+    """Training logs to stdout, ahead of the value that an example shows."""
+
+    def check_output(self, want, got, optionflags):
+        shown = "".join(line for line in got.splitlines(keepends=True) if not line.startswith("{'"))
+        return super().check_output(want, got, optionflags) or super().check_output(want, shown, optionflags)
+
+
+def test_public_names_are_the_documented_ones():
+    assert sorted(hf_paint.__all__) == hf_paint.__all__
+    assert set(hf_paint.__all__) == set(hf_paint._MODULES)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        hf_paint.nonsense  # noqa: B018

@@ -1,0 +1,48 @@
+"""The wheel, installed into an environment of its own, holds its data and runs."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hf_paint import list_tasks
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_wheel_holds_its_data(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    data = {f"hf_paint/task_definitions/{name}.yaml" for name in list_tasks()}
+    data |= {"hf_paint/py.typed", "hf_paint/model_card_template.md"}
+    data |= {f"hf_paint/toy_clip/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")}
+    assert data <= names
+    assert not [name for name in names if name.startswith("tests")]
+
+
+@pytest.mark.slow
+def test_wheel_runs_in_a_clean_environment(wheel, tmp_path):
+    """The dependencies are those of this environment; the package itself comes from the wheel alone."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    here = Path(pytest.__file__).parents[1]
+    (site / "dependencies.pth").write_text(f"{here}\n")
+    where = [python, "-c", "import hf_paint, pathlib; print(pathlib.Path(hf_paint.__file__).parent)"]
+    found = subprocess.run(where, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.strip()
+    assert Path(found) == site / "hf_paint"
+    command = [tmp_path / "venv" / "bin" / "hf-paint", "tasks", "mnist"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "ylecun/mnist" in output
