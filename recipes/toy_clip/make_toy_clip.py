@@ -1,6 +1,6 @@
 """Train the toy CLIP of `hf-paint quickstart` from nothing, on images drawn by `hf_paint.rendering`.
 
-python recipes/toy_clip/make_toy_clip.py --output_dir toy_clip
+OMP_NUM_THREADS=1 python recipes/toy_clip/make_toy_clip.py --output_dir toy_clip      # about 20 minutes on one core
 
 The same seed gives the same images, captions and batches. The weights then agree up to the rounding of the CPU and the
 torch version at hand.
@@ -97,29 +97,22 @@ def render_in_parallel(num_pairs: int, seed: int, num_workers: int) -> Pairs:
     return Pairs(np.concatenate(images), list(chain(*captions)), list(chain(*subjects)))
 
 
-def train_tokenizer(captions: list[str], vocab_size: int = 640) -> CLIPTokenizer:
+def train_tokenizer(captions: list[str], vocab_size: int = 856) -> CLIPTokenizer:
     """Train a CLIP tokenizer that can spell every string.
 
     CLIP's BPE marks the last byte of a word with `</w>`. A word whose last byte has no such symbol would become the
-    end-of-text token in mid-sentence, where CLIP pools, so all 256 of them are added.
+    end-of-text token in mid-sentence, where CLIP pools, so every byte gets one. They are passed as special tokens
+    because those alone are numbered in a fixed order, on which ties between merges depend.
     """
     template = CLIPTokenizer().backend_tokenizer
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer, bpe.pre_tokenizer = template.normalizer, template.pre_tokenizer
     alphabet = sorted(ByteLevel.alphabet())
-    trainer = BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
+    symbols = ["<|startoftext|>", "<|endoftext|>", *alphabet, *(f"{byte}</w>" for byte in alphabet)]
+    trainer = BpeTrainer(vocab_size=vocab_size, special_tokens=symbols, end_of_word_suffix="</w>", show_progress=False)
     bpe.train_from_iterator(captions, trainer)
-    vocab = bpe.get_vocab()
-    for symbol in (f"{byte}</w>" for byte in alphabet):
-        vocab.setdefault(symbol, len(vocab))
     merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)
+    return CLIPTokenizer(vocab=bpe.get_vocab(), merges=merges, model_max_length=CONTEXT_LENGTH)
 
 
 def build_config(tokenizer: CLIPTokenizer) -> CLIPConfig:

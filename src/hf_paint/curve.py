@@ -157,22 +157,32 @@ class AlphaCurve:
 
         return pd.DataFrame([json.loads(result.to_json()) for result in self.results])
 
-    def to_markdown(self, split: str = "test", *, selected: float | None = None) -> str:
+    def to_markdown(self, split: str = "test", *, selected: float | None = None, intervals: bool = False) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
         Args:
             split: The split whose accuracies are shown.
             selected: The alpha whose row is set in bold.
+            intervals: Also show the 95 % interval of the gain over alpha 0, in points.
         """
         columns = [(role, task) for role in ROLES for task in self.tasks.get(role, [])]
         columns = [c for c in columns if any(self.get(a, *c, split) for a in self.alphas)]
         header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
         lines = [header, ["---:"] * len(header)]
         for alpha in self.alphas:
-            found = [self.get(alpha, role, task, split) for role, task in columns]
-            cells = [_alpha_label(alpha), *(f"{100 * r.accuracy:.2f}" if r else "" for r in found)]
+            cells = [_alpha_label(alpha), *(self._cell(alpha, *column, split, intervals) for column in columns)]
             lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+    def _cell(self, alpha: float, role: Role, task: str, split: str, interval: bool) -> str:
+        before, result = self.get(0.0, role, task, split), self.get(alpha, role, task, split)
+        if result is None:
+            return ""
+        gain = self._gain(before, result) if interval and before is not None and alpha != 0 else None
+        bounds = (
+            "" if gain is None or gain.low is None else f" ({100 * gain.low:+.2f} to {100 * (gain.high or 0):+.2f})"
+        )
+        return f"{100 * result.accuracy:.2f}{bounds}"
 
     def _gain(self, before: Result, after: Result) -> Gain:
         gain = float(after.exact_accuracy - before.exact_accuracy)

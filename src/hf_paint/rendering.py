@@ -19,10 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]  # (..., height, width, 3)
 Points = NDArray[np.float64]  # (num_points, 2): x to the right, y down
-
 IMAGE_SIZE = 32
 _CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn four times larger and averaged down, which smooths their edges
-_TASK_VARIATION = 0.6  # tasks vary less than what a model is trained on, where it is 1
+_TASK_VARIATION = 0.4  # tasks vary less than what a model is trained on, where it is 1
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -233,7 +232,7 @@ def _paint(mask: Image.Image, foreground: NDArray[np.int64], rng: np.random.Gene
     """Fill the mask on a gradient of contrasting colours, and add noise."""
     coverage = np.asarray(mask.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))[..., None] / 255
     ramp = np.linspace(0, 1, IMAGE_SIZE)[:, None] * rng.choice([-1, 1])
-    background = _contrasting_colour(foreground, 135 - 50 * variation, rng) + ramp[..., None] * rng.uniform(0, 40, 3)
+    background = _contrasting(foreground, 135 - 50 * variation, rng) + ramp[..., None] * rng.uniform(0, 40, 3)
     if rng.random() < 0.5:
         background = background.swapaxes(0, 1)
     image = coverage * foreground + (1 - coverage) * background
@@ -241,14 +240,9 @@ def _paint(mask: Image.Image, foreground: NDArray[np.int64], rng: np.random.Gene
     return noisy
 
 
-def _contrasting_colour(
-    foreground: NDArray[np.int64], min_distance: float, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return a random colour at some mean distance over the three channels, out of 255."""
-    background = rng.integers(0, 256, 3)
-    while np.abs(background - foreground).mean() < min_distance:
-        background = rng.integers(0, 256, 3)
-    return background
+def _contrasting(colour: NDArray[np.int64], min_distance: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    other = rng.integers(0, 256, 3)
+    return other if np.abs(other - colour).mean() >= min_distance else _contrasting(colour, min_distance, rng)
 
 
 @cache

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import write_task_yaml
 from safetensors.torch import load_file
+
+from conftest import write_task_yaml
 
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,154 @@
+"""`hf-paint quickstart`: patch a toy CLIP on handwritten digits, end to end and offline."""
+
+import sys
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Image
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from transformers import pipeline
+from transformers.utils import logging
+
+from hf_paint.errors import InputError
+from hf_paint.patching import PatchOptions, PatchResult, patch_single
+from hf_paint.rendering import rendered_task
+from hf_paint.tasks import Task
+from hf_paint.training_args import PaintTrainingArguments
+
+
+TOY = files("hf_paint") / "toy_clip"
+NUM_RENDERED = 720
+NUM_TEST_DIGITS = 500
+ALPHAS = [round(0.05 * step, 2) for step in range(21)]
+
+INTRODUCTION = """\
+The base is a toy: a CLIP of under a million parameters for images of 32x32 pixels, trained on drawn shapes, words and
+typeset numbers. It is open-vocabulary within that little world, and it has never seen handwriting. It shows how
+patching works and says nothing about how well it works on a real CLIP.
+
+  patching task    digits: scikit-learn's real handwritten digits
+  supported tasks  shapes, words: drawn, what the toy is good at
+  transfer tasks   unseen_shapes, unseen_words: prompts that its training never saw
+"""
+
+
+def quickstart(output_dir: str | Path) -> PatchResult:
+    """Patch the toy CLIP on scikit-learn's handwritten digits and show what came of it.
+
+    Args:
+        output_dir: The run folder; the data sets are written to `data/` in it.
+
+    Returns:
+        The result of `patch_single`.
+
+    Raises:
+        InputError: If scikit-learn is not installed, or the folder holds another run.
+    """
+    folder = Path(output_dir)
+    logging.disable_progress_bar()
+    sys.stdout.write(f"{INTRODUCTION}\n")
+    data = folder / "data"
+    digits = _digits(data)
+    shapes, words, unseen_shapes, unseen_words = (
+        _rendered(data, name) for name in ("shapes", "words", "unseen_shapes", "unseen_words")
+    )
+    with as_file(TOY) as toy:
+        result = patch_single(
+            str(toy),
+            digits,
+            [shapes, words],
+            _arguments(folder),
+            alphas=ALPHAS,
+            selection="supported_within",
+            tolerance=0.01,
+            options=PatchOptions(transfer_tasks=[unseen_shapes, unseen_words]),
+        )
+    _report(result, digits)
+    return result
+
+
+def _arguments(folder: Path) -> PaintTrainingArguments:
+    return PaintTrainingArguments(
+        output_dir=str(folder),
+        learning_rate=3e-4,
+        max_steps=400,
+        warmup_steps=40,
+        per_device_train_batch_size=64,
+        per_device_eval_batch_size=256,
+        save_steps=200,
+        logging_steps=100,
+        seed=0,
+        use_cpu=True,
+    )
+
+
+def _digits(folder: Path) -> Task:
+    """Write scikit-learn's 1797 digits, 8x8 pixels each, as a task."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise InputError("The quickstart needs scikit-learn's digits: pip install 'hf-paint[quickstart]'.") from error
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    small = (digits.images[order] * (255 / 16)).astype(np.uint8)
+    images = [PILImage.fromarray(image).resize((32, 32), PILImage.Resampling.BICUBIC) for image in small]
+    labels = digits.target[order]
+    rows = {"test": slice(0, NUM_TEST_DIGITS), "train": slice(NUM_TEST_DIGITS, None)}
+    template = 'a photo of the number: "{}".'
+    parts = {split: (images[part], labels[part]) for split, part in rows.items()}
+    return _write_task(folder, "digits", parts, class_names=list("0123456789"), templates=[template])
+
+
+def _rendered(folder: Path, name: str) -> Task:
+    """Draw a task; images of different seeds are independent."""
+    parts = {}
+    for seed, split in enumerate(("validation", "test")):
+        pixels, labels, class_names, templates = rendered_task(name, NUM_RENDERED, seed)
+        parts[split] = ([PILImage.fromarray(image) for image in pixels], labels)
+    return _write_task(folder, name, parts, class_names=class_names, templates=templates)
+
+
+def _write_task(
+    folder: Path,
+    name: str,
+    parts: dict[str, tuple[list[PILImage.Image], NDArray[np.int64]]],
+    *,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+) -> Task:
+    """Write the parts as parquet files, which is what a user's own data set would look like."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({"image": Image(), "label": ClassLabel(names=list(class_names))})
+    data_files = {}
+    for split, (images, labels) in parts.items():
+        path = folder / f"{name}-{split}.parquet"
+        if not path.exists():
+            rows = Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
+            rows.to_parquet(path)
+        data_files[split] = str(path)
+    splits = {"train": "train"} if "train" in parts else {"train": None, "validation": "validation"}
+    return Task.from_dict(
+        {"name": name, "dataset": "parquet", "data_files": data_files, "templates": templates, "splits": splits}
+    )
+
+
+def _report(result: PatchResult, digits: Task) -> None:
+    """Show the table and the plot, and use the patched model without hf_paint."""
+    patched = result.run_folder / "patched"
+    write = sys.stdout.write
+    write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
+    write("Test accuracy in percent. The row in bold was chosen on validation images.\n\n")
+    for gain in result.curve.gains(result.alpha or 0.0):
+        interval = f"{100 * (gain.low or 0):+.1f} to {100 * (gain.high or 0):+.1f}"
+        write(f"  {gain.task:<14} {gain.role:<10} {100 * gain.gain:+6.1f} points (95 % interval {interval})\n")
+    classify = pipeline("zero-shot-image-classification", model=str(patched), device="cpu")
+    [row] = Dataset.from_parquet(dict(digits.data_files or {})["test"]).select([0])
+    write(f"\nA handwritten {row['label']}, seen by pipeline('zero-shot-image-classification', model='{patched}'):\n")
+    answers = classify(
+        row["image"].convert("RGB"), candidate_labels=list("0123456789"), hypothesis_template=digits.templates[0]
+    )
+    write("".join(f"  {answer['label']}: {answer['score']:.3f}\n" for answer in answers[:3]))
+    write(f"\nmodel and card: {patched}\nplot: {result.run_folder / 'curve.png'}\n")

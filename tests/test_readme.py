@@ -1,0 +1,80 @@
+"""The README does what it says: its Python runs, its commands parse, its task YAML is one."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hf_paint
+from conftest import write_task
+from hf_paint import Task
+from hf_paint.recipe_runner import parse_recipe
+
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+def test_python_runs_on_a_tiny_model(model_folder, tmp_path, monkeypatch):
+    """The models and tasks of the README are replaced by tiny ones; every other line is run as it is printed."""
+    from conftest import draw_rows
+
+    monkeypatch.chdir(tmp_path)
+    names = ("red", "green", "blue", "grey")
+    tiny = {
+        name: write_task(tmp_path / "data", name, names=names, seed=i)
+        for i, name in enumerate(("mnist", "cifar10", "stl10"))
+    }
+    monkeypatch.setattr(hf_paint, "get_task", tiny.__getitem__, raising=False)
+    use, patch = blocks(README, "python")
+    patch = patch.replace("openai/clip-vit-base-patch32", model_folder)
+    patch = patch.replace(
+        'output_dir="runs/mnist"', 'output_dir="runs/mnist", use_cpu=True, max_steps=2, warmup_steps=1'
+    )
+    here = {}
+    exec(patch, here)
+    assert here["result"].alpha in here["result"].curve.alphas
+    draw_rows(1, 0)["image"][0].save("digit.png")
+    exec(use, here)
+
+
+@pytest.mark.parametrize("page", ["README.md", "recipes/README.md"])
+def test_recipes_of_the_commands_parse(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = "\n".join(blocks((ROOT / page).read_text(encoding="utf-8"), "bash")).replace("\\\n", " ")
+    commands = [shlex.split(line, comments=True) for line in text.splitlines() if "--config recipes" in line]
+    assert commands
+    for command in commands:
+        start = command.index("--config")
+        recipe, _ = parse_recipe(command[start + 1], [*command[start + 2 :], "--use_cpu", "true"])
+        assert recipe.model.startswith("openai/")
+        files = [word for word in command if word.endswith((".yaml", ".py"))]
+        assert all((ROOT / file).exists() for file in files)
+
+
+def test_task_yaml_is_a_task():
+    [text] = blocks(README, "yaml")
+    task = Task.from_dict(yaml.safe_load(text))
+    assert task.class_names == ("bolt", "nut", "washer")
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"make (\w+)", " ".join(blocks(README, "bash")))) <= targets
+
+
+def test_published_numbers_are_those_of_the_curve(shared):
+    import csv
+
+    with (shared / "oracles" / "vit_b32_mnist_cifar10_curve.csv").open() as file:
+        rows = {round(float(row["alpha"]), 2): row for row in csv.DictReader(file)}
+    text = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    for name, column in (("MNIST", "mnist_top1"), ("CIFAR-10", "cifar10_top1")):
+        [line] = [line for line in text.splitlines() if line.startswith(f"| {name} | ")]
+        assert line.split(" | ")[1:-1] == [f"{100 * float(rows[a / 10][column]):.2f}" for a in range(10)]
