@@ -1,6 +1,7 @@
 """Evaluation: what a model does on a task."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor, PreTrainedModel
 
 from hf_paint.data import Split, load_splits
 from hf_paint.errors import InputError
@@ -172,11 +173,12 @@ class Evaluator:
         """Return what an image tower says about every image of a split, in order and the same on every process."""
         device = self.accelerator.device
         head = task.head.to(device)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        tower = _in_bfloat16(tower) if self.precision == "bf16" else tower
         gathered = []
         for batch in self._dataloader(task, split):
             pixels = task.transform.normalize(batch["pixel_values"].to(device))
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-                image_embeds = tower(pixel_values=pixels).image_embeds
+            image_embeds = tower(pixel_values=pixels.to(dtype)).image_embeds
             outputs = _outputs(head(image_embeds.float()), batch["labels"].to(device))
             gathered.append([output.cpu() for output in self.accelerator.gather_for_metrics(outputs)])
         return Predictions(*(torch.cat(column).numpy() for column in zip(*gathered, strict=True)))
@@ -217,6 +219,14 @@ def score(predictions: Predictions, pending: Result) -> Result:
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
     )
+
+
+def _in_bfloat16(tower: nn.Module) -> nn.Module:
+    """Return a copy in bfloat16. On CPUs fused attention is the slower one in bfloat16, so it is not used there."""
+    half = deepcopy(tower).to(torch.bfloat16)
+    if isinstance(half, PreTrainedModel) and half.device.type == "cpu":
+        half.set_attn_implementation("eager")
+    return half
 
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
