@@ -1,5 +1,6 @@
 """Fixtures: a tiny CLIP made from a config, tasks made of drawn images, and no network."""
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -91,17 +92,26 @@ def draw_rows(num_rows, seed, *, names=CLASS_NAMES, size=(40, 36)):
     }
 
 
-def write_task(folder, name="colours", *, train=80, test=40, names=CLASS_NAMES, seed=0, **keys):
+def write_task(folder, name="colours", *, train=80, test=40, names=CLASS_NAMES, seed=0, size=(40, 36), **keys):
     """Write parquet files and return the task that reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     features = Features({"image": Image(), "label": ClassLabel(names=list(names)), "track": Value("int64")})
     files = {}
     for split, count in (("train", train), ("test", test)):
-        rows = draw_rows(count, seed + (split == "test"), names=names)
+        rows = draw_rows(count, seed + (split == "test"), names=names, size=size)
+        if keys.get("image_format"):
+            rows["image"] = [encode(image, keys["image_format"]) for image in rows["image"]]
         files[split] = str(folder / f"{name}-{split}.parquet")
         Dataset.from_dict(rows, features=features).to_parquet(files[split])
     definition = {"name": name, "dataset": "parquet", "data_files": files, "templates": ["a photo of a {}."]}
+    keys.pop("image_format", None)
     return Task.from_dict(definition | keys)
+
+
+def encode(image, image_format):
+    file = io.BytesIO()
+    image.save(file, image_format)
+    return {"bytes": file.getvalue(), "path": None}
 
 
 def write_task_yaml(folder, name="colours", **keys):
