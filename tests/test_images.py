@@ -133,3 +133,23 @@ def test_a_processor_that_does_something_else_is_refused(processor):
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=crop, do_normalize=False)
     with pytest.raises(InputError, match="as CLIP's does"):
         PixelTransform(CLIPProcessor(image_processor, processor.tokenizer))
+
+
+def test_settings_of_old_checkpoints(processor, tmp_path):
+    """OpenAI's repositories say less than today's processors: sizes as integers, no rescaling, no conversion."""
+    import json
+
+    processor.save_pretrained(tmp_path)
+    (tmp_path / "processor_config.json").unlink()
+    old = {
+        "crop_size": 224,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "resample": 3,
+        "size": 224,
+    }
+    old |= {"feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
+    transform = PixelTransform(CLIPProcessor.from_pretrained(tmp_path))
+    assert (transform.shortest_edge, transform.crop_size, transform.scale) == (224, 224, 1 / 255)

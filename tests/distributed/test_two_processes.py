@@ -39,7 +39,7 @@ def launch(recipe, processes):
         timeout=300,
         check=False,
     )
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == 0, result.stderr
     return result.stdout
 
 

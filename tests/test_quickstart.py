@@ -1,0 +1,67 @@
+"""The quickstart does what it promises: a toy that cannot read handwriting is patched and keeps what it knew."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import CLIPModel
+
+import hf_paint
+from hf_paint import AlphaCurve
+
+
+TOY = Path(hf_paint.__file__).parent / "toy_clip"
+
+
+def test_toy_is_small_and_holds_no_path():
+    assert sum(path.stat().st_size for path in TOY.iterdir()) <= 4 * 2**20
+    for path in TOY.glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert "/home/" not in text
+        assert "_name_or_path" not in text
+    assert sum(p.numel() for p in CLIPModel.from_pretrained(TOY).parameters()) < 1_000_000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart") / "run"
+    command = [sys.executable, "-m", "hf_paint.cli", "quickstart", "--output_dir", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return folder, result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quickstart")
+def test_digits_are_gained_and_little_is_lost(run):
+    curve = AlphaCurve.from_run(run[0])
+    alpha = curve.select("supported_within", tolerance=0.01)
+
+    def points(role, alpha):
+        return 100 * float(curve.mean_accuracy(alpha, role, "test"))
+
+    assert points("patching", 0.0) < 50
+    assert points("patching", alpha) - points("patching", 0.0) >= 25
+    assert points("supported", 0.0) - points("supported", alpha) <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quickstart")
+@pytest.mark.parametrize(("task", "num_classes"), [("unseen_shapes", 9), ("unseen_words", 20)])
+def test_the_toy_is_open_vocabulary(run, task, num_classes):
+    """Prompts that its training never saw work, and still work after patching."""
+    curve = AlphaCurve.from_run(run[0])
+    for alpha in (0.0, curve.select("supported_within", tolerance=0.01)):
+        assert curve.get(alpha, "transfer", task, "test").accuracy > 5 / num_classes
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quickstart")
+def test_it_ends_with_the_table_the_plot_and_a_pipeline_call(run):
+    folder, output = run
+    assert "| 0 (zero-shot) |" in output
+    assert "pipeline('zero-shot-image-classification'" in output
+    assert "toy" in output
+    assert (folder / "curve.png").stat().st_size > 10_000
+    assert (folder / "patched" / "README.md").exists()
