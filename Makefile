@@ -27,7 +27,7 @@ benchmark: $(READY)
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info
 
-# Everything is written after torch, which pip finds as a CPU build where there is no accelerator.
+# torch goes first and by itself: where the index offers a CPU build, nothing else may pull another one in.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch

@@ -85,6 +85,7 @@ BAD_INPUT = {
     "no model": ({"model": None}, "The recipe needs `model`."),
     "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
     "unreadable model": ({"model": "nowhere/at-all/model"}, "No model can be read from 'nowhere/at-all/model'"),
+    "tolerance": ({"tolerance": -1}, "tolerance is a fraction of 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
     "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
 }
@@ -173,7 +174,17 @@ def test_unknown_flag_suggests_the_nearest(recipe, capsys, flags):
     assert_one_line(capsys, "Unknown flag '--learning_rat'. Did you mean 'learning_rate'?")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["evaluate"], ["tasks", "minst"], ["tasks", "mnist", "svhn"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["evaluate"],
+        ["evaluate", "x", "--tasks", "mnist", "--batch_size", "0"],
+        ["tasks", "minst"],
+        ["tasks", "mnist", "svhn"],
+        [],
+    ],
+)
 def test_bad_command_line(arguments, capsys):
     assert main(arguments) == 2
     assert_one_line(capsys, "")

@@ -68,6 +68,19 @@ def test_string_labels(tmp_path):
     assert load_splits(task, ("test",))["test"].labels().tolist() == [0, 2, 0, 1, 3, 2]
 
 
+def test_names_that_differ_in_punctuation_alone_are_told_apart(tmp_path):
+    rows = draw_rows(4, 0) | {"label": ["C", "C++", "C#", "d"]}
+    features = Features({"image": Image(), "label": Value("string"), "track": Value("int64")})
+    Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    task = local_task(tmp_path, class_names=["C#", "C++", "C", "D"])
+    assert load_splits(task, ("test",))["test"].labels().tolist() == [2, 1, 0, 3]
+    names = ("+", "-", "C++", "C#")
+    task = write_task(tmp_path / "signs", names=names, class_names=list(reversed(names)))
+    assert load_splits(task, ("test",))["test"].class_ids == {0: 3, 1: 2, 2: 1, 3: 0}
+    with pytest.raises(InputError, match="2 classes of 'parquet' have no class name of their own.*'C'"):
+        load_splits(write_task(tmp_path / "bad", names=("C", "c", "x"), class_names=["C+", "y", "x"]), ("test",))
+
+
 def test_image_folder(tmp_path):
     for split in ("train", "test"):
         for name, image in zip(("red", "blue"), draw_rows(2, 0)["image"], strict=True):
@@ -91,7 +104,10 @@ def local_task(folder, **keys):
         ({"image_column": "img"}, "Column 'img' is not in 'parquet' .columns: image, label, track."),
         ({"label_column": "lable"}, "Column 'lable'.*Did you mean 'label'"),
         ({"class_names": ["red", "green", "blue"]}, "lists 3 classes but 'parquet' has 4"),
-        ({"class_names": ["red", "green", "blue", "gray"]}, "1 classes of 'parquet' are not class names.*'grey'"),
+        (
+            {"class_names": ["red", "green", "blue", "gray"]},
+            "1 classes of 'parquet' have no class name of their own.*'grey'",
+        ),
         ({"splits": {"test": "tset"}}, "no data files for the split 'tset'"),
     ],
 )
@@ -133,6 +149,27 @@ def test_stream_without_a_known_length_cannot_draw_a_split(tmp_path):
     task = Task.from_dict(write_task(tmp_path).to_dict() | {"streaming": True})
     with pytest.raises(InputError, match="does not say how many rows"):
         load_splits(task, ("train",))
+
+
+def test_streamed_sides_are_those_of_the_rows_over_several_shards(tmp_path, monkeypatch):
+    """Six shards of twenty rows: train and validation of the stream share no row, in whatever order they are read."""
+    import hf_paint.data as data
+
+    whole = Dataset.from_parquet(write_task(tmp_path, train=120).data_files["train"])
+    paths = []
+    for shard in range(6):
+        rows = whole.select(range(20 * shard, 20 * (shard + 1)))
+        paths.append(str(tmp_path / f"shard-{shard}.parquet"))
+        rows.to_parquet(paths[-1])
+    definition = {"name": "t", "dataset": "parquet", "templates": ["{}"], "data_files": {"train": paths}}
+    definition["splits"] = {"test": None}
+    monkeypatch.setattr(data, "_stream_length", lambda task, source: 120)
+    streamed = load_splits(Task.from_dict(definition | {"streaming": True}))
+    copied = load_splits(Task.from_dict(definition))
+    for name in ("train", "validation"):
+        seen = [row["image"].tobytes() for row in streamed[name].rows]
+        assert sorted(seen) == sorted(image.tobytes() for image in copied[name].rows["image"])
+    assert streamed["train"].fingerprint != streamed["validation"].fingerprint
 
 
 def test_class_label_feature_is_enough(tmp_path):

@@ -114,11 +114,8 @@ def test_a_task_without_the_split_is_refused(model, processor, tmp_path):
         evaluate_tasks(model, [task], processor=processor, split="validation")
 
 
-def test_streamed_and_cached_evaluations_agree(model, processor, tmp_path):
-    from hf_paint import Task
-
-    task = write_task(tmp_path, splits={"validation": None})
-    [cached] = evaluate_tasks(model, [task], processor=processor, batch_size=16)
-    stream = Task.from_dict(task.to_dict() | {"streaming": True})
-    [streamed] = evaluate_tasks(model, [stream], processor=processor, batch_size=16)
-    assert (streamed.correct, streamed.total) == (cached.correct, cached.total)
+def test_a_model_that_has_diverged_is_refused(model, processor, task):
+    with torch.no_grad():
+        model.visual_projection.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="training has diverged"):
+        evaluate_tasks(model, [task], processor=processor)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from transformers import CLIPImageProcessorPil, CLIPProcessor
 from conftest import draw_rows, write_task
 from hf_paint import InputError
 from hf_paint.data import load_splits
-from hf_paint.images import CachedImages, StreamedImages, TrainImages
+from hf_paint.images import CachedImages
 from hf_paint.pixels import PixelTransform
+from hf_paint.training_images import StreamedTrainImages, TrainImages, shuffled
 
 
 SIZES = [(32, 32), (40, 36), (36, 40), (333, 127), (75, 500), (20, 28)]
@@ -94,17 +97,59 @@ def test_another_processor_has_another_cache(task, processor, tmp_path):
     assert large[0]["pixel_values"].shape == (3, 64, 64)
 
 
-def test_stream_equals_the_cache(tmp_path, processor):
+def stream_of(task, **keys):
     from hf_paint import Task
 
+    return Task.from_dict(task.to_dict() | {"streaming": True} | keys)
+
+
+def test_a_stream_is_decoded_into_the_same_cache(tmp_path, processor):
     task = write_task(tmp_path, splits={"validation": None})
     transform = PixelTransform(processor)
     cached = CachedImages(load_splits(task, ("test",))["test"], transform, cache_dir=tmp_path)
-    stream = load_splits(Task.from_dict(task.to_dict() | {"streaming": True}), ("test",))["test"]
-    for row, example in enumerate(StreamedImages(stream, transform)):
-        assert torch.equal(example["pixel_values"], cached[row]["pixel_values"])
-        assert example["labels"] == cached[row]["labels"]
-    assert row == 39
+    streamed = CachedImages(load_splits(stream_of(task), ("test",))["test"], transform, cache_dir=tmp_path)
+    assert np.array_equal(streamed.pixels, cached.pixels)
+    assert torch.equal(streamed.labels, cached.labels)
+    assert streamed.fingerprint != cached.fingerprint
+
+
+def test_training_stream_passes_over_every_row_in_ever_new_order(tmp_path, processor):
+    task = stream_of(write_task(tmp_path, splits={"validation": None}))
+    split = load_splits(task, ("train",))["train"]
+    images = StreamedTrainImages(split, PixelTransform(processor), "none", seed=0, buffer_size=16)
+    examples = list(itertools.islice(images, 160))
+    passes = [[e["pixel_values"].numpy().tobytes() for e in examples[i : i + 80]] for i in (0, 80)]
+    assert sorted(passes[0]) == sorted(passes[1])
+    assert passes[0] != passes[1]
+    again = [e["pixel_values"].numpy().tobytes() for e in itertools.islice(images, 80)]
+    assert again == passes[0]
+
+
+def test_shuffled_yields_each_row_once():
+    rows = list(shuffled(iter(range(100)), 7, np.random.default_rng(0)))
+    assert sorted(rows) == list(range(100))
+    assert rows != list(range(100))
+    assert list(shuffled(iter(range(9)), 1, np.random.default_rng(0))) == list(range(9))
+
+
+def test_empty_streams_are_refused(tmp_path, processor):
+    task = stream_of(write_task(tmp_path, test=0, splits={"train": "test", "validation": None, "test": None}))
+    split = load_splits(task, ("train",))["train"]
+    with pytest.raises(InputError, match="train stream of task 'colours' is empty"):
+        next(iter(StreamedTrainImages(split, PixelTransform(processor), "none", seed=0)))
+    with pytest.raises(InputError, match="train split of task 'colours' is empty"):
+        CachedImages(split, PixelTransform(processor), cache_dir=tmp_path / "cache")
+
+
+def test_class_names_are_part_of_the_cache_key(task, processor, tmp_path):
+    names = ["grey", "blue", "green", "red"]
+    permuted = write_task_with(task, class_names=names)
+    first, second = (
+        CachedImages(load_splits(t, ("test",))["test"], PixelTransform(processor), cache_dir=tmp_path)
+        for t in (task, permuted)
+    )
+    assert first.fingerprint != second.fingerprint
+    assert torch.equal(first.labels, 3 - second.labels)
 
 
 def test_corrupt_image_is_named(tmp_path, processor):
@@ -131,8 +176,13 @@ def write_task_with(task, **keys):
 def test_a_processor_that_does_something_else_is_refused(processor):
     crop = {"height": 32, "width": 32}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=crop, do_normalize=False)
-    with pytest.raises(InputError, match="as CLIP's does"):
-        PixelTransform(CLIPProcessor(image_processor, processor.tokenizer))
+    others = [
+        CLIPImageProcessorPil(size={"height": 32, "width": 32}, crop_size=crop),
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 24}),
+    ]
+    for other in (image_processor, *others):
+        with pytest.raises(InputError, match="as CLIP's does"):
+            PixelTransform(CLIPProcessor(other, processor.tokenizer))
 
 
 def test_settings_of_old_checkpoints(processor, tmp_path):

@@ -27,8 +27,10 @@ def test_equals_the_formula_in_float64(alpha):
 def test_ends_are_exact_and_frozen_tensors_never_change(dtype):
     theta_0, theta_1 = pair(dtype)
     theta_0["moved"][0, 0] = -0.0
+    theta_1["zero"], theta_0["zero"] = -torch.zeros(3, dtype=dtype), torch.zeros(3, dtype=dtype)
     assert torch.equal(bits(interpolate(theta_0, theta_1, 0)["moved"]), bits(theta_0["moved"]))
-    assert torch.equal(bits(interpolate(theta_0, theta_1, 1)["moved"]), bits(theta_1["moved"]))
+    for name in theta_0:
+        assert torch.equal(bits(interpolate(theta_0, theta_1, 1)[name]), bits(theta_1[name]))
     for alpha in (0.1, 0.3, 0.7, 0.9):
         assert torch.equal(bits(interpolate(theta_0, theta_1, alpha)["frozen"]), bits(theta_0["frozen"]))
 

@@ -1,4 +1,3 @@
-import json
 import re
 
 import pytest
@@ -67,6 +66,20 @@ def test_no_local_path_reaches_the_card(source):
     assert "not on the Hub" in card
 
 
+def test_no_secret_and_no_path_of_the_recipe_reaches_the_card(source):
+    from dataclasses import replace
+
+    extra = {
+        "hub_token": "hf_secret",
+        "resume_from_checkpoint": "../me/run",
+        "run_name": "~/x",
+        "fsdp_config": {"a": "/b"},
+    }
+    card = render_model_card(replace(source, recipe=dict(RECIPE) | extra))
+    for word in ("hf_secret", "../me", "~/x", '"/b"', "fsdp"):
+        assert word not in card
+
+
 def test_recipe_is_yaml(source):
     block = re.search(r"```yaml\n(.*?)```", render_model_card(source), re.S).group(1)
     recipe = yaml.safe_load(block)
@@ -96,4 +109,3 @@ def test_rendered_example_is_up_to_date(source):
     if os.environ.get("HF_PAINT_RENDER"):
         path.write_text(card, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == card
-    assert json.dumps(card)

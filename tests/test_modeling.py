@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def test_load_is_float32_and_says_the_stored_dtype(model, processor, tmp_path):
     loaded, _, dtype = load_clip(str(tmp_path))
     assert loaded.dtype == torch.float32
     assert dtype == torch.float16
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "dtype"}))
+    assert load_clip(str(tmp_path))[2] == torch.float16  # the file says so, whatever the config says
 
 
 def test_saved_folder_is_an_ordinary_repository(model_folder):
@@ -65,13 +69,25 @@ def test_missing_tensors_are_refused(model_folder, tmp_path):
         load_clip(str(folder))
 
 
-@pytest.mark.parametrize("damage", ["nowhere", "no config", "torn weights", "no processor"])
+@pytest.mark.parametrize(
+    "damage", ["nowhere", "no config", "bad config", "torn weights", "no processor", "no tokenizer", "other size"]
+)
 def test_unreadable_folder(model_folder, tmp_path, damage):
     folder = tmp_path / "model"
     if damage != "nowhere":
         shutil.copytree(model_folder, folder)
     if damage == "no config":
         (folder / "config.json").unlink()
+    if damage == "bad config":
+        config = json.loads((folder / "config.json").read_text())
+        config["vision_config"]["num_attention_heads"] = 7
+        (folder / "config.json").write_text(json.dumps(config))
+    if damage == "no tokenizer":
+        (folder / "tokenizer.json").unlink()
+    if damage == "other size":
+        text = (folder / "processor_config.json").read_text()
+        (folder / "processor_config.json").write_text(text.replace("32", "64"))
+        (folder / "preprocessor_config.json").unlink()
     if damage == "torn weights":
         content = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(content[: len(content) // 2])

@@ -123,6 +123,92 @@ def test_another_recipe_is_refused_and_nothing_is_lost(run, model_folder):
     assert (folder / "results.jsonl").read_bytes() == before
 
 
+def test_more_alphas_may_be_added_and_logging_may_change(run, model_folder):
+    folder, tasks, _ = run
+    import shutil
+
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    before = (copy / "results.jsonl").read_bytes()
+    args = arguments(copy, logging_steps=1, dataloader_num_workers=1)
+    options = PatchOptions(save_variants=True)
+    patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=[*ALPHAS, 0.7], options=options)
+    after = (copy / "results.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == len(before.splitlines()) + 4
+    assert yaml.safe_load((copy / "recipe.yaml").read_text())["alphas"] == [*ALPHAS, 0.7]
+
+
+def test_an_edited_task_is_another_recipe(run, model_folder):
+    from hf_paint import Task
+
+    folder, tasks, _ = run
+    edited = Task.from_dict(tasks[0].to_dict() | {"templates": ["one {}"]})
+    options = PatchOptions(save_variants=True)
+    with pytest.raises(InputError, match="another recipe .patching_tasks"):
+        patch_single(model_folder, edited, [tasks[1]], arguments(folder), alphas=ALPHAS, options=options)
+
+
+def test_a_base_that_has_changed_is_refused(model_folder, task, other_task, tmp_path):
+    options = PatchOptions(base_fingerprint="0123456789abcdef")
+    with pytest.raises(InputError, match="The base has changed"):
+        patch_single(model_folder, task, [other_task], arguments(tmp_path), options=options)
+
+
+@pytest.mark.parametrize("part", ["checkpoint-5/trainer_state.json", "theta_1/config.json", "results.jsonl"])
+def test_parts_of_a_run_without_a_recipe_are_refused(model_folder, task, other_task, tmp_path, part):
+    (tmp_path / "run" / part).parent.mkdir(parents=True)
+    (tmp_path / "run" / part).write_text("{}")
+    with pytest.raises(InputError, match="holds parts of a run but no recipe.yaml"):
+        patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
+
+
+def test_only_whole_checkpoints_are_resumed_from(tmp_path):
+    from hf_paint.run_folder import RunFolder
+
+    for name, files in {
+        "checkpoint-9": ["trainer_state.json", "optimizer.pt"],
+        "checkpoint-10": ["trainer_state.json", "optimizer.pt"],
+        "checkpoint-11": ["trainer_state.json"],
+        "checkpoint-12": ["optimizer.pt"],
+        "checkpoint-best": ["trainer_state.json", "optimizer.pt"],
+    }.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+    assert RunFolder(tmp_path, write=True).last_checkpoint() == str(tmp_path / "checkpoint-10")
+
+
+def test_no_token_is_written(model_folder, task, other_task, tmp_path):
+    args = arguments(tmp_path / "run", hub_token="hf_secret")
+    patch_single(model_folder, task, [other_task], args, alphas=[1.0])
+    for path in (tmp_path / "run").rglob("*"):
+        if path.suffix in (".yaml", ".md", ".json", ".jsonl"):
+            assert "hf_secret" not in path.read_text()
+
+
+def test_without_test_images_the_card_shows_validation_and_says_so(model_folder, tmp_path):
+    splits = {"test": None}
+    tasks = write_task(tmp_path, splits=splits), write_task(tmp_path, "others", seed=7, splits=splits)
+    patch_single(model_folder, tasks[0], [tasks[1]], arguments(tmp_path / "run"), alphas=[1.0])
+    card = (tmp_path / "run" / "patched" / "README.md").read_text()
+    assert "measured on validation images" in card
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": None, "validation": "train"}, "no train split"),
+        ({"validation": "train"}, "must not be its train split"),
+    ],
+)
+def test_a_task_that_cannot_be_trained_on_is_refused_first(model_folder, other_task, tmp_path, splits, message):
+    task = write_task(tmp_path, splits=splits)
+    with pytest.raises(InputError, match=message):
+        patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_recipe_is_resolved(run, model_folder):
     recipe = yaml.safe_load((run[0] / "recipe.yaml").read_text())
     assert recipe["model"] == model_folder

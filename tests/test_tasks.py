@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from hf_paint import InputError, Task, get_task, list_tasks
-from hf_paint.data import match_class_names
+from hf_paint.labels import match_class_names
 
 
 COUNTS = {  # classes and templates, from the released code of PAINT and the prompts of CLIP
@@ -52,10 +52,17 @@ def test_class_names_and_templates_are_the_original_ones(shared):
 
 
 def test_user_task_is_a_file_and_its_paths_are_relative_to_it(tmp_path):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINIMAL | {"data_files": {"train": "a.parquet"}}))
-    task = get_task(str(tmp_path / "mine.yaml"))
-    assert task.data_files == {"train": str(tmp_path / "a.parquet")}
+    def read(**keys):
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINIMAL | keys))
+        return get_task(str(tmp_path / "mine.yaml"))
+
+    files = {"train": "a.parquet", "test": ["b.parquet", "hf://datasets/me/x/c.parquet"]}
+    task = read(dataset="parquet", data_files=files)
+    assert task.data_files == {"train": f"{tmp_path}/a.parquet", "test": [f"{tmp_path}/b.parquet", files["test"][1]]}
     assert task.splits.validation == "auto"
+    assert read(dataset="me/data", data_files={"test": "test/*.tar"}).data_files == {"test": "test/*.tar"}
+    assert read(dataset="./here").dataset == str(tmp_path / "here")
+    assert read(name=123).name == "123"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,11 @@ def test_user_task_is_a_file_and_its_paths_are_relative_to_it(tmp_path):
         ({"class_names": ["a", "b"], "label_names": ["x"]}, "as many `label_names`"),
         ({"image_colum": "img"}, "Unknown key 'image_colum'.*Did you mean 'image_column'"),
         ({"splits": {"validation": "test"}}, "validation = test"),
+        ({"splits": {"test": "train"}}, "train = test"),
+        ({"class_names": {0: "cat", 1: "dog"}}, "`class_names` must be a list of strings"),
+        ({"class_names": "cat"}, "`class_names` must be a list of strings"),
+        ({"class_names": [True, False]}, "put quotes around words such as yes and no"),
+        ({"data_files": "x.parquet"}, "`data_files` must map splits to files"),
         ({"splits": {"valid": "x"}}, "Unknown split 'valid'.*Did you mean"),
     ],
 )

@@ -248,10 +248,26 @@ def test_dataset_and_head_instead_of_a_task(model, processor, tmp_path):
         PaintTrainer(model, args, train_dataset=rows, processing_class=processor)
 
 
-def test_training_from_a_stream(model, processor, tmp_path):
+def test_resumed_equals_uninterrupted_on_a_stream(model, processor, tmp_path):
+    """Interrupted at step 7, in the second pass over 80 rows in batches of 16."""
+    from copy import deepcopy
+
     task = write_task(tmp_path, splits={"validation": None})
     stream = Task.from_dict(task.to_dict() | {"streaming": True})
-    trainer = train(model, processor, stream, tmp_path / "run", max_steps=8)
-    assert trainer.state.global_step == 8
+    interrupted, resumed = deepcopy(model), deepcopy(model)
+    keys = {"max_steps": 12, "save_strategy": "steps", "save_steps": 7}
+    whole = train(model, processor, stream, tmp_path / "whole", **keys)
+    train(interrupted, processor, stream, tmp_path / "parts", callbacks=[StopAfter(7)], **keys)
+    checkpoint = str(tmp_path / "parts" / "checkpoint-7")
+    rest = train(resumed, processor, stream, tmp_path / "parts", resume=checkpoint, **keys)
+    assert losses(rest) == losses(whole)
+    assert largest_difference(model, resumed) == 0.0
     with pytest.raises(InputError, match="dataloader_num_workers: 0"):
         train(model, processor, stream, tmp_path / "run", dataloader_num_workers=1)
+    with pytest.raises(InputError, match="needs `max_steps`"):
+        train(model, processor, stream, tmp_path / "run", max_steps=None, num_train_epochs=1)
+
+
+def test_warmup_must_end_within_the_epochs_too(model, processor, task, tmp_path):
+    with pytest.raises(InputError, match="must be below the 5 steps"):
+        train(model, processor, task, tmp_path / "run", max_steps=None, num_train_epochs=1, warmup_steps=9)

@@ -117,8 +117,10 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("model", metavar="MODEL", help="an id on the Hub or a folder")
     command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAMLs")
     command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
-    command.add_argument("--revision", help="a branch, tag or commit of the model")
-    command.add_argument("--batch_size", type=int, default=128, help="images per forward pass (default: %(default)s)")
+    command.add_argument("--revision", default="main", help="a branch, tag or commit of the model (default: main)")
+    command.add_argument(
+        "--batch_size", type=_positive, default=128, help="images per forward pass (default: %(default)s)"
+    )
     command.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="default: %(default)s")
     command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
 
@@ -183,6 +185,12 @@ def _quickstart(parsed: argparse.Namespace, rest: list[str]) -> None:
     from hf_paint.quickstart import quickstart
 
     quickstart(parsed.output_dir)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got '{text}'")
+    return int(text)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

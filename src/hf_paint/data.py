@@ -1,4 +1,4 @@
-"""Data sets of a task: loading, labels by name, and the validation split (PAINT's rule)."""
+"""Data sets of a task: loading, checks, and the validation split (PAINT's rule)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, Image, IterableDataset, load_dataset, load_dataset_builder
+from datasets import Dataset, Image, IterableDataset, load_dataset, load_dataset_builder
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.labels import normalise, read_classes
 from hf_paint.tasks import Task
 
 
@@ -21,8 +23,9 @@ class Split:
         task: The task.
         name: `train`, `validation` or `test`.
         rows: The rows, the image column decoded to PIL images; a stream if the task streams.
-        class_ids: Maps the data set's label to the index of the class name.
+        class_ids: Maps the data set's label (an integer, or a name as it is and normalised) to the class index.
         class_names: The class names of the task.
+        fingerprint: Fingerprint of the rows.
     """
 
     task: Task
@@ -30,6 +33,7 @@ class Split:
     rows: Dataset | IterableDataset
     class_ids: dict[Any, int]
     class_names: tuple[str, ...]
+    fingerprint: str
 
     def labels(self) -> NDArray[np.int64]:
         """Return the class index of each row, shape (num_rows,)."""
@@ -38,13 +42,15 @@ class Split:
 
     def class_id(self, label: Any) -> int:
         """Return the index of the class name that a label of the data set means."""
-        try:
-            return self.class_ids[_normalise(label) if isinstance(label, str) else label]
-        except (KeyError, TypeError):
+        found = self.class_ids.get(label)
+        if found is None and isinstance(label, str):
+            found = self.class_ids.get(normalise(label))
+        if found is None:
             raise InputError(
                 f"Task '{self.task.name}' ({self.name}) holds the label {label!r}, which is none of its "
                 f"{len(self.class_names)} classes."
-            ) from None
+            )
+        return found
 
 
 def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
@@ -98,7 +104,7 @@ def split_train_validation(
     members: dict[Any, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    names = sorted(members)
+    names = sorted(members, key=str)
     train: list[int] = []
     validation: list[int] = []
     for index in reversed(_permutation(len(names))):
@@ -107,45 +113,22 @@ def split_train_validation(
     return np.array(sorted(train), dtype=np.int64), np.array(sorted(validation), dtype=np.int64)
 
 
-def match_class_names(task: Task, label_names: Sequence[str]) -> dict[Any, int]:
-    """Match what a data set calls its classes with the class names of the task, by name.
-
-    Names match when they are equal but for case, spaces and punctuation. The order of either side does not matter.
-
-    Returns:
-        label index -> class index.
-
-    Raises:
-        InputError: If the counts differ or a name has no partner.
-    """
-    expected = [_normalise(name) for name in task.label_names or task.class_names or label_names]
-    if len(expected) != len(label_names):
-        raise InputError(
-            f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)} of them."
-        )
-    position = {name: index for index, name in enumerate(expected)}
-    unmatched = [name for name in label_names if _normalise(name) not in position]
-    if unmatched or len(position) != len(expected):
-        raise InputError(
-            f"{len(unmatched)} classes of '{task.dataset}' are not class names of task '{task.name}', first "
-            f"'{unmatched[0] if unmatched else ''}'. Give the data set's own names, in the order of `class_names`, as "
-            "`label_names`."
-        )
-    return {index: position[_normalise(name)] for index, name in enumerate(label_names)}
-
-
 def _load_split(task: Task, name: str, source: str) -> Split:
     rows = _load_rows(task, source)
     _check_columns(task, rows)
-    class_names, class_ids = _classes(task, rows)
+    class_names, class_ids = read_classes(task, rows)
     rows = rows.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
+    rows = rows.select_columns([task.image_column, task.label_column])
     if isinstance(rows, Dataset) and not len(rows):
         raise InputError(
             f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty: no rows are left for {name}."
         )
-    split = Split(task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names)
+    fingerprint = rows._fingerprint if isinstance(rows, Dataset) else _stream_fingerprint(task, name)
+    split = Split(
+        task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names, fingerprint=fingerprint
+    )
     if isinstance(rows, Dataset):
         split.labels()  # a label that is no class of the task is found here, before anything expensive
     return split
@@ -196,6 +179,13 @@ def _stream_length(task: Task, source: str) -> int:
     return int(splits[source].num_examples)
 
 
+def _stream_fingerprint(task: Task, name: str) -> str:
+    """Fingerprint of a stream: the files behind it, with their versions, and which of its rows are read."""
+    builder = load_dataset_builder(**_source_arguments(task))
+    splits = [task.splits.train, task.splits.validation, task.splits.test]
+    return fingerprint_values(builder.cache_dir, name, splits)
+
+
 def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
     columns = rows.column_names
     if columns is None:
@@ -209,24 +199,6 @@ def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
             )
 
 
-def _classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:
-    feature = (rows.features or {}).get(task.label_column)
-    if isinstance(feature, ClassLabel):
-        return task.class_names or tuple(feature.names), match_class_names(task, feature.names)
-    if task.class_names is None:
-        raise InputError(
-            f"Task '{task.name}' needs `class_names`: '{task.label_column}' of '{task.dataset}' has no names."
-        )
-    if getattr(feature, "dtype", None) in ("string", "large_string"):
-        names = task.label_names or task.class_names
-        return task.class_names, {_normalise(name): index for index, name in enumerate(names)}
-    return task.class_names, {index: index for index in range(len(task.class_names))}
-
-
 def _permutation(count: int) -> NDArray[np.int64]:
     order: NDArray[np.int64] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
     return order
-
-
-def _normalise(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPProcessor, PreTrainedModel
 
-from hf_paint.data import Split, load_splits
+from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
-from hf_paint.images import CachedImages, StreamedImages, collate
+from hf_paint.images import CachedImages, collate
 from hf_paint.metrics import expected_calibration_error, mean_per_class_accuracy
 from hf_paint.modeling import image_tower, image_tower_weights
 from hf_paint.pixels import PixelTransform
@@ -72,7 +72,7 @@ class PreparedTask:
     class_names: tuple[str, ...]
     head: ZeroShotHead
     transform: PixelTransform
-    images: Mapping[str, CachedImages | StreamedImages]
+    images: Mapping[str, CachedImages]
 
 
 def prepare_task(
@@ -103,8 +103,9 @@ def prepare_task(
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
     class_names = next(iter(loaded.values())).class_names
-    head = build_zero_shot_head(model, processor.tokenizer, class_names, task.templates, cache_dir=cache_dir)
-    images = {name: _images(split, transform, cache_dir) for name, split in loaded.items()}
+    with PartialState().local_main_process_first():  # the others read what the first one cached
+        head = build_zero_shot_head(model, processor.tokenizer, class_names, task.templates, cache_dir=cache_dir)
+    images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
     return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)
 
 
@@ -141,8 +142,8 @@ def evaluate_tasks(
         40
     """
     accelerator = accelerator or Accelerator()
-    prepared = [prepare_task(task, model, processor, splits=(split,)) for task in tasks]
     model.to(accelerator.device).eval()
+    prepared = [prepare_task(task, model, processor, splits=(split,)) for task in tasks]
     tower = image_tower(model)
     weights = fingerprint_weights(image_tower_weights(model))
     evaluator = Evaluator(accelerator, batch_size=batch_size, precision=precision)
@@ -181,7 +182,12 @@ class Evaluator:
             image_embeds = tower(pixel_values=pixels.to(dtype)).image_embeds
             outputs = _outputs(head(image_embeds.float()), batch["labels"].to(device))
             gathered.append([output.cpu() for output in self.accelerator.gather_for_metrics(outputs)])
-        return Predictions(*(torch.cat(column).numpy() for column in zip(*gathered, strict=True)))
+        predictions = Predictions(*(torch.cat(column).numpy() for column in zip(*gathered, strict=True)))
+        if not np.isfinite(predictions.loss).all():
+            raise FloatingPointError(
+                f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
+            )
+        return predictions
 
     def pending(self, task: PreparedTask, split: str, *, alpha: float, weights: str) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
@@ -231,11 +237,6 @@ def _in_bfloat16(tower: nn.Module) -> nn.Module:
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return labels, predicted class, its probability and the loss, each (batch,), of logits (batch, num_classes)."""
-    confidence, predicted = logits.softmax(dim=-1).max(dim=-1)
+    predicted = logits.argmax(dim=-1)
+    confidence = logits.softmax(dim=-1).amax(dim=-1)
     return labels, predicted, confidence, functional.cross_entropy(logits, labels, reduction="none")
-
-
-def _images(split: Split, transform: PixelTransform, cache_dir: str | Path) -> CachedImages | StreamedImages:
-    if split.task.streaming:
-        return StreamedImages(split, transform)
-    return CachedImages(split, transform, cache_dir=cache_dir)

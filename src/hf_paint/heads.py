@@ -1,6 +1,7 @@
 """The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
 import os
+import secrets
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -105,7 +106,7 @@ def build_zero_shot_head(
 
 def default_cache_dir() -> Path:
     """Return where heads and decoded pixels are kept: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
-    return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint"))
+    return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint")).expanduser()
 
 
 def _embed(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], batch_size: int) -> Tensor:
@@ -148,6 +149,6 @@ def _text_config(model: CLIPModel) -> CLIPTextConfig:
 
 def _save_atomically(head: ZeroShotHead, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     save_file(head.state_dict(), partial)
     partial.replace(path)

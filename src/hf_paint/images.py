@@ -1,7 +1,8 @@
-"""The images of a split as torch data sets: augmented for training, decoded once for evaluation, or streamed."""
+"""The images of a split: read, named when they are corrupt, and decoded once into a cache of pixels."""
 
 import itertools
-import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,95 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from hf_paint.data import Split
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.pixels import Augmentation, PixelTransform, augment
-
-
-class TrainImages(Dataset[dict[str, Any]]):
-    """The training images of a task, augmented the same way whenever (seed, epoch, index) are the same.
-
-    That the random numbers of an image depend on nothing else makes a run that was interrupted in the middle of an
-    epoch and resumed equal to one that was not. The epoch lives in shared memory, so that workers which outlive an
-    epoch see it change.
-
-    Args:
-        split: The rows.
-        transform: Makes the pixels.
-        augmentation: `paint` or `none`.
-        seed: The seed of the augmentation.
-    """
-
-    def __init__(self, split: Split, transform: PixelTransform, augmentation: Augmentation, *, seed: int) -> None:
-        self.split = split
-        self.transform = transform
-        self.augmentation = augmentation
-        self.seed = seed
-        self.labels = split.labels()
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next images are for."""
-        self.epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        image = decode(self.split, index)
-        pixels = augment(image, self.transform, self.augmentation, (self.seed, int(self.epoch), index))
-        return {"pixel_values": pixels, "labels": int(self.labels[index])}
-
-
-class StreamedImages(IterableDataset[dict[str, Any]]):
-    """The images of a stream, in the order of the stream; an epoch shuffles it anew where the stream is shuffled.
-
-    Args:
-        split: The rows.
-        transform: Makes the pixels.
-        augmentation: `paint` or `none`.
-        seed: The seed of the augmentation, which depends on (seed, epoch, position in the stream).
-    """
-
-    def __init__(
-        self, split: Split, transform: PixelTransform, augmentation: Augmentation = "none", *, seed: int = 0
-    ) -> None:
-        self.split = split
-        self.transform = transform
-        self.augmentation = augmentation
-        self.seed = seed
-        self.epoch = 0
-        self.fingerprint = data_fingerprint(split, transform)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next images are for."""
-        self.epoch = epoch
-        self.split.rows.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        task = self.split.task
-        rows = iter(self.split.rows)
-        for position in itertools.count():
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except Exception as error:  # the network, the decoder and the data set all speak here
-                message = " ".join(str(error).split())
-                raise InputError(
-                    f"Image {position} of the {self.split.name} stream of task '{task.name}' cannot be read: {message}"
-                ) from error
-            pixels = augment(
-                row[task.image_column], self.transform, self.augmentation, (self.seed, self.epoch, position)
-            )
-            yield {"pixel_values": pixels, "labels": self.split.class_id(row[task.label_column])}
+from hf_paint.pixels import PixelTransform
 
 
 class CachedImages(Dataset[dict[str, Any]]):
@@ -110,9 +31,14 @@ class CachedImages(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
-        self.labels = torch.from_numpy(split.labels())
         self.fingerprint = data_fingerprint(split, transform)
-        self.pixels = _load_or_decode(split, transform, Path(cache_dir) / "pixels" / f"{self.fingerprint}.npy")
+        folder = Path(cache_dir) / "pixels" / self.fingerprint
+        with PartialState().local_main_process_first():
+            if not folder.exists():
+                _decode_all(split, transform, folder)
+        self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
+        shape = (len(self.labels), 3, transform.crop_size, transform.crop_size)
+        self.pixels = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -149,34 +75,63 @@ def decode(split: Split, index: int) -> Image.Image:
     return image
 
 
+def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
+    """Read the rows of a stream.
+
+    Raises:
+        InputError: If one cannot be read.
+    """
+    rows = iter(split.rows)
+    for position in itertools.count():
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # the network, the decoder and the data set all speak here
+            message = " ".join(str(error).split())
+            raise InputError(
+                f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
+            ) from error
+
+
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
-    task = split.task
-    columns = [task.image_column, task.label_column, split.name]
-    rows = getattr(split.rows, "_fingerprint", None) or [task.dataset, task.config, task.revision, str(task.splits)]
-    return fingerprint_values(rows, columns, split.class_names, transform.fingerprint)
+    columns = [split.task.image_column, split.task.label_column]
+    class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
+    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint)
 
 
-def _load_or_decode(split: Split, transform: PixelTransform, path: Path) -> NDArray[np.uint8]:
-    with PartialState().local_main_process_first():
-        if not path.exists():
-            _decode_all(split, transform, path)
-    pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return pixels
-
-
-def _decode_all(split: Split, transform: PixelTransform, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
-    shape = (len(split.rows), 3, transform.crop_size, transform.crop_size)
-    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+def _decode_all(split: Split, transform: PixelTransform, folder: Path) -> None:
+    """Write pixels.bin and labels.npy; the folder gets its name when both are complete."""
+    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(parents=True)
+    labels = []
     try:
-        for index in tqdm(range(len(pixels)), f"Decoding {split.task.name} {split.name}", unit="image", leave=False):
-            pixels[index] = transform.resize_and_crop(decode(split, index)).numpy()
-        pixels.flush()
-        partial.replace(path)
+        with (partial / "pixels.bin").open("wb") as file:
+            for image, label in tqdm(
+                _images_and_labels(split),
+                f"Decoding {split.task.name} {split.name}",
+                total=None if split.task.streaming else len(split.rows),
+                unit="image",
+                leave=False,
+            ):
+                file.write(transform.resize_and_crop(image).numpy().tobytes())
+                labels.append(label)
+        if not labels:
+            raise InputError(f"The {split.name} split of task '{split.task.name}' is empty.")
+        np.save(partial / "labels.npy", np.array(labels, dtype=np.int64))
+        partial.rename(folder)
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _images_and_labels(split: Split) -> Iterator[tuple[Image.Image, int]]:
+    if split.task.streaming:
+        for row in stream_rows(split):
+            yield row[split.task.image_column], split.class_id(row[split.task.label_column])
+    else:
+        for index, label in enumerate(split.labels()):
+            yield decode(split, index), int(label)
 
 
 def _stored_name(split: Split, index: int) -> str:

@@ -98,11 +98,11 @@ def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
 
 
 def _interpolate_tensor(name: str, x_0: Tensor, x_1: Tensor, alpha: float) -> Tensor:
-    if alpha == 0 or torch.equal(x_0, x_1):
+    if alpha in (0, 1):
+        return (x_1 if alpha else x_0).detach().clone()
+    if torch.equal(x_0, x_1):
         return x_0.detach().clone()
     if not x_0.is_floating_point():
         raise InputError(f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated.")
-    if alpha == 1:
-        return x_1.detach().clone()
     arithmetic = torch.promote_types(x_0.dtype, torch.float32)
     return torch.lerp(x_0.detach().to(arithmetic), x_1.detach().to(arithmetic), alpha).to(x_0.dtype)

@@ -13,12 +13,29 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
 from hf_paint.results import format_alpha
-from hf_paint.tasks import Task
+from hf_paint.tasks import LOCAL_FILES, Task
 
 
 TEMPLATE = files("hf_paint") / "model_card_template.md"
 VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
-LOCAL_FILES = ("parquet", "imagefolder", "webdataset", "arrow", "json", "csv")
+
+PUBLIC_KEYS = (
+    *(
+        "model",
+        "strategy",
+        "patching_tasks",
+        "supported_tasks",
+        "transfer_tasks",
+        "shift_tasks",
+        "alphas",
+        "selection",
+    ),
+    *("tolerance", "save_dtype", "precision", "learning_rate", "weight_decay", "max_steps", "num_train_epochs"),
+    *("warmup_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim"),
+    *("label_smoothing_factor", "max_grad_norm", "augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2"),
+    *("adam_epsilon", "train_sampling_strategy", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
+)
+"""The keys of a recipe that a card shows: those that decide the numbers, none of which can hold a path or a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +51,7 @@ class CardSource:
         base_model_id: The id of the base on the Hub; None for a base that is on no Hub.
         base_license: The licence of the base, if known.
         plot: The file name of the trade-off plot beside the card; None for none.
+        save_dtype: The dtype in which the model is saved.
     """
 
     curve: AlphaCurve
@@ -44,6 +62,12 @@ class CardSource:
     base_model_id: str | None = None
     base_license: str | None = None
     plot: str | None = None
+    save_dtype: str = "float32"
+
+    @property
+    def split(self) -> str:
+        """The split whose accuracies the card shows."""
+        return str(self.selection["reported_on"])
 
 
 def render_model_card(source: CardSource) -> str:
@@ -60,16 +84,17 @@ def render_model_card(source: CardSource) -> str:
         _metadata(source, name, alpha),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=name,
-        claim=_claim(source.curve, alpha),
+        split=source.split,
+        claim=_claim(source.curve, alpha, source.split),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
         model_id="path/or/id/of/this/model",
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
         example_prompt=patching[0].templates[0],
-        table=source.curve.to_markdown("test", selected=alpha),
+        table=source.curve.to_markdown(source.split, selected=alpha),
         plot=source.plot,
-        gains=_gain_rows(source.curve, alpha),
+        gains=_gain_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
         selection=_selection_sentence(source.selection),
         recipe=_public_recipe(source).strip(),
@@ -77,6 +102,8 @@ def render_model_card(source: CardSource) -> str:
         sources=[_source_row(task) for task in source.tasks],
         base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
         base_license=source.base_license or "not stated",
+        precision=source.recipe.get("precision", "fp32"),
+        save_dtype=source.save_dtype,
         citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
     )
     return str(card)
@@ -89,13 +116,13 @@ def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
             task_name="Zero-shot image classification",
             dataset_type=_dataset_id(task) or task.name,
             dataset_name=task.name,
-            dataset_split="test",
+            dataset_split=source.split,
             metric_type="accuracy",
             metric_name=f"top-1 accuracy at alpha {format_alpha(alpha)}",
             metric_value=round(result.accuracy, 6),
         )
         for result in source.curve.results
-        if (result.alpha, result.split) == (alpha, "test")
+        if (result.alpha, result.split) == (alpha, source.split)
         for task in source.tasks
         if task.name == result.task
     ]
@@ -113,25 +140,31 @@ def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
     )
 
 
-def _claim(curve: AlphaCurve, alpha: float) -> str:
+def _claim(curve: AlphaCurve, alpha: float, split: str) -> str:
     """Return the card's one sentence: what was gained where, and what it cost."""
-    gains = {role: [g for g in curve.gains(alpha) if g.role == role] for role in ("patching", "supported")}
+    gains = {role: [g for g in curve.gains(alpha, split) if g.role == role] for role in ("patching", "supported")}
     parts = [f"{_change(curve, gain, alpha)}" for gain in [*gains["patching"], *gains["supported"]]]
-    return f"At alpha {format_alpha(alpha)}, measured on test images: {'; '.join(parts)}."
+    return f"At alpha {format_alpha(alpha)}, measured on {split} images: {'; '.join(parts)}."
 
 
 def _change(curve: AlphaCurve, gain: Gain, alpha: float) -> str:
-    before, after = curve.get(0.0, gain.role, gain.task, "test"), curve.get(alpha, gain.role, gain.task, "test")
+    before, after = (
+        curve.get(0.0, gain.role, gain.task, gain.split),
+        curve.get(alpha, gain.role, gain.task, gain.split),
+    )
     if before is None or after is None:
         return gain.task
     points = f"{100 * gain.gain:+.1f} points"
     return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({points})"
 
 
-def _gain_rows(curve: AlphaCurve, alpha: float) -> list[dict[str, Any]]:
+def _gain_rows(curve: AlphaCurve, alpha: float, split: str) -> list[dict[str, Any]]:
     rows = []
-    for gain in curve.gains(alpha):
-        before, after = curve.get(0.0, gain.role, gain.task, "test"), curve.get(alpha, gain.role, gain.task, "test")
+    for gain in curve.gains(alpha, split):
+        before, after = (
+            curve.get(0.0, gain.role, gain.task, gain.split),
+            curve.get(alpha, gain.role, gain.task, gain.split),
+        )
         if before is not None and after is not None:
             interval = (
                 "" if gain.low is None or gain.high is None else f" ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
@@ -165,14 +198,13 @@ def _selection_sentence(selection: Mapping[str, Any]) -> str:
 
 
 def _public_recipe(source: CardSource) -> str:
-    """Return the recipe as YAML, without a path of the machine that ran it."""
-    recipe = {key: value for key, value in source.recipe.items() if key != "output_dir"}
+    """Return the part of the recipe that decides the numbers, as YAML, with nothing of the machine that ran it."""
+    recipe = {key: source.recipe[key] for key in PUBLIC_KEYS if key in source.recipe}
     recipe["model"] = source.base_model_id or "a local folder"
     for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
         if key in recipe:
             recipe[key] = [_task_name(task) for task in recipe[key]]
-    public = {key: Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v for key, v in recipe.items()}
-    return yaml.safe_dump(public, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def _task_name(task: str | Mapping[str, Any]) -> str:

@@ -5,10 +5,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-from transformers.utils import logging
+from transformers import (
+    AutoConfig,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
+from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
 
@@ -27,26 +35,27 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[CLIPModel, 
         revision: A branch, tag or commit on the Hub.
 
     Returns:
-        The model in float32 and evaluation mode, its processor, and the dtype in which the weights are stored.
+        The model in float32 and evaluation mode, its processor, and the dtype in which the image tower is stored.
 
     Raises:
-        InputError: If it is not a complete CLIP model with safetensors and a processor.
+        InputError: If it is not a complete CLIP model with safetensors, tokenizer and image processor.
     """
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    except (OSError, ValueError) as error:
-        raise InputError(f"No model can be read from '{name_or_path}': {_first_line(error)}") from error
+    except Exception as error:  # a config can be wrong in as many ways as it has keys
+        raise InputError(f"No model can be read from '{name_or_path}': {_one_line(error)}") from error
     if config.model_type != "clip":
         raise InputError(
             f"'{name_or_path}' is a {config.model_type} model; patching needs a CLIP model with both towers."
         )
+    weights = _find_safetensors(name_or_path, revision)
     model = _load_weights(name_or_path, revision)
     try:
         processor = CLIPProcessor.from_pretrained(name_or_path, revision=revision)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"'{name_or_path}' has no CLIP processor: {_first_line(error)}") from error
-    dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
-    return model, processor, dtype
+    except Exception as error:  # the tokenizer and the image processor have many ways to be missing
+        raise InputError(f"'{name_or_path}' has no CLIP processor: {_one_line(error)}") from error
+    _check_processor(name_or_path, model, processor)
+    return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
 
 
 def image_tower(model: CLIPModel) -> CLIPVisionModelWithProjection:
@@ -91,24 +100,30 @@ def save_clip(model: CLIPModel, processor: CLIPProcessor, folder: str | Path, **
     processor.image_processor.save_pretrained(folder)
 
 
+def _find_safetensors(name_or_path: str, revision: str) -> str:
+    """Return the file of the weights, or of their index."""
+    for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
+        found = cached_file(name_or_path, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if found is not None:
+            return str(found)
+    raise InputError(
+        f"'{name_or_path}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
+        f"CLIPModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
+        "then copy the tokenizer and processor files beside it."
+    )
+
+
 def _load_weights(name_or_path: str, revision: str) -> CLIPModel:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
+    options: dict[str, Any] = {"revision": revision, "dtype": torch.float32, "use_safetensors": True}
     try:
-        model, loading = cast(
-            tuple[CLIPModel, dict[str, Any]],
-            CLIPModel.from_pretrained(
-                name_or_path,
-                revision=revision,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            ),
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(_loading_problem(name_or_path, error)) from error
+        loaded = CLIPModel.from_pretrained(name_or_path, output_loading_info=True, **options)
+    except Exception as error:  # torn files, other shapes, other architectures: each library has its own type
+        raise InputError(f"The weights of '{name_or_path}' cannot be read: {_one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
+    model, loading = cast(tuple[CLIPModel, dict[str, Any]], loaded)
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise InputError(f"The weights in '{name_or_path}' lack {len(missing)} tensors, first '{missing[0]}'.")
@@ -116,15 +131,28 @@ def _load_weights(name_or_path: str, revision: str) -> CLIPModel:
     return model
 
 
-def _loading_problem(name_or_path: str, error: Exception) -> str:
-    if (Path(name_or_path) / "pytorch_model.bin").exists() or ("safetensors" in str(error) and "bin" in str(error)):
-        return (
-            f"'{name_or_path}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
-            f"CLIPModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in "
-            "Python, then copy the tokenizer and processor files beside it."
+def _check_processor(name_or_path: str, model: CLIPModel, processor: CLIPProcessor) -> None:
+    """Refuse a tokenizer that is not the model's (one with an empty vocabulary is what missing files become)."""
+    ids = processor.tokenizer("a photo").input_ids
+    vocab_size = cast(CLIPTextConfig, model.config.text_config).vocab_size
+    if len(ids) < 3 or processor.tokenizer.unk_token_id in ids[1:-1] or max(ids) >= vocab_size:
+        raise InputError(
+            f"The tokenizer in '{name_or_path}' cannot spell 'a photo': files are missing, or not its own."
         )
-    return f"The weights of '{name_or_path}' cannot be read: {_first_line(error)}"
+    image_size = cast(CLIPVisionConfig, model.config.vision_config).image_size
+    crop = processor.image_processor.crop_size["height"]
+    if crop != image_size:
+        raise InputError(f"The processor in '{name_or_path}' makes {crop} pixels, but the model takes {image_size}.")
 
 
-def _first_line(error: Exception) -> str:
+def _stored_dtype(weights: str) -> torch.dtype | None:
+    """Return the dtype in the header of a safetensors file; None for an index of several files."""
+    if not weights.endswith(SAFE_WEIGHTS_NAME):
+        return None
+    with safe_open(weights, framework="pt") as file:
+        stored = file.get_slice("visual_projection.weight").get_dtype()
+    return {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}.get(stored)
+
+
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -35,14 +35,15 @@ class PixelTransform:
 
     def __init__(self, processor: CLIPProcessor) -> None:
         settings = processor.image_processor.to_dict()
-        self.shortest_edge = int(settings["size"].get("shortest_edge") or settings["size"].get("height") or 0)
+        self.shortest_edge = int(settings["size"].get("shortest_edge") or 0)
         self.crop_size = int(settings["crop_size"]["height"])
         self.resample = Image.Resampling(settings["resample"])
         self.scale = float(settings["rescale_factor"])
         self.mean = torch.tensor(settings["image_mean"]).view(-1, 1, 1)
         self.std = torch.tensor(settings["image_std"]).view(-1, 1, 1)
         steps = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
-        if not all(settings[step] for step in steps) or self.shortest_edge < self.crop_size:
+        square = settings["crop_size"]["width"] == self.crop_size <= self.shortest_edge
+        if not square or not all(settings[step] for step in steps):
             raise InputError(
                 "The image processor must resize the shorter side, crop the centre, rescale, normalise and convert to "
                 f"RGB, as CLIP's does; its settings are {settings}."

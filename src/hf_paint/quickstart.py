@@ -127,7 +127,9 @@ def _write_task(
         path = folder / f"{name}-{split}.parquet"
         if not path.exists():
             rows = Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
-            rows.to_parquet(path)
+            partial = path.with_suffix(".partial")
+            rows.to_parquet(partial)
+            partial.replace(path)
         data_files[split] = str(path)
     splits = {"train": "train"} if "train" in parts else {"train": None, "validation": "validation"}
     return Task.from_dict(

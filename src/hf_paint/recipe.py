@@ -65,6 +65,10 @@ class PatchRecipe:
     )
     base_model_id: str | None = _key("The id of the base on the Hub, when `model` is a folder.", default=None)
     precision: Literal["fp32", "bf16"] = _key("The arithmetic of the evaluations.", default="fp32")
+    sweep: Literal["full"] = _key("`full` evaluates every alpha on every image.", default="full")
+    base_fingerprint: str | None = _key(
+        "Refuse a base whose image tower has another fingerprint; a resolved recipe holds it.", default=None
+    )
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

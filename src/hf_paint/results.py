@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
@@ -171,6 +172,6 @@ def format_alpha(alpha: float) -> str:
 
 def _save_atomically(path: Path, array: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
+    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial.npy")
     np.save(partial, array)
     partial.replace(path)

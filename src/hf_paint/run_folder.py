@@ -1,6 +1,7 @@
 """The folder of a run: what belongs to which recipe, and files that are whole or not there."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,12 @@ import yaml
 
 from hf_paint.errors import InputError
 from hf_paint.results import format_alpha
+
+
+PARTS_OF_A_RUN = ("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*")
+FREE_KEYS = ("output_dir", "alphas", "use_cpu", "disable_tqdm", "per_device_eval_batch_size", "report_to", "run_name")
+FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit")
+"""What a run may change when it goes on: keys that change no weight, and more alphas."""
 
 
 class RunFolder:
@@ -38,7 +45,7 @@ class RunFolder:
         return self.path / "variants" / f"alpha-{format_alpha(alpha)}"
 
     def check(self, recipe: Mapping[str, Any]) -> None:
-        """Refuse a folder that holds the run of another recipe, or files that are no run at all.
+        """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.
 
         Raises:
             InputError: If it does; the message names the keys that differ.
@@ -46,21 +53,23 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"The output folder {self.path} is a file.")
         if not self.recipe.exists():
-            if (self.path / "results.jsonl").exists() or self.theta_1.exists():
-                raise InputError(f"{self.path} holds results but no recipe.yaml. Choose another output_dir.")
+            if any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN):
+                raise InputError(f"{self.path} holds parts of a run but no recipe.yaml. Choose another output_dir.")
             return
         there = yaml.safe_load(self.recipe.read_text(encoding="utf-8")) or {}
         here = dict(recipe)
-        keys = sorted(k for k in there.keys() | here.keys() if k != "output_dir" and there.get(k) != here.get(k))
+        keys = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k) and not _is_free(k))
         if keys:
-            changes = ", ".join(f"{key}: {there.get(key)} there, {here.get(key)} here" for key in keys[:3])
+            changes = ", ".join(
+                f"{key}: {_brief(there.get(key))} there, {_brief(here.get(key))} here" for key in keys[:3]
+            )
             raise InputError(
                 f"{self.path} holds the run of another recipe ({changes}). Choose another output_dir, or remove it."
             )
 
     def claim(self, recipe: Mapping[str, Any]) -> None:
         """Write the recipe, by which a later run knows that the folder is its own."""
-        if self.write and not self.recipe.exists():
+        if self.write:
             self.path.mkdir(parents=True, exist_ok=True)
             _write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
 
@@ -82,12 +91,22 @@ class RunFolder:
 
     def last_checkpoint(self) -> str | None:
         """Return the newest checkpoint that was written to its end, or None."""
-        checkpoints = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
-        newest = max(checkpoints, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
-        return str(newest) if newest else None
+        states = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
+        steps = {int(match[1]): path for path in states if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))}
+        whole = [step for step, path in steps.items() if (path / "optimizer.pt").exists()]
+        return str(steps[max(whole)]) if whole else None
 
 
 def _write_text(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def _is_free(key: str) -> bool:
+    return key in FREE_KEYS or key.startswith(FREE_PREFIXES)
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -13,6 +13,8 @@ from hf_paint.errors import InputError, did_you_mean
 
 
 DEFINITIONS = files("hf_paint") / "task_definitions"
+LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "webdataset")
+"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +93,12 @@ class Task:
         for key in ("name", "dataset", "templates"):
             if not definition.get(key):
                 raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
-        values = dict(definition, source=source)
+        values = dict(definition, name=str(definition["name"]), source=source)
         for key in ("templates", "class_names", "label_names"):
             if values.get(key) is not None:
-                values[key] = tuple(str(value) for value in values[key])
+                values[key] = _read_names(key, values[key], where)
+        if not isinstance(values.get("data_files") or {}, Mapping):
+            raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
         values["splits"] = _read_splits(values.get("splits") or {}, where)
         return cls(**values)
 
@@ -163,6 +167,15 @@ def list_tasks() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in DEFINITIONS.iterdir() if path.name.endswith(".yaml"))
 
 
+def _read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
+    """Read a list of names; YAML turns an unquoted yes, no, on and off into booleans."""
+    if not isinstance(names, (list, tuple)) or any(
+        isinstance(n, bool) or not isinstance(n, (str, int)) for n in names
+    ):
+        raise InputError(f"`{key}`{where} must be a list of strings; put quotes around words such as yes and no.")
+    return tuple(str(name) for name in names)
+
+
 def _read_splits(splits: Mapping[str, str | None], where: str) -> Splits:
     if not isinstance(splits, Mapping):
         raise InputError(f"`splits`{where} must map train, validation and test to names of splits, got {splits!r}.")
@@ -174,15 +187,25 @@ def _read_splits(splits: Mapping[str, str | None], where: str) -> Splits:
 
 
 def _resolve_paths(definition: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take local paths relative to the folder of the YAML file, and leave those on the Hub as they are."""
+    dataset = str(definition.get("dataset"))
     resolved = dict(definition)
+    if dataset.startswith((".", "~", "/")):
+        resolved["dataset"] = _resolve(dataset, folder)
+    elif dataset not in LOCAL_FILES:
+        return resolved
     if definition.get("data_dir"):
-        resolved["data_dir"] = str(folder / definition["data_dir"])
+        resolved["data_dir"] = _resolve(definition["data_dir"], folder)
     if isinstance(definition.get("data_files"), dict):
         resolved["data_files"] = {
-            split: [str(folder / path) for path in paths] if isinstance(paths, list) else str(folder / paths)
+            split: [_resolve(path, folder) for path in paths] if isinstance(paths, list) else _resolve(paths, folder)
             for split, paths in definition["data_files"].items()
         }
     return resolved
+
+
+def _resolve(path: str, folder: Path) -> str:
+    return str(path) if "://" in str(path) else str(folder / Path(path).expanduser())
 
 
 def _check(task: Task) -> None:
@@ -194,11 +217,13 @@ def _check(task: Task) -> None:
     _refuse_duplicates(task.name, task.label_names or task.class_names or ())
     if task.label_names is not None and len(task.label_names) != len(task.class_names or ()):
         raise InputError(f"Task '{task.name}' needs as many `label_names` as `class_names`.")
-    if task.splits.validation is not None and task.splits.validation == task.splits.test:
-        raise InputError(
-            f"Task '{task.name}' has validation = test ('{task.splits.test}'): alpha would be chosen on the images "
-            "that report the result. Name another split, `auto`, or null."
-        )
+    splits = task.splits
+    for name in ("train", "validation"):
+        if splits.test is not None and getattr(splits, name) == splits.test:
+            raise InputError(
+                """Take local paths relative to the folder of the YAML file; leave those of a data set on the Hub alone."""
+                "a part in it. Name another split, or null."
+            )
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

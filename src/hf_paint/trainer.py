@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 from transformers import (
     CLIPModel,
     CLIPProcessor,
@@ -26,21 +25,18 @@ from transformers import (
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import speed_metrics
 
-from hf_paint.data import Split, load_splits
+from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
 from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
-from hf_paint.images import CachedImages, StreamedImages, TrainImages, collate
+from hf_paint.images import collate
 from hf_paint.metrics import mean_per_class_accuracy
 from hf_paint.modeling import image_tower, save_clip
 from hf_paint.pixels import PixelTransform
 from hf_paint.schedule import paint_learning_rate
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
-
-
-SHUFFLE_BUFFER = 1000
-"""Images that a streamed train split holds to draw from."""
+from hf_paint.training_images import make_training_images
 
 
 class PaintTrainer(Trainer):
@@ -93,6 +89,10 @@ class PaintTrainer(Trainer):
     ) -> None:
         if (train_task is None) == (train_dataset is None) or (train_dataset is None) != (head is None):
             raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
+        if args.fsdp or args.deepspeed:
+            raise InputError(
+                "FSDP and DeepSpeed are not supported: CLIP models are trained with plain data parallelism."
+            )
         model.float()
         if train_task is not None:
             train_dataset, head = _train_split(train_task, model, processing_class, args)
@@ -173,10 +173,12 @@ class PaintTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         """Make the schedule; `cosine` is the papers', which differs from transformers' by starting above zero."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if warmup >= num_training_steps:
+            raise InputError(f"warmup_steps ({warmup}) must be below the {num_training_steps} steps of the training.")
         if self.args.lr_scheduler_type != "cosine":
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            warmup = self.args.get_warmup_steps(num_training_steps)
             factor = partial(paint_learning_rate, num_warmup_steps=warmup, num_training_steps=num_training_steps)
             self.lr_scheduler = LambdaLR(cast(Optimizer, optimizer or self.optimizer), factor)
             self._created_lr_scheduler = True
@@ -234,17 +236,4 @@ def _train_split(
     if split is None:
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
     head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates, cache_dir=cache_dir)
-    transform = PixelTransform(processor)
-    if task.streaming:
-        return _stream(split, transform, args), head
-    if args.augmentation == "none":
-        return CachedImages(split, transform, cache_dir=cache_dir), head
-    return TrainImages(split, transform, args.augmentation, seed=args.seed), head
-
-
-def _stream(split: Split, transform: PixelTransform, args: PaintTrainingArguments) -> IterableDataset[Any]:
-    if args.dataloader_num_workers > 0:
-        raise InputError(f"Task '{split.task.name}' streams, which takes `dataloader_num_workers: 0`.")
-    if args.train_sampling_strategy != "sequential":
-        split = replace(split, rows=split.rows.shuffle(seed=args.seed, buffer_size=SHUFFLE_BUFFER))
-    return StreamedImages(split, transform, args.augmentation, seed=args.seed)
+    return make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir), head

@@ -2,7 +2,6 @@
 
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
-from pathlib import Path
 from typing import Any, Literal
 
 from transformers import TrainingArguments
@@ -62,11 +61,13 @@ class PaintTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         self._given = {f.name: getattr(self, f.name) for f in fields(self) if f.init and not _is_default(self, f)}
+        self._given.pop("hub_token", None)  # a secret has no place in a recipe
         if self.max_steps is None:
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         super().__post_init__()  # type: ignore[no-untyped-call]
+        self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         if 0 < self.max_steps <= self.warmup_steps:
             raise InputError(
                 f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
@@ -74,14 +75,19 @@ class PaintTrainingArguments(TrainingArguments):
             )
 
     def given(self) -> dict[str, Any]:
-        """Return the fields that were given other values than their defaults, as plain values for a recipe."""
+        """Return the fields that were given other values than their defaults, as plain values for a recipe.
+
+        The Hub token is left out.
+        """
         return {name: _plain(value) for name, value in self._given.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
-    return str(value) if isinstance(value, Path) else value
+    if value is None or isinstance(value, (bool, int, float, str, list, dict)):
+        return value
+    return str(value)
 
 
 def _is_default(args: PaintTrainingArguments, f: Field[Any]) -> bool:

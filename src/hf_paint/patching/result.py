@@ -26,6 +26,7 @@ class PatchOptions:
         save_dtype: The dtype of the saved models, such as `bfloat16`; the base's by default.
         base_model_id: The id of the base on the Hub, for the card, when the model is a folder.
         precision: The arithmetic of the evaluations.
+        base_fingerprint: Refuse a base whose image tower has another fingerprint.
         processor: The processor, when the model is passed as an object that was not read from anywhere.
     """
 
@@ -35,6 +36,7 @@ class PatchOptions:
     save_dtype: str | None = None
     base_model_id: str | None = None
     precision: Precision = "fp32"
+    base_fingerprint: str | None = None
     processor: CLIPProcessor | None = None
 
 

@@ -9,10 +9,13 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator, PartialState
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.curve import AlphaCurve, SelectionRule
+from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
 from hf_paint.fingerprints import fingerprint_weights
@@ -62,9 +65,15 @@ class PatchRun:
         self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
         self.model, self.processor, self.base_dtype = _load_base(model, options)
         self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
+        self.base_fingerprint = fingerprint_weights(self.theta_0)
+        if options.base_fingerprint not in (None, self.base_fingerprint):
+            raise InputError(
+                f"The base has changed: its image tower is {self.base_fingerprint}, not {options.base_fingerprint}."
+            )
         name = model if isinstance(model, str) else model.name_or_path
-        self.base: str = name or f"a model in memory ({fingerprint_weights(self.theta_0)})"
+        self.base: str = _absolute(name) if name else f"a model in memory ({self.base_fingerprint})"
         self.tasks: list[PreparedTask] = []
+        cast(nn.Module, self.model).to(args.device)
 
     def prepare(self, tasks: dict[Role, Sequence[Task]]) -> None:
         """Load, check and decode everything that will be evaluated, and check that alpha can be chosen.
@@ -78,6 +87,8 @@ class PatchRun:
                 raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
         for role, group in tasks.items():
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
+            for task in group if role == "patching" else ():
+                _check_train_split(task)
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
         for side in ("patching", "supported"):
             if self.selection != "none" and not any("validation" in t.images for t in self.tasks if t.role == side):
@@ -118,7 +129,7 @@ class PatchRun:
         self.model.to(self.accelerator.device).eval()
         self.model.load_state_dict(self.theta_0, strict=False)
         batch_size = self.args.per_device_eval_batch_size
-        return sweep_alphas(
+        curve = sweep_alphas(
             self.theta_0,
             theta_1,
             alphas,
@@ -127,6 +138,8 @@ class PatchRun:
             log=ResultLog(self.folder.path, write=self.folder.write),
             evaluator=Evaluator(self.accelerator, batch_size=batch_size, precision=self.options.precision),
         )
+        self.accelerator.wait_for_everyone()  # the intervals read what the main process writes
+        return curve
 
     def finish(self, theta_1: Weights, curve: AlphaCurve) -> PatchResult:
         """Choose alpha, and write the selection, the plot, the patched model with its card, and the variants."""
@@ -142,8 +155,7 @@ class PatchRun:
         if self.folder.write:
             plot_trade_off(curve, self.folder.curve_plot, split=split, selected=alpha)
         if alpha is not None:
-            card = self._card(curve, selection) if split == "test" else None
-            self._save_model(self.folder.patched, theta_1, alpha, card)
+            self._save_model(self.folder.patched, theta_1, alpha, self._card(curve, selection))
         self.accelerator.wait_for_everyone()
         model = self.model if alpha is not None else None
         return PatchResult(alpha=alpha, curve=curve, run_folder=self.folder.path, model=model)
@@ -163,7 +175,7 @@ class PatchRun:
         self.folder.save_folder(folder, save)
 
     def _card(self, curve: AlphaCurve, selection: dict[str, Any]) -> str:
-        on_hub = not Path(self.base).exists() and " " not in self.base
+        dtype = self.options.save_dtype or str(self.base_dtype).removeprefix("torch.")
         return render_model_card(
             CardSource(
                 curve=curve,
@@ -171,8 +183,9 @@ class PatchRun:
                 recipe=self.recipe,
                 tasks=[task.task for task in self.tasks],
                 class_names=self.tasks[0].class_names,
-                base_model_id=self.options.base_model_id or (self.base if on_hub else None),
+                base_model_id=self.options.base_model_id or (self.base if _is_repo_id(self.base) else None),
                 base_license=_license(self.base),
+                save_dtype=dtype,
                 plot="curve.png",
             )
         )
@@ -190,9 +203,30 @@ def _selection(curve: AlphaCurve, alpha: float, rule: SelectionRule, tolerance: 
     }
 
 
+def _absolute(name: str) -> str:
+    """Return a folder by its absolute path, so that the recipe works from anywhere, and an id on the Hub as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name
+
+
+def _is_repo_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(name).exists()
+
+
+def _check_train_split(task: Task) -> None:
+    if task.splits.validation is not None and task.splits.validation == task.splits.train:
+        raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
+    if "train" not in load_splits(task, ("train",)):
+        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+
+
 def _load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
     if isinstance(model, str):
-        return load_clip(model)
+        return load_clip(str(Path(model).expanduser()) if model.startswith("~") else model)
     processor = options.processor
     if processor is None:
         if not model.name_or_path:

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import CLIPModel
 
+from hf_paint.errors import InputError
 from hf_paint.interpolation import check_alpha
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
@@ -59,6 +60,8 @@ def patch_single(
     options = options or PatchOptions()
     for alpha in alphas:
         check_alpha(alpha)
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
     patching, supported = get_task(patching_task), [get_task(task) for task in supported_tasks]
     base = str(model) if isinstance(model, Path) else model
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
@@ -97,9 +100,11 @@ def _recipe(
         "save_dtype": options.save_dtype,
         "base_model_id": options.base_model_id,
         "precision": options.precision,
+        "base_fingerprint": run.base_fingerprint,
     }
     return {key: value for key, value in recipe.items() if value not in (None, [])} | run.args.given()
 
 
 def _reference(task: Task) -> str | dict[str, Any]:
-    return task.source or task.to_dict()
+    """Return the name of a built-in task, and else the whole definition, so that an edited file is another recipe."""
+    return task.name if task.source == task.name else task.to_dict()

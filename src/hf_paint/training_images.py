@@ -1,0 +1,127 @@
+"""The images that a model is trained on: augmented, in an order that an interrupted run can take up again."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from hf_paint.data import Split
+from hf_paint.errors import InputError
+from hf_paint.images import CachedImages, decode, stream_rows
+from hf_paint.pixels import Augmentation, PixelTransform, augment
+from hf_paint.training_args import PaintTrainingArguments
+
+
+Row = TypeVar("Row")
+SHUFFLE_BUFFER = 1000
+"""Images that a streamed train split holds to draw the next one from."""
+
+
+def make_training_images(
+    split: Split, transform: PixelTransform, args: PaintTrainingArguments, *, cache_dir: str | Path
+) -> Dataset[Any]:
+    """Return the training images that the arguments ask for.
+
+    Raises:
+        InputError: If a stream is to be trained on for epochs, or by worker processes.
+    """
+    if not split.task.streaming:
+        if args.augmentation == "none":
+            return CachedImages(split, transform, cache_dir=cache_dir)
+        return TrainImages(split, transform, args.augmentation, seed=args.seed)
+    if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
+        raise InputError(f"Task '{split.task.name}' streams: it needs `max_steps` and `dataloader_num_workers: 0`.")
+    buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER
+    return StreamedTrainImages(split, transform, args.augmentation, seed=args.seed, buffer_size=buffer_size)
+
+
+class TrainImages(Dataset[dict[str, Any]]):
+    """The training images of a task, augmented the same way whenever (seed, epoch, index) are the same.
+
+    That the random numbers of an image depend on nothing else makes a run that was interrupted in the middle of an
+    epoch and resumed equal to one that was not. The epoch lives in shared memory, so that workers which outlive an
+    epoch see it change.
+
+    Args:
+        split: The rows.
+        transform: Makes the pixels.
+        augmentation: `paint` or `none`.
+        seed: The seed of the augmentation.
+    """
+
+    def __init__(self, split: Split, transform: PixelTransform, augmentation: Augmentation, *, seed: int) -> None:
+        self.split = split
+        self.transform = transform
+        self.augmentation = augmentation
+        self.seed = seed
+        self.labels = split.labels()
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next images are for."""
+        self.epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = decode(self.split, index)
+        pixels = augment(image, self.transform, self.augmentation, (self.seed, int(self.epoch), index))
+        return {"pixel_values": pixels, "labels": int(self.labels[index])}
+
+
+class StreamedTrainImages(IterableDataset[dict[str, Any]]):
+    """The training images of a stream, pass after pass without an end, each pass in an order of its own.
+
+    The order and the augmentation depend on (seed, pass, position) alone, and a trainer that resumes skips what it has
+    seen, so that here too an interrupted run equals an uninterrupted one.
+
+    Args:
+        split: The rows.
+        transform: Makes the pixels.
+        augmentation: `paint` or `none`.
+        seed: The seed of the order and the augmentation.
+        buffer_size: How many images are held to draw the next one from; 1 keeps the order of the stream.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        transform: PixelTransform,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        buffer_size: int = SHUFFLE_BUFFER,
+    ) -> None:
+        self.split = split
+        self.transform = transform
+        self.augmentation = augmentation
+        self.seed = seed
+        self.buffer_size = buffer_size
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        task = self.split.task
+        for number in itertools.count():
+            generator = np.random.default_rng((self.seed, number))
+            position = -1
+            for position, row in enumerate(shuffled(stream_rows(self.split), self.buffer_size, generator)):
+                key = (self.seed, number, position)
+                pixels = augment(row[task.image_column], self.transform, self.augmentation, key)
+                yield {"pixel_values": pixels, "labels": self.split.class_id(row[task.label_column])}
+            if position < 0:
+                raise InputError(f"The train stream of task '{task.name}' is empty.")
+
+
+def shuffled(rows: Iterator[Row], buffer_size: int, generator: np.random.Generator) -> Iterator[Row]:
+    """Yield each row once, drawn from a buffer that the stream refills."""
+    buffer = list(itertools.islice(rows, buffer_size))
+    for row in rows:
+        index = int(generator.integers(len(buffer)))
+        drawn, buffer[index] = buffer[index], row
+        yield drawn
+    for index in generator.permutation(len(buffer)):
+        yield buffer[index]
