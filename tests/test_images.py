@@ -25,7 +25,13 @@ def processor_with(tokenizer, size):
 @pytest.mark.parametrize("size", [32, 33, 64])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
 def test_pixels_equal_those_of_the_processor(processor, size, mode):
-    processor = processor_with(processor.tokenizer, size)
+    crop = {"height": size, "width": size}
+    exact = CLIPImageProcessorPil(size={"height": size, "width": size + 3}, crop_size=crop)
+    for one in (processor_with(processor.tokenizer, size), CLIPProcessor(exact, processor.tokenizer)):
+        check_pixels(one, mode)
+
+
+def check_pixels(processor, mode):
     transform = PixelTransform(processor)
     for image_size in SIZES:
         image = draw_rows(1, 3, size=image_size)["image"][0].convert(mode)
@@ -177,8 +183,8 @@ def test_a_processor_that_does_something_else_is_refused(processor):
     crop = {"height": 32, "width": 32}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=crop, do_normalize=False)
     others = [
-        CLIPImageProcessorPil(size={"height": 32, "width": 32}, crop_size=crop),
         CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 24}),
+        CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=crop),
     ]
     for other in (image_processor, *others):
         with pytest.raises(InputError, match="as CLIP's does"):
@@ -202,4 +208,4 @@ def test_settings_of_old_checkpoints(processor, tmp_path):
     old |= {"feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
     transform = PixelTransform(CLIPProcessor.from_pretrained(tmp_path))
-    assert (transform.shortest_edge, transform.crop_size, transform.scale) == (224, 224, 1 / 255)
+    assert (transform.size, transform.crop_size, transform.scale) == ({"shortest_edge": 224}, 224, 1 / 255)

@@ -27,7 +27,7 @@ class PixelTransform:
     `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False` bit for bit.
 
     Args:
-        processor: The processor of the model: square crop, bicubic resize of the shorter side.
+        processor: The processor of the model, which resizes and then crops a square.
 
     Raises:
         InputError: If the processor does something else.
@@ -35,35 +35,39 @@ class PixelTransform:
 
     def __init__(self, processor: CLIPProcessor) -> None:
         settings = processor.image_processor.to_dict()
-        self.shortest_edge = int(settings["size"].get("shortest_edge") or 0)
+        self.size: dict[str, int] = settings["size"]
         self.crop_size = int(settings["crop_size"]["height"])
         self.resample = Image.Resampling(settings["resample"])
         self.scale = float(settings["rescale_factor"])
         self.mean = torch.tensor(settings["image_mean"]).view(-1, 1, 1)
         self.std = torch.tensor(settings["image_std"]).view(-1, 1, 1)
         steps = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
-        square = settings["crop_size"]["width"] == self.crop_size <= self.shortest_edge
+        square = settings["crop_size"]["width"] == self.crop_size <= min(self.size.values())
         if not square or not all(settings[step] for step in steps):
             raise InputError(
-                "The image processor must resize the shorter side, crop the centre, rescale, normalise and convert to "
+                "The image processor must resize, crop a square from the centre, rescale, normalise and convert to "
                 f"RGB, as CLIP's does; its settings are {settings}."
             )
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of everything that decides the uint8 pixels."""
-        return fingerprint_values(self.shortest_edge, self.crop_size, int(self.resample), PIL.__version__)
+        return fingerprint_values(self.size, self.crop_size, int(self.resample), PIL.__version__)
 
     def resize_and_crop(self, image: Image.Image) -> Tensor:
         """Return pixels (3, crop_size, crop_size), uint8: shorter side resized, centre cropped."""
         image = image.convert("RGB")
-        width, height = image.size
-        size = (self.shortest_edge, int(self.shortest_edge * height / width))
-        if width > height:
-            size = (int(self.shortest_edge * width / height), self.shortest_edge)
+        size = self._resized(*image.size)
         resized = image.resize(size, self.resample)
         left, top = (size[0] - self.crop_size) // 2, (size[1] - self.crop_size) // 2
         return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size to which an image is resized: an exact one, or the shorter side and what follows from it."""
+        if "shortest_edge" not in self.size:
+            return self.size["width"], self.size["height"]
+        edge = self.size["shortest_edge"]
+        return (int(edge * width / height), edge) if width > height else (edge, int(edge * height / width))
 
     def random_resized_crop(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
         """Return pixels (3, crop_size, crop_size), uint8: a random crop of most of the image, resized."""

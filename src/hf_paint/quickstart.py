@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Image
+from datasets import ClassLabel, Dataset, Features, Image, disable_progress_bars
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from transformers import pipeline
@@ -49,6 +49,7 @@ def quickstart(output_dir: str | Path) -> PatchResult:
     """
     folder = Path(output_dir)
     logging.disable_progress_bar()
+    disable_progress_bars()
     sys.stdout.write(f"{INTRODUCTION}\n")
     data = folder / "data"
     digits = _digits(data)

@@ -221,8 +221,8 @@ def _check(task: Task) -> None:
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
             raise InputError(
-                """Take local paths relative to the folder of the YAML file; leave those of a data set on the Hub alone."""
-                "a part in it. Name another split, or null."
+                f"Task '{task.name}' has {name} = test ('{splits.test}'): the images that report the result would "
+                "have a part in it. Name another split, or null."
             )
 
 
