@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import CLIPModel, CLIPProcessor, PreTrainedModel
+from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
@@ -175,7 +175,7 @@ class Evaluator:
         device = self.accelerator.device
         head = task.head.to(device)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        tower = _in_bfloat16(tower) if self.precision == "bf16" else tower
+        tower = tower if dtype == torch.float32 else deepcopy(tower).to(dtype)
         gathered = []
         for batch in self._dataloader(task, split):
             pixels = task.transform.normalize(batch["pixel_values"].to(device))
@@ -225,14 +225,6 @@ def score(predictions: Predictions, pending: Result) -> Result:
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
     )
-
-
-def _in_bfloat16(tower: nn.Module) -> nn.Module:
-    """Return a copy in bfloat16. On CPUs fused attention is the slower one in bfloat16, so it is not used there."""
-    half = deepcopy(tower).to(torch.bfloat16)
-    if isinstance(half, PreTrainedModel) and half.device.type == "cpu":
-        half.set_attn_implementation("eager")
-    return half
 
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
