@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import hf_paint
+from hf_paint import modeling
 
 
 OBJECTS = [
@@ -30,7 +31,7 @@ OBJECTS = [
         ]
     ),
 ]
-NEEDS_NO_EXAMPLE = {"InputError", "PatchResult", "Task", "prepare_task", "sweep_alphas"}
+NEEDS_NO_EXAMPLE = {"InputError", "PatchOptions", "PatchResult", "Task"}
 
 
 @pytest.mark.parametrize(("name", "thing"), OBJECTS, ids=[name for name, _ in OBJECTS])
@@ -38,6 +39,7 @@ def test_example_runs(name, thing, model, processor, model_folder, task, other_t
     here = {"np": np, "torch": torch, "nn": nn, "model": model, "processor": processor, "model_folder": model_folder}
     here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
     here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
+    here |= {"image_tower": modeling.image_tower, "image_tower_weights": modeling.image_tower_weights}
     module = import_module(thing.__module__)
     found = doctest.DocTestFinder(recurse=False).find(thing, name, module=module, globs=vars(module) | here)
     examples = [test for test in found if test.examples]

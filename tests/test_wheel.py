@@ -1,7 +1,10 @@
 """The wheel, installed into an environment of its own, holds its data and runs."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -29,6 +32,24 @@ def test_wheel_holds_its_data(wheel):
     data |= {f"hf_paint/toy_clip/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")}
     assert data <= names
     assert not [name for name in names if name.startswith("tests")]
+
+
+def test_every_import_is_a_declared_dependency():
+    """What the package imports and does not declare would be missing in a truly empty environment."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in declared["dependencies"]}
+    names |= {re.match(r"[\w-]+", requirement)[0] for requirement in declared["optional-dependencies"]["quickstart"]}
+    imported = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    third_party = imported - set(sys.stdlib_module_names) - {"hf_paint"}
+    spelling = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+    assert {spelling.get(name, name) for name in third_party} <= names
+    assert names - {spelling.get(name, name) for name in third_party} <= {"jinja2"}  # huggingface_hub's templates
 
 
 @pytest.mark.slow

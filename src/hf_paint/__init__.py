@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hf_paint.evaluation import evaluate_tasks, prepare_task
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
     from hf_paint.interpolation import interpolate, interpolated
-    from hf_paint.patching import PatchResult, patch_single
+    from hf_paint.patching import PatchOptions, PatchResult, patch_single
     from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks import Task, get_task, list_tasks
     from hf_paint.trainer import PaintTrainer
@@ -26,6 +26,7 @@ _MODULES = {
     "InputError": "errors",
     "PaintTrainer": "trainer",
     "PaintTrainingArguments": "training_args",
+    "PatchOptions": "patching",
     "PatchResult": "patching",
     "Task": "tasks",
     "ZeroShotHead": "heads",
@@ -45,6 +46,7 @@ __all__ = [
     "InputError",
     "PaintTrainer",
     "PaintTrainingArguments",
+    "PatchOptions",
     "PatchResult",
     "Task",
     "ZeroShotHead",

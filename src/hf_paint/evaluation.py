@@ -96,6 +96,11 @@ def prepare_task(
 
     Raises:
         InputError: If the data set, a split, a column, a label or an image cannot be used.
+
+    Example:
+        >>> prepared = prepare_task(task, model, processor, splits=("test",))
+        >>> len(prepared.images["test"])
+        40
     """
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     transform = PixelTransform(processor)

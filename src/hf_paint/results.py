@@ -90,7 +90,7 @@ class ResultLog:
     """The append-only `results.jsonl` of a run folder, with the correctness of each image beside it.
 
     Args:
-        folder: The run folder.
+        folder: The run folder; None keeps the records in memory.
         write: Whether this process writes; the others keep the same records in memory.
 
     Example:
@@ -100,14 +100,15 @@ class ResultLog:
         0.9
     """
 
-    def __init__(self, folder: str | Path, *, write: bool = True) -> None:
-        self.folder = Path(folder)
-        self.path = self.folder / "results.jsonl"
+    def __init__(self, folder: str | Path | None, *, write: bool = True) -> None:
+        self.folder = Path(folder) if folder is not None else None
         self.write = write
-        self.results = read_results(self.path) if self.path.exists() else []
+        self.results: list[Result] = []
+        if self.folder is not None and (self.folder / "results.jsonl").exists():
+            self.results = read_results(self.folder / "results.jsonl")
+            if write:
+                _drop_torn_line(self.folder / "results.jsonl")
         self._known = {result.key: result for result in self.results}
-        if write and self.path.exists():
-            self._drop_torn_line()
 
     def find(self, key: tuple[str, ...]) -> Result | None:
         """Return the record of this (weights, task, split), or None if it is not known yet."""
@@ -118,22 +119,16 @@ class ResultLog:
 
         The images' correctness is written first, so that a record never names a file that is not there.
         """
-        if self.write:
+        if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             if correct is not None and result.examples is not None:
                 _save_atomically(self.folder / result.examples, correct)
-            with self.path.open("a", encoding="utf-8") as file:
+            with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
                 file.write(result.to_json() + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         self.results.append(result)
         self._known[result.key] = result
-
-    def _drop_torn_line(self) -> None:
-        content = self.path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            with self.path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
 
 
 def read_results(path: str | Path) -> list[Result]:
@@ -168,6 +163,13 @@ def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
 def format_alpha(alpha: float) -> str:
     """Write an alpha with two decimals, or with as many as it needs: 0.3 is `0.30`, 0.125 is `0.125`."""
     return max(f"{alpha:.2f}", f"{alpha:.6f}".rstrip("0"), key=len)
+
+
+def _drop_torn_line(path: Path) -> None:
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _save_atomically(path: Path, array: NDArray[Any]) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
+from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -20,8 +22,8 @@ def sweep_alphas(
     tasks: Sequence[PreparedTask],
     *,
     model: nn.Module,
-    log: ResultLog,
-    evaluator: Evaluator,
+    log: ResultLog | None = None,
+    evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
     """Evaluate every alpha on every split of every task; what the log knows is not evaluated again.
@@ -30,15 +32,28 @@ def sweep_alphas(
         theta_0: The image tower before fine-tuning, name -> tensor.
         theta_1: The image tower after fine-tuning.
         alphas: The alphas; 0 is always added, as the zero-shot row that everything is compared with.
-        tasks: The prepared tasks.
-        model: An image tower to carry the weights; it has its own weights again afterwards.
-        log: Where each record goes as soon as it is known.
-        evaluator: Runs the model.
+        tasks: The tasks, made by `prepare_task`.
+        model: An image tower (`hf_paint.modeling.image_tower`) to carry the weights; it has its own weights again
+            afterwards.
+        log: Where each record goes as soon as it is known; in memory by default.
+        evaluator: Runs the model; one in float32 is made by default.
         extrapolate: Allow alphas outside [0, 1].
 
     Returns:
         The curve of these alphas and tasks.
+
+    Raises:
+        InputError: If an alpha is out of range, or the weights do not fit together.
+
+    Example:
+        >>> theta_0 = image_tower_weights(model)
+        >>> theta_1 = {name: 1.01 * tensor for name, tensor in theta_0.items()}
+        >>> prepared = [prepare_task(task, model, processor, role="patching")]
+        >>> sweep_alphas(theta_0, theta_1, [0.5, 1.0], prepared, model=image_tower(model)).alphas
+        (0.0, 0.5, 1.0)
     """
+    log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
+    theta_0 = {name: tensor.clone() for name, tensor in theta_0.items()}  # the model may share them and is overwritten
     alphas = sorted({0.0, *map(float, alphas)})
     for alpha in alphas:
         check_alpha(alpha, extrapolate=extrapolate)
@@ -64,6 +79,6 @@ def _evaluate(
     tower: nn.Module, task: PreparedTask, split: str, pending: Result, log: ResultLog, evaluator: Evaluator
 ) -> Result:
     predictions = evaluator.predict(tower, task, split)
-    result = score(predictions, pending)
+    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None))
     log.append(result, predictions.correct)
     return result
