@@ -1,5 +1,6 @@
 """The images of a split: read, named when they are corrupt, and decoded once into a cache of pixels."""
 
+import contextlib
 import itertools
 import secrets
 import shutil
@@ -120,7 +121,8 @@ def _decode_all(split: Split, transform: PixelTransform, folder: Path) -> None:
         if not labels:
             raise InputError(f"The {split.name} split of task '{split.task.name}' is empty.")
         np.save(partial / "labels.npy", np.array(labels, dtype=np.int64))
-        partial.rename(folder)
+        with contextlib.suppress(OSError):  # another run was faster; its pixels are the same
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
