@@ -37,6 +37,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are `InputError`s: one line, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
         raise InputError(message)
 
 

@@ -22,6 +22,7 @@ class _RecipeParser(HfArgumentParser):
         super().__init__(dataclasses, prog="hf-paint patch", allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
         raise InputError(message)
 
 
