@@ -55,6 +55,17 @@ def test_patch_from_a_recipe_and_again_from_the_resolved_one(recipe, tmp_path, c
         assert (tmp_path / "run" / name).read_bytes() == (Path(again) / name).read_bytes()
 
 
+def test_strategies_may_be_no_without_quotes(tmp_path):
+    from hf_paint.recipe_runner import parse_recipe
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: m\npatching_tasks: [mnist]\noutput_dir: o\nuse_cpu: true\nsave_strategy: no\nbf16: no\n")
+    _, args = parse_recipe(str(path), [])
+    assert args.save_strategy == "no"
+    assert args.bf16 is False
+    assert args.given()["save_strategy"] == "no"
+
+
 def test_a_task_given_as_a_mapping(recipe, tasks_folder, tmp_path):
     task = yaml.safe_load((tasks_folder / "colours.yaml").read_text())
     assert recipe(patching_tasks=[task]) == 0

@@ -100,6 +100,8 @@ def recipe_arguments(recipe: Mapping[str, Any], *, known: set[str]) -> list[str]
             raise InputError(f"Unknown recipe key '{key}'.{did_you_mean(str(key), known)}")
         if value is None or value == []:
             continue
+        if value is False and key.endswith("_strategy"):
+            value = "no"  # which YAML reads as false where it is not quoted
         values = value if isinstance(value, list) else [value]
         arguments += [f"--{key}", *(_argument(item) for item in values)]
     return arguments
