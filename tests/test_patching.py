@@ -163,6 +163,15 @@ def test_parts_of_a_run_without_a_recipe_are_refused(model_folder, task, other_t
         patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
 
 
+def test_two_runs_in_one_folder_are_refused(model_folder, task, other_task, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="Another process is at work"):
+        patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
 def test_only_whole_checkpoints_are_resumed_from(tmp_path):
     from hf_paint.run_folder import RunFolder
 

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
 from hf_paint.results import format_alpha
@@ -67,11 +69,25 @@ class RunFolder:
                 f"{self.path} holds the run of another recipe ({changes}). Choose another output_dir, or remove it."
             )
 
-    def claim(self, recipe: Mapping[str, Any]) -> None:
-        """Write the recipe, by which a later run knows that the folder is its own."""
-        if self.write:
-            self.path.mkdir(parents=True, exist_ok=True)
-            _write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+    @contextmanager
+    def claimed(self, recipe: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the folder for this run, and write the recipe by which a later run knows that the folder is its own.
+
+        Raises:
+            InputError: If another process holds it.
+        """
+        if not self.write:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                _write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+                yield
+        except Timeout:
+            raise InputError(
+                f"Another process is at work in {self.path}. Wait for it, or choose another output_dir."
+            ) from None
 
     def save_selection(self, selection: Mapping[str, Any]) -> None:
         """Write `selection.json`."""

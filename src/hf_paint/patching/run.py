@@ -1,6 +1,7 @@
 """The steps that every patching strategy is made of: prepare, fine-tune, sweep, choose and save."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -97,16 +98,18 @@ class PatchRun:
                     "any. Add one, name its validation split, or set `selection: none`."
                 )
 
-    def claim(self, recipe: dict[str, Any]) -> None:
-        """Take the folder for this recipe.
+    @contextmanager
+    def claimed(self, recipe: dict[str, Any]) -> Iterator[None]:
+        """Hold the folder for this recipe.
 
         Raises:
-            InputError: If it holds the run of another one.
+            InputError: If it holds the run of another one, or another process is at work in it.
         """
         self.recipe = recipe
         self.folder.check(recipe)
         PartialState().wait_for_everyone()
-        self.folder.claim(recipe)
+        with self.folder.claimed(recipe):
+            yield
 
     def fine_tune(self, task: Task) -> Weights:
         """Return theta_1: train the image tower on a task, go on where a run stopped, or read what it saved."""

@@ -75,10 +75,10 @@ def patch_single(
             "shift": options.shift_tasks,
         }
     )
-    run.claim(recipe)
-    theta_1 = run.fine_tune(patching)
-    curve = run.sweep(theta_1, alphas)
-    return run.finish(theta_1, curve)
+    with run.claimed(recipe):
+        theta_1 = run.fine_tune(patching)
+        curve = run.sweep(theta_1, alphas)
+        return run.finish(theta_1, curve)
 
 
 def _recipe(
