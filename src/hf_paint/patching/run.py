@@ -64,7 +64,8 @@ class PatchRun:
         self.tolerance = tolerance
         self.options = options
         self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
-        self.model, self.processor, self.base_dtype = _load_base(model, options)
+        self.model, self.processor, base_dtype = _load_base(model, options)
+        self.save_dtype: torch.dtype = getattr(torch, options.save_dtype) if options.save_dtype else base_dtype
         self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
         self.base_fingerprint = fingerprint_weights(self.theta_0)
         if options.base_fingerprint not in (None, self.base_fingerprint):
@@ -86,10 +87,10 @@ class PatchRun:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
+        for task in tasks["patching"]:
+            _check_train_split(task)
         for role, group in tasks.items():
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
-            for task in group if role == "patching" else ():
-                _check_train_split(task)
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
         for side in ("patching", "supported"):
             if self.selection != "none" and not any("validation" in t.images for t in self.tasks if t.role == side):
@@ -166,8 +167,7 @@ class PatchRun:
     def _save_model(self, folder: Path, theta_1: Weights, alpha: float, card: str | None = None) -> None:
         """Save theta_alpha as a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
         self.model.float().load_state_dict(interpolate(self.theta_0, theta_1, alpha), strict=False)
-        dtype = getattr(torch, self.options.save_dtype) if self.options.save_dtype else self.base_dtype
-        cast(nn.Module, self.model).to(dtype)
+        cast(nn.Module, self.model).to(self.save_dtype)
 
         def save(path: Path) -> None:
             save_clip(self.model, self.processor, path)
@@ -178,7 +178,6 @@ class PatchRun:
         self.folder.save_folder(folder, save)
 
     def _card(self, curve: AlphaCurve, selection: dict[str, Any]) -> str:
-        dtype = self.options.save_dtype or str(self.base_dtype).removeprefix("torch.")
         return render_model_card(
             CardSource(
                 curve=curve,
@@ -188,7 +187,7 @@ class PatchRun:
                 class_names=self.tasks[0].class_names,
                 base_model_id=self.options.base_model_id or (self.base if _is_repo_id(self.base) else None),
                 base_license=_license(self.base),
-                save_dtype=dtype,
+                save_dtype=str(self.save_dtype).removeprefix("torch."),
                 plot="curve.png",
             )
         )
