@@ -86,6 +86,34 @@ def interpolated(
         model.load_state_dict(before, strict=False)
 
 
+@torch.no_grad()
+def interpolate_into(
+    target: Mapping[str, Tensor], theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], alpha: float
+) -> None:
+    """Write `theta_alpha` into tensors that are already there, rounded once more to their dtypes.
+
+    Args:
+        target: Where to, name -> tensor; a model's `state_dict()` lets the model carry theta_alpha.
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, which fit to theta_0 (`interpolate` checks that, this does not).
+        alpha: 0 is theta_0, 1 is theta_1.
+
+    Raises:
+        InputError: If the target lacks a tensor, or an integer tensor differs.
+
+    Example:
+        >>> target = {"w": torch.empty(2)}
+        >>> interpolate_into(target, {"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
+        >>> target["w"]
+        tensor([0.2500, 0.2500])
+    """
+    missing = sorted(theta_0.keys() - target.keys())
+    if missing:
+        raise InputError(f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(theta_0)} are missing).")
+    for name in theta_0:
+        target[name].copy_(_interpolate_tensor(name, theta_0[name], theta_1[name], alpha))
+
+
 def check_alpha(alpha: float, *, extrapolate: bool = False) -> None:
     """Refuse an alpha that is not a finite number in [0, 1] (any finite number with `extrapolate`)."""
     if not math.isfinite(alpha) or not (extrapolate or 0 <= alpha <= 1):
