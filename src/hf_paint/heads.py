@@ -76,7 +76,7 @@ def build_zero_shot_head(
         class_names: The names of the classes, in the order of the logits.
         templates: Prompts with one `{}` each.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
-        precision: The arithmetic of the text tower.
+        precision: The arithmetic of the text tower, whatever the dtype of the model.
         cache_dir: Where heads are kept, one file per text tower, tokenizer, class names, templates and precision; None
             keeps none.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
-from transformers import CLIPModel, CLIPTextConfig, PreTrainedTokenizerBase
+from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
 
@@ -49,7 +49,7 @@ def embed_prompts(
         tokenizer: The tokenizer of that model.
         prompts: Any texts. One that is longer than the context is cut, and keeps its end-of-text token.
         batch_size: Rows per forward pass; a row is as long as the context and holds many short prompts.
-        precision: The arithmetic of the text tower.
+        precision: The arithmetic of the text tower, whatever the dtype of the model.
 
     Returns:
         The embeddings (num_prompts, embed_dim), in float32 on the CPU.
@@ -67,7 +67,7 @@ def embed_prompts(
     distinct = sorted(set(sequences))
     rows = pack_prompts(distinct, context)
     tower = deepcopy(model.text_model).to(torch.bfloat16 if precision == "bf16" else torch.float32).eval()
-    tower.set_attn_implementation("sdpa")  # flash attention takes no mask
+    tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
     embeds = []
     with tqdm(total=len(distinct), desc="Embedding prompts", unit=" prompts", disable=len(rows) <= batch_size) as bar:
         for start in range(0, len(rows), batch_size):
@@ -130,18 +130,13 @@ def ancestor_mask(positions: Tensor) -> Tensor:
     return ~left & (order[:, None] >= order)
 
 
-def _last_hidden_states(tower: torch.nn.Module, rows: list[Row]) -> Tensor:
+def _last_hidden_states(tower: CLIPTextModel, rows: list[Row]) -> Tensor:
     """Return the states (num_prompts, hidden_size) of the last token of each prompt."""
-    device = next(tower.parameters()).device
-    ids, positions = (
-        pad_sequence([torch.tensor(values) for values in column], batch_first=True).to(device)
-        for column in ([row.ids for row in rows], [row.positions for row in rows])
-    )
-    dtype = next(tower.parameters()).dtype
-    mask = torch.zeros((), dtype=dtype, device=device).masked_fill(~ancestor_mask(positions), -torch.inf)
+    ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True).to(tower.device)
+    positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(tower.device)
+    mask = torch.where(ancestor_mask(positions), 0.0, -torch.inf).to(tower.dtype)  # is added to the attention scores
     hidden = tower(input_ids=ids, attention_mask=mask[:, None], position_ids=positions).last_hidden_state
-    where = [(index, end) for index, row in enumerate(rows) for end in row.ends]
-    return cast(Tensor, hidden[tuple(torch.tensor(where, device=device).T)])
+    return torch.cat([states[row.ends] for states, row in zip(hidden, rows, strict=True)])
 
 
 def _tokenize(
