@@ -276,6 +276,19 @@ def test_a_split_over_the_free_disk_space_is_refused(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a", "b"]
 
 
+def test_a_cache_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    calls = []
+    entry(tmp_path, "a")
+
+    def refuse(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr("hf_paint.pixel_cache.FileLock.acquire", refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    entry(tmp_path, "a", calls=calls)
+    assert calls == []
+
+
 @pytest.mark.parametrize("value", ["", "many", "0", "-3", "nan"])
 def test_bad_limits_are_refused(value, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", value)

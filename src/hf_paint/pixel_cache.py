@@ -15,8 +15,9 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -62,7 +63,7 @@ def open_pixels(
                 logger.warning("The cached pixels of the %s are damaged: decoding them again (%s).", name, folder)
                 shutil.rmtree(folder)
             _fill(folder, decode, name, num_bytes)
-        with suppress(PermissionError):  # an entry of another user
+        with suppress(OSError):  # a cache that may only be read
             os.utime(folder)  # the entries that were not opened for longest are the first to go
         shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
         return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape), np.load(folder / "labels.npy")
@@ -88,11 +89,14 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold an entry: whoever else wants to open or decode it waits."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
+    held: AbstractContextManager[Any] = nullcontext()
     try:
         held = lock.acquire(timeout=1)
     except Timeout:
         logger.info("Waiting for another process, which is at work on %s.", folder)
         held = lock.acquire()
+    except OSError:
+        logger.info("%s cannot be locked: it is taken as a cache that may only be read.", folder)
     with held:
         yield
 
@@ -115,7 +119,11 @@ def _is_whole(folder: Path, *, verify: bool) -> bool:
 
 
 def _checksum(path: Path) -> int:
-    """Return the CRC-32 of a file, which is read once per process as long as nobody writes to it."""
+    """Return the CRC-32 of a file, which is read once per process as long as nobody writes to it.
+
+    One core reads and sums 4 GB/s out of the page cache: 2 s for 50 000 images of 224 pixels (7.5 GB), which take a
+    minute to decode on two. Off a disk it is the disk that takes the time, and the evaluation then finds the pages.
+    """
     return _read_checksum(path, path.stat().st_mtime_ns)
 
 
