@@ -6,10 +6,12 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 import hf_paint
 from hf_paint import modeling
+from hf_paint.evaluator import Evaluator
 
 
 OBJECTS = [
@@ -17,15 +19,21 @@ OBJECTS = [
     *(
         (f"{module}.{name}", getattr(import_module(f"hf_paint.{module}"), name))
         for module, name in [
+            ("adaptive", "bisection"),
+            ("adaptive", "sweep_adaptively"),
             ("compatibility", "check_compatible"),
             ("curve", "paired_bootstrap_interval"),
             ("data", "split_train_validation"),
             ("fingerprints", "fingerprint_weights"),
+            ("interpolation", "interpolate_into"),
             ("metrics", "Accuracy"),
             ("metrics", "accuracy"),
             ("metrics", "expected_calibration_error"),
             ("metrics", "mean_per_class_accuracy"),
+            ("modeling", "attention"),
             ("modeling", "image_tower"),
+            ("precision", "compare_precisions"),
+            ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
             ("run_folder", "RunFolder"),
         ]
@@ -39,6 +47,7 @@ def test_example_runs(name, thing, model, processor, model_folder, task, other_t
     here = {"np": np, "torch": torch, "nn": nn, "model": model, "processor": processor, "model_folder": model_folder}
     here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
     here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
+    here |= {"Accelerator": Accelerator, "Evaluator": Evaluator}
     here |= {"image_tower": modeling.image_tower, "image_tower_weights": modeling.image_tower_weights}
     module = import_module(thing.__module__)
     found = doctest.DocTestFinder(recurse=False).find(thing, name, module=module, globs=vars(module) | here)

@@ -1,5 +1,7 @@
 """CLIP models as patching sees them: a base that is read safely, and its image tower."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +16,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    PreTrainedModel,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 from transformers.utils.hub import cached_file
@@ -82,6 +85,25 @@ def image_tower(model: CLIPModel) -> CLIPVisionModelWithProjection:
 def image_tower_weights(model: CLIPModel | CLIPVisionModelWithProjection) -> dict[str, Tensor]:
     """Return the tensors of the image tower by their names in the CLIP model, sharing storage with the model."""
     return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(IMAGE_TOWER)}
+
+
+@contextmanager
+def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
+    """Let a model use another implementation of attention, such as `eager` or `sdpa`, inside a `with` block.
+
+    Example:
+        >>> with attention(model, "eager"):
+        ...     model.vision_model.config._attn_implementation
+        'eager'
+        >>> model.vision_model.config._attn_implementation
+        'sdpa'
+    """
+    before = model.config._attn_implementation
+    model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def save_clip(model: CLIPModel, processor: CLIPProcessor, folder: str | Path, **options: Any) -> None:
