@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -119,3 +121,23 @@ def test_a_model_that_has_diverged_is_refused(model, processor, task):
         model.visual_projection.weight.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="training has diverged"):
         evaluate_tasks(model, [task], processor=processor)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_sweep_is_the_same_and_is_not_compiled_again_for_each_alpha(model, processor, task):
+    from torch._dynamo.utils import counters
+
+    theta_0, theta_1 = moved(model)
+    tasks = [prepare_task(task, model, processor, role="patching")]
+
+    def sweep(alphas, *, compiled):
+        evaluator = Evaluator(Accelerator(cpu=True), batch_size=20, compile=compiled)
+        return sweep_alphas(theta_0, theta_1, alphas, tasks, model=image_tower(model), evaluator=evaluator)
+
+    plain = sweep([0.2, 0.4, 0.6, 0.8, 1.0], compiled=False)
+    before = counters["stats"]["unique_graphs"]
+    compiled = sweep([0.2, 0.4, 0.6, 0.8, 1.0], compiled=True)
+    assert 1 <= counters["stats"]["unique_graphs"] - before <= 2  # one for a full batch, one for the last
+    assert [result.correct for result in compiled.results] == [result.correct for result in plain.results]
+    assert [result.loss for result in compiled.results] == pytest.approx([r.loss for r in plain.results], abs=1e-4)
