@@ -18,9 +18,9 @@ def interpolate(
     """Interpolate the weights of a model before and after fine-tuning.
 
     `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed as `theta_0 + alpha * (theta_1 - theta_0)` in
-    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Exact where it can be: alpha 0 and
-    1 return the two ends bit for bit, and a weight that is equal on both sides, such as all those of a frozen text
-    tower, is unchanged at every alpha. The other form lacks that: `(1 - alpha) * x + alpha * x` need not be `x`.
+    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Exact where it can be: alpha 0
+    and 1 return the two ends bit for bit, and a weight that is equal on both sides, such as all those of a frozen
+    text tower, is unchanged at every alpha. The other form lacks that: `(1 - alpha) * x + alpha * x` need not be `x`.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -48,9 +48,9 @@ def combine(
     """Combine several fine-tuned models with the model that they started from.
 
     `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, added up in the order of `thetas`; one model is `interpolate`
-    (PAINT, Sec. 2: parallel patching). It has the exactness of `interpolate`: with all coefficients 0 it is theta_0 and
-    with a single 1 it is that theta_i, bit for bit, and a weight that is equal in all models is unchanged. A model
-    whose coefficient is 0 takes no part.
+    (PAINT, Sec. 2: parallel patching). It has the exactness of `interpolate`: with all coefficients 0 it is theta_0
+    and with a single 1 it is that theta_i, bit for bit, and a weight that is equal in all models is unchanged. A
+    model whose coefficient is 0 takes no part.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
