@@ -28,6 +28,7 @@ OBJECTS = [
             ("modeling", "image_tower"),
             ("results", "ResultLog"),
             ("run_folder", "RunFolder"),
+            ("weight_files", "read_checkpoint"),
         ]
     ),
 ]

@@ -134,7 +134,8 @@ def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | N
             opened.truncate(len(header) + sum(tensor.nbytes for tensor in output.tensors.values()))
         places |= output.tensors
     if theta_0.index is not None:
-        metadata = theta_0.index.get("metadata", {}) | {"total_size": sum(tensor.nbytes for tensor in places.values())}
+        size = sum(tensor.nbytes for tensor in places.values())
+        metadata = (theta_0.index.get("metadata") or {}) | {"total_size": size}
         text = json.dumps(theta_0.index | {"metadata": metadata}, indent=2) + "\n"
         partial(INDEX).write_text(text, encoding="utf-8")
     return places

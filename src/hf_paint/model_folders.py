@@ -1,7 +1,6 @@
 """The folder of a model: the files beside the weights, and writing a model that is whole or not there. No torch."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,9 +43,6 @@ def published_together(folder: Path) -> Iterator[Callable[[str], Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
-        for path in partials.values():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
     except BaseException:
         for path in partials.values():
             path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from hf_paint.errors import InputError
 from hf_paint.weight_files import ITEM_SIZES, StoredTensor
 
 
-CHUNK = 1 << 19
+CHUNK = 1 << 18
 """Elements of one piece of work: large enough for the disk, small enough for the caches and for any memory."""
 
 THREADS = min(4, os.cpu_count() or 1)
