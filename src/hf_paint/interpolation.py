@@ -71,9 +71,8 @@ def combine(
     check_coefficients(thetas, alphas)
     for model, theta in thetas.items():
         check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
-    parts = [(theta, alphas[model]) for model, theta in thetas.items() if alphas[model]]
     return {
-        name: _combine_tensor(name, x_0.detach(), [(theta[name].detach(), alpha) for theta, alpha in parts])
+        name: _combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()])
         for name, x_0 in theta_0.items()
     }
 
@@ -128,6 +127,8 @@ def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
 
 
 def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    parts = [(x_i.detach(), alpha) for x_i, alpha in parts if alpha]
+    x_0 = x_0.detach()
     if not parts or [alpha for _, alpha in parts] == [1]:
         return (parts[0][0] if parts else x_0).clone()
     same = reduce(torch.logical_and, [_bits(x_i) == _bits(x_0) for x_i, _ in parts])
@@ -138,7 +139,8 @@ def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]
     total = start = x_0.to(torch.promote_types(x_0.dtype, torch.float32))
     for x_i, alpha in parts:  # each operation rounds: lerp and add(alpha=) fuse two of them on some devices
         total = (x_i.to(start.dtype) - start).mul_(alpha).add_(total)
-    return torch.where(same, x_0, total.to(x_0.dtype))  # the sum alone would lose -0.0 and inf
+    rounded = total.to(x_0.dtype)
+    return torch.where(same, x_0, rounded, out=rounded)  # the sum alone would lose -0.0 and inf
 
 
 def _bits(x: Tensor) -> Tensor:
