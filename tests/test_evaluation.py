@@ -4,7 +4,7 @@ from accelerate import Accelerator
 
 from conftest import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
-from hf_paint.evaluation import Evaluator
+from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import interpolate
 from hf_paint.modeling import image_tower, image_tower_weights
@@ -88,7 +88,7 @@ def test_a_second_sweep_runs_nothing_that_is_known(model, processor, task, tmp_p
     tasks = [prepare_task(task, model, processor, role="patching", splits=("test",))]
     calls = []
     predict = Evaluator.predict
-    monkeypatch.setattr(Evaluator, "predict", lambda *args: calls.append(args[-1]) or predict(*args))
+    monkeypatch.setattr(Evaluator, "predict", lambda *args, **keys: calls.append(args[-1]) or predict(*args, **keys))
 
     def sweep(alphas, theta_1=theta_1):
         options = {

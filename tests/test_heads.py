@@ -71,6 +71,31 @@ def test_cache_is_keyed_by_everything_that_matters(model, processor, tmp_path):
     assert len(list(tmp_path.rglob("*.safetensors"))) == 4
 
 
+def test_bf16_is_close_and_is_cached_apart(model, processor, tmp_path):
+    def build(**options):
+        return build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, **options).weight
+
+    fp32 = build(cache_dir=tmp_path)
+    bf16 = build(cache_dir=tmp_path, precision="bf16")
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+    assert torch.equal(build(cache_dir=tmp_path, precision="bf16"), bf16)
+    assert torch.equal(build(precision="fp32"), fp32)
+    assert fp32.dtype == bf16.dtype == torch.float32
+    assert not torch.equal(bf16, fp32)
+    assert (bf16 * fp32).sum(dim=1).min() > 0.999
+
+
+@pytest.mark.parametrize("torn", [b"", b"torn", None])
+def test_torn_cache_file_is_rebuilt(model, processor, tmp_path, torn):
+    first = build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
+    (file,) = tmp_path.rglob("*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-7] if torn is None else torn)
+    again = build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
+    assert torch.equal(again.weight, first.weight)
+    assert file.read_bytes() == whole
+
+
 def test_image_tower_does_not_change_the_key(model, processor, tmp_path):
     build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
     with torch.no_grad():

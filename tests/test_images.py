@@ -95,16 +95,6 @@ def test_cached_pixels_equal_decoded_ones_and_are_decoded_once(task, processor, 
     assert torch.equal(again[3]["pixel_values"], expected[3])
 
 
-def test_two_runs_may_decode_the_same_split_at_once(task, processor, tmp_path):
-    from hf_paint.images import _decode_all
-
-    split, transform = load_splits(task, ("test",))["test"], PixelTransform(processor)
-    for _ in range(2):
-        _decode_all(split, transform, tmp_path / "pixels")
-    assert sorted(path.name for path in tmp_path.joinpath("pixels").iterdir()) == ["labels.npy", "pixels.bin"]
-    assert not list(tmp_path.glob("*.partial"))
-
-
 def test_another_processor_has_another_cache(task, processor, tmp_path):
     split = load_splits(task, ("test",))["test"]
     small = CachedImages(split, PixelTransform(processor), cache_dir=tmp_path)

@@ -11,7 +11,7 @@ from transformers import CLIPModel, pipeline
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
 from hf_paint.curve import AlphaCurve
-from hf_paint.evaluation import Evaluator
+from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import IMAGE_TOWER
 from hf_paint.patching import PatchOptions
 
@@ -113,6 +113,38 @@ def test_the_same_recipe_again_changes_nothing(run, model_folder, monkeypatch):
     again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), alphas=ALPHAS, options=options)
     assert again.alpha == result.alpha
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+GRID = [step / 20 for step in range(21)]
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_adaptive_sweep_chooses_and_publishes_what_is_exact(run, model_folder, tmp_path, caplog, verify):
+    _, tasks, _ = run
+    caplog.set_level("INFO")
+    options = PatchOptions(sweep="adaptive", verify=verify)
+    args = arguments(tmp_path, learning_rate=3e-3)
+    result = patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=GRID, options=options)
+    assert result.alpha in result.curve.exact_alphas
+    assert ("were not exact: off by" in caplog.text) == verify
+    assert len(result.curve.exact_alphas) == 21 if verify else 5 <= len(result.curve.exact_alphas) < 21
+    selection = json.loads((tmp_path / "selection.json").read_text())
+    again = AlphaCurve.from_run(tmp_path)
+    assert selection["alpha"] == again.select("mean")
+    assert selection["gains"][0]["gain"] == again.gains(result.alpha)[0].gain
+
+
+def test_precision_is_decided_once_in_a_run(run, model_folder, tmp_path, monkeypatch):
+    _, tasks, _ = run
+    options = PatchOptions(precision="auto")
+    result = patch_single(model_folder, tasks[0], [tasks[1]], arguments(tmp_path), alphas=ALPHAS, options=options)
+    check = json.loads((tmp_path / "precision.json").read_text())
+    assert check["num_images"] == 2 * (8 + 8)
+    assert {record.precision for record in result.curve.results} == {check["precision"]}
+    monkeypatch.setattr("hf_paint.patching.run.compare_precisions", None)
+    monkeypatch.setattr(Evaluator, "predict", None)
+    again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(tmp_path), alphas=ALPHAS, options=options)
+    assert again.alpha == result.alpha
 
 
 def test_another_recipe_is_refused_and_nothing_is_lost(run, model_folder):

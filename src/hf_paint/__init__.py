@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.curve import AlphaCurve
     from hf_paint.errors import InputError
-    from hf_paint.evaluation import evaluate_tasks, prepare_task
+    from hf_paint.evaluation import evaluate_tasks
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
     from hf_paint.interpolation import combine, interpolate, interpolated
     from hf_paint.patching import PatchOptions, PatchResult, patch_single
+    from hf_paint.prepared_task import prepare_task
     from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks import Task, get_task, list_tasks
     from hf_paint.trainer import PaintTrainer
@@ -41,7 +42,7 @@ _MODULES = {
     "interpolated": "interpolation",
     "list_tasks": "tasks",
     "patch_single": "patching",
-    "prepare_task": "evaluation",
+    "prepare_task": "prepared_task",
     "sweep_alphas": "sweep",
 }
 

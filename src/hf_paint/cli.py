@@ -124,7 +124,7 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument(
         "--batch_size", type=_positive, default=128, help="images per forward pass (default: %(default)s)"
     )
-    command.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="default: %(default)s")
+    command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help="default: %(default)s")
     command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
 
 

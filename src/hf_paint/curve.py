@@ -40,7 +40,8 @@ class AlphaCurve:
     """Accuracy of every task at every alpha.
 
     Args:
-        results: The records of a sweep; of two records for one (alpha, task, role, split) the later counts.
+        results: The records of a sweep; of two records for one (alpha, task, role, split) the later counts, and an
+            exact one before one of an adaptive sweep.
         folder: The run folder, where the per-example files named in the records are.
 
     Example:
@@ -54,7 +55,8 @@ class AlphaCurve:
     """
 
     def __init__(self, results: Iterable[Result], *, folder: str | Path | None = None) -> None:
-        self._results = {(r.alpha, r.role, r.task, r.split): r for r in results}
+        ordered = sorted(results, key=lambda r: r.exact)
+        self._results = {(r.alpha, r.role, r.task, r.split): r for r in ordered}
         self.folder = Path(folder) if folder is not None else None
         self.alphas: tuple[float, ...] = tuple(sorted({r.alpha for r in self.results}))
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
@@ -63,6 +65,12 @@ class AlphaCurve:
     def results(self) -> list[Result]:
         """The records, one per (alpha, role, task, split)."""
         return list(self._results.values())
+
+    @property
+    def exact_alphas(self) -> tuple[float, ...]:
+        """The alphas at which every image was evaluated."""
+        inexact = {r.alpha for r in self.results if not r.exact}
+        return tuple(alpha for alpha in self.alphas if alpha not in inexact)
 
     @classmethod
     def from_run(cls, folder: str | Path) -> Self:
@@ -160,6 +168,8 @@ class AlphaCurve:
     def to_markdown(self, split: str = "test", *, selected: float | None = None, intervals: bool = False) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
+        A number of an adaptive sweep that is not exact has a `~` before it.
+
         Args:
             split: The split whose accuracies are shown.
             selected: The alpha whose row is set in bold.
@@ -182,7 +192,7 @@ class AlphaCurve:
         bounds = (
             "" if gain is None or gain.low is None else f" ({100 * gain.low:+.2f} to {100 * (gain.high or 0):+.2f})"
         )
-        return f"{100 * result.accuracy:.2f}{bounds}"
+        return f"{'' if result.exact else '~'}{100 * result.accuracy:.2f}{bounds}"
 
     def _gain(self, before: Result, after: Result) -> Gain:
         gain = float(after.exact_accuracy - before.exact_accuracy)

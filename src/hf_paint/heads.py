@@ -3,20 +3,20 @@
 import os
 import secrets
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import torch
 from huggingface_hub import constants
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPTextConfig, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
+from hf_paint.prompts import embed_prompts
 
 
 TEXT_TOWER = ("text_model.", "text_projection.", "logit_scale")
@@ -61,22 +61,24 @@ def build_zero_shot_head(
     class_names: Sequence[str],
     templates: Sequence[str],
     *,
-    batch_size: int = 256,
+    batch_size: int = 16,
+    precision: Literal["fp32", "bf16"] = "fp32",
     cache_dir: str | Path | None = None,
 ) -> ZeroShotHead:
     """Build the head of a task from its class names and prompt templates.
 
     Each prompt is embedded and normalised, the embeddings of a class are averaged over the templates and normalised
-    again. A prompt that is longer than the context is cut, and keeps its end-of-text token, which is where the text
-    tower reads. Distinct prompts are embedded once, and batches hold prompts of similar length.
+    again. The result is that of embedding the prompts one by one; `embed_prompts` packs them and is many times faster.
 
     Args:
-        model: The model whose text tower embeds the prompts; it is used as it is, on its device and in its dtype.
+        model: The model whose text tower embeds the prompts, on its device.
         tokenizer: The tokenizer of that model.
         class_names: The names of the classes, in the order of the logits.
         templates: Prompts with one `{}` each.
-        batch_size: Prompts per forward pass.
-        cache_dir: Where heads are kept, one file per (text tower, tokenizer, class names, templates); None keeps none.
+        batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
+        precision: The arithmetic of the text tower, whatever the dtype of the model.
+        cache_dir: Where heads are kept, one file per text tower, tokenizer, class names, templates and precision; None
+            keeps none.
 
     Returns:
         The head, in float32 on the CPU.
@@ -91,11 +93,12 @@ def build_zero_shot_head(
     """
     if not class_names or not templates:
         raise InputError("A zero-shot head needs at least one class name and one template.")
-    cache = _cache_file(model, tokenizer, class_names, templates, cache_dir) if cache_dir is not None else None
-    if cache is not None and cache.exists():
-        return ZeroShotHead(**load_file(cache))
+    key = (class_names, templates, precision)
+    cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
+    if cache is not None and (head := _read(cache)):
+        return head
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
-    text_embeds = _embed(model, tokenizer, prompts, batch_size)  # (num_classes * num_templates, embed_dim)
+    text_embeds = embed_prompts(model, tokenizer, prompts, batch_size=batch_size, precision=precision)
     text_embeds = text_embeds.unflatten(0, (len(class_names), len(templates)))
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
     head = ZeroShotHead(weight, model.logit_scale.detach().float().exp().cpu().clone())
@@ -109,42 +112,22 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint")).expanduser()
 
 
-def _embed(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], batch_size: int) -> Tensor:
-    """Return unit-norm text embeddings (num_prompts, embed_dim) in float32 on the CPU."""
-    distinct = sorted(set(prompts), key=len)
-    context = min(tokenizer.model_max_length, _text_config(model).max_position_embeddings)
-    embedded = []
-    tokenizer = deepcopy(tokenizer)  # padding and truncation would stay in it, and be saved with it
-    training = model.training
-    model.eval()
-    for start in tqdm(range(0, len(distinct), batch_size), "Embedding prompts", disable=len(distinct) <= batch_size):
-        batch = distinct[start : start + batch_size]
-        tokens = tokenizer(batch, padding=True, truncation=True, max_length=context, return_tensors="pt")
-        features = model.get_text_features(**tokens.to(model.device)).pooler_output
-        embedded.append(functional.normalize(features.float(), dim=-1).cpu())
-    model.train(training)
-    row = {prompt: index for index, prompt in enumerate(distinct)}
-    return torch.cat(embedded)[[row[prompt] for prompt in prompts]]
-
-
 def _cache_file(
-    model: CLIPModel,
-    tokenizer: PreTrainedTokenizerBase,
-    class_names: Sequence[str],
-    templates: Sequence[str],
-    cache_dir: str | Path,
+    model: CLIPModel, tokenizer: PreTrainedTokenizerBase, key: tuple[Any, ...], cache_dir: str | Path
 ) -> Path:
     text_tower = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TOWER)}
-    config = _text_config(model).to_diff_dict()
+    config = cast(CLIPTextConfig, model.config.text_config).to_diff_dict()
     vocabulary = tokenizer.backend_tokenizer.to_str()
-    key = fingerprint_values(
-        fingerprint_weights(text_tower), config, vocabulary, tokenizer.model_max_length, class_names, templates
-    )
-    return Path(cache_dir) / "heads" / f"{key}.safetensors"
+    name = fingerprint_values(fingerprint_weights(text_tower), config, vocabulary, tokenizer.model_max_length, *key)
+    return Path(cache_dir) / "heads" / f"{name}.safetensors"
 
 
-def _text_config(model: CLIPModel) -> CLIPTextConfig:
-    return cast(CLIPTextConfig, model.config.text_config)
+def _read(path: Path) -> ZeroShotHead | None:
+    """Return the head in a file; None if there is no file, or a broken one, which is then written anew."""
+    try:
+        return ZeroShotHead(**load_file(path))
+    except (FileNotFoundError, SafetensorError):
+        return None
 
 
 def _save_atomically(head: ZeroShotHead, path: Path) -> None:

@@ -1,16 +1,17 @@
 """The images of a split: read, named when they are corrupt, and decoded once into a cache of pixels."""
 
-import contextlib
 import itertools
-import secrets
-import shutil
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,7 +20,14 @@ from tqdm.auto import tqdm
 from hf_paint.data import Split
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.pixel_cache import Examples, open_pixels
 from hf_paint.pixels import PixelTransform
+
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+MAX_THREADS = 32
+"""More would wait for each other: a few per cent of the work on an image is Python's."""
 
 
 class CachedImages(Dataset[dict[str, Any]]):
@@ -29,17 +37,24 @@ class CachedImages(Dataset[dict[str, Any]]):
         split: The rows.
         transform: Makes the pixels.
         cache_dir: Where the pixels are kept.
+
+    Raises:
+        InputError: If an image is corrupt, there is none, or there is no room for the pixels.
     """
 
     def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
         self.fingerprint = data_fingerprint(split, transform)
-        folder = Path(cache_dir) / "pixels" / self.fingerprint
-        with PartialState().local_main_process_first():
-            if not folder.exists():
-                _decode_all(split, transform, folder)
-        self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
-        shape = (len(self.labels), 3, transform.crop_size, transform.crop_size)
-        self.pixels = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
+        num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
+        state = PartialState()
+        with state.local_main_process_first():  # the others read what it decoded and verified
+            self.pixels, labels = open_pixels(
+                Path(cache_dir) / "pixels" / self.fingerprint,
+                lambda: _pixels_and_labels(split, transform),
+                name=f"{split.name} split of task '{split.task.name}'",
+                num_bytes=num_bytes,
+                verify=state.is_local_main_process,
+            )
+        self.labels = torch.from_numpy(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,38 +117,45 @@ def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint)
 
 
-def _decode_all(split: Split, transform: PixelTransform, folder: Path) -> None:
-    """Write pixels.bin and labels.npy; the folder gets its name when both are complete."""
-    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
-    partial.mkdir(parents=True)
-    labels = []
-    try:
-        with (partial / "pixels.bin").open("wb") as file:
-            for image, label in tqdm(
-                _images_and_labels(split),
-                f"Decoding {split.task.name} {split.name}",
-                total=None if split.task.streaming else len(split.rows),
-                unit="image",
-                leave=False,
-            ):
-                file.write(transform.resize_and_crop(image).numpy().tobytes())
-                labels.append(label)
-        if not labels:
-            raise InputError(f"The {split.name} split of task '{split.task.name}' is empty.")
-        np.save(partial / "labels.npy", np.array(labels, dtype=np.int64))
-        with contextlib.suppress(OSError):  # another run was faster; its pixels are the same
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
+    """Decode the images of a split, in order, with a progress bar."""
+    rows: Iterable[Any] = stream_rows(split) if split.task.streaming else enumerate(split.labels())
+
+    def read(row: Any) -> tuple[NDArray[np.uint8], int]:
+        if split.task.streaming:
+            image, label = row[split.task.image_column], split.class_id(row[split.task.label_column])
+        else:
+            image, label = decode(split, row[0]), int(row[1])
+        return transform.resize_and_crop(image).numpy(), label
+
+    yield from tqdm(
+        _in_threads(read, rows),
+        f"Decoding {split.task.name} {split.name}",
+        total=None if split.task.streaming else len(split.rows),
+        unit="image",
+        leave=False,
+    )
 
 
-def _images_and_labels(split: Split) -> Iterator[tuple[Image.Image, int]]:
-    if split.task.streaming:
-        for row in stream_rows(split):
-            yield row[split.task.image_column], split.class_id(row[split.task.label_column])
-    else:
-        for index, label in enumerate(split.labels()):
-            yield decode(split, index), int(label)
+def _in_threads(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """Yield `function(item)` in the order of the items, made ahead by threads; the first error ends it.
+
+    Pillow decodes and resizes without Python's lock. All cores that the process may use are used: of the processes of
+    a node only one decodes, while the others wait for it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(cores, MAX_THREADS)
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads, "decode") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 8 * threads:  # what is made ahead is bounded, and so is the memory
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _stored_name(split: Split, index: int) -> str:

@@ -121,6 +121,34 @@ def interpolated(
         model.load_state_dict(before, strict=False)
 
 
+@torch.no_grad()
+def interpolate_into(
+    target: Mapping[str, Tensor], theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], alpha: float
+) -> None:
+    """Write `theta_alpha` into tensors that are already there, rounded once more to their dtypes.
+
+    Args:
+        target: Where to, name -> tensor; a model's `state_dict()` lets the model carry theta_alpha.
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, which fit to theta_0 (`interpolate` checks that, this does not).
+        alpha: 0 is theta_0, 1 is theta_1.
+
+    Raises:
+        InputError: If the target lacks a tensor, or an integer tensor differs.
+
+    Example:
+        >>> target = {"w": torch.empty(2)}
+        >>> interpolate_into(target, {"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
+        >>> target["w"]
+        tensor([0.2500, 0.2500])
+    """
+    missing = sorted(theta_0.keys() - target.keys())
+    if missing:
+        raise InputError(f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(theta_0)} are missing).")
+    for name in theta_0:
+        target[name].copy_(_combine_tensor(name, theta_0[name], [(theta_1[name], alpha)]))
+
+
 def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
     """Return name -> (dtype, shape), the part of the weights that decides whether they fit together."""
     return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}
@@ -131,8 +159,7 @@ def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]
     x_0 = x_0.detach()
     if not parts or [alpha for _, alpha in parts] == [1]:
         return (parts[0][0] if parts else x_0).clone()
-    same = reduce(torch.logical_and, [_bits(x_i) == _bits(x_0) for x_i, _ in parts])
-    if same.all():
+    if all(torch.equal(_bits(x_i), _bits(x_0)) for x_i, _ in parts):
         return x_0.clone()
     if not x_0.is_floating_point():
         raise InputError(f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated.")
@@ -140,9 +167,18 @@ def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]
     for x_i, alpha in parts:  # each operation rounds: lerp and add(alpha=) fuse two of them on some devices
         total = (x_i.to(start.dtype) - start).mul_(alpha).add_(total)
     rounded = total.to(x_0.dtype)
-    return torch.where(same, x_0, rounded, out=rounded)  # the sum alone would lose -0.0 and inf
+    if not _has_specials(x_0):
+        return rounded
+    same = reduce(torch.logical_and, [_bits(x_i) == _bits(x_0) for x_i, _ in parts])
+    return torch.where(same, x_0, rounded)
+
+
+def _has_specials(x: Tensor) -> bool:
+    """Say whether a tensor may hold -0.0, inf or NaN, which `x + alpha * (x - x)` would lose; all else it keeps."""
+    bits = _bits(x)
+    return not bool(x.sum().isfinite()) or bool(bits.min() == torch.iinfo(bits.dtype).min)
 
 
 def _bits(x: Tensor) -> Tensor:
     """Return the tensor as integers, which are equal where the bits are, also those of NaN."""
-    return x.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])

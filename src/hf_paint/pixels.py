@@ -104,4 +104,5 @@ def _random_box(width: int, height: int, generator: np.random.Generator) -> tupl
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+    # numpy moves the channels: in a thread that decodes, torch would start threads of its own for each image
+    return torch.from_numpy(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).copy())

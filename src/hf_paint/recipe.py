@@ -64,8 +64,16 @@ class PatchRecipe:
         "The dtype of the saved models; the base's by default.", default=None
     )
     base_model_id: str | None = _key("The id of the base on the Hub, when `model` is a folder.", default=None)
-    precision: Literal["fp32", "bf16"] = _key("The arithmetic of the evaluations.", default="fp32")
-    sweep: Literal["full"] = _key("`full` evaluates every alpha on every image.", default="full")
+    precision: Literal["auto", "fp32", "bf16"] = _key(
+        "The arithmetic of the evaluations; `auto` is bf16 where it agrees with fp32 on a sample and is faster.",
+        default="fp32",
+    )
+    sweep: Literal["full", "adaptive"] = _key(
+        "`full` evaluates every alpha on every image, `adaptive` a few alphas, and the others where their neighbours "
+        "disagree.",
+        default="full",
+    )
+    verify: bool = _key("With `sweep: adaptive`: also sweep in full, and say how far off it was.", default=False)
     base_fingerprint: str | None = _key(
         "Refuse a base whose image tower has another fingerprint; a resolved recipe holds it.", default=None
     )

@@ -47,6 +47,8 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         save_dtype=recipe.save_dtype,
         base_model_id=recipe.base_model_id,
         precision=recipe.precision,
+        sweep=recipe.sweep,
+        verify=recipe.verify,
         base_fingerprint=recipe.base_fingerprint,
     )
     result = patch_single(

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -37,6 +37,7 @@ class Result:
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
         data: Fingerprint of the images and of how they were processed.
         precision: The arithmetic of the forward pass, `fp32` or `bf16`.
+        exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
         examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
     """
 
@@ -53,6 +54,7 @@ class Result:
     head: str = ""
     data: str = ""
     precision: str = "fp32"
+    exact: bool = True
     examples: str | None = None
 
     @property
@@ -68,7 +70,8 @@ class Result:
     @property
     def key(self) -> tuple[str, ...]:
         """What was evaluated: two records with one key hold the same numbers."""
-        return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision)
+        exactness = "exact" if self.exact else "adaptive"
+        return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
 
     def to_json(self) -> str:
         """Return the record as one line of JSON, with the accuracy written out."""
@@ -122,7 +125,7 @@ class ResultLog:
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             if correct is not None and result.examples is not None:
-                _save_atomically(self.folder / result.examples, correct)
+                save_atomically(self.folder / result.examples, lambda path: np.save(path, correct))
             with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
                 file.write(result.to_json() + "\n")
                 file.flush()
@@ -165,15 +168,16 @@ def format_alpha(alpha: float) -> str:
     return max(f"{alpha:.2f}", f"{alpha:.6f}".rstrip("0"), key=len)
 
 
+def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
+    """Let `save` write a file, which gets its name when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    save(partial)
+    partial.replace(path)
+
+
 def _drop_torn_line(path: Path) -> None:
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
-
-
-def _save_atomically(path: Path, array: NDArray[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial.npy")
-    np.save(partial, array)
-    partial.replace(path)

@@ -16,7 +16,10 @@ from hf_paint.results import format_alpha
 
 
 PARTS_OF_A_RUN = ("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*")
-FREE_KEYS = ("output_dir", "alphas", "use_cpu", "disable_tqdm", "per_device_eval_batch_size", "report_to", "run_name")
+FREE_KEYS = (
+    *("output_dir", "alphas", "sweep", "verify", "precision", "use_cpu", "disable_tqdm"),
+    *("per_device_eval_batch_size", "report_to", "run_name"),
+)
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit")
 """What a run may change when it goes on: keys that change no weight, and more alphas."""
 
@@ -38,6 +41,7 @@ class RunFolder:
         self.write = write
         self.recipe = self.path / "recipe.yaml"
         self.selection = self.path / "selection.json"
+        self.precision = self.path / "precision.json"
         self.curve_plot = self.path / "curve.png"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
@@ -93,6 +97,15 @@ class RunFolder:
         """Write `selection.json`."""
         if self.write:
             _write_text(self.selection, json.dumps(selection, indent=2) + "\n")
+
+    def save_precision(self, check: Mapping[str, Any]) -> None:
+        """Write `precision.json`, so that a run that goes on does not decide again."""
+        if self.write:
+            _write_text(self.precision, json.dumps(check, indent=2) + "\n")
+
+    def load_precision(self) -> Any:
+        """Return the precision that this run decided for, or None."""
+        return json.loads(self.precision.read_text())["precision"] if self.precision.exists() else None
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
         """Let `save` fill a folder, which gets its name when it is complete; an older one is replaced."""

@@ -27,12 +27,13 @@ from transformers.trainer_utils import speed_metrics
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
-from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
+from hf_paint.evaluator import Evaluator
 from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
 from hf_paint.images import collate
 from hf_paint.metrics import mean_per_class_accuracy
 from hf_paint.modeling import image_tower, save_clip
 from hf_paint.pixels import PixelTransform
+from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.schedule import paint_learning_rate
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments

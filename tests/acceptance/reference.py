@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from hf_paint import AlphaCurve, Task, build_zero_shot_head, interpolate, prepare_task
-from hf_paint.evaluation import PreparedTask
 from hf_paint.modeling import image_tower_weights, load_clip
+from hf_paint.prepared_task import PreparedTask
 
 
 ALPHAS_WITH_LOGITS = (0.0, 0.3, 0.5, 1.0)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import write_task
 from hf_paint import PaintTrainer, PaintTrainingArguments, build_zero_shot_head, interpolate, prepare_task
-from hf_paint.evaluation import Evaluator
+from hf_paint.evaluator import Evaluator
 from hf_paint.interpolation import interpolated
 from hf_paint.modeling import image_tower, image_tower_weights
 

@@ -8,7 +8,7 @@ from typing import Literal
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.curve import AlphaCurve
-from hf_paint.evaluation import Precision
+from hf_paint.precision import PrecisionChoice
 from hf_paint.tasks import Task
 
 
@@ -25,7 +25,9 @@ class PatchOptions:
         save_variants: Also save the model of every alpha.
         save_dtype: The dtype of the saved models, such as `bfloat16`; the base's by default.
         base_model_id: The id of the base on the Hub, for the card, when the model is a folder.
-        precision: The arithmetic of the evaluations.
+        precision: The arithmetic of the evaluations; `auto` is `bf16` where it agrees with `fp32` on a sample.
+        sweep: `full` evaluates every alpha on every image, `adaptive` only where neighbours disagree.
+        verify: With `sweep="adaptive"`: also sweep in full, and say how far off the adaptive sweep was.
         base_fingerprint: Refuse a base whose image tower has another fingerprint.
         processor: The processor, when the model is passed as an object that was not read from anywhere.
     """
@@ -35,7 +37,9 @@ class PatchOptions:
     save_variants: bool = False
     save_dtype: str | None = None
     base_model_id: str | None = None
-    precision: Precision = "fp32"
+    precision: PrecisionChoice = "fp32"
+    sweep: Literal["full", "adaptive"] = "full"
+    verify: bool = False
     base_fingerprint: str | None = None
     processor: CLIPProcessor | None = None
 

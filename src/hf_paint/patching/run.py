@@ -1,6 +1,6 @@
 """The steps that every patching strategy is made of: prepare, fine-tune, sweep, choose and save."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -9,22 +9,23 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from huggingface_hub import ModelCard
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel
 
+from hf_paint.adaptive import sweep_adaptively, verified
 from hf_paint.curve import AlphaCurve, SelectionRule
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
-from hf_paint.evaluation import Evaluator, PreparedTask, prepare_task
+from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import interpolate
 from hf_paint.model_card import CardSource, render_model_card
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
+from hf_paint.patching.base import absolute, is_repo_id, license_of, load_base
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.plots import plot_trade_off
+from hf_paint.precision import compare_precisions
+from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.results import ResultLog, Role
 from hf_paint.run_folder import RunFolder
 from hf_paint.sweep import sweep_alphas
@@ -64,7 +65,7 @@ class PatchRun:
         self.tolerance = tolerance
         self.options = options
         self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
-        self.model, self.processor, base_dtype = _load_base(model, options)
+        self.model, self.processor, base_dtype = load_base(model, options)
         self.save_dtype: torch.dtype = getattr(torch, options.save_dtype) if options.save_dtype else base_dtype
         self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
         self.base_fingerprint = fingerprint_weights(self.theta_0)
@@ -73,7 +74,7 @@ class PatchRun:
                 f"The base has changed: its image tower is {self.base_fingerprint}, not {options.base_fingerprint}."
             )
         name = model if isinstance(model, str) else model.name_or_path
-        self.base: str = _absolute(name) if name else f"a model in memory ({self.base_fingerprint})"
+        self.base: str = absolute(name) if name else f"a model in memory ({self.base_fingerprint})"
         self.tasks: list[PreparedTask] = []
         cast(nn.Module, self.model).to(args.device)
 
@@ -132,18 +133,44 @@ class PatchRun:
         """Evaluate every alpha on every task; the model carries theta_0 afterwards."""
         self.model.to(self.accelerator.device).eval()
         self.model.load_state_dict(self.theta_0, strict=False)
-        batch_size = self.args.per_device_eval_batch_size
-        curve = sweep_alphas(
-            self.theta_0,
-            theta_1,
-            alphas,
-            self.tasks,
-            model=image_tower(self.model),
-            log=ResultLog(self.folder.path, write=self.folder.write),
-            evaluator=Evaluator(self.accelerator, batch_size=batch_size, precision=self.options.precision),
-        )
-        self.accelerator.wait_for_everyone()  # the intervals read what the main process writes
+        tower = image_tower(self.model)
+        log = ResultLog(self.folder.path, write=self.folder.write)
+        evaluator = self._evaluator(tower, theta_1)
+
+        def run(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
+            curve = sweep(self.theta_0, theta_1, alphas, self.tasks, model=tower, log=log, evaluator=evaluator)
+            self.accelerator.wait_for_everyone()  # the intervals read what the main process writes
+            return curve
+
+        if self.options.sweep == "full":
+            return run(sweep_alphas, alphas)
+        curve = run(sweep_adaptively, alphas)
+        if self.options.verify:
+            return verified(curve, run(sweep_alphas, alphas))
+        while self.selection != "none":  # what is chosen and published is exact
+            alpha = curve.select(self.selection, tolerance=self.tolerance)
+            if alpha in curve.exact_alphas:
+                break
+            curve = AlphaCurve([*curve.results, *run(sweep_alphas, [alpha]).results], folder=log.folder)
         return curve
+
+    def _evaluator(self, tower: nn.Module, theta_1: Weights) -> Evaluator:
+        """Return the evaluator of the sweep; `precision: auto` is decided at both ends, and once in a run."""
+        batch_size, precision = self.args.per_device_eval_batch_size, self.options.precision
+        evaluator = Evaluator(self.accelerator, batch_size=batch_size, compile=self.args.torch_compile)
+        if precision == "auto":
+            evaluator.precision = self.folder.load_precision() or self._compare_precisions(evaluator, tower, theta_1)
+        else:
+            evaluator.precision = precision
+        return evaluator
+
+    def _compare_precisions(self, evaluator: Evaluator, tower: nn.Module, theta_1: Weights) -> Precision:
+        fine_tuned = deepcopy(tower)
+        fine_tuned.load_state_dict(theta_1)
+        check = compare_precisions([tower, fine_tuned], self.tasks, evaluator)
+        self.accelerator.wait_for_everyone()
+        self.folder.save_precision(asdict(check) | {"precision": check.precision})
+        return check.precision
 
     def finish(self, theta_1: Weights, curve: AlphaCurve) -> PatchResult:
         """Choose alpha, and write the selection, the plot, the patched model with its card, and the variants."""
@@ -185,8 +212,8 @@ class PatchRun:
                 recipe=self.recipe,
                 tasks=[task.task for task in self.tasks],
                 class_names=self.tasks[0].class_names,
-                base_model_id=self.options.base_model_id or (self.base if _is_repo_id(self.base) else None),
-                base_license=_license(self.base),
+                base_model_id=self.options.base_model_id or (self.base if is_repo_id(self.base) else None),
+                base_license=license_of(self.base),
                 save_dtype=str(self.save_dtype).removeprefix("torch."),
                 plot="curve.png",
             )
@@ -205,46 +232,8 @@ def _selection(curve: AlphaCurve, alpha: float, rule: SelectionRule, tolerance: 
     }
 
 
-def _absolute(name: str) -> str:
-    """Return a folder by its absolute path, so that the recipe works from anywhere, and an id on the Hub as it is."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.is_dir() else name
-
-
-def _is_repo_id(name: str) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not Path(name).exists()
-
-
 def _check_train_split(task: Task) -> None:
     if task.splits.validation is not None and task.splits.validation == task.splits.train:
         raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
     if "train" not in load_splits(task, ("train",)):
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-
-
-def _load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
-    if isinstance(model, str):
-        return load_clip(str(Path(model).expanduser()) if model.startswith("~") else model)
-    processor = options.processor
-    if processor is None:
-        if not model.name_or_path:
-            raise InputError(
-                "A model that was not read from anywhere needs its processor: PatchOptions(processor=...)."
-            )
-        processor = load_clip(model.name_or_path)[1]
-    return deepcopy(model).float().eval(), processor, model.dtype
-
-
-def _license(base: str) -> str | None:
-    """Return the licence in the card of the base, or None where there is no card or it does not say."""
-    try:
-        readme = Path(base) / "README.md"
-        card = ModelCard.load(readme if Path(base).is_dir() else base)
-    except (OSError, ValueError):
-        return None
-    license_name = card.data.get("license")
-    return str(license_name) if license_name else None

@@ -100,6 +100,8 @@ def _recipe(
         "save_dtype": options.save_dtype,
         "base_model_id": options.base_model_id,
         "precision": options.precision,
+        "sweep": options.sweep,
+        "verify": options.verify,
         "base_fingerprint": run.base_fingerprint,
     }
     return {key: value for key, value in recipe.items() if value not in (None, [])} | run.args.given()

@@ -1,0 +1,163 @@
+"""The adaptive sweep: a few alphas in full, the others only where the predictions of their neighbours differ."""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from hf_paint.curve import AlphaCurve
+from hf_paint.evaluator import Evaluator, Predictions
+from hf_paint.prepared_task import PreparedTask
+from hf_paint.results import Result, ResultLog, format_alpha, save_atomically
+from hf_paint.sweep import WeightLine, record, sorted_alphas
+
+
+NUM_ANCHORS = 5
+"""How many alphas are evaluated on every image."""
+
+logger = logging.getLogger(__name__)
+
+
+def sweep_adaptively(
+    theta_0: Mapping[str, Tensor],
+    theta_1: Mapping[str, Tensor],
+    alphas: Iterable[float],
+    tasks: Sequence[PreparedTask],
+    *,
+    model: nn.Module,
+    log: ResultLog | None = None,
+    evaluator: Evaluator | None = None,
+    extrapolate: bool = False,
+) -> AlphaCurve:
+    """Sweep a fine grid of alphas for the work of about ten.
+
+    Five alphas, both ends among them, are evaluated on every image. The intervals between them are halved again and
+    again: in the middle of two alphas, an image for which both predict the same class is taken to be predicted the
+    same, and only the others are evaluated. What a prediction does and undoes within an interval is not seen. The
+    records of such alphas say `exact: false`; their loss and confidence are interpolated where nothing was evaluated.
+
+    The arguments, the result and the errors are those of `sweep_alphas`.
+
+    Example:
+        >>> theta_0 = image_tower_weights(model)
+        >>> theta_1 = {name: 1.01 * tensor for name, tensor in theta_0.items()}
+        >>> prepared = [prepare_task(task, model, processor, role="patching")]
+        >>> alphas = [step / 100 for step in range(101)]
+        >>> curve = sweep_adaptively(theta_0, theta_1, alphas, prepared, model=image_tower(model))
+        >>> curve.exact_alphas
+        (0.0, 0.25, 0.5, 0.75, 1.0)
+    """
+    log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
+    ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
+    sweep = _AdaptiveSweep(ordered, WeightLine(theta_0, theta_1, model, evaluator), log, evaluator)
+    images_before = evaluator.num_images
+    steps = [(*step, task, split) for step in bisection(ordered) for task in tasks for split in task.images]
+    main = evaluator.accelerator.is_local_main_process
+    with tqdm(steps, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
+        for position, left, right, task, split in progress:
+            progress.set_postfix_str(f"alpha {format_alpha(ordered[position])}, {task.task.name} {split}")
+            sweep.evaluate(position, left, right, task, split)
+    curve = AlphaCurve(sweep.results, folder=log.folder)
+    whole = sum(len(images) for task in tasks for images in task.images.values())
+    work = (evaluator.num_images - images_before) / whole
+    exact = ", ".join(format_alpha(alpha) for alpha in curve.exact_alphas)
+    logger.info(f"Adaptive sweep: {len(ordered)} alphas for the work of {work:.1f}; exact at {exact}.")
+    return curve
+
+
+def verified(adaptive: AlphaCurve, full: AlphaCurve) -> AlphaCurve:
+    """Say how far off an adaptive sweep was, and return the full one of the same alphas and tasks."""
+    errors = []
+    for result in adaptive.results:
+        exact = full.get(result.alpha, result.role, result.task, result.split)
+        if not result.exact and exact is not None:
+            errors.append((abs(result.accuracy - exact.accuracy), result))
+    worst, where = max(errors, key=lambda pair: pair[0], default=(0.0, full.results[0]))
+    mean = sum(error for error, _ in errors) / max(1, len(errors))
+    logger.info(
+        f"Of {len(adaptive.results)} accuracies {len(errors)} were not exact: off by {100 * worst:.2f} points at most "
+        f"(alpha {format_alpha(where.alpha)}, {where.task} {where.split}), {100 * mean:.3f} on average."
+    )
+    return full
+
+
+def bisection(alphas: Sequence[float]) -> list[tuple[int, int, int]]:
+    """Return (position, left, right) in the order of evaluation; an anchor is its own neighbour on both sides.
+
+    Example:
+        >>> bisection([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+        [(0, 0, 0), (2, 2, 2), (3, 3, 3), (4, 4, 4), (6, 6, 6), (1, 0, 2), (5, 4, 6)]
+    """
+    last = len(alphas) - 1
+    spread = (round(i * last / (NUM_ANCHORS - 1)) for i in range(NUM_ANCHORS))
+    anchors = sorted({*spread, alphas.index(0.0)})
+    steps = [(anchor, anchor, anchor) for anchor in anchors]
+    intervals = deque(pairwise(anchors))
+    while intervals:
+        left, right = intervals.popleft()
+        middle = (left + right) // 2
+        if left < middle:
+            steps.append((middle, left, right))
+            intervals += [(left, middle), (middle, right)]
+    return steps
+
+
+class _AdaptiveSweep:
+    """What has been predicted so far, by position on the grid of alphas."""
+
+    def __init__(self, alphas: Sequence[float], line: WeightLine, log: ResultLog, evaluator: Evaluator) -> None:
+        self.alphas = alphas
+        self.line = line
+        self.log = log
+        self.evaluator = evaluator
+        self.results: list[Result] = []
+        self.predictions: dict[tuple[int, str, str], Predictions] = {}
+
+    def evaluate(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> None:
+        """Evaluate one alpha on one split, or take what an interrupted run knew of it."""
+        alpha, exact = self.alphas[position], left == right
+        weights = self.line.fingerprint(alpha)
+        pending = self.evaluator.pending(task, split, alpha=alpha, weights=weights, exact=exact)
+        known, kept = self.log.find(pending.key), _kept_predictions(self.log, pending)
+        if known is not None and kept is not None and kept.exists():
+            predictions = Predictions(**np.load(kept))
+        elif exact:
+            predictions = self.evaluator.predict(self.line.at(alpha), task, split)
+        else:
+            predictions = self._between(position, left, right, task, split)
+        if known is None and kept is not None and self.log.write:
+            save_atomically(kept, lambda path: np.savez(path, **asdict(predictions)))
+        self.predictions[position, task.task.name, split] = predictions
+        self.results.append(known or record(predictions, pending, self.log))
+
+    def _between(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> Predictions:
+        """Predict where the neighbours differ, and take over what they agree on."""
+        name, alpha = task.task.name, self.alphas[position]
+        before, after = self.predictions[left, name, split], self.predictions[right, name, split]
+        share = (alpha - self.alphas[left]) / (self.alphas[right] - self.alphas[left])
+        predicted = before.predicted.copy()
+        confidence = (1 - share) * before.confidence + share * after.confidence
+        loss = (1 - share) * before.loss + share * after.loss
+        differing = np.flatnonzero(before.predicted != after.predicted)
+        if len(differing):
+            fresh = self.evaluator.predict(self.line.at(alpha), task, split, indices=differing)
+            predicted[differing], confidence[differing], loss[differing] = (
+                fresh.predicted,
+                fresh.confidence,
+                fresh.loss,
+            )
+        return Predictions(before.labels, predicted, confidence, loss)
+
+
+def _kept_predictions(log: ResultLog, pending: Result) -> Path | None:
+    """Return where the predictions behind a record are kept for a run that goes on."""
+    if log.folder is None or pending.examples is None:
+        return None
+    return log.folder / "predictions" / Path(pending.examples).with_suffix(".npz").name

@@ -1,0 +1,101 @@
+"""Is bfloat16 good enough? It is compared with float32 on a sample of the images before it is used."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from accelerate.utils import broadcast_object_list
+from torch import nn
+from tqdm.auto import tqdm
+
+from hf_paint.evaluator import Evaluator, Precision
+from hf_paint.prepared_task import PreparedTask
+
+
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
+SAMPLE_SIZE = 512
+"""Images of each task that are compared."""
+MIN_AGREEMENT = 0.99
+MAX_ACCURACY_DIFFERENCE = 0.005
+MIN_SPEEDUP = 1.2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionCheck:
+    """How bfloat16 compares with float32; of several towers and tasks the worst counts.
+
+    Attributes:
+        num_images: Images compared, over all towers and tasks.
+        agreement: The share of images for which both predict the same class, in [0, 1].
+        accuracy_difference: The largest absolute difference of an accuracy, in [0, 1].
+        speedup: The time in float32 over the time in bfloat16.
+    """
+
+    num_images: int
+    agreement: float
+    accuracy_difference: float
+    speedup: float
+
+    @property
+    def precision(self) -> Precision:
+        """The precision to use: `bf16` if it agrees and is faster, else `fp32`."""
+        agrees = self.agreement >= MIN_AGREEMENT and self.accuracy_difference <= MAX_ACCURACY_DIFFERENCE
+        return "bf16" if agrees and self.speedup >= MIN_SPEEDUP else "fp32"
+
+    def __str__(self) -> str:
+        return (
+            f"bf16 against fp32 on {self.num_images} images: {100 * self.agreement:.2f} % of the predictions agree, "
+            f"accuracy differs by {100 * self.accuracy_difference:.2f} points at most, {self.speedup:.1f} times as "
+            f"fast. Evaluating in {self.precision}."
+        )
+
+
+def compare_precisions(
+    towers: Iterable[nn.Module], tasks: Sequence[PreparedTask], evaluator: Evaluator
+) -> PrecisionCheck:
+    """Compare bfloat16 with float32 on up to 512 images of each task, and log what was found.
+
+    Args:
+        towers: Image towers in float32; for a sweep those of both ends.
+        tasks: The tasks.
+        evaluator: An evaluator in float32.
+
+    Returns:
+        What was found, the same on every process.
+
+    Example:
+        >>> prepared = [prepare_task(task, model, processor)]
+        >>> compare_precisions([image_tower(model)], prepared, Evaluator(Accelerator())).num_images
+        8
+    """
+    in_bf16 = copy(evaluator)
+    in_bf16.precision = "bf16"
+    comparisons, seconds = [], np.zeros(2)
+    disable = not evaluator.accelerator.is_local_main_process
+    for tower in towers:
+        for task in tqdm(tasks, "Comparing bf16 with fp32", unit="task", leave=False, disable=disable):
+            predictions = []
+            for i, runner in enumerate((evaluator, in_bf16)):
+                carrier, (split, images) = runner.carrier(tower), next(iter(task.images.items()))
+                sample = np.linspace(0, len(images) - 1, min(SAMPLE_SIZE, len(images))).astype(np.int64)
+                runner.predict(carrier, task, split, indices=sample[: len(sample) // 8 + 1])  # the first is slow
+                start = time.perf_counter()
+                predictions.append(runner.predict(carrier, task, split, indices=sample))
+                seconds[i] += time.perf_counter() - start
+            comparisons.append(predictions)
+    check = PrecisionCheck(
+        num_images=sum(len(fp32.labels) for fp32, _ in comparisons),
+        agreement=min(float((fp32.predicted == bf16.predicted).mean()) for fp32, bf16 in comparisons),
+        accuracy_difference=max(abs(float(fp32.correct.mean() - bf16.correct.mean())) for fp32, bf16 in comparisons),
+        speedup=float(seconds[0] / seconds[1]),
+    )
+    checks = [check]
+    broadcast_object_list(checks)  # the clocks of the processes differ
+    logger.info(str(checks[0]))
+    return checks[0]

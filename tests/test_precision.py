@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from hf_paint import evaluate_tasks, prepare_task
+from hf_paint.evaluator import Evaluator
+from hf_paint.modeling import image_tower
+from hf_paint.precision import PrecisionCheck, compare_precisions
+
+
+def check(**keys):
+    return PrecisionCheck(**{"num_images": 512, "agreement": 1.0, "accuracy_difference": 0.0, "speedup": 4.0} | keys)
+
+
+@pytest.mark.parametrize(
+    ("found", "precision"),
+    [
+        ({}, "bf16"),
+        ({"agreement": 0.989}, "fp32"),
+        ({"accuracy_difference": 0.006}, "fp32"),
+        ({"speedup": 1.0}, "fp32"),
+    ],
+)
+def test_bf16_needs_agreement_and_speed(found, precision):
+    assert check(**found).precision == precision
+    assert f"Evaluating in {precision}." in str(check(**found))
+
+
+def test_comparison_equals_both_written_out(model, processor, task):
+    prepared = prepare_task(task, model, processor, splits=("test",))
+    found = compare_precisions([image_tower(model)], [prepared], Evaluator(Accelerator(cpu=True)))
+    pixels = prepared.transform.normalize(torch.from_numpy(prepared.images["test"].pixels.copy()))
+    with torch.no_grad():
+        fp32 = prepared.head(image_tower(model)(pixel_values=pixels).image_embeds).argmax(-1)
+        half = image_tower(model).bfloat16()(pixel_values=pixels.bfloat16()).image_embeds
+        bf16 = prepared.head(half.float()).argmax(-1)
+    labels = prepared.images["test"].labels
+    assert found.num_images == 40
+    assert found.agreement == pytest.approx(float((fp32 == bf16).float().mean()))
+    difference = abs(int((fp32 == labels).sum()) - int((bf16 == labels).sum())) / 40
+    assert found.accuracy_difference == pytest.approx(difference)
+
+
+def test_a_tower_that_bf16_breaks_is_evaluated_in_fp32(model, processor, task, caplog, monkeypatch):
+    predict = Evaluator.predict
+
+    def rounded(self, *args, **keys):
+        predictions = predict(self, *args, **keys)
+        if self.precision == "bf16":
+            predictions.predicted[::10] = (predictions.predicted[::10] + 1) % 4
+        return predictions
+
+    monkeypatch.setattr(Evaluator, "predict", rounded)
+    caplog.set_level("INFO")
+    [result] = evaluate_tasks(model, [task], processor=processor, precision="auto")
+    assert result.precision == "fp32"
+    assert "90.00 % of the predictions agree" in caplog.text
+    assert "Evaluating in fp32" in caplog.text
+
+
+def test_carrier_is_a_copy_that_takes_weights_in_place(model):
+    tower = image_tower(model)
+    carrier = Evaluator(Accelerator(cpu=True), precision="bf16").carrier(tower)
+    assert {tensor.dtype for tensor in carrier.parameters()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in tower.parameters()} == {torch.float32}
+    weights = carrier.state_dict()["visual_projection.weight"]
+    weights.fill_(2.0)
+    assert float(carrier.visual_projection.weight[0, 0].detach()) == 2.0
+    assert np.abs(tower.visual_projection.weight.detach().numpy()).max() < 2.0
