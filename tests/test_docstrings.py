@@ -36,6 +36,7 @@ OBJECTS = [
             ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
             ("run_folder", "RunFolder"),
+            ("weight_files", "read_checkpoint"),
         ]
     ),
 ]

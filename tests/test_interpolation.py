@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hf_paint import InputError, interpolate, interpolated
+from hf_paint import InputError, combine, interpolate, interpolated
 
 
 def pair(dtype=torch.float32, seed=0):
@@ -43,10 +44,73 @@ def test_the_written_out_sum_would_change_frozen_tensors():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_rounded_once(dtype):
     theta_0, theta_1 = pair(dtype)
-    exact = torch.lerp(theta_0["moved"].float(), theta_1["moved"].float(), 0.3)
+    x_0, x_1 = (theta["moved"].float().numpy() for theta in (theta_0, theta_1))
+    exact = x_0 + np.float32(0.3) * (x_1 - x_0)
     result = interpolate(theta_0, theta_1, 0.3)["moved"]
     assert result.dtype == dtype
-    assert torch.equal(result, exact.to(dtype))
+    assert torch.equal(result, torch.from_numpy(exact).to(dtype))
+
+
+def test_three_roundings_on_every_device():
+    theta_0, theta_1 = pair()
+    x_0, x_1 = theta_0["moved"].numpy(), theta_1["moved"].numpy()
+    assert np.array_equal(interpolate(theta_0, theta_1, 0.3)["moved"].numpy(), x_0 + np.float32(0.3) * (x_1 - x_0))
+
+
+@pytest.mark.parametrize("special", [-0.0, float("nan"), float("inf"), -float("inf"), 1.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_weights_equal_on_both_sides_keep_their_bits(dtype, special):
+    theta_0, theta_1 = ({"w": torch.tensor([special, end], dtype=dtype)} for end in (0.0, 1.0))
+    result = interpolate(theta_0, theta_1, 0.25)["w"]
+    assert torch.equal(bits(result[:1]), bits(theta_0["w"][:1]))
+    assert result[1] == 0.25
+
+
+def three_models():
+    theta_0, a = pair()
+    return theta_0, {"a": a, "b": pair(seed=1)[1] | {"frozen": theta_0["frozen"]}}
+
+
+def test_combine_equals_the_sum_in_float64():
+    theta_0, thetas = three_models()
+    start = theta_0["moved"].double()
+    moved = {name: theta["moved"].double() - start for name, theta in thetas.items()}
+    result = combine(theta_0, thetas, {"b": -0.5, "a": 0.75})
+    torch.testing.assert_close(
+        result["moved"].double(), start + 0.75 * moved["a"] - 0.5 * moved["b"], rtol=0, atol=2e-6
+    )
+    assert torch.equal(bits(result["frozen"]), bits(theta_0["frozen"]))
+
+
+def test_combine_is_exact_where_one_model_is_meant():
+    theta_0, thetas = three_models()
+    for alphas, expected in (({"a": 0, "b": 0}, theta_0), ({"a": 0, "b": 1}, thetas["b"])):
+        result = combine(theta_0, thetas, alphas)
+        assert all(torch.equal(bits(result[name]), bits(expected[name])) for name in expected)
+        assert result["moved"].data_ptr() != expected["moved"].data_ptr()
+    for name, other in (("a", "b"), ("b", "a")):
+        result, single = combine(theta_0, thetas, {name: 0.3, other: 0}), interpolate(theta_0, thetas[name], 0.3)
+        assert torch.equal(result["moved"], single["moved"])
+
+
+@pytest.mark.parametrize(
+    ("alphas", "message"),
+    [
+        ({"a": 1}, r"needs one coefficient: the models are \['a', 'b'\], got \['a'\]"),
+        ({"a": 1, "b": 0, "c": 0}, "needs one coefficient"),
+        ({"a": 1, "b": float("nan")}, "'b' must be a finite number, got nan"),
+    ],
+)
+def test_combine_needs_a_number_for_each_model(alphas, message):
+    with pytest.raises(InputError, match=message):
+        combine(*three_models(), alphas)
+
+
+def test_combine_names_the_model_that_does_not_fit():
+    theta_0, thetas = three_models()
+    thetas["b"]["extra"] = torch.zeros(1)
+    with pytest.raises(InputError, match="theta_0 and b cannot be interpolated: 1 tensors are only in b: extra"):
+        combine(theta_0, thetas, {"a": 0.5, "b": 0.5})
 
 
 def test_result_shares_no_storage():

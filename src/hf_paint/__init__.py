@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.curve import AlphaCurve
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
-    from hf_paint.interpolation import interpolate, interpolated
+    from hf_paint.interpolation import combine, interpolate, interpolated
     from hf_paint.patching import PatchOptions, PatchResult, patch_single
     from hf_paint.prepared_task import prepare_task
     from hf_paint.sweep import sweep_alphas
@@ -32,9 +33,12 @@ _MODULES = {
     "Task": "tasks",
     "ZeroShotHead": "heads",
     "build_zero_shot_head": "heads",
+    "combine": "interpolation",
+    "combine_checkpoints": "checkpoints",
     "evaluate_tasks": "evaluation",
     "get_task": "tasks",
     "interpolate": "interpolation",
+    "interpolate_checkpoints": "checkpoints",
     "interpolated": "interpolation",
     "list_tasks": "tasks",
     "patch_single": "patching",
@@ -52,9 +56,12 @@ __all__ = [
     "Task",
     "ZeroShotHead",
     "build_zero_shot_head",
+    "combine",
+    "combine_checkpoints",
     "evaluate_tasks",
     "get_task",
     "interpolate",
+    "interpolate_checkpoints",
     "interpolated",
     "list_tasks",
     "patch_single",

@@ -1,10 +1,11 @@
-"""The command line: `hf-paint quickstart | patch | evaluate | tasks`. Heavy imports wait until they are needed."""
+"""The command line: `hf-paint quickstart | patch | evaluate | interpolate | tasks`. Heavy imports wait."""
 
 import argparse
 import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -77,6 +78,7 @@ def _parser() -> _Parser:
     _add_quickstart(commands)
     _add_patch(commands)
     _add_evaluate(commands)
+    _add_interpolate(commands)
     _add_tasks(commands)
     return parser
 
@@ -126,6 +128,21 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
 
 
+def _add_interpolate(commands: Any) -> None:
+    text = "Interpolate two models from folder to folder; takes seconds and little memory."
+    epilog = "example:\n  hf-paint interpolate clip runs/mnist/theta_1 --alphas 0.3 0.5 --output_dir runs/mnist/alphas"
+    command = _add_command(commands, "interpolate", _interpolate, text, epilog)
+    command.add_argument("theta_0", metavar="THETA_0", help="the folder of the model before fine-tuning")
+    command.add_argument("theta_1", metavar="THETA_1", help="the folder of the model after fine-tuning")
+    command.add_argument("--alphas", nargs="+", type=float, required=True, metavar="ALPHA", help="0 is THETA_0")
+    command.add_argument(
+        "--output_dir", required=True, help="each model is written to its folder OUTPUT_DIR/alpha-x.xx"
+    )
+    command.add_argument("--save_dtype", help="float32, bfloat16 or float16 (default: the dtype of the models)")
+    command.add_argument("--extrapolate", action="store_true", help="allow alphas outside [0, 1]")
+    command.add_argument("--overwrite", action="store_true", help="replace models that are there")
+
+
 def _add_tasks(commands: Any) -> None:
     text = "List the built-in tasks, or show one."
     command = _add_command(commands, "tasks", _tasks, text, "example:\n  hf-paint tasks eurosat")
@@ -144,6 +161,16 @@ def _tasks(parsed: argparse.Namespace, rest: list[str]) -> None:
         classes = len(task.class_names or ())
         rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
     _print_table(rows)
+
+
+def _interpolate(parsed: argparse.Namespace, rest: list[str]) -> None:
+    from hf_paint.checkpoints import interpolate_checkpoints
+    from hf_paint.results import format_alpha
+
+    folders = {alpha: Path(parsed.output_dir) / f"alpha-{format_alpha(alpha)}" for alpha in parsed.alphas}
+    options = {name: getattr(parsed, name) for name in ("save_dtype", "extrapolate", "overwrite")}
+    interpolate_checkpoints(parsed.theta_0, parsed.theta_1, folders, show_progress=True, **options)
+    sys.stdout.writelines(f"{folder}\n" for folder in folders.values())
 
 
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> None:

@@ -1,13 +1,14 @@
 """Weight interpolation: `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` (PAINT, Sec. 2; WiSE-FT, Sec. 3)."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-from hf_paint.compatibility import TensorSpec, check_compatible
+from hf_paint.compatibility import TensorSpec, check_coefficients, check_compatible
+from hf_paint.compatibility import check_alpha as check_alpha
 from hf_paint.errors import InputError
 
 
@@ -16,10 +17,10 @@ def interpolate(
 ) -> dict[str, Tensor]:
     """Interpolate the weights of a model before and after fine-tuning.
 
-    `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed in float32 (float64 for float64 tensors) and
-    rounded once to the dtype of the input. Exact where it can be: alpha 0 and 1 return the two ends bit for bit, and a
-    tensor that is equal on both sides, such as every tensor of a frozen text tower, is unchanged at every alpha.
-    The written-out sum has neither property for frozen tensors: `(1 - alpha) * x + alpha * x` need not be `x`.
+    `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed as `theta_0 + alpha * (theta_1 - theta_0)` in
+    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Exact where it can be: alpha 0
+    and 1 return the two ends bit for bit, and a weight that is equal on both sides, such as all those of a frozen
+    text tower, is unchanged at every alpha. The other form lacks that: `(1 - alpha) * x + alpha * x` need not be `x`.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -38,8 +39,42 @@ def interpolate(
         {'w': tensor([0.2500, 0.2500])}
     """
     check_alpha(alpha, extrapolate=extrapolate)
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
-    return {name: _interpolate_tensor(name, theta_0[name], theta_1[name], alpha) for name in theta_0}
+    return combine(theta_0, {"theta_1": theta_1}, {"theta_1": alpha})
+
+
+def combine(
+    theta_0: Mapping[str, Tensor], thetas: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Combine several fine-tuned models with the model that they started from.
+
+    `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, added up in the order of `thetas`; one model is `interpolate`
+    (PAINT, Sec. 2: parallel patching). It has the exactness of `interpolate`: with all coefficients 0 it is theta_0
+    and with a single 1 it is that theta_i, bit for bit, and a weight that is equal in all models is unchanged. A
+    model whose coefficient is 0 takes no part.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
+        alphas: Model -> its coefficient, any finite number.
+
+    Returns:
+        name -> tensor, in the dtypes of the inputs. No tensor shares storage with an input.
+
+    Raises:
+        InputError: If the weights do not fit together, an integer tensor differs, or a model has no coefficient.
+
+    Example:
+        >>> thetas = {"mnist": {"w": torch.tensor([1.0, 0.0])}, "cars": {"w": torch.tensor([0.0, 1.0])}}
+        >>> combine({"w": torch.zeros(2)}, thetas, {"mnist": 0.5, "cars": 0.25})
+        {'w': tensor([0.5000, 0.2500])}
+    """
+    check_coefficients(thetas, alphas)
+    for model, theta in thetas.items():
+        check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+    return {
+        name: _combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()])
+        for name, x_0 in theta_0.items()
+    }
 
 
 @contextmanager
@@ -111,13 +146,7 @@ def interpolate_into(
     if missing:
         raise InputError(f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(theta_0)} are missing).")
     for name in theta_0:
-        target[name].copy_(_interpolate_tensor(name, theta_0[name], theta_1[name], alpha))
-
-
-def check_alpha(alpha: float, *, extrapolate: bool = False) -> None:
-    """Refuse an alpha that is not a finite number in [0, 1] (any finite number with `extrapolate`)."""
-    if not math.isfinite(alpha) or not (extrapolate or 0 <= alpha <= 1):
-        raise InputError(f"alpha must be in [0, 1], got {alpha}. To go beyond, ask for it: extrapolate=True.")
+        target[name].copy_(_combine_tensor(name, theta_0[name], [(theta_1[name], alpha)]))
 
 
 def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
@@ -125,12 +154,31 @@ def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
     return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}
 
 
-def _interpolate_tensor(name: str, x_0: Tensor, x_1: Tensor, alpha: float) -> Tensor:
-    if alpha in (0, 1):
-        return (x_1 if alpha else x_0).detach().clone()
-    if torch.equal(x_0, x_1):
-        return x_0.detach().clone()
+def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    parts = [(x_i.detach(), alpha) for x_i, alpha in parts if alpha]
+    x_0 = x_0.detach()
+    if not parts or [alpha for _, alpha in parts] == [1]:
+        return (parts[0][0] if parts else x_0).clone()
+    if all(torch.equal(_bits(x_i), _bits(x_0)) for x_i, _ in parts):
+        return x_0.clone()
     if not x_0.is_floating_point():
         raise InputError(f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated.")
-    arithmetic = torch.promote_types(x_0.dtype, torch.float32)
-    return torch.lerp(x_0.detach().to(arithmetic), x_1.detach().to(arithmetic), alpha).to(x_0.dtype)
+    total = start = x_0.to(torch.promote_types(x_0.dtype, torch.float32))
+    for x_i, alpha in parts:  # each operation rounds: lerp and add(alpha=) fuse two of them on some devices
+        total = (x_i.to(start.dtype) - start).mul_(alpha).add_(total)
+    rounded = total.to(x_0.dtype)
+    if not _has_specials(x_0):
+        return rounded
+    same = reduce(torch.logical_and, [_bits(x_i) == _bits(x_0) for x_i, _ in parts])
+    return torch.where(same, x_0, rounded)
+
+
+def _has_specials(x: Tensor) -> bool:
+    """Say whether a tensor may hold -0.0, inf or NaN, which `x + alpha * (x - x)` would lose; all else it keeps."""
+    bits = _bits(x)
+    return not bool(x.sum().isfinite()) or bool(bits.min() == torch.iinfo(bits.dtype).min)
+
+
+def _bits(x: Tensor) -> Tensor:
+    """Return the tensor as integers, which are equal where the bits are, also those of NaN."""
+    return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])

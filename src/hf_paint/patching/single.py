@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import CLIPModel
 
+from hf_paint.compatibility import check_alpha
 from hf_paint.errors import InputError
-from hf_paint.interpolation import check_alpha
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.recipe import DEFAULT_ALPHAS

@@ -1,0 +1,175 @@
+"""Interpolation of checkpoints of any size: from safetensors files to others, in little memory. No torch."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hf_paint.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
+from hf_paint.errors import InputError
+from hf_paint.model_folders import check_free, copy_companions, published_together
+from hf_paint.streaming import equal, singled_out, stream
+from hf_paint.weight_files import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
+
+
+def interpolate_checkpoints(
+    folder_0: str | Path,
+    folder_1: str | Path,
+    outputs: Mapping[float, str | Path],
+    *,
+    save_dtype: str | None = None,
+    extrapolate: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> None:
+    """Interpolate a model before and after fine-tuning from folder to folder, all alphas in one pass over the files.
+
+    The weights are those of `interpolate`, bit for bit. At alpha 0 and 1 the weight files are copied. The other files
+    of the model (config, tokenizer, processor) are theta_0's, and so is the layout: one file or several.
+
+    Args:
+        folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
+        folder_1: The model after fine-tuning, in the same names and shapes.
+        outputs: alpha -> the folder that is to be written. A file gets its name when all are complete.
+        save_dtype: `float32`, `bfloat16` or `float16`, what floating-point tensors are rounded to. Needed where the
+            two models are stored in different dtypes; otherwise the default is theirs.
+        extrapolate: Allow an alpha outside [0, 1].
+        overwrite: Replace models that are in the output folders.
+        show_progress: Show a progress bar.
+
+    Raises:
+        InputError: If the models do not fit together, a file is damaged, an alpha is out of range, or an output folder
+            is taken. Nothing has been written then.
+
+    Example:
+        >>> interpolate_checkpoints(model_folder, model_folder, {0.3: tmp_path / "alpha-0.30"})
+        >>> (tmp_path / "alpha-0.30" / "model.safetensors").exists()
+        True
+    """
+    for alpha in outputs:
+        check_alpha(alpha, extrapolate=extrapolate)
+    wanted = [(Path(folder), {"theta_1": alpha}) for alpha, folder in outputs.items()]
+    _combine(folder_0, {"theta_1": folder_1}, wanted, save_dtype, overwrite, show_progress)
+
+
+def combine_checkpoints(
+    folder_0: str | Path,
+    folders: Mapping[str, str | Path],
+    outputs: Mapping[str | Path, Mapping[str, float]],
+    *,
+    save_dtype: str | None = None,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> None:
+    """Combine several fine-tuned models with the model that they started from, from folder to folder.
+
+    As `interpolate_checkpoints`, with the weights of `combine`.
+
+    Args:
+        folder_0: The model before fine-tuning.
+        folders: Model -> its folder after fine-tuning.
+        outputs: The folder that is to be written -> model -> its coefficient.
+        save_dtype: As `interpolate_checkpoints`.
+        overwrite: Replace models that are in the output folders.
+        show_progress: Show a progress bar.
+
+    Raises:
+        InputError: As `interpolate_checkpoints`, and if a model has no coefficient.
+
+    Example:
+        >>> folders = {"mnist": model_folder, "cars": model_folder}
+        >>> combine_checkpoints(model_folder, folders, {tmp_path / "both": {"mnist": 0.5, "cars": 0.25}})
+        >>> (tmp_path / "both" / "model.safetensors").exists()
+        True
+    """
+    for alphas in outputs.values():
+        check_coefficients(folders, alphas)
+    wanted = [(Path(folder), alphas) for folder, alphas in outputs.items()]
+    _combine(folder_0, folders, wanted, save_dtype, overwrite, show_progress)
+
+
+def _combine(
+    folder_0: str | Path,
+    folders: Mapping[str, str | Path],
+    outputs: Sequence[tuple[Path, Mapping[str, float]]],
+    save_dtype: str | None,
+    overwrite: bool,
+    show_progress: bool,
+) -> None:
+    dtype = _header_dtype(save_dtype)
+    check_free([folder for folder, _ in outputs], [folder_0, *folders.values()], overwrite=overwrite)
+    thetas = [read_checkpoint(folder) for folder in (folder_0, *folders.values())]
+    wanted = [(folder, [alphas[name] for name in folders]) for folder, alphas in outputs]
+    for position, name in enumerate(folders):
+        _check_tensors(thetas[0], thetas[position + 1], name, save_dtype)
+        if any(alphas[position] and singled_out(alphas) is None for _, alphas in wanted):
+            _check_integers(thetas[0], thetas[position + 1])
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(unit="B", unit_scale=True, disable=not show_progress))
+        streamed = []
+        for folder, alphas in wanted:
+            partial = stack.enter_context(published_together(folder))
+            copy_companions(thetas[0].folder, partial, save_dtype)
+            model = singled_out(alphas)
+            if model is not None and thetas[model].is_stored_in(dtype):
+                for path in thetas[model].paths:
+                    shutil.copyfile(path, partial(path.name))
+            else:
+                streamed.append((alphas, _lay_out(thetas[0], partial, dtype)))
+        bar.reset(sum(tensor.nbytes for _, tensors in streamed for tensor in tensors.values()))
+        for written in stream([theta.tensors for theta in thetas], streamed):
+            bar.update(written)
+
+
+def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | None) -> dict[str, StoredTensor]:
+    """Make the weight files of an output, in their full length but without tensors, and the index of several."""
+    places: dict[str, StoredTensor] = {}
+    for file in theta_0.files:
+        header, output = file.stored_at(partial(file.path.name), dtype)
+        with output.path.open("wb") as opened:
+            opened.write(header)
+            opened.truncate(len(header) + sum(tensor.nbytes for tensor in output.tensors.values()))
+        places |= output.tensors
+    if theta_0.index is not None:
+        size = sum(tensor.nbytes for tensor in places.values())
+        metadata = (theta_0.index.get("metadata") or {}) | {"total_size": size}
+        text = json.dumps(theta_0.index | {"metadata": metadata}, indent=2) + "\n"
+        partial(INDEX).write_text(text, encoding="utf-8")
+    return places
+
+
+def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype: str | None) -> None:
+    check_compatible(_specs(theta_0), _specs(theta), name)
+    stored = {tensor: (entry.dtype, theta.tensors[tensor].dtype) for tensor, entry in theta_0.tensors.items()}
+    differing = [tensor for tensor, (dtype_0, dtype) in stored.items() if dtype_0 != dtype]
+    if differing and save_dtype is None:
+        raise InputError(
+            f"theta_0 and {name} are stored in different dtypes, first '{differing[0]}' "
+            f"({' against '.join(stored[differing[0]])}). Say how to store the output: save_dtype."
+        )
+
+
+def _specs(theta: Checkpoint) -> dict[str, TensorSpec]:
+    """Return the specs of the tensors with all floating-point dtypes alike, since these can be converted."""
+    return {
+        name: ("floating-point" if tensor.dtype in FLOATS else tensor.dtype, tensor.shape)
+        for name, tensor in theta.tensors.items()
+    }
+
+
+def _check_integers(theta_0: Checkpoint, theta: Checkpoint) -> None:
+    for name, tensor in theta_0.tensors.items():
+        if tensor.dtype not in FLOATS and not equal(tensor, theta.tensors[name]):
+            raise InputError(
+                f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated."
+            )
+
+
+def _header_dtype(save_dtype: str | None) -> str | None:
+    choices = {FLOATS[code]: code for code in ("F32", "BF16", "F16")}
+    if save_dtype is not None and save_dtype not in choices:
+        raise InputError(f"save_dtype must be one of {', '.join(choices)}, got '{save_dtype}'.")
+    return None if save_dtype is None else choices[save_dtype]

@@ -1,0 +1,71 @@
+"""The folder of a model: the files beside the weights, and writing a model that is whole or not there. No torch."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf_paint.errors import InputError
+
+
+COMPANIONS = (
+    *("config.json", "generation_config.json", "*processor_config.json", "chat_template.*"),
+    *("tokenizer*", "*tokens*.json", "vocab.*", "merges.txt", "*.model"),
+)
+"""The files that belong to a model besides its weights. Cards and states of training tell of one model alone."""
+
+SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
+
+
+def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwrite: bool) -> None:
+    """Refuse output folders that are inputs, that are given twice or, without `overwrite`, that hold a model."""
+    taken = {Path(folder).resolve() for folder in inputs}
+    for folder in outputs:
+        if folder.resolve() in taken:
+            raise InputError(f"The output folder {folder} is also an input, or another output.")
+        taken.add(folder.resolve())
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"The output folder {folder} is a file.")
+        if not overwrite and any(next(folder.glob(sign), None) for sign in SIGNS_OF_A_MODEL):
+            raise InputError(f"{folder} holds a model already. Choose another folder, or overwrite it.")
+
+
+@contextmanager
+def published_together(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """Give out temporary names in a folder; at the end the files get their own in that order, or go if it failed."""
+    partials: dict[Path, Path] = {}
+
+    def partial(name: str) -> Path:
+        return partials.setdefault(folder / name, folder / f"{name}.partial")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+    except BaseException:
+        for path in partials.values():
+            path.unlink(missing_ok=True)
+        raise
+    for stale in folder.glob("model*.safetensors*"):
+        if stale not in partials.values():
+            stale.unlink()  # the replaced model may have another number of files
+    for final, path in partials.items():
+        path.replace(final)
+
+
+def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: str | None) -> None:
+    """Copy what belongs to the model in a folder besides its weights, with another dtype in the config if given."""
+    for path in sorted({path for pattern in COMPANIONS for path in folder.glob(pattern) if path.is_file()}):
+        if path.name == "config.json" and save_dtype:
+            config = _with_dtype(json.loads(path.read_bytes()), save_dtype)
+            partial(path.name).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        else:
+            shutil.copyfile(path, partial(path.name))
+
+
+def _with_dtype(config: dict[str, Any], save_dtype: str) -> dict[str, Any]:
+    """Return a config that says the dtype wherever it said one: of the model, and of its towers."""
+    changed = {key: save_dtype for key in ("dtype", "torch_dtype") if config.get(key)}
+    towers = {key: _with_dtype(value, save_dtype) for key, value in config.items() if isinstance(value, dict)}
+    return config | towers | changed

@@ -1,0 +1,165 @@
+"""Combine tensors from file to file: `x_0 + sum_i alpha_i * (x_i - x_0)`, a few megabytes at a time. No torch."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import reduce
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_paint.errors import InputError
+from hf_paint.weight_files import ITEM_SIZES, StoredTensor
+
+
+CHUNK = 1 << 18
+"""Elements of one piece of work: large enough for the disk, small enough for the caches and for any memory."""
+
+THREADS = min(4, os.cpu_count() or 1)
+
+_NUMPY = {"BOOL": "?", "BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+_NUMPY |= {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
+
+Tensors = Mapping[str, StoredTensor]
+Array = NDArray[Any]
+
+
+def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], Tensors]]) -> Iterator[int]:
+    """Write combinations of models, each chunk of the inputs being read once for all of them.
+
+    The arithmetic and its exactness are those of `hf_paint.combine`, bit for bit, but for the bits of a NaN that the
+    arithmetic makes. Dtypes may differ from input to input: float64 if any is float64, float32 otherwise, and rounded
+    once to the dtype of the output.
+
+    Args:
+        thetas: theta_0, then the others; tensors of equal names and shapes, and equal integers.
+        outputs: The coefficients of the others, and where the tensors belong in files that exist in their full length.
+
+    Yields:
+        The number of bytes that were written, chunk by chunk.
+    """
+    if not outputs:
+        return
+    sides = [*thetas, *(tensors for _, tensors in outputs)]
+    alphas = [alphas for alphas, _ in outputs]
+    pieces = [
+        ([side[name] for side in sides], begin)
+        for name, tensor in sorted(thetas[0].items(), key=lambda item: (item[1].path, item[1].offset))
+        for begin in range(0, tensor.size, CHUNK)
+    ]
+    with ExitStack() as stack:
+        files = {
+            path: stack.enter_context(path.open("r+b" if side >= len(thetas) else "rb", buffering=0)).fileno()
+            for side, tensors in enumerate(sides)
+            for path in {tensor.path for tensor in tensors.values()}
+        }
+        pool = stack.enter_context(ThreadPoolExecutor(THREADS))
+        yield from pool.map(_work, pieces, repeat(alphas), repeat(files))
+
+
+def singled_out(alphas: Sequence[float]) -> int | None:
+    """Return which model the coefficients are, 0 being theta_0, or None where they mix models."""
+    parts = [i for i, alpha in enumerate(alphas, start=1) if alpha]
+    if not parts:
+        return 0
+    return parts[0] if len(parts) == 1 and alphas[parts[0] - 1] == 1 else None
+
+
+def equal(tensor: StoredTensor, other: StoredTensor) -> bool:
+    """Say whether two tensors of one dtype and shape hold the same bytes."""
+    with tensor.path.open("rb") as file, other.path.open("rb") as other_file:
+        return all(
+            np.array_equal(_read(file.fileno(), tensor, begin), _read(other_file.fileno(), other, begin))
+            for begin in range(0, tensor.size, CHUNK)
+        )
+
+
+def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float]], files: Mapping[Path, int]) -> int:
+    tensors, begin = piece
+    inputs, outputs = tensors[: -len(alphas)], tensors[-len(alphas) :]
+    stored = [_read(files[tensor.path], tensor, begin) for tensor in inputs]
+    written = 0
+    with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are results like others
+        chunks = _combine(stored, [tensor.dtype for tensor in inputs], alphas, outputs[0].dtype)
+        for output, values in zip(outputs, chunks, strict=True):
+            _write(files[output.path], values, output.offset + begin * ITEM_SIZES[output.dtype])
+            written += values.nbytes
+    return written
+
+
+def _combine(
+    stored: Sequence[Array], dtypes: Sequence[str], outputs: Sequence[Sequence[float]], dtype: str
+) -> Iterator[Array]:
+    """Yield one chunk of every output, as `interpolation._combine_tensor` computes it."""
+    arithmetic = np.float64 if "F64" in dtypes else np.float32
+    wide = [_widened(x, stored_as).astype(arithmetic, copy=False) for x, stored_as in zip(stored, dtypes, strict=True)]
+    same = [np.equal(_bits(x), _bits(wide[0])) for x in wide]
+    for alphas in outputs:
+        model, parts = singled_out(alphas), [i for i, alpha in enumerate(alphas, start=1) if alpha]
+        unchanged = reduce(np.logical_and, [same[i] for i in parts], same[0])
+        if model is None and unchanged.all():  # integers too: those that are mixed are equal
+            model = 0
+        if model is not None:
+            yield stored[model] if dtypes[model] == dtype else _rounded(wide[model], dtype)
+            continue
+        values = _rounded(_sum(wide, alphas), dtype)
+        np.copyto(values, stored[0] if dtypes[0] == dtype else _rounded(wide[0], dtype), where=unchanged)
+        yield values
+
+
+def _sum(wide: Sequence[Array], alphas: Sequence[float]) -> Array:
+    start, *others = wide
+    total = start
+    for x, alpha in zip(others, alphas, strict=True):
+        if alpha:
+            part = x - start
+            part *= float(alpha)
+            part += total
+            total = part
+    return total
+
+
+def _bits(values: Array) -> Array:
+    return values.view(f"u{values.itemsize}")
+
+
+def _widened(stored: Array, dtype: str) -> Array:
+    if dtype == "BF16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored
+
+
+def _rounded(values: Array, dtype: str) -> Array:
+    """Round to nearest, ties to even; what is too large becomes inf, and a NaN stays one."""
+    if dtype in ("F64", "F32"):
+        return values.astype(_NUMPY[dtype], copy=False)
+    values = values.astype(np.float32, copy=False)  # torch rounds float64 to half precision by way of float32
+    if dtype == "F16":
+        return values.astype(np.float16)
+    bits = values.view(np.uint32)
+    rounded = ((bits + ((bits >> 16) & 1) + 0x7FFF) >> 16).astype(np.uint16)
+    nan = np.isnan(values)
+    rounded[nan] = (bits[nan] >> 16) | 0x40
+    return rounded
+
+
+def _read(file: int, tensor: StoredTensor, begin: int) -> Array:
+    values = np.empty(min(CHUNK, tensor.size - begin), _NUMPY[tensor.dtype])
+    offset, rest = tensor.offset + begin * values.itemsize, values.view(np.uint8).data
+    while rest:
+        count = os.preadv(file, [rest], offset)
+        if not count:
+            raise InputError(f"{tensor.path} was cut off while it was read.")
+        offset, rest = offset + count, rest[count:]
+    return values
+
+
+def _write(file: int, values: Array, offset: int) -> None:
+    rest = values.view(np.uint8).data
+    while rest:
+        count = os.pwrite(file, rest, offset)
+        offset, rest = offset + count, rest[count:]

@@ -1,0 +1,180 @@
+"""Safetensors files as they lie on disk: names, dtypes, shapes and offsets, without reading a tensor. No torch."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_paint.errors import InputError
+
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The dtypes that are interpolated: what a header calls them -> what torch calls them."""
+
+ITEM_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
+ITEM_SIZES |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies.
+
+    Attributes:
+        path: The file.
+        dtype: As its header says it, such as `F32`.
+        shape: The shape.
+        offset: Of the first byte of the tensor in the file.
+    """
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        return self.size * ITEM_SIZES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """One safetensors file: its tensors in the order of their bytes, and the strings of `__metadata__`."""
+
+    path: Path
+    tensors: dict[str, StoredTensor]
+    metadata: Any
+
+    def stored_at(self, path: Path, dtype: str | None = None) -> tuple[bytes, "WeightFile"]:
+        """Lay out the same tensors in another file, the floating-point ones in another dtype if one is given.
+
+        Returns:
+            The length and the header, which are the first bytes of the file, and where each tensor belongs.
+        """
+        header: dict[str, Any] = {} if self.metadata is None else {"__metadata__": self.metadata}
+        end = 0
+        for name, tensor in self.tensors.items():
+            code = dtype if dtype and tensor.dtype in FLOATS else tensor.dtype
+            begin, end = end, end + tensor.size * ITEM_SIZES[code]
+            header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text, _parse(path, header, 8 + len(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The weights of a model in a folder: one file, or several and their index."""
+
+    folder: Path
+    files: list[WeightFile]
+    index: dict[str, Any] | None
+
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """All tensors by name."""
+        return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
+
+    def is_stored_in(self, dtype: str | None) -> bool:
+        """Say whether all floating-point tensors have a dtype; None is whatever they have."""
+        return dtype is None or {tensor.dtype for tensor in self.tensors.values()} & FLOATS.keys() <= {dtype}
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, the one by which a model is found last."""
+        return [*(file.path for file in self.files), *([] if self.index is None else [self.folder / INDEX])]
+
+
+def read_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read the headers of the weights in a folder.
+
+    Args:
+        folder: A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`.
+
+    Raises:
+        InputError: If it is no such folder, or a file is not what its header says.
+
+    Example:
+        >>> read_checkpoint(model_folder).tensors["logit_scale"].dtype
+        'F32'
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"'{folder}' is not a folder. To download a model: hf download ID --local-dir DIR")
+    if (path / SINGLE).exists():
+        return Checkpoint(path, [_read_file(path / SINGLE)], None)
+    if (path / INDEX).exists():
+        return _read_sharded(path)
+    raise InputError(
+        f"'{folder}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
+        f"CLIPModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
+        "then copy the tokenizer and processor files beside it."
+    )
+
+
+def _read_sharded(folder: Path) -> Checkpoint:
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_bytes())
+        shards = sorted(set(index["weight_map"].values()))
+        if any(Path(shard).name != shard for shard in shards):
+            raise ValueError("a shard lies elsewhere")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not an index of safetensors files: {error}") from error
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing:
+        raise InputError(f"{path} lists '{missing[0]}', which is not there ({len(missing)} of {len(shards)} missing).")
+    files = [_read_file(folder / shard) for shard in shards]
+    places = sorted((name, file.path.name) for file in files for name in file.tensors)
+    if places != sorted(index["weight_map"].items()):
+        raise InputError(f"{path} and its files do not hold the same tensors.")
+    return Checkpoint(folder, files, index)
+
+
+def _read_file(path: Path) -> WeightFile:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 8 <= 8 + length <= size:
+            raise InputError(f"{path} is not a whole safetensors file: its header is cut off.")
+        text = file.read(length)
+    try:
+        parsed = _parse(path, json.loads(text), 8 + length)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a safetensors file: unreadable header ({error}).") from error
+    _check_offsets(parsed, 8 + length, size)
+    return parsed
+
+
+def _parse(path: Path, header: Mapping[str, Any], start: int) -> WeightFile:
+    tensors = {}
+    for name, entry in sorted(
+        ((name, entry) for name, entry in header.items() if name != "__metadata__"),
+        key=lambda item: item[1]["data_offsets"],
+    ):
+        begin, end = entry["data_offsets"]
+        tensor = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), start + begin)
+        if tensor.dtype not in ITEM_SIZES:
+            raise ValueError(f"'{name}' has the dtype {tensor.dtype}, expected one of {', '.join(ITEM_SIZES)}")
+        if any(type(length) is not int or length < 0 for length in tensor.shape) or end - begin != tensor.nbytes:
+            raise ValueError(f"'{name}' of {tensor.nbytes} bytes lies in {end - begin}")
+        tensors[name] = tensor
+    return WeightFile(path, tensors, header.get("__metadata__"))
+
+
+def _check_offsets(file: WeightFile, start: int, size: int) -> None:
+    for name, tensor in file.tensors.items():
+        if tensor.offset != start:
+            raise InputError(f"{file.path} is not a safetensors file: '{name}' overlaps another tensor, or a gap.")
+        start += tensor.nbytes
+    if start != size:
+        raise InputError(f"{file.path} is not a whole safetensors file: {size} bytes, but its header says {start}.")
