@@ -104,6 +104,19 @@ def test_equals_the_formula_in_float64(tmp_path):
     torch.testing.assert_close(load(tmp_path / "out")["w"].double(), expected, rtol=0, atol=1e-6)
 
 
+def test_integers_that_only_one_side_has_are_no_weights(tmp_path):
+    """Older CLIP checkpoints hold position ids, newer ones of the same model do not."""
+    theta_0, theta_1 = weights(), weights(seed=1)
+    expected = interpolate(theta_0, theta_1, 0.3)
+    old = save(tmp_path / "old", theta_0)
+    new = save(tmp_path / "new", {name: x for name, x in theta_1.items() if name != "ids"})
+    interpolate_checkpoints(old, new, {0.3: tmp_path / "onwards"})
+    assert_same_bits(load(tmp_path / "onwards"), expected)
+    interpolate_checkpoints(new, old, {0.7: tmp_path / "back"})
+    del theta_0["ids"], theta_1["ids"]
+    assert_same_bits(load(tmp_path / "back"), interpolate(theta_1, theta_0, 0.7))
+
+
 def test_one_pass_over_many_alphas_is_many_passes(tmp_path, chunk):
     folders = save(tmp_path / "0", weights()), save(tmp_path / "1", weights(seed=1))
     together = {alpha: tmp_path / "together" / str(alpha) for alpha in (0.0, 0.25, 0.5, 0.75)}

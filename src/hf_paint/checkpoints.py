@@ -28,7 +28,8 @@ def interpolate_checkpoints(
     """Interpolate a model before and after fine-tuning from folder to folder, all alphas in one pass over the files.
 
     The weights are those of `interpolate`, bit for bit. At alpha 0 and 1 the weight files are copied. The other files
-    of the model (config, tokenizer, processor) are theta_0's, and so is the layout: one file or several.
+    of the model (config, tokenizer, processor) are theta_0's, and so is the layout: one file or several. Integer
+    tensors that only one side has, such as the position ids in older checkpoints, are no weights: theta_0's stay.
 
     Args:
         folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
@@ -120,7 +121,7 @@ def _combine(
             else:
                 streamed.append((alphas, _lay_out(thetas[0], partial, dtype)))
         bar.reset(sum(tensor.nbytes for _, tensors in streamed for tensor in tensors.values()))
-        for written in stream([theta.tensors for theta in thetas], streamed):
+        for written in stream([thetas[0].tensors | theta.tensors for theta in thetas], streamed):
             bar.update(written)
 
 
@@ -142,8 +143,9 @@ def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | N
 
 
 def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype: str | None) -> None:
-    check_compatible(_specs(theta_0), _specs(theta), name)
-    stored = {tensor: (entry.dtype, theta.tensors[tensor].dtype) for tensor, entry in theta_0.tensors.items()}
+    check_compatible(_specs(theta_0, beside=theta), _specs(theta, beside=theta_0), name)
+    shared = theta_0.tensors.keys() & theta.tensors.keys()
+    stored = {tensor: (theta_0.tensors[tensor].dtype, theta.tensors[tensor].dtype) for tensor in sorted(shared)}
     differing = [tensor for tensor, (dtype_0, dtype) in stored.items() if dtype_0 != dtype]
     if differing and save_dtype is None:
         raise InputError(
@@ -152,17 +154,18 @@ def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype
         )
 
 
-def _specs(theta: Checkpoint) -> dict[str, TensorSpec]:
-    """Return the specs of the tensors with all floating-point dtypes alike, since these can be converted."""
+def _specs(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, TensorSpec]:
+    """Return the specs of the tensors that must fit: all floating-point dtypes alike, since these can be converted."""
     return {
         name: ("floating-point" if tensor.dtype in FLOATS else tensor.dtype, tensor.shape)
         for name, tensor in theta.tensors.items()
+        if tensor.dtype in FLOATS or name in beside.tensors
     }
 
 
 def _check_integers(theta_0: Checkpoint, theta: Checkpoint) -> None:
     for name, tensor in theta_0.tensors.items():
-        if tensor.dtype not in FLOATS and not equal(tensor, theta.tensors[name]):
+        if tensor.dtype not in FLOATS and not equal(tensor, theta.tensors.get(name, tensor)):
             raise InputError(
                 f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated."
             )
