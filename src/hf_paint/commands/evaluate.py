@@ -1,0 +1,57 @@
+"""`hf-paint evaluate`: a model on tasks."""
+
+import argparse
+from typing import Any
+
+from hf_paint.commands import add_command, print_table
+from hf_paint.tasks import get_task
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "Evaluate a CLIP model on tasks."
+    epilog = "  hf-paint evaluate openai/clip-vit-base-patch32 --tasks mnist cifar10 --split test"
+    command = add_command(commands, "evaluate", run, text, epilog)
+    command.add_argument("model", metavar="MODEL", help="an id on the Hub or a folder")
+    command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAMLs")
+    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
+    command.add_argument("--revision", default="main", help="a branch, tag or commit of the model (default: main)")
+    command.add_argument(
+        "--batch_size", type=_positive, default=128, help="images per forward pass (default: %(default)s)"
+    )
+    command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help="default: %(default)s")
+    command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
+
+
+def run(parsed: argparse.Namespace, rest: list[str]) -> None:
+    """Run the command."""
+    tasks = [get_task(name) for name in parsed.tasks]
+    from accelerate import Accelerator
+
+    from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.modeling import load_clip
+
+    accelerator = Accelerator(cpu=parsed.use_cpu)
+    model, processor, _ = load_clip(parsed.model, revision=parsed.revision)
+    results = evaluate_tasks(
+        model,
+        tasks,
+        processor=processor,
+        split=parsed.split,
+        precision=parsed.precision,
+        batch_size=parsed.batch_size,
+        accelerator=accelerator,
+    )
+    rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
+    for result in results:
+        values = (100 * result.accuracy, 100 * (result.mean_per_class or 0))
+        calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
+        rows.append([result.task, result.split, str(result.total), *(f"{v:.2f}" for v in values), *calibration])
+    if accelerator.is_main_process:
+        print_table(rows)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got '{text}'")
+    return int(text)

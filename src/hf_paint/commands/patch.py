@@ -1,0 +1,54 @@
+"""`hf-paint patch`: the main job."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from hf_paint.commands import add_command
+from hf_paint.recipe import COMMON_TRAINING_FIELDS, describe_keys
+
+
+PATCH_EPILOG = """\
+  hf-paint patch --config recipes/clip-vit-base-patch32/mnist.yaml --output_dir runs/mnist
+
+Keys of the YAML file and flags are the same; flags win. Unknown keys are refused. A run that was interrupted goes on
+where it stopped when it is started again. On several processes: accelerate launch [...] recipes/patch.py --config ...
+
+recipe keys:
+{keys}
+
+the commonest training fields (--help_all lists every field of transformers.TrainingArguments):
+{training}
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    epilog = PATCH_EPILOG.format(
+        keys=_table(describe_keys()),
+        training=_table(list(COMMON_TRAINING_FIELDS.items())),
+    )
+    text = "Fine-tune a CLIP model on a task, interpolate, choose alpha and save the patched model."
+    command = add_command(commands, "patch", run, text, epilog)
+    command.add_argument("--config", metavar="RECIPE.yaml", help="the recipe")
+    command.add_argument("--help_all", action="store_true", help="list every training field and exit")
+
+
+def run(parsed: argparse.Namespace, rest: list[str]) -> None:
+    """Run the command."""
+    from hf_paint.recipe_runner import print_every_field, run_recipe
+
+    if parsed.help_all:
+        print_every_field()
+    else:
+        run_recipe(parsed.config, rest)
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    import textwrap
+
+    lines = []
+    for name, text in rows:
+        first, *more = textwrap.wrap(text, 82)
+        lines += [f"  {name:<28}{first}", *(" " * 30 + line for line in more)]
+    return "\n".join(lines)

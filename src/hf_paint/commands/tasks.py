@@ -1,0 +1,32 @@
+"""`hf-paint tasks`: the built-in tasks."""
+
+import argparse
+import sys
+from typing import Any
+
+import yaml
+
+from hf_paint.commands import add_command, print_table
+from hf_paint.tasks import get_task, list_tasks
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "List the built-in tasks, or show one."
+    command = add_command(commands, "tasks", run, text, "  hf-paint tasks eurosat")
+    command.add_argument("name", nargs="?", metavar="NAME", help="a built-in name or a task YAML")
+
+
+def run(parsed: argparse.Namespace, rest: list[str]) -> None:
+    """Run the command."""
+    if parsed.name is not None:
+        text = yaml.safe_dump(get_task(parsed.name).to_dict(), sort_keys=False, allow_unicode=True, width=100)
+        sys.stdout.write(text)
+        return
+    rows = [["task", "data set", "classes", "prompts", "train", "validation", "test"]]
+    for name in list_tasks():
+        task = get_task(name)
+        splits = [task.splits.train, task.splits.validation, task.splits.test]
+        classes = len(task.class_names or ())
+        rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
+    print_table(rows)
