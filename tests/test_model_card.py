@@ -4,8 +4,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from hf_paint import AlphaCurve, Task
-from hf_paint.model_card import CardSource, render_model_card
+from hf_paint import AlphaCurve, InputError, Task
+from hf_paint.card_source import CardSource
+from hf_paint.curve_metadata import curve_from_metadata, curve_to_metadata
+from hf_paint.model_card import render_model_card
 from hf_paint.results import Result
 
 
@@ -109,3 +111,40 @@ def test_rendered_example_is_up_to_date(source):
     if os.environ.get("HF_PAINT_RENDER"):
         path.write_text(card, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == card
+
+
+def test_the_card_of_another_alpha_says_so(source):
+    branches = {"alpha-0.00": 0.0, "alpha-0.40": 0.4, "alpha-1.00": 1.0}
+    card = render_model_card(source, alpha=1.0, repo_id="me/clip-mnist", branches=branches)
+    assert 'model="me/clip-mnist", revision="alpha-1.00")' in card
+    assert "The one that was chosen is 0.40, on the branch `main`." in card
+    assert "`alpha-0.00`, `alpha-0.40`, `alpha-1.00`" in card
+    assert "| **1 (fine-tuned)** | **99.60** | **41.40** |" in card
+    data = ModelCard(card).data
+    assert data.base_model_relation == "finetune"
+    assert (data.hf_paint["alpha"], data.hf_paint["selected_alpha"]) == (1.0, 0.4)
+    chosen = render_model_card(source, repo_id="me/clip-mnist", branches=branches)
+    assert 'model="me/clip-mnist")' in chosen
+    assert "The one that was chosen" not in chosen
+
+
+def test_curve_in_the_metadata_is_that_of_the_records(source):
+    """Read with a YAML parser and counted again, against the records themselves."""
+    metadata = yaml.safe_load(render_model_card(source).split("---")[1])["hf_paint"]["curve"]
+    curve = curve_from_metadata(metadata)
+    fields = ("alpha", "task", "role", "split", "correct", "total", "exact")
+    rows = [tuple(getattr(result, name) for name in fields) for result in curve.results]
+    assert sorted(rows) == sorted(tuple(getattr(result, name) for name in fields) for result in source.curve.results)
+
+
+def test_curve_metadata_keeps_gaps_and_what_is_not_exact():
+    keys = {"task": "mnist", "role": "patching", "total": 10}
+    results = [
+        Result(alpha=0.0, split="test", correct=1, **keys),
+        Result(alpha=0.5, split="test", correct=2, exact=False, **keys),
+        Result(alpha=1.0, split="validation", correct=3, **keys),
+    ]
+    again = curve_from_metadata(curve_to_metadata(AlphaCurve(results)))
+    assert sorted(again.results, key=lambda r: r.alpha) == results
+    with pytest.raises(InputError, match="holds no alpha curve"):
+        curve_from_metadata({"alphas": "0 1", "tasks": [keys | {"split": "test", "correct": "1"}]})

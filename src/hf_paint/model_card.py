@@ -1,17 +1,19 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hf_paint.card_source import CardSource
 from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
+from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.results import format_alpha
 from hf_paint.tasks import LOCAL_FILES, Task
 
@@ -38,45 +40,25 @@ PUBLIC_KEYS = (
 """The keys of a recipe that a card shows: those that decide the numbers, none of which can hold a path or a secret."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardSource:
-    """What a card is made of.
-
-    Attributes:
-        curve: The records of the run.
-        selection: What `selection.json` holds.
-        recipe: The resolved recipe.
-        tasks: The tasks of the run, patching tasks first.
-        class_names: The class names of the first patching task.
-        base_model_id: The id of the base on the Hub; None for a base that is on no Hub.
-        base_license: The licence of the base, if known.
-        plot: The file name of the trade-off plot beside the card; None for none.
-        save_dtype: The dtype in which the model is saved.
-    """
-
-    curve: AlphaCurve
-    selection: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    tasks: Sequence[Task]
-    class_names: Sequence[str]
-    base_model_id: str | None = None
-    base_license: str | None = None
-    plot: str | None = None
-    save_dtype: str = "float32"
-
-    @property
-    def split(self) -> str:
-        """The split whose accuracies the card shows."""
-        return str(self.selection["reported_on"])
-
-
-def render_model_card(source: CardSource) -> str:
+def render_model_card(
+    source: CardSource,
+    *,
+    alpha: float | None = None,
+    repo_id: str | None = None,
+    branches: Mapping[str, float] = MappingProxyType({}),
+) -> str:
     """Return the text of the card, metadata included.
+
+    Args:
+        source: What the card is made of.
+        alpha: The alpha of this model; the one that was chosen by default.
+        repo_id: Where the model will be on the Hub.
+        branches: The branches of that repository that hold alphas, `main` not among them.
 
     Raises:
         InputError: If the curve lacks a record that the card needs.
     """
-    alpha = float(source.selection["alpha"])
+    alpha = source.selected if alpha is None else alpha
     patching = [task for task in source.tasks if task.name in source.curve.tasks.get("patching", [])]
     name = f"{(source.base_model_id or 'CLIP').split('/')[-1]} patched on {', '.join(t.name for t in patching)}"
     base_link = f"[{source.base_model_id}](https://huggingface.co/{source.base_model_id})"
@@ -88,7 +70,11 @@ def render_model_card(source: CardSource) -> str:
         claim=_claim(source.curve, alpha, source.split),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
-        model_id="path/or/id/of/this/model",
+        selected=format_alpha(source.selected),
+        is_selected=alpha == source.selected,
+        model_id=repo_id or "path/or/id/of/this/model",
+        revision=next((name for name, held in branches.items() if held == alpha != source.selected), None),
+        branches=list(branches),
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
         example_prompt=patching[0].templates[0],
@@ -98,7 +84,7 @@ def render_model_card(source: CardSource) -> str:
         num_resamples=NUM_RESAMPLES,
         selection=_selection_sentence(source.selection),
         recipe=_public_recipe(source).strip(),
-        versions=[(package, version(package)) for package in VERSIONED] + [("python", platform.python_version())],
+        versions=list((source.versions or environment()).items()),
         sources=[_source_row(task) for task in source.tasks],
         base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
         base_license=source.base_license or "not stated",
@@ -107,6 +93,11 @@ def render_model_card(source: CardSource) -> str:
         citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
     )
     return str(card)
+
+
+def environment() -> dict[str, str]:
+    """Return the versions of what a run depends on."""
+    return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
 
 
 def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
@@ -129,7 +120,7 @@ def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
     return ModelCardData(
         model_name=name,
         base_model=source.base_model_id,
-        base_model_relation="merge" if source.base_model_id else None,
+        base_model_relation=("finetune" if alpha == 1 else "merge") if source.base_model_id else None,
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
         license=source.base_license,
@@ -137,6 +128,13 @@ def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
         metrics=["accuracy"],
         tags=["clip", "hf_paint", "merge", "paint"],
         eval_results=results or None,
+        hf_paint={
+            "alpha": alpha,
+            "selected_alpha": source.selected,
+            "weights": source.fingerprint(alpha),
+            "base_fingerprint": source.recipe.get("base_fingerprint"),
+            "curve": curve_to_metadata(source.curve),
+        },
     )
 
 

@@ -11,8 +11,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from hf_paint.card_source import CardSource
+from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
-from hf_paint.results import format_alpha
+from hf_paint.results import ROLES, format_alpha
+from hf_paint.tasks import get_task
 
 
 PARTS_OF_A_RUN = ("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*")
@@ -42,6 +45,7 @@ class RunFolder:
         self.recipe = self.path / "recipe.yaml"
         self.selection = self.path / "selection.json"
         self.precision = self.path / "precision.json"
+        self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
@@ -106,6 +110,34 @@ class RunFolder:
     def load_precision(self) -> Any:
         """Return the precision that this run decided for, or None."""
         return json.loads(self.precision.read_text())["precision"] if self.precision.exists() else None
+
+    def save_card_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write `card.json`: what a card says that is neither in the records nor in the recipe."""
+        if self.write:
+            _write_text(self.card_facts, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+    def card_source(self, *, base_model_id: str | None = None) -> CardSource:
+        """Return what the cards of this run are made of, read from its files.
+
+        Args:
+            base_model_id: The id of the base on the Hub, where the recipe does not say it.
+
+        Raises:
+            InputError: If the run is not finished, or nothing was chosen.
+        """
+        if not self.selection.exists() or not self.card_facts.exists():
+            raise InputError(
+                f"{self.path} is not a run that chose an alpha: it has no {self.selection.name} or "
+                f"{self.card_facts.name}. Finish it with `hf-paint patch`, and a `selection` other than none."
+            )
+        recipe = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        facts = json.loads(self.card_facts.read_text(encoding="utf-8"))
+        if base_model_id is not None:
+            facts["base_model_id"] = base_model_id
+        tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
+        curve = AlphaCurve.from_run(self.path)
+        selection = json.loads(self.selection.read_text(encoding="utf-8"))
+        return CardSource(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
         """Let `save` fill a folder, which gets its name when it is complete; an older one is replaced."""

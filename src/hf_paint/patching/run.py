@@ -19,7 +19,7 @@ from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import interpolate
-from hf_paint.model_card import CardSource, render_model_card
+from hf_paint.model_card import environment, render_model_card
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.patching.base import absolute, is_repo_id, license_of, load_base
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
@@ -186,38 +186,34 @@ class PatchRun:
         if self.folder.write:
             plot_trade_off(curve, self.folder.curve_plot, split=split, selected=alpha)
         if alpha is not None:
-            self._save_model(self.folder.patched, theta_1, alpha, self._card(curve, selection))
+            self.folder.save_card_facts(self._card_facts())
+            self._save_model(self.folder.patched, theta_1, alpha, card=True)
         self.accelerator.wait_for_everyone()
         model = self.model if alpha is not None else None
         return PatchResult(alpha=alpha, curve=curve, run_folder=self.folder.path, model=model)
 
-    def _save_model(self, folder: Path, theta_1: Weights, alpha: float, card: str | None = None) -> None:
+    def _save_model(self, folder: Path, theta_1: Weights, alpha: float, *, card: bool = False) -> None:
         """Save theta_alpha as a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
         self.model.float().load_state_dict(interpolate(self.theta_0, theta_1, alpha), strict=False)
         cast(nn.Module, self.model).to(self.save_dtype)
 
         def save(path: Path) -> None:
             save_clip(self.model, self.processor, path)
-            if card is not None:
-                (path / "README.md").write_text(card, encoding="utf-8")
-                (path / "curve.png").write_bytes(self.folder.curve_plot.read_bytes())
+            if card:
+                (path / "README.md").write_text(render_model_card(self.folder.card_source()), encoding="utf-8")
+                (path / self.folder.curve_plot.name).write_bytes(self.folder.curve_plot.read_bytes())
 
         self.folder.save_folder(folder, save)
 
-    def _card(self, curve: AlphaCurve, selection: dict[str, Any]) -> str:
-        return render_model_card(
-            CardSource(
-                curve=curve,
-                selection=selection,
-                recipe=self.recipe,
-                tasks=[task.task for task in self.tasks],
-                class_names=self.tasks[0].class_names,
-                base_model_id=self.options.base_model_id or (self.base if is_repo_id(self.base) else None),
-                base_license=license_of(self.base),
-                save_dtype=str(self.save_dtype).removeprefix("torch."),
-                plot="curve.png",
-            )
-        )
+    def _card_facts(self) -> dict[str, Any]:
+        return {
+            "class_names": list(self.tasks[0].class_names[:3]),
+            "base_model_id": self.options.base_model_id or (self.base if is_repo_id(self.base) else None),
+            "base_license": license_of(self.base),
+            "save_dtype": str(self.save_dtype).removeprefix("torch."),
+            "plot": self.folder.curve_plot.name,
+            "versions": environment(),
+        }
 
 
 def _selection(curve: AlphaCurve, alpha: float, rule: SelectionRule, tolerance: float, split: str) -> dict[str, Any]:

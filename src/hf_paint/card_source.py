@@ -1,0 +1,57 @@
+"""What a model card is made of: the records of a run, and little else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_paint.curve import AlphaCurve
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.results import format_alpha
+from hf_paint.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSource:
+    """What a card is made of.
+
+    Attributes:
+        curve: The records of the run.
+        selection: What `selection.json` holds.
+        recipe: The resolved recipe.
+        tasks: The tasks of the run, patching tasks first.
+        class_names: The class names of the first patching task.
+        base_model_id: The id of the base on the Hub; None for a base that is on no Hub.
+        base_license: The licence of the base, if known.
+        plot: The file name of the trade-off plot beside the card; None for none.
+        save_dtype: The dtype in which the model is saved.
+        versions: Package -> its version in the run.
+    """
+
+    curve: AlphaCurve
+    selection: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    tasks: Sequence[Task]
+    class_names: Sequence[str]
+    base_model_id: str | None = None
+    base_license: str | None = None
+    plot: str | None = None
+    save_dtype: str = "float32"
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def split(self) -> str:
+        """The split whose accuracies the card shows."""
+        return str(self.selection["reported_on"])
+
+    @property
+    def selected(self) -> float:
+        """The alpha that was chosen."""
+        return float(self.selection["alpha"])
+
+    def fingerprint(self, alpha: float) -> str:
+        """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
+        weights = {result.weights for result in self.curve.results if result.alpha == alpha}
+        if len(weights) != 1:
+            raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
+        return fingerprint_values(*weights, self.save_dtype)

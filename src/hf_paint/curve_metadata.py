@@ -1,0 +1,63 @@
+"""An alpha curve as the metadata of a card: what the table of the card says, for programs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_paint.curve import AlphaCurve
+from hf_paint.errors import InputError
+from hf_paint.results import ROLES, Result
+
+
+MISSING = "-"
+
+
+def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
+    """Return the counts of a curve as plain values: one line of numbers over the alphas for each (task, split).
+
+    Example:
+        >>> curve = AlphaCurve.from_accuracies([0.0, 1.0], patching={"mnist": [0.5, 0.75]}, supported={})
+        >>> curve_to_metadata(curve)["tasks"][0]["correct"]
+        '1 3'
+    """
+    tasks = []
+    for role in ROLES:
+        for task in curve.tasks.get(role, []):
+            for split in sorted(curve.splits(role)):
+                results = [curve.get(alpha, role, task, split) for alpha in curve.alphas]
+                if any(results):
+                    correct = " ".join(_count(result) for result in results)
+                    total = " ".join(str(result.total) if result else MISSING for result in results)
+                    tasks.append({"task": task, "role": role, "split": split, "correct": correct, "total": total})
+    return {"alphas": " ".join(map(str, curve.alphas)), "tasks": tasks}
+
+
+def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
+    """Return the curve that `curve_to_metadata` wrote down.
+
+    Raises:
+        InputError: If the metadata holds no curve.
+    """
+    try:
+        alphas = [float(alpha) for alpha in str(metadata["alphas"]).split()]
+        return AlphaCurve(
+            Result(
+                alpha=alpha,
+                task=entry["task"],
+                role=entry["role"],
+                split=entry["split"],
+                correct=int(correct.removeprefix("~")),
+                total=int(total),
+                exact=not correct.startswith("~"),
+            )
+            for entry in metadata["tasks"]
+            for alpha, correct, total in zip(
+                alphas, str(entry["correct"]).split(), str(entry["total"]).split(), strict=True
+            )
+            if correct != MISSING
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The metadata of the card holds no alpha curve ({error!r}).") from error
+
+
+def _count(result: Result | None) -> str:
+    return MISSING if result is None else f"{'' if result.exact else '~'}{result.correct}"
