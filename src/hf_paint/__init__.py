@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
     from hf_paint.interpolation import combine, interpolate, interpolated
+    from hf_paint.patches import apply_patch
     from hf_paint.patching import PatchOptions, PatchResult, patch_single
     from hf_paint.prepared_task import prepare_task
     from hf_paint.sweep import sweep_alphas
@@ -32,6 +33,7 @@ _MODULES = {
     "PatchResult": "patching",
     "Task": "tasks",
     "ZeroShotHead": "heads",
+    "apply_patch": "patches",
     "build_zero_shot_head": "heads",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
@@ -55,6 +57,7 @@ __all__ = [
     "PatchResult",
     "Task",
     "ZeroShotHead",
+    "apply_patch",
     "build_zero_shot_head",
     "combine",
     "combine_checkpoints",
