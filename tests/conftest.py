@@ -22,7 +22,8 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from transformers.utils import logging
 
 from hf_paint import Task
-from hf_paint.modeling import save_clip
+from hf_paint.modeling import image_tower_weights, save_clip
+from hf_paint.patches import save_patch
 
 
 torch.set_num_threads(1)
@@ -122,6 +123,15 @@ def write_task_yaml(folder, name="colours", **keys):
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(task.to_dict()))
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def patch_folder(_base_model, tmp_path_factory):
+    """A patch of the tiny CLIP, made for alpha 0.5."""
+    folder = tmp_path_factory.mktemp("patch") / "tiny-patch"
+    theta_0 = image_tower_weights(_base_model)
+    save_patch(theta_0, {name: tensor + 0.01 for name, tensor in theta_0.items()}, folder, alpha=0.5)
+    return str(folder)
 
 
 @pytest.fixture

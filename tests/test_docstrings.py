@@ -32,6 +32,8 @@ OBJECTS = [
             ("metrics", "mean_per_class_accuracy"),
             ("modeling", "attention"),
             ("modeling", "image_tower"),
+            ("patch_config", "read_patch_config"),
+            ("patches", "save_patch"),
             ("precision", "compare_precisions"),
             ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
@@ -40,12 +42,13 @@ OBJECTS = [
         ]
     ),
 ]
-NEEDS_NO_EXAMPLE = {"InputError", "PatchOptions", "PatchResult", "Task"}
+NEEDS_NO_EXAMPLE = {"InputError", "PatchOptions", "PatchResult", "PushOptions", "Task"}
 
 
 @pytest.mark.parametrize(("name", "thing"), OBJECTS, ids=[name for name, _ in OBJECTS])
-def test_example_runs(name, thing, model, processor, model_folder, task, other_task, tmp_path):
+def test_example_runs(name, thing, model, processor, model_folder, patch_folder, task, other_task, tmp_path):
     here = {"np": np, "torch": torch, "nn": nn, "model": model, "processor": processor, "model_folder": model_folder}
+    here |= {"patch_folder": patch_folder}
     here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
     here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
     here |= {"Accelerator": Accelerator, "Evaluator": Evaluator}

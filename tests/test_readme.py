@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def test_python_runs_on_a_tiny_model(model_folder, tmp_path, monkeypatch):
+def test_python_runs_on_a_tiny_model(model_folder, patch_folder, tmp_path, monkeypatch):
     """The models and tasks of the README are replaced by tiny ones; every other line is run as it is printed."""
     from conftest import draw_rows
 
@@ -32,8 +33,9 @@ def test_python_runs_on_a_tiny_model(model_folder, tmp_path, monkeypatch):
         for i, name in enumerate(("mnist", "cifar10", "stl10"))
     }
     monkeypatch.setattr(hf_paint, "get_task", tiny.__getitem__, raising=False)
-    use, patch = blocks(README, "python")
-    patch = patch.replace("openai/clip-vit-base-patch32", model_folder)
+    use, patch, apply = (
+        block.replace("openai/clip-vit-base-patch32", model_folder) for block in blocks(README, "python")
+    )
     patch = patch.replace(
         'output_dir="runs/mnist"', 'output_dir="runs/mnist", use_cpu=True, max_steps=2, warmup_steps=1'
     )
@@ -42,6 +44,10 @@ def test_python_runs_on_a_tiny_model(model_folder, tmp_path, monkeypatch):
     assert here["result"].alpha in here["result"].curve.alphas
     draw_rows(1, 0)["image"][0].save("digit.png")
     exec(use, here)
+    for name in ("mnist", "cars"):
+        shutil.copytree(patch_folder, f"runs/{name}/patch")
+    exec(apply, here)
+    assert here["model"].num_parameters() == here["result"].model.num_parameters()
 
 
 @pytest.mark.parametrize("page", ["README.md", "recipes/README.md"])

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
+    from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
+    from hf_paint.patches import apply_patch
     from hf_paint.patching import PatchOptions, PatchResult, patch_single
     from hf_paint.prepared_task import prepare_task
+    from hf_paint.pull import load_curve
     from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks import Task, get_task, list_tasks
     from hf_paint.trainer import PaintTrainer
@@ -30,8 +33,10 @@ _MODULES = {
     "PaintTrainingArguments": "training_args",
     "PatchOptions": "patching",
     "PatchResult": "patching",
+    "PushOptions": "hub",
     "Task": "tasks",
     "ZeroShotHead": "heads",
+    "apply_patch": "patches",
     "build_zero_shot_head": "heads",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
@@ -41,8 +46,10 @@ _MODULES = {
     "interpolate_checkpoints": "checkpoints",
     "interpolated": "interpolation",
     "list_tasks": "tasks",
+    "load_curve": "pull",
     "patch_single": "patching",
     "prepare_task": "prepared_task",
+    "push_variants": "hub",
     "sweep_alphas": "sweep",
 }
 
@@ -53,8 +60,10 @@ __all__ = [
     "PaintTrainingArguments",
     "PatchOptions",
     "PatchResult",
+    "PushOptions",
     "Task",
     "ZeroShotHead",
+    "apply_patch",
     "build_zero_shot_head",
     "combine",
     "combine_checkpoints",
@@ -64,8 +73,10 @@ __all__ = [
     "interpolate_checkpoints",
     "interpolated",
     "list_tasks",
+    "load_curve",
     "patch_single",
     "prepare_task",
+    "push_variants",
     "sweep_alphas",
 ]
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from hf_paint.commands import Parser, Run, evaluate, interpolate, patch, quickstart, tasks
-from hf_paint.errors import InputError
+from hf_paint.commands import Parser, Run, evaluate, interpolate, patch, push, quickstart, tasks, variants
+from hf_paint.errors import InputError, JobError
 
 
-COMMANDS = (quickstart, patch, evaluate, interpolate, tasks)
+COMMANDS = (quickstart, patch, evaluate, interpolate, push, variants, tasks)
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
         tqdm.write(f"hf-paint: {' '.join(message.split())}", file=sys.stderr)  # on a line of its own, above any bar
         return EXIT_BAD_INPUT
+    except JobError as error:
+        tqdm.write(f"hf-paint: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         tqdm.write("hf-paint: interrupted; start the same command again to go on", file=sys.stderr)
         return EXIT_FAILED

@@ -1,4 +1,4 @@
-"""What the user gave cannot be used: one error type, and the nearest name to suggest."""
+"""What can go wrong in one clear line: what the user gave, or something outside of the program."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,6 +9,13 @@ class InputError(ValueError):
 
     The message says what was given, what was expected and what to do. The command line prints it as one line and ends
     with exit code 2; from Python it is a `ValueError`.
+    """
+
+
+class JobError(RuntimeError):
+    """A job that failed for a reason outside of the program and of what it was given: the network, rights, a disk.
+
+    The message says how far it came and what to do. The command line prints it as one line and ends with exit code 1.
     """
 
 

@@ -46,6 +46,7 @@ def render_model_card(
     alpha: float | None = None,
     repo_id: str | None = None,
     branches: Mapping[str, float] = MappingProxyType({}),
+    delta: str | None = None,
 ) -> str:
     """Return the text of the card, metadata included.
 
@@ -54,6 +55,7 @@ def render_model_card(
         alpha: The alpha of this model; the one that was chosen by default.
         repo_id: Where the model will be on the Hub.
         branches: The branches of that repository that hold alphas, `main` not among them.
+        delta: The fingerprint of the patch, for the card of a repository that holds `theta_1 - theta_0` alone.
 
     Raises:
         InputError: If the curve lacks a record that the card needs.
@@ -63,7 +65,7 @@ def render_model_card(
     name = f"{(source.base_model_id or 'CLIP').split('/')[-1]} patched on {', '.join(t.name for t in patching)}"
     base_link = f"[{source.base_model_id}](https://huggingface.co/{source.base_model_id})"
     card = ModelCard.from_template(
-        _metadata(source, name, alpha),
+        _metadata(source, name, alpha, delta),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=name,
         split=source.split,
@@ -75,6 +77,8 @@ def render_model_card(
         model_id=repo_id or "path/or/id/of/this/model",
         revision=next((name for name, held in branches.items() if held == alpha != source.selected), None),
         branches=list(branches),
+        delta=delta is not None,
+        base_model_id=source.base_model_id,
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
         example_prompt=patching[0].templates[0],
@@ -100,12 +104,12 @@ def environment() -> dict[str, str]:
     return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
 
 
-def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
+def _metadata(source: CardSource, name: str, alpha: float, delta: str | None) -> ModelCardData:
     results = [
         EvalResult(
             task_type="zero-shot-image-classification",
             task_name="Zero-shot image classification",
-            dataset_type=_dataset_id(task) or task.name,
+            dataset_type=dataset_id(task) or task.name,
             dataset_name=task.name,
             dataset_split=source.split,
             metric_type="accuracy",
@@ -120,22 +124,28 @@ def _metadata(source: CardSource, name: str, alpha: float) -> ModelCardData:
     return ModelCardData(
         model_name=name,
         base_model=source.base_model_id,
-        base_model_relation=("finetune" if alpha == 1 else "merge") if source.base_model_id else None,
-        library_name="transformers",
+        base_model_relation=_relation(alpha, delta) if source.base_model_id else None,
+        library_name="hf_paint" if delta else "transformers",
         pipeline_tag="zero-shot-image-classification",
         license=source.base_license,
-        datasets=sorted({dataset for task in source.tasks if (dataset := _dataset_id(task))}) or None,
+        datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
         metrics=["accuracy"],
         tags=["clip", "hf_paint", "merge", "paint"],
         eval_results=results or None,
         hf_paint={
             "alpha": alpha,
             "selected_alpha": source.selected,
-            "weights": source.fingerprint(alpha),
+            "weights": delta or source.fingerprint(alpha),
             "base_fingerprint": source.recipe.get("base_fingerprint"),
             "curve": curve_to_metadata(source.curve),
         },
     )
+
+
+def _relation(alpha: float, delta: str | None) -> str:
+    if delta:
+        return "adapter"
+    return "finetune" if alpha == 1 else "merge"
 
 
 def _claim(curve: AlphaCurve, alpha: float, split: str) -> str:
@@ -210,15 +220,15 @@ def _task_name(task: str | Mapping[str, Any]) -> str:
 
 
 def _source_row(task: Task) -> dict[str, str]:
-    dataset_id = _dataset_id(task)
-    link = f"[{dataset_id}](https://huggingface.co/datasets/{dataset_id})" if dataset_id else "local files"
+    on_the_hub = dataset_id(task)
+    link = f"[{on_the_hub}](https://huggingface.co/datasets/{on_the_hub})" if on_the_hub else "local files"
     return {
         "task": task.name,
-        "dataset": task.homepage or link if not dataset_id else link,
+        "dataset": task.homepage or link if not on_the_hub else link,
         "license": task.license or "not stated",
     }
 
 
-def _dataset_id(task: Task) -> str | None:
+def dataset_id(task: Task) -> str | None:
     """Return the id of the data set on the Hub, or None for local files."""
     return None if task.dataset in LOCAL_FILES or Path(task.dataset).exists() else task.dataset

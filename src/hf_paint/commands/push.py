@@ -1,0 +1,63 @@
+"""`hf-paint push`: a run as a repository on the Hub."""
+
+import argparse
+import sys
+from typing import Any
+
+from hf_paint.commands import add_command, print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = (
+        "Publish a run as one repository: the chosen model on `main`, every alpha on a branch of its own. "
+        "What was interrupted goes on where it stopped when it is started again."
+    )
+    example = (
+        "  hf-paint push runs/mnist --repo_id me/clip-mnist --dry_run\n"
+        "  hf-paint push runs/mnist --repo_id me/clip-mnist --private"
+    )
+    command = add_command(commands, "push", run, text, example)
+    command.add_argument("run_folder", metavar="RUN_DIR", help="the output_dir of `hf-paint patch`")
+    command.add_argument("--repo_id", required=True, help="such as me/clip-mnist; it is made if it does not exist")
+    command.add_argument(
+        "--form",
+        default="variants",
+        choices=["variants", "delta"],
+        help="`delta`: theta_1 - theta_0 alone, a small file",
+    )
+    command.add_argument("--alphas", nargs="+", type=float, metavar="ALPHA", help="which branches (default: all)")
+    command.add_argument("--base_model_id", help="the id of the base on the Hub, if the run started from a folder")
+    command.add_argument("--private", action="store_true", default=None, help="make the repository private")
+    command.add_argument("--overwrite", action="store_true", help="replace branches that hold other weights")
+    command.add_argument("--tag", help="also tag `main`, such as v1.0")
+    command.add_argument("--collection", metavar="SLUG", help="also add the repository to this collection")
+    command.add_argument("--eval_results", action="store_true", help="also write .eval_results/")
+    command.add_argument("--dry_run", action="store_true", help="show what would be done, and touch nothing")
+
+
+def run(parsed: argparse.Namespace, rest: list[str]) -> None:
+    """Run the command."""
+    from hf_paint.hub import PushOptions, push_variants
+
+    options = PushOptions(
+        form=parsed.form,
+        base_model_id=parsed.base_model_id,
+        tag=parsed.tag,
+        collection=parsed.collection,
+        eval_results=parsed.eval_results,
+    )
+    plan = push_variants(
+        parsed.run_folder,
+        parsed.repo_id,
+        alphas=parsed.alphas,
+        private=parsed.private,
+        overwrite=parsed.overwrite,
+        dry_run=parsed.dry_run,
+        options=options,
+    )
+    if parsed.dry_run:
+        print_table(plan.rows())
+        sys.stdout.write(f"{plan.rights}\nNothing was touched: this is what `hf-paint push` would do.\n")
+    else:
+        sys.stdout.write(f"{plan.url}\n")

@@ -1,0 +1,142 @@
+"""Publishing a run: one repository, the chosen model on `main`, every alpha on a branch. Planned first, then done."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import HfApi
+from huggingface_hub import errors as hub_errors
+from tqdm.auto import tqdm
+
+from hf_paint.errors import InputError, JobError
+from hf_paint.patching import PatchResult
+from hf_paint.publication import TEMPORARY, Publication
+from hf_paint.push_plan import Branch, PushPlan, plan_push
+
+
+FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *hub_errors.HfHubHTTPError.__bases__)
+"""What the disk, the network and the client of the Hub raise; the bases are the HTTP library's own errors."""
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """What a push needs now and then.
+
+    Attributes:
+        form: `variants`, or `delta`: only `theta_1 - theta_0`, a small file on `main` that `apply_patch` applies.
+        base_model_id: The id of the base on the Hub, where the run started from a folder.
+        tag: Also tag `main`.
+        collection: Also add the repository to the collection of this slug.
+        eval_results: Also write `.eval_results/`.
+    """
+
+    form: Literal["variants", "delta"] = "variants"
+    base_model_id: str | None = None
+    tag: str | None = None
+    collection: str | None = None
+    eval_results: bool = False
+
+
+def push_variants(
+    run: PatchResult | str | Path,
+    repo_id: str,
+    *,
+    alphas: Sequence[float] | None = None,
+    private: bool | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    options: PushOptions | None = None,
+) -> PushPlan:
+    """Publish a run as one repository: `main` is the chosen model, `alpha-0.00` to `alpha-1.00` are the others.
+
+    Each branch is a complete CLIP repository with its card, uploaded in one commit. A branch that already holds these
+    weights is left alone, so that a push that was interrupted goes on where it stopped. `main` comes last.
+
+    Args:
+        run: The result of a patching strategy, or its run folder.
+        repo_id: Such as `me/clip-mnist`; the repository is made if it does not exist.
+        alphas: Which alphas get a branch; all that were evaluated by default.
+        private: Whether a repository that is made is private; the default of the account if None.
+        overwrite: Replace branches that hold other weights.
+        dry_run: Only plan; nothing is touched.
+        options: What a push needs now and then.
+
+    Returns:
+        The plan that was carried out, or would be.
+
+    Raises:
+        InputError: If the run has no chosen alpha, its base has no id on the Hub, an alpha was not evaluated, or a
+            branch holds other weights.
+        JobError: If the Hub refuses or cannot be reached; start the same push again to go on.
+
+    Example:
+        >>> push_variants("runs/mnist", "me/clip-mnist", private=True)  # doctest: +SKIP
+    """
+    options = options or PushOptions()
+    folder = run.run_folder if isinstance(run, PatchResult) else Path(run)
+    publication = Publication.from_run(
+        folder, repo_id, alphas=alphas, base_model_id=options.base_model_id, delta=options.form == "delta"
+    )
+    with _said_clearly(f"Planning the push to {repo_id} failed"):
+        plan = plan_push(publication, overwrite=overwrite)
+    if not dry_run:
+        _carry_out(plan, publication, private=private, options=options)
+    return plan
+
+
+def _carry_out(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
+    api, repo_id = HfApi(), plan.repo_id
+    with _said_clearly(f"Making {repo_id} failed"):
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        first = api.list_repo_commits(repo_id)[-1].commit_id  # empty: a branch from `main` could hold its weights
+    pending = [branch for branch in plan.branches if branch.action != "keep"]
+    for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):
+        progress = f"{len(plan.branches) - len(pending) + done} of {len(plan.branches)} branches are complete"
+        with _said_clearly(f"Pushing the branch {branch.name} of {repo_id} failed ({progress})"):
+            if branch.head is None and branch.name != "main":
+                api.create_branch(repo_id, branch=branch.name, revision=first, exist_ok=True)
+            _upload(api, repo_id, branch, publication, eval_results=options.eval_results)
+    with _said_clearly(f"All branches of {repo_id} are complete, but adding the tag or to the collection failed"):
+        if options.tag is not None:
+            api.create_tag(repo_id, tag=options.tag, revision="main", exist_ok=True)
+        if options.collection is not None:
+            api.add_collection_item(options.collection, item_id=repo_id, item_type="model", exists_ok=True)
+
+
+def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, *, eval_results: bool) -> None:
+    """Make the files of one branch, and upload them in one commit: never weights without their card."""
+    with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=TEMPORARY) as temporary:
+        folder = Path(temporary) / branch.name
+        if branch.action != "update card":
+            publication.make_model(branch.alpha, folder)
+        publication.write_card(branch.card, folder)
+        if eval_results and branch.alpha is not None:
+            publication.write_eval_results(folder, branch.alpha)
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=branch.name,
+            commit_message="Update the card" if branch.action == "update card" else publication.title(branch.alpha),
+            parent_commit=branch.head,
+            delete_patterns=list(WEIGHTS) if branch.action == "replace" else None,
+        )
+
+
+@contextmanager
+def _said_clearly(what: str) -> Iterator[None]:
+    """Say in one line what the Hub, the network or the disk did not let be done."""
+    try:
+        yield
+    except (InputError, JobError):
+        raise
+    except FAILURES as error:
+        reason = (
+            error.server_message
+            if isinstance(error, hub_errors.HfHubHTTPError) and error.server_message
+            else str(error)
+        )
+        raise JobError(f"{what}: {type(error).__name__}, {reason}. Start the same command again to go on.") from error

@@ -1,0 +1,185 @@
+"""What a run publishes: its branches, their cards, and their files, which are made one branch at a time."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import yaml
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from torch import Tensor
+
+from hf_paint.card_source import CardSource
+from hf_paint.checkpoints import interpolate_checkpoints
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
+from hf_paint.model_card import dataset_id, render_model_card
+from hf_paint.model_folders import COMPANIONS
+from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.patches import save_patch
+from hf_paint.results import format_alpha
+from hf_paint.run_folder import RunFolder
+from hf_paint.weight_files import FLOATS, read_checkpoint
+
+
+TEMPORARY = ".push-"
+"""How the temporary folders in a run folder begin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A run as a repository.
+
+    Attributes:
+        run: The run folder.
+        repo_id: The repository.
+        source: What its cards are made of.
+        base_folder: The base, as files.
+        branches: Branch -> its alpha, `main` last; None for a delta.
+    """
+
+    run: RunFolder
+    repo_id: str
+    source: CardSource
+    base_folder: Path
+    branches: Mapping[str, float | None]
+
+    @classmethod
+    def from_run(
+        cls,
+        folder: Path,
+        repo_id: str,
+        *,
+        alphas: Sequence[float] | None = None,
+        base_model_id: str | None = None,
+        delta: bool = False,
+    ) -> Self:
+        """Read a run folder, and check that everything that is to be published is there.
+
+        Raises:
+            InputError: If the run chose no alpha, an alpha was not evaluated, or the base has no id or has changed.
+        """
+        run = RunFolder(folder, write=True)
+        source = run.card_source(base_model_id=base_model_id)
+        if source.base_model_id is None:
+            raise InputError(
+                f"The run in {folder} started from a folder, and a card names its base by an id on the Hub: "
+                "--base_model_id, such as openai/clip-vit-base-patch32."
+            )
+        base_folder = _base_folder(str(source.recipe["model"]))
+        if fingerprint_weights(StoredTower(base_folder)) != source.recipe["base_fingerprint"]:
+            raise InputError(
+                f"The base {source.recipe['model']} has changed since the run: its image tower is another."
+            )
+        for stale in folder.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        variants = sorted(set(source.curve.alphas if alphas is None else alphas))
+        for alpha in variants:
+            source.fingerprint(alpha)  # an alpha that was not evaluated has none
+        branches: dict[str, float | None] = {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
+        branches = {"main": None} if delta else branches | {"main": source.selected}
+        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the weights of one branch, about."""
+        base, bytes_each = read_checkpoint(self.base_folder), {"float32": 4}.get(self.source.save_dtype, 2)
+        if None in self.branches.values():
+            return 4 * sum(tensor.size for name, tensor in base.tensors.items() if name.startswith(IMAGE_TOWER))
+        return bytes_each * sum(tensor.size for tensor in base.tensors.values())
+
+    def fingerprint(self, alpha: float | None) -> str:
+        """Return the fingerprint of the weights of a branch."""
+        if alpha is not None:
+            return self.source.fingerprint(alpha)
+        theta_1 = fingerprint_weights(StoredTower(self.run.theta_1))
+        return fingerprint_values("delta", self.source.recipe["base_fingerprint"], theta_1)
+
+    def card(self, branch: str) -> str:
+        """Return the card of a branch."""
+        alpha = self.branches[branch]
+        if alpha is None:
+            return render_model_card(self.source, repo_id=self.repo_id, delta=self.fingerprint(None))
+        alphas = {name: held for name, held in self.branches.items() if name != "main" and held is not None}
+        return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=alphas)
+
+    def title(self, alpha: float | None) -> str:
+        """Return the message of the commit."""
+        return "theta_1 - theta_0" if alpha is None else f"Weights and card at alpha {format_alpha(alpha)}"
+
+    def make_model(self, alpha: float | None, folder: Path) -> None:
+        """Write the model of a branch: weights, config, tokenizer and processor; or the delta."""
+        if alpha is None:
+            save_patch(
+                StoredTower(self.base_folder),
+                StoredTower(self.run.theta_1),
+                folder,
+                base_model_id=self.source.base_model_id,
+                base_revision=self.base_folder.name if self.base_folder.parent.name == "snapshots" else None,
+                alpha=self.source.selected,
+                patching_tasks=self.source.curve.tasks["patching"],
+            )
+        else:
+            interpolate_checkpoints(
+                self.base_folder, self.run.theta_1, {alpha: folder}, save_dtype=self.source.save_dtype
+            )
+
+    def write_card(self, card: str, folder: Path) -> None:
+        """Write the card and its plot."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        shutil.copyfile(self.run.curve_plot, folder / self.run.curve_plot.name)
+
+    def write_eval_results(self, folder: Path, alpha: float) -> None:
+        """Write `.eval_results/`, one file for each task that has a data set on the Hub."""
+        from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+        for task in self.source.tasks:
+            for result in self.source.curve.results:
+                if (result.task, result.alpha, result.split) == (task.name, alpha, self.source.split):
+                    entry = EvalResultEntry(
+                        dataset_id=dataset_id(task) or task.name,
+                        task_id=task.config or "default",
+                        value=round(100 * result.accuracy, 4),
+                        notes=f"top-1 accuracy on {result.split}, alpha {format_alpha(alpha)}",
+                    )
+                    path = folder / ".eval_results" / f"{task.name}.yaml"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False))
+
+
+class StoredTower(Mapping[str, Tensor]):
+    """The image tower in a folder, in float32; a tensor is read when it is asked for.
+
+    Args:
+        folder: A folder with safetensors.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        tensors = read_checkpoint(folder).tensors
+        self.paths = {
+            name: tensor.path
+            for name, tensor in tensors.items()
+            if name.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self.paths[name], framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name).float()
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def _base_folder(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    if Path(model).is_absolute() or model.startswith("a model in memory"):
+        raise InputError(f"The base of the run is {model}, which is not there: a push needs its files.")
+    return Path(snapshot_download(model, allow_patterns=[*COMPANIONS, "*.safetensors", "*.safetensors.index.json"]))

@@ -1,0 +1,90 @@
+"""The pull side: what the cards of patched models say, for programs."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import HfApi, ModelCard, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from hf_paint.curve import AlphaCurve
+from hf_paint.curve_metadata import curve_from_metadata
+from hf_paint.errors import InputError
+from hf_paint.results import ROLES, format_alpha
+
+
+def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
+    """Read the alpha curve of a patched model from the metadata of its card.
+
+    Args:
+        repo: An id on the Hub, or a folder.
+        revision: A branch, tag or commit on the Hub.
+
+    Returns:
+        The curve, without per-example data.
+
+    Raises:
+        InputError: If there is no such model, or its card holds no curve.
+
+    Example:
+        >>> load_curve("me/clip-mnist").select("supported_within", tolerance=0.01)  # doctest: +SKIP
+        0.4
+    """
+    return curve_from_metadata(card_metadata(repo, revision=revision).get("curve", {}))
+
+
+def card_metadata(repo: str | Path, *, revision: str = "main") -> dict[str, Any]:
+    """Return what the card of a patched model says for hf_paint.
+
+    Raises:
+        InputError: If there is no such model, or it was not published by hf_paint.
+    """
+    metadata = ModelCard.load(read_card(repo, revision), ignore_metadata_errors=True).data.get("hf_paint")
+    if not isinstance(metadata, dict):
+        raise InputError(f"The card of '{repo}' at {revision} was not written by hf_paint.")
+    return cast(dict[str, Any], metadata)
+
+
+def read_card(repo: str | Path, revision: str) -> Path:
+    """Return the path of a card, which is downloaded where it is on the Hub."""
+    if Path(repo).is_dir():
+        card = Path(repo) / "README.md"
+        if not card.exists():
+            raise InputError(f"'{repo}' has no README.md.")
+        return card
+    try:
+        return Path(hf_hub_download(str(repo), "README.md", revision=revision))
+    except HFValidationError as error:
+        raise InputError(f"'{repo}' is neither a folder nor an id on the Hub.") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"There is no repository '{repo}' on the Hub, or it is private and you are not in."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"'{repo}' has no branch, tag or commit '{revision}'.") from error
+    except EntryNotFoundError as error:
+        raise InputError(f"'{repo}' has no card at {revision}, or the Hub cannot be reached.") from error
+
+
+def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
+    """Return a table of the branches of a repository: header first, then one row per alpha.
+
+    Raises:
+        InputError: If the repository was not made by hf_paint.
+    """
+    metadata = card_metadata(repo)
+    curve = curve_from_metadata(metadata.get("curve", {}))
+    names = {branch.name for branch in HfApi().list_repo_refs(repo).branches}
+    columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
+    rows = [["revision", "alpha", *(f"{task} ({role})" for role, task in columns)]]
+    for alpha in curve.alphas:
+        branches = [name for name in (f"alpha-{format_alpha(alpha)}",) if name in names]
+        branches += ["main"] if alpha == metadata["selected_alpha"] else []
+        results = [curve.get(alpha, *column, split) for column in columns]
+        cells = [f"{100 * result.accuracy:.2f}" if result else "" for result in results]
+        rows.append([", ".join(branches) or "-", format_alpha(alpha), *cells])
+    return rows
