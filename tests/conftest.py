@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
+from huggingface_hub import constants, hf_api
 from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils import logging
@@ -24,6 +25,7 @@ from transformers.utils import logging
 from hf_paint import Task
 from hf_paint.modeling import image_tower_weights, save_clip
 from hf_paint.patches import save_patch
+from hub_server import HubServer
 
 
 torch.set_num_threads(1)
@@ -151,3 +153,30 @@ def tasks_folder(tmp_path):
     write_task_yaml(folder, "colours")
     write_task_yaml(folder, "others", seed=7)
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub of the test's own (see hub_server.py), which the client in this process talks to as `tester`."""
+    with HubServer(tmp_path / "hub") as server:
+        for name, value in server.environment(xet=True).items():
+            monkeypatch.setenv(name, value)
+        home = os.environ["HF_HOME"]
+        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        # All of these were read from the environment when the modules were imported.
+        for name, value in {
+            "ENDPOINT": server.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HOME": home,
+            "HF_HUB_CACHE": f"{home}/hub",
+            "HF_TOKEN_PATH": f"{home}/token",
+            "HF_STORED_TOKENS_PATH": f"{home}/stored_tokens",
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(hf_api.api, "endpoint", server.endpoint)
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)
+        monkeypatch.setattr("datasets.config.HF_ENDPOINT", server.endpoint)
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+        yield server

@@ -134,9 +134,5 @@ def _said_clearly(what: str) -> Iterator[None]:
     except (InputError, JobError):
         raise
     except FAILURES as error:
-        reason = (
-            error.server_message
-            if isinstance(error, hub_errors.HfHubHTTPError) and error.server_message
-            else str(error)
-        )
-        raise JobError(f"{what}: {type(error).__name__}, {reason}. Start the same command again to go on.") from error
+        said = getattr(error, "server_message", None) or str(error)
+        raise JobError(f"{what}: {type(error).__name__}, {said}. Start the same command again to go on.") from error

@@ -1,0 +1,234 @@
+"""Pushing runs to a Hub of the tests' own, and pulling them with plain transformers."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard
+from transformers import CLIPModel
+
+from conftest import write_task
+from hf_paint import (
+    InputError,
+    PaintTrainingArguments,
+    PushOptions,
+    apply_patch,
+    interpolate,
+    load_curve,
+    patch_single,
+    push_variants,
+)
+from hf_paint.cli import main
+from hf_paint.curve import AlphaCurve
+from hf_paint.modeling import image_tower_weights
+
+
+ALPHAS = [0.0, 0.3, 1.0]
+BASE = PushOptions(base_model_id="o/clip")
+
+
+@pytest.fixture(scope="module")
+def run(model_folder, tmp_path_factory):
+    """A finished run that is only read."""
+    folder = tmp_path_factory.mktemp("push")
+    tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
+    keys = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
+    args = PaintTrainingArguments(output_dir=str(folder / "run"), use_cpu=True, disable_tqdm=True, **keys)
+    patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=ALPHAS)
+    return folder / "run"
+
+
+@pytest.fixture
+def thetas(run, model_folder):
+    return CLIPModel.from_pretrained(model_folder).state_dict(), CLIPModel.from_pretrained(
+        run / "theta_1"
+    ).state_dict()
+
+
+def selected(run):
+    return json.loads((run / "selection.json").read_text())["alpha"]
+
+
+def same(model, weights):
+    found = model.state_dict()
+    return found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def repository(hub, repo_id="tester/clip"):
+    """branch -> {file: content}, whatever the history."""
+    api = HfApi()
+    branches = {}
+    for branch in api.list_repo_refs(repo_id).branches:
+        files = api.list_repo_tree(repo_id, revision=branch.name, recursive=True)
+        branches[branch.name] = {file.path: file.blob_id for file in files}
+    return branches
+
+
+def test_every_branch_is_a_model_of_plain_transformers(hub, run, thetas):
+    plan = push_variants(run, "tester/clip", options=BASE)
+    assert [branch.name for branch in plan.branches] == ["alpha-0.00", "alpha-0.30", "alpha-1.00", "main"]
+    alphas = {"alpha-0.00": 0.0, "alpha-0.30": 0.3, "alpha-1.00": 1.0, "main": selected(run)}
+    for branch, alpha in alphas.items():
+        assert same(CLIPModel.from_pretrained("tester/clip", revision=branch), interpolate(*thetas, alpha))
+    names = {"README.md", "config.json", "curve.png", "model.safetensors", "processor_config.json", "tokenizer.json"}
+    for files in repository(hub).values():
+        assert names <= files.keys()
+        assert not [file for file in files if file.endswith((".partial", ".bin", ".pt", ".jsonl"))]
+
+
+def test_pulled_where_hf_paint_cannot_be_imported(hub, run):
+    push_variants(run, "tester/clip", options=BASE)
+    program = """
+        import sys
+        sys.modules["hf_paint"] = None
+        from transformers import pipeline
+        from PIL import Image
+        classify = pipeline("zero-shot-image-classification", model="tester/clip", revision="alpha-0.30")
+        answers = classify(Image.new("RGB", (40, 40), "red"), candidate_labels=["red", "green"])
+        print(len(answers))
+    """
+    environment = {"PATH": "/usr/bin", **hub.environment()}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "2"
+
+
+def test_main_is_written_last_and_each_branch_in_one_commit(hub, run):
+    push_variants(run, "tester/clip", options=BASE)
+    written = [call.path for call in hub.calls("commit")]
+    assert [path.split("/commit/")[1] for path in written] == ["alpha-0.00", "alpha-0.30", "alpha-1.00", "main"]
+
+
+def test_a_second_push_uploads_nothing(hub, run):
+    push_variants(run, "tester/clip", options=BASE)
+    before, commits = repository(hub), len(hub.calls("commit"))
+    plan = push_variants(run, "tester/clip", options=BASE)
+    assert {branch.action for branch in plan.branches} == {"keep"}
+    assert (repository(hub), len(hub.calls("commit"))) == (before, commits)
+
+
+def test_branches_can_be_added_to_a_repository(hub, run):
+    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    assert set(repository(hub)) == {"alpha-0.30", "main"}
+    plan = push_variants(run, "tester/clip", options=BASE)
+    actions = {branch.name: branch.action for branch in plan.branches}
+    assert actions == {
+        "alpha-0.00": "upload",
+        "alpha-0.30": "update card",
+        "alpha-1.00": "upload",
+        "main": "update card",
+    }
+    once = repository(hub)
+    push_variants(run, "tester/once", options=BASE)
+    twice = repository(hub, "tester/once")
+    weights = {branch: files["model.safetensors"] for branch, files in once.items()}
+    assert weights == {branch: files["model.safetensors"] for branch, files in twice.items()}
+
+
+def test_other_weights_are_refused_unless_they_may_go(hub, run, model_folder):
+    api = HfApi()
+    api.create_repo("tester/clip")
+    api.create_branch("tester/clip", branch="alpha-0.30")
+    api.upload_folder(repo_id="tester/clip", folder_path=model_folder, revision="alpha-0.30")
+    before = repository(hub)
+    with pytest.raises(InputError, match=r"branch alpha-0.30 of tester/clip holds other weights .*--overwrite"):
+        push_variants(run, "tester/clip", options=BASE)
+    assert repository(hub) == before
+    push_variants(run, "tester/clip", overwrite=True, options=BASE)
+    assert ModelCard.load("tester/clip").data.hf_paint["alpha"] == selected(run)
+
+
+def test_dry_run_touches_nothing(hub, run, capsys):
+    command = ["push", str(run), "--repo_id", "tester/clip", "--base_model_id", "o/clip", "--dry_run"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    for word in (
+        "alpha-0.00",
+        "alpha-0.30",
+        "alpha-1.00",
+        "main",
+        "upload",
+        "tester may write to tester",
+        "will be made",
+    ):
+        assert word in shown
+    assert {call.method for call in hub.log} <= {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("token", ["hf_read", "hf_other", "hf_wrong"])
+def test_who_may_not_write_is_told_in_one_line(hub, run, capsys, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert main(["push", str(run), "--repo_id", "tester/clip", "--base_model_id", "o/clip"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("hf-paint: ")
+    assert "tester/clip failed" in said
+    assert token not in said
+
+
+def test_the_base_needs_an_id_and_an_alpha_must_have_been_evaluated(hub, run, tmp_path):
+    with pytest.raises(InputError, match="started from a folder.*--base_model_id"):
+        push_variants(run, "tester/clip")
+    with pytest.raises(InputError, match=r"Alpha 0.70 was not evaluated"):
+        push_variants(run, "tester/clip", alphas=[0.7], options=BASE)
+    with pytest.raises(InputError, match="not a run that chose an alpha"):
+        push_variants(tmp_path, "tester/clip", options=BASE)
+    assert not hub.calls("create_repo")
+
+
+def test_no_local_path_and_no_token_reaches_the_hub(hub, run):
+    push_variants(run, "tester/clip", options=BASE)
+    for branch in repository(hub):
+        card = ModelCard.load(HfApi().hf_hub_download("tester/clip", "README.md", revision=branch)).content
+        for word in (str(run.parent), "hf_test", "/tmp", "runs/"):
+            assert word not in card
+    assert ModelCard.load("tester/clip").data.base_model == "o/clip"
+
+
+def test_curve_and_variants_are_read_back(hub, run, capsys):
+    push_variants(run, "tester/clip", options=BASE)
+    curve, expected = load_curve("tester/clip", revision="alpha-0.30"), AlphaCurve.from_run(run)
+    for result in expected.results:
+        found = curve.get(result.alpha, result.role, result.task, result.split)
+        assert (found.correct, found.total) == (result.correct, result.total)
+    assert curve.select("mean") == selected(run)
+    assert main(["variants", "tester/clip"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{100 * expected.get(0.3, 'patching', 'colours', 'test').accuracy:.2f}" in shown
+    assert "alpha-0.30" in shown
+    with pytest.raises(InputError, match="There is no repository"):
+        load_curve("tester/nothing")
+    with pytest.raises(InputError, match="no branch, tag or commit"):
+        load_curve("tester/clip", revision="alpha-0.77")
+
+
+def test_delta_is_a_patch_that_names_its_base(hub, run, model_folder, thetas):
+    push_variants(run, "tester/patch", options=PushOptions(base_model_id="o/clip", form="delta"))
+    assert set(repository(hub, "tester/patch")) == {"main"}
+    patched = apply_patch(model_folder, "tester/patch", alpha=0.3)
+    assert same(patched, interpolate(*thetas, 0.3))
+    card = ModelCard.load("tester/patch")
+    assert (card.data.base_model, card.data.base_model_relation) == ("o/clip", "adapter")
+    assert 'apply_patch("o/clip", "tester/patch"' in card.content
+    with pytest.raises(InputError, match="needs o/clip"):
+        apply_patch(str(run / "theta_1"), "tester/patch")
+    plan = push_variants(run, "tester/patch", options=PushOptions(base_model_id="o/clip", form="delta"))
+    assert [branch.action for branch in plan.branches] == ["keep"]
+
+
+def test_tag_and_eval_results(hub, run):
+    options = PushOptions(base_model_id="o/clip", tag="v1", eval_results=True)
+    push_variants(run, "tester/clip", alphas=[0.3], options=options)
+    api = HfApi()
+    assert [tag.name for tag in api.list_repo_refs("tester/clip").tags] == ["v1"]
+    assert ".eval_results/colours.yaml" in api.list_repo_files("tester/clip")
+
+
+def test_text_tower_of_every_branch_is_the_base(hub, run, thetas):
+    push_variants(run, "tester/clip", options=BASE)
+    model = CLIPModel.from_pretrained("tester/clip")
+    frozen = thetas[0].keys() - image_tower_weights(model).keys()
+    assert frozen
+    assert all(torch.equal(model.state_dict()[name], thetas[0][name]) for name in frozen)
