@@ -280,6 +280,17 @@ def test_saving_again_replaces_and_leaves_other_files(model, patch, theta_0, the
     assert sorted(path.name for path in patch.iterdir()) == ["README.md", "patch.safetensors", "patch_config.json"]
 
 
+def test_new_weights_never_stand_beside_an_old_config(model, patch, theta_0, theta_1, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hf_paint.patch_config.PatchConfig, "to_json", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_patch(theta_0, theta_1, patch, dtype="bfloat16")
+    with pytest.raises(InputError, match="is not a patch"):
+        apply_patch(model, patch, 0.5)
+
+
 def test_the_base_is_loaded_at_the_revision_of_its_patch(model, patch, monkeypatch, model_folder):
     asked = []
 
