@@ -176,7 +176,7 @@ def hub(tmp_path, monkeypatch):
         }.items():
             monkeypatch.setattr(constants, name, value)
         monkeypatch.setattr(hf_api.api, "endpoint", server.endpoint)
-        monkeypatch.setattr("transformers.utils.hub._hf_api", None)
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
         monkeypatch.setattr("datasets.config.HF_ENDPOINT", server.endpoint)
         monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
         yield server

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from urllib.parse import parse_qs
 
 from hub_cards import as_list, card_metadata, metadata_errors
@@ -90,6 +91,11 @@ class Api(RequestHandler):
         repo_id = f"{request.get('organization') or self.writer().name}/{request['name']}"
         self.writable(kind, repo_id)
         self.server.store.delete_repo(kind, repo_id)
+        self.answer({})
+
+    @route("GET", "/api/{kind}s/{repo_id}/auth-check", "/api/{kind}s/{repo_id}/auth-check/{access}")
+    def auth_check(self, kind, repo_id, access="read"):
+        (self.writable if access == "write" else self.readable)(kind, repo_id)
         self.answer({})
 
     # Branches, tags, commits
@@ -208,6 +214,9 @@ class Api(RequestHandler):
         if "create_pr" in self.query:
             raise HubError(400, "There are no pull requests here")
         operations = [json.loads(line) for line in b"".join(self.body).splitlines() if line.strip()]
+        for value in (operation["value"] for operation in operations if operation["key"] == "file"):
+            if value["path"] == "README.md" and (errors := metadata_errors(b64decode(value["content"]).decode())):
+                raise HubError(400, errors[0])
         oid = self.server.store.commit(kind, repo_id, revision, operations, author)
         self.answer({"success": True, "commitOid": oid, "commitUrl": f"{self.server.endpoint}/{repo_id}/commit/{oid}"})
 

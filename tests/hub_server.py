@@ -50,10 +50,16 @@ class HubServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def environment(self, token="hf_test", *, xet=False):
-        """The variables that send a subprocess here."""
-        variables = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(self.store.root / "client"), "HF_HUB_OFFLINE": "0"}
-        variables |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        return variables | ({"HF_TOKEN": token} if token else {}) | ({} if xet else {"HF_HUB_DISABLE_XET": "1"})
+        """The variables that send a subprocess here; without Xet, which regular mode does not mind and LFS needs."""
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_TOKEN": token or "",
+            "HF_HOME": str(self.store.root / "client"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "0" if xet else "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
 
     def calls(self, stage):
         return [call for call in self.log if call.stage == stage]

@@ -124,6 +124,7 @@ def test_refs_commits_and_trees(api):
         (lambda api: HfApi(token="hf_read").create_repo("tester/other"), HfHubHTTPError, 403),
         (lambda api: HfApi(token="hf_read").create_branch(REPO, branch="b"), HfHubHTTPError, 403),
         (lambda api: upload(HfApi(token="hf_other")), HfHubHTTPError, 403),
+        (lambda api: HfApi(token="hf_read").auth_check(REPO, write=True), HfHubHTTPError, 403),
         (lambda api: api.create_repo("other/clip"), HfHubHTTPError, 403),
         (lambda api: api.create_repo(REPO), HfHubHTTPError, 409),
         (lambda api: api.create_branch(REPO, branch="main"), HfHubHTTPError, 409),
@@ -144,7 +145,9 @@ def test_refusals(api, call, error, status):
 
 def test_a_private_repository_is_its_owners(api):
     api.create_repo("tester/secret", private=True)
+    assert api.whoami()["name"] == "tester"
     assert api.model_info("tester/secret").private
+    api.auth_check("tester/secret", write=True)
     assert HfApi(token="hf_read").repo_exists("tester/secret")
     assert not HfApi(token="hf_other").repo_exists("tester/secret")
     assert not HfApi(token=False).repo_exists("tester/secret")
@@ -196,12 +199,15 @@ def test_card_metadata(fields, complaint):
     assert [complaint in error for error in errors] == ([True] if complaint else [])
 
 
-def test_a_bad_card_is_refused_before_the_upload(hub, api):
+def test_a_bad_card_is_refused_before_the_upload_and_with_it(hub, api, monkeypatch):
     with pytest.raises(ValueError, match='"license" must be a string'):
         upload(api, card(license="[mit]").encode(), "README.md")
     with pytest.warns(UserWarning, match="empty or missing yaml metadata"):
         upload(api, b"# no metadata", "README.md")
     assert statuses(hub, "validate_yaml") == [400, 200]
+    monkeypatch.setattr(HfApi, "_validate_yaml", lambda *_, **__: None)
+    with pytest.raises(BadRequestError, match='"tags" must be an array'):
+        upload(api, card(tags="clip").encode(), "README.md")
 
 
 LARGE = """
@@ -231,6 +237,23 @@ def test_large_files_are_streamed_through_lfs_by_another_process(hub, api, tmp_p
     assert [call.body for call in hub.calls("lfs_put")] == [48 << 20]
     assert statuses(hub, "commit") == statuses(hub, "lfs_verify") == [200]
     assert api.get_paths_info(REPO, "model.bin")[0].lfs.sha256 == digest
+
+
+def test_a_client_killed_while_it_uploads_has_done_nothing(hub, api, tmp_path):
+    hub.lfs_threshold = 1000
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.bin").write_bytes(os.urandom(32 << 20))
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "folder"), REPO]
+    client = subprocess.Popen(command, env=os.environ | hub.environment(), stderr=subprocess.DEVNULL)
+    hub.on_request = lambda stage: client.kill() if stage == "lfs_put" else None
+    assert client.wait() == -signal.SIGKILL
+    for _ in range(100):  # until the server has noticed
+        if hub.calls("lfs_put"):
+            break
+        time.sleep(0.02)
+    assert statuses(hub, "lfs_put") == [None]
+    assert api.list_repo_files(REPO) == [".gitattributes"]
+    assert not list((hub.store.root / "unfinished").iterdir())
 
 
 def test_a_killed_server_goes_on_where_it_was(tmp_path, monkeypatch):
