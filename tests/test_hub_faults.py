@@ -1,10 +1,11 @@
 """What goes wrong while a run is pushed: it ends in the same repository, after another push at the latest.
 
-`python tests/test_hub_faults.py` prints the tables: every fault at every stage, and pushes killed at random moments.
+`HF_PAINT_KILLS=20 pytest -s tests/test_hub_faults.py` kills twenty pushes and prints what was injected and survived.
 """
 
 import contextlib
 import io
+import os
 import random
 import subprocess
 import sys
@@ -37,7 +38,8 @@ STAGES = {
 }
 KINDS = ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow")
 REPOSITORY = "tester/clip"
-NOT_OURS = ".gitattributes"
+NOT_OURS = {".gitattributes", "of-another.txt"}
+KILLS = int(os.environ.get("HF_PAINT_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,7 @@ def repository():
     branches = {}
     for branch in HfApi().list_repo_refs(REPOSITORY).branches:
         tree = HfApi().list_repo_tree(REPOSITORY, revision=branch.name, recursive=True)
-        ours = [f for f in tree if f.path.endswith((".json", ".safetensors", ".md", ".png", ".txt"))]
-        branches[branch.name] = {file.path: file.blob_id for file in ours}
+        branches[branch.name] = {file.path: file.blob_id for file in tree if file.path not in NOT_OURS}
     return branches
 
 
@@ -109,7 +110,7 @@ def inject(hub, run, stage, kind, expected, nth=1):
     lines = [line for line in said.splitlines() if line.startswith("hf-paint:")]
     assert len(lines) == 1
     assert "failed" in lines[0]
-    assert "Traceback" not in said
+    assert not said.startswith("Traceback")
     check_readable(expected)
     code, said = push(run)
     assert code == 0, said
@@ -117,30 +118,46 @@ def inject(hub, run, stage, kind, expected, nth=1):
     return "one clear error, then the same repository"
 
 
-def expected_repository(run):
+def forget(hub):
+    """Delete the repository, and the weights that the Hub would know again."""
+    HfApi().delete_repo(REPOSITORY)
+    for blob in (hub.store.root / "blobs").iterdir():
+        blob.unlink()
+
+
+def expected_repository(hub, run):
     assert push(run)[0] == 0
     expected = repository()
-    HfApi().delete_repo(REPOSITORY)
+    forget(hub)
     return expected
 
 
+@pytest.fixture(scope="module")
+def report():
+    """(what was injected, what came of it), printed at the end."""
+    rows = []
+    yield rows
+    print("\n\n| injected | what came of it |\n| --- | --- |")
+    print("\n".join(f"| {injected} | {outcome} |" for injected, outcome in rows))
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_at_any_stage_ends_in_the_same_repository(lfs_hub, run, kind):
-    expected = expected_repository(run)
+def test_a_fault_at_any_stage_ends_in_the_same_repository(lfs_hub, run, report, kind):
+    expected = expected_repository(lfs_hub, run)
     assert expected.keys() == {"alpha-0.00", "alpha-0.50", "alpha-1.00", "main"}
     outcomes = {}
-    for stage in STAGES:
+    for stage in ["commit"] if kind == "412" else STAGES:
         outcomes[stage] = inject(lfs_hub, run, stage, kind, expected)
-        HfApi().delete_repo(REPOSITORY)
-    assert "survived" in outcomes.values() or "one clear error, then the same repository" in outcomes.values()
-    assert sum(outcome == "never reached" for outcome in outcomes.values()) <= 1
+        report.append((f"{kind} at {stage}", outcomes[stage]))
+        forget(lfs_hub)
+    assert [stage for stage, outcome in outcomes.items() if outcome == "never reached"] == []
 
 
 @pytest.mark.parametrize("nth", [2, 4])
 @pytest.mark.parametrize("kind", ["500", "cut", "cut response", "412", "507"])
-def test_a_fault_in_the_commit_of_a_later_branch(lfs_hub, run, kind, nth):
-    expected = expected_repository(run)
-    inject(lfs_hub, run, "commit", kind, expected, nth=nth)
+def test_a_fault_in_the_commit_of_a_later_branch(lfs_hub, run, report, kind, nth):
+    expected = expected_repository(lfs_hub, run)
+    report.append((f"{kind} at commit {nth}", inject(lfs_hub, run, "commit", kind, expected, nth=nth)))
 
 
 def test_a_branch_is_what_its_card_says(lfs_hub, run):
@@ -162,44 +179,45 @@ def test_a_branch_is_what_its_card_says(lfs_hub, run):
         assert card_metadata(REPOSITORY, revision=branch)["weights"] == expected
 
 
-def kill_and_push_again(hub, run, generator, expected):
-    """Kill a push at a random request, or a random moment after it, and push again; return where it was killed."""
-    victim, struck = generator.randrange(1, 60), threading.Event()
-    seen, where = 0, ["before the first request"]
+def kill_and_push_again(hub, run, victim, delay, expected):
+    """Kill a push some moments after its n-th request arrived, and push again; return where it was killed."""
+    stages, command = [], [sys.executable, "-m", "hf_paint.cli", "push", str(run), "--repo_id", REPOSITORY]
+    started = threading.Event()
 
-    def count(stage):
-        nonlocal seen
-        seen += 1
-        where[0] = f"{stage} (request {seen})"
-        if seen == victim:
-            struck.set()
+    def strike(stage):
+        stages.append(stage)
+        if len(stages) == victim:
+            started.wait()
+            threading.Timer(delay, process.kill).start()
 
-    hub.on_request = count
-    command = [sys.executable, "-m", "hf_paint.cli", "push", str(run), "--repo_id", REPOSITORY]
+    hub.on_request = strike
     process = subprocess.Popen(
         [*command, "--base_model_id", "o/clip"],
         env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", **hub.environment()},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while process.poll() is None and not struck.wait(0.05):
-        pass
-    time.sleep(generator.uniform(0, 0.05))
-    process.kill()
+    started.set()
     code = process.wait()
     hub.on_request = None
     check_readable(expected)
     assert push(run)[0] == 0
     assert repository() == expected
     assert not list(run.glob(".push-*"))
-    return f"killed at {where[0]}" if code == -9 else "was done before"
+    assert code == -9
+    return f"killed {1000 * delay:.0f} ms after request {victim} ({stages[victim - 1]})"
 
 
-def test_killed_pushes_end_in_the_same_repository(hub, run, monkeypatch):
+def test_killed_pushes_end_in_the_same_repository(hub, run, report, monkeypatch):
     hub.lfs_threshold = 1000
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    expected = expected_repository(run)
+    push(run)
+    requests = len(hub.log)
+    forget(hub)
+    expected = expected_repository(hub, run)
     generator = random.Random(0)
-    for _ in range(2):
-        kill_and_push_again(hub, run, generator, expected)
-        HfApi().delete_repo(REPOSITORY)
+    for _ in range(KILLS):
+        moment = generator.randrange(1, requests), generator.uniform(0, 0.02)
+        where = kill_and_push_again(hub, run, *moment, expected)
+        report.append((where, "the same repository after another push"))
+        forget(hub)

@@ -1,14 +1,18 @@
 """The quickstart does what it promises: a toy that cannot read handwriting is patched and keeps what it knew."""
 
+import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import CLIPModel
 
 import hf_paint
-from hf_paint import AlphaCurve
+from hf_paint import AlphaCurve, PushOptions, interpolate, push_variants
 
 
 TOY = Path(hf_paint.__file__).parent / "toy_clip"
@@ -65,3 +69,33 @@ def test_it_ends_with_the_table_the_plot_and_a_pipeline_call(run):
     assert "toy" in output
     assert (folder / "curve.png").stat().st_size > 10_000
     assert (folder / "patched" / "README.md").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("quickstart")
+def test_eleven_variants_are_pulled_where_hf_paint_cannot_be_imported(run, hub, tmp_path):
+    """Bit by bit what `interpolate` makes of the toy and its fine-tuned weights, and a pipeline answers."""
+    folder = run[0]
+    alphas = [round(0.1 * step, 1) for step in range(11)]
+    push_variants(folder, "tester/toy", alphas=alphas, options=PushOptions(base_model_id="hf-paint/toy-clip"))
+    program = """
+        import sys
+        sys.modules["hf_paint"] = None
+        from PIL import Image
+        from safetensors.torch import save_file
+        from transformers import CLIPModel, pipeline
+        for revision in sys.argv[2:]:
+            model = CLIPModel.from_pretrained("tester/toy", revision=revision)
+            save_file(model.state_dict(), f"{sys.argv[1]}/{revision}.safetensors")
+            classify = pipeline("zero-shot-image-classification", model="tester/toy", revision=revision)
+            assert len(classify(Image.new("RGB", (32, 32)), candidate_labels=["3", "5"])) == 2
+    """
+    revisions = ["main", *(f"alpha-{alpha:.2f}" for alpha in alphas)]
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path), *revisions]
+    subprocess.run(command, env={"PATH": "/usr/bin:/bin", **hub.environment()}, check=True, timeout=300)
+    theta_0, theta_1 = (CLIPModel.from_pretrained(path).state_dict() for path in (TOY, folder / "theta_1"))
+    chosen = json.loads((folder / "selection.json").read_text())["alpha"]
+    for revision, alpha in zip(revisions, [chosen, *alphas], strict=True):
+        pulled, expected = load_file(tmp_path / f"{revision}.safetensors"), interpolate(theta_0, theta_1, alpha)
+        assert pulled.keys() == expected.keys()
+        assert all(torch.equal(pulled[name], expected[name]) for name in expected)
