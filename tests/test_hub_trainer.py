@@ -147,6 +147,15 @@ def test_card_of_a_base_in_a_folder_names_none(hub, make_trainer):
     assert not {"base_model", "base_model_relation", "datasets", "model-index"} & data.keys()
 
 
+def test_card_of_a_data_set_and_a_head(hub, make_trainer):
+    trainer = make_trainer()
+    trainer.train_task = None
+    trainer.push_to_hub()
+    card = ModelCard.load("tester/clip")
+    assert "# CLIP fine-tuned on a data set of its own" in card.content
+    assert "datasets" not in card.data.to_dict()
+
+
 def test_only_accuracies_of_the_published_weights_are_shown(hub, make_trainer):
     """The best checkpoint is loaded at the end, so the last evaluation was of other weights."""
     steps = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
@@ -156,7 +165,7 @@ def test_only_accuracies_of_the_published_weights_are_shown(hub, make_trainer):
     accuracy = next(e for e in trainer.state.log_history if e["step"] == best and "eval_colours_accuracy" in e)
     trainer.push_to_hub()
     card = ModelCard.load("tester/clip")
-    assert f"after step {best}" in card.content
+    assert f"(step {best})" in card.content
     found = {result.dataset_name: result.metric_value for result in card.data.eval_results}
     assert found["colours"] == round(accuracy["eval_colours_accuracy"], 6)
     stale = make_trainer("stale")

@@ -95,8 +95,7 @@ class HubTrainer(Trainer):
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         message = f"Training in progress, step {self.state.global_step}"
         push = message, self.args.hub_revision, self.args.hub_token
-        job = run_as_future(self._upload, self._make_repository({}), *push)
-        job.add_done_callback(_say_if_failed)
+        job = run_as_future(self._try_to_upload, self._make_repository({}), *push)
         self.push_in_progress = PushInProgress([*at_work, job])  # type: ignore[arg-type]
 
     def _save_clip(self, folder: str | Path, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -128,6 +127,13 @@ class HubTrainer(Trainer):
                 revision=revision,
                 token=token,
             )
+
+    def _try_to_upload(self, *push: Any) -> None:
+        """Upload, or tell of the failure: it is no reason to lose a training."""
+        try:
+            self._upload(*push)
+        except Exception as error:  # the network, the Hub and the disk have many ways to fail
+            logger.warning("A push in the background failed, and the training goes on: %s", error)
 
     def _card(self, metadata: dict[str, Any]) -> str:
         """Return the card of the model as it is now."""
@@ -168,9 +174,3 @@ def check_hub_strategy(args: PaintTrainingArguments) -> None:
             f"`hub_strategy: {HubStrategy(args.hub_strategy).value}` would publish the state that a training resumes "
             "from (optimizer, pickled arguments). Use `end` or `every_save`, which publish the model."
         )
-
-
-def _say_if_failed(job: Future[CommitInfo]) -> None:
-    """Tell of a failed push, which is no reason to lose a training."""
-    if error := job.exception():
-        logger.warning("A push in the background failed, and the training goes on: %s", error)
