@@ -2,7 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
@@ -55,3 +60,23 @@ class CardSource:
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
         return fingerprint_values(*weights, self.save_dtype)
+
+
+def is_repo_id(name: str) -> bool:
+    """Return whether a name is an id on the Hub, and no folder."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(name).exists()
+
+
+def license_of(base: str) -> str | None:
+    """Return the licence in the card of the base, or None where there is no card or it does not say."""
+    try:
+        readme = Path(base) / "README.md"
+        card = ModelCard.load(readme if Path(base).is_dir() else base)
+    except (OSError, ValueError):
+        return None
+    license_name = card.data.get("license")
+    return str(license_name) if license_name else None

@@ -88,11 +88,21 @@ def push_variants(
     return plan
 
 
-def _carry_out(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
-    api, repo_id = HfApi(), plan.repo_id
+def make_repository(repo_id: str, *, private: bool | None) -> str:
+    """Make a repository if it does not exist, and return its first commit.
+
+    Raises:
+        JobError: If the Hub refuses or cannot be reached.
+    """
+    api = HfApi()
     with _said_clearly(f"Making {repo_id} failed"):
         api.create_repo(repo_id, private=private, exist_ok=True)
-        first = api.list_repo_commits(repo_id)[-1].commit_id  # empty: a branch from `main` could hold its weights
+        return api.list_repo_commits(repo_id)[-1].commit_id
+
+
+def _carry_out(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
+    api, repo_id = HfApi(), plan.repo_id
+    first = make_repository(repo_id, private=private)  # empty: a branch from `main` could hold its weights
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):
         progress = f"{len(plan.branches) - len(pending) + done} of {len(plan.branches)} branches are complete"

@@ -89,7 +89,7 @@ def render_model_card(
         selection=_selection_sentence(source.selection),
         recipe=_public_recipe(source).strip(),
         versions=list((source.versions or environment()).items()),
-        sources=[_source_row(task) for task in source.tasks],
+        sources=[source_row(task) for task in source.tasks],
         base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
         base_license=source.base_license or "not stated",
         precision=source.recipe.get("precision", "fp32"),
@@ -104,17 +104,28 @@ def environment() -> dict[str, str]:
     return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
 
 
+def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
+    """Return an accuracy as the metadata of a card has it; the task is None where only its name is known."""
+    return EvalResult(
+        task_type="zero-shot-image-classification",
+        task_name="Zero-shot image classification",
+        dataset_type=(task and dataset_id(task)) or name,
+        dataset_name=name,
+        dataset_split=split,
+        metric_type="accuracy",
+        metric_name=metric_name,
+        metric_value=round(accuracy, 6),
+    )
+
+
 def _metadata(source: CardSource, name: str, alpha: float, delta: str | None) -> ModelCardData:
     results = [
-        EvalResult(
-            task_type="zero-shot-image-classification",
-            task_name="Zero-shot image classification",
-            dataset_type=dataset_id(task) or task.name,
-            dataset_name=task.name,
-            dataset_split=source.split,
-            metric_type="accuracy",
+        accuracy_result(
+            task.name,
+            task,
+            result.accuracy,
+            split=source.split,
             metric_name=f"top-1 accuracy at alpha {format_alpha(alpha)}",
-            metric_value=round(result.accuracy, 6),
         )
         for result in source.curve.results
         if (result.alpha, result.split) == (alpha, source.split)
@@ -219,7 +230,8 @@ def _task_name(task: str | Mapping[str, Any]) -> str:
     return str(task["name"]) if isinstance(task, Mapping) else Path(task).name
 
 
-def _source_row(task: Task) -> dict[str, str]:
+def source_row(task: Task) -> dict[str, str]:
+    """Return the row of a task in the table of data sets and licences."""
     on_the_hub = dataset_id(task)
     link = f"[{on_the_hub}](https://huggingface.co/datasets/{on_the_hub})" if on_the_hub else "local files"
     return {

@@ -7,7 +7,10 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
+from hf_paint.card_source import is_repo_id
 from hf_paint.errors import InputError
+from hf_paint.hub import PushOptions, make_repository, push_variants
+from hf_paint.hub_trainer import check_hub_strategy
 from hf_paint.patching import PatchOptions, patch_single
 from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
 from hf_paint.tasks import Task, get_task
@@ -37,6 +40,10 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         InputError: If a key, a value or anything that they name cannot be used.
     """
     recipe, args = parse_recipe(config, flags)
+    push = args.push_to_hub
+    if push:
+        _check_push(recipe, args)
+    args.push_to_hub = False  # the finished run is published, not the trainer's model
     patching, *others = _tasks(recipe.patching_tasks)
     if others:
         raise InputError(f"`strategy: single` takes one patching task, got {1 + len(others)}.")
@@ -51,6 +58,8 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         verify=recipe.verify,
         base_fingerprint=recipe.base_fingerprint,
     )
+    if push and args.process_index == 0:
+        make_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
     result = patch_single(
         recipe.model,
         patching,
@@ -66,6 +75,11 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         where = result.run_folder if result.alpha is None else result.run_folder / "patched"
         sys.stdout.write(f"\n{result.curve.to_markdown(split, selected=result.alpha)}\n\n")
         sys.stdout.write(f"{'no alpha was chosen' if result.alpha is None else f'alpha {result.alpha}'}: {where}\n")
+        if push:
+            push_options = PushOptions(base_model_id=recipe.base_model_id)
+            private = args.hub_private_repo
+            plan = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
+            sys.stdout.write(f"{plan.url}\n")
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:
@@ -97,6 +111,22 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
 def print_every_field() -> None:
     """Print the help of every recipe key and training field."""
     _RecipeParser().print_help()
+
+
+def _check_push(recipe: PatchRecipe, args: PaintTrainingArguments) -> None:
+    """Refuse a `push_to_hub` that would fail once the run is finished, or do something else than it says."""
+    check_hub_strategy(args)
+    if "/" not in (args.hub_model_id or ""):
+        raise InputError("`push_to_hub` needs `hub_model_id`, the id of the repository, such as me/clip-mnist.")
+    if recipe.base_model_id is None and not is_repo_id(recipe.model):
+        raise InputError("`push_to_hub` of a model in a folder needs `base_model_id`, its id on the Hub.")
+    if recipe.selection == "none":
+        raise InputError("`push_to_hub` publishes the alpha that was chosen, so it needs a `selection`.")
+    if args.hub_revision is not None or args.hub_token is not None:
+        raise InputError(
+            "A run is published when it is finished, on branches named after alphas, as whoever is logged in: leave "
+            "out `hub_revision` and `hub_token`."
+        )
 
 
 def _tasks(references: list[str]) -> list[Task]:

@@ -16,8 +16,6 @@ from torch.utils.data import Dataset
 from transformers import (
     CLIPModel,
     CLIPProcessor,
-    CLIPVisionModelWithProjection,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -30,9 +28,10 @@ from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator
 from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
+from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
 from hf_paint.images import collate
 from hf_paint.metrics import mean_per_class_accuracy
-from hf_paint.modeling import attention, image_tower, save_clip
+from hf_paint.modeling import attention, image_tower
 from hf_paint.pixels import PixelTransform
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.schedule import paint_learning_rate
@@ -41,7 +40,7 @@ from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import make_training_images
 
 
-class PaintTrainer(Trainer):
+class PaintTrainer(HubTrainer):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2).
 
     `vision_model.*` and `visual_projection` are trained; the head is made of text embeddings and frozen, and the text
@@ -73,10 +72,6 @@ class PaintTrainer(Trainer):
 
     loss_is_scaled_for_ga = False
 
-    args: PaintTrainingArguments
-    model: CLIPVisionModelWithProjection
-    processing_class: CLIPProcessor
-
     def __init__(
         self,
         model: CLIPModel,
@@ -95,12 +90,13 @@ class PaintTrainer(Trainer):
             raise InputError(
                 "FSDP and DeepSpeed are not supported: CLIP models are trained with plain data parallelism."
             )
+        check_hub_strategy(args)
         model.float()
         if train_task is not None:
             train_dataset, head = _train_split(train_task, model, processing_class, args)
         self.transform = PixelTransform(processing_class)
         self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
-        self.clip_model = model
+        self.clip_model, self.train_task = model, train_task
         tower = image_tower(model).train()
         # transformers would announce that it copies these from the tokenizer; they mean nothing to the image tower
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -210,12 +206,11 @@ class PaintTrainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save a complete CLIP repository instead of the image tower alone."""
+        """Save a complete CLIP repository, and what the trainer itself keeps."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or str(self.args.output_dir))
-        weights = self.clip_model.state_dict() | (state_dict or self.model.state_dict())
-        save_clip(self.clip_model, self.processing_class, folder, state_dict=weights)
+        self._save_clip(folder, state_dict)
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

@@ -1,12 +1,9 @@
-"""The base of a run: the model that is patched, and what its repository says of it."""
+"""The base of a run: the model that is patched."""
 
 from copy import deepcopy
 from pathlib import Path
 
 import torch
-from huggingface_hub import ModelCard
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.errors import InputError
@@ -18,15 +15,6 @@ def absolute(name: str) -> str:
     """Return a folder by its absolute path, so that the recipe works from anywhere, and an id on the Hub as it is."""
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name
-
-
-def is_repo_id(name: str) -> bool:
-    """Return whether a name is an id on the Hub, and no folder."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not Path(name).exists()
 
 
 def load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
@@ -45,14 +33,3 @@ def load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel,
             )
         processor = load_clip(model.name_or_path)[1]
     return deepcopy(model).float().eval(), processor, model.dtype
-
-
-def license_of(base: str) -> str | None:
-    """Return the licence in the card of the base, or None where there is no card or it does not say."""
-    try:
-        readme = Path(base) / "README.md"
-        card = ModelCard.load(readme if Path(base).is_dir() else base)
-    except (OSError, ValueError):
-        return None
-    license_name = card.data.get("license")
-    return str(license_name) if license_name else None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from hf_paint.adaptive import sweep_adaptively, verified
+from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.curve import AlphaCurve, SelectionRule
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
@@ -21,7 +22,7 @@ from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import interpolate
 from hf_paint.model_card import environment, render_model_card
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
-from hf_paint.patching.base import absolute, is_repo_id, license_of, load_base
+from hf_paint.patching.base import absolute, load_base
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.plots import plot_trade_off
 from hf_paint.precision import compare_precisions

@@ -58,6 +58,11 @@ def patch_single(
         True
     """
     options = options or PatchOptions()
+    if args.push_to_hub:
+        raise InputError(
+            "patch_single does not push: leave out `push_to_hub`, and publish what it returns with "
+            "push_variants(result, repo_id)."
+        )
     for alpha in alphas:
         check_alpha(alpha)
     if not 0 <= tolerance < 1:

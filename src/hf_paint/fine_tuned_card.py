@@ -1,0 +1,111 @@
+"""The card of a model that was fine-tuned and not yet interpolated: what `PaintTrainer` publishes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+
+from hf_paint.card_source import is_repo_id, license_of
+from hf_paint.model_card import PUBLIC_KEYS, accuracy_result, dataset_id, environment, source_row
+from hf_paint.tasks import Task
+from hf_paint.training_args import PaintTrainingArguments
+
+
+TEMPLATE = files("hf_paint") / "fine_tuned_card_template.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuning:
+    """What the card of a fine-tuned model is made of.
+
+    Attributes:
+        base: What was fine-tuned: an id on the Hub, a folder, or an empty string.
+        repo_id: Where the model will be on the Hub.
+        args: The training arguments.
+        steps: The optimizer steps that made these weights.
+        train_task: The task that was trained on; None for a data set and a head of the user's own.
+        eval_tasks: The tasks that the trainer evaluates.
+        accuracies: Task -> accuracy of these weights on its validation images.
+    """
+
+    base: str
+    repo_id: str | None
+    args: PaintTrainingArguments
+    steps: int
+    train_task: Task | None
+    eval_tasks: Sequence[Task]
+    accuracies: Mapping[str, float]
+
+    @property
+    def base_model_id(self) -> str | None:
+        """The id of the base on the Hub; None for any other base."""
+        return self.base if is_repo_id(self.base) else None
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks by their names, the train task first."""
+        tasks = [*([self.train_task] if self.train_task else []), *self.eval_tasks]
+        return {task.name: task for task in tasks}
+
+    @property
+    def title(self) -> str:
+        """The name of the model."""
+        base = (self.base_model_id or "CLIP").split("/")[-1]
+        return f"{base} fine-tuned on {self.train_task.name if self.train_task else 'a data set of its own'}"
+
+
+def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
+    """Return the text of the card; `metadata` wins over what the card says of itself."""
+    task, args, base = fine_tuning.train_task, fine_tuning.args, fine_tuning.base_model_id
+    base_license = license_of(fine_tuning.base) if fine_tuning.base else None
+    card = ModelCard.from_template(
+        ModelCardData(**(_metadata(fine_tuning, base_license) | metadata)),
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
+        title=fine_tuning.title,
+        task=task.name if task else "a data set of its own",
+        base=f"[{base}](https://huggingface.co/{base})" if base else "a CLIP model that is not on the Hub",
+        base_license=base_license or "not stated",
+        model_id=fine_tuning.repo_id or "path/or/id/of/this/model",
+        example_labels=repr(list((task and task.class_names) or ("a cat", "a dog"))[:3]),
+        example_template=repr(task.templates[0] if task else "a photo of {}."),
+        accuracies={name: f"{100 * accuracy:.2f}" for name, accuracy in fine_tuning.accuracies.items()},
+        steps=fine_tuning.steps,
+        batch_size=args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        arguments=_public_arguments(args).strip(),
+        versions=list(environment().items()),
+        sources=[source_row(task) for task in fine_tuning.tasks.values()],
+        citations=[task.citation.strip()] if task and task.citation else [],
+    )
+    return str(card)
+
+
+def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, Any]:
+    base, task = fine_tuning.base_model_id, fine_tuning.train_task
+    on_the_hub = dataset_id(task) if task else None
+    results = [
+        accuracy_result(name, fine_tuning.tasks.get(name), accuracy, split="validation", metric_name="top-1 accuracy")
+        for name, accuracy in fine_tuning.accuracies.items()
+    ]
+    return {
+        "model_name": fine_tuning.title,
+        "base_model": base,
+        "base_model_relation": "finetune" if base else None,
+        "library_name": "transformers",
+        "pipeline_tag": "zero-shot-image-classification",
+        "license": base_license,
+        "datasets": [on_the_hub] if on_the_hub else None,
+        "metrics": ["accuracy"] if results else None,
+        "tags": ["clip", "hf_paint", "paint"],
+        "eval_results": results or None,
+    }
+
+
+def _public_arguments(args: PaintTrainingArguments) -> str:
+    """Return the training arguments that decide the numbers, as YAML, with nothing of the machine."""
+    values: dict[str, Any] = args.to_dict()  # type: ignore[no-untyped-call]
+    without = "num_train_epochs" if values["max_steps"] > 0 else "max_steps"  # the other one is not in force
+    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and key != without}
+    return yaml.safe_dump(public, sort_keys=False)
