@@ -5,8 +5,10 @@ the same cores, and the ratio of each round is what to read.
 """
 
 import argparse
+import atexit
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,14 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-FOLDER = tempfile.TemporaryDirectory(prefix="hf-paint-benchmark-")
-"""Holds everything that is written, caches too, and is deleted at the end; TMPDIR says on which disk."""
-os.environ.update(HF_HOME=FOLDER.name, HF_PAINT_CACHE=f"{FOLDER.name}/hf_paint", HF_HUB_OFFLINE="1")
-os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-benchmark-")  # nothing comes from, or stays in, a cache
+os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import torch
 
 
+FOLDER = Path(os.environ["HF_HOME"])
+"""Holds everything that is written, and is deleted at the end; TMPDIR says on which disk."""
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 MIB = 2**20
 HEADER = ("job", "plain way", "hf_paint", "ratio, median (min to max)", "peak memory", "largest difference", "target")
 LAUNCHER = """

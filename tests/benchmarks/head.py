@@ -7,7 +7,6 @@ takes half an hour for all classes, so it embeds a few of them per round, and th
 """
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from common import FOLDER, Row, Target, arguments, compare, interleave, report, seconds
@@ -40,7 +39,9 @@ def main() -> None:
     plain = partial(plain_head, model, processor.tokenizer, few, templates)
     weight = build(ours).weight[[ours.index(name) for name in few]]
     difference = float((plain() - weight).abs().max())
-    runs = interleave({"plain": partial(seconds, plain), "ours": partial(seconds, partial(build, ours))}, parsed.rounds)
+    runs = interleave(
+        {"plain": partial(seconds, plain), "ours": partial(seconds, partial(build, ours))}, parsed.rounds
+    )
     work = len(few) * len(templates), len(ours) * len(templates)
     rates = compare(
         f"{job}, {len(few)} classes the plain way and {len(ours)} ours, x {len(templates)} templates",
@@ -68,7 +69,7 @@ def plain_head(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, names: Name
 
 def whole_task(job: str, build: partial, num_prompts: int, rounds: int) -> list[Row]:
     """Measure our way on all classes, once, and then from the cache."""
-    build = partial(build, cache_dir=Path(FOLDER.name) / "heads")
+    build = partial(build, cache_dir=FOLDER / "heads")
     once = seconds(build)
     cached = sorted(seconds(build).seconds for _ in range(rounds))[rounds // 2]
     job = f"{job}, all {num_prompts} prompts"

@@ -71,7 +71,7 @@ def main() -> None:
 def write_models(shape: str, *, quick: bool) -> Folders:
     """Save a model before and after fine-tuning, each as safetensors and as a pickle."""
     model = make_clip(shape, quick=quick)
-    folders = Path(FOLDER.name) / "theta_0", Path(FOLDER.name) / "theta_1"
+    folders = FOLDER / "theta_0", FOLDER / "theta_1"
     for folder in folders:
         model.save_pretrained(folder)
         torch.save(model, folder / "model.pt")
@@ -128,7 +128,7 @@ def command(way: str, folders: Folders, alphas: list[str]) -> list[str]:
         files = [f"{folder}/model.safetensors" for folder in ends]
         weights = [{"weight": 1 - alpha}, {"weight": alpha}]
         models = [{"model": file, "parameters": weight} for file, weight in zip(files, weights, strict=True)]
-        config = Path(FOLDER.name) / "mergekit.yaml"
+        config = FOLDER / "mergekit.yaml"
         config.write_text(json.dumps({"merge_method": "linear", "dtype": "float32", "models": models}))
         return [str(shutil.which("mergekit-pytorch")), str(config), output]
     return [sys.executable, "-c", {"pickles": PICKLES, "transformers": TRANSFORMERS}[way], *ends, output, *alphas]
@@ -136,7 +136,7 @@ def command(way: str, folders: Folders, alphas: list[str]) -> list[str]:
 
 def output_of(way: str) -> Path:
     """Return where a way writes."""
-    return Path(FOLDER.name) / way
+    return FOLDER / way
 
 
 def read(way: str, alpha: str) -> Weights:
