@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import Row
 from datasets import ClassLabel, Features, Image
 from datasets import Dataset as Table
 from PIL import Image as PILImage
@@ -35,7 +36,7 @@ SMALL_TOWER = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 
 
 def make_processor(texts: list[str], *, vocab_size: int = 49408) -> CLIPProcessor:
     """A processor for images of 224 pixels, with a vocabulary made of the texts."""
-    tokenizer = CLIPTokenizer().train_new_from_iterator(texts, vocab_size=vocab_size)
+    tokenizer = CLIPTokenizer().train_new_from_iterator(texts, vocab_size=vocab_size, show_progress=False)
     tokenizer.model_max_length = 77
     return CLIPProcessor(CLIPImageProcessorPil(), tokenizer)
 
@@ -122,14 +123,29 @@ def flops_per_image(config: CLIPVisionConfig) -> int:
     return 2 * (config.num_hidden_layers * (projections + attention) + patches + width * config.projection_dim)
 
 
-def matrix_peak(device: torch.device, *, size: int = 8192, repeats: int = 20) -> float:
-    """Return the floating-point operations per second of large bfloat16 matrix products on a GPU."""
-    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+def share_of_peak(job: str, images_per_second: float, config: CLIPVisionConfig, *, passes: int = 1) -> Row:
+    """Say what share of the speed of large bfloat16 matrix products on the same GPU a rate is.
+
+    Args:
+        job: What was measured.
+        images_per_second: The rate.
+        config: The image tower.
+        passes: Forward passes that the work on an image is worth: 1, or 3 with the backward pass.
+    """
+    peak, found = matrix_peak(), passes * flops_per_image(config) * images_per_second
+    plain = f"{peak / 1e12:.0f} TFLOP/s in matrix products"
+    return Row(
+        job=f"{job}, share of peak", plain=plain, ours=f"{found / 1e12:.0f} TFLOP/s", ratio=f"{found / peak:.2f}"
+    )
+
+
+def matrix_peak(*, size: int = 8192, repeats: int = 20) -> float:
+    """Return the floating-point operations per second of large bfloat16 matrix products on the GPU."""
+    left, right = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    for _ in range(3):
-        left @ right
-    start.record()
-    for _ in range(repeats):
+    for repeat in range(-3, repeats):  # the first three warm up
+        if repeat == 0:
+            start.record()
         left @ right
     end.record()
     torch.cuda.synchronize()
