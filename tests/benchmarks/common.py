@@ -86,14 +86,19 @@ class Row:
         return f"| {' | '.join([*cells, {True: 'yes', False: 'NO', None: ''}[met]])} |"
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Read the arguments that all benchmarks take, and keep this process and its children to the same cores."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what all benchmarks take."""
     parser.add_argument("--rounds", type=int, default=5, help="runs of each way; medians are reported")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for either way")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where sweeps and training run")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; targets mean nothing")
-    parser.add_argument("--json", type=Path, help="append the rows to this file")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file, one JSON object per line")
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Read the arguments of a script, and keep this process and its children to the same cores."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    add_arguments(parser)
     parsed = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parsed.threads])
@@ -177,11 +182,15 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def report(rows: Sequence[Row], parsed: argparse.Namespace) -> None:
-    """Print the table of one script, and append its rows to the file of `--json`."""
+    """Print the table, and write its rows to the file of `--json`."""
     print(table(rows), flush=True)
     if parsed.json:
-        with parsed.json.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+        parsed.json.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows that a script has written; none if there is no file."""
+    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _median(runs: Sequence[Run], unit: str, work: int) -> str:

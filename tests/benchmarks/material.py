@@ -123,6 +123,31 @@ def flops_per_image(config: CLIPVisionConfig) -> int:
     return 2 * (config.num_hidden_layers * (projections + attention) + patches + width * config.projection_dim)
 
 
+class DrawnImages(Dataset):
+    """Decoded images in memory: a coarse pattern that is its class's, under noise.
+
+    Args:
+        num_images: How many.
+        num_classes: Classes, which take turns.
+    """
+
+    def __init__(self, num_images: int, num_classes: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        patterns = (
+            torch.rand(num_classes, 3, 7, 7, generator=generator).repeat_interleave(32, 2).repeat_interleave(32, 3)
+        )
+        self.labels = torch.arange(num_images) % num_classes
+        self.pixels = torch.empty(num_images, 3, 224, 224, dtype=torch.uint8)
+        for pixels, label in zip(self.pixels, self.labels, strict=True):
+            pixels.copy_(255 * (patterns[label] + torch.rand(3, 224, 224, generator=generator)) / 2)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        return {"pixel_values": self.pixels[index], "labels": int(self.labels[index])}
+
+
 def share_of_peak(job: str, images_per_second: float, config: CLIPVisionConfig, *, passes: int = 1) -> Row:
     """Say what share of the speed of large bfloat16 matrix products on the same GPU a rate is.
 
