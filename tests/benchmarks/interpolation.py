@@ -52,17 +52,17 @@ Weights = dict[str, torch.Tensor]
 def main() -> None:
     """Measure B/32 with one alpha and eleven, L/14 with one alpha, and B/32 in memory."""
     parsed = arguments(__doc__)
-    rows = []
+    others = ["pickles", "transformers", *(["mergekit"] if shutil.which("mergekit-pytorch") else [])]
+    one, eleven, rows = Target(speedup=15, aim=20, mib=100), Target(speedup=4, mib=150), []
     for shape in ("ViT-B/32", "ViT-L/14"):
         folders = write_models(shape, quick=parsed.quick)
-        job = f"interpolate {shape}{', two layers,' if parsed.quick else ''}"
-        others = ["pickles", "transformers", *(["mergekit"] if shutil.which("mergekit-pytorch") else [])]
-        target = Target(speedup=15, aim=20, mib=100)
-        rows += on_disk(f"{job} on disk, one alpha", folders, ["0.3"], others, parsed.rounds, target)
+        job = f"interpolate {shape}{', two layers' if parsed.quick else ''}"
         if shape == "ViT-B/32":
-            target = Target(speedup=4, mib=150)
-            rows += on_disk(f"{job} on disk, 11 alphas", folders, ELEVEN, ["pickles"], parsed.rounds, target)
-            rows += in_memory(f"{job} in memory, one alpha", folders, parsed.rounds)
+            rows += on_disk(f"{job}, on disk, one alpha", folders, ["0.3"], others, parsed.rounds, one)
+            rows += on_disk(f"{job}, on disk, 11 alphas", folders, ELEVEN, others[:1], parsed.rounds, eleven)
+            rows += in_memory(f"{job}, in memory, one alpha", folders, parsed.rounds)
+        else:
+            rows += on_disk(f"{job}, on disk, one alpha", folders, ["0.3"], others[:1], parsed.rounds, one)
         for folder in folders:
             shutil.rmtree(folder)
     report(rows, parsed)
