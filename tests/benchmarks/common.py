@@ -195,4 +195,6 @@ def read_rows(path: Path) -> list[Row]:
 
 def _median(runs: Sequence[Run], unit: str, work: int) -> str:
     median = statistics.median(run.seconds for run in runs)
-    return f"{work / median:.3g} {unit}/s" if unit else f"{median:.3g} s"
+    found = work / median if unit else median
+    shown = f"{found:.3g}" if found < 1000 else f"{found:.0f}"
+    return f"{shown} {unit}/s" if unit else f"{shown} s"

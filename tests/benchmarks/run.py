@@ -48,8 +48,9 @@ def main() -> int:
 def machine(parsed: argparse.Namespace) -> str:
     """Say what the times were measured on."""
     info = Path("/proc/cpuinfo")
-    amx = info.exists() and "amx_bf16" in info.read_text()
-    device = torch.cuda.get_device_name() if parsed.device == "cuda" else f"bf16 matrix units (AMX): {amx}"
+    units = {"amx_bf16", "avx512_bf16"}.intersection(info.read_text().split() if info.exists() else ())
+    bf16 = f"bf16 in hardware: {' and '.join(sorted(units)) or 'unknown'}"
+    device = torch.cuda.get_device_name() if parsed.device == "cuda" else bf16
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     return f"{parsed.threads} cores, {device}, {versions}, medians of {parsed.rounds}"
 
