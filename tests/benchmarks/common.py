@@ -1,0 +1,200 @@
+"""What the benchmarks share: their arguments, interleaved rounds, child processes, and the rows of the table.
+
+On shared machines absolute times vary from minute to minute. So both ways of a job run in turn, in one process and on
+the same cores, and the ratio of each round is what to read.
+"""
+
+import argparse
+import atexit
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-benchmark-")  # nothing comes from, or stays in, a cache
+os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import torch
+
+
+FOLDER = Path(os.environ["HF_HOME"])
+"""Holds everything that is written, and is deleted at the end; TMPDIR says on which disk."""
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+MIB = 2**20
+HEADER = ("job", "plain way", "hf_paint", "ratio, median (min to max)", "peak memory", "largest difference", "target")
+LAUNCHER = """
+import json, os, sys, time
+start = time.perf_counter()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, usage = os.wait4(pid, 0)
+print(json.dumps([time.perf_counter() - start, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)]))
+"""
+
+
+class Run(NamedTuple):
+    """One run of one way: its seconds, and the peak memory in bytes where a process of its own was measured."""
+
+    seconds: float
+    peak: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a job has to reach: times as fast, peak memory in MiB, largest difference."""
+
+    speedup: float | None = None
+    aim: float | None = None
+    mib: float | None = None
+    difference: float | None = None
+
+    def __str__(self) -> str:
+        aim = f" (aim {self.aim:g}x)" if self.aim else ""
+        parts = [
+            f"at least {self.speedup:g}x{aim}" if self.speedup is not None else "",
+            f"at most {self.mib:g} MiB" if self.mib is not None else "",
+            f"difference at most {self.difference:g}" if self.difference is not None else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the table; `met` is None where there is no target."""
+
+    job: str
+    plain: str
+    ours: str
+    ratio: str = ""
+    memory: str = ""
+    difference: str = ""
+    target: str = ""
+    met: bool | None = None
+
+    def __str__(self) -> str:
+        *cells, met = asdict(self).values()
+        return f"| {' | '.join([*cells, {True: 'yes', False: 'NO', None: ''}[met]])} |"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what all benchmarks take."""
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each way; medians are reported")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for either way")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where sweeps and training run")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; targets mean nothing")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file, one JSON object per line")
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Read the arguments of a script, and keep this process and its children to the same cores."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    add_arguments(parser)
+    parsed = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parsed.threads])
+    torch.set_num_threads(parsed.threads)
+    torch.manual_seed(0)
+    return parsed
+
+
+def seconds(way: Callable[[], Any]) -> Run:
+    """Time one call."""
+    start = time.perf_counter()
+    way()
+    return Run(time.perf_counter() - start)
+
+
+def child(command: Sequence[str]) -> Run:
+    """Time a whole process, and ask the operating system for its peak memory.
+
+    A small process starts it: the peak of a child begins with that of the process that it was forked from.
+    """
+    launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, *command]
+    finished = subprocess.run(launcher, capture_output=True, text=True, check=True)
+    taken, peak, exit_code = json.loads(finished.stdout)
+    if exit_code != 0:
+        raise RuntimeError(f"{command[:3]} ended with {exit_code}: {finished.stderr[-2000:]}")
+    return Run(taken, peak)
+
+
+def interleave(ways: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:
+    """Run each way once per round, in turn: what disturbs the machine disturbs all of them."""
+    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            runs[name].append(way())
+    return runs
+
+
+def compare(
+    job: str,
+    plain: Sequence[Run],
+    ours: Sequence[Run],
+    *,
+    unit: str = "",
+    work: tuple[int, int] = (1, 1),
+    difference: float | None = None,
+    target: Target = Target(),
+) -> Row:
+    """Make the row of a job: the ratio of each round, and its median against the target.
+
+    Args:
+        job: What was measured.
+        plain: The runs of the plain way.
+        ours: Our runs of the same rounds.
+        unit: What `work` counts, such as `images`; without one, seconds are shown instead of rates.
+        work: How much one plain run did, and how much one of ours.
+        difference: The largest difference between what both ways return.
+        target: What the job has to reach.
+    """
+    ratios = [(p.seconds / work[0]) / (o.seconds / work[1]) for p, o in zip(plain, ours, strict=True)]
+    ratio, peak = statistics.median(ratios), max(run.peak for run in ours)
+    misses = (
+        target.speedup is not None and ratio < target.speedup,
+        target.mib is not None and peak > target.mib * MIB,
+        target.difference is not None and (difference is None or difference > target.difference),
+    )
+    return Row(
+        job=job,
+        plain=_median(plain, unit, work[0]),
+        ours=_median(ours, unit, work[1]),
+        ratio=f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        memory=f"{max(run.peak for run in plain) / MIB:.0f} / {peak / MIB:.0f} MiB" if peak else "",
+        difference="" if difference is None else f"{difference:.1e}" if difference else "0",
+        target=str(target),
+        met=None if target == Target() else not any(misses),
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    return "\n".join([f"| {' | '.join([*HEADER, 'met'])} |", "|" + " --- |" * (len(HEADER) + 1), *map(str, rows)])
+
+
+def report(rows: Sequence[Row], parsed: argparse.Namespace) -> None:
+    """Print the table, and write its rows to the file of `--json`."""
+    print(table(rows), flush=True)
+    if parsed.json:
+        parsed.json.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows that a script has written; none if there is no file."""
+    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _median(runs: Sequence[Run], unit: str, work: int) -> str:
+    median = statistics.median(run.seconds for run in runs)
+    found = work / median if unit else median
+    shown = f"{found:.3g}" if found < 1000 else f"{found:.0f}"
+    return f"{shown} {unit}/s" if unit else f"{shown} s"

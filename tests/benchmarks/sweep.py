@@ -1,0 +1,152 @@
+"""The sweep over alpha: ours against the way of the papers' released code.
+
+    python tests/benchmarks/sweep.py [--rounds 5] [--threads N] [--device cpu] [--quick] [--json FILE]
+
+The plain way decodes every image again at every alpha. Ours decodes each once, and that is part of what is timed. On a
+GPU the model is a ViT-L/14 instead of a ViT-B/32.
+"""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from common import FOLDER, Row, Target, arguments, compare, interleave, report, seconds
+from material import ProcessedImages, fine_tuned, make_clip, make_image_task, make_processor, share_of_peak
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from hf_paint import prepare_task, sweep_alphas
+from hf_paint.data import load_splits
+from hf_paint.evaluator import Evaluator
+from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.pixels import PixelTransform
+from hf_paint.prepared_task import PreparedTask
+from hf_paint.sweep import WeightLine
+
+
+BATCH_SIZE = 128
+Losses = list[float]
+
+
+class Sweep:
+    """Both ways of evaluating alphas on one split; each returns the mean loss at each alpha.
+
+    Args:
+        shape: The model.
+        num_images: Images in the split.
+        alphas: The alphas, 0 among them.
+        device: `cpu` or `cuda`.
+        quick: Two layers instead of all.
+    """
+
+    def __init__(self, shape: str, num_images: int, alphas: Sequence[float], *, device: str, quick: bool) -> None:
+        self.alphas = alphas
+        self.accelerator = Accelerator(cpu=device == "cpu")
+        self.processor = make_processor(["a photo of a class 0123456789"], vocab_size=600)
+        self.model = make_clip(shape, self.processor, only="vision", quick=quick)
+        self.theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
+        self.theta_1 = fine_tuned(self.theta_0)
+        self.tower = image_tower(self.model).to(device)
+        self.task, self.kind = make_image_task(FOLDER, num_images)
+        self.images = ProcessedImages(load_splits(self.task, ("test",))["test"], self.processor.image_processor)
+        self.num_workers = 2 if device == "cpu" else torch.get_num_threads()
+
+    @torch.no_grad()
+    def plain(self) -> Losses:
+        """A dict comprehension, `load_state_dict` and a pass over the files, for each alpha."""
+        device, losses = self.tower.device, []
+        head = self.prepare().head.to(device)
+        for alpha in self.alphas:
+            theta = {name: (1 - alpha) * self.theta_0[name] + alpha * self.theta_1[name] for name in self.theta_0}
+            self.tower.load_state_dict(theta)
+            total = 0.0
+            for pixels, labels in DataLoader(self.images, batch_size=BATCH_SIZE, num_workers=self.num_workers):
+                logits = head(self.tower(pixel_values=pixels.to(device)).image_embeds)
+                total += float(functional.cross_entropy(logits, labels.to(device), reduction="sum"))
+            losses.append(total / len(self.images))
+        return losses
+
+    def ours(self, evaluator: Evaluator) -> Losses:
+        """`sweep_alphas`, on images that have to be decoded."""
+        prepared = [self.prepare(forget_pixels=True)]
+        curve = sweep_alphas(self.theta_0, self.theta_1, self.alphas, prepared, model=self.tower, evaluator=evaluator)
+        return [result.loss for result in curve.results]
+
+    def along(self, line: WeightLine, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
+        """What `sweep_alphas` does, with a model that is there, and may be compiled, and images that may be."""
+        prepared = prepared or self.prepare(forget_pixels=True)
+        predictions = (evaluator.predict(line.at(alpha), prepared, "test") for alpha in self.alphas)
+        return [float(np.mean(prediction.loss, dtype=np.float64)) for prediction in predictions]
+
+    def prepare(self, *, forget_pixels: bool = False) -> PreparedTask:
+        """Prepare the task; the head is in the cache after the first time."""
+        if forget_pixels:
+            shutil.rmtree(FOLDER / "cache/pixels", ignore_errors=True)
+        return prepare_task(self.task, self.model, self.processor, splits=("test",), cache_dir=FOLDER / "cache")
+
+    def evaluator(self, precision: str, **options: bool) -> Evaluator:
+        """Make an evaluator."""
+        return Evaluator(self.accelerator, batch_size=BATCH_SIZE, precision=precision, **options)
+
+
+def main() -> None:
+    """Measure float32, bfloat16, and bfloat16 compiled."""
+    parsed = arguments(__doc__)
+    cpu = parsed.device == "cpu"
+    shape, num_images, num_alphas = ("ViT-B/32", 128, 3) if cpu else ("ViT-L/14", 1024, 5)
+    alphas = [step / num_alphas for step in range(num_alphas)]
+    sweep = Sweep(shape, 16 if parsed.quick else num_images, alphas, device=parsed.device, quick=parsed.quick)
+    compiled = sweep.evaluator("bf16", compile=True)
+    line = WeightLine(sweep.theta_0, sweep.theta_1, sweep.tower, compiled)
+    first = seconds(partial(sweep.along, line, compiled))
+    decoded = sweep.prepare()
+    ways = {
+        "plain": sweep.plain,
+        "fp32": partial(sweep.ours, sweep.evaluator("fp32")),
+        "bf16": partial(sweep.ours, sweep.evaluator("bf16")),
+        "bf16 compiled": partial(sweep.along, line, compiled),
+        "bf16 compiled, images decoded before": partial(sweep.along, line, compiled, decoded),
+    }
+    losses = {name: np.array(way()) for name, way in ways.items()}
+    runs = interleave({name: partial(seconds, way) for name, way in ways.items()}, parsed.rounds)
+    job = f"sweep, {shape}{', two layers' if parsed.quick else ''}, {parsed.device}"
+    job += f", {num_alphas} alphas x {sweep.kind}"
+    fast = Target(speedup=4, aim=6)
+    targets = {"fp32": Target(speedup=1.3), "bf16": fast, "bf16 compiled": fast} if cpu else {}
+    work = num_alphas * len(sweep.images)
+    rows = [
+        compare(
+            f"{job}, {name}",
+            runs["plain"],
+            runs[name],
+            unit="images",
+            work=(work, work),
+            difference=float(np.abs(losses[name] / losses["plain"] - 1).max()),
+            target=targets.get(name, Target()),
+        )
+        for name in list(ways)[1:]
+    ]
+    if not cpu:
+        rate = work / min(run.seconds for run in runs["bf16 compiled, images decoded before"])
+        rows.append(share_of_peak(f"{job}, images decoded before, best round", rate, sweep.tower.config))
+    compiling = first.seconds - min(run.seconds for run in runs["bf16 compiled"])
+    rows.append(Row(job=f"{job}, compiling, once", plain="", ours=f"{compiling:.3g} s"))
+    report([*rows, decodings(sweep, job)], parsed)
+
+
+def decodings(sweep: Sweep, job: str) -> Row:
+    """Count the images that each way decodes."""
+    original = PixelTransform.resize_and_crop
+    with patch.object(PixelTransform, "resize_and_crop", autospec=True, side_effect=original) as counted:
+        sweep.ours(sweep.evaluator("bf16"))
+    each, count = len(sweep.images), counted.call_count
+    plain = f"{each * len(sweep.alphas)} images"
+    return Row(job=f"{job}, decoded", plain=plain, ours=f"{count} images", target="each once", met=count == each)
+
+
+if __name__ == "__main__":
+    main()
