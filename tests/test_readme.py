@@ -10,7 +10,7 @@ import yaml
 
 import hf_paint
 from conftest import write_task
-from hf_paint import Task
+from hf_paint import PushOptions, Task, push_variants
 from hf_paint.recipe_runner import parse_recipe
 
 
@@ -22,7 +22,7 @@ def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def test_python_runs_on_a_tiny_model(model_folder, patch_folder, tmp_path, monkeypatch):
+def test_python_runs_on_a_tiny_model(model_folder, patch_folder, hub, tmp_path, monkeypatch):
     """The models and tasks of the README are replaced by tiny ones; every other line is run as it is printed."""
     from conftest import draw_rows
 
@@ -33,7 +33,7 @@ def test_python_runs_on_a_tiny_model(model_folder, patch_folder, tmp_path, monke
         for i, name in enumerate(("mnist", "cifar10", "stl10"))
     }
     monkeypatch.setattr(hf_paint, "get_task", tiny.__getitem__, raising=False)
-    use, patch, apply = (
+    use, patch, apply, pull = (
         block.replace("openai/clip-vit-base-patch32", model_folder) for block in blocks(README, "python")
     )
     patch = patch.replace(
@@ -44,6 +44,9 @@ def test_python_runs_on_a_tiny_model(model_folder, patch_folder, tmp_path, monke
     assert here["result"].alpha in here["result"].curve.alphas
     draw_rows(1, 0)["image"][0].save("digit.png")
     exec(use, here)
+    push_variants(here["result"], "tester/clip-mnist", alphas=[0.3], options=PushOptions(base_model_id="o/clip"))
+    exec(pull.replace("me/", "tester/"), here)
+    assert here["model"].num_parameters() == here["result"].model.num_parameters()
     for name in ("mnist", "cars"):
         shutil.copytree(patch_folder, f"runs/{name}/patch")
     exec(apply, here)
