@@ -218,6 +218,19 @@ def test_delta_is_a_patch_that_names_its_base(hub, run, model_folder, thetas):
     assert [branch.action for branch in plan.branches] == ["keep"]
 
 
+def test_delta_in_bf16_takes_half_the_space(hub, run, model_folder, thetas):
+    sizes = {}
+    for dtype in ("float32", "bfloat16"):
+        options = PushOptions(base_model_id="o/clip", form="delta", delta_dtype=dtype)
+        push_variants(run, f"tester/{dtype}", options=options)
+        [file] = HfApi().get_paths_info(f"tester/{dtype}", ["patch.safetensors"])
+        sizes[dtype] = file.size
+    assert sizes["bfloat16"] < 0.6 * sizes["float32"]
+    moved = max(float((theta - thetas[0][name]).abs().max()) for name, theta in thetas[1].items())
+    patched = apply_patch(model_folder, "tester/bfloat16", alpha=1.0).state_dict()
+    assert max(float((patched[name] - theta).abs().max()) for name, theta in thetas[1].items()) < 0.01 * moved
+
+
 def test_tag_and_eval_results(hub, run):
     options = PushOptions(base_model_id="o/clip", tag="v1", eval_results=True)
     push_variants(run, "tester/clip", alphas=[0.3], options=options)

@@ -12,6 +12,7 @@ from huggingface_hub import errors as hub_errors
 from tqdm.auto import tqdm
 
 from hf_paint.errors import InputError, JobError
+from hf_paint.patch_config import PatchDtype
 from hf_paint.patching import PatchResult
 from hf_paint.publication import TEMPORARY, Publication
 from hf_paint.push_plan import Branch, PushPlan, plan_push
@@ -28,6 +29,7 @@ class PushOptions:
 
     Attributes:
         form: `variants`, or `delta`: only `theta_1 - theta_0`, a small file on `main` that `apply_patch` applies.
+        delta_dtype: How a delta is stored; `bfloat16` takes half the space.
         base_model_id: The id of the base on the Hub, where the run started from a folder.
         tag: Also tag `main`.
         collection: Also add the repository to the collection of this slug.
@@ -35,6 +37,7 @@ class PushOptions:
     """
 
     form: Literal["variants", "delta"] = "variants"
+    delta_dtype: PatchDtype = "float32"
     base_model_id: str | None = None
     tag: str | None = None
     collection: str | None = None
@@ -79,7 +82,11 @@ def push_variants(
     options = options or PushOptions()
     folder = run.run_folder if isinstance(run, PatchResult) else Path(run)
     publication = Publication.from_run(
-        folder, repo_id, alphas=alphas, base_model_id=options.base_model_id, delta=options.form == "delta"
+        folder,
+        repo_id,
+        alphas=alphas,
+        base_model_id=options.base_model_id,
+        delta=options.delta_dtype if options.form == "delta" else None,
     )
     with _said_clearly(f"Planning the push to {repo_id} failed"):
         plan = plan_push(publication, overwrite=overwrite)

@@ -18,6 +18,7 @@ from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.model_card import dataset_id, render_model_card
 from hf_paint.model_folders import COMPANIONS
 from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.patch_config import PatchDtype
 from hf_paint.patches import save_patch
 from hf_paint.results import format_alpha
 from hf_paint.run_folder import RunFolder
@@ -38,6 +39,7 @@ class Publication:
         source: What its cards are made of.
         base_folder: The base, as files.
         branches: Branch -> its alpha, `main` last; None for a delta.
+        delta: How the delta is stored, if there is one.
     """
 
     run: RunFolder
@@ -45,6 +47,7 @@ class Publication:
     source: CardSource
     base_folder: Path
     branches: Mapping[str, float | None]
+    delta: PatchDtype | None = None
 
     @classmethod
     def from_run(
@@ -54,7 +57,7 @@ class Publication:
         *,
         alphas: Sequence[float] | None = None,
         base_model_id: str | None = None,
-        delta: bool = False,
+        delta: PatchDtype | None = None,
     ) -> Self:
         """Read a run folder, and check that everything that is to be published is there.
 
@@ -80,14 +83,16 @@ class Publication:
             source.fingerprint(alpha)  # an alpha that was not evaluated has none
         branches: dict[str, float | None] = {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
         branches = {"main": None} if delta else branches | {"main": source.selected}
-        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches)
+        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
 
     @property
     def num_bytes(self) -> int:
         """The size of the weights of one branch, about."""
         base, bytes_each = read_checkpoint(self.base_folder), {"float32": 4}.get(self.source.save_dtype, 2)
-        if None in self.branches.values():
-            return 4 * sum(tensor.size for name, tensor in base.tensors.items() if name.startswith(IMAGE_TOWER))
+        if self.delta:
+            return (4 if self.delta == "float32" else 2) * sum(
+                tensor.size for name, tensor in base.tensors.items() if name.startswith(IMAGE_TOWER)
+            )
         return bytes_each * sum(tensor.size for tensor in base.tensors.values())
 
     def fingerprint(self, alpha: float | None) -> str:
@@ -95,7 +100,7 @@ class Publication:
         if alpha is not None:
             return self.source.fingerprint(alpha)
         theta_1 = fingerprint_weights(StoredTower(self.run.theta_1))
-        return fingerprint_values("delta", self.source.recipe["base_fingerprint"], theta_1)
+        return fingerprint_values("delta", self.delta, self.source.recipe["base_fingerprint"], theta_1)
 
     def card(self, branch: str) -> str:
         """Return the card of a branch."""
@@ -119,6 +124,7 @@ class Publication:
                 base_model_id=self.source.base_model_id,
                 base_revision=self.base_folder.name if self.base_folder.parent.name == "snapshots" else None,
                 alpha=self.source.selected,
+                dtype=self.delta or "float32",
                 patching_tasks=self.source.curve.tasks["patching"],
             )
         else:

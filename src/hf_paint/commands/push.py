@@ -26,6 +26,9 @@ def add(commands: Any) -> None:
         choices=["variants", "delta"],
         help="`delta`: theta_1 - theta_0 alone, a small file",
     )
+    command.add_argument(
+        "--delta_dtype", default="float32", choices=["float32", "bfloat16"], help="how a delta is stored"
+    )
     command.add_argument("--alphas", nargs="+", type=float, metavar="ALPHA", help="which branches (default: all)")
     command.add_argument("--base_model_id", help="the id of the base on the Hub, if the run started from a folder")
     command.add_argument("--private", action="store_true", default=None, help="make the repository private")
@@ -42,6 +45,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
     options = PushOptions(
         form=parsed.form,
+        delta_dtype=parsed.delta_dtype,
         base_model_id=parsed.base_model_id,
         tag=parsed.tag,
         collection=parsed.collection,
