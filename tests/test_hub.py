@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 import torch
-from huggingface_hub import HfApi, ModelCard
+import yaml
+from huggingface_hub import HfApi, ModelCard, constants
 from transformers import CLIPModel
 
 from conftest import write_task
@@ -24,6 +26,7 @@ from hf_paint import (
 from hf_paint.cli import main
 from hf_paint.curve import AlphaCurve
 from hf_paint.modeling import image_tower_weights
+from hub_server import Fault
 
 
 ALPHAS = [0.0, 0.3, 1.0]
@@ -202,6 +205,34 @@ def test_curve_and_variants_are_read_back(hub, run, capsys):
         load_curve("tester/nothing")
     with pytest.raises(InputError, match="no branch, tag or commit"):
         load_curve("tester/clip", revision="alpha-0.77")
+
+
+def test_what_hinders_a_download_is_told_in_one_line(hub, run, capsys, monkeypatch):
+    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    wait = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: wait(min(seconds, 0.01)))
+    for kind, part in (("500", None), ("cut", "response"), ("cut", None)):
+        hub.faults = [Fault(kind, when="resolve", method="*", times=99, part=part)]
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", f"{hub.store.root}/cache-{kind}-{part}")
+        assert main(["variants", "tester/clip"]) == 1
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hf-paint:")]
+        assert len(said) == 1
+        assert "Reading the card of tester/clip at main failed" in said[0]
+        hub.faults = [Fault(kind, when="resolve", method="GET", part=part)]
+        assert main(["variants", "tester/clip"]) in (0, 1)
+        hub.faults = []
+        assert main(["variants", "tester/clip"]) == 0
+        capsys.readouterr()
+
+
+def test_evaluate_takes_a_branch(hub, run, tmp_path, capsys):
+    push_variants(run, "tester/clip", options=BASE)
+    [task] = yaml.safe_load((run / "recipe.yaml").read_text())["patching_tasks"]
+    (tmp_path / "colours.yaml").write_text(yaml.safe_dump(task))
+    command = ["evaluate", "tester/clip", "--revision", "alpha-0.30", "--tasks", str(tmp_path / "colours.yaml")]
+    assert main([*command, "--use_cpu"]) == 0
+    expected = AlphaCurve.from_run(run).get(0.3, "patching", "colours", "test")
+    assert f"{100 * expected.accuracy:.2f}" in capsys.readouterr().out
 
 
 def test_delta_is_a_patch_that_names_its_base(hub, run, model_folder, thetas):

@@ -1,25 +1,21 @@
 """Publishing a run: one repository, the chosen model on `main`, every alpha on a branch. Planned first, then done."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import HfApi
-from huggingface_hub import errors as hub_errors
 from tqdm.auto import tqdm
 
-from hf_paint.errors import InputError, JobError
+from hf_paint.hub_errors import said_clearly
 from hf_paint.patch_config import PatchDtype
 from hf_paint.patching import PatchResult
 from hf_paint.publication import TEMPORARY, Publication
 from hf_paint.push_plan import Branch, PushPlan, plan_push
 
 
-FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *hub_errors.HfHubHTTPError.__bases__)
-"""What the disk, the network and the client of the Hub raise; the bases are the HTTP library's own errors."""
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
@@ -88,7 +84,7 @@ def push_variants(
         base_model_id=options.base_model_id,
         delta=options.delta_dtype if options.form == "delta" else None,
     )
-    with _said_clearly(f"Planning the push to {repo_id} failed"):
+    with said_clearly(f"Planning the push to {repo_id} failed"):
         plan = plan_push(publication, overwrite=overwrite)
     if not dry_run:
         _carry_out(plan, publication, private=private, options=options)
@@ -102,7 +98,7 @@ def make_repository(repo_id: str, *, private: bool | None) -> str:
         JobError: If the Hub refuses or cannot be reached.
     """
     api = HfApi()
-    with _said_clearly(f"Making {repo_id} failed"):
+    with said_clearly(f"Making {repo_id} failed"):
         api.create_repo(repo_id, private=private, exist_ok=True)
         return api.list_repo_commits(repo_id)[-1].commit_id
 
@@ -113,11 +109,11 @@ def _carry_out(plan: PushPlan, publication: Publication, *, private: bool | None
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):
         progress = f"{len(plan.branches) - len(pending) + done} of {len(plan.branches)} branches are complete"
-        with _said_clearly(f"Pushing the branch {branch.name} of {repo_id} failed ({progress})"):
+        with said_clearly(f"Pushing the branch {branch.name} of {repo_id} failed ({progress})"):
             if branch.head is None and branch.name != "main":
                 api.create_branch(repo_id, branch=branch.name, revision=first, exist_ok=True)
             _upload(api, repo_id, branch, publication, eval_results=options.eval_results)
-    with _said_clearly(f"All branches of {repo_id} are complete, but adding the tag or to the collection failed"):
+    with said_clearly(f"All branches of {repo_id} are complete, but adding the tag or to the collection failed"):
         if options.tag is not None:
             api.create_tag(repo_id, tag=options.tag, revision="main", exist_ok=True)
         if options.collection is not None:
@@ -141,15 +137,3 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
             parent_commit=branch.head,
             delete_patterns=list(WEIGHTS) if branch.action == "replace" else None,
         )
-
-
-@contextmanager
-def _said_clearly(what: str) -> Iterator[None]:
-    """Say in one line what the Hub, the network or the disk did not let be done."""
-    try:
-        yield
-    except (InputError, JobError):
-        raise
-    except FAILURES as error:
-        said = getattr(error, "server_message", None) or str(error)
-        raise JobError(f"{what}: {type(error).__name__}, {said}. Start the same command again to go on.") from error

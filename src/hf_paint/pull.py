@@ -5,15 +5,16 @@ from typing import Any, cast
 
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     HFValidationError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_from_metadata
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, JobError
+from hf_paint.hub_errors import FAILURES, said, said_clearly
 from hf_paint.results import ROLES, format_alpha
 
 
@@ -61,13 +62,13 @@ def read_card(repo: str | Path, revision: str) -> Path:
     except HFValidationError as error:
         raise InputError(f"'{repo}' is neither a folder nor an id on the Hub.") from error
     except RepositoryNotFoundError as error:
-        raise InputError(
-            f"There is no repository '{repo}' on the Hub, or it is private and you are not in."
-        ) from error
+        raise InputError(f"There is no repository '{repo}' on the Hub, or it is private and not yours.") from error
     except RevisionNotFoundError as error:
         raise InputError(f"'{repo}' has no branch, tag or commit '{revision}'.") from error
-    except EntryNotFoundError as error:
-        raise InputError(f"'{repo}' has no card at {revision}, or the Hub cannot be reached.") from error
+    except RemoteEntryNotFoundError as error:
+        raise InputError(f"'{repo}' has no card at {revision}.") from error
+    except FAILURES as error:
+        raise JobError(f"Reading the card of {repo} at {revision} failed: {said(error)}.") from error
 
 
 def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
@@ -78,7 +79,8 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     """
     metadata = card_metadata(repo)
     curve = curve_from_metadata(metadata.get("curve", {}))
-    names = {branch.name for branch in HfApi().list_repo_refs(repo).branches}
+    with said_clearly(f"Reading the branches of {repo} failed"):
+        names = {branch.name for branch in HfApi().list_repo_refs(repo).branches}
     columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     rows = [["revision", "alpha", *(f"{task} ({role})" for role, task in columns)]]
     for alpha in curve.alphas:

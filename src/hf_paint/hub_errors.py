@@ -1,0 +1,32 @@
+"""What the Hub, the network and the disk did not let be done, said in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.errors import HfHubHTTPError
+
+from hf_paint.errors import InputError, JobError
+
+
+FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+"""What the disk, the network and the client of the Hub raise; the bases are the HTTP library's own errors."""
+
+
+@contextmanager
+def said_clearly(what: str) -> Iterator[None]:
+    """Turn what the Hub, the network or the disk raises into one line that begins with what failed.
+
+    Raises:
+        JobError: If they raise.
+    """
+    try:
+        yield
+    except (InputError, JobError):
+        raise
+    except FAILURES as error:
+        raise JobError(f"{what}: {said(error)}. Start the same command again to go on.") from error
+
+
+def said(error: Exception) -> str:
+    """Return the type of an error and what the Hub said."""
+    return f"{type(error).__name__}, {getattr(error, 'server_message', None) or error}"
