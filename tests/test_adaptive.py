@@ -117,6 +117,15 @@ def test_a_full_sweep_takes_nothing_from_an_adaptive_one_that_is_not_exact(line,
     assert AlphaCurve.from_run(tmp_path).exact_alphas == tuple(ALPHAS)
 
 
+def test_what_a_full_sweep_knows_is_exact_in_an_adaptive_one(line, tmp_path):
+    known, _ = run(sweep_alphas, line, tmp_path, alphas=[0.1, 0.5])
+    adaptive, _ = run(sweep_adaptively, line, tmp_path)
+    assert set(adaptive.exact_alphas) == {0.0, 0.1, 0.25, 0.5, 0.75, 1.0}
+    for result in known.results:
+        assert adaptive.get(result.alpha, result.role, result.task, result.split) == result
+    assert run(sweep_adaptively, line, tmp_path)[1] == 0
+
+
 def test_verification_names_the_largest_error(caplog):
     def curve(correct, exact):
         keys = {"task": "mnist", "role": "patching", "split": "test", "total": 1000, "exact": exact}

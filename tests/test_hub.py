@@ -1,14 +1,18 @@
 """Pushing runs to a Hub of the tests' own, and pulling them with plain transformers."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from huggingface_hub import HfApi, ModelCard, constants
 from transformers import CLIPModel
 
@@ -16,6 +20,7 @@ from conftest import write_task
 from hf_paint import (
     InputError,
     PaintTrainingArguments,
+    PatchOptions,
     PushOptions,
     apply_patch,
     interpolate,
@@ -24,7 +29,7 @@ from hf_paint import (
     push_variants,
 )
 from hf_paint.cli import main
-from hf_paint.curve import AlphaCurve
+from hf_paint.curve import AlphaCurve, paired_bootstrap_interval
 from hf_paint.modeling import image_tower_weights
 from hub_server import Fault
 
@@ -174,7 +179,7 @@ def test_who_may_not_write_is_told_in_one_line(hub, run, capsys, monkeypatch, to
 def test_the_base_needs_an_id_and_an_alpha_must_have_been_evaluated(hub, run, tmp_path):
     with pytest.raises(InputError, match="started from a folder.*--base_model_id"):
         push_variants(run, "tester/clip")
-    with pytest.raises(InputError, match=r"Alpha 0.70 was not evaluated"):
+    with pytest.raises(InputError, match=r"Alpha 0.70 was not evaluated in full"):
         push_variants(run, "tester/clip", alphas=[0.7], options=BASE)
     with pytest.raises(InputError, match="not a run that chose an alpha"):
         push_variants(tmp_path, "tester/clip", options=BASE)
@@ -188,6 +193,36 @@ def test_no_local_path_and_no_token_reaches_the_hub(hub, run):
         for word in (str(run.parent), "hf_test", "/tmp", "runs/"):
             assert word not in card
     assert ModelCard.load("tester/clip").data.base_model == "o/clip"
+
+
+def test_every_number_of_every_card_is_in_the_records(hub, run):
+    """Decimal numbers outside of code and versions, and the counts of the metadata, against results.jsonl itself."""
+    push_variants(run, "tester/clip", options=BASE)
+    records = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    accuracies = [record["correct"] / record["total"] for record in records]
+    allowed = {f"{100 * accuracy:.{digits}f}" for accuracy in accuracies for digits in (1, 2)}
+    allowed |= {str(round(accuracy, 6)) for accuracy in accuracies} | {f"{alpha:.2f}" for alpha in ALPHAS}
+    allowed |= {str(alpha) for alpha in ALPHAS}
+    zero = {(r["task"], r["split"]): r["correct"] / r["total"] for r in records if r["alpha"] == 0}
+    gains = [100 * (r["correct"] / r["total"] - zero[r["task"], r["split"]]) for r in records]
+    allowed |= {f"{abs(gain):.{digits}f}" for gain in gains for digits in (1, 2)}
+    files = {(r["task"], r["alpha"]): run / r["examples"] for r in records if r["split"] == "test"}
+    for task, alpha in files:
+        pair = np.load(files[task, 0.0]), np.load(files[task, alpha])
+        allowed |= {f"{100 * abs(bound):.2f}" for bound in paired_bootstrap_interval(*pair)}
+    counts = {str(r[key]) for r in records for key in ("correct", "total")}
+    for branch in repository(hub):
+        card = Path(HfApi().hf_hub_download("tester/clip", "README.md", revision=branch)).read_text()
+        _, metadata, body = card.split("---\n", 2)
+        for task in yaml.safe_load(metadata)["hf_paint"]["curve"]["tasks"]:
+            assert set(f"{task['correct']} {task['total']}".split()) <= counts
+        text = re.sub(r"```.*?```", "", body, flags=re.S).split("## Data and licences")[0]
+        text = re.sub(r"^\| [\w-]+ \| \d+[^|]*\|$", "", text, flags=re.M)  # versions
+        text = re.sub(r"arxiv\.org/abs/[\d.]+", "", text)
+        values = [str(m["value"]) for r in yaml.safe_load(metadata)["model-index"][0]["results"] for m in r["metrics"]]
+        found = set(re.findall(r"\d+\.\d+", text)) | set(values)
+        assert len(found) > 4
+        assert found <= allowed, found - allowed
 
 
 def test_curve_and_variants_are_read_back(hub, run, capsys):
@@ -262,12 +297,66 @@ def test_delta_in_bf16_takes_half_the_space(hub, run, model_folder, thetas):
     assert max(float((patched[name] - theta).abs().max()) for name, theta in thetas[1].items()) < 0.01 * moved
 
 
-def test_tag_and_eval_results(hub, run):
+def test_tag_and_eval_results_can_be_added_later(hub, run, monkeypatch):
+    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    monkeypatch.setattr("hf_paint.publication.dataset_id", lambda task: f"o/{task.name}")
     options = PushOptions(base_model_id="o/clip", tag="v1", eval_results=True)
-    push_variants(run, "tester/clip", alphas=[0.3], options=options)
     api = HfApi()
+    for _ in range(2):
+        plan = push_variants(run, "tester/clip", alphas=[0.3], options=options)
+    assert {branch.action for branch in plan.branches} == {"keep"}
     assert [tag.name for tag in api.list_repo_refs("tester/clip").tags] == ["v1"]
-    assert ".eval_results/colours.yaml" in api.list_repo_files("tester/clip")
+    path = api.hf_hub_download("tester/clip", ".eval_results/colours.yaml", revision="alpha-0.30")
+    [entry] = yaml.safe_load(Path(path).read_text())
+    expected = AlphaCurve.from_run(run).get(0.3, "patching", "colours", "test").accuracy
+    assert entry["dataset"]["id"] == "o/colours"
+    assert entry["value"] == pytest.approx(100 * expected, abs=1e-3)
+
+
+def test_a_public_repository_is_not_made_private(hub, run):
+    HfApi().create_repo("tester/clip")
+    with pytest.raises(InputError, match="public already"):
+        push_variants(run, "tester/clip", private=True, options=BASE)
+    push_variants(run, "tester/secret", private=True, options=BASE)
+    assert HfApi().model_info("tester/secret").private
+
+
+def test_a_dry_run_leaves_a_running_push_alone(hub, run):
+    working = run / ".push-running"
+    working.mkdir()
+    push_variants(run, "tester/clip", dry_run=True, options=BASE)
+    assert working.exists()
+    with FileLock(run / ".push.lock"), pytest.raises(InputError, match="Another process is pushing"):
+        push_variants(run, "tester/clip", options=BASE)
+    assert working.exists()
+    push_variants(run, "tester/clip", options=BASE)
+    assert not working.exists()
+
+
+def test_replacing_leaves_nothing_of_the_other_form(hub, run, model_folder):
+    delta = PushOptions(base_model_id="o/clip", form="delta")
+    push_variants(run, "tester/clip", options=BASE)
+    push_variants(run, "tester/clip", overwrite=True, options=delta)
+    assert set(repository(hub)["main"]) == {".gitattributes", "README.md", "curve.png", "patch.safetensors"} | {
+        "patch_config.json"
+    }
+    push_variants(run, "tester/clip", overwrite=True, options=BASE)
+    assert "patch_config.json" not in repository(hub)["main"]
+
+
+def test_what_was_inferred_is_not_published(hub, model_folder, tmp_path):
+    tasks = write_task(tmp_path / "data"), write_task(tmp_path / "data", "others", seed=7)
+    keys = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **keys)
+    alphas, options = [step / 20 for step in range(21)], PatchOptions(sweep="adaptive")
+    result = patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=alphas, options=options)
+    assert len(result.curve.exact_alphas) < 21
+    plan = push_variants(result, "tester/clip", options=BASE)
+    assert [branch.alpha for branch in plan.branches[:-1]] == list(result.curve.exact_alphas)
+    card = ModelCard.load("tester/clip").content
+    assert "was not measured on every image" in card
+    with pytest.raises(InputError, match="not evaluated in full"):
+        push_variants(result, "tester/clip", alphas=[0.05], options=BASE)
 
 
 def test_text_tower_of_every_branch_is_the_base(hub, run, thetas):

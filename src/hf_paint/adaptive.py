@@ -122,20 +122,25 @@ class _AdaptiveSweep:
 
     def evaluate(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> None:
         """Evaluate one alpha on one split, or take what an interrupted run knew of it."""
-        alpha, exact = self.alphas[position], left == right
+        alpha, anchor = self.alphas[position], left == right
         weights = self.line.fingerprint(alpha)
-        pending = self.evaluator.pending(task, split, alpha=alpha, weights=weights, exact=exact)
-        known, kept = self.log.find(pending.key), _kept_predictions(self.log, pending)
-        if known is not None and kept is not None and kept.exists():
-            predictions = Predictions(**np.load(kept))
-        elif exact:
+        exact, inferred = (
+            self.evaluator.pending(task, split, alpha=alpha, weights=weights, exact=exact) for exact in (True, False)
+        )
+        made, candidates = (exact, [exact]) if anchor else (inferred, [exact, inferred])
+        known = [found for pending in candidates if (found := self.log.find(pending.key))]
+        kept = [path for found in known if (path := _kept_predictions(self.log, found)) and path.exists()]
+        if kept:
+            predictions = Predictions(**np.load(kept[0]))
+        elif anchor:
             predictions = self.evaluator.predict(self.line.at(alpha), task, split)
         else:
             predictions = self._between(position, left, right, task, split)
-        if known is None and kept is not None and self.log.write:
-            save_atomically(kept, lambda path: np.savez(path, **asdict(predictions)))
+        path = _kept_predictions(self.log, made)
+        if not kept and path is not None and self.log.write:
+            save_atomically(path, lambda path: np.savez(path, **asdict(predictions)))
         self.predictions[position, task.task.name, split] = predictions
-        self.results.append(known or record(predictions, pending, self.log))
+        self.results.append(known[0] if known else record(predictions, made, self.log))
 
     def _between(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> Predictions:
         """Predict where the neighbours differ, and take over what they agree on."""

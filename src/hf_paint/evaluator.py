@@ -86,7 +86,6 @@ class Evaluator:
             carrier.compile()  # the weights are its inputs: other values in the same tensors need no new compilation
         return carrier
 
-    @torch.inference_mode()
     def predict(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> Predictions:
@@ -102,12 +101,13 @@ class Evaluator:
             FloatingPointError: If a loss is not finite.
         """
         device = self.accelerator.device
-        head = task.head.to(device)
+        head = task.head.to(device)  # before inference mode: tensors made within could not be trained against
         gathered = []
-        for batch in self._dataloader(task, split, indices):
-            pixels = task.transform.normalize(batch["pixel_values"].to(device))
-            outputs = _outputs(head(_embed(tower, pixels)), batch["labels"].to(device))
-            gathered.append(self.accelerator.gather_for_metrics(outputs))
+        with torch.inference_mode():
+            for batch in self._dataloader(task, split, indices):
+                pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
+                outputs = _outputs(head(_embed(tower, pixels)), batch["labels"].to(device, non_blocking=True))
+                gathered.append(self.accelerator.gather_for_metrics(outputs))
         predictions = Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*gathered, strict=True)))
         if not np.isfinite(predictions.loss).all():
             raise FloatingPointError(
@@ -143,7 +143,8 @@ class Evaluator:
         return self._dataloaders[id(images)]
 
     def _prepare(self, images: Any) -> Any:
-        dataloader: Any = DataLoader(images, batch_size=self.batch_size, collate_fn=collate)
+        pinned = self.accelerator.device.type == "cuda"
+        dataloader: Any = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
         return self.accelerator.prepare_data_loader(dataloader)
 
 

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
 from tqdm.auto import tqdm
 
+from hf_paint.errors import InputError
 from hf_paint.hub_errors import said_clearly
 from hf_paint.patch_config import PatchDtype
 from hf_paint.patching import PatchResult
 from hf_paint.publication import TEMPORARY, Publication
 from hf_paint.push_plan import Branch, PushPlan, plan_push
-
-
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +76,21 @@ def push_variants(
     """
     options = options or PushOptions()
     folder = run.run_folder if isinstance(run, PatchResult) else Path(run)
-    publication = Publication.from_run(
-        folder,
-        repo_id,
-        alphas=alphas,
-        base_model_id=options.base_model_id,
-        delta=options.delta_dtype if options.form == "delta" else None,
-    )
     with said_clearly(f"Planning the push to {repo_id} failed"):
-        plan = plan_push(publication, overwrite=overwrite)
+        publication = Publication.from_run(
+            folder,
+            repo_id,
+            alphas=alphas,
+            base_model_id=options.base_model_id,
+            delta=options.delta_dtype if options.form == "delta" else None,
+        )
+        plan = plan_push(publication, overwrite=overwrite, private=private, eval_results=options.eval_results)
     if not dry_run:
-        _carry_out(plan, publication, private=private, options=options)
+        try:
+            with FileLock(publication.run.path / ".push.lock", timeout=0):
+                _carry_out(plan, publication, private=private, options=options)
+        except Timeout:
+            raise InputError(f"Another process is pushing the run in {folder}. Wait for it.") from None
     return plan
 
 
@@ -105,6 +108,7 @@ def make_repository(repo_id: str, *, private: bool | None) -> str:
 
 def _carry_out(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
     api, repo_id = HfApi(), plan.repo_id
+    publication.clean_up()
     first = make_repository(repo_id, private=private)  # empty: a branch from `main` could hold its weights
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):
@@ -115,7 +119,7 @@ def _carry_out(plan: PushPlan, publication: Publication, *, private: bool | None
             _upload(api, repo_id, branch, publication, eval_results=options.eval_results)
     with said_clearly(f"All branches of {repo_id} are complete, but adding the tag or to the collection failed"):
         if options.tag is not None:
-            api.create_tag(repo_id, tag=options.tag, revision="main", exist_ok=True)
+            _tag(api, repo_id, options.tag)
         if options.collection is not None:
             api.add_collection_item(options.collection, item_id=repo_id, item_type="model", exists_ok=True)
 
@@ -126,14 +130,20 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
         folder = Path(temporary) / branch.name
         if branch.action != "update card":
             publication.make_model(branch.alpha, folder)
-        publication.write_card(branch.card, folder)
-        if eval_results and branch.alpha is not None:
-            publication.write_eval_results(folder, branch.alpha)
+        publication.write_card(branch.card, folder, publication.eval_results(branch.alpha) if eval_results else {})
         api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
             revision=branch.name,
             commit_message="Update the card" if branch.action == "update card" else publication.title(branch.alpha),
             parent_commit=branch.head,
-            delete_patterns=list(WEIGHTS) if branch.action == "replace" else None,
+            delete_patterns="*" if branch.action == "replace" else None,
         )
+
+
+def _tag(api: HfApi, repo_id: str, tag: str) -> None:
+    """Tag `main`; a tag that is there already is not moved."""
+    refs = api.list_repo_refs(repo_id)
+    [main] = [branch.target_commit for branch in refs.branches if branch.name == "main"]
+    if main not in [ref.target_commit for ref in refs.tags if ref.name == tag]:
+        api.create_tag(repo_id, tag=tag, revision=main)

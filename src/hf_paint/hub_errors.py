@@ -11,6 +11,8 @@ from hf_paint.errors import InputError, JobError
 FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 """What the disk, the network and the client of the Hub raise; the bases are the HTTP library's own errors."""
 
+START_AGAIN = "Start the same command again to go on."
+
 
 @contextmanager
 def said_clearly(what: str) -> Iterator[None]:
@@ -24,7 +26,9 @@ def said_clearly(what: str) -> Iterator[None]:
     except (InputError, JobError):
         raise
     except FAILURES as error:
-        raise JobError(f"{what}: {said(error)}. Start the same command again to go on.") from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        advice = "Are you logged in, and may you write there?" if status in (401, 403) else START_AGAIN
+        raise JobError(f"{what}: {said(error)}. {advice}") from error
 
 
 def said(error: Exception) -> str:

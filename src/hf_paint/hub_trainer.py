@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import CommitInfo, create_branch, list_repo_commits, run_as_future, upload_folder
+from huggingface_hub import CommitInfo, HfApi, create_branch, list_repo_commits, run_as_future, upload_folder
 from torch import Tensor
 from transformers import CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection, Trainer
 from transformers.trainer_utils import HubStrategy
@@ -38,12 +38,19 @@ class HubTrainer(Trainer):
     clip_model: CLIPModel
     train_task: Task | None
     tasks: Sequence[PreparedTask]
+    hub_model_id: str | None  # type: ignore[assignment]
     push_in_progress: PushInProgress | None  # type: ignore[assignment]
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Make the repository and the branch of `hub_revision` where they do not exist, before the training."""
-        super().init_hf_repo(token, private)
-        self._make_branch(self.args.hub_revision, token or self.args.hub_token)
+        if not self.is_world_process_zero():
+            return
+        name = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name
+        token = token or self.args.hub_token
+        private = self.args.hub_private_repo if private is None else private
+        self.hub_model_id = HfApi().create_repo(name, token=token, private=private, exist_ok=True).repo_id
+        self.push_in_progress = None
+        self._make_branch(self.args.hub_revision, token)
 
     def push_to_hub(  # type: ignore[override]
         self,

@@ -45,15 +45,13 @@ class CachedImages(Dataset[dict[str, Any]]):
     def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
         self.fingerprint = data_fingerprint(split, transform)
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
-        state = PartialState()
-        with state.local_main_process_first():  # the others read what it decoded and verified
-            self.pixels, labels = open_pixels(
-                Path(cache_dir) / "pixels" / self.fingerprint,
-                lambda: _pixels_and_labels(split, transform),
-                name=f"{split.name} split of task '{split.task.name}'",
-                num_bytes=num_bytes,
-                verify=state.is_local_main_process,
-            )
+        self.pixels, labels = open_pixels(  # of several processes one decodes; the others wait at its lock
+            Path(cache_dir) / "pixels" / self.fingerprint,
+            lambda: _pixels_and_labels(split, transform),
+            name=f"{split.name} split of task '{split.task.name}'",
+            num_bytes=num_bytes,
+            verify=PartialState().is_local_main_process,
+        )
         self.labels = torch.from_numpy(labels)
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hf_paint.card_source import CardSource
+from hf_paint.card_source import CardSource, is_repo_id
 from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.results import format_alpha
@@ -92,7 +92,7 @@ def render_model_card(
         sources=[source_row(task) for task in source.tasks],
         base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
         base_license=source.base_license or "not stated",
-        precision=source.recipe.get("precision", "fp32"),
+        precision=" and ".join(sorted({result.precision for result in source.curve.results})),
         save_dtype=source.save_dtype,
         citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
     )
@@ -128,7 +128,7 @@ def _metadata(source: CardSource, name: str, alpha: float, delta: str | None) ->
             metric_name=f"top-1 accuracy at alpha {format_alpha(alpha)}",
         )
         for result in source.curve.results
-        if (result.alpha, result.split) == (alpha, source.split)
+        if (result.alpha, result.split) == (alpha, source.split) and result.exact
         for task in source.tasks
         if task.name == result.task
     ]
@@ -243,4 +243,4 @@ def source_row(task: Task) -> dict[str, str]:
 
 def dataset_id(task: Task) -> str | None:
     """Return the id of the data set on the Hub, or None for local files."""
-    return None if task.dataset in LOCAL_FILES or Path(task.dataset).exists() else task.dataset
+    return task.dataset if task.dataset not in LOCAL_FILES and is_repo_id(task.dataset) else None

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import yaml
@@ -71,16 +72,18 @@ class Publication:
                 f"The run in {folder} started from a folder, and a card names its base by an id on the Hub: "
                 "--base_model_id, such as openai/clip-vit-base-patch32."
             )
-        base_folder = _base_folder(str(source.recipe["model"]))
+        base_folder = _base_folder(str(source.recipe["model"]), str(source.recipe.get("model_revision", "main")))
         if fingerprint_weights(StoredTower(base_folder)) != source.recipe["base_fingerprint"]:
             raise InputError(
                 f"The base {source.recipe['model']} has changed since the run: its image tower is another."
             )
-        for stale in folder.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        variants = sorted(set(source.curve.alphas if alphas is None else alphas))
+        variants = sorted(set(source.curve.exact_alphas if alphas is None else alphas))
         for alpha in variants:
-            source.fingerprint(alpha)  # an alpha that was not evaluated has none
+            if alpha not in source.curve.exact_alphas:
+                raise InputError(
+                    f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card tells only of "
+                    "what was. Run `hf-paint patch` again with it among the alphas, and `sweep: full`."
+                )
         branches: dict[str, float | None] = {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
         branches = {"main": None} if delta else branches | {"main": source.selected}
         return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
@@ -132,28 +135,36 @@ class Publication:
                 self.base_folder, self.run.theta_1, {alpha: folder}, save_dtype=self.source.save_dtype
             )
 
-    def write_card(self, card: str, folder: Path) -> None:
-        """Write the card and its plot."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+    def write_card(self, card: str, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Write the card, its plot and other texts."""
+        for name, text in {"README.md": card, **others}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
         shutil.copyfile(self.run.curve_plot, folder / self.run.curve_plot.name)
 
-    def write_eval_results(self, folder: Path, alpha: float) -> None:
-        """Write `.eval_results/`, one file for each task that has a data set on the Hub."""
+    def clean_up(self) -> None:
+        """Remove what a push that was killed left behind."""
+        for stale in self.run.path.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+
+    def eval_results(self, alpha: float | None) -> dict[str, str]:
+        """Return `.eval_results/` as path -> text: one file for each task that has a data set on the Hub."""
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+        texts = {}
         for task in self.source.tasks:
             for result in self.source.curve.results:
-                if (result.task, result.alpha, result.split) == (task.name, alpha, self.source.split):
+                found = dataset_id(task)
+                if found and (result.task, result.alpha, result.split) == (task.name, alpha, self.source.split):
                     entry = EvalResultEntry(
-                        dataset_id=dataset_id(task) or task.name,
+                        dataset_id=found,
                         task_id=task.config or "default",
                         value=round(100 * result.accuracy, 4),
-                        notes=f"top-1 accuracy on {result.split}, alpha {format_alpha(alpha)}",
+                        notes=f"top-1 accuracy on {result.split}, alpha {format_alpha(result.alpha)}",
                     )
-                    path = folder / ".eval_results" / f"{task.name}.yaml"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False))
+                    text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+                    texts[f".eval_results/{task.name}.yaml"] = text
+        return texts
 
 
 class StoredTower(Mapping[str, Tensor]):
@@ -183,9 +194,10 @@ class StoredTower(Mapping[str, Tensor]):
         return len(self.paths)
 
 
-def _base_folder(model: str) -> Path:
+def _base_folder(model: str, revision: str) -> Path:
     if Path(model).is_dir():
         return Path(model)
     if Path(model).is_absolute() or model.startswith("a model in memory"):
         raise InputError(f"The base of the run is {model}, which is not there: a push needs its files.")
-    return Path(snapshot_download(model, allow_patterns=[*COMPANIONS, "*.safetensors", "*.safetensors.index.json"]))
+    patterns = [*COMPANIONS, "*.safetensors", "*.safetensors.index.json"]
+    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))

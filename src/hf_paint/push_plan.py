@@ -63,19 +63,23 @@ class PushPlan:
         return rows
 
 
-def plan_push(publication: Publication, *, overwrite: bool) -> PushPlan:
+def plan_push(publication: Publication, *, overwrite: bool, private: bool | None, eval_results: bool) -> PushPlan:
     """Compare what the repository holds with what it shall hold; nothing is touched.
 
     Raises:
-        InputError: If a branch holds other weights, without `overwrite`.
+        InputError: If a branch holds other weights, without `overwrite`, or the repository is public and shall not be.
     """
     api = HfApi()
     user = api.whoami()
     heads = _heads(api, publication.repo_id)
+    if private and heads and not api.model_info(publication.repo_id).private:
+        raise InputError(
+            f"{publication.repo_id} is public already. Choose another repository, or push without private."
+        )
     branches = []
     for name, alpha in publication.branches.items():
         branch = Branch(name=name, alpha=alpha, action="upload", head=heads.get(name), card=publication.card(name))
-        branches.append(replace(branch, action=_action(api, publication, branch)))
+        branches.append(replace(branch, action=_action(api, publication, branch, eval_results=eval_results)))
     taken = [branch.name for branch in branches if branch.action == "replace"]
     if taken and not overwrite:
         raise InputError(
@@ -99,7 +103,7 @@ def _heads(api: HfApi, repo_id: str) -> dict[str, str]:
         return {}
 
 
-def _action(api: HfApi, publication: Publication, branch: Branch) -> Action:
+def _action(api: HfApi, publication: Publication, branch: Branch, *, eval_results: bool) -> Action:
     """Compare what a branch holds with what it shall hold."""
     if branch.head is None:
         return "upload"
@@ -113,12 +117,16 @@ def _action(api: HfApi, publication: Publication, branch: Branch) -> Action:
     if held != publication.fingerprint(branch.alpha):
         return "replace"
     card = read_card(publication.repo_id, branch.head).read_text(encoding="utf-8")
-    return "keep" if card == branch.card else "update card"
+    results = not eval_results or set(publication.eval_results(branch.alpha)) <= set(files)
+    return "keep" if card == branch.card and results else "update card"
 
 
 def _rights(user: Mapping[str, object], repo_id: str, *, exists: bool) -> str:
     namespace = repo_id.split("/")[0]
     orgs = user.get("orgs")
     names = {user["name"], *(org["name"] for org in (orgs if isinstance(orgs, list) else []))}
+    auth = user.get("auth")
+    role = auth.get("accessToken", {}).get("role") if isinstance(auth, dict) else None
     allowed = "may write to" if namespace in names else "is not a member of"
+    allowed = "is logged in with a token that may only read, and cannot write to" if role == "read" else allowed
     return f"{user['name']} {allowed} {namespace}; {repo_id} {'exists' if exists else 'will be made'}."

@@ -47,6 +47,7 @@ class PatchRecipe:
     """What to patch, what to keep and how to choose alpha; the training fields stand beside these keys."""
 
     model: str = _key("The CLIP model to patch: an id on the Hub or a folder.", default="")
+    model_revision: str = _key("The branch, tag or commit of the model on the Hub.", default="main")
     strategy: Literal["single"] = _key("`single` patches one task.", default="single")
     patching_tasks: list[str] = _key("The task to patch: a built-in name or a task YAML.", default_factory=list)
     supported_tasks: list[str] = _key("Tasks that must stay as they are.", default_factory=list)

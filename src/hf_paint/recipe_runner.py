@@ -50,6 +50,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     options = PatchOptions(
         transfer_tasks=_tasks(recipe.transfer_tasks),
         shift_tasks=_tasks(recipe.shift_tasks),
+        model_revision=recipe.model_revision,
         save_variants=recipe.save_variants,
         save_dtype=recipe.save_dtype,
         base_model_id=recipe.base_model_id,

@@ -20,7 +20,7 @@ from hf_paint.tasks import get_task
 
 PARTS_OF_A_RUN = ("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*")
 FREE_KEYS = (
-    *("output_dir", "alphas", "sweep", "verify", "precision", "use_cpu", "disable_tqdm"),
+    *("output_dir", "alphas", "sweep", "verify", "use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")

@@ -91,7 +91,7 @@ class PaintTrainer(HubTrainer):
                 "FSDP and DeepSpeed are not supported: CLIP models are trained with plain data parallelism."
             )
         check_hub_strategy(args)
-        model.float()
+        model.float().to(args.device)
         if train_task is not None:
             train_dataset, head = _train_split(train_task, model, processing_class, args)
         self.transform = PixelTransform(processing_class)

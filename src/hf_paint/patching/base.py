@@ -24,7 +24,8 @@ def load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel,
         InputError: If it cannot be read, or has no processor.
     """
     if isinstance(model, str):
-        return load_clip(str(Path(model).expanduser()) if model.startswith("~") else model)
+        name = str(Path(model).expanduser()) if model.startswith("~") else model
+        return load_clip(name, revision=options.model_revision)
     processor = options.processor
     if processor is None:
         if not model.name_or_path:

@@ -22,6 +22,7 @@ class PatchOptions:
     Attributes:
         transfer_tasks: Tasks that are evaluated and take no part in the selection, for broad transfer.
         shift_tasks: The same, for distribution shift.
+        model_revision: The branch, tag or commit of the model on the Hub.
         save_variants: Also save the model of every alpha.
         save_dtype: The dtype of the saved models, such as `bfloat16`; the base's by default.
         base_model_id: The id of the base on the Hub, for the card, when the model is a folder.
@@ -34,6 +35,7 @@ class PatchOptions:
 
     transfer_tasks: Sequence[Task] = ()
     shift_tasks: Sequence[Task] = ()
+    model_revision: str = "main"
     save_variants: bool = False
     save_dtype: str | None = None
     base_model_id: str | None = None

@@ -93,6 +93,7 @@ def _recipe(
     options = run.options
     recipe = {
         "model": run.base,
+        "model_revision": options.model_revision,
         "strategy": "single",
         "patching_tasks": [_reference(patching_task)],
         "supported_tasks": [_reference(task) for task in supported_tasks],
