@@ -56,7 +56,8 @@ def test_two_processes_equal_one(model_folder, tmp_path):
             "model": model_folder,
             "patching_tasks": [tasks[0]],
             "supported_tasks": [tasks[1]],
-            "alphas": [0, 0.5, 1],
+            "alphas": [step / 20 for step in range(21)],
+            "sweep": "adaptive",
             "learning_rate": 1e-4,
             "max_steps": 6,
             "warmup_steps": 2,
@@ -79,9 +80,10 @@ def test_two_processes_equal_one(model_folder, tmp_path):
     for processes in (1, 2):
         lines = (tmp_path / f"run-{processes}" / "results.jsonl").read_text().splitlines()
         records[processes] = [json.loads(line) for line in lines]
-    assert len(records[2]) == 12
+    assert len(records[2]) >= 21 * 4
+    assert {record["exact"] for record in records[2]} == {True, False}
     for one, two in zip(records[1], records[2], strict=True):
-        for key in ("alpha", "task", "split", "correct", "total", "head", "data"):
+        for key in ("alpha", "task", "split", "correct", "total", "exact", "head", "data"):
             assert one[key] == two[key]
         assert one["loss"] == pytest.approx(two["loss"], abs=1e-4)
     one, two = (load_file(tmp_path / f"run-{n}" / "theta_1" / "model.safetensors") for n in (1, 2))
