@@ -39,7 +39,7 @@ def check_pixels(processor, mode):
         pixels = transform.resize_and_crop(image)
         assert np.array_equal(pixels.numpy(), expected["pixel_values"][0])
         normalized = processor.image_processor(image, return_tensors="pt")["pixel_values"]
-        torch.testing.assert_close(transform.normalize(pixels[None]), normalized, atol=1e-6, rtol=0)
+        assert torch.equal(transform.normalize(pixels[None]), normalized)
 
 
 def test_crops_stay_within_scale_and_ratio(processor, monkeypatch):
@@ -209,3 +209,13 @@ def test_settings_of_old_checkpoints(processor, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
     transform = PixelTransform(CLIPProcessor.from_pretrained(tmp_path))
     assert (transform.size, transform.crop_size, transform.scale) == ({"shortest_edge": 224}, 224, 1 / 255)
+
+
+def test_model_inputs_are_the_processors_bit_for_bit(processor):
+    """Every level of every channel, through the whole processor."""
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack([levels, levels[::-1], levels.T], axis=-1)).resize((32, 32), 0)
+    expected = processor.image_processor(image, return_tensors="pt")["pixel_values"]
+    transform = PixelTransform(processor)
+    assert len(expected[0, 0].unique()) == 256
+    assert torch.equal(transform.normalize(transform.resize_and_crop(image)[None]), expected)

@@ -78,7 +78,8 @@ class PixelTransform:
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 model inputs of uint8 pixels (batch, 3, height, width), on the device of the pixels."""
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        return (pixels * self.scale).sub_(mean).div_(std)  # in place: fresh memory costs more than the arithmetic
+        # A division rounds like the processor's float64 product, and fresh memory would cost more than the arithmetic.
+        return (pixels / (1 / self.scale)).sub_(mean).div_(std)
 
 
 def augment(
