@@ -129,7 +129,8 @@ class _AdaptiveSweep:
         )
         made, candidates = (exact, [exact]) if anchor else (inferred, [exact, inferred])
         known = [found for pending in candidates if (found := self.log.find(pending.key))]
-        kept = [path for found in known if (path := _kept_predictions(self.log, found)) and path.exists()]
+        paths = [path for pending in candidates if known and (path := _kept_predictions(self.log, pending))]
+        kept = [path for path in paths if path.exists()]
         if kept:
             predictions = Predictions(**np.load(kept[0]))
         elif anchor:
