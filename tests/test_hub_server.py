@@ -184,7 +184,7 @@ RESULT = "{task: {type: t}, dataset: {type: d, name: D}, metrics: [{type: accura
         ({"tags": "[1.0]"}, '"tags" must contain strings only'),
         ({"pipeline_tag": "zero-shot"}, '"pipeline_tag" must be one of'),
         ({"base_model_relation": "patch"}, '"base_model_relation" must be one of'),
-        ({"base_model": "/tmp/base"}, '"base_model" with value "/tmp/base" is not valid'),
+        ({"base_model": "/home/me/base"}, '"base_model" with value "/home/me/base" is not valid'),
         ({"model__index": "{name: m}"}, '"model-index" must be an array'),
         ({"model__index": "[{results: []}]"}, '"model-index[0].name" is required'),
         (

@@ -7,8 +7,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from hf_paint.compatibility import TensorSpec, check_coefficients, check_compatible
-from hf_paint.compatibility import check_alpha as check_alpha
+from hf_paint.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
 from hf_paint.errors import InputError
 
 

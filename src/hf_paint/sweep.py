@@ -7,11 +7,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from hf_paint.compatibility import check_compatible
+from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator, Predictions, score
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
-from hf_paint.interpolation import check_alpha, interpolate_into, tensor_specs
+from hf_paint.interpolation import interpolate_into, tensor_specs
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result, ResultLog, format_alpha
 
