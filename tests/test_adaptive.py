@@ -4,7 +4,7 @@ import torch
 from accelerate import Accelerator
 
 from hf_paint import evaluate_tasks, prepare_task, sweep_alphas
-from hf_paint.adaptive import bisection, sweep_adaptively, verified
+from hf_paint.adaptive import NUM_ANCHORS, bisection, sweep_adaptively, verified
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
 from hf_paint.interpolation import interpolate
@@ -41,7 +41,7 @@ def test_bisection_visits_every_alpha_once_after_its_neighbours(num_alphas):
         assert left == position == right or {left, right} <= done
         assert left <= position <= right
         done.add(position)
-    assert sum(left == right for _, left, right in steps) == min(5, num_alphas)
+    assert sum(left == right for _, left, right in steps) == min(NUM_ANCHORS, num_alphas)
 
 
 def test_alpha_zero_is_exact_also_when_it_is_no_end():
@@ -61,19 +61,19 @@ def test_far_less_work_and_nearly_the_same_curve(line):
 
 def test_exact_points_are_those_of_the_full_sweep(line):
     full, adaptive = run(sweep_alphas, line)[0], run(sweep_adaptively, line)[0]
-    assert adaptive.exact_alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert adaptive.exact_alphas == (0.0, 0.15, 0.275, 0.425, 0.575, 0.725, 0.85, 1.0)
     exact = [result for result in adaptive.results if result.exact]
-    assert len(exact) == 5 * 4
+    assert len(exact) == 8 * 4
     for result in exact:
         assert result == full.get(result.alpha, result.role, result.task, result.split)
     table = adaptive.to_markdown().splitlines()
-    assert sum("~" in row for row in table) == 41 - 5
+    assert sum("~" in row for row in table) == 41 - 8
 
 
 def test_images_whose_neighbours_differ_are_evaluated(line, model, processor, task):
-    """A grid of six alphas has one alpha between anchors that is not one: written out, image by image."""
+    """A grid of nine alphas has one alpha between anchors that is not one: written out, image by image."""
     theta_0, theta_1, tasks, _ = line
-    alphas = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    alphas = [step / 8 for step in range(9)]
     [(position, left, right)] = [step for step in bisection(alphas) if step[1] != step[2]]
     predicted = {}
     evaluator = Evaluator(Accelerator(cpu=True))
@@ -111,7 +111,7 @@ def test_a_full_sweep_takes_nothing_from_an_adaptive_one_that_is_not_exact(line,
     run(sweep_adaptively, line, tmp_path)
     _, images = run(sweep_alphas, line, tmp_path)
     total = sum(len(split) for task in line[2] for split in task.images.values())
-    assert images == (41 - 5) * total
+    assert images == (41 - 8) * total
     assert AlphaCurve.from_run(tmp_path).exact_alphas == tuple(ALPHAS)
     run(sweep_adaptively, line, tmp_path)
     assert AlphaCurve.from_run(tmp_path).exact_alphas == tuple(ALPHAS)
@@ -120,7 +120,7 @@ def test_a_full_sweep_takes_nothing_from_an_adaptive_one_that_is_not_exact(line,
 def test_what_a_full_sweep_knows_is_exact_in_an_adaptive_one(line, tmp_path):
     known, _ = run(sweep_alphas, line, tmp_path, alphas=[0.1, 0.5])
     adaptive, _ = run(sweep_adaptively, line, tmp_path)
-    assert set(adaptive.exact_alphas) == {0.0, 0.1, 0.25, 0.5, 0.75, 1.0}
+    assert set(adaptive.exact_alphas) == {0.0, 0.1, 0.15, 0.275, 0.425, 0.5, 0.575, 0.725, 0.85, 1.0}
     for result in known.results:
         assert adaptive.get(result.alpha, result.role, result.task, result.split) == result
     assert run(sweep_adaptively, line, tmp_path)[1] == 0

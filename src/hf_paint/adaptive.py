@@ -19,7 +19,7 @@ from hf_paint.results import Result, ResultLog, format_alpha, save_atomically
 from hf_paint.sweep import WeightLine, record, sorted_alphas
 
 
-NUM_ANCHORS = 5
+NUM_ANCHORS = 8
 """How many alphas are evaluated on every image."""
 
 logger = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ def sweep_adaptively(
     evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
-    """Sweep a fine grid of alphas for the work of about ten.
+    """Sweep a fine grid of alphas for the work of about eleven.
 
-    Five alphas, both ends among them, are evaluated on every image. The intervals between them are halved again and
+    Eight alphas, both ends among them, are evaluated on every image. The intervals between them are halved again and
     again: in the middle of two alphas, an image for which both predict the same class is taken to be predicted the
     same, and only the others are evaluated. What a prediction does and undoes within an interval is not seen. The
     records of such alphas say `exact: false`; their loss and confidence are interpolated where nothing was evaluated.
@@ -52,7 +52,7 @@ def sweep_adaptively(
         >>> alphas = [step / 100 for step in range(101)]
         >>> curve = sweep_adaptively(theta_0, theta_1, alphas, prepared, model=image_tower(model))
         >>> curve.exact_alphas
-        (0.0, 0.25, 0.5, 0.75, 1.0)
+        (0.0, 0.14, 0.29, 0.43, 0.57, 0.71, 0.86, 1.0)
     """
     log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
@@ -92,8 +92,8 @@ def bisection(alphas: Sequence[float]) -> list[tuple[int, int, int]]:
     """Return (position, left, right) in the order of evaluation; an anchor is its own neighbour on both sides.
 
     Example:
-        >>> bisection([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-        [(0, 0, 0), (2, 2, 2), (3, 3, 3), (4, 4, 4), (6, 6, 6), (1, 0, 2), (5, 4, 6)]
+        >>> bisection([step / 8 for step in range(9)])[-2:]
+        [(8, 8, 8), (4, 3, 5)]
     """
     last = len(alphas) - 1
     spread = (round(i * last / (NUM_ANCHORS - 1)) for i in range(NUM_ANCHORS))
