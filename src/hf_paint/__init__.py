@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
     from hf_paint.patches import apply_patch
-    from hf_paint.patching import PatchOptions, PatchResult, patch_single
+    from hf_paint.patching import (
+        PatchOptions,
+        PatchResult,
+        patch_joint,
+        patch_parallel,
+        patch_sequential,
+        patch_single,
+    )
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
     from hf_paint.sweep import sweep_alphas
@@ -47,6 +54,9 @@ _MODULES = {
     "interpolated": "interpolation",
     "list_tasks": "tasks",
     "load_curve": "pull",
+    "patch_joint": "patching",
+    "patch_parallel": "patching",
+    "patch_sequential": "patching",
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
@@ -74,6 +84,9 @@ __all__ = [
     "interpolated",
     "list_tasks",
     "load_curve",
+    "patch_joint",
+    "patch_parallel",
+    "patch_sequential",
     "patch_single",
     "prepare_task",
     "push_variants",

@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hf_paint.alphas import format_alpha
+from hf_paint.bootstrap import NUM_RESAMPLES
 from hf_paint.card_source import CardSource, is_repo_id
-from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
+from hf_paint.curve import AlphaCurve, Gain
 from hf_paint.curve_metadata import curve_to_metadata
-from hf_paint.results import format_alpha
 from hf_paint.tasks import LOCAL_FILES, Task
 
 
