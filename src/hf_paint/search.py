@@ -51,7 +51,7 @@ def search_coefficients(
 
     `cobyqa` evaluates uniform coefficients and goes on from the best of them with COBYQA, a trust-region method that
     models the score as a quadratic function (Ragonneau, 2022). It stops when that has converged, often long before
-    the budget is spent: on a score made of counts, looking around once more finds luck rather than better models.
+    the budget is spent: starting anew from there costs half as many evaluations again and finds hundredths of a point.
     The diagonal of a single task is the whole problem, so nothing follows it. `random`, the baseline, draws uniformly
     from the grid and knows no diagonal.
 
