@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
+    from hf_paint.search import search_coefficients
     from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks import Task, get_task, list_tasks
     from hf_paint.trainer import PaintTrainer
@@ -60,6 +61,7 @@ _MODULES = {
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
+    "search_coefficients": "search",
     "sweep_alphas": "sweep",
 }
 
@@ -90,6 +92,7 @@ __all__ = [
     "patch_single",
     "prepare_task",
     "push_variants",
+    "search_coefficients",
     "sweep_alphas",
 ]
 
