@@ -55,8 +55,8 @@ class PaintTrainingArguments(TrainingArguments):
     task_sampling: TaskSampling = field(
         default="proportional",
         metadata={
-            "help": "How often each of several tasks comes: `proportional` to its images, `uniform` (all equally often) "
-            "or by `temperature`."
+            "help": "How often each of several tasks comes: `proportional` to its images, `uniform` (all alike) or by "
+            "`temperature`."
         },
     )
     sampling_temperature: float = field(
