@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from transformers import CLIPModel
@@ -77,10 +78,9 @@ def patch_sequential(
     options = options or PatchOptions()
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
-    keys = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
     if options.num_orders > 1:
-        one_order = partial(patch_sequential, base, supported_tasks=supported, **keys)
-        return patch_orders(one_order, tasks, args, options)
+        rule: dict[str, Any] = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
+        return patch_orders(partial(patch_sequential, base, supported_tasks=supported, **rule), tasks, args, options)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     grid = [float(alpha) for alpha in alphas]
     recipe = resolved_recipe(run, tasks, supported, strategy="sequential", alphas=grid)
@@ -137,10 +137,10 @@ def _history(run: PatchRun, tasks: Sequence[Task], steps: Sequence[PatchResult])
     results = []
     for alpha, weights in points.items():
         span = WeightSpan(run.theta_0, {"patched": weights}, tower, evaluator)
-        for task in run.tasks:
-            for split in task.images:
-                pending = evaluator.pending(task, split, alpha=alpha, weights=span.fingerprint(1.0))
-                results.append(evaluate_once(pending, partial(span.at, 1.0), task, log=log, evaluator=evaluator))
+        for prepared in run.tasks:
+            for split in prepared.images:
+                pending = evaluator.pending(prepared, split, alpha=alpha, weights=span.fingerprint(1.0))
+                results.append(evaluate_once(pending, partial(span.at, 1.0), prepared, log=log, evaluator=evaluator))
     evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
     return AlphaCurve(results, folder=log.folder)
 
