@@ -58,7 +58,8 @@ class JointHead(ZeroShotHead):
         One masked matrix for all tasks: to pick the rows of each one would make a GPU wait for the CPU.
         """
         others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
-        log_p: Tensor = self(image_embeds).masked_fill(others, -torch.inf).log_softmax(dim=-1)
+        logits: Tensor = self(image_embeds).float()  # autocast on a CPU would leave the softmax in bfloat16
+        log_p = logits.masked_fill(others, -torch.inf).log_softmax(dim=-1)
         loss = functional.nll_loss(log_p, labels)
         if label_smoothing == 0.0:
             return loss
