@@ -14,7 +14,8 @@ from torch.nn import functional
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, ZeroShotHead, build_zero_shot_head
 from hf_paint.data import load_splits
-from hf_paint.multitask import JointHead, JointImages, images_per_epoch
+from hf_paint.joint_images import JointImages, images_per_epoch
+from hf_paint.multitask import JointHead
 from hf_paint.pixels import PixelTransform
 from hf_paint.training_images import TrainImages
 from test_trainer import StopAfter, arguments, largest_difference, losses, train
@@ -293,8 +294,8 @@ def test_card_of_several_tasks(model, processor, task, small_task, tmp_path):
     assert card.data.datasets == ["o/d"]
     for words in (
         "# CLIP fine-tuned on colours and small\n",
-        "was fine-tuned on colours and small against",
-        "each image against the classes of its own task",
+        "was fine-tuned on colours and small against frozen zero-shot heads made",
+        "trained on jointly, each image\nagainst the classes of its own task",
         "task_sampling: uniform",
         "| small | [o/d]",
         "@misc{small}",
