@@ -48,17 +48,8 @@ PUBLIC_KEYS = (
     ),
     *("warmup_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim"),
     *("label_smoothing_factor", "max_grad_norm", "augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2"),
-    *(
-        "adam_epsilon",
-        "train_sampling_strategy",
-        "task_sampling",
-        "sampling_temperature",
-        "seed",
-        "data_seed",
-        "bf16",
-        "fp16",
-        "base_fingerprint",
-    ),
+    *("adam_epsilon", "train_sampling_strategy", "task_sampling", "sampling_temperature", "seed", "data_seed"),
+    *("bf16", "fp16", "base_fingerprint"),
 )
 """The keys of a recipe that a card shows: those that decide the numbers, none of which can hold a path or a secret."""
 
