@@ -14,8 +14,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from hf_paint.card_source import CardSource, is_repo_id
 from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
 from hf_paint.curve_metadata import curve_to_metadata
+from hf_paint.definitions import LOCAL_FILES
 from hf_paint.results import format_alpha
-from hf_paint.tasks import LOCAL_FILES, Task
+from hf_paint.tasks import Task
 
 
 TEMPLATE = files("hf_paint") / "model_card_template.md"
