@@ -139,7 +139,9 @@ def test_a_file_extends_a_file_beside_it(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(definition))
 
-    write(tmp_path / "all" / "base.yaml", **MINIMAL | {"dataset": "parquet", "data_files": {"train": "a", "test": "b"}})
+    write(
+        tmp_path / "all" / "base.yaml", **MINIMAL | {"dataset": "parquet", "data_files": {"train": "a", "test": "b"}}
+    )
     write(tmp_path / "parts" / "half.yaml", extends="../all/base.yaml", class_split={"part": 0})
     write(tmp_path / "parts" / "other.yaml", extends="half.yaml", name="other", data_files={"test": "c"})
     half, other = get_task(tmp_path / "parts" / "half.yaml"), get_task(tmp_path / "parts" / "other.yaml")
