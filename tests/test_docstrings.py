@@ -25,6 +25,7 @@ OBJECTS = [
             ("curve", "paired_bootstrap_interval"),
             ("data", "split_train_validation"),
             ("fingerprints", "fingerprint_weights"),
+            ("heads", "GroupedHead"),
             ("interpolation", "interpolate_into"),
             ("metrics", "Accuracy"),
             ("metrics", "accuracy"),

@@ -60,8 +60,9 @@ def complete(
 ) -> dict[str, Any]:
     """Return a definition with what it `extends` filled in and its local paths made absolute.
 
-    Its own keys win, each as a whole. A half of the classes is named after the task and the half, and any other task
-    that extends one needs a name of its own: records of the two must not be confused.
+    Its own keys win, each as a whole. `class_subset` and `class_groups` name classes of the task that it extends, or
+    give their indices. A half of the classes is named after the task and the half, and any other task that extends one
+    needs a name of its own: records of the two must not be confused.
 
     Args:
         definition: The keys of a task YAML.
@@ -69,15 +70,18 @@ def complete(
         seen: The files that are being read.
 
     Raises:
-        InputError: If the task that it extends cannot be read.
+        InputError: If the task that it extends cannot be read, or has no such class.
     """
+    if "extends" not in definition:
+        if "class_subset" in definition:
+            raise InputError("`class_subset` chooses among the classes of another task: it needs the key `extends`.")
+        return _resolve_paths(definition, str(definition.get("dataset")), folder)
     change = dict(definition)
-    base = read_definition(str(change.pop("extends")), folder, seen=seen) if "extends" in change else {}
-    if base and "name" not in change:
+    base = read_definition(str(change.pop("extends")), folder, seen=seen)
+    if "name" not in change:
         change["name"] = _half_name(base.get("name"), change.get("class_split"))
-    return base | (
-        _resolve_paths(change, str(change.get("dataset", base.get("dataset"))), folder) if folder else change
-    )
+    change = _choose_classes(base, change)
+    return base | _resolve_paths(change, str(change.get("dataset", base.get("dataset"))), folder)
 
 
 def read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
@@ -99,6 +103,15 @@ def read_keys(kind: type[Keys], key: str, values: Mapping[str, Any], where: str)
     if missing:
         raise InputError(f"`{key}`{where} needs the key '{missing[0]}'.")
     return kind(**values)
+
+
+def read_groups(groups: Any, where: str) -> dict[str, tuple[str, ...]]:
+    """Read the names of each class."""
+    if not isinstance(groups, Mapping) or not groups or not all(groups.values()):
+        raise InputError(
+            f"`class_groups`{where} must map each class to its names, such as {{bike: [bicycle, tandem]}}."
+        )
+    return {str(name): read_names("class_groups", group, where) for name, group in groups.items()}
 
 
 def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -126,9 +139,42 @@ def _half_name(base: str | None, class_split: Any) -> str | None:
     return f"{base}-part-{class_split.get('part')}{f'-seed-{seed}' if seed else ''}"
 
 
-def _resolve_paths(definition: dict[str, Any], dataset: str, folder: Path) -> dict[str, Any]:
+def _choose_classes(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out `class_subset`, and write `class_groups` with names, in a definition that extends another."""
+    chosen = dict(change)
+    subset, groups = chosen.pop("class_subset", None), chosen.get("class_groups")
+    if subset is not None:
+        read_names("class_subset", subset, "")  # what is no list of names is refused
+        indices = [_class_index(base, given) for given in subset]
+        chosen |= {key: [base[key][i] for i in indices] for key in ("class_names", "label_names") if base.get(key)}
+    if groups is not None:
+        read_groups(groups, "")
+        names = {
+            group: [base["class_names"][_class_index(base, given)] for given in members]
+            for group, members in groups.items()
+        }
+        chosen = {"class_names": list(names), "label_names": None} | chosen | {"class_groups": names}
+    return chosen
+
+
+def _class_index(base: Mapping[str, Any], given: str | int) -> int:
+    """Return the index of a class that is given by its index, its label or its name."""
+    class_names = base.get("class_names") or []
+    if isinstance(given, int) and 0 <= given < len(class_names):
+        return given
+    for names in (base.get("label_names") or [], class_names):
+        if given in names:
+            return int(names.index(given))
+    raise InputError(
+        f"Task '{base.get('name')}' lists {len(class_names)} class names, and {given!r} is neither one nor an index."
+    )
+
+
+def _resolve_paths(definition: Mapping[str, Any], dataset: str, folder: Path | None) -> dict[str, Any]:
     """Take local paths relative to the folder of the YAML file, and leave those on the Hub as they are."""
     resolved = dict(definition)
+    if folder is None:
+        return resolved
     if dataset.startswith((".", "~", "/")):
         resolved["dataset"] = _resolve(dataset, folder)
     elif dataset not in LOCAL_FILES:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import yaml
 
-from hf_paint.definitions import check_keys, complete, read_definition, read_keys, read_names
+from hf_paint.definitions import check_keys, complete, read_definition, read_groups, read_keys, read_names
 from hf_paint.errors import InputError
 
 
@@ -69,6 +69,8 @@ class Task:
         class_names: The names that go into the prompts. May be left out when the label column is a ClassLabel.
         label_names: What the data set itself calls the classes, in the order of `class_names`. Only needed where the
             two differ by more than case, spaces and punctuation: labels are matched by name, never by position.
+        class_groups: Several names for a class, class name -> the names that go into the prompts instead. The logit of
+            the class is the highest of theirs, so an image is right when the best name is any of its class.
         config: The configuration of the data set.
         revision: A branch, tag or commit of the data set.
         data_files: Local files, split -> path or list of paths, relative to the YAML file.
@@ -90,6 +92,7 @@ class Task:
     templates: tuple[str, ...]
     class_names: tuple[str, ...] | None = None
     label_names: tuple[str, ...] | None = None
+    class_groups: Mapping[str, tuple[str, ...]] | None = None
     config: str | None = None
     revision: str | None = None
     data_files: Mapping[str, str | list[str]] | None = None
@@ -118,7 +121,7 @@ class Task:
         definition = complete(definition)
         known = [f.name for f in fields(cls) if f.name != "source"]
         where = f" in {source}" if source else ""
-        check_keys(definition, ["extends", *known], where)
+        check_keys(definition, ["extends", "class_subset", *known], where)
         for key in ("name", "dataset", "templates"):
             if not definition.get(key):
                 raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
@@ -126,6 +129,9 @@ class Task:
         for key in ("templates", "class_names", "label_names"):
             if values.get(key) is not None:
                 values[key] = read_names(key, values[key], where)
+        if values.get("class_groups") is not None:
+            groups = values["class_groups"] = read_groups(values["class_groups"], where)
+            values["class_names"] = values.get("class_names") or tuple(groups)
         if not isinstance(values.get("data_files") or {}, Mapping):
             raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
         values["splits"] = read_keys(Splits, "splits", values.get("splits") or {}, where)
@@ -150,6 +156,8 @@ class Task:
         for key in ("templates", "class_names", "label_names"):
             if key in values:
                 values[key] = list(values[key])
+        if self.class_groups is not None:
+            values["class_groups"] = {name: list(group) for name, group in self.class_groups.items()}
         return values
 
 
@@ -193,11 +201,7 @@ def _check(task: Task) -> None:
     for template in task.templates:
         if template.count("{}") != 1:
             raise InputError(f"Template {template!r} of task '{task.name}' must hold exactly one {{}}.")
-    _refuse_duplicates(task.name, task.label_names or task.class_names or ())
-    if task.label_names is not None and len(task.label_names) != len(task.class_names or ()):
-        raise InputError(f"Task '{task.name}' needs as many `label_names` as `class_names`.")
-    if task.class_split is not None and task.class_names is not None:
-        task.class_split.classes(len(task.class_names))
+    _check_classes(task)
     splits = task.splits
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
@@ -205,6 +209,18 @@ def _check(task: Task) -> None:
                 f"Task '{task.name}' has {name} = test ('{splits.test}'): the images that report the result would "
                 "have a part in it. Name another split, or null."
             )
+
+
+def _check_classes(task: Task) -> None:
+    _refuse_duplicates(task.name, task.label_names or task.class_names or ())
+    if task.label_names is not None and len(task.label_names) != len(task.class_names or ()):
+        raise InputError(f"Task '{task.name}' needs as many `label_names` as `class_names`.")
+    if task.class_groups is not None:
+        if sorted(task.class_groups) != sorted(task.class_names or ()):
+            raise InputError(f"Task '{task.name}' needs one of `class_groups` for each of its `class_names`.")
+        _refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])
+    if task.class_split is not None and task.class_names is not None:
+        task.class_split.classes(len(task.class_names))
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

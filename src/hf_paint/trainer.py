@@ -27,7 +27,7 @@ from transformers.trainer_utils import TrainOutput, speed_metrics
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator
-from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
+from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
 from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
 from hf_paint.images import collate
 from hf_paint.metrics import mean_per_class_accuracy
@@ -241,5 +241,5 @@ def _train_split(
     split = load_splits(task, ("train",)).get("train")
     if split is None:
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-    head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates, cache_dir=cache_dir)
+    head = build_task_head(model, processor.tokenizer, task, split.class_names, cache_dir=cache_dir)
     return make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir), head
