@@ -28,6 +28,7 @@ OBJECTS = [
             ("interpolation", "combine_into"),
             ("joint_images", "JointImages"),
             ("joint_images", "images_per_epoch"),
+            ("heads", "GroupedHead"),
             ("metrics", "Accuracy"),
             ("metrics", "accuracy"),
             ("metrics", "expected_calibration_error"),

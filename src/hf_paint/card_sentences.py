@@ -24,13 +24,13 @@ def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
     names, head = ", ".join(tasks), "a frozen head made of text embeddings"
     if isinstance(alpha, Coefficients) and strategy == "sequential":
         return (
-            f"task after task ({', '.join(alpha)}), the image tower was fine-tuned against {head}, and its weights were "
-            f"interpolated with those from before the step, {LINE}, with the alphas {format_alpha(alpha)}."
+            f"task after task ({', '.join(alpha)}), the image tower was fine-tuned against {head}, and its weights "
+            f"were interpolated with those from before the step, {LINE}, with the alphas {format_alpha(alpha)}."
         )
     if isinstance(alpha, Coefficients):
         return (
-            f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the weights "
-            f"were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
+            f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the "
+            f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
         )
     return (
         f"the image tower was fine-tuned on {names} against {head}, and its weights were interpolated with those from "
@@ -53,8 +53,8 @@ def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:
     if strategy == "sequential":
         taken = f"In each step, with the tasks seen so far as patching tasks, {rule} took"
     return (
-        f"{taken} {rules[selection['rule']]}. It read the {selection['chosen_on']} images only; the numbers above are of "
-        f"the {selection['reported_on']} images. Of equally good {points} the smallest was taken."
+        f"{taken} {rules[selection['rule']]}. It read the {selection['chosen_on']} images only; the numbers above are "
+        f"of the {selection['reported_on']} images. Of equally good {points} the smallest was taken."
     )
 
 

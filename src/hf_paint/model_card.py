@@ -17,7 +17,8 @@ from hf_paint.card_sentences import POINTS, claim, method_sentence, selection_se
 from hf_paint.card_source import CardSource, is_repo_id
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
-from hf_paint.tasks import LOCAL_FILES, Task
+from hf_paint.definitions import LOCAL_FILES
+from hf_paint.tasks import Task
 
 
 TEMPLATE = files("hf_paint") / "model_card_template.md"

@@ -1,4 +1,4 @@
-"""Training on several tasks at once (joint patching: PAINT, Section 4): their heads side by side, and their images."""
+"""Training on several tasks at once (joint patching: PAINT, Section 5): their heads side by side, and their images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
+from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
 from hf_paint.joint_images import JointImages
 from hf_paint.pixels import PixelTransform
 from hf_paint.tasks import Task
@@ -102,5 +102,5 @@ def _train_split(
     split = load_splits(task, ("train",)).get("train")
     if split is None:
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-    head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates, cache_dir=cache_dir)
+    head = build_task_head(model, processor.tokenizer, task, split.class_names, cache_dir=cache_dir)
     return make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir), head

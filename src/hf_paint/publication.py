@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Self, cast
 
 import yaml
 from huggingface_hub import snapshot_download
@@ -122,7 +122,7 @@ class Publication:
                 folder,
                 base_model_id=self.source.base_model_id,
                 base_revision=self.base_folder.name if self.base_folder.parent.name == "snapshots" else None,
-                alpha=self.source.selected,
+                alpha=cast(float, self.source.selected),  # of a run with one alpha
                 dtype=self.delta or "float32",
                 patching_tasks=self.source.curve.tasks["patching"],
             )

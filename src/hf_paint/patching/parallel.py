@@ -1,4 +1,4 @@
-"""Patching each task by itself and adding the changes up, with one coefficient per task (PAINT, Section 4)."""
+"""Patching each task by itself and adding the changes up, with one coefficient per task (PAINT, Section 5)."""
 
 import logging
 from collections.abc import Mapping, Sequence
