@@ -1,4 +1,4 @@
-"""Output-space ensembles: the logits of two models are interpolated, not their weights (WiSE-FT, Section 3)."""
+"""Output-space ensembles: the logits of two models are interpolated, not their weights (WiSE-FT, appendix)."""
 
 from collections.abc import Iterable
 

@@ -26,7 +26,7 @@ def estimate_fisher(
     batches: Iterable[Tensor],
     *,
     seed: int = 0,
-    chunk_size: int = 8,
+    chunk_size: int = 2,
 ) -> dict[str, Tensor]:
     """Estimate the diagonal of the Fisher information of an image tower (Matena & Raffel, 2022, Section 2).
 
@@ -38,7 +38,8 @@ def estimate_fisher(
         head: The zero-shot head of the task, on the device and in the dtype of the tower.
         batches: Normalised pixels, each of shape (batch, 3, height, width); how they are cut changes nothing.
         seed: Of the labels.
-        chunk_size: Images whose gradients are in memory at once, each as large as the tower.
+        chunk_size: Images whose gradients are in memory at once, each as large as the tower; on a CPU more than two
+            are slower.
 
     Returns:
         Parameter -> its information, of the same shape, in the dtype of the tower.
@@ -56,23 +57,21 @@ def estimate_fisher(
     parameters = {name: parameter.detach() for name, parameter in tower.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
 
-    def log_probabilities(weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-        embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels}).image_embeds
-        logits: Tensor = head(embeds)
-        return logits.log_softmax(dim=-1)  # (batch, num_classes)
-
-    def loss(weights: Mapping[str, Tensor], pixels: Tensor, label: Tensor) -> Tensor:
-        return functional.nll_loss(log_probabilities(weights, pixels[None]), label[None])
+    def loss(weights: Mapping[str, Tensor], pixels: Tensor, draw: Tensor) -> Tensor:
+        """Return the cross-entropy in nats of one image (3, height, width) with a label of the model's own."""
+        embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
+        logits: Tensor = head(embeds)  # (1, num_classes)
+        return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
 
     per_example = vmap(grad(loss), in_dims=(None, 0, 0))
     total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     num_images = 0
     with attention(tower, "eager"):  # the fused ones know no gradients of single examples
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
-            with torch.no_grad():
-                labels = draw_labels(log_probabilities(parameters, chunk).exp(), generator)
-            for name, gradient in per_example(parameters, chunk, labels).items():
-                total[name] += gradient.square().sum(dim=0)  # (chunk, *shape) -> (*shape)
+            # One number for each image: what is drawn does not depend on how the images are cut, or on the device.
+            draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
+            for name, gradient in per_example(parameters, chunk, draws).items():
+                total[name] += gradient.square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
             num_images += len(chunk)
     if not num_images:
         raise InputError("The Fisher information needs at least one image.")
@@ -126,14 +125,10 @@ def interpolate_fisher(
     return result
 
 
-def draw_labels(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a class for each row of probabilities (batch, num_classes), one number of the generator for each.
-
-    `torch.multinomial` would draw other labels for other batch sizes and on other devices.
-    """
-    draws = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64).to(probabilities.device)
-    exceeded = probabilities.double().cumsum(dim=1)[:, :-1] <= draws  # the last class takes what rounding leaves
-    return exceeded.sum(dim=1)
+def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
+    """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
+    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class takes what rounding leaves
+    return (reached <= draws[:, None]).sum(dim=1)
 
 
 def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:

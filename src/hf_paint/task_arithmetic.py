@@ -36,7 +36,7 @@ def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: flo
 def ties(
     theta_0: Weights, thetas: Mapping[str, Weights], scale: float = 1.0, *, density: float = 0.2
 ) -> dict[str, Tensor]:
-    """Add task vectors without their interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 3).
+    """Add task vectors without their interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 4).
 
     Each task vector keeps the entries of largest magnitude, each entry takes the sign that has more magnitude over the
     models, and what has that sign is averaged. A task vector is trimmed as a whole, over all the tensors in which it
@@ -100,7 +100,7 @@ def dare(
 
 
 def elect_and_average(taus: Sequence[Tensor]) -> Tensor:
-    """Return the mean of the entries that have the sign with more magnitude (TIES, Section 3: elect, merge).
+    """Return the mean of the entries that have the sign with more magnitude (TIES, Section 4: elect, merge).
 
     Magnitudes that cancel elect the positive sign.
     """
