@@ -54,7 +54,7 @@ def model_stock_alphas(
     *,
     group: Callable[[str], Hashable] = lambda name: name,
 ) -> dict[Hashable, float]:
-    """Return group -> `t = k cos / (1 + (k - 1) cos)` of k fine-tunings (Jang et al., 2024, Section 4 and appendix).
+    """Return group -> `t = k cos / (1 + (k - 1) cos)` of k fine-tunings (Jang et al., 2024; appendix for k > 2).
 
     `cos` is the mean over the pairs of models of the cosine between their task vectors, in [0, 1]: below a right angle
     it counts as 0, where theta_0 is the best guess, and so it does where a model has not moved.

@@ -40,7 +40,7 @@ def expit(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
-    """Fit the baseline by least squares between logits (Taori et al., 2020, Section 3).
+    """Fit the baseline by least squares between logits (Taori et al., 2020, Section 2).
 
     Args:
         accuracies: (on the reference, under shift) of models that were trained on the reference alone, in (0, 1); two
@@ -114,7 +114,7 @@ def effective_robustness_interval(
 
 
 def relative_robustness(shift: float, shift_0: float) -> float:
-    """Return what an intervention changes under shift: `shift - shift_0` (Taori et al., 2020, Section 3).
+    """Return what an intervention changes under shift: `shift - shift_0` (Taori et al., 2020, Section 2).
 
     Args:
         shift: Accuracy under shift after it, in [0, 1].
