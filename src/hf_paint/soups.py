@@ -73,8 +73,8 @@ def greedy_soup(
         thetas: Model -> its weights, with the same names, shapes and dtypes. Of equal scores the former goes first.
         score: Weights -> a number that is higher for better weights, such as the validation accuracy.
         log: Names of ingredients, joined by " + " -> score. What it knows is not evaluated again, and every new score
-            goes in as soon as it is known: keep it on disk, and a search that was interrupted goes on. Names are all it
-            knows of the weights: other models need another log.
+            goes in as soon as it is known: keep it on disk, and a search that was interrupted goes on. It knows
+            the names of the models and not their weights: other models need another log.
 
     Raises:
         InputError: If there is no model, the weights do not fit together, or a score is not finite.
