@@ -41,7 +41,10 @@ OBJECTS = [
             ("precision", "compare_precisions"),
             ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
+            ("robustness", "effective_robustness_interval"),
+            ("robustness", "relative_robustness_interval"),
             ("run_folder", "RunFolder"),
+            ("running_mean", "RunningMean"),
             ("weight_files", "read_checkpoint"),
         ]
     ),
@@ -78,5 +81,6 @@ class IgnoreTrainingLog(doctest.OutputChecker):
 def test_public_names_are_the_documented_ones():
     assert sorted(hf_paint.__all__) == hf_paint.__all__
     assert set(hf_paint.__all__) == set(hf_paint._MODULES)
+    assert not set(hf_paint.__all__) & set(hf_paint._MODULES.values())  # the module would hide the name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         hf_paint.nonsense  # noqa: B018

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.curve import AlphaCurve
     from hf_paint.definitions import list_tasks
+    from hf_paint.ensembles import collect_logits, ensemble_logits, sweep_ensemble
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.fisher import estimate_fisher, interpolate_fisher
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
+    from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
+    from hf_paint.lazy_weights import LazyWeights
+    from hf_paint.learned_soups import learned_soup
+    from hf_paint.model_stock import interpolate_model_stock
     from hf_paint.patches import apply_patch
     from hf_paint.patching import (
         PatchOptions,
@@ -27,34 +33,55 @@ if TYPE_CHECKING:
     )
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
+    from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
     from hf_paint.search import search_coefficients
+    from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
+    from hf_paint.task_arithmetic import add_task_vectors, dare, ties
     from hf_paint.tasks import Task, get_task
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
+    from hf_paint.weight_averaging import EMACallback, SWACallback
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "AlphaCurve": "curve",
+    "EMACallback": "weight_averaging",
     "InputError": "errors",
+    "LazyWeights": "lazy_weights",
     "PaintTrainer": "trainer",
     "PaintTrainingArguments": "training_args",
     "PatchOptions": "patching",
     "PatchResult": "patching",
     "PushOptions": "hub",
+    "SWACallback": "weight_averaging",
     "Task": "tasks",
     "ZeroShotHead": "heads",
+    "add_task_vectors": "task_arithmetic",
     "apply_patch": "patches",
     "build_zero_shot_head": "heads",
+    "collect_logits": "ensembles",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
+    "dare": "task_arithmetic",
+    "effective_robustness": "robustness",
+    "ensemble_logits": "ensembles",
+    "estimate_fisher": "fisher",
     "evaluate_tasks": "evaluation",
+    "fit_baseline": "robustness",
     "get_task": "tasks",
+    "greedy_soup": "soups",
     "interpolate": "interpolation",
     "interpolate_checkpoints": "checkpoints",
+    "interpolate_fisher": "fisher",
+    "interpolate_layerwise": "layerwise",
+    "interpolate_model_stock": "model_stock",
     "interpolated": "interpolation",
     "list_tasks": "definitions",
+    "layer_index": "layerwise",
+    "learned_soup": "learned_soups",
+    "lines_alphas": "layerwise",
     "load_curve": "pull",
     "patch_joint": "patching",
     "patch_parallel": "patching",
@@ -63,28 +90,49 @@ _MODULES = {
     "prepare_task": "prepared_task",
     "push_variants": "hub",
     "search_coefficients": "search",
+    "relative_robustness": "robustness",
     "sweep_alphas": "sweep",
+    "sweep_ensemble": "ensembles",
+    "ties": "task_arithmetic",
+    "uniform_soup": "soups",
 }
 
 __all__ = [
     "AlphaCurve",
+    "EMACallback",
     "InputError",
+    "LazyWeights",
     "PaintTrainer",
     "PaintTrainingArguments",
     "PatchOptions",
     "PatchResult",
     "PushOptions",
+    "SWACallback",
     "Task",
     "ZeroShotHead",
+    "add_task_vectors",
     "apply_patch",
     "build_zero_shot_head",
+    "collect_logits",
     "combine",
     "combine_checkpoints",
+    "dare",
+    "effective_robustness",
+    "ensemble_logits",
+    "estimate_fisher",
     "evaluate_tasks",
+    "fit_baseline",
     "get_task",
+    "greedy_soup",
     "interpolate",
     "interpolate_checkpoints",
+    "interpolate_fisher",
+    "interpolate_layerwise",
+    "interpolate_model_stock",
     "interpolated",
+    "layer_index",
+    "learned_soup",
+    "lines_alphas",
     "list_tasks",
     "load_curve",
     "patch_joint",
@@ -93,8 +141,12 @@ __all__ = [
     "patch_single",
     "prepare_task",
     "push_variants",
+    "relative_robustness",
     "search_coefficients",
     "sweep_alphas",
+    "sweep_ensemble",
+    "ties",
+    "uniform_soup",
 ]
 
 

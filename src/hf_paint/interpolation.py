@@ -71,7 +71,7 @@ def combine(
     for model, theta in thetas.items():
         check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
     return {
-        name: _combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()])
+        name: combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()])
         for name, x_0 in theta_0.items()
     }
 
@@ -153,7 +153,7 @@ def combine_into(
     for name, into in target.items():
         if name in theta_0:
             x_0 = theta_0[name].to(into.device)
-            into.copy_(_combine_tensor(name, x_0, [(theta[name].to(into.device), alpha) for theta, alpha in parts]))
+            into.copy_(combine_tensor(name, x_0, [(theta[name].to(into.device), alpha) for theta, alpha in parts]))
 
 
 def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
@@ -161,12 +161,22 @@ def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
     return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}
 
 
-def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """Return `x_0 + sum_i alpha_i * (x_i - x_0)` of one tensor, with the exactness of `combine`; it checks no shapes.
+
+    Args:
+        name: What messages call the tensor.
+        x_0: The tensor before fine-tuning.
+        parts: (x_i, alpha_i) of each fine-tuned model.
+
+    Raises:
+        InputError: If it holds integers that differ.
+    """
     parts = [(x_i.detach(), alpha) for x_i, alpha in parts if alpha]
     x_0 = x_0.detach()
     if not parts or [alpha for _, alpha in parts] == [1]:
         return (parts[0][0] if parts else x_0).clone()
-    if all(torch.equal(_bits(x_i), _bits(x_0)) for x_i, _ in parts):
+    if all(torch.equal(bits(x_i), bits(x_0)) for x_i, _ in parts):
         return x_0.clone()
     if not x_0.is_floating_point():
         raise InputError(f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated.")
@@ -176,16 +186,16 @@ def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]
     rounded = total.to(x_0.dtype)
     if not _has_specials(x_0):
         return rounded
-    same = reduce(torch.logical_and, [_bits(x_i) == _bits(x_0) for x_i, _ in parts])
+    same = reduce(torch.logical_and, [bits(x_i) == bits(x_0) for x_i, _ in parts])
     return torch.where(same, x_0, rounded)
+
+
+def bits(x: Tensor) -> Tensor:
+    """Return the tensor as integers, which are equal where the bits are, also those of NaN."""
+    return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
 
 
 def _has_specials(x: Tensor) -> bool:
     """Say whether a tensor may hold -0.0, inf or NaN, which `x + alpha * (x - x)` would lose; all else it keeps."""
-    bits = _bits(x)
-    return not bool(x.sum().isfinite()) or bool(bits.min() == torch.iinfo(bits.dtype).min)
-
-
-def _bits(x: Tensor) -> Tensor:
-    """Return the tensor as integers, which are equal where the bits are, also those of NaN."""
-    return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    integers = bits(x)
+    return not bool(x.sum().isfinite()) or bool(integers.min() == torch.iinfo(integers.dtype).min)

@@ -94,7 +94,7 @@ def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float
 def _combine(
     stored: Sequence[Array], dtypes: Sequence[str], outputs: Sequence[Sequence[float]], dtype: str
 ) -> Iterator[Array]:
-    """Yield one chunk of every output, as `interpolation._combine_tensor` computes it."""
+    """Yield one chunk of every output, as `interpolation.combine_tensor` computes it."""
     arithmetic = np.float64 if "F64" in dtypes else np.float32
     wide = [_widened(x, stored_as).astype(arithmetic, copy=False) for x, stored_as in zip(stored, dtypes, strict=True)]
     same = [np.equal(_bits(x), _bits(wide[0])) for x in wide]

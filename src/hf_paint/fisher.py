@@ -1,0 +1,137 @@
+"""Fisher-weighted interpolation: each weight moves as far as the model depends on it (Matena & Raffel, 2022)."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional
+from transformers import CLIPVisionModelWithProjection
+
+from hf_paint.compatibility import check_alpha, check_compatible
+from hf_paint.errors import InputError
+from hf_paint.heads import ZeroShotHead
+from hf_paint.interpolation import combine_tensor, tensor_specs
+from hf_paint.modeling import attention
+from hf_paint.task_vectors import add, subtract
+
+
+FLOOR = 1e-8
+"""The least Fisher information of a weight, as in the released code of WiSE-FT: without it, 0 / 0."""
+
+
+def estimate_fisher(
+    tower: CLIPVisionModelWithProjection,
+    head: ZeroShotHead,
+    batches: Iterable[Tensor],
+    *,
+    seed: int = 0,
+    chunk_size: int = 2,
+) -> dict[str, Tensor]:
+    """Estimate the diagonal of the Fisher information of an image tower (Matena & Raffel, 2022, Section 2).
+
+    The mean over the images of the squared gradient of `log p(label | image)`, the label being drawn from what the
+    model predicts for the image, not the true one. Take training images: test images would leak into the weights.
+
+    Args:
+        tower: The image tower, with either end's weights; it is left as it is.
+        head: The zero-shot head of the task, on the device and in the dtype of the tower.
+        batches: Normalised pixels, each of shape (batch, 3, height, width); how they are cut changes nothing.
+        seed: Of the labels.
+        chunk_size: Images whose gradients are in memory at once, each as large as the tower; on a CPU more than two
+            are slower.
+
+    Returns:
+        Parameter -> its information, of the same shape, in the dtype of the tower.
+
+    Raises:
+        InputError: If there are no images.
+
+    Example:
+        >>> pixels = torch.randn(4, 3, 32, 32)
+        >>> head = build_zero_shot_head(model, tokenizer, ["cat", "dog"], ["a photo of a {}."])
+        >>> fisher = estimate_fisher(image_tower(model), head, [pixels])
+        >>> fisher["visual_projection.weight"].shape
+        torch.Size([24, 48])
+    """
+    parameters = {name: parameter.detach() for name, parameter in tower.named_parameters()}
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(weights: Mapping[str, Tensor], pixels: Tensor, draw: Tensor) -> Tensor:
+        """Return the cross-entropy in nats of one image (3, height, width) with a label of the model's own."""
+        embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
+        logits: Tensor = head(embeds)  # (1, num_classes)
+        return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
+
+    per_example = vmap(grad(loss), in_dims=(None, 0, 0))
+    total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    num_images = 0
+    with attention(tower, "eager"):  # the fused ones know no gradients of single examples
+        for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
+            # One number for each image: what is drawn does not depend on how the images are cut, or on the device.
+            draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
+            for name, gradient in per_example(parameters, chunk, draws).items():
+                total[name] += gradient.square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
+            num_images += len(chunk)
+    if not num_images:
+        raise InputError("The Fisher information needs at least one image.")
+    return {name: value / num_images for name, value in total.items()}
+
+
+def interpolate_fisher(
+    theta_0: Mapping[str, Tensor],
+    theta_1: Mapping[str, Tensor],
+    fisher_0: Mapping[str, Tensor],
+    fisher_1: Mapping[str, Tensor],
+    alpha: float,
+) -> dict[str, Tensor]:
+    """Interpolate with the Fisher information as weight (Matena & Raffel, 2022, Section 2; released code of WiSE-FT).
+
+    `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, weight by weight, F being at
+    least 1e-8. A tensor without Fisher information on either side is interpolated plainly.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
+        fisher_0: Name -> Fisher information of theta_0, of the shape of the tensor.
+        fisher_1: Name -> Fisher information of theta_1.
+        alpha: 0 is theta_0, 1 is theta_1, both bit for bit.
+
+    Returns:
+        name -> tensor, in the dtypes of the inputs. A weight that is equal on both sides is unchanged, bit for bit.
+
+    Raises:
+        InputError: If the weights or the information do not fit together, an integer tensor differs, or alpha is out
+            of range.
+
+    Example:
+        >>> theta_0, theta_1 = {"w": torch.zeros(2)}, {"w": torch.ones(2)}
+        >>> fisher_0, fisher_1 = {"w": torch.tensor([1.0, 3.0])}, {"w": torch.tensor([1.0, 1.0])}
+        >>> interpolate_fisher(theta_0, theta_1, fisher_0, fisher_1, 0.5)
+        {'w': tensor([0.5000, 0.2500])}
+    """
+    check_alpha(alpha)
+    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+    result = {}
+    for name, x_0 in theta_0.items():
+        x_1 = theta_1[name]
+        if alpha in (0, 1) or name not in fisher_0 or name not in fisher_1:
+            result[name] = combine_tensor(name, x_0, [(x_1, alpha)])
+        else:
+            if not fisher_0[name].shape == fisher_1[name].shape == x_0.shape:
+                raise InputError(f"The Fisher information of '{name}' must have the shape {tuple(x_0.shape)}.")
+            share = _share_of_theta_1(fisher_0[name], fisher_1[name], alpha)
+            result[name] = add(x_0, share * subtract(name, x_0, x_1))
+    return result
+
+
+def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
+    """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
+    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class takes what rounding leaves
+    return (reached <= draws[:, None]).sum(dim=1)
+
+
+def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:
+    """Return the elementwise alpha: the part of the weighted information that is theta_1's."""
+    weight_0, weight_1 = (1 - alpha) * fisher_0.clamp(min=FLOOR), alpha * fisher_1.clamp(min=FLOOR)
+    return weight_1 / (weight_0 + weight_1)

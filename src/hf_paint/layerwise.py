@@ -1,0 +1,126 @@
+"""An alpha for each layer: shallow layers can stay closer to theta_0 than deep ones (LiNeS, Wang et al., 2025)."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hf_paint.compatibility import check_alpha, check_compatible
+from hf_paint.errors import InputError
+from hf_paint.interpolation import bits, combine_tensor, tensor_specs
+
+
+_FIRST = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
+_LAST = ("vision_model.post_layernorm.", "visual_projection.")
+
+
+def layer_index(name: str) -> int | None:
+    """Return which layer of the image tower a tensor belongs to.
+
+    0 is the embeddings and the layer norm after them, `1 + i` is encoder layer i, and -1, the last whatever the
+    depth, is the layer norm at the end and the projection. None is everything else, such as the text tower.
+
+    Example:
+        >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
+        (4, -1)
+    """
+    if name.startswith(_FIRST):
+        return 0
+    encoder_layer = re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name)
+    if encoder_layer:
+        return 1 + int(encoder_layer[1])
+    return -1 if name.startswith(_LAST) else None
+
+
+def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
+    """Return the alphas of LiNeS, `alpha + beta * (l - 1) / (L - 1)` for l = 1 ... L (Wang et al., 2025, Section 4).
+
+    Args:
+        num_layers: L, all layers that `layer_index` tells apart: two more than the encoder has.
+        alpha: Of the first layer.
+        beta: What the last layer has more.
+
+    Raises:
+        InputError: If there are fewer than two layers.
+
+    Example:
+        >>> lines_alphas(5, 0.25, 0.5)
+        [0.25, 0.375, 0.5, 0.625, 0.75]
+    """
+    if num_layers < 2:
+        raise InputError(f"LiNeS needs at least two layers, got {num_layers}.")
+    return [alpha + beta * layer / (num_layers - 1) for layer in range(num_layers)]
+
+
+def interpolate_layerwise(
+    theta_0: Mapping[str, Tensor],
+    theta_1: Mapping[str, Tensor],
+    alphas: Sequence[float] | Mapping[str, float],
+    *,
+    default: float | None = None,
+    extrapolate: bool = False,
+) -> dict[str, Tensor]:
+    """Interpolate each layer with an alpha of its own; with equal alphas it is `interpolate`, bit for bit.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
+        alphas: One per layer of the image tower in the order of `layer_index`, such as `lines_alphas` returns; or
+            regular expression -> alpha, searched for in the name of the tensor, of which the first match counts.
+        default: The alpha of a tensor that no regular expression matches, which they need; and of a tensor outside of
+            the image tower, which needs none as long as it is frozen.
+        extrapolate: Allow alphas outside [0, 1].
+
+    Returns:
+        name -> tensor, in the dtypes of the inputs, with the exactness of `interpolate`.
+
+    Raises:
+        InputError: If the weights do not fit together, or an alpha is missing, left over or out of range.
+
+    Example:
+        >>> theta_0 = {"a.w": torch.zeros(1), "b.w": torch.zeros(1)}
+        >>> theta_1 = {"a.w": torch.ones(1), "b.w": torch.ones(1)}
+        >>> interpolate_layerwise(theta_0, theta_1, {"^a": 0.25}, default=0.5)
+        {'a.w': tensor([0.2500]), 'b.w': tensor([0.5000])}
+    """
+    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+    if isinstance(alphas, Mapping):
+        chosen = _match(list(theta_0), alphas, default)
+    else:
+        chosen = _by_layer(list(theta_0), alphas, default)
+    for alpha in chosen.values():
+        check_alpha(alpha, extrapolate=extrapolate)
+    for name in theta_0.keys() - chosen.keys():
+        if not torch.equal(bits(theta_0[name]), bits(theta_1[name])):
+            raise InputError(
+                f"Tensor '{name}' moved and is in no layer of the image tower: give it a `default` alpha."
+            )
+    return {name: combine_tensor(name, x_0, [(theta_1[name], chosen.get(name, 0.0))]) for name, x_0 in theta_0.items()}
+
+
+def _by_layer(names: Sequence[str], alphas: Sequence[float], default: float | None) -> dict[str, float]:
+    """Return name -> alpha, without the names that are in no layer if there is no default."""
+    layers = {name: layer_index(name) for name in names}
+    num_layers = 2 + max((layer for layer in layers.values() if layer is not None), default=0)
+    if len(alphas) != num_layers:
+        raise InputError(
+            f"The image tower has {num_layers} layers (embeddings, {num_layers - 2} of the encoder, projection), got "
+            f"{len(alphas)} alphas. Give one for each."
+        )
+    chosen = {name: alphas[layer] for name, layer in layers.items() if layer is not None}
+    return chosen if default is None else dict.fromkeys(names, default) | chosen
+
+
+def _match(names: Sequence[str], alphas: Mapping[str, float], default: float | None) -> dict[str, float]:
+    """Return name -> alpha of the first regular expression that matches."""
+    if default is None:
+        raise InputError("Regular expressions need a `default` alpha, for the tensors that none of them matches.")
+    for pattern in alphas:
+        try:
+            matched = any(re.search(pattern, name) for name in names)
+        except re.error as error:
+            raise InputError(f"'{pattern}' is not a regular expression: {error}.") from error
+        if not matched:
+            raise InputError(f"'{pattern}' matches no tensor; the first is '{names[0]}'.")
+    return {name: next((alphas[p] for p in alphas if re.search(p, name)), default) for name in names}

@@ -1,0 +1,92 @@
+"""Learned soups: the coefficients of the mean are trained on validation data (Wortsman et al., ICML 2022)."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hf_paint.compatibility import check_compatible
+from hf_paint.errors import InputError
+from hf_paint.interpolation import combine_tensor, tensor_specs
+from hf_paint.task_vectors import subtract
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedSoup:
+    """A learned soup.
+
+    Attributes:
+        theta: Its weights, name -> tensor.
+        coefficients: Group of tensors -> model -> coefficient; those of a group add up to 1.
+    """
+
+    theta: dict[str, Tensor]
+    coefficients: dict[Hashable, dict[str, float]]
+
+
+def learned_soup(
+    thetas: Mapping[str, Mapping[str, Tensor]],
+    loss: Callable[[Mapping[str, Tensor]], Tensor],
+    *,
+    steps: int = 100,
+    learning_rate: float = 0.05,
+    group: Callable[[str], Hashable] = lambda name: None,
+) -> LearnedSoup:
+    """Learn the coefficients of a soup by gradient descent (Wortsman et al., 2022, Section 2 and its appendix).
+
+    The coefficients are the softmax of free parameters, which start equal and are trained with Adam. All models are in
+    memory, the tensors that differ a second time.
+
+    Args:
+        thetas: Model -> its weights, with the same names, shapes and dtypes.
+        loss: Weights -> a scalar that gradients flow through, such as the cross-entropy of a batch of validation data
+            with `torch.func.functional_call(model, theta, ...)`. It is called once per step.
+        steps: How many steps.
+        learning_rate: That of Adam.
+        group: Name of a tensor -> which coefficients it shares; `layer_index` gives every layer its own. By default
+            there is one coefficient per model.
+
+    Raises:
+        InputError: If there is no model, the weights do not fit together, or an integer tensor differs.
+
+    Example:
+        >>> thetas = {"a": {"weight": torch.tensor([[0.0]])}, "b": {"weight": torch.tensor([[4.0]])}}
+        >>> layer, x = nn.Linear(1, 1, bias=False), torch.tensor([[1.0]])
+        >>> soup = learned_soup(thetas, lambda theta: (torch.func.functional_call(layer, theta, x) - 3).square().sum())
+        >>> round(soup.coefficients[None]["b"], 2)
+        0.75
+    """
+    if not thetas:
+        raise InputError("A soup needs at least one model.")
+    first, *others = thetas.values()
+    for name, theta in thetas.items():
+        check_compatible(tensor_specs(first), tensor_specs(theta), name)
+    taus = {name: [subtract(name, x_0, theta[name]) for theta in others] for name, x_0 in first.items()}
+    moved = {name: torch.stack(parts) for name, parts in taus.items() if any(bool(tau.any()) for tau in parts)}
+    groups = {name: group(name) for name in first}
+    device = next(iter(first.values())).device
+    free = {key: torch.zeros(len(thetas), device=device, requires_grad=True) for key in groups.values()}
+    optimizer = torch.optim.Adam(free.values(), lr=learning_rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        coefficients = {key: parameters.softmax(dim=0) for key, parameters in free.items()}
+        mixed = {name: _mix(first[name], tau, coefficients[groups[name]]) for name, tau in moved.items()}
+        loss({**first, **mixed}).backward()
+        optimizer.step()
+    learned = {key: parameters.softmax(dim=0).tolist() for key, parameters in free.items()}
+    theta = {
+        name: combine_tensor(name, x_0, _parts(name, others, learned[groups[name]])) for name, x_0 in first.items()
+    }
+    return LearnedSoup(theta, {key: dict(zip(thetas, values, strict=True)) for key, values in learned.items()})
+
+
+def _mix(x_0: Tensor, taus: Tensor, coefficients: Tensor) -> Tensor:
+    """Return `x_0 + sum_i a_i tau_i` of taus (num_models - 1, *shape), differentiable in the coefficients."""
+    step = torch.tensordot(coefficients[1:].to(taus.dtype), taus, dims=1)
+    mixed: Tensor = x_0.detach().to(taus.dtype) + step
+    return mixed.to(x_0.dtype)
+
+
+def _parts(name: str, others: Sequence[Mapping[str, Tensor]], coefficients: list[float]) -> list[tuple[Tensor, float]]:
+    return [(theta[name], alpha) for theta, alpha in zip(others, coefficients[1:], strict=True)]

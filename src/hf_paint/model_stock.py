@@ -1,0 +1,88 @@
+"""Model Stock: how far to go from theta_0 to the mean of fine-tuned models, from their angle (Jang et al., 2024)."""
+
+from collections.abc import Callable, Hashable, Mapping
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from hf_paint.compatibility import check_compatible
+from hf_paint.errors import InputError
+from hf_paint.interpolation import combine_tensor, tensor_specs
+from hf_paint.task_vectors import subtract
+
+
+def interpolate_model_stock(
+    theta_0: Mapping[str, Tensor],
+    thetas: Mapping[str, Mapping[str, Tensor]],
+    *,
+    group: Callable[[str], Hashable] = lambda name: name,
+) -> dict[str, Tensor]:
+    """Interpolate between a model and the mean of its fine-tunings, without validation data (Jang et al., 2024).
+
+    `(1 - t) * theta_0 + t * mean_i theta_i` with `t` of `model_stock_alphas`, for each tensor or layer by itself.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        thetas: Model -> its weights after fine-tuning: the same task, other seeds or hyper-parameters; two or more.
+        group: Name of a tensor -> which tensors share an angle; `layer_index` measures whole layers. By default each
+            tensor has its own.
+
+    Returns:
+        name -> tensor, in the dtypes of the inputs, with the exactness of `combine`.
+
+    Raises:
+        InputError: If there are fewer than two models, the weights do not fit together, or an integer tensor differs.
+
+    Example:
+        >>> thetas = {"a": {"w": torch.tensor([1.0, 1.0])}, "b": {"w": torch.tensor([1.0, 0.0])}}
+        >>> interpolate_model_stock({"w": torch.zeros(2)}, thetas)
+        {'w': tensor([0.8284, 0.4142])}
+    """
+    alphas = model_stock_alphas(theta_0, thetas, group=group)
+    return {
+        name: combine_tensor(
+            name, x_0, [(theta[name], alphas[group(name)] / len(thetas)) for theta in thetas.values()]
+        )
+        for name, x_0 in theta_0.items()
+    }
+
+
+def model_stock_alphas(
+    theta_0: Mapping[str, Tensor],
+    thetas: Mapping[str, Mapping[str, Tensor]],
+    *,
+    group: Callable[[str], Hashable] = lambda name: name,
+) -> dict[Hashable, float]:
+    """Return group -> `t = k cos / (1 + (k - 1) cos)` of k fine-tunings (Jang et al., 2024; appendix for k > 2).
+
+    `cos` is the mean over the pairs of models of the cosine between their task vectors, in [0, 1]: below a right angle
+    it counts as 0, where theta_0 is the best guess, and so it does where a model has not moved.
+
+    Args:
+        theta_0: As in `interpolate_model_stock`.
+        thetas: As in `interpolate_model_stock`.
+        group: As in `interpolate_model_stock`.
+
+    Raises:
+        InputError: As `interpolate_model_stock`.
+    """
+    if len(thetas) < 2:
+        raise InputError(f"Model Stock needs at least two fine-tuned models, got {len(thetas)}.")
+    for model, theta in thetas.items():
+        check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+    products: dict[Hashable, Tensor] = {}
+    for name, x_0 in theta_0.items():
+        taus = torch.stack([subtract(name, x_0, theta[name]).flatten().double() for theta in thetas.values()])
+        products[group(name)] = products.get(group(name), 0) + taus @ taus.T  # (num_models, num_models)
+    return {key: _alpha(product) for key, product in products.items()}
+
+
+def _alpha(products: Tensor) -> float:
+    """Return t of the inner products of k task vectors, shape (k, k)."""
+    k = len(products)
+    norms = products.diagonal().sqrt()
+    cosines = torch.where(norms.outer(norms) > 0, products / norms.outer(norms), 0)
+    pairs = list(combinations(range(k), 2))
+    cos = min(max(sum(float(cosines[pair]) for pair in pairs) / len(pairs), 0.0), 1.0)
+    return k * cos / (1 + (k - 1) * cos)

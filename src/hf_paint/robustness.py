@@ -1,0 +1,158 @@
+"""Effective and relative robustness under distribution shift (Taori et al., 2020; Wortsman et al., CVPR 2022)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hf_paint.curve import NUM_RESAMPLES, paired_bootstrap_interval
+from hf_paint.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Which accuracy under shift goes with an accuracy on the reference: a line between their logits.
+
+    Attributes:
+        slope: Of the line, in logits per logit.
+        intercept: Of the line, in logits.
+    """
+
+    slope: float
+    intercept: float
+
+    def __call__(self, reference: ArrayLike) -> NDArray[np.float64]:
+        """Return beta(reference), the accuracies under shift that the line predicts, in [0, 1]."""
+        return expit(self.slope * logit(reference) + self.intercept)
+
+
+def logit(accuracy: ArrayLike) -> NDArray[np.float64]:
+    """Return `log(p / (1 - p))` of accuracies in [0, 1]; infinite at the ends."""
+    p = np.asarray(accuracy, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.log(p) - np.log1p(-p)
+
+
+def expit(logits: ArrayLike) -> NDArray[np.float64]:
+    """Return `1 / (1 + exp(-x))`, the inverse of `logit`."""
+    return np.exp(-np.logaddexp(0, -np.asarray(logits, dtype=np.float64)))
+
+
+def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
+    """Fit the baseline by least squares between logits (Taori et al., 2020, Section 2).
+
+    Args:
+        accuracies: (on the reference, under shift) of models that were trained on the reference alone, in (0, 1); two
+            or more.
+
+    Raises:
+        InputError: If there are too few, or one is 0 or 1.
+
+    Example:
+        >>> float(fit_baseline([(0.6, 0.4), (0.8, 0.7)])(0.6).round(6))
+        0.4
+    """
+    pairs = np.array([*accuracies], dtype=np.float64).reshape(-1, 2)  # (num_models, 2)
+    if not ((pairs > 0) & (pairs < 1)).all():
+        raise InputError("The accuracies of a baseline must be shares above 0 and below 1: their logits are fitted.")
+    if len(np.unique(pairs[:, 0])) < 2:
+        raise InputError("A baseline needs at least two models that differ in accuracy on the reference.")
+    slope, intercept = np.polyfit(logit(pairs[:, 0]), logit(pairs[:, 1]), deg=1)
+    return Baseline(float(slope), float(intercept))
+
+
+def effective_robustness(reference: float, shift: float, baseline: Baseline) -> float:
+    """Return `shift - beta(reference)`: how far the accuracy under shift is above the baseline (Taori et al., 2020).
+
+    Args:
+        reference: Accuracy on the reference, in [0, 1].
+        shift: Accuracy under shift, in [0, 1].
+        baseline: What `fit_baseline` returns.
+
+    Example:
+        >>> round(effective_robustness(0.6, 0.55, fit_baseline([(0.6, 0.4), (0.8, 0.7)])), 6)
+        0.15
+    """
+    return shift - float(baseline(reference))
+
+
+def effective_robustness_interval(
+    correct_reference: NDArray[np.bool_],
+    correct_shift: NDArray[np.bool_],
+    baseline: Baseline,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the effective robustness; the baseline counts as known.
+
+    The two sets of images are resampled independently. Drawing images with replacement is drawing the number of
+    correct ones from a binomial distribution.
+
+    Args:
+        correct_reference: shape (num_reference_images,), which images of the reference the model gets right.
+        correct_shift: shape (num_shift_images,), the same under shift.
+        baseline: What `fit_baseline` returns.
+        num_resamples: How many bootstrap samples.
+        seed: Seed of the generator.
+
+    Raises:
+        InputError: If there are no images.
+
+    Example:
+        >>> always = np.ones(50, dtype=bool)
+        >>> effective_robustness_interval(always, always, Baseline(1.0, 0.0))
+        (0.0, 0.0)
+    """
+    generator = np.random.default_rng(seed)
+    reference, shift = (
+        _resampled_accuracies(correct, num_resamples, generator) for correct in (correct_reference, correct_shift)
+    )
+    low, high = np.quantile(shift - baseline(reference), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def relative_robustness(shift: float, shift_0: float) -> float:
+    """Return what an intervention changes under shift: `shift - shift_0` (Taori et al., 2020, Section 2).
+
+    Args:
+        shift: Accuracy under shift after it, in [0, 1].
+        shift_0: Accuracy under shift of the model without it, such as the zero-shot or the fine-tuned one.
+
+    Example:
+        >>> relative_robustness(0.75, 0.5)
+        0.25
+    """
+    return shift - shift_0
+
+
+def relative_robustness_interval(
+    correct: NDArray[np.bool_], correct_0: NDArray[np.bool_], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % paired bootstrap interval of the relative robustness.
+
+    Args:
+        correct: shape (num_images,), which images under shift the model gets right.
+        correct_0: The same of the model that it is compared with, in the same order.
+        num_resamples: How many bootstrap samples.
+        seed: Seed of the generator.
+
+    Raises:
+        InputError: If the shapes differ, or there are no images.
+
+    Example:
+        >>> relative_robustness_interval(np.ones(50, dtype=bool), np.zeros(50, dtype=bool))
+        (1.0, 1.0)
+    """
+    return paired_bootstrap_interval(correct_0, correct, num_resamples=num_resamples, seed=seed)
+
+
+def _resampled_accuracies(
+    correct: NDArray[np.bool_], num_resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the accuracies (num_resamples,) of as many images as there are, drawn with replacement."""
+    if correct.ndim != 1 or not len(correct):
+        raise InputError(f"Examples need the shape (num_images,) and at least one image, got {correct.shape}.")
+    accuracies: NDArray[np.float64] = generator.binomial(len(correct), correct.mean(), num_resamples) / len(correct)
+    return accuracies

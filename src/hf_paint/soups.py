@@ -1,0 +1,116 @@
+"""Model soups: the mean of fine-tuned models, of all or of those that help (Wortsman et al., ICML 2022)."""
+
+import math
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hf_paint.errors import InputError
+from hf_paint.running_mean import RunningMean
+
+
+SEPARATOR = " + "
+"""What is between the names of a soup's ingredients in a log."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GreedySoup:
+    """A greedy soup.
+
+    Attributes:
+        theta: Its weights, name -> tensor.
+        ingredients: The models whose mean it is, in the order in which they were added.
+        score: Its score.
+    """
+
+    theta: dict[str, Tensor]
+    ingredients: tuple[str, ...]
+    score: float
+
+
+def uniform_soup(thetas: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
+
+    In memory are the soup and its running sum; models that are read lazily (`LazyWeights`) take no more.
+
+    Args:
+        thetas: Model -> its weights, with the same names, shapes and dtypes.
+
+    Returns:
+        name -> tensor, in the dtypes of the inputs. A weight that is equal in all models is unchanged, bit for bit.
+
+    Raises:
+        InputError: If there is no model, the weights do not fit together, or an integer tensor differs.
+
+    Example:
+        >>> uniform_soup({"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([2.0])}})
+        {'w': tensor([1.5000])}
+    """
+    _check_names(thetas)
+    (_, first), *others = thetas.items()
+    mean = RunningMean(first)
+    for name, theta in others:
+        mean.add(theta, name)
+    return mean.mean()
+
+
+def greedy_soup(
+    thetas: Mapping[str, Mapping[str, Tensor]],
+    score: Callable[[Mapping[str, Tensor]], float],
+    *,
+    log: MutableMapping[str, float] | None = None,
+) -> GreedySoup:
+    """Average fine-tuned models, the best first, as long as each one helps (Wortsman et al., 2022, Recipe 1).
+
+    The models are sorted by their scores; each in turn joins the soup if that raises the score of the soup. A score
+    that stays the same does not count, as in the released code; the recipe in the paper lets it count. The soup is
+    never worse than the best model on the data of the score, which must not be test data.
+
+    In memory are the running sum, the soup that is being scored and one tensor, if the models are read lazily.
+
+    Args:
+        thetas: Model -> its weights, with the same names, shapes and dtypes. Of equal scores the former goes first.
+        score: Weights -> a number that is higher for better weights, such as the validation accuracy.
+        log: Names of ingredients, joined by " + " -> score. What it knows is not evaluated again, and every new score
+            goes in as soon as it is known: keep it on disk, and a search that was interrupted goes on. It knows
+            the names of the models and not their weights: other models need another log.
+
+    Raises:
+        InputError: If there is no model, the weights do not fit together, or a score is not finite.
+
+    Example:
+        >>> thetas = {name: {"w": torch.tensor([w])} for name, w in {"a": 1.0, "b": 5.0, "c": 2.0}.items()}
+        >>> soup = greedy_soup(thetas, lambda theta: -abs(float(theta["w"]) - 1.6))
+        >>> soup.ingredients, soup.theta
+        (('c', 'a'), {'w': tensor([1.5000])})
+    """
+    _check_names(thetas)
+    log = {} if log is None else log
+    for name, theta in thetas.items():
+        if name not in log:
+            log[name] = _finite(score(theta), name)
+    best, *others = sorted(thetas, key=lambda name: -log[name])
+    ingredients, soup = best, RunningMean(thetas[best])
+    for name in others:
+        candidate = ingredients + SEPARATOR + name
+        if candidate not in log:
+            log[candidate] = _finite(score(soup.mean(thetas[name], name)), candidate)
+        if log[candidate] > log[ingredients]:
+            soup.add(thetas[name], name)
+            ingredients = candidate
+    return GreedySoup(soup.mean(), tuple(ingredients.split(SEPARATOR)), log[ingredients])
+
+
+def _check_names(thetas: Mapping[str, Mapping[str, Tensor]]) -> None:
+    if not thetas:
+        raise InputError("A soup needs at least one model.")
+    for name in thetas:
+        if SEPARATOR in name:
+            raise InputError(f"The name of a model must not hold '{SEPARATOR}', got '{name}'.")
+
+
+def _finite(score: float, name: str) -> float:
+    if not math.isfinite(score):
+        raise InputError(f"The score of '{name}' must be a finite number, got {score}.")
+    return float(score)

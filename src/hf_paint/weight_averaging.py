@@ -1,0 +1,150 @@
+"""Averages along one training: EMA (Polyak & Juditsky, 1992) and SWA (Izmailov et al., UAI 2018)."""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_paint.errors import InputError
+from hf_paint.results import save_atomically
+from hf_paint.task_vectors import add, subtract
+
+
+class WeightAveraging(TrainerCallback):
+    """`average += rate * (theta - average)` after each step; the average is the model at the end of training.
+
+    Subclasses say the rate, which depends on the step alone: a checkpoint needs to keep nothing but the average, and a
+    training that was interrupted ends as one that was not, bit for bit. The average is in float64 on the device of the
+    model: what an average moves by in a step is often less than float32 resolves. During training, evaluations and
+    checkpoints are of the weights that are trained, and the average lies beside them in a file of its own.
+    """
+
+    file_name: str
+
+    def rate(self, step: int, max_steps: int) -> float:
+        """Return the share of the weights after a step, counted from 1, in the average: 0 is none, 1 is all."""
+        raise NotImplementedError
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start anew, or go on with the average of the checkpoint."""
+        if args.load_best_model_at_end:
+            raise InputError("An average of weights ends the training: leave out `load_best_model_at_end`.")
+        self._average: dict[str, Tensor] = {}
+        if state.global_step:
+            path = self._path(args, state)
+            if not path.exists():
+                raise InputError(f"{path} is missing: the run cannot go on from a checkpoint that has no average.")
+            self._average = load_file(path, device=str(args.device))
+
+    @torch.no_grad()
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the weights after this step count."""
+        model: nn.Module = kwargs["model"]
+        rate = self.rate(state.global_step, state.max_steps)
+        for name, parameter in model.named_parameters() if rate else ():
+            theta = parameter.detach().double()
+            if rate == 1:
+                self._average[name] = theta.clone()
+            else:
+                tau = subtract(name, self._average[name], theta)
+                self._average[name] = add(self._average[name], tau.mul_(rate))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save the average beside the checkpoint that has just been saved."""
+        if args.should_save:
+            save_atomically(self._path(args, state), partial(save_file, self._average))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the model carry the average, if there is one yet; buffers are left alone."""
+        model: nn.Module = kwargs["model"]
+        model.load_state_dict(self._average, strict=False)
+
+    def _path(self, args: TrainingArguments, state: TrainerState) -> Path:
+        return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / self.file_name
+
+
+class EMACallback(WeightAveraging):
+    """Exponential moving average: `average = decay * average + (1 - decay) * theta` after each step.
+
+    The average starts as the weights after the first step. With `warmup`, the decay grows as timm's does:
+    `1 - (1 + (step - 1) / warmup_gamma) ** -warmup_power`, up to `decay`.
+
+    Args:
+        decay: In [0, 1); it averages over about `1 / (1 - decay)` steps.
+        warmup: Whether the decay grows.
+        warmup_gamma: Steps over which it grows.
+        warmup_power: 2/3 reaches 0.999 after 31,600 steps and 0.9 after 30.
+
+    Raises:
+        InputError: If the decay is out of range.
+
+    Example:
+        >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=3, warmup_steps=1, use_cpu=True)
+        >>> options = {"train_task": task, "processing_class": processor, "callbacks": [EMACallback(decay=0.5)]}
+        >>> PaintTrainer(model, args, **options).train().global_step
+        3
+    """
+
+    file_name = "ema.safetensors"
+
+    def __init__(
+        self, decay: float = 0.999, *, warmup: bool = False, warmup_gamma: float = 1.0, warmup_power: float = 2 / 3
+    ) -> None:
+        if not 0 <= decay < 1:
+            raise InputError(f"decay must be at least 0 and below 1, got {decay}.")
+        self.decay, self.warmup = decay, warmup
+        self.warmup_gamma, self.warmup_power = warmup_gamma, warmup_power
+
+    def rate(self, step: int, max_steps: int) -> float:
+        """Return 1 minus the decay of a step, which is 0 at the first."""
+        if step == 1:
+            return 1.0
+        if not self.warmup:
+            return 1 - self.decay
+        growing = float((1 + (step - 1) / self.warmup_gamma) ** -self.warmup_power)
+        return max(1 - self.decay, growing)
+
+
+class SWACallback(WeightAveraging):
+    """Stochastic weight averaging: the plain mean of the weights at every few steps of the last part of training.
+
+    The steps that count are the first at or after `start * max_steps` and every `every`-th from there on. The schedule
+    of the learning rate is left as it is; Izmailov et al. keep the rate high, or let it cycle, while they average.
+
+    Args:
+        start: The share of training after which averaging starts, in [0, 1].
+        every: Steps from one set of weights to the next.
+
+    Raises:
+        InputError: If either is out of range.
+
+    Example:
+        >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=4, warmup_steps=1, use_cpu=True)
+        >>> options = {"train_task": task, "processing_class": processor, "callbacks": [SWACallback(0.5, every=1)]}
+        >>> PaintTrainer(model, args, **options).train().global_step
+        4
+    """
+
+    file_name = "swa.safetensors"
+
+    def __init__(self, start: float = 0.75, *, every: int = 50) -> None:
+        if not 0 <= start <= 1 or every < 1:
+            raise InputError(f"start must be in [0, 1] and every at least 1, got {start} and {every}.")
+        self.start, self.every = start, every
+
+    def rate(self, step: int, max_steps: int) -> float:
+        """Return 1 / n at the n-th step that counts, and 0 at the others."""
+        since = step - max(1, math.ceil(self.start * max_steps))
+        return 0.0 if since < 0 or since % self.every else 1 / (since // self.every + 1)
