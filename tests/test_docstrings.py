@@ -38,6 +38,7 @@ OBJECTS = [
             ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
             ("run_folder", "RunFolder"),
+            ("weight_changes", "measure_weight_changes"),
             ("weight_files", "read_checkpoint"),
         ]
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
+    from hf_paint.comparison import compare_runs
     from hf_paint.curve import AlphaCurve
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
@@ -40,6 +41,7 @@ _MODULES = {
     "build_zero_shot_head": "heads",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
+    "compare_runs": "comparison",
     "evaluate_tasks": "evaluation",
     "get_task": "tasks",
     "interpolate": "interpolation",
@@ -67,6 +69,7 @@ __all__ = [
     "build_zero_shot_head",
     "combine",
     "combine_checkpoints",
+    "compare_runs",
     "evaluate_tasks",
     "get_task",
     "interpolate",

@@ -1,0 +1,52 @@
+"""What fine-tuning changed in each run, where both ends are on this disk: nothing is downloaded."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from hf_paint.card_source import is_repo_id
+from hf_paint.comparison.runs import Run
+from hf_paint.weight_changes import WeightChanges, measure_weight_changes
+from hf_paint.weight_files import INDEX, SINGLE
+
+
+def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]]:
+    """Return base -> the changes of its runs, and a line about each run or base that had to be left out."""
+    changes, notes = {}, []
+    for base in dict.fromkeys(run.base for run in runs):
+        siblings = [run for run in runs if run.base == base]
+        notes += [f"{run.name} holds no theta_1: its weights are not compared." for run in siblings if not _ends(run)]
+        ends = {name: folder for run in siblings for name, folder in _ends(run).items()}
+        folder_0 = next(filter(None, (_base_folder(run.recipe) for run in siblings)), None)
+        if ends and folder_0 is None:
+            notes.append(f"{base} is not on this disk ({siblings[0].recipe['model']}): its weights are not compared.")
+        elif ends and folder_0:
+            changes[base] = measure_weight_changes(folder_0, ends)
+    return changes, notes
+
+
+def _ends(run: Run) -> dict[str, Path]:
+    """Return the fine-tuned models of a run: `theta_1`, or one in `theta_1` for each task."""
+    theta_1 = run.folder.theta_1
+    if _holds_weights(theta_1):
+        return {run.name: theta_1}
+    return {f"{run.name}/{path.name}": path for path in sorted(theta_1.glob("*")) if _holds_weights(path)}
+
+
+def _base_folder(recipe: Mapping[str, Any]) -> Path | None:
+    """Return the folder of the base: what the recipe names, or where the cache of the Hub keeps it."""
+    model = str(recipe["model"])
+    if Path(model).is_dir():
+        return Path(model) if _holds_weights(Path(model)) else None
+    revision = str(recipe.get("model_revision", "main"))
+    for name in (SINGLE, INDEX) if is_repo_id(model) else ():
+        cached = try_to_load_from_cache(model, name, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached).parent
+    return None
+
+
+def _holds_weights(folder: Path) -> bool:
+    return (folder / SINGLE).is_file() or (folder / INDEX).is_file()
