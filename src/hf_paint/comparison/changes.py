@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
-from hf_paint.card_source import is_repo_id
 from hf_paint.comparison.runs import Run
 from hf_paint.weight_changes import WeightChanges, measure_weight_changes
 from hf_paint.weight_files import INDEX, SINGLE
@@ -29,7 +29,7 @@ def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]
 
 def _ends(run: Run) -> dict[str, Path]:
     """Return the fine-tuned models of a run: `theta_1`, or one in `theta_1` for each task."""
-    theta_1 = run.folder.theta_1
+    theta_1 = run.folder / "theta_1"
     if _holds_weights(theta_1):
         return {run.name: theta_1}
     return {f"{run.name}/{path.name}": path for path in sorted(theta_1.glob("*")) if _holds_weights(path)}
@@ -41,8 +41,11 @@ def _base_folder(recipe: Mapping[str, Any]) -> Path | None:
     if Path(model).is_dir():
         return Path(model) if _holds_weights(Path(model)) else None
     revision = str(recipe.get("model_revision", "main"))
-    for name in (SINGLE, INDEX) if is_repo_id(model) else ():
-        cached = try_to_load_from_cache(model, name, revision=revision)
+    for name in (SINGLE, INDEX):
+        try:
+            cached = try_to_load_from_cache(model, name, revision=revision)
+        except HFValidationError:  # a folder that is gone, or a model that was in memory
+            return None
         if isinstance(cached, str):
             return Path(cached).parent
     return None

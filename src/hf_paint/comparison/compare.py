@@ -92,8 +92,8 @@ def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Compa
     No model is run and nothing is downloaded: the records and the weights in the folders are read.
 
     Args:
-        folders: What `hf-paint patch` or `patch_single` wrote. The specialised model of a task is theta_1 of a run that
-            patched this task alone, or a point of a parallel run.
+        folders: What `hf-paint patch` or `patch_single` wrote. The specialised model of a task is theta_1 of the first
+            run that patched this task alone, or such a point of a parallel run.
         split: The split whose accuracies are compared, `test` or `validation`.
 
     Raises:

@@ -118,10 +118,8 @@ def notes_of(runs: Sequence[Run], methods: Sequence[Method], split: str) -> list
         own = _results(run, 0.0, list(zero_shot[run.base].results), split)
         differing = [task for task in own if own[task].correct != zero_shot[run.base].results[task].correct]
         if differing:
-            notes.append(
-                f"{run.name} found other zero-shot accuracies than the runs before it, in {own[differing[0]].precision}: "
-                f"{', '.join(differing)}."
-            )
+            precision = own[differing[0]].precision
+            notes.append(f"{run.name} (in {precision}) has other zero-shot accuracies on: {', '.join(differing)}.")
     return notes
 
 

@@ -10,7 +10,6 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.recipe import read_recipe
 from hf_paint.results import ROLES, Result, Role
-from hf_paint.run_folder import RunFolder
 
 
 Alpha = Any
@@ -24,7 +23,7 @@ class Run:
     Attributes:
         name: What tables call it: its folder.
         base: What tables call its base; runs of one base have one name.
-        folder: Its files.
+        folder: The folder.
         recipe: The resolved recipe.
         curve: Its records.
         chosen: The alpha that was chosen; None where none was.
@@ -32,7 +31,7 @@ class Run:
 
     name: str
     base: str
-    folder: RunFolder
+    folder: Path
     recipe: Mapping[str, Any]
     curve: AlphaCurve
     chosen: Alpha | None
@@ -74,7 +73,7 @@ class Run:
         for alpha in self.curve.alphas:
             results = [[self.get(alpha, task, split) for task in side] for side in sides]
             if None not in results[0] + results[1]:
-                supported, patching = (sum(r.accuracy for r in side if r) / len(side) for side in results)
+                supported, patching = (float(sum(r.exact_accuracy for r in side if r) / len(side)) for side in results)
                 points.append((alpha, supported, patching))
         return points
 
@@ -90,7 +89,7 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
     for path in paths:
         if paths.count(path) > 1:
             raise InputError(f"The run {path} is given twice.")
-    read = [(RunFolder(path, write=False), *_read(path, split)) for path in paths]
+    read = [(path, *_read(path, split)) for path in paths]
     bases = {
         _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in read
     }
@@ -124,17 +123,18 @@ def _read(path: Path, split: str) -> tuple[dict[str, Any], AlphaCurve]:
     return recipe, curve
 
 
-def _chosen(folder: RunFolder, curve: AlphaCurve) -> Alpha | None:
-    if not folder.selection.exists():
+def _chosen(folder: Path, curve: AlphaCurve) -> Alpha | None:
+    selection = folder / "selection.json"
+    if not selection.exists():
         return None
     try:
-        alpha = json.loads(folder.selection.read_text(encoding="utf-8"))["alpha"]
+        alpha = json.loads(selection.read_text(encoding="utf-8"))["alpha"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder.selection} does not say an alpha: {error}") from error
+        raise InputError(f"{selection} does not say an alpha: {error}") from error
     for evaluated in curve.alphas:
         if evaluated == alpha:
             return evaluated
-    raise InputError(f"{folder.selection} says alpha {alpha}, which results.jsonl beside it does not hold.")
+    raise InputError(f"{selection} says alpha {alpha}, which results.jsonl beside it does not hold.")
 
 
 def _base_key(recipe: Mapping[str, Any], curve: AlphaCurve) -> str:
