@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_paint import AlphaCurve, InputError
-from hf_paint.curve import paired_bootstrap_interval
+from hf_paint.bootstrap import paired_bootstrap_interval
 from hf_paint.results import Result, ResultLog
 
 

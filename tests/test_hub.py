@@ -28,8 +28,9 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
+from hf_paint.bootstrap import paired_bootstrap_interval
 from hf_paint.cli import main
-from hf_paint.curve import AlphaCurve, paired_bootstrap_interval
+from hf_paint.curve import AlphaCurve
 from hf_paint.modeling import image_tower_weights
 from hub_server import Fault
 

@@ -121,7 +121,7 @@ def test_card(hub, make_trainer, task):
     trainer.train()
     metrics = trainer.evaluate()
     trainer.clip_model.name_or_path = "o/clip"
-    trainer.train_task = Task.from_dict(task.to_dict() | {"dataset": "o/colours", "data_files": None})
+    trainer.train_tasks = [Task.from_dict(task.to_dict() | {"dataset": "o/colours", "data_files": None})]
     trainer.push_to_hub(license="mit")
     card = ModelCard.load("tester/clip")
     data = card.data
@@ -149,7 +149,7 @@ def test_card_of_a_base_in_a_folder_names_none(hub, make_trainer):
 
 def test_card_of_a_data_set_and_a_head(hub, make_trainer):
     trainer = make_trainer()
-    trainer.train_task = None
+    trainer.train_tasks = []
     trainer.push_to_hub()
     card = ModelCard.load("tester/clip")
     assert "# CLIP fine-tuned on a data set of its own" in card.content

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hf_paint import InputError
-from hf_paint.results import Result, ResultLog, format_alpha, read_results
+from hf_paint.alphas import format_alpha
+from hf_paint.results import Result, ResultLog, read_results
 
 
 def record(alpha=0.0, **keys):

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
     from hf_paint.patches import apply_patch
-    from hf_paint.patching import PatchOptions, PatchResult, patch_single
+    from hf_paint.patching import (
+        PatchOptions,
+        PatchResult,
+        patch_joint,
+        patch_parallel,
+        patch_sequential,
+        patch_single,
+    )
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
+    from hf_paint.search import search_coefficients
     from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks import Task, get_task, list_tasks
     from hf_paint.trainer import PaintTrainer
@@ -49,9 +57,13 @@ _MODULES = {
     "interpolated": "interpolation",
     "list_tasks": "tasks",
     "load_curve": "pull",
+    "patch_joint": "patching",
+    "patch_parallel": "patching",
+    "patch_sequential": "patching",
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
+    "search_coefficients": "search",
     "sweep_alphas": "sweep",
 }
 
@@ -77,9 +89,13 @@ __all__ = [
     "interpolated",
     "list_tasks",
     "load_curve",
+    "patch_joint",
+    "patch_parallel",
+    "patch_sequential",
     "patch_single",
     "prepare_task",
     "push_variants",
+    "search_coefficients",
     "sweep_alphas",
 ]
 

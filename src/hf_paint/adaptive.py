@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from hf_paint.alphas import format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator, Predictions
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import Result, ResultLog, format_alpha, save_atomically
-from hf_paint.sweep import WeightLine, record, sorted_alphas
+from hf_paint.results import Result, ResultLog, save_atomically
+from hf_paint.sweep import WeightSpan, record, sorted_alphas, weight_line
 
 
 NUM_ANCHORS = 8
@@ -56,7 +57,7 @@ def sweep_adaptively(
     """
     log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    sweep = _AdaptiveSweep(ordered, WeightLine(theta_0, theta_1, model, evaluator), log, evaluator)
+    sweep = _AdaptiveSweep(ordered, weight_line(theta_0, theta_1, model, evaluator), log, evaluator)
     images_before = evaluator.num_images
     steps = [(*step, task, split) for step in bisection(ordered) for task in tasks for split in task.images]
     main = evaluator.accelerator.is_local_main_process
@@ -112,7 +113,7 @@ def bisection(alphas: Sequence[float]) -> list[tuple[int, int, int]]:
 class _AdaptiveSweep:
     """What has been predicted so far, by position on the grid of alphas."""
 
-    def __init__(self, alphas: Sequence[float], line: WeightLine, log: ResultLog, evaluator: Evaluator) -> None:
+    def __init__(self, alphas: Sequence[float], line: WeightSpan, log: ResultLog, evaluator: Evaluator) -> None:
         self.alphas = alphas
         self.line = line
         self.log = log

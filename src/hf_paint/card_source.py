@@ -9,10 +9,10 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hf_paint.alphas import format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.results import format_alpha
 from hf_paint.tasks import Task
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_paint.alphas import Alpha, Coefficients, format_alpha, size
+from hf_paint.bootstrap import paired_bootstrap_interval
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.results import ROLES, Result, Role, format_alpha, read_results, roles_of
+from hf_paint.results import ROLES, Result, Role, read_results, roles_of
 
 
 if TYPE_CHECKING:
     import pandas
 
 SelectionRule = Literal["mean", "supported_within"]
-NUM_RESAMPLES = 2000
-"""Bootstrap resamples behind each interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class AlphaCurve:
         ordered = sorted(results, key=lambda r: r.exact)
         self._results = {(r.alpha, r.role, r.task, r.split): r for r in ordered}
         self.folder = Path(folder) if folder is not None else None
-        self.alphas: tuple[float, ...] = tuple(sorted({r.alpha for r in self.results}))
+        self.alphas: tuple[Alpha, ...] = _in_order(r.alpha for r in self.results)
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
 
     @property
@@ -67,7 +67,7 @@ class AlphaCurve:
         return list(self._results.values())
 
     @property
-    def exact_alphas(self) -> tuple[float, ...]:
+    def exact_alphas(self) -> tuple[Alpha, ...]:
         """The alphas at which every image was evaluated."""
         inexact = {r.alpha for r in self.results if not r.exact}
         return tuple(alpha for alpha in self.alphas if alpha not in inexact)
@@ -102,7 +102,7 @@ class AlphaCurve:
                     )
         return cls(results)
 
-    def get(self, alpha: float, role: Role, task: str, split: str) -> Result | None:
+    def get(self, alpha: Alpha, role: Role, task: str, split: str) -> Result | None:
         """Return one record, or None."""
         return self._results.get((alpha, role, task, split))
 
@@ -110,7 +110,7 @@ class AlphaCurve:
         """Return the splits on which tasks of this role were evaluated."""
         return {r.split for r in self.results if r.role == role}
 
-    def mean_accuracy(self, alpha: float, role: Role, split: str) -> Fraction:
+    def mean_accuracy(self, alpha: Alpha, role: Role, split: str) -> Fraction:
         """Return the unweighted mean over the tasks of a role, exactly.
 
         Raises:
@@ -121,7 +121,14 @@ class AlphaCurve:
             raise InputError(f"No {role} task was evaluated on {split} at alpha {format_alpha(alpha)}.")
         return sum(accuracies, Fraction(0)) / len(accuracies)
 
-    def select(self, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
+    def points(self, split: str) -> tuple[Alpha, ...]:
+        """Return the alphas at which every patching and supported task that has this split was evaluated on it."""
+        columns = {(r.role, r.task) for r in self.results if r.split == split and r.role in ("patching", "supported")}
+        return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
+
+    def select(
+        self, rule: SelectionRule = "mean", *, tolerance: float = 0.01, baseline: Fraction | None = None
+    ) -> Alpha:
         """Choose alpha on the validation records.
 
         Args:
@@ -129,25 +136,29 @@ class AlphaCurve:
                 tasks each has (PAINT). `supported_within` takes the highest patching accuracy among the alphas whose
                 supported accuracy is at most `tolerance` below that of alpha 0.
             tolerance: The loss that `supported_within` accepts, as a fraction of 1: 0.01 is one point.
+            baseline: The supported accuracy from which the loss is counted, instead of that of alpha 0.
 
         Returns:
-            The alpha; of equally good ones the smallest.
+            The alpha; of equally good ones the smallest, coefficients by their sum. Where nothing is within the
+            tolerance, which takes a `baseline`, the one with the highest supported accuracy.
 
         Raises:
             InputError: If a record that the rule needs is missing.
         """
         if rule not in get_args(SelectionRule):
             raise InputError(f"Unknown selection rule '{rule}'.{did_you_mean(rule, get_args(SelectionRule))}")
-        patching = {a: self.mean_accuracy(a, "patching", "validation") for a in self.alphas}
-        supported = {a: self.mean_accuracy(a, "supported", "validation") for a in self.alphas}
+        alphas = self.points("validation") or self.alphas
+        patching = {a: self.mean_accuracy(a, "patching", "validation") for a in alphas}
+        supported = {a: self.mean_accuracy(a, "supported", "validation") for a in alphas}
         if rule == "mean":
-            return max(self.alphas, key=lambda a: (patching[a] + supported[a], -a))
-        if 0.0 not in supported:
+            return max(alphas, key=lambda a: (patching[a] + supported[a], -size(a)))
+        if baseline is None and 0.0 not in supported:
             raise InputError("`supported_within` compares with alpha 0, which was not evaluated.")
-        floor = supported[0.0] - Fraction(str(tolerance))
-        return max((a for a in self.alphas if supported[a] >= floor), key=lambda a: (patching[a], -a))
+        floor = (supported[0.0] if baseline is None else baseline) - Fraction(str(tolerance))
+        within = [a for a in alphas if supported[a] >= floor]
+        return max(within or [max(alphas, key=lambda a: supported[a])], key=lambda a: (patching[a], -size(a)))
 
-    def gains(self, alpha: float, split: str = "test") -> list[Gain]:
+    def gains(self, alpha: Alpha, split: str = "test") -> list[Gain]:
         """Return, task by task, what alpha gained over alpha 0, with 95 % paired bootstrap intervals."""
         gains = []
         for role in ROLES:
@@ -165,7 +176,7 @@ class AlphaCurve:
 
         return pd.DataFrame([json.loads(result.to_json()) for result in self.results])
 
-    def to_markdown(self, split: str = "test", *, selected: float | None = None, intervals: bool = False) -> str:
+    def to_markdown(self, split: str = "test", *, selected: Alpha | None = None, intervals: bool = False) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
         A number of an adaptive sweep that is not exact has a `~` before it.
@@ -180,11 +191,13 @@ class AlphaCurve:
         header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
         lines = [header, ["---:"] * len(header)]
         for alpha in self.alphas:
+            if not any(self.get(alpha, *column, split) for column in columns):
+                continue
             cells = [_alpha_label(alpha), *(self._cell(alpha, *column, split, intervals) for column in columns)]
             lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
-    def _cell(self, alpha: float, role: Role, task: str, split: str, interval: bool) -> str:
+    def _cell(self, alpha: Alpha, role: Role, task: str, split: str, interval: bool) -> str:
         before, result = self.get(0.0, role, task, split), self.get(alpha, role, task, split)
         if result is None:
             return ""
@@ -209,36 +222,14 @@ class AlphaCurve:
         return examples
 
 
-def paired_bootstrap_interval(
-    correct_0: NDArray[np.bool_], correct_1: NDArray[np.bool_], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % interval of `mean(correct_1) - mean(correct_0)`, resampling the images of both together.
-
-    The difference of one image is -1, 0 or 1, so drawing images with replacement is drawing the three counts from a
-    multinomial distribution: the same bootstrap (Efron & Tibshirani, 1993, Section 8.3) at a fraction of the cost.
-
-    Args:
-        correct_0: shape (num_images,), which images the first model gets right.
-        correct_1: shape (num_images,), the same images in the same order for the second model.
-        num_resamples: How many bootstrap samples.
-        seed: Seed of the generator.
-
-    Example:
-        >>> paired_bootstrap_interval(np.zeros(50, dtype=bool), np.ones(50, dtype=bool))
-        (1.0, 1.0)
-    """
-    if correct_0.shape != correct_1.shape or correct_0.ndim != 1 or not len(correct_0):
-        raise InputError(f"Paired examples need one non-empty shape, got {correct_0.shape} and {correct_1.shape}.")
-    total = len(correct_0)
-    won = int(np.count_nonzero(correct_1 & ~correct_0))
-    lost = int(np.count_nonzero(correct_0 & ~correct_1))
-    shares = np.array([won, lost, total - won - lost]) / total
-    counts = np.random.default_rng(seed).multinomial(total, shares, size=num_resamples)  # (num_resamples, 3)
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / total, [0.025, 0.975])
-    return float(low), float(high)
+def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
+    """Return each alpha once: numbers by their size, then coefficients as they come."""
+    found = list(dict.fromkeys(alphas))
+    numbers = sorted(alpha for alpha in found if not isinstance(alpha, Coefficients))
+    return (*numbers, *(alpha for alpha in found if isinstance(alpha, Coefficients)))
 
 
-def _alpha_label(alpha: float) -> str:
+def _alpha_label(alpha: Alpha) -> str:
     if alpha == 0:
         return "0 (zero-shot)"
     return "1 (fine-tuned)" if alpha == 1 else format_alpha(alpha)

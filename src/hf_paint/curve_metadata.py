@@ -1,8 +1,9 @@
 """An alpha curve as the metadata of a card: what the table of the card says, for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, alpha_to_json
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.results import ROLES, Result
@@ -28,7 +29,7 @@ def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
                     correct = " ".join(_count(result) for result in results)
                     total = " ".join(str(result.total) if result else MISSING for result in results)
                     tasks.append({"task": task, "role": role, "split": split, "correct": correct, "total": total})
-    return {"alphas": " ".join(map(str, curve.alphas)), "tasks": tasks}
+    return {"alphas": _write_alphas(curve.alphas), "tasks": tasks}
 
 
 def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
@@ -38,7 +39,7 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
         InputError: If the metadata holds no curve.
     """
     try:
-        alphas = [float(alpha) for alpha in str(metadata["alphas"]).split()]
+        alphas = _read_alphas(metadata["alphas"])
         return AlphaCurve(
             Result(
                 alpha=alpha,
@@ -57,6 +58,17 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The metadata of the card holds no alpha curve ({error!r}).") from error
+
+
+def _write_alphas(alphas: Sequence[Alpha]) -> str | list[float | dict[str, float]]:
+    """Return numbers as one line, which is short, and anything with coefficients as a list."""
+    if any(isinstance(alpha, Coefficients) for alpha in alphas):
+        return [alpha_to_json(alpha) for alpha in alphas]
+    return " ".join(map(str, alphas))
+
+
+def _read_alphas(written: Any) -> list[Alpha]:
+    return [alpha_from_json(alpha) for alpha in (written if isinstance(written, list) else str(written).split())]
 
 
 def _count(result: Result | None) -> str:

@@ -15,10 +15,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 from transformers import CLIPVisionConfig
 
+from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.images import collate
 from hf_paint.metrics import expected_calibration_error, mean_per_class_accuracy
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import Result, format_alpha
+from hf_paint.results import Result
 
 
 Precision = Literal["fp32", "bf16"]
@@ -116,9 +117,10 @@ class Evaluator:
         self.num_images += len(predictions.labels)
         return predictions
 
-    def pending(self, task: PreparedTask, split: str, *, alpha: float, weights: str, exact: bool = True) -> Result:
+    def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
-        name = f"{task.task.name}-{split}-alpha-{format_alpha(alpha)}-{weights[:8]}{'' if exact else '-adaptive'}"
+        where = "combination" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
+        name = f"{task.task.name}-{split}-{where}-{weights[:8]}{'' if exact else '-adaptive'}"
         return Result(
             alpha=alpha,
             task=task.task.name,

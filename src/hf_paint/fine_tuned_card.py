@@ -26,7 +26,7 @@ class FineTuning:
         repo_id: Where the model will be on the Hub.
         args: The training arguments.
         steps: The optimizer steps that made these weights.
-        train_task: The task that was trained on; None for a data set and a head of the user's own.
+        train_tasks: The tasks that were trained on together; none for a data set and a head of the user's own.
         eval_tasks: The tasks that the trainer evaluates.
         accuracies: Task -> accuracy of these weights on its validation images.
     """
@@ -35,7 +35,7 @@ class FineTuning:
     repo_id: str | None
     args: PaintTrainingArguments
     steps: int
-    train_task: Task | None
+    train_tasks: Sequence[Task]
     eval_tasks: Sequence[Task]
     accuracies: Mapping[str, float]
 
@@ -46,45 +46,51 @@ class FineTuning:
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """The tasks by their names, the train task first."""
-        tasks = [*([self.train_task] if self.train_task else []), *self.eval_tasks]
-        return {task.name: task for task in tasks}
+        """The tasks by their names, the train tasks first."""
+        return {task.name: task for task in (*self.train_tasks, *self.eval_tasks)}
+
+    @property
+    def trained_on(self) -> str:
+        """What was trained on, as a sentence says it."""
+        *others, last = [task.name for task in self.train_tasks] or ["a data set of its own"]
+        return f"{', '.join(others)} and {last}" if others else last
 
     @property
     def title(self) -> str:
         """The name of the model."""
         base = (self.base_model_id or "CLIP").split("/")[-1]
-        return f"{base} fine-tuned on {self.train_task.name if self.train_task else 'a data set of its own'}"
+        return f"{base} fine-tuned on {self.trained_on}"
 
 
 def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
     """Return the text of the card; `metadata` wins over what the card says of itself."""
-    task, args, base = fine_tuning.train_task, fine_tuning.args, fine_tuning.base_model_id
+    tasks, args, base = fine_tuning.train_tasks, fine_tuning.args, fine_tuning.base_model_id
     base_license = license_of(fine_tuning.base) if fine_tuning.base else None
     card = ModelCard.from_template(
         ModelCardData(**(_metadata(fine_tuning, base_license) | metadata)),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=fine_tuning.title,
-        task=task.name if task else "a data set of its own",
+        trained_on=fine_tuning.trained_on,
+        joint=len(tasks) > 1,
         base=f"[{base}](https://huggingface.co/{base})" if base else "a CLIP model that is not on the Hub",
         base_license=base_license or "not stated",
         model_id=fine_tuning.repo_id or "path/or/id/of/this/model",
-        example_labels=repr(list((task and task.class_names) or ("a cat", "a dog"))[:3]),
-        example_template=repr(task.templates[0] if task else "a photo of {}."),
+        example_labels=repr(list((tasks and tasks[0].class_names) or ("a cat", "a dog"))[:3]),
+        example_template=repr(tasks[0].templates[0] if tasks else "a photo of {}."),
         accuracies={name: f"{100 * accuracy:.2f}" for name, accuracy in fine_tuning.accuracies.items()},
         steps=fine_tuning.steps,
         batch_size=args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
-        arguments=_public_arguments(args).strip(),
+        arguments=_public_arguments(args, joint=len(tasks) > 1).strip(),
         versions=list(environment().items()),
         sources=[source_row(task) for task in fine_tuning.tasks.values()],
-        citations=[task.citation.strip()] if task and task.citation else [],
+        citations=list(dict.fromkeys(task.citation.strip() for task in tasks if task.citation)),
     )
     return str(card)
 
 
 def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, Any]:
-    base, task = fine_tuning.base_model_id, fine_tuning.train_task
-    on_the_hub = dataset_id(task) if task else None
+    base = fine_tuning.base_model_id
+    on_the_hub = list(dict.fromkeys(found for task in fine_tuning.train_tasks if (found := dataset_id(task))))
     results = [
         accuracy_result(name, fine_tuning.tasks.get(name), accuracy, split="validation", metric_name="top-1 accuracy")
         for name, accuracy in fine_tuning.accuracies.items()
@@ -96,16 +102,20 @@ def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, An
         "library_name": "transformers",
         "pipeline_tag": "zero-shot-image-classification",
         "license": base_license,
-        "datasets": [on_the_hub] if on_the_hub else None,
+        "datasets": on_the_hub or None,
         "metrics": ["accuracy"] if results else None,
         "tags": ["clip", "hf_paint", "paint"],
         "eval_results": results or None,
     }
 
 
-def _public_arguments(args: PaintTrainingArguments) -> str:
+def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
     """Return the training arguments that decide the numbers, as YAML, with nothing of the machine."""
     values: dict[str, Any] = args.to_dict()  # type: ignore[no-untyped-call]
-    without = "num_train_epochs" if values["max_steps"] > 0 else "max_steps"  # the other one is not in force
-    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and key != without}
+    without = {"num_train_epochs" if values["max_steps"] > 0 else "max_steps"}  # the other one is not in force
+    if not joint:
+        without.add("task_sampling")
+    if not joint or args.task_sampling != "temperature":
+        without.add("sampling_temperature")
+    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and key not in without}
     return yaml.safe_dump(public, sort_keys=False)

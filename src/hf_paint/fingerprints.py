@@ -38,3 +38,11 @@ def fingerprint_interpolation(theta_0: str, theta_1: str, alpha: float) -> str:
     if alpha in (0, 1):
         return theta_1 if alpha else theta_0
     return fingerprint_values(theta_0, theta_1, float(alpha))
+
+
+def fingerprint_combination(theta_0: str, thetas: Mapping[str, str], alphas: Mapping[str, float]) -> str:
+    """Return the fingerprint of `combine` from those of its models; with a single one it is the interpolation's."""
+    parts = [(theta, float(alphas[model])) for model, theta in thetas.items() if alphas[model]]
+    if len(parts) > 1:
+        return fingerprint_values(theta_0, parts)
+    return fingerprint_interpolation(theta_0, *parts[0]) if parts else theta_0

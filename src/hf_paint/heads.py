@@ -53,6 +53,13 @@ class ZeroShotHead(nn.Module):
         image_embeds = functional.normalize(image_embeds, dim=-1)
         return self.logit_scale * image_embeds @ self.weight.T  # (batch, embed_dim) @ (embed_dim, num_classes)
 
+    def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy of image embeddings (batch, embed_dim) with labels (batch,), in nats.
+
+        A trainer needs no more than this of a head: what an image is compared with is the head's own affair.
+        """
+        return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
+
 
 @torch.no_grad()
 def build_zero_shot_head(

@@ -36,7 +36,7 @@ class HubTrainer(Trainer):
     model: CLIPVisionModelWithProjection
     processing_class: CLIPProcessor
     clip_model: CLIPModel
-    train_task: Task | None
+    train_tasks: Sequence[Task]
     tasks: Sequence[PreparedTask]
     hub_model_id: str | None  # type: ignore[assignment]
     push_in_progress: PushInProgress | None  # type: ignore[assignment]
@@ -149,7 +149,7 @@ class HubTrainer(Trainer):
             repo_id=self.hub_model_id,
             args=self.args,
             steps=self._step(),
-            train_task=self.train_task,
+            train_tasks=self.train_tasks,
             eval_tasks=[task.task for task in self.tasks],
             accuracies=self._accuracies(),
         )

@@ -121,31 +121,39 @@ def interpolated(
 
 
 @torch.no_grad()
-def interpolate_into(
-    target: Mapping[str, Tensor], theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], alpha: float
+def combine_into(
+    target: Mapping[str, Tensor],
+    theta_0: Mapping[str, Tensor],
+    thetas: Mapping[str, Mapping[str, Tensor]],
+    alphas: Mapping[str, float],
 ) -> None:
-    """Write `theta_alpha` into tensors that are already there, rounded once more to their dtypes.
+    """Write what `combine` returns into tensors that are already there, rounded once more to their dtypes.
+
+    One tensor is read at a time, so that `thetas` may be files that are larger than the memory.
 
     Args:
-        target: Where to, name -> tensor; a model's `state_dict()` lets the model carry theta_alpha.
+        target: Where to, name -> tensor; a model's `state_dict()` lets the model carry the weights.
         theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning, which fit to theta_0 (`interpolate` checks that, this does not).
-        alpha: 0 is theta_0, 1 is theta_1.
+        thetas: Model -> its weights, which fit to theta_0 (`combine` checks that, this does not).
+        alphas: Model -> its coefficient.
 
     Raises:
         InputError: If the target lacks a tensor, or an integer tensor differs.
 
     Example:
         >>> target = {"w": torch.empty(2)}
-        >>> interpolate_into(target, {"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
+        >>> combine_into(target, {"w": torch.zeros(2)}, {"mnist": {"w": torch.ones(2)}}, {"mnist": 0.25})
         >>> target["w"]
         tensor([0.2500, 0.2500])
     """
     missing = sorted(theta_0.keys() - target.keys())
     if missing:
         raise InputError(f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(theta_0)} are missing).")
-    for name in theta_0:
-        target[name].copy_(_combine_tensor(name, theta_0[name], [(theta_1[name], alpha)]))
+    parts = [(theta, alphas[model]) for model, theta in thetas.items() if alphas[model]]
+    for name, into in target.items():
+        if name in theta_0:
+            x_0 = theta_0[name].to(into.device)
+            into.copy_(_combine_tensor(name, x_0, [(theta[name].to(into.device), alpha) for theta, alpha in parts]))
 
 
 def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:

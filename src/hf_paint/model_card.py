@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hf_paint.alphas import format_alpha
+from hf_paint.bootstrap import NUM_RESAMPLES
 from hf_paint.card_source import CardSource, is_repo_id
-from hf_paint.curve import NUM_RESAMPLES, AlphaCurve, Gain
+from hf_paint.curve import AlphaCurve, Gain
 from hf_paint.curve_metadata import curve_to_metadata
-from hf_paint.results import format_alpha
 from hf_paint.tasks import LOCAL_FILES, Task
 
 
@@ -35,7 +36,17 @@ PUBLIC_KEYS = (
     *("tolerance", "save_dtype", "precision", "learning_rate", "weight_decay", "max_steps", "num_train_epochs"),
     *("warmup_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim"),
     *("label_smoothing_factor", "max_grad_norm", "augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2"),
-    *("adam_epsilon", "train_sampling_strategy", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
+    *(
+        "adam_epsilon",
+        "train_sampling_strategy",
+        "task_sampling",
+        "sampling_temperature",
+        "seed",
+        "data_seed",
+        "bf16",
+        "fp16",
+        "base_fingerprint",
+    ),
 )
 """The keys of a recipe that a card shows: those that decide the numbers, none of which can hold a path or a secret."""
 

@@ -1,7 +1,7 @@
 """What a run publishes: its branches, their cards, and their files, which are made one branch at a time."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -9,9 +9,8 @@ from typing import Self
 
 import yaml
 from huggingface_hub import snapshot_download
-from safetensors import safe_open
-from torch import Tensor
 
+from hf_paint.alphas import format_alpha
 from hf_paint.card_source import CardSource
 from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
@@ -21,9 +20,9 @@ from hf_paint.model_folders import COMPANIONS
 from hf_paint.modeling import IMAGE_TOWER
 from hf_paint.patch_config import PatchDtype
 from hf_paint.patches import save_patch
-from hf_paint.results import format_alpha
 from hf_paint.run_folder import RunFolder
-from hf_paint.weight_files import FLOATS, read_checkpoint
+from hf_paint.stored_tower import StoredTower
+from hf_paint.weight_files import read_checkpoint
 
 
 TEMPORARY = ".push-"
@@ -165,33 +164,6 @@ class Publication:
                     text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
                     texts[f".eval_results/{task.name}.yaml"] = text
         return texts
-
-
-class StoredTower(Mapping[str, Tensor]):
-    """The image tower in a folder, in float32; a tensor is read when it is asked for.
-
-    Args:
-        folder: A folder with safetensors.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        tensors = read_checkpoint(folder).tensors
-        self.paths = {
-            name: tensor.path
-            for name, tensor in tensors.items()
-            if name.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS
-        }
-
-    def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self.paths[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name).float()
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
 
 def _base_folder(model: str, revision: str) -> Path:

@@ -28,6 +28,8 @@ COMMON_TRAINING_FIELDS = {
     "max_grad_norm": "Gradients are clipped at this norm (1.0).",
     "augmentation": "`paint` crops nine tenths of the image or more, `none` does not (paint).",
     "decay_all_parameters": "Decay biases and layer norms too, as the papers do (True).",
+    "task_sampling": "Of several tasks, `proportional`, `uniform` or by `temperature` (proportional).",
+    "sampling_temperature": "A task of n images comes as n ** (1 / temperature) (2.0).",
     "seed": "Seed of the order and the augmentation of the images (42).",
     "bf16": "Train in bfloat16 autocast (False).",
     "use_cpu": "Stay on the CPU (False).",

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_paint.alphas import Alpha, alpha_from_json, alpha_to_json
 from hf_paint.errors import InputError
 
 
@@ -24,7 +25,7 @@ class Result:
     """What one model does on one split of one task.
 
     Attributes:
-        alpha: Where on the line from theta_0 (0) to theta_1 (1) the weights are.
+        alpha: Where the weights are on the line from theta_0 (0) to theta_1 (1), or the coefficient of each task.
         task: The name of the task.
         role: What the task is for: to be patched, to be kept, or only to be looked at.
         split: `validation` or `test`.
@@ -41,7 +42,7 @@ class Result:
         examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
     """
 
-    alpha: float
+    alpha: Alpha
     task: str
     role: Role
     split: str
@@ -76,9 +77,9 @@ class Result:
     def to_json(self) -> str:
         """Return the record as one line of JSON, with the accuracy written out."""
         record: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            record[name] = value
-            if name == "total":
+        for f in fields(self):
+            record[f.name] = alpha_to_json(self.alpha) if f.name == "alpha" else getattr(self, f.name)
+            if f.name == "total":
                 record["accuracy"] = self.accuracy
         return json.dumps(record)
 
@@ -86,6 +87,7 @@ class Result:
     def from_json(cls, line: str) -> Self:
         """Read one line of `results.jsonl`; keys that later versions add are ignored."""
         record = json.loads(line)
+        record["alpha"] = alpha_from_json(record["alpha"])
         return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
 
 
@@ -148,7 +150,7 @@ def read_results(path: str | Path) -> list[Result]:
     for number, line in enumerate(lines, 1):
         try:
             results.append(Result.from_json(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}, line {number} is not a result record: {error}") from error
     return results
 
@@ -161,11 +163,6 @@ def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
         if result.task not in names:
             names.append(result.task)
     return tasks
-
-
-def format_alpha(alpha: float) -> str:
-    """Write an alpha with two decimals, or with as many as it needs: 0.3 is `0.30`, 0.125 is `0.125`."""
-    return max(f"{alpha:.2f}", f"{alpha:.6f}".rstrip("0"), key=len)
 
 
 def save_atomically(path: Path, save: Callable[[Path], None]) -> None:

@@ -11,14 +11,18 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from hf_paint.alphas import format_alpha
 from hf_paint.card_source import CardSource
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
-from hf_paint.results import ROLES, format_alpha
+from hf_paint.results import ROLES
 from hf_paint.tasks import get_task
 
 
-PARTS_OF_A_RUN = ("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*")
+PARTS_OF_A_RUN = (
+    *("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
+    *("step-*", "thetas", "order-*"),
+)
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
@@ -53,6 +57,14 @@ class RunFolder:
     def variant(self, alpha: float) -> Path:
         """Return the folder of the model of one alpha."""
         return self.path / "variants" / f"alpha-{format_alpha(alpha)}"
+
+    def step(self, number: int) -> Path:
+        """Return the run folder of a step of sequential patching; the first is 1."""
+        return self.path / f"step-{number}"
+
+    def theta(self, task: str) -> "RunFolder":
+        """Return the folder of the fine-tuning on one task in parallel patching."""
+        return RunFolder(self.path / "thetas" / task, write=self.write)
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.

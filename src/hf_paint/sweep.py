@@ -1,19 +1,21 @@
 """The sweep: every alpha on every task, each (weights, task) evaluated once (PAINT, Section 2)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator, Predictions, score
-from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
-from hf_paint.interpolation import interpolate_into, tensor_specs
+from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
+from hf_paint.interpolation import combine_into, tensor_specs
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import Result, ResultLog, format_alpha
+from hf_paint.results import Result, ResultLog
 
 
 def sweep_alphas(
@@ -54,7 +56,7 @@ def sweep_alphas(
     """
     log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    line = WeightLine(theta_0, theta_1, model, evaluator)
+    line = weight_line(theta_0, theta_1, model, evaluator)
     results = []
     main = evaluator.accelerator.is_local_main_process
     total = len(ordered) * sum(len(task.images) for task in tasks)
@@ -64,18 +66,17 @@ def sweep_alphas(
                 for split in task.images:
                     progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
                     pending = evaluator.pending(task, split, alpha=alpha, weights=line.fingerprint(alpha))
-                    known = log.find(pending.key)
-                    results.append(known or record(evaluator.predict(line.at(alpha), task, split), pending, log))
+                    results.append(evaluate_once(pending, partial(line.at, alpha), task, log=log, evaluator=evaluator))
                     progress.update()
     return AlphaCurve(results, folder=log.folder)
 
 
-class WeightLine:
-    """The line from theta_0 to theta_1, carried by one model whose weights are overwritten in place.
+class WeightSpan:
+    """The models `theta_0 + sum_i alpha_i (theta_i - theta_0)`, carried by one whose weights are overwritten in place.
 
     Args:
         theta_0: The image tower before fine-tuning, name -> tensor.
-        theta_1: The image tower after fine-tuning.
+        thetas: Model -> its image tower after fine-tuning; tensors are read one at a time, when they are needed.
         model: The image tower that is copied.
         evaluator: Says on which device and in which dtype the copy is.
 
@@ -84,27 +85,54 @@ class WeightLine:
     """
 
     def __init__(
-        self, theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], model: nn.Module, evaluator: Evaluator
+        self,
+        theta_0: Mapping[str, Tensor],
+        thetas: Mapping[str, Mapping[str, Tensor]],
+        model: nn.Module,
+        evaluator: Evaluator,
     ) -> None:
-        check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
-        self._ends = fingerprint_weights(theta_0), fingerprint_weights(theta_1)
-        device = evaluator.accelerator.device
-        self.theta_0 = {name: tensor.to(device) for name, tensor in theta_0.items()}
-        self.theta_1 = {name: tensor.to(device) for name, tensor in theta_1.items()}
+        for name, theta in thetas.items():
+            check_compatible(tensor_specs(theta_0), tensor_specs(theta), name)
+        self._ends = {name: fingerprint_weights(theta) for name, theta in thetas.items()}
+        self._start = fingerprint_weights(theta_0)
+        self.theta_0, self.thetas = theta_0, thetas
         self._tower = evaluator.carrier(model)
         self._weights = self._tower.state_dict()
-        self._alpha: float | None = None
+        self._alpha: Alpha | None = None
 
-    def at(self, alpha: float) -> nn.Module:
-        """Return the model, which carries theta_alpha until the next call."""
+    def at(self, alpha: Alpha) -> nn.Module:
+        """Return the model, which carries these weights until the next call."""
         if alpha != self._alpha:
-            interpolate_into(self._weights, self.theta_0, self.theta_1, alpha)
+            combine_into(self._weights, self.theta_0, self.thetas, self._coefficients(alpha))
             self._alpha = alpha
         return self._tower
 
-    def fingerprint(self, alpha: float) -> str:
-        """Return the fingerprint of theta_alpha, without computing it."""
-        return fingerprint_interpolation(*self._ends, alpha)
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of these weights, without computing them."""
+        return fingerprint_combination(self._start, self._ends, self._coefficients(alpha))
+
+    def _coefficients(self, alpha: Alpha) -> Mapping[str, float]:
+        """Return one coefficient per model; a model that is not named takes no part, a number is for all of them."""
+        named = alpha if isinstance(alpha, Coefficients) else dict.fromkeys(self.thetas, alpha)
+        return {name: named.get(name, 0.0) for name in self.thetas}
+
+
+def weight_line(
+    theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], model: nn.Module, evaluator: Evaluator
+) -> WeightSpan:
+    """Return the line from theta_0 to theta_1, both ends on the device of the evaluations."""
+    before, after = (
+        {name: tensor.to(evaluator.accelerator.device) for name, tensor in theta.items()}
+        for theta in (theta_0, theta_1)
+    )
+    return WeightSpan(before, {"theta_1": after}, model, evaluator)
+
+
+def evaluate_once(
+    pending: Result, tower: Callable[[], nn.Module], task: PreparedTask, *, log: ResultLog, evaluator: Evaluator
+) -> Result:
+    """Return a record that the log knows, or let the evaluator make it from what `tower` returns."""
+    return log.find(pending.key) or record(evaluator.predict(tower(), task, pending.split), pending, log)
 
 
 def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:

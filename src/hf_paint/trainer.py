@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import Dataset
@@ -24,24 +23,23 @@ from transformers import (
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
-from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator
-from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
+from hf_paint.heads import ZeroShotHead
 from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
 from hf_paint.images import collate
 from hf_paint.metrics import mean_per_class_accuracy
 from hf_paint.modeling import attention, image_tower
+from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.schedule import paint_learning_rate
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
-from hf_paint.training_images import make_training_images
 
 
 class PaintTrainer(HubTrainer):
-    """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2).
+    """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 4).
 
     `vision_model.*` and `visual_projection` are trained; the head is made of text embeddings and frozen, and the text
     tower takes no part in a step. The CLIP model that is passed in is trained in place, and every checkpoint is a
@@ -53,7 +51,8 @@ class PaintTrainer(HubTrainer):
     Args:
         model: The model to be trained, in float32.
         args: The training arguments.
-        train_task: The task to be trained on: its train split, with its head. Or else:
+        train_task: The task to be trained on: its train split, with its head. Or several tasks: each image against the
+            head of its own task, each task as often as `args.task_sampling` says. Or else:
         train_dataset: Examples with `pixel_values` (3, height, width), uint8, and `labels` (an integer), and
         head: the head that their labels index.
         eval_tasks: The tasks of `evaluate()`, on their validation splits.
@@ -77,14 +76,15 @@ class PaintTrainer(HubTrainer):
         model: CLIPModel,
         args: PaintTrainingArguments,
         *,
-        train_task: Task | None = None,
+        train_task: Task | Sequence[Task] | None = None,
         train_dataset: Dataset[Any] | None = None,
         head: ZeroShotHead | None = None,
         eval_tasks: Sequence[Task] = (),
         processing_class: CLIPProcessor,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        if (train_task is None) == (train_dataset is None) or (train_dataset is None) != (head is None):
+        train_tasks = [train_task] if isinstance(train_task, Task) else list(train_task or ())
+        if bool(train_tasks) == (train_dataset is not None) or (train_dataset is None) != (head is None):
             raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
         if args.fsdp or args.deepspeed:
             raise InputError(
@@ -92,11 +92,11 @@ class PaintTrainer(HubTrainer):
             )
         check_hub_strategy(args)
         model.float().to(args.device)
-        if train_task is not None:
-            train_dataset, head = _train_split(train_task, model, processing_class, args)
+        if train_tasks:
+            train_dataset, head = make_training_set(train_tasks, model, processing_class, args)
         self.transform = PixelTransform(processing_class)
         self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
-        self.clip_model, self.train_task = model, train_task
+        self.clip_model, self.train_tasks = model, train_tasks
         tower = image_tower(model).train()
         # transformers would announce that it copies these from the tokenizer; they mean nothing to the image tower
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -129,12 +129,11 @@ class PaintTrainer(HubTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy of the batch against the frozen head, with label smoothing if asked for."""
-        image_embeds = model(pixel_values=self.transform.normalize(inputs["pixel_values"])).image_embeds
-        logits = self.head(image_embeds.float())  # (batch, num_classes)
+        """Return the loss of the batch against the frozen head, with label smoothing if asked for."""
+        image_embeds = model(pixel_values=self.transform.normalize(inputs["pixel_values"])).image_embeds.float()
         smoothing = self.args.label_smoothing_factor
-        loss = functional.cross_entropy(logits, inputs["labels"], label_smoothing=smoothing)
-        return (loss, {"logits": logits}) if return_outputs else loss
+        loss = self.head.loss(image_embeds, inputs["labels"], label_smoothing=smoothing)
+        return (loss, {"logits": self.head(image_embeds)}) if return_outputs else loss
 
     def evaluate(  # type: ignore[override]
         self,
@@ -231,15 +230,3 @@ class _EpochCallback(TrainerCallback):
         """Set the epoch; `state.epoch` is a fraction when a run resumes in the middle of one."""
         if hasattr(self.train_dataset, "set_epoch"):
             self.train_dataset.set_epoch(int(state.epoch or 0))
-
-
-def _train_split(
-    task: Task, model: CLIPModel, processor: CLIPProcessor, args: PaintTrainingArguments
-) -> tuple[Dataset[Any], ZeroShotHead]:
-    """Return the training images of a task and its head."""
-    cache_dir = default_cache_dir()
-    split = load_splits(task, ("train",)).get("train")
-    if split is None:
-        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-    head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates, cache_dir=cache_dir)
-    return make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir), head

@@ -2,19 +2,20 @@
 
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transformers import TrainingArguments
 
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, did_you_mean
 
 
 PAINT_MAX_STEPS = 2000
+TaskSampling = Literal["proportional", "uniform", "temperature"]
 
 
 @dataclass
 class PaintTrainingArguments(TrainingArguments):
-    """`transformers.TrainingArguments` with PAINT's defaults and two more fields.
+    """`transformers.TrainingArguments` with PAINT's defaults and four more fields.
 
     The defaults are those of the papers: AdamW at 1e-5 with weight decay 0.1 on every parameter, 2000 steps of batch
     128 of which 200 warm up, a cosine schedule, gradients clipped at norm 1. With `num_train_epochs` given and
@@ -51,6 +52,17 @@ class PaintTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "Decay every parameter, as the papers do; false leaves out biases and layer norms."},
     )
+    task_sampling: TaskSampling = field(
+        default="proportional",
+        metadata={
+            "help": "How often each of several tasks comes: `proportional` to its images, `uniform` (all alike) or by "
+            "`temperature`."
+        },
+    )
+    sampling_temperature: float = field(
+        default=2.0,
+        metadata={"help": "With task_sampling `temperature`, a task of n images comes as n ** (1 / this)."},
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Kept false: the loss needs the labels."})
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Kept as it is: the loss needs the labels."}
@@ -73,6 +85,13 @@ class PaintTrainingArguments(TrainingArguments):
                 f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
                 "rate never reaches its peak. A fraction such as 0.1 is a share of all steps."
             )
+
+        rules = get_args(TaskSampling)
+        if self.task_sampling not in rules:
+            hint = did_you_mean(self.task_sampling, rules)
+            raise InputError(f"task_sampling must be one of {', '.join(rules)}, got '{self.task_sampling}'.{hint}")
+        if not self.sampling_temperature > 0:
+            raise InputError(f"sampling_temperature must be above 0, got {self.sampling_temperature:g}.")
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were given other values than their defaults, as plain values for a recipe.

@@ -69,8 +69,11 @@ class TrainImages(Dataset[dict[str, Any]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = decode(self.split, index)
-        pixels = augment(image, self.transform, self.augmentation, (self.seed, int(self.epoch), index))
+        return self.example(index, int(self.epoch))
+
+    def example(self, index: int, epoch: int) -> dict[str, Any]:
+        """Return an image as it is in an epoch, whichever was set."""
+        pixels = augment(decode(self.split, index), self.transform, self.augmentation, (self.seed, epoch, index))
         return {"pixel_values": pixels, "labels": int(self.labels[index])}
 
 

@@ -80,11 +80,14 @@ def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Pat
         >>> changes.norm("mnist"), round(changes.cosine_to_base("mnist", "layer 0"), 6)
         (0.0, 1.0)
     """
-    towers = [_image_tower(folder) for folder in (folder_0, *folders.values())]
-    for name, tower in zip(folders, towers[1:], strict=True):
-        check_compatible(_specs(towers[0]), _specs(tower), name)
-    products = {layer: np.zeros((len(towers), len(towers))) for layer in _in_order(towers[0])}
-    for name in towers[0]:
+    theta_0 = _image_tower(folder_0)
+    frozen = {name: tensor for name, tensor in theta_0.items() if name.startswith("visual_projection.")}
+    towers = [theta_0]
+    for name, folder in folders.items():
+        towers.append(frozen | dict(_image_tower(folder)))  # a vision model by itself was fine-tuned under theirs
+        check_compatible(_specs(theta_0), _specs(towers[-1]), name)
+    products = {layer: np.zeros((len(towers), len(towers))) for layer in _in_order(theta_0)}
+    for name in theta_0:
         for values in read_together([tower[name] for tower in towers]):
             values[1:] -= values[0]
             products[layer_of(name)] += values @ values.T

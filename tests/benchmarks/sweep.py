@@ -25,7 +25,7 @@ from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower, image_tower_weights
 from hf_paint.pixels import PixelTransform
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.sweep import WeightLine
+from hf_paint.sweep import WeightSpan, weight_line
 
 
 BATCH_SIZE = 128
@@ -76,7 +76,7 @@ class Sweep:
         curve = sweep_alphas(self.theta_0, self.theta_1, self.alphas, prepared, model=self.tower, evaluator=evaluator)
         return [result.loss for result in curve.results]
 
-    def along(self, line: WeightLine, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
+    def along(self, line: WeightSpan, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
         """What `sweep_alphas` does, with a model that is there, and may be compiled, and images that may be."""
         prepared = prepared or self.prepare(forget_pixels=True)
         predictions = (evaluator.predict(line.at(alpha), prepared, "test") for alpha in self.alphas)
@@ -101,7 +101,7 @@ def main() -> None:
     alphas = [step / num_alphas for step in range(num_alphas)]
     sweep = Sweep(shape, 16 if parsed.quick else num_images, alphas, device=parsed.device, quick=parsed.quick)
     compiled = sweep.evaluator("bf16", compile=True)
-    line = WeightLine(sweep.theta_0, sweep.theta_1, sweep.tower, compiled)
+    line = weight_line(sweep.theta_0, sweep.theta_1, sweep.tower, compiled)
     first = seconds(partial(sweep.along, line, compiled))
     decoded = sweep.prepare()
     ways = {

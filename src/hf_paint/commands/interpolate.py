@@ -26,8 +26,8 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
+    from hf_paint.alphas import format_alpha
     from hf_paint.checkpoints import interpolate_checkpoints
-    from hf_paint.results import format_alpha
 
     folders = {alpha: Path(parsed.output_dir) / f"alpha-{format_alpha(alpha)}" for alpha in parsed.alphas}
     options = {name: getattr(parsed, name) for name in ("save_dtype", "extrapolate", "overwrite")}

@@ -28,11 +28,13 @@ def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]
 
 
 def _ends(run: Run) -> dict[str, Path]:
-    """Return the fine-tuned models of a run: `theta_1`, or one in `theta_1` for each task."""
-    theta_1 = run.folder / "theta_1"
-    if _holds_weights(theta_1):
-        return {run.name: theta_1}
-    return {f"{run.name}/{path.name}": path for path in sorted(theta_1.glob("*")) if _holds_weights(path)}
+    """Return the models of a run that were fine-tuned from its base: theta_1, or in a parallel run one per task."""
+    folders = {run.name: run.folder / "theta_1"}
+    if run.strategy == "parallel":
+        own = {task: run.folder / "thetas" / task / "theta_1" for task in run.curve.tasks.get("patching", [])}
+        given = {task: Path(folder) for task, folder in run.recipe.get("thetas", {}).items()}
+        folders = {f"{run.name}/{task}": folder for task, folder in (own | given).items()}
+    return {name: folder for name, folder in folders.items() if _holds_weights(folder)}
 
 
 def _base_folder(recipe: Mapping[str, Any]) -> Path | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from hf_paint.comparison.runs import Alpha, Run
+from hf_paint.alphas import Alpha
+from hf_paint.comparison.runs import Run
 from hf_paint.errors import InputError
 from hf_paint.results import ROLES, Result, Role
 

@@ -1,13 +1,14 @@
 """The numbers of a comparison, as JSON holds them: fractions of 1, and null for what is undefined."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
+from hf_paint.alphas import Alpha, alpha_to_json
 from hf_paint.comparison.methods import Method, mean, specialised_of
-from hf_paint.comparison.runs import Alpha, Run
+from hf_paint.comparison.runs import Run
 from hf_paint.comparison.tables import AVERAGED, Tasks, mean_columns
 from hf_paint.weight_changes import WeightChanges
 
@@ -79,7 +80,7 @@ def pair_numbers(base: str, changes: WeightChanges) -> list[dict[str, Any]]:
 
 
 def _alpha(alpha: Alpha | None) -> Any:
-    return dict(alpha) if isinstance(alpha, Mapping) else alpha
+    return None if alpha is None else alpha_to_json(alpha)
 
 
 def _float(value: Fraction | float | None) -> float | None:

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.recipe import read_recipe
 from hf_paint.results import ROLES, Result, Role
-
-
-Alpha = Any
-"""A float, or a mapping task -> coefficient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +55,7 @@ class Run:
 
     def specialised_in(self, alpha: Alpha) -> str | None:
         """Return the task for which the model of an alpha is theta_1, fine-tuned on nothing else, or None."""
-        if isinstance(alpha, Mapping):
+        if isinstance(alpha, Coefficients):
             parts = {task: value for task, value in alpha.items() if value}
         else:
             parts = dict.fromkeys(self.curve.tasks.get("patching", []), alpha)
@@ -66,16 +63,13 @@ class Run:
 
     def trade_off(self, split: str) -> list[tuple[Alpha, float, float]]:
         """Return (alpha, supported, patching), the accuracies being means; empty without tasks of both roles."""
-        sides = [self.tasks(role, split) for role in ("supported", "patching")]
-        if not all(sides):
+        sides: tuple[Role, Role] = ("supported", "patching")
+        if any(split not in self.curve.splits(side) for side in sides):
             return []
-        points = []
-        for alpha in self.curve.alphas:
-            results = [[self.get(alpha, task, split) for task in side] for side in sides]
-            if None not in results[0] + results[1]:
-                supported, patching = (float(sum(r.exact_accuracy for r in side if r) / len(side)) for side in results)
-                points.append((alpha, supported, patching))
-        return points
+        means = {
+            a: [float(self.curve.mean_accuracy(a, side, split)) for side in sides] for a in self.curve.points(split)
+        }
+        return [(alpha, supported, patching) for alpha, (supported, patching) in means.items()]
 
 
 def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
@@ -110,6 +104,8 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
 
 
 def _read(path: Path, split: str) -> tuple[dict[str, Any], AlphaCurve]:
+    if (path / "orders.json").is_file():
+        raise InputError(f"{path} holds runs of several orders. Give those: {path}/order-1 and so on.")
     if not (path / "recipe.yaml").is_file():
         raise InputError(
             f"{path} is not the folder of a run: it has no recipe.yaml. Give what `hf-paint patch` wrote."
@@ -128,13 +124,12 @@ def _chosen(folder: Path, curve: AlphaCurve) -> Alpha | None:
     if not selection.exists():
         return None
     try:
-        alpha = json.loads(selection.read_text(encoding="utf-8"))["alpha"]
+        alpha = alpha_from_json(json.loads(selection.read_text(encoding="utf-8"))["alpha"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{selection} does not say an alpha: {error}") from error
-    for evaluated in curve.alphas:
-        if evaluated == alpha:
-            return evaluated
-    raise InputError(f"{selection} says alpha {alpha}, which results.jsonl beside it does not hold.")
+    if alpha not in curve.alphas:
+        raise InputError(f"{selection} says alpha {format_alpha(alpha)}, which results.jsonl beside it does not hold.")
+    return alpha
 
 
 def _base_key(recipe: Mapping[str, Any], curve: AlphaCurve) -> str:

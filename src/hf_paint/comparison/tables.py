@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 
+from hf_paint.alphas import format_alpha
 from hf_paint.comparison.methods import Method, mean, specialised_of
 from hf_paint.comparison.runs import Run
-from hf_paint.results import Role, format_alpha
+from hf_paint.results import Role
 from hf_paint.weight_changes import WeightChanges
 
 

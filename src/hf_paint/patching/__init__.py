@@ -1,7 +1,10 @@
 """Patching strategies: how theta_1 comes about, and which alphas are looked at (PAINT, Sections 2 and 4)."""
 
+from hf_paint.patching.joint import patch_joint
+from hf_paint.patching.parallel import patch_parallel
 from hf_paint.patching.result import PatchOptions, PatchResult
+from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
 
 
-__all__ = ["PatchOptions", "PatchResult", "patch_single"]
+__all__ = ["PatchOptions", "PatchResult", "patch_joint", "patch_parallel", "patch_sequential", "patch_single"]

@@ -1,14 +1,16 @@
 """What goes into a patching run beside the method, and what comes out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from transformers import CLIPModel, CLIPProcessor
 
+from hf_paint.alphas import Alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.precision import PrecisionChoice
+from hf_paint.search import SearchMethod
 from hf_paint.tasks import Task
 
 
@@ -31,6 +33,11 @@ class PatchOptions:
         verify: With `sweep="adaptive"`: also sweep in full, and say how far off the adaptive sweep was.
         base_fingerprint: Refuse a base whose image tower has another fingerprint.
         processor: The processor, when the model is passed as an object that was not read from anywhere.
+        thetas: Parallel patching: task -> a model that was fine-tuned on it, a folder or an id on the Hub.
+        search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
+        search_budget: Parallel patching: how many combinations are evaluated.
+        num_orders: Sequential patching: how many random orders of the tasks are run and averaged; with 1 the tasks
+            are patched in the order in which they are given.
     """
 
     transfer_tasks: Sequence[Task] = ()
@@ -44,6 +51,10 @@ class PatchOptions:
     verify: bool = False
     base_fingerprint: str | None = None
     processor: CLIPProcessor | None = None
+    thetas: Mapping[str, str] = field(default_factory=dict)
+    search: SearchMethod = "cobyqa"
+    search_budget: int = 50
+    num_orders: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,13 +62,14 @@ class PatchResult:
     """A patched model and how it came about.
 
     Attributes:
-        alpha: The chosen alpha; None with `selection="none"`.
+        alpha: The chosen alpha, or task -> coefficient after sequential and parallel patching; None with
+            `selection="none"`.
         curve: Accuracy of every task at every alpha.
         run_folder: Where everything was written.
         model: The patched model as it was saved; None without a chosen alpha.
     """
 
-    alpha: float | None
+    alpha: Alpha | None
     curve: AlphaCurve
     run_folder: Path
     model: CLIPModel | None

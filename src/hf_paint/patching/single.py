@@ -1,13 +1,14 @@
 """Patching one task (PAINT, Section 2)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from transformers import CLIPModel
 
-from hf_paint.compatibility import check_alpha
-from hf_paint.errors import InputError
+from hf_paint.interpolation import interpolate
+from hf_paint.patching.finish import finish
+from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.recipe import DEFAULT_ALPHAS
@@ -57,62 +58,26 @@ def patch_single(
         >>> result.alpha in (0.0, 0.5, 1.0)
         True
     """
-    options = options or PatchOptions()
-    if args.push_to_hub:
-        raise InputError(
-            "patch_single does not push: leave out `push_to_hub`, and publish what it returns with "
-            "push_variants(result, repo_id)."
-        )
-    for alpha in alphas:
-        check_alpha(alpha)
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
-    patching, supported = get_task(patching_task), [get_task(task) for task in supported_tasks]
+    check_arguments(args, alphas, tolerance)
     base = str(model) if isinstance(model, Path) else model
-    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
-    recipe = _recipe(run, patching, supported, alphas)
+    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options or PatchOptions())
+    return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)
+
+
+def patch_along_line(
+    run: PatchRun,
+    strategy: str,
+    patching_tasks: Sequence[Task],
+    supported_tasks: Sequence[Task | str],
+    alphas: Sequence[float],
+) -> PatchResult:
+    """Fine-tune once, evaluate the line from theta_0 to theta_1, and choose alpha: on one task, or on several."""
+    supported = [get_task(task) for task in supported_tasks]
+    grid = [float(alpha) for alpha in alphas]
+    recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
     run.folder.check(recipe)
-    run.prepare(
-        {
-            "patching": [patching],
-            "supported": supported,
-            "transfer": options.transfer_tasks,
-            "shift": options.shift_tasks,
-        }
-    )
+    run.prepare(patching_tasks, supported)
     with run.claimed(recipe):
-        theta_1 = run.fine_tune(patching)
+        theta_1 = run.fine_tune(patching_tasks)
         curve = run.sweep(theta_1, alphas)
-        return run.finish(theta_1, curve)
-
-
-def _recipe(
-    run: PatchRun, patching_task: Task, supported_tasks: Sequence[Task], alphas: Sequence[float]
-) -> dict[str, Any]:
-    """Return the resolved recipe: what `hf-paint patch --config` needs to do the same again."""
-    options = run.options
-    recipe = {
-        "model": run.base,
-        "model_revision": options.model_revision,
-        "strategy": "single",
-        "patching_tasks": [_reference(patching_task)],
-        "supported_tasks": [_reference(task) for task in supported_tasks],
-        "transfer_tasks": [_reference(task) for task in options.transfer_tasks],
-        "shift_tasks": [_reference(task) for task in options.shift_tasks],
-        "alphas": [float(alpha) for alpha in alphas],
-        "selection": run.selection,
-        "tolerance": run.tolerance,
-        "save_variants": options.save_variants,
-        "save_dtype": options.save_dtype,
-        "base_model_id": options.base_model_id,
-        "precision": options.precision,
-        "sweep": options.sweep,
-        "verify": options.verify,
-        "base_fingerprint": run.base_fingerprint,
-    }
-    return {key: value for key, value in recipe.items() if value not in (None, [])} | run.args.given()
-
-
-def _reference(task: Task) -> str | dict[str, Any]:
-    """Return the name of a built-in task, and else the whole definition, so that an edited file is another recipe."""
-    return task.name if task.source == task.name else task.to_dict()
+        return finish(run, curve, partial(interpolate, run.theta_0, theta_1))

@@ -1,0 +1,95 @@
+"""What a run leaves behind once it is evaluated: the selection, the plot, the patched model with its card."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+from accelerate import PartialState
+from torch import Tensor, nn
+
+from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
+from hf_paint.card_source import is_repo_id, license_of
+from hf_paint.curve import AlphaCurve
+from hf_paint.model_card import environment, render_model_card
+from hf_paint.modeling import save_clip
+from hf_paint.patching.result import PatchResult
+from hf_paint.patching.run import PatchRun
+from hf_paint.plots import plot_trade_off
+
+
+def finish(
+    run: PatchRun,
+    curve: AlphaCurve,
+    weights_at: Callable[[Any], Mapping[str, Tensor]],
+    *,
+    alpha: Alpha | None = None,
+    plot: Mapping[str, Any] = MappingProxyType({}),
+    card: bool = True,
+) -> PatchResult:
+    """Choose alpha, and write the selection, the plot, the patched model with its card, and the variants.
+
+    Args:
+        run: The run.
+        curve: What was evaluated.
+        weights_at: Returns the image tower of an alpha.
+        alpha: The alpha, where it is not to be chosen by the rule.
+        plot: Options of the plot.
+        card: Give the patched model a card.
+    """
+    run.model.cpu()
+    split = "test" if "test" in curve.splits("patching") else "validation"
+    for variant in curve.alphas if run.options.save_variants else ():
+        if not isinstance(variant, Coefficients):
+            _save_model(run, run.folder.variant(variant), weights_at(variant))
+    if alpha is None and run.selection != "none":
+        alpha = run.choose(curve)
+    if alpha is not None:
+        run.folder.save_selection(_selection(run, curve, alpha, split))
+    if run.folder.write:
+        plot_trade_off(curve, run.folder.curve_plot, **({"split": split, "selected": alpha} | dict(plot)))
+    if alpha is not None:
+        run.folder.save_card_facts(_card_facts(run))
+        _save_model(run, run.folder.patched, weights_at(alpha), card=card)
+    PartialState().wait_for_everyone()
+    model = run.model if alpha is not None else None
+    return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+
+
+def _save_model(run: PatchRun, folder: Path, weights: Mapping[str, Tensor], *, card: bool = False) -> None:
+    """Save a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
+    run.model.float().load_state_dict(weights, strict=False)
+    cast(nn.Module, run.model).to(run.save_dtype)
+
+    def save(path: Path) -> None:
+        save_clip(run.model, run.processor, path)
+        if card:
+            (path / "README.md").write_text(render_model_card(run.folder.card_source()), encoding="utf-8")
+            (path / run.folder.curve_plot.name).write_bytes(run.folder.curve_plot.read_bytes())
+
+    run.folder.save_folder(folder, save)
+
+
+def _selection(run: PatchRun, curve: AlphaCurve, alpha: Alpha, split: str) -> dict[str, Any]:
+    """Return what `selection.json` holds."""
+    return {
+        "alpha": alpha_to_json(alpha),
+        "rule": run.selection,
+        "tolerance": run.tolerance,
+        "num_alphas": len(curve.points("validation")),
+        "chosen_on": "validation",
+        "reported_on": split,
+        "gains": [asdict(gain) for gain in curve.gains(alpha, split)],
+    }
+
+
+def _card_facts(run: PatchRun) -> dict[str, Any]:
+    return {
+        "class_names": list(run.tasks[0].class_names[:3]),
+        "base_model_id": run.options.base_model_id or (run.base if is_repo_id(run.base) else None),
+        "base_license": license_of(run.base),
+        "save_dtype": str(run.save_dtype).removeprefix("torch."),
+        "plot": run.folder.curve_plot.name,
+        "versions": environment(),
+    }

@@ -1,0 +1,59 @@
+"""The resolved recipe of a run: what `hf-paint patch --config` needs to do the same again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hf_paint.compatibility import check_alpha
+from hf_paint.errors import InputError
+from hf_paint.patching.run import PatchRun
+from hf_paint.tasks import Task
+from hf_paint.training_args import PaintTrainingArguments
+
+
+def check_arguments(args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float) -> None:
+    """Refuse what no patching run can use.
+
+    Raises:
+        InputError: If an alpha or the tolerance is out of range, or the arguments ask for a push.
+    """
+    if args.push_to_hub:
+        raise InputError(
+            "Patching does not push: leave out `push_to_hub`, and publish what it returns with "
+            "push_variants(result, repo_id)."
+        )
+    for alpha in alphas:
+        check_alpha(alpha)
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
+
+
+def resolved_recipe(
+    run: PatchRun, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], **more: Any
+) -> dict[str, Any]:
+    """Return the resolved recipe; `more` holds the strategy and the keys that only it knows."""
+    options = run.options
+    recipe = {
+        "model": run.base,
+        "model_revision": options.model_revision,
+        "strategy": None,
+        "patching_tasks": [_reference(task) for task in patching_tasks],
+        "supported_tasks": [_reference(task) for task in supported_tasks],
+        "transfer_tasks": [_reference(task) for task in options.transfer_tasks],
+        "shift_tasks": [_reference(task) for task in options.shift_tasks],
+        "alphas": None,
+        "selection": run.selection,
+        "tolerance": run.tolerance,
+        "save_variants": options.save_variants,
+        "save_dtype": options.save_dtype,
+        "base_model_id": options.base_model_id,
+        "precision": options.precision,
+        "sweep": options.sweep,
+        "verify": options.verify,
+        "base_fingerprint": run.base_fingerprint,
+    } | more
+    return {key: value for key, value in recipe.items() if value not in (None, [], {})} | run.args.given()
+
+
+def _reference(task: Task) -> str | dict[str, Any]:
+    """Return the name of a built-in task, and else the whole definition, so that an edited file is another recipe."""
+    return task.name if task.source == task.name else task.to_dict()

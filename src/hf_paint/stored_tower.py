@@ -1,0 +1,67 @@
+"""Image towers as they lie on disk: read one tensor at a time, when it is needed."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from torch import Tensor
+
+from hf_paint.errors import InputError
+from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.weight_files import FLOATS, read_checkpoint
+
+
+class StoredTower(Mapping[str, Tensor]):
+    """The image tower in a folder, in float32; a tensor is read when it is asked for.
+
+    Args:
+        folder: A folder with safetensors: of a whole CLIP model, or of its vision model alone.
+        frozen: Where tensors of the projection come from that the folder does not hold, name -> tensor: a vision model
+            that was published by itself was fine-tuned under the projection of its base.
+    """
+
+    def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        tensors = read_checkpoint(folder).tensors
+        self.paths = {
+            name: tensor.path
+            for name, tensor in tensors.items()
+            if name.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS
+        }
+        self.frozen = {
+            name: tensor
+            for name, tensor in frozen.items()
+            if name.startswith("visual_projection.") and name not in self.paths
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self.frozen:
+            return self.frozen[name]
+        with safe_open(self.paths[name], framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name).float()
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.paths, *self.frozen])
+
+    def __len__(self) -> int:
+        return len(self.paths) + len(self.frozen)
+
+
+def find_tower(name_or_path: str) -> Path:
+    """Return the folder of a fine-tuned model, fetched from the Hub if it is an id.
+
+    Raises:
+        InputError: If it cannot be fetched, or holds no safetensors.
+    """
+    folder = Path(name_or_path).expanduser()
+    if not folder.is_dir():
+        try:
+            patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+            folder = Path(snapshot_download(name_or_path, allow_patterns=patterns))
+        except (OSError, ValueError) as error:
+            message = " ".join(str(error).split())[:300]
+            raise InputError(f"The fine-tuned model '{name_or_path}' cannot be fetched: {message}") from error
+    read_checkpoint(folder)
+    return folder.resolve()
