@@ -10,7 +10,17 @@ import yaml
 from safetensors.torch import load_file
 
 from conftest import write_task
-from hf_paint import InputError, PaintTrainingArguments, compare_runs, patch_single
+from hf_paint import (
+    InputError,
+    PaintTrainingArguments,
+    PatchOptions,
+    compare_runs,
+    patch_joint,
+    patch_parallel,
+    patch_sequential,
+    patch_single,
+)
+from hf_paint.alphas import Coefficients
 from hf_paint.cli import main
 from hf_paint.results import Result, ResultLog
 
@@ -118,6 +128,34 @@ def test_json_holds_every_number(runs, tmp_path):
     assert "![trade_off.png](trade_off.png)" in text
 
 
+def test_points_of_several_coefficients(tmp_path):
+    """The specialised models of a parallel run are its points with one coefficient of 1."""
+    both, first = Coefficients({"mnist": 0.5, "svhn": 0.25}), Coefficients({"mnist": 0.5})
+    ends = {
+        Coefficients({task: 1.0}): {f"{task} (patching)": correct} for task, correct in (("mnist", 99), ("svhn", 97))
+    }
+    zero_shot = {0.0: accuracies(40, 20, 90, 80)}
+    parallel = zero_shot | {both: accuracies(80, 70, 88, 79)} | ends
+    history = zero_shot | {first: accuracies(85, 22, 89, 80), both: accuracies(78, 75, 87, 76)}
+    folders = [
+        write_run(tmp_path / "together", parallel, chosen=dict(both), strategy="parallel"),
+        write_run(tmp_path / "one-by-one", history, chosen=dict(both), strategy="sequential"),
+    ]
+    comparison = compare_runs(folders)
+    text = comparison.to_markdown()
+    assert "| base | specialised models |  | 99.00 | 97.00 | 90.00 | 80.00 | 98.00 | 85.00 |" in text
+    row = "| mnist 0.50, svhn 0.25 | 80.00 | 70.00 | 88.00 | 79.00 | 75.00 | 83.50 |"
+    assert f"| base | together (parallel) {row}" in text
+    assert "| base | together (parallel) | -19.00 | -27.00 | -2.00 | -1.00 | -23.00 | -1.50 |" in text
+    assert "| base | one-by-one (sequential) | -21.00 | -22.00 | -3.00 | -4.00 | -21.50 | -3.50 |" in text
+    assert len(comparison.methods) == 4
+    parallel, sequential = comparison.to_dict()["runs"]
+    assert parallel["chosen"] == {"mnist": 0.5, "svhn": 0.25}
+    assert [point["alpha"] for point in parallel["curve"]] == [0.0, {"mnist": 0.5, "svhn": 0.25}]
+    assert [point["patching"] for point in sequential["curve"]] == pytest.approx([0.3, 0.535, 0.765])
+    comparison.save(tmp_path / "out")
+
+
 def test_bases_of_several_sizes_have_their_own_rows(runs, tmp_path):
     large = {0.0: (60, None, 95, 90), 0.3: (96, None, 95, 89), 1.0: (99, None, 80, 70)}
     large = {alpha: accuracies(*row) for alpha, row in large.items()}
@@ -207,7 +245,7 @@ BAD = {
     no_recipe: "is not the folder of a run: it has no recipe.yaml",
     no_results: "results.jsonl does not exist",
     no_points: "joint has neither a chosen alpha nor its fine-tuned end among its test records",
-    other_choice: "says alpha 0.7, which results.jsonl beside it does not hold",
+    other_choice: "says alpha 0.70, which results.jsonl beside it does not hold",
     torn_choice: "selection.json does not say an alpha",
     other_prompts: "is not the same in joint (class names, prompts or text tower of base: i) and mnist (h)",
     other_images: "is not the same in joint (images: 101) and mnist (100)",
@@ -227,6 +265,10 @@ def test_bad_input_is_one_line_and_exit_code_2(runs, capsys, damage, message):
 
 
 def test_other_bad_input(runs, tmp_path):
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "orders.json").write_text("{}")
+    with pytest.raises(InputError, match="holds runs of several orders. Give those: "):
+        compare_runs([tmp_path / "orders"])
     with pytest.raises(InputError, match=r"has no records on the validation split, only on: test"):
         compare_runs(runs, split="validation")
     with pytest.raises(InputError, match="is given twice"):
@@ -242,18 +284,14 @@ def patched(model_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     tasks = {"colours": write_task(folder / "data"), "others": write_task(folder / "data", "others", seed=7)}
     for name, task in tasks.items():
-        args = PaintTrainingArguments(
-            output_dir=str(folder / name),
-            learning_rate=1e-3,
-            max_steps=4,
-            warmup_steps=1,
-            per_device_train_batch_size=16,
-            use_cpu=True,
-            disable_tqdm=True,
-        )
         [other] = [t for t in tasks.values() if t is not task]
-        patch_single(model_folder, task, [other], args, alphas=[0.0, 0.5, 1.0])
+        patch_single(model_folder, task, [other], arguments(folder / name), alphas=[0.0, 0.5, 1.0])
     return [folder / name for name in tasks]
+
+
+def arguments(folder):
+    steps = {"learning_rate": 1e-3, "max_steps": 4, "warmup_steps": 1, "per_device_train_batch_size": 16}
+    return PaintTrainingArguments(output_dir=str(folder), use_cpu=True, disable_tqdm=True, **steps)
 
 
 def tower(folder):
@@ -279,6 +317,33 @@ def test_runs_of_patch_single(patched, model_folder, tmp_path, capsys):
     assert list(pair["cosine"]) == ["all", "embeddings", "layer 0", "layer 1", "projection"]
     assert {path.name for path in tmp_path.glob("*.png")} == {"methods.png", "trade_off.png", "cosines.png"}
     assert len([method for method in numbers["methods"] if method["method"] == "zero-shot"]) == 1
+
+
+def test_runs_of_every_strategy(patched, model_folder, tmp_path):
+    """A parallel run that takes its ends from the single runs compares the same weights as these."""
+    data = patched[0].parent / "data"
+    tasks = [write_task(data), write_task(data, "others", seed=7)]
+    supported = [write_task(data, "third", seed=3)]
+    rules = {"alphas": [0.0, 0.5, 1.0]}
+    thetas = {"colours": str(patched[0] / "theta_1")}
+    strategies = {
+        "joint": (patch_joint, PatchOptions()),
+        "sequential": (patch_sequential, PatchOptions()),
+        "parallel": (patch_parallel, PatchOptions(thetas=thetas, search_budget=6)),
+    }
+    for name, (patch, options) in strategies.items():
+        patch(model_folder, tasks, supported, arguments(tmp_path / name), options=options, **rules)
+    comparison = compare_runs([*patched, *(tmp_path / name for name in strategies)])
+    names = [method.name.split(" (")[0] for method in comparison.methods]
+    assert names == ["zero-shot", "specialised models", *["colours"] * 2, *["others"] * 2, *["joint"] * 2, *names[8:]]
+    assert names[8:] == ["sequential", "parallel"]
+    [changes] = comparison.changes.values()
+    assert changes.models == ("colours", "others", "joint", "parallel/colours", "parallel/others")
+    assert changes.norm("parallel/colours") == changes.norm("colours") > 0
+    theta_0, theta_1 = tower(model_folder), tower(tmp_path / "parallel" / "thetas" / "others" / "theta_1")
+    assert changes.norm("parallel/others") == pytest.approx((theta_1 - theta_0).norm().item(), rel=1e-9)
+    assert any("sequential holds no theta_1" in note for note in comparison.notes)
+    comparison.save(tmp_path / "out")
 
 
 def test_validation_split(patched):

@@ -74,6 +74,16 @@ def test_numbers_written_out(tmp_path):
     assert math.isnan(changes.cosine("a", "same"))
 
 
+def test_a_vision_model_by_itself_keeps_the_projection_of_its_base(tmp_path):
+    theta_0, theta_1 = weights(0), weights(1)
+    whole = measure_weight_changes(save(tmp_path / "0", theta_0), {"a": save(tmp_path / "whole", theta_1)})
+    del theta_1["visual_projection.weight"]
+    alone = measure_weight_changes(tmp_path / "0", {"a": save(tmp_path / "alone", theta_1)})
+    assert alone.norm("a", "layer 0") == whole.norm("a", "layer 0")
+    moved = theta_1["vision_model.post_layernorm.weight"] - theta_0["vision_model.post_layernorm.weight"]
+    assert alone.norm("a", "projection") == pytest.approx(moved.double().norm().item(), rel=1e-6)
+
+
 def test_layers_of_a_model_of_transformers(model):
     tower = {name for name in model.state_dict() if name.startswith("vis")}
     layers = {layer: {name for name in tower if layer_of(name) == layer} for layer in map(layer_of, tower)}
