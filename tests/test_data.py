@@ -178,3 +178,75 @@ def test_class_label_feature_is_enough(tmp_path):
     split = load_splits(local_task(tmp_path), ("test",))["test"]
     assert split.class_names == ("a", "b", "c", "d")
     assert split.labels().dtype == np.int64
+
+
+PART_0, PART_1 = (["red", "blue"], ["green", "grey"])  # np.random.default_rng(0).permutation(4) is 2, 0, 1, 3
+
+
+def halves(task, **keys):
+    definition = task.to_dict() | keys
+    return [load_splits(Task.from_dict(definition | {"class_split": {"part": part}})) for part in (0, 1)]
+
+
+def bytes_of(split):
+    return [row["image"].tobytes() for row in split.rows]
+
+
+@pytest.mark.parametrize("class_names", [None, ["grey", "blue", "green", "red"]])
+def test_halves_are_disjoint_and_complete_on_every_split(tmp_path, class_names):
+    task = write_task(tmp_path, class_names=class_names)
+    names = PART_0, PART_1
+    if class_names:  # the permutation is one of the class names of the task, which are in another order here
+        names = ["grey", "green"], ["blue", "red"]
+    whole, parts = load_splits(task), halves(task)
+    for name in ("train", "validation", "test"):
+        split = whole[name]
+        label_names = [split.class_names[i] for i in split.labels()]
+        rows = list(zip(bytes_of(split), label_names, strict=True))
+        for part, wanted in zip(parts, names, strict=True):
+            part = part[name]
+            assert part.class_names == tuple(wanted)
+            found = list(zip(bytes_of(part), [part.class_names[i] for i in part.labels()], strict=True))
+            assert found == [row for row in rows if row[1] in wanted]
+        assert len({split.fingerprint, parts[0][name].fingerprint, parts[1][name].fingerprint}) == 3
+        assert parts[0][name].fingerprint == halves(task)[0][name].fingerprint
+
+
+def test_a_half_of_string_labels_matches_them_among_all_classes(tmp_path):
+    rows = draw_rows(6, 0) | {"label": ["Red", "blue", "red", "green", "grey", "blue"]}
+    features = Features({"image": Image(), "label": Value("string"), "track": Value("int64")})
+    Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    keys = {"class_names": ["red", "green", "blue", "grey"], "class_split": {"part": 0}}
+    assert load_splits(local_task(tmp_path, **keys), ("test",))["test"].labels().tolist() == [0, 1, 0, 1]
+    keys["class_names"][1] = "violet"
+    with pytest.raises(InputError, match="the label 'green', which is none of its 4 classes"):
+        load_splits(local_task(tmp_path, **keys), ("test",))
+
+
+def test_a_half_of_a_stream_has_the_same_rows(tmp_path, monkeypatch):
+    import hf_paint.data as data
+
+    monkeypatch.setattr(data, "_stream_length", lambda task, source: 80)
+    task = write_task(tmp_path)
+    for streamed, copied in zip(halves(task, streaming=True), halves(task), strict=True):
+        for name in ("train", "validation", "test"):
+            assert sorted(bytes_of(streamed[name])) == sorted(bytes_of(copied[name]))
+            labels = [streamed[name].class_id(row["label"]) for row in streamed[name].rows]
+            assert sorted(labels) == sorted(copied[name].labels().tolist())
+    first, second = halves(task, streaming=True)
+    assert first["test"].fingerprint != second["test"].fingerprint
+
+
+def test_a_half_without_rows(tmp_path):
+    rows = draw_rows(4, 0) | {"label": [1, 3, 3, 1]}
+    features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
+    Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    task = local_task(tmp_path, class_names=["red", "green", "blue", "grey"], class_split={"part": 0})
+    with pytest.raises(InputError, match="is empty: no rows are left for test"):
+        load_splits(task, ("test",))
+
+
+def test_three_classes_have_no_halves(tmp_path):
+    task = write_task(tmp_path, names=("red", "green", "blue"), class_split={"part": 0})
+    with pytest.raises(InputError, match="needs four classes or more, two for each half; there are 3"):
+        load_splits(task, ("test",))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_paint import InputError, build_zero_shot_head
-from hf_paint.heads import ZeroShotHead
+from hf_paint.heads import GroupedHead, ZeroShotHead
 
 
 NAMES = ["red", "a photo one two", "blue"]
@@ -109,3 +109,18 @@ def test_head_is_frozen_and_needs_classes(model, processor):
     assert list(head.parameters()) == []
     with pytest.raises(InputError, match="at least one class name"):
         build_zero_shot_head(model, processor.tokenizer, [], ["{}"])
+
+
+def test_grouped_logits_and_gradients_are_those_of_the_highest_member():
+    torch.manual_seed(0)
+    weight, scale = torch.nn.functional.normalize(torch.randn(6, 4), dim=-1), torch.tensor(10.0)
+    groups = [[0, 3, 5], [1], [4, 2]]
+    head = GroupedHead(weight, scale, torch.tensor([[0, 3, 5], [1, 1, 1], [4, 2, 4]]))
+    images = torch.randn(7, 4, requires_grad=True)
+    rows = ZeroShotHead(weight, scale)(images)
+    expected = torch.stack([torch.stack([rows[:, i] for i in group]).max(dim=0).values for group in groups], dim=1)
+    torch.testing.assert_close(head(images), expected, atol=0, rtol=0)
+    found, wanted = (torch.autograd.grad(logits.square().sum(), images)[0] for logits in (head(images), expected))
+    torch.testing.assert_close(found, wanted)
+    other = GroupedHead(weight, scale, torch.tensor([[0, 3, 5], [1, 1, 1], [4, 4, 4]]))
+    assert len({head.fingerprint, other.fingerprint, ZeroShotHead(weight, scale).fingerprint}) == 3

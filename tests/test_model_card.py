@@ -117,7 +117,7 @@ def test_the_card_of_another_alpha_says_so(source):
     branches = {"alpha-0.00": 0.0, "alpha-0.40": 0.4, "alpha-1.00": 1.0}
     card = render_model_card(source, alpha=1.0, repo_id="me/clip-mnist", branches=branches)
     assert 'model="me/clip-mnist", revision="alpha-1.00")' in card
-    assert "The one that was chosen is 0.40, on the branch `main`." in card
+    assert "The one that was chosen is at 0.40, on the branch `main`." in card
     assert "`alpha-0.00`, `alpha-0.40`, `alpha-1.00`" in card
     assert "| **1 (fine-tuned)** | **99.60** | **41.40** |" in card
     data = ModelCard(card).data

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.comparison import compare_runs
     from hf_paint.curve import AlphaCurve
+    from hf_paint.definitions import list_tasks
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from hf_paint.pull import load_curve
     from hf_paint.search import search_coefficients
     from hf_paint.sweep import sweep_alphas
-    from hf_paint.tasks import Task, get_task, list_tasks
+    from hf_paint.tasks import Task, get_task
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
 
@@ -55,7 +56,7 @@ _MODULES = {
     "interpolate": "interpolation",
     "interpolate_checkpoints": "checkpoints",
     "interpolated": "interpolation",
-    "list_tasks": "tasks",
+    "list_tasks": "definitions",
     "load_curve": "pull",
     "patch_joint": "patching",
     "patch_parallel": "patching",

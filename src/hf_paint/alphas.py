@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 
 class Coefficients(Mapping[str, float]):
-    """One coefficient per task, as immutable as an alpha (PAINT, Section 4: sequential and parallel patching).
+    """One coefficient per task, as immutable as an alpha (PAINT, Section 5: sequential and parallel patching).
 
     Args:
         values: Task -> its coefficient.

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from hf_paint.alphas import format_alpha
+from hf_paint.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -50,11 +50,16 @@ class CardSource:
         return str(self.selection["reported_on"])
 
     @property
-    def selected(self) -> float:
+    def selected(self) -> Alpha:
         """The alpha that was chosen."""
-        return float(self.selection["alpha"])
+        return alpha_from_json(self.selection["alpha"])
 
-    def fingerprint(self, alpha: float) -> str:
+    @property
+    def strategy(self) -> str:
+        """The strategy of the run."""
+        return str(self.recipe.get("strategy", "single"))
+
+    def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}
         if len(weights) != 1:

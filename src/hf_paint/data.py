@@ -1,7 +1,7 @@
 """Data sets of a task: loading, checks, and the validation split (PAINT's rule)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -121,17 +121,36 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
     rows = rows.select_columns([task.image_column, task.label_column])
-    if isinstance(rows, Dataset) and not len(rows):
-        raise InputError(
-            f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty: no rows are left for {name}."
-        )
     fingerprint = rows._fingerprint if isinstance(rows, Dataset) else _stream_fingerprint(task, name)
     split = Split(
         task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names, fingerprint=fingerprint
     )
     if isinstance(rows, Dataset):
         split.labels()  # a label that is no class of the task is found here, before anything expensive
+    if task.class_split is not None:
+        split = _take_classes(split, task.class_split.classes(len(class_names)))
+    if isinstance(split.rows, Dataset) and not len(split.rows):
+        raise InputError(
+            f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty: no rows are left for {name}."
+        )
     return split
+
+
+def _take_classes(split: Split, classes: Sequence[int]) -> Split:
+    """Keep the rows and the names of some classes, which are counted anew."""
+    new = {old: index for index, old in enumerate(classes)}
+    if isinstance(split.rows, Dataset):
+        rows = split.rows.select(np.flatnonzero(np.isin(split.labels(), classes)))
+    else:
+        column = split.task.label_column
+        rows = split.rows.filter(lambda label: split.class_id(label) in new, input_columns=[column])
+    return replace(
+        split,
+        rows=rows,
+        class_ids={label: new[old] for label, old in split.class_ids.items() if old in new},
+        class_names=tuple(split.class_names[old] for old in classes),
+        fingerprint=fingerprint_values(split.fingerprint, list(classes)),
+    )
 
 
 def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side: int) -> Dataset | IterableDataset:

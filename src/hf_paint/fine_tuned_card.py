@@ -112,10 +112,11 @@ def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, An
 def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
     """Return the training arguments that decide the numbers, as YAML, with nothing of the machine."""
     values: dict[str, Any] = args.to_dict()  # type: ignore[no-untyped-call]
-    without = {"num_train_epochs" if values["max_steps"] > 0 else "max_steps"}  # the other one is not in force
-    if not joint:
-        without.add("task_sampling")
-    if not joint or args.task_sampling != "temperature":
-        without.add("sampling_temperature")
-    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and key not in without}
+    not_in_force = {
+        "num_train_epochs": values["max_steps"] > 0,
+        "max_steps": values["max_steps"] <= 0,
+        "task_sampling": not joint,
+        "sampling_temperature": not joint or args.task_sampling != "temperature",
+    }
+    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and not not_in_force.get(key)}
     return yaml.safe_dump(public, sort_keys=False)

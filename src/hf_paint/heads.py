@@ -17,6 +17,7 @@ from transformers import CLIPModel, CLIPTextConfig, PreTrainedTokenizerBase
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.prompts import embed_prompts
+from hf_paint.tasks import Task
 
 
 TEXT_TOWER = ("text_model.", "text_projection.", "logit_scale")
@@ -59,6 +60,60 @@ class ZeroShotHead(nn.Module):
         A trainer needs no more than this of a head: what an image is compared with is the head's own affair.
         """
         return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
+
+
+class GroupedHead(ZeroShotHead):
+    """A head whose classes have one row or more each; the logit of a class is the highest of its rows.
+
+    Args:
+        weight: shape (num_rows, embed_dim), rows of unit length.
+        logit_scale: shape (), the exponentiated scale.
+        members: shape (num_classes, max_rows), the rows of each class; a class with fewer repeats one of them.
+
+    Example:
+        >>> head = GroupedHead(torch.eye(3), torch.tensor(100.0), torch.tensor([[0, 2], [1, 1]]))
+        >>> head(torch.tensor([[0.0, 0.0, 1.0]]))
+        tensor([[100.,   0.]])
+    """
+
+    members: Tensor
+
+    def __init__(self, weight: Tensor, logit_scale: Tensor, members: Tensor) -> None:
+        super().__init__(weight, logit_scale)
+        self.register_buffer("members", members)
+
+    def forward(self, image_embeds: Tensor) -> Tensor:
+        """Return logits (batch, num_classes) of un-normalised image embeddings (batch, embed_dim)."""
+        return super().forward(image_embeds)[:, self.members].amax(dim=-1)  # over (batch, num_classes, max_rows)
+
+
+def build_task_head(
+    model: CLIPModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    class_names: Sequence[str],
+    *,
+    cache_dir: str | Path | None = None,
+) -> ZeroShotHead:
+    """Build the head of a task: that of its class names, or of the names that its `class_groups` give each class.
+
+    Args:
+        model: The model whose text tower embeds the prompts, on its device.
+        tokenizer: The tokenizer of that model.
+        task: The task.
+        class_names: The classes of the task, or of its half, in the order of the logits.
+        cache_dir: Where heads are kept.
+    """
+    if task.class_groups is None:
+        return build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
+    groups = [task.class_groups[name] for name in class_names]
+    names = [name for group in groups for name in group]
+    head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)
+    rows = iter(range(len(names)))
+    members = [torch.tensor([next(rows) for _ in group]) for group in groups]
+    longest = max(map(len, members))
+    padded = [functional.pad(rows, (0, longest - len(rows)), value=int(rows[0])) for rows in members]
+    return GroupedHead(head.weight, head.logit_scale, torch.stack(padded))
 
 
 @torch.no_grad()

@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hf_paint.alphas import format_alpha
+from hf_paint.alphas import Alpha, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
+from hf_paint.card_sentences import POINTS, claim, method_sentence, selection_sentence, where
 from hf_paint.card_source import CardSource, is_repo_id
-from hf_paint.curve import AlphaCurve, Gain
+from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
-from hf_paint.tasks import LOCAL_FILES, Task
+from hf_paint.definitions import LOCAL_FILES
+from hf_paint.tasks import Task
 
 
 TEMPLATE = files("hf_paint") / "model_card_template.md"
@@ -33,20 +35,22 @@ PUBLIC_KEYS = (
         "alphas",
         "selection",
     ),
-    *("tolerance", "save_dtype", "precision", "learning_rate", "weight_decay", "max_steps", "num_train_epochs"),
+    *(
+        "tolerance",
+        "search",
+        "search_budget",
+        "task_sampling",
+        "save_dtype",
+        "precision",
+        "learning_rate",
+        "weight_decay",
+        "max_steps",
+        "num_train_epochs",
+    ),
     *("warmup_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim"),
     *("label_smoothing_factor", "max_grad_norm", "augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2"),
-    *(
-        "adam_epsilon",
-        "train_sampling_strategy",
-        "task_sampling",
-        "sampling_temperature",
-        "seed",
-        "data_seed",
-        "bf16",
-        "fp16",
-        "base_fingerprint",
-    ),
+    *("adam_epsilon", "train_sampling_strategy", "task_sampling", "sampling_temperature", "seed", "data_seed"),
+    *("bf16", "fp16", "base_fingerprint"),
 )
 """The keys of a recipe that a card shows: those that decide the numbers, none of which can hold a path or a secret."""
 
@@ -54,9 +58,9 @@ PUBLIC_KEYS = (
 def render_model_card(
     source: CardSource,
     *,
-    alpha: float | None = None,
+    alpha: Alpha | None = None,
     repo_id: str | None = None,
-    branches: Mapping[str, float] = MappingProxyType({}),
+    branches: Mapping[str, Alpha] = MappingProxyType({}),
     delta: str | None = None,
 ) -> str:
     """Return the text of the card, metadata included.
@@ -80,7 +84,9 @@ def render_model_card(
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=name,
         split=source.split,
-        claim=_claim(source.curve, alpha, source.split),
+        claim=claim(source.curve, alpha, source.split),
+        method=method_sentence(source.strategy, [task.name for task in patching], alpha),
+        points=POINTS.get(source.strategy, "alpha"),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
         selected=format_alpha(source.selected),
@@ -97,7 +103,7 @@ def render_model_card(
         plot=source.plot,
         gains=_gain_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
-        selection=_selection_sentence(source.selection),
+        selection=selection_sentence(source.strategy, source.selection),
         recipe=_public_recipe(source).strip(),
         versions=list((source.versions or environment()).items()),
         sources=[source_row(task) for task in source.tasks],
@@ -129,14 +135,14 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
     )
 
 
-def _metadata(source: CardSource, name: str, alpha: float, delta: str | None) -> ModelCardData:
+def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
     results = [
         accuracy_result(
             task.name,
             task,
             result.accuracy,
             split=source.split,
-            metric_name=f"top-1 accuracy at alpha {format_alpha(alpha)}",
+            metric_name=f"top-1 accuracy at {where(alpha)}",
         )
         for result in source.curve.results
         if (result.alpha, result.split) == (alpha, source.split) and result.exact
@@ -155,8 +161,8 @@ def _metadata(source: CardSource, name: str, alpha: float, delta: str | None) ->
         tags=["clip", "hf_paint", "merge", "paint"],
         eval_results=results or None,
         hf_paint={
-            "alpha": alpha,
-            "selected_alpha": source.selected,
+            "alpha": alpha_to_json(alpha),
+            "selected_alpha": alpha_to_json(source.selected),
             "weights": delta or source.fingerprint(alpha),
             "base_fingerprint": source.recipe.get("base_fingerprint"),
             "curve": curve_to_metadata(source.curve),
@@ -164,31 +170,13 @@ def _metadata(source: CardSource, name: str, alpha: float, delta: str | None) ->
     )
 
 
-def _relation(alpha: float, delta: str | None) -> str:
+def _relation(alpha: Alpha, delta: str | None) -> str:
     if delta:
         return "adapter"
     return "finetune" if alpha == 1 else "merge"
 
 
-def _claim(curve: AlphaCurve, alpha: float, split: str) -> str:
-    """Return the card's one sentence: what was gained where, and what it cost."""
-    gains = {role: [g for g in curve.gains(alpha, split) if g.role == role] for role in ("patching", "supported")}
-    parts = [f"{_change(curve, gain, alpha)}" for gain in [*gains["patching"], *gains["supported"]]]
-    return f"At alpha {format_alpha(alpha)}, measured on {split} images: {'; '.join(parts)}."
-
-
-def _change(curve: AlphaCurve, gain: Gain, alpha: float) -> str:
-    before, after = (
-        curve.get(0.0, gain.role, gain.task, gain.split),
-        curve.get(alpha, gain.role, gain.task, gain.split),
-    )
-    if before is None or after is None:
-        return gain.task
-    points = f"{100 * gain.gain:+.1f} points"
-    return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({points})"
-
-
-def _gain_rows(curve: AlphaCurve, alpha: float, split: str) -> list[dict[str, Any]]:
+def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
     rows = []
     for gain in curve.gains(alpha, split):
         before, after = (
@@ -210,21 +198,6 @@ def _gain_rows(curve: AlphaCurve, alpha: float, split: str) -> list[dict[str, An
                 }
             )
     return rows
-
-
-def _selection_sentence(selection: Mapping[str, Any]) -> str:
-    rules = {
-        "mean": "the highest mean of patching and supported accuracy, which weigh the same",
-        "supported_within": (
-            "the highest patching accuracy among the alphas at which the supported accuracy is at most "
-            f"{100 * selection['tolerance']:g} points below that of alpha 0"
-        ),
-    }
-    return (
-        f"Of {selection['num_alphas']} alphas the rule `{selection['rule']}` took {format_alpha(selection['alpha'])}: "
-        f"{rules[selection['rule']]}. It read the {selection['chosen_on']} images only; the numbers above are of the "
-        f"{selection['reported_on']} images. Of equally good alphas the smallest was taken."
-    )
 
 
 def _public_recipe(source: CardSource) -> str:

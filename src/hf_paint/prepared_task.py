@@ -9,7 +9,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead, build_zero_shot_head, default_cache_dir
+from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
 from hf_paint.images import CachedImages
 from hf_paint.pixels import PixelTransform
 from hf_paint.results import Role
@@ -71,6 +71,6 @@ def prepare_task(
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
     class_names = next(iter(loaded.values())).class_names
     with PartialState().local_main_process_first():  # the others read what the first one cached
-        head = build_zero_shot_head(model, processor.tokenizer, class_names, task.templates, cache_dir=cache_dir)
+        head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
     images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
     return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)

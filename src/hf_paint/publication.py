@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Self, cast
 
 import yaml
 from huggingface_hub import snapshot_download
 
-from hf_paint.alphas import format_alpha
+from hf_paint.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.card_sentences import where
 from hf_paint.card_source import CardSource
 from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
@@ -38,7 +39,7 @@ class Publication:
         repo_id: The repository.
         source: What its cards are made of.
         base_folder: The base, as files.
-        branches: Branch -> its alpha, `main` last; None for a delta.
+        branches: Branch -> its alpha or coefficients, `main` last; None for a delta.
         delta: How the delta is stored, if there is one.
     """
 
@@ -46,7 +47,7 @@ class Publication:
     repo_id: str
     source: CardSource
     base_folder: Path
-    branches: Mapping[str, float | None]
+    branches: Mapping[str, Alpha | None]
     delta: PatchDtype | None = None
 
     @classmethod
@@ -76,15 +77,11 @@ class Publication:
             raise InputError(
                 f"The base {source.recipe['model']} has changed since the run: its image tower is another."
             )
-        variants = sorted(set(source.curve.exact_alphas if alphas is None else alphas))
-        for alpha in variants:
-            if alpha not in source.curve.exact_alphas:
-                raise InputError(
-                    f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card tells only of "
-                    "what was. Run `hf-paint patch` again with it among the alphas, and `sweep: full`."
-                )
-        branches: dict[str, float | None] = {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
-        branches = {"main": None} if delta else branches | {"main": source.selected}
+        for asked, what in ((delta, "A delta"), (alphas, "A choice of alphas")):
+            if asked and isinstance(source.selected, Coefficients):
+                raise InputError(f"{what} is for a run with one alpha; that in {folder} is {source.strategy}.")
+        variants = {} if delta else _variants(source, alphas)
+        branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
         return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
 
     @property
@@ -97,7 +94,7 @@ class Publication:
             )
         return bytes_each * sum(tensor.size for tensor in base.tensors.values())
 
-    def fingerprint(self, alpha: float | None) -> str:
+    def fingerprint(self, alpha: Alpha | None) -> str:
         """Return the fingerprint of the weights of a branch."""
         if alpha is not None:
             return self.source.fingerprint(alpha)
@@ -112,11 +109,11 @@ class Publication:
         alphas = {name: held for name, held in self.branches.items() if name != "main" and held is not None}
         return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=alphas)
 
-    def title(self, alpha: float | None) -> str:
+    def title(self, alpha: Alpha | None) -> str:
         """Return the message of the commit."""
-        return "theta_1 - theta_0" if alpha is None else f"Weights and card at alpha {format_alpha(alpha)}"
+        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {where(alpha)}"
 
-    def make_model(self, alpha: float | None, folder: Path) -> None:
+    def make_model(self, alpha: Alpha | None, folder: Path) -> None:
         """Write the model of a branch: weights, config, tokenizer and processor; or the delta."""
         if alpha is None:
             save_patch(
@@ -125,14 +122,16 @@ class Publication:
                 folder,
                 base_model_id=self.source.base_model_id,
                 base_revision=self.base_folder.name if self.base_folder.parent.name == "snapshots" else None,
-                alpha=self.source.selected,
+                alpha=cast(float, self.source.selected),  # of a run with one alpha
                 dtype=self.delta or "float32",
                 patching_tasks=self.source.curve.tasks["patching"],
             )
+        elif isinstance(alpha, Coefficients):
+            last = alpha == self.source.selected
+            shutil.copytree(self.run.patched if last else self.run.step(len(alpha)) / "patched", folder)
         else:
-            interpolate_checkpoints(
-                self.base_folder, self.run.theta_1, {alpha: folder}, save_dtype=self.source.save_dtype
-            )
+            theta_1 = self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
+            interpolate_checkpoints(self.base_folder, theta_1, {alpha: folder}, save_dtype=self.source.save_dtype)
 
     def write_card(self, card: str, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write the card, its plot and other texts."""
@@ -146,7 +145,7 @@ class Publication:
         for stale in self.run.path.glob(f"{TEMPORARY}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
-    def eval_results(self, alpha: float | None) -> dict[str, str]:
+    def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
         """Return `.eval_results/` as path -> text: one file for each task that has a data set on the Hub."""
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -159,11 +158,29 @@ class Publication:
                         dataset_id=found,
                         task_id=task.config or "default",
                         value=round(100 * result.accuracy, 4),
-                        notes=f"top-1 accuracy on {result.split}, alpha {format_alpha(result.alpha)}",
+                        notes=f"top-1 accuracy on {result.split}, {where(result.alpha)}",
                     )
                     text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
                     texts[f".eval_results/{task.name}.yaml"] = text
         return texts
+
+
+def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, Alpha]:
+    """Return branch -> its alpha: those that were asked for, or all that were evaluated in full.
+
+    A sequential run has a branch for each step, and a parallel one only the base beside the chosen combination.
+    """
+    if source.strategy == "sequential":
+        return {f"step-{len(a)}": a for a in source.curve.alphas if isinstance(a, Coefficients)}
+    exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
+    variants = sorted(set(exact if alphas is None else alphas))
+    for alpha in variants:
+        if alpha not in exact:
+            raise InputError(
+                f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card tells only of what "
+                "was. Run `hf-paint patch` again with it among the alphas, and `sweep: full`."
+            )
+    return {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
 
 
 def _base_folder(model: str, revision: str) -> Path:

@@ -11,7 +11,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hf_paint.alphas import format_alpha
+from hf_paint.alphas import Coefficients, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_from_metadata
 from hf_paint.errors import InputError, JobError
@@ -85,8 +85,9 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     rows = [["revision", "alpha", *(f"{task} ({role})" for role, task in columns)]]
     for alpha in curve.alphas:
-        branches = [name for name in (f"alpha-{format_alpha(alpha)}",) if name in names]
-        branches += ["main"] if alpha == metadata["selected_alpha"] else []
+        own = f"step-{len(alpha)}" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
+        branches = [own] if own in names else []
+        branches += ["main"] if alpha == alpha_from_json(metadata["selected_alpha"]) else []
         results = [curve.get(alpha, *column, split) for column in columns]
         cells = [f"{100 * result.accuracy:.2f}" if result else "" for result in results]
         rows.append([", ".join(branches) or "-", format_alpha(alpha), *cells])

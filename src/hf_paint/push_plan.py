@@ -7,7 +7,7 @@ from typing import Literal
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from hf_paint.alphas import format_alpha
+from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.errors import InputError
 from hf_paint.publication import Publication
 from hf_paint.pull import card_metadata, read_card
@@ -22,14 +22,14 @@ class Branch:
 
     Attributes:
         name: Its name.
-        alpha: The alpha it will hold; None for a delta.
+        alpha: The alpha or the coefficients that it will hold; None for a delta.
         action: What has to be done.
         head: The commit that it is at; None if there is no such branch.
         card: The card that it will have.
     """
 
     name: str
-    alpha: float | None
+    alpha: Alpha | None
     action: Action
     head: str | None
     card: str

@@ -4,7 +4,6 @@ import sys
 from dataclasses import fields
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
 
 from hf_paint.card_source import is_repo_id
@@ -13,7 +12,7 @@ from hf_paint.hub import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
 from hf_paint.patching import PatchOptions, patch_single
 from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
-from hf_paint.tasks import Task, get_task
+from hf_paint.tasks import get_task
 from hf_paint.training_args import PaintTrainingArguments
 
 
@@ -44,12 +43,12 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     if push:
         _check_push(recipe, args)
     args.push_to_hub = False  # the finished run is published, not the trainer's model
-    patching, *others = _tasks(recipe.patching_tasks)
+    patching, *others = map(get_task, recipe.patching_tasks)
     if others:
         raise InputError(f"`strategy: single` takes one patching task, got {1 + len(others)}.")
     options = PatchOptions(
-        transfer_tasks=_tasks(recipe.transfer_tasks),
-        shift_tasks=_tasks(recipe.shift_tasks),
+        transfer_tasks=[get_task(task) for task in recipe.transfer_tasks],
+        shift_tasks=[get_task(task) for task in recipe.shift_tasks],
         model_revision=recipe.model_revision,
         save_variants=recipe.save_variants,
         save_dtype=recipe.save_dtype,
@@ -64,7 +63,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     result = patch_single(
         recipe.model,
         patching,
-        _tasks(recipe.supported_tasks),
+        [get_task(task) for task in recipe.supported_tasks],
         args,
         alphas=recipe.alphas,
         selection=recipe.selection,
@@ -128,8 +127,3 @@ def _check_push(recipe: PatchRecipe, args: PaintTrainingArguments) -> None:
             "A run is published when it is finished, on branches named after alphas, as whoever is logged in: leave "
             "out `hub_revision` and `hub_token`."
         )
-
-
-def _tasks(references: list[str]) -> list[Task]:
-    """Return the tasks that a recipe names: a built-in name, a YAML path, or a definition in braces."""
-    return [get_task(yaml.safe_load(name) if name.startswith("{") else name) for name in references]

@@ -113,11 +113,19 @@ class ResultLog:
             self.results = read_results(self.folder / "results.jsonl")
             if write:
                 _drop_torn_line(self.folder / "results.jsonl")
-        self._known = {result.key: result for result in self.results}
+        self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
+        for result in self.results:
+            self._remember(result)
 
-    def find(self, key: tuple[str, ...]) -> Result | None:
-        """Return the record of this (weights, task, split), or None if it is not known yet."""
-        return self._known.get(key)
+    def find(self, key: tuple[str, ...], alpha: Alpha | None = None) -> Result | None:
+        """Return the record of this (weights, task, split), or None if it is not known yet.
+
+        Args:
+            key: What was evaluated.
+            alpha: Only a record that calls the weights so; two names for the same weights are two records.
+        """
+        records = self._known.get(key, {})
+        return next(iter(records.values()), None) if alpha is None else records.get(alpha)
 
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
         """Add a record; on disk when the call returns. `correct` has shape (result.total,).
@@ -133,7 +141,10 @@ class ResultLog:
                 file.flush()
                 os.fsync(file.fileno())
         self.results.append(result)
-        self._known[result.key] = result
+        self._remember(result)
+
+    def _remember(self, result: Result) -> None:
+        self._known.setdefault(result.key, {})[result.alpha] = result
 
 
 def read_results(path: str | Path) -> list[Result]:

@@ -1,4 +1,4 @@
-"""Black-box search for the coefficients of parallel patching (PAINT, Section 4). It knows no models: no torch."""
+"""Black-box search for the coefficients of parallel patching (PAINT, Section 5). It knows no models: no torch."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -131,8 +131,16 @@ def weight_line(
 def evaluate_once(
     pending: Result, tower: Callable[[], nn.Module], task: PreparedTask, *, log: ResultLog, evaluator: Evaluator
 ) -> Result:
-    """Return a record that the log knows, or let the evaluator make it from what `tower` returns."""
-    return log.find(pending.key) or record(evaluator.predict(tower(), task, pending.split), pending, log)
+    """Return a record that the log knows, or let the evaluator make it from what `tower` returns.
+
+    Weights that are known under another alpha, such as those of a step that changed nothing, get a record of their own
+    without being evaluated again.
+    """
+    found = log.find(pending.key, pending.alpha)
+    if found is None and (known := log.find(pending.key)):
+        found = replace(known, alpha=pending.alpha)
+        log.append(found)
+    return found or record(evaluator.predict(tower(), task, pending.split), pending, log)
 
 
 def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:

@@ -3,18 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import yaml
 
-from hf_paint.errors import InputError, did_you_mean
-
-
-DEFINITIONS = files("hf_paint") / "task_definitions"
-LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "webdataset")
-"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`."""
+from hf_paint.definitions import check_keys, complete, read_definition, read_groups, read_keys, read_names
+from hf_paint.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +27,38 @@ class Splits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassSplit:
+    """One half of the classes of a task, for broad transfer from one half to the other (PAINT, Section 5).
+
+    Attributes:
+        part: 0 or 1; of an odd number of classes, part 1 has one more.
+        seed: The seed of the permutation that is cut in two.
+    """
+
+    part: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.part not in (0, 1) or type(self.part) is not int:
+            raise InputError(f"`part` of `class_split` must be 0 or 1, got {self.part!r}.")
+        if type(self.seed) is not int or self.seed < 0:
+            raise InputError(f"`seed` of `class_split` must be a whole number from 0, got {self.seed!r}.")
+
+    def classes(self, num_classes: int) -> list[int]:
+        """Return the indices of the classes of this half, in their order.
+
+        Raises:
+            InputError: If there are fewer than two classes for each half.
+        """
+        if num_classes < 4:
+            raise InputError(f"`class_split` needs four classes or more, two for each half; there are {num_classes}.")
+        order = np.random.default_rng(self.seed).permutation(num_classes)
+        half = num_classes // 2
+        kept: list[int] = np.sort(order[half:] if self.part else order[:half]).tolist()
+        return kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """An image classification task that a CLIP model can do from prompts.
 
@@ -41,6 +69,8 @@ class Task:
         class_names: The names that go into the prompts. May be left out when the label column is a ClassLabel.
         label_names: What the data set itself calls the classes, in the order of `class_names`. Only needed where the
             two differ by more than case, spaces and punctuation: labels are matched by name, never by position.
+        class_groups: Several names for a class, class name -> the names that go into the prompts instead. The logit of
+            the class is the highest of theirs, so an image is right when the best name is any of its class.
         config: The configuration of the data set.
         revision: A branch, tag or commit of the data set.
         data_files: Local files, split -> path or list of paths, relative to the YAML file.
@@ -49,6 +79,7 @@ class Task:
         label_column: The column with the labels.
         group_column: Rows of one group (the frames of a video) stay on one side of an `auto` validation split.
         splits: The names of the train, validation and test splits.
+        class_split: Keep the rows and the names of one half of the classes.
         streaming: Read the data set as a stream, for splits that are too large to copy.
         license: The licence of the data set, for the card.
         homepage: Where the data set comes from, for the card.
@@ -61,6 +92,7 @@ class Task:
     templates: tuple[str, ...]
     class_names: tuple[str, ...] | None = None
     label_names: tuple[str, ...] | None = None
+    class_groups: Mapping[str, tuple[str, ...]] | None = None
     config: str | None = None
     revision: str | None = None
     data_files: Mapping[str, str | list[str]] | None = None
@@ -69,6 +101,7 @@ class Task:
     label_column: str = "label"
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
+    class_split: ClassSplit | None = None
     streaming: bool = False
     license: str | None = None
     homepage: str | None = None
@@ -80,26 +113,30 @@ class Task:
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, Any], *, source: str | None = None) -> Self:
-        """Make a task from the keys of a task YAML.
+        """Make a task from the keys of a task YAML, or from those in which it differs from another that it `extends`.
 
         Raises:
             InputError: If a key is unknown or missing, or a value cannot be used.
         """
+        definition = complete(definition)
         known = [f.name for f in fields(cls) if f.name != "source"]
         where = f" in {source}" if source else ""
-        for key in definition:
-            if key not in known:
-                raise InputError(f"Unknown key '{key}'{where}.{did_you_mean(key, known)} Keys: {', '.join(known)}.")
+        check_keys(definition, ["extends", "class_subset", *known], where)
         for key in ("name", "dataset", "templates"):
             if not definition.get(key):
                 raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
         values = dict(definition, name=str(definition["name"]), source=source)
         for key in ("templates", "class_names", "label_names"):
             if values.get(key) is not None:
-                values[key] = _read_names(key, values[key], where)
+                values[key] = read_names(key, values[key], where)
+        if values.get("class_groups") is not None:
+            groups = values["class_groups"] = read_groups(values["class_groups"], where)
+            values["class_names"] = values.get("class_names") or tuple(groups)
         if not isinstance(values.get("data_files") or {}, Mapping):
             raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-        values["splits"] = _read_splits(values.get("splits") or {}, where)
+        values["splits"] = read_keys(Splits, "splits", values.get("splits") or {}, where)
+        if values.get("class_split") is not None:
+            values["class_split"] = read_keys(ClassSplit, "class_split", values["class_split"], where)
         return cls(**values)
 
     @classmethod
@@ -109,14 +146,8 @@ class Task:
         Raises:
             InputError: If the file cannot be read or does not define a task.
         """
-        path = Path(path)
-        try:
-            definition = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"The task file {path} cannot be read: {' '.join(str(error).split())}") from error
-        if not isinstance(definition, dict):
-            raise InputError(f"The task file {path} does not hold a mapping of keys to values.")
-        return cls.from_dict(_resolve_paths(definition, path.resolve().parent), source=str(path.resolve()))
+        path = Path(path).expanduser().resolve()
+        return cls.from_dict(read_definition(str(path)), source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as the keys of a task YAML, defaults left out; `from_dict` reads it back."""
@@ -125,6 +156,8 @@ class Task:
         for key in ("templates", "class_names", "label_names"):
             if key in values:
                 values[key] = list(values[key])
+        if self.class_groups is not None:
+            values["class_groups"] = {name: list(group) for name, group in self.class_groups.items()}
         return values
 
 
@@ -132,7 +165,8 @@ def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
     """Return a built-in task by name, or a user's own task by the path of its YAML file.
 
     Args:
-        name_or_path: A name that `list_tasks()` lists, a path that ends in `.yaml`, or a definition as a mapping.
+        name_or_path: A name that `list_tasks()` lists, a path that ends in `.yaml`, or a definition as a mapping or in
+            braces, as a shell passes it: `{extends: mnist, class_split: {part: 0}}`.
 
     Raises:
         InputError: If there is no such task; the nearest name is suggested.
@@ -146,66 +180,19 @@ def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
     if isinstance(name_or_path, Mapping):
         return Task.from_dict(name_or_path)
     name = str(name_or_path)
+    if name.startswith("{"):
+        return Task.from_dict(_read_inline(name))
     if name.endswith((".yaml", ".yml")):
         return Task.from_yaml(name)
-    if name not in list_tasks():
-        raise InputError(
-            f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
-            "`hf-paint tasks` lists the tasks; your own task is the path of a YAML file."
-        )
-    definition = yaml.safe_load((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Task.from_dict(definition, source=name)
+    return Task.from_dict(read_definition(name), source=name)
 
 
-def list_tasks() -> list[str]:
-    """Return the names of the built-in tasks.
-
-    Example:
-        >>> "mnist" in list_tasks()
-        True
-    """
-    return sorted(path.name.removesuffix(".yaml") for path in DEFINITIONS.iterdir() if path.name.endswith(".yaml"))
-
-
-def _read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
-    """Read a list of names; YAML turns an unquoted yes, no, on and off into booleans."""
-    if not isinstance(names, (list, tuple)) or any(
-        isinstance(n, bool) or not isinstance(n, (str, int)) for n in names
-    ):
-        raise InputError(f"`{key}`{where} must be a list of strings; put quotes around words such as yes and no.")
-    return tuple(str(name) for name in names)
-
-
-def _read_splits(splits: Mapping[str, str | None], where: str) -> Splits:
-    if not isinstance(splits, Mapping):
-        raise InputError(f"`splits`{where} must map train, validation and test to names of splits, got {splits!r}.")
-    known = [f.name for f in fields(Splits)]
-    for key in splits:
-        if key not in known:
-            raise InputError(f"Unknown split '{key}'{where}.{did_you_mean(key, known)} Known: {', '.join(known)}.")
-    return Splits(**splits)
-
-
-def _resolve_paths(definition: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Take local paths relative to the folder of the YAML file, and leave those on the Hub as they are."""
-    dataset = str(definition.get("dataset"))
-    resolved = dict(definition)
-    if dataset.startswith((".", "~", "/")):
-        resolved["dataset"] = _resolve(dataset, folder)
-    elif dataset not in LOCAL_FILES:
-        return resolved
-    if definition.get("data_dir"):
-        resolved["data_dir"] = _resolve(definition["data_dir"], folder)
-    if isinstance(definition.get("data_files"), dict):
-        resolved["data_files"] = {
-            split: [_resolve(path, folder) for path in paths] if isinstance(paths, list) else _resolve(paths, folder)
-            for split, paths in definition["data_files"].items()
-        }
-    return resolved
-
-
-def _resolve(path: str, folder: Path) -> str:
-    return str(path) if "://" in str(path) else str(folder / Path(path).expanduser())
+def _read_inline(text: str) -> dict[str, Any]:
+    try:
+        definition: dict[str, Any] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"The task {text} cannot be read: {' '.join(str(error).split())}") from error
+    return definition
 
 
 def _check(task: Task) -> None:
@@ -214,9 +201,7 @@ def _check(task: Task) -> None:
     for template in task.templates:
         if template.count("{}") != 1:
             raise InputError(f"Template {template!r} of task '{task.name}' must hold exactly one {{}}.")
-    _refuse_duplicates(task.name, task.label_names or task.class_names or ())
-    if task.label_names is not None and len(task.label_names) != len(task.class_names or ()):
-        raise InputError(f"Task '{task.name}' needs as many `label_names` as `class_names`.")
+    _check_classes(task)
     splits = task.splits
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
@@ -224,6 +209,18 @@ def _check(task: Task) -> None:
                 f"Task '{task.name}' has {name} = test ('{splits.test}'): the images that report the result would "
                 "have a part in it. Name another split, or null."
             )
+
+
+def _check_classes(task: Task) -> None:
+    _refuse_duplicates(task.name, task.label_names or task.class_names or ())
+    if task.label_names is not None and len(task.label_names) != len(task.class_names or ()):
+        raise InputError(f"Task '{task.name}' needs as many `label_names` as `class_names`.")
+    if task.class_groups is not None:
+        if sorted(task.class_groups) != sorted(task.class_names or ()):
+            raise InputError(f"Task '{task.name}' needs one of `class_groups` for each of its `class_names`.")
+        _refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])
+    if task.class_split is not None and task.class_names is not None:
+        task.class_split.classes(len(task.class_names))
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ from hf_paint.training_args import PaintTrainingArguments
 
 
 class PaintTrainer(HubTrainer):
-    """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 4).
+    """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
     `vision_model.*` and `visual_projection` are trained; the head is made of text embeddings and frozen, and the text
     tower takes no part in a step. The CLIP model that is passed in is trained in place, and every checkpoint is a

@@ -1,4 +1,4 @@
-"""Patching several tasks at once: one fine-tuning on all of them, one alpha (PAINT, Section 4)."""
+"""Patching several tasks at once: one fine-tuning on all of them, one alpha (PAINT, Section 5)."""
 
 from collections.abc import Sequence
 from pathlib import Path

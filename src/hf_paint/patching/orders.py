@@ -1,4 +1,4 @@
-"""Sequential patching in several random orders: what depends on the order, and what does not (PAINT, Section 4)."""
+"""Sequential patching in several random orders: what depends on the order, and what does not (PAINT, Section 5)."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,16 +1,15 @@
-"""Patching each task by itself and adding the changes up, with one coefficient per task (PAINT, Section 4)."""
+"""Patching each task by itself and adding the changes up, with one coefficient per task (PAINT, Section 5)."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPModel
 
-from hf_paint.alphas import Alpha, Coefficients, format_alpha, size
+from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.interpolation import combine
@@ -97,12 +96,12 @@ def patch_parallel(
                 run.fine_tune([task], run.folder.theta(task.name))
         folders = {task.name: found.get(task.name, run.folder.theta(task.name).theta_1) for task in tasks}
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
-        curve = _search(run, thetas, alphas)
+        curve, chosen = _search(run, thetas, alphas)
         plot = {"split": "validation", "connected": False}
-        return finish(run, curve, partial(_combine, run.theta_0, thetas), plot=plot)
+        return finish(run, curve, partial(combine, run.theta_0, thetas), alpha=chosen, plot=plot)
 
 
-def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> AlphaCurve:
+def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> tuple[AlphaCurve, Coefficients]:
     """Search on the validation images; then evaluate what is reported, each task's own theta_i among it, on all."""
     log, evaluator = run.log(), run.evaluator(*thetas.values())
     span = WeightSpan(run.theta_0, thetas, run.tower(), evaluator)
@@ -122,7 +121,7 @@ def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> AlphaCurv
     ) as progress:
 
         def score(coefficients: Mapping[str, float]) -> float:
-            alpha = _point(coefficients)
+            alpha = Coefficients(coefficients)
             progress.set_postfix_str(format_alpha(alpha))
             evaluate(alpha, ("validation",))
             progress.update()
@@ -131,12 +130,13 @@ def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> AlphaCurv
         search_coefficients(
             score, [*thetas], budget=budget, method=run.options.search, diagonal=alphas, seed=run.args.seed
         )
-    chosen = run.choose(AlphaCurve(results))
+    alpha = run.choose(AlphaCurve(results))
+    chosen = alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(thetas, alpha))
     evaluate(chosen, ("validation", "test"))
     for name in thetas:
         evaluate(Coefficients({name: 1.0}), ("test",), [name])
     evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
-    return AlphaCurve(results, folder=log.folder)
+    return AlphaCurve(results, folder=log.folder), chosen
 
 
 def _score(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> float:
@@ -146,18 +146,6 @@ def _score(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> float:
         return float(patching + supported) / 2
     lost = float(curve.mean_accuracy(0.0, "supported", "validation") - supported) - run.tolerance
     return float(patching) - LOSS_WEIGHT * max(0.0, lost)
-
-
-def _point(coefficients: Mapping[str, float]) -> Alpha:
-    """Return the coefficients as an alpha; all zero is the model before patching."""
-    point = Coefficients(coefficients)
-    return point if size(point) else 0.0
-
-
-def _combine(theta_0: Mapping[str, Tensor], thetas: Thetas, alpha: Alpha) -> dict[str, Tensor]:
-    if not isinstance(alpha, Coefficients):
-        return combine(theta_0, {}, {})
-    return combine(theta_0, {name: thetas[name] for name in alpha}, alpha)
 
 
 def _check_thetas(thetas: Mapping[str, str], tasks: Sequence[Task]) -> None:

@@ -1,4 +1,4 @@
-"""Patching task after task: each step starts from the patched model of the step before (PAINT, Section 4)."""
+"""Patching task after task: each step starts from the patched model of the step before (PAINT, Section 5)."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,114 @@
+"""The training images of several tasks side by side, and how often each task comes."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from hf_paint.errors import InputError
+from hf_paint.training_args import TaskSampling
+from hf_paint.training_images import TrainImages
+
+
+class JointImages(Dataset[dict[str, Any]]):
+    """The training images of several tasks side by side, each task as often in an epoch as the sampling rule says.
+
+    An epoch has as many images as the tasks together. A task goes through its images pass by pass, each pass in an
+    order of its own that goes on where the last epoch stopped, so that it has seen each image equally often, give or
+    take one, after every epoch. What is drawn depends on (seed, epoch, index) alone, as in `TrainImages`, and lives in
+    shared memory for the same reason.
+
+    Args:
+        images: The training images of each task.
+        num_classes: The number of classes of each task; labels index the classes of all tasks, one task after another.
+        sampling: `proportional` (each image once per epoch, in the order of the tasks), `uniform` (every task equally
+            often) or `temperature` (a task of n images in proportion to `n ** (1 / temperature)`).
+        temperature: 1 is `proportional`, infinity `uniform`.
+        seed: The seed of the order.
+
+    Raises:
+        InputError: If the rule leaves a task without images.
+
+    Example:
+        >>> few, many = ([{"pixel_values": 0, "labels": 0}] * count for count in (2, 6))
+        >>> joint = JointImages([few, many], [10, 10], sampling="uniform")
+        >>> [joint[index]["labels"] for index in range(len(joint))]
+        [0, 0, 0, 0, 10, 10, 10, 10]
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Any],
+        num_classes: Sequence[int],
+        *,
+        sampling: TaskSampling = "proportional",
+        temperature: float = 2.0,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.offsets = [0, *accumulate(num_classes)][:-1]
+        self.shuffle = sampling != "proportional"  # an epoch that holds all images needs no order
+        self.seed = seed
+        counts = images_per_epoch([len(task_images) for task_images in images], sampling, temperature=temperature)
+        self.bounds = [0, *accumulate(counts)]
+        self.drawn = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()  # row and pass of each index
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the images of an epoch."""
+        drawn = [self._draw(task, epoch, end - start) for task, (start, end) in enumerate(pairwise(self.bounds))]
+        self.drawn.copy_(torch.from_numpy(np.concatenate(drawn, axis=1)))
+
+    def __len__(self) -> int:
+        return self.bounds[-1]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        task = bisect_right(self.bounds, index) - 1
+        row, number = self.drawn[:, index].tolist()
+        images = self.images[task]
+        # an image that comes twice in an epoch comes in two passes, and is augmented anew
+        example = images.example(row, number) if isinstance(images, TrainImages) else images[row]
+        return example | {"labels": self.offsets[task] + example["labels"]}
+
+    def _draw(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
+        """Return the rows of a task in an epoch and the passes that they belong to, shape (2, count)."""
+        num_rows, start = len(self.images[task]), epoch * count
+        passes = np.arange(start, start + count) // num_rows
+        orders = [self._order(task, number) for number in range(passes[0], passes[-1] + 1)]
+        rows = np.concatenate(orders)[start % num_rows :][:count]
+        return np.stack([rows, passes])
+
+    def _order(self, task: int, number: int) -> NDArray[np.int64]:
+        num_rows = len(self.images[task])
+        if not self.shuffle:
+            return np.arange(num_rows)
+        return np.random.default_rng((self.seed, task, number)).permutation(num_rows)
+
+
+def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperature: float) -> list[int]:
+    """Apportion an epoch of `sum(sizes)` images among tasks of so many images, by the largest remainder.
+
+    Raises:
+        InputError: If a task gets none, which takes a temperature below 1.
+
+    Example:
+        >>> images_per_epoch([10, 90], "temperature", temperature=2.0)
+        [25, 75]
+    """
+    exponent = {"proportional": 1.0, "uniform": 0.0, "temperature": 1 / temperature}[sampling]
+    total = sum(sizes)
+    weights = (np.array(sizes) / max(sizes)) ** exponent
+    quotas = total * weights / weights.sum()
+    counts = np.floor(quotas).astype(np.int64)
+    counts[np.argsort(counts - quotas, kind="stable")[: total - counts.sum()]] += 1
+    if not counts.all():
+        raise InputError(
+            f"`sampling_temperature: {temperature:g}` leaves a task of {sizes[int(counts.argmin())]} images out of "
+            f"epochs of {total} images. Raise it."
+        )
+    return [int(count) for count in counts]
