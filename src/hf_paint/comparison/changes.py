@@ -32,7 +32,7 @@ def _ends(run: Run) -> dict[str, Path]:
     folders = {run.name: run.folder / "theta_1"}
     if run.strategy == "parallel":
         own = {task: run.folder / "thetas" / task / "theta_1" for task in run.curve.tasks.get("patching", [])}
-        given = {task: Path(folder) for task, folder in run.recipe.get("thetas", {}).items()}
+        given = {task: Path(folder) for task, folder in (run.recipe.get("thetas") or {}).items()}
         folders = {f"{run.name}/{task}": folder for task, folder in (own | given).items()}
     return {name: folder for name, folder in folders.items() if _holds_weights(folder)}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 
 from hf_paint.alphas import Alpha
 from hf_paint.comparison.runs import Run
@@ -67,7 +68,7 @@ def tasks_of(runs: Sequence[Run], split: str) -> dict[Role, list[str]]:
     """Return the tasks of each role; a task that has several is what it is first in `ROLES`.
 
     Raises:
-        InputError: If a task is not the same in all runs: another number of images, or for one base another head.
+        InputError: If a task is not the same in all runs: another number of images.
     """
     tasks: dict[Role, list[str]] = {}
     seen: set[str] = set()
@@ -75,7 +76,7 @@ def tasks_of(runs: Sequence[Run], split: str) -> dict[Role, list[str]]:
         found = dict.fromkeys(task for run in runs for task in run.tasks(role, split))
         tasks[role] = [task for task in found if task not in seen]
         seen.update(found)
-    for task in seen:
+    for task in chain(*tasks.values()):
         _check_same_task(task, runs, split)
     return {role: names for role, names in tasks.items() if names}
 
@@ -119,8 +120,10 @@ def notes_of(runs: Sequence[Run], methods: Sequence[Method], split: str) -> list
         own = _results(run, 0.0, list(zero_shot[run.base].results), split)
         differing = [task for task in own if own[task].correct != zero_shot[run.base].results[task].correct]
         if differing:
-            precision = own[differing[0]].precision
-            notes.append(f"{run.name} (in {precision}) has other zero-shot accuracies on: {', '.join(differing)}.")
+            notes.append(
+                f"{run.name} found other zero-shot accuracies than the runs before it, which are shown: "
+                f"{', '.join(differing)}. Are its prompts or its precision others?"
+            )
     return notes
 
 
@@ -162,17 +165,16 @@ def _results(run: Run, alpha: Alpha, tasks: Sequence[str], split: str) -> dict[s
 
 
 def _check_same_task(task: str, runs: Sequence[Run], split: str) -> None:
-    """Refuse one name for two tasks. Images are counted: fingerprints of the data may depend on where it is kept."""
-    first: dict[str, tuple[object, Run]] = {}
-    for run in runs:
-        for result in run.curve.results:
-            if (result.task, result.split) != (task, split):
-                continue
-            facts = {"images": result.total, f"class names, prompts or text tower of {run.base}": result.head}
-            for what, value in facts.items():
-                there, other = first.setdefault(what, (value, run))
-                if value != there:
-                    raise InputError(
-                        f"Task '{task}' is not the same in {run.name} ({what}: {value}) and {other.name} ({there}). "
-                        "Leave out one of the two runs."
-                    )
+    """Refuse one name for two tasks. Images are counted: fingerprints differ from machine to machine."""
+    first, *others = [
+        (run.name, result.total)
+        for run in runs
+        for result in run.curve.results
+        if (result.task, result.split) == (task, split)
+    ]
+    for name, total in others:
+        if total != first[1]:
+            raise InputError(
+                f"Task '{task}' is not the same in all runs: {first[1]} images in {first[0]}, {total} in {name}. "
+                "Leave out one of the two."
+            )
