@@ -40,23 +40,22 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
     """
     try:
         alphas = _read_alphas(metadata["alphas"])
+        columns = [(entry, str(entry["correct"]).split(), str(entry["total"]).split()) for entry in metadata["tasks"]]
         return AlphaCurve(
             Result(
                 alpha=alpha,
                 task=entry["task"],
                 role=entry["role"],
                 split=entry["split"],
-                correct=int(correct.removeprefix("~")),
-                total=int(total),
-                exact=not correct.startswith("~"),
+                correct=int(correct[position].removeprefix("~")),
+                total=int(total[position]),
+                exact=not correct[position].startswith("~"),
             )
-            for entry in metadata["tasks"]
-            for alpha, correct, total in zip(
-                alphas, str(entry["correct"]).split(), str(entry["total"]).split(), strict=True
-            )
-            if correct != MISSING
+            for position, alpha in enumerate(alphas)
+            for entry, correct, total in columns
+            if correct[position] != MISSING
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The metadata of the card holds no alpha curve ({error!r}).") from error
 
 

@@ -36,14 +36,23 @@ def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[P
     Args:
         reference: A name that `list_tasks()` lists, or a path that ends in `.yaml`.
         folder: What the path is relative to; the working directory by default.
-        seen: The files that extend this one.
+        seen: The files that extend it.
 
     Raises:
         InputError: If there is no such task, or the file cannot be read or extends itself.
     """
-    if not reference.endswith((".yaml", ".yml")):
-        return complete(_read_built_in(reference))
-    path = ((folder or Path()) / Path(reference).expanduser()).resolve()
+    if reference.endswith((".yaml", ".yml")):
+        return read_file((folder or Path()) / Path(reference).expanduser(), seen=seen)
+    return complete(_read_built_in(reference))
+
+
+def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the whole definition in a task YAML.
+
+    Raises:
+        InputError: If the file cannot be read or extends itself.
+    """
+    path = path.resolve()
     if path in seen:
         raise InputError(f"The task file {path} extends itself.")
     try:

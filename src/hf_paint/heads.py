@@ -109,9 +109,8 @@ def build_task_head(
     groups = [task.class_groups[name] for name in class_names]
     names = [name for group in groups for name in group]
     head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)
-    rows = iter(range(len(names)))
-    members = [torch.tensor([next(rows) for _ in group]) for group in groups]
-    longest = max(map(len, members))
+    members = torch.arange(len(names)).split([len(group) for group in groups])
+    longest = max(map(len, groups))
     padded = [functional.pad(rows, (0, longest - len(rows)), value=int(rows[0])) for rows in members]
     return GroupedHead(head.weight, head.logit_scale, torch.stack(padded))
 

@@ -50,8 +50,12 @@ class PatchRecipe:
 
     model: str = _key("The CLIP model to patch: an id on the Hub or a folder.", default="")
     model_revision: str = _key("The branch, tag or commit of the model on the Hub.", default="main")
-    strategy: Literal["single"] = _key("`single` patches one task.", default="single")
-    patching_tasks: list[str] = _key("The task to patch: a built-in name or a task YAML.", default_factory=list)
+    strategy: Literal["single", "joint", "sequential", "parallel"] = _key(
+        "`single` patches one task, `joint` several in one fine-tuning, `sequential` one after the other, `parallel` "
+        "each by itself, with a coefficient of its own.",
+        default="single",
+    )
+    patching_tasks: list[str] = _key("The tasks to patch: built-in names or task YAMLs.", default_factory=list)
     supported_tasks: list[str] = _key("Tasks that must stay as they are.", default_factory=list)
     transfer_tasks: list[str] = _key("Tasks that are only looked at, for broad transfer.", default_factory=list)
     shift_tasks: list[str] = _key("Tasks that are only looked at, for distribution shift.", default_factory=list)
@@ -77,6 +81,18 @@ class PatchRecipe:
         default="full",
     )
     verify: bool = _key("With `sweep: adaptive`: also sweep in full, and say how far off it was.", default=False)
+    thetas: str | None = _key(
+        "`parallel`: task -> a model that was fine-tuned on it already, a folder or an id on the Hub.",
+        default=None,
+    )
+    search: Literal["cobyqa", "random"] = _key(
+        "`parallel`: how the coefficients are searched; `random` is the baseline.", default="cobyqa"
+    )
+    search_budget: int = _key("`parallel`: how many combinations are evaluated at most.", default=50)
+    num_orders: int = _key(
+        "`sequential`: how many random orders of the tasks are run and averaged; with 1 they are patched as listed.",
+        default=1,
+    )
     base_fingerprint: str | None = _key(
         "Refuse a base whose image tower has another fingerprint; a resolved recipe holds it.", default=None
     )

@@ -4,16 +4,33 @@ import sys
 from dataclasses import fields
 from typing import Any, NoReturn
 
+import yaml
 from transformers import HfArgumentParser
 
+from hf_paint.alphas import format_alpha
 from hf_paint.card_source import is_repo_id
 from hf_paint.errors import InputError
 from hf_paint.hub import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
-from hf_paint.patching import PatchOptions, patch_single
+from hf_paint.patching import (
+    PatchOptions,
+    PatchResult,
+    patch_joint,
+    patch_parallel,
+    patch_sequential,
+    patch_single,
+)
 from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
 from hf_paint.tasks import get_task
 from hf_paint.training_args import PaintTrainingArguments
+
+
+STRATEGIES = {
+    "single": patch_single,
+    "joint": patch_joint,
+    "sequential": patch_sequential,
+    "parallel": patch_parallel,
+}
 
 
 class _RecipeParser(HfArgumentParser):
@@ -43,43 +60,51 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     if push:
         _check_push(recipe, args)
     args.push_to_hub = False  # the finished run is published, not the trainer's model
-    patching, *others = map(get_task, recipe.patching_tasks)
-    if others:
-        raise InputError(f"`strategy: single` takes one patching task, got {1 + len(others)}.")
-    options = PatchOptions(
-        transfer_tasks=[get_task(task) for task in recipe.transfer_tasks],
-        shift_tasks=[get_task(task) for task in recipe.shift_tasks],
-        model_revision=recipe.model_revision,
-        save_variants=recipe.save_variants,
-        save_dtype=recipe.save_dtype,
-        base_model_id=recipe.base_model_id,
-        precision=recipe.precision,
-        sweep=recipe.sweep,
-        verify=recipe.verify,
-        base_fingerprint=recipe.base_fingerprint,
+    patching, supported = (
+        [get_task(task) for task in tasks] for tasks in (recipe.patching_tasks, recipe.supported_tasks)
     )
+    if recipe.strategy == "single" and len(patching) > 1:
+        raise InputError(
+            f"`strategy: single` takes one patching task, got {len(patching)}. `joint`, `sequential` and `parallel` "
+            "take several."
+        )
     if push and args.process_index == 0:
         make_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
-    result = patch_single(
-        recipe.model,
-        patching,
-        [get_task(task) for task in recipe.supported_tasks],
-        args,
-        alphas=recipe.alphas,
-        selection=recipe.selection,
-        tolerance=recipe.tolerance,
-        options=options,
-    )
+    rule: dict[str, Any] = {
+        "alphas": recipe.alphas,
+        "selection": recipe.selection,
+        "tolerance": recipe.tolerance,
+        "options": _options(recipe),
+    }
+    patch: Any = STRATEGIES[recipe.strategy]
+    tasks = patching[0] if recipe.strategy == "single" else patching
+    result = patch(recipe.model, tasks, supported, args, **rule)
     if args.process_index == 0:
-        split = "test" if "test" in result.curve.splits("patching") else "validation"
-        where = result.run_folder if result.alpha is None else result.run_folder / "patched"
-        sys.stdout.write(f"\n{result.curve.to_markdown(split, selected=result.alpha)}\n\n")
-        sys.stdout.write(f"{'no alpha was chosen' if result.alpha is None else f'alpha {result.alpha}'}: {where}\n")
+        _report(result)
         if push:
             push_options = PushOptions(base_model_id=recipe.base_model_id)
             private = args.hub_private_repo
             plan = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
             sys.stdout.write(f"{plan.url}\n")
+
+
+def _options(recipe: PatchRecipe) -> PatchOptions:
+    """Return the keys of a recipe that are options, as they are; the others are arguments of the strategy."""
+    names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
+    given = {name: getattr(recipe, name) for name in names}
+    given |= {key: [get_task(task) for task in given[key]] for key in ("transfer_tasks", "shift_tasks")}
+    thetas = yaml.safe_load(recipe.thetas or "{}")
+    if not isinstance(thetas, dict):
+        raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")
+    return PatchOptions(**given | {"thetas": thetas})
+
+
+def _report(result: PatchResult) -> None:
+    """Print the table, what was chosen, and where it is."""
+    split = "test" if "test" in result.curve.splits("patching") else "validation"
+    where = result.run_folder if result.alpha is None else result.run_folder / "patched"
+    chosen = "no alpha was chosen" if result.alpha is None else f"alpha {format_alpha(result.alpha)}"
+    sys.stdout.write(f"\n{result.curve.to_markdown(split, selected=result.alpha)}\n\n{chosen}: {where}\n")
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:

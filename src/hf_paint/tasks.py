@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import yaml
 
-from hf_paint.definitions import check_keys, complete, read_definition, read_groups, read_keys, read_names
+from hf_paint.definitions import check_keys, complete, read_definition, read_file, read_groups, read_keys, read_names
 from hf_paint.errors import InputError
 
 
@@ -147,7 +147,7 @@ class Task:
             InputError: If the file cannot be read or does not define a task.
         """
         path = Path(path).expanduser().resolve()
-        return cls.from_dict(read_definition(str(path)), source=str(path))
+        return cls.from_dict(read_file(path), source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as the keys of a task YAML, defaults left out; `from_dict` reads it back."""
