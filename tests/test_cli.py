@@ -16,7 +16,7 @@ from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
 from hf_paint.training_args import PaintTrainingArguments
 
 
-COMMANDS = [[], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["tasks"]]
+COMMANDS = [[], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["compare"], ["tasks"]]
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ OBJECTS = [
             ("robustness", "relative_robustness_interval"),
             ("run_folder", "RunFolder"),
             ("running_mean", "RunningMean"),
+            ("weight_changes", "measure_weight_changes"),
             ("weight_files", "read_checkpoint"),
         ]
     ),

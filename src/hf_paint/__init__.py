@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
+    from hf_paint.comparison import compare_runs
     from hf_paint.curve import AlphaCurve
     from hf_paint.definitions import list_tasks
     from hf_paint.ensembles import collect_logits, ensemble_logits, sweep_ensemble
@@ -68,6 +69,7 @@ _MODULES = {
     "effective_robustness": "robustness",
     "ensemble_logits": "ensembles",
     "estimate_fisher": "fisher",
+    "compare_runs": "comparison",
     "evaluate_tasks": "evaluation",
     "fit_baseline": "robustness",
     "get_task": "tasks",
@@ -116,6 +118,7 @@ __all__ = [
     "collect_logits",
     "combine",
     "combine_checkpoints",
+    "compare_runs",
     "dare",
     "effective_robustness",
     "ensemble_logits",

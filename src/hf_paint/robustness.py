@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_paint.curve import NUM_RESAMPLES, paired_bootstrap_interval
+from hf_paint.bootstrap import NUM_RESAMPLES, paired_bootstrap_interval
 from hf_paint.errors import InputError
 
 

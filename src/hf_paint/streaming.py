@@ -78,6 +78,17 @@ def equal(tensor: StoredTensor, other: StoredTensor) -> bool:
         )
 
 
+def read_together(tensors: Sequence[StoredTensor]) -> Iterator[Array]:
+    """Yield tensors of one shape in float64, chunk after chunk, each of shape (len(tensors), at most CHUNK)."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(tensor.path.open("rb", buffering=0)).fileno() for tensor in tensors]
+        for begin in range(0, tensors[0].size, CHUNK):
+            values = np.empty((len(tensors), min(CHUNK, tensors[0].size - begin)))
+            for row, file, tensor in zip(values, files, tensors, strict=True):
+                row[:] = _widened(_read(file, tensor, begin), tensor.dtype)
+            yield values
+
+
 def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float]], files: Mapping[Path, int]) -> int:
     tensors, begin = piece
     inputs, outputs = tensors[: -len(alphas)], tensors[-len(alphas) :]

@@ -1,0 +1,159 @@
+"""The runs that are compared, as their folders tell it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
+from hf_paint.curve import AlphaCurve
+from hf_paint.errors import InputError
+from hf_paint.recipe import read_recipe
+from hf_paint.results import ROLES, Result, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """One run.
+
+    Attributes:
+        name: What tables call it: its folder.
+        base: What tables call its base; runs of one base have one name.
+        folder: The folder.
+        recipe: The resolved recipe.
+        curve: Its records.
+        chosen: The alpha that was chosen; None where none was.
+    """
+
+    name: str
+    base: str
+    folder: Path
+    recipe: Mapping[str, Any]
+    curve: AlphaCurve
+    chosen: Alpha | None
+
+    @property
+    def strategy(self) -> str:
+        """How theta_1 came about."""
+        return str(self.recipe.get("strategy", "single"))
+
+    @property
+    def label(self) -> str:
+        """The name, and how the run came about."""
+        return f"{self.name} ({self.strategy})"
+
+    def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
+        """Return a record, whatever the role of the task in this run."""
+        found = (self.curve.get(alpha, role, task, split) for role in ROLES)
+        return next((result for result in found if result is not None), None)
+
+    def tasks(self, role: Role, split: str) -> list[str]:
+        """Return the tasks of a role that were evaluated on a split."""
+        evaluated = {result.task for result in self.curve.results if result.split == split}
+        return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
+
+    def specialised_in(self, alpha: Alpha) -> str | None:
+        """Return the task for which the model of an alpha is theta_1, fine-tuned on nothing else, or None."""
+        if isinstance(alpha, Coefficients):
+            parts = {task: value for task, value in alpha.items() if value}
+        else:
+            parts = dict.fromkeys(self.curve.tasks.get("patching", []), alpha)
+        return next(iter(parts)) if list(parts.values()) == [1.0] else None
+
+    def trade_off(self, split: str) -> list[tuple[Alpha, float, float]]:
+        """Return (alpha, supported, patching), the accuracies being means; empty without tasks of both roles."""
+        sides: tuple[Role, Role] = ("supported", "patching")
+        if any(split not in self.curve.splits(side) for side in sides):
+            return []
+        means = {
+            a: [float(self.curve.mean_accuracy(a, side, split)) for side in sides] for a in self.curve.points(split)
+        }
+        return [(alpha, supported, patching) for alpha, (supported, patching) in means.items()]
+
+
+def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
+    """Read runs, which must have evaluated something in common.
+
+    Raises:
+        InputError: If a folder is not that of a run, is given twice, has no records on the split, or shares no task
+            with the others.
+    """
+    paths = [Path(folder).expanduser().resolve() for folder in folders]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise InputError(f"The run {path} is given twice.")
+    read = [(path, *_read(path, split)) for path in paths]
+    bases = {
+        _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in read
+    }
+    base_names = dict(zip(bases, _short_names(list(bases.values())), strict=True))
+    runs = [
+        Run(
+            name=name,
+            base=base_names[_base_key(recipe, curve)],
+            folder=folder,
+            recipe=recipe,
+            curve=curve,
+            chosen=_chosen(folder, curve),
+        )
+        for name, (folder, recipe, curve) in zip(_short_names([str(p) for p in paths]), read, strict=True)
+    ]
+    _check_common_tasks(runs, split)
+    return runs
+
+
+def _read(path: Path, split: str) -> tuple[dict[str, Any], AlphaCurve]:
+    if (path / "orders.json").is_file():
+        raise InputError(f"{path} holds runs of several orders. Give those: {path}/order-1 and so on.")
+    if not (path / "recipe.yaml").is_file():
+        raise InputError(
+            f"{path} is not the folder of a run: it has no recipe.yaml. Give what `hf-paint patch` wrote."
+        )
+    recipe, curve = read_recipe(path / "recipe.yaml"), AlphaCurve.from_run(path)
+    if "model" not in recipe:
+        raise InputError(f"{path}/recipe.yaml does not say the `model` that was patched.")
+    splits = sorted({result.split for result in curve.results})
+    if split not in splits:
+        raise InputError(f"{path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
+    return recipe, curve
+
+
+def _chosen(folder: Path, curve: AlphaCurve) -> Alpha | None:
+    selection = folder / "selection.json"
+    if not selection.exists():
+        return None
+    try:
+        alpha = alpha_from_json(json.loads(selection.read_text(encoding="utf-8"))["alpha"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{selection} does not say an alpha: {error}") from error
+    if alpha not in curve.alphas:
+        raise InputError(f"{selection} says alpha {format_alpha(alpha)}, which results.jsonl beside it does not hold.")
+    return alpha
+
+
+def _base_key(recipe: Mapping[str, Any], curve: AlphaCurve) -> str:
+    """Return the fingerprint of theta_0, and the name of the base where no fingerprint is known."""
+    measured = next((result.weights for result in curve.results if result.alpha == 0.0), "")
+    return str(recipe.get("base_fingerprint") or measured or recipe["model"])
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """Return the ends of paths: the last part, or as many parts as it takes to tell them apart."""
+    parts = [PurePath(path).parts for path in paths]
+    for length in range(1, max(map(len, parts))):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [path if paths.count(path) == 1 else f"{path} #{i}" for i, path in enumerate(paths, start=1)]
+
+
+def _check_common_tasks(runs: Sequence[Run], split: str) -> None:
+    tasks = {run.name: {task for role in ROLES for task in run.tasks(role, split)} for run in runs}
+    for name, own in tasks.items():
+        others = {task for other, theirs in tasks.items() if other != name for task in theirs}
+        if len(runs) > 1 and not own & others:
+            raise InputError(
+                f"{name} has no task in common with the other runs on the {split} split: it evaluated "
+                f"{', '.join(sorted(own))}, they {', '.join(sorted(others))}."
+            )

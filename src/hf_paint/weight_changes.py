@@ -1,0 +1,131 @@
+"""What fine-tuning changed, layer by layer: norms and cosine similarities, streamed from safetensors. No torch."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_paint.compatibility import check_compatible
+from hf_paint.errors import InputError
+from hf_paint.streaming import Tensors, read_together
+from hf_paint.weight_files import FLOATS, read_checkpoint
+
+
+ALL = "all"
+"""The whole image tower, beside its layers."""
+
+_ENCODER_LAYER = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightChanges:
+    """How far models are from the one that they were fine-tuned from, and in which direction (PAINT, scale analysis).
+
+    What is undefined, such as the cosine of a layer that did not change, is NaN.
+
+    Attributes:
+        models: The names of the fine-tuned models.
+        products: Layer -> the inner products of theta_0 and of each change `theta_i - theta_0`, in the order of
+            `models`: shape (1 + num_models, 1 + num_models), float64. `all` comes first, then the layers in order.
+    """
+
+    models: tuple[str, ...]
+    products: Mapping[str, NDArray[np.float64]]
+
+    def norm(self, model: str, layer: str = ALL) -> float:
+        """Return `||theta_1 - theta_0||`."""
+        index = self._index(model)
+        return math.sqrt(self.products[layer][index, index])
+
+    def relative_norm(self, model: str, layer: str = ALL) -> float:
+        """Return `||theta_1 - theta_0|| / ||theta_0||`."""
+        return _ratio(self.norm(model, layer), math.sqrt(self.products[layer][0, 0]))
+
+    def cosine_to_base(self, model: str, layer: str = ALL) -> float:
+        """Return the cosine similarity of theta_0 and theta_1; larger models change less and have a higher one."""
+        products, index = self.products[layer], self._index(model)
+        squared_0, along, squared_change = products[0, 0], products[0, index], products[index, index]
+        squared_1 = squared_0 + 2 * along + squared_change
+        return _cosine(squared_0 + along, squared_0, squared_1)
+
+    def cosine(self, model: str, other: str, layer: str = ALL) -> float:
+        """Return the cosine similarity of the changes of two models: near 0 where they do not interfere."""
+        products, i, j = self.products[layer], self._index(model), self._index(other)
+        return _cosine(products[i, j], products[i, i], products[j, j])
+
+    def _index(self, model: str) -> int:
+        return 1 + self.models.index(model)
+
+
+def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Path]) -> WeightChanges:
+    """Compare the image towers of fine-tuned models with that of the model that they started from.
+
+    All files are read once, a few megabytes at a time, and summed in float64, whatever dtype they are stored in.
+
+    Args:
+        folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
+        folders: Model -> its folder after fine-tuning.
+
+    Raises:
+        InputError: If a folder holds no CLIP model in safetensors, or the image towers do not fit together.
+
+    Example:
+        >>> changes = measure_weight_changes(model_folder, {"mnist": model_folder})
+        >>> list(changes.products)
+        ['all', 'embeddings', 'layer 0', 'layer 1', 'projection']
+        >>> changes.norm("mnist"), round(changes.cosine_to_base("mnist", "layer 0"), 6)
+        (0.0, 1.0)
+    """
+    theta_0 = _image_tower(folder_0)
+    frozen = {name: tensor for name, tensor in theta_0.items() if name.startswith("visual_projection.")}
+    towers = [theta_0]
+    for name, folder in folders.items():
+        towers.append(frozen | dict(_image_tower(folder)))  # a vision model by itself was fine-tuned under theirs
+        check_compatible(_specs(theta_0), _specs(towers[-1]), name)
+    products = {layer: np.zeros((len(towers), len(towers))) for layer in _in_order(theta_0)}
+    for name in theta_0:
+        for values in read_together([tower[name] for tower in towers]):
+            values[1:] -= values[0]
+            products[layer_of(name)] += values @ values.T
+    return WeightChanges(tuple(folders), {ALL: sum(products.values(), np.zeros(()))} | products)
+
+
+def layer_of(name: str) -> str:
+    """Return the layer to which a tensor of the image tower belongs: `embeddings`, `layer 0`, ..., `projection`.
+
+    The layer norm before the encoder counts as embeddings, the one after it as projection.
+    """
+    if match := _ENCODER_LAYER.match(name):
+        return f"layer {match[1]}"
+    return "embeddings" if name.startswith(("vision_model.embeddings.", "vision_model.pre_")) else "projection"
+
+
+def _image_tower(folder: str | Path) -> Tensors:
+    """Return the floating-point tensors of the image tower; older files also hold position ids."""
+    tensors = read_checkpoint(folder).tensors.items()
+    tower = {n: t for n, t in tensors if n.startswith(("vision_model.", "visual_projection.")) and t.dtype in FLOATS}
+    if not tower:
+        raise InputError(f"'{folder}' holds no CLIP model: no tensor is called `vision_model.[...]`.")
+    return tower
+
+
+def _specs(tower: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: ("floating-point", tensor.shape) for name, tensor in tower.items()}
+
+
+def _in_order(tower: Tensors) -> list[str]:
+    layers = {layer_of(name) for name in tower}
+    encoder = sorted(layers - {"embeddings", "projection"}, key=lambda layer: int(layer.removeprefix("layer ")))
+    return [layer for layer in ("embeddings", *encoder, "projection") if layer in layers]
+
+
+def _cosine(product: float, squared: float, other_squared: float) -> float:
+    return float(np.clip(_ratio(product, math.sqrt(squared) * math.sqrt(other_squared)), -1, 1))
+
+
+def _ratio(value: float, of: float) -> float:
+    return float(value / of) if of else math.nan
