@@ -5,10 +5,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from huggingface_hub import snapshot_download
-from safetensors import safe_open
 from torch import Tensor
 
 from hf_paint.errors import InputError
+from hf_paint.lazy_weights import LazyWeights
 from hf_paint.modeling import IMAGE_TOWER
 from hf_paint.weight_files import FLOATS, read_checkpoint
 
@@ -23,30 +23,20 @@ class StoredTower(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        self._stored = LazyWeights(folder)
         tensors = read_checkpoint(folder).tensors
-        self.paths = {
-            name: tensor.path
-            for name, tensor in tensors.items()
-            if name.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS
-        }
-        self.frozen = {
-            name: tensor
-            for name, tensor in frozen.items()
-            if name.startswith("visual_projection.") and name not in self.paths
-        }
+        self._names = [n for n, tensor in tensors.items() if n.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS]
+        missing = [name for name in frozen if name.startswith("visual_projection.") and name not in self._names]
+        self.frozen = {name: frozen[name] for name in missing}
 
     def __getitem__(self, name: str) -> Tensor:
-        if name in self.frozen:
-            return self.frozen[name]
-        with safe_open(self.paths[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name).float()
-        return tensor
+        return self.frozen[name] if name in self.frozen else self._stored[name].float()
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self.paths, *self.frozen])
+        return iter([*self._names, *self.frozen])
 
     def __len__(self) -> int:
-        return len(self.paths) + len(self.frozen)
+        return len(self._names) + len(self.frozen)
 
 
 def find_tower(name_or_path: str) -> Path:
