@@ -20,6 +20,7 @@ from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower_weights, load_clip
 from hf_paint.patching import PatchOptions
 from hf_paint.patching.orders import draw_orders
+from hf_paint.tasks import Splits
 from hf_paint.trainer import PaintTrainer
 from test_patching import arguments
 
@@ -330,3 +331,20 @@ def test_the_size_of_the_memory_does_not_grow_with_the_tasks(parallel_run, model
     first, again = (tower["visual_projection.weight"] for _ in range(2))
     assert torch.equal(first, again)
     assert first.data_ptr() != again.data_ptr()
+
+
+@pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
+def test_a_task_without_validation_images_cannot_have_a_coefficient(patch, model_folder, tasks, tmp_path):
+    blind = replace(tasks[1], splits=Splits(validation=None))
+    with pytest.raises(InputError, match="'second' has no validation images to choose its coefficient on"):
+        patch(model_folder, [tasks[0], blind], [tasks[2]], arguments(tmp_path / "run"))
+    with pytest.raises(InputError, match="needs a `selection`"):
+        patch(model_folder, tasks[:1], [], arguments(tmp_path / "run"), selection="none")
+    assert not (tmp_path / "run").exists()
+
+
+def test_average_over_orders_is_printed(caplog, model_folder, tasks, tmp_path):
+    caplog.set_level("INFO")
+    sequential(model_folder, tasks, tmp_path, options=PatchOptions(num_orders=2))
+    row = next(row for row in json.loads((tmp_path / "orders.json").read_text())["tasks"] if row["task"] == "kept")
+    assert f"| kept | supported | {100 * row['zero_shot']:.2f} | {100 * row['mean']:.2f} ± " in caplog.text

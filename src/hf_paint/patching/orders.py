@@ -1,7 +1,8 @@
 """Sequential patching in several random orders: what depends on the order, and what does not (PAINT, Section 5)."""
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from hf_paint.patching.run import arguments_for
 from hf_paint.results import ROLES
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
+
+
+logger = logging.getLogger(__name__)
 
 
 def patch_orders(
@@ -41,6 +45,7 @@ def patch_orders(
     if PartialState().is_main_process:
         summary = average_orders([run.curve for run in runs])
         (folder / "orders.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        logger.info(orders_to_markdown(summary))
     return max(runs, key=_validation_score)
 
 
@@ -77,6 +82,20 @@ def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
                 row = {"task": task, "role": role, "zero_shot": before.accuracy, "mean": float(np.mean(after))}
                 rows.append(row | {"std": spread})
     return {"split": split, "orders": [format_alpha(h.alphas[-1]) for h in histories], "tasks": rows}
+
+
+def orders_to_markdown(summary: Mapping[str, Any]) -> str:
+    """Return the average over the orders as a Markdown table, in percent."""
+    lines = [
+        f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:",
+        "| task | role | zero-shot | after all steps |",
+        "| --- | --- | ---: | ---: |",
+    ]
+    for row in summary["tasks"]:
+        spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
+        after = f"{100 * row['mean']:.2f}{spread}"
+        lines.append(f"| {row['task']} | {row['role']} | {100 * row['zero_shot']:.2f} | {after} |")
+    return "\n".join(lines)
 
 
 def _validation_score(result: PatchResult) -> Any:

@@ -95,7 +95,7 @@ def patch_parallel(
         search_budget=options.search_budget,
     )
     run.folder.check(recipe)
-    run.prepare(tasks, supported)
+    run.prepare(tasks, supported, each=True)
     with run.claimed(recipe):
         thetas = {task.name: StoredTower(_fine_tuned(run, task, found), run.theta_0) for task in tasks}
         combinations = _Combinations(run, thetas)

@@ -79,8 +79,13 @@ class PatchRun:
         self.baseline: Fraction | None = None
         cast(nn.Module, self.model).to(args.device)
 
-    def prepare(self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task]) -> None:
+    def prepare(self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, each: bool = False) -> None:
         """Load, check and decode everything that will be evaluated, and check that alpha can be chosen.
+
+        Args:
+            patching_tasks: The tasks to patch.
+            supported_tasks: The tasks to keep.
+            each: Each patching task has a coefficient of its own, and so needs validation images of its own.
 
         Raises:
             InputError: If a task cannot be used, or the rule lacks validation images on one side.
@@ -95,17 +100,14 @@ class PatchRun:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
-        for task in tasks["patching"]:
-            _check_train_split(task)
+        for task in patching_tasks:
+            if task.name not in self.options.thetas:
+                _check_train_split(task)
         for role, group in tasks.items():
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
-        for side in ("patching", "supported"):
-            if self.selection != "none" and not any("validation" in t.images for t in self.tasks if t.role == side):
-                raise InputError(
-                    f"`selection: {self.selection}` needs validation images of a {side} task, and no {side} task has "
-                    "any. Add one, name its validation split, or set `selection: none`."
-                )
+        if self.selection != "none":
+            _check_validation(self.tasks, self.selection, each=each)
 
     @contextmanager
     def claimed(self, recipe: dict[str, Any]) -> Iterator[None]:
@@ -214,3 +216,18 @@ def _check_train_split(task: Task) -> None:
         raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
     if "train" not in load_splits(task, ("train",)):
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+
+
+def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bool) -> None:
+    for side in ("patching", "supported"):
+        without = [t.task.name for t in tasks if t.role == side and "validation" not in t.images]
+        if len(without) == sum(t.role == side for t in tasks):
+            raise InputError(
+                f"`selection: {selection}` needs validation images of a {side} task, and no {side} task has any. "
+                "Add one, name its validation split, or set `selection: none`."
+            )
+        if each and side == "patching" and without:
+            raise InputError(
+                f"Task '{without[0]}' has no validation images to choose its coefficient on. Name a validation split, "
+                "or set `strategy: joint`."
+            )

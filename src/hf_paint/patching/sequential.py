@@ -10,17 +10,17 @@ from typing import Any
 from torch import Tensor
 from transformers import CLIPModel
 
-from hf_paint.alphas import Alpha, Coefficients
+from hf_paint.alphas import Alpha, Coefficients, size
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.interpolation import interpolate
-from hf_paint.modeling import image_tower_weights, load_clip
 from hf_paint.patching.finish import finish
 from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun, arguments_for
 from hf_paint.recipe import DEFAULT_ALPHAS
+from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import WeightSpan, evaluate_once
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
@@ -85,12 +85,12 @@ def patch_sequential(
     grid = [float(alpha) for alpha in alphas]
     recipe = resolved_recipe(run, tasks, supported, strategy="sequential", alphas=grid)
     run.folder.check(recipe)
-    run.prepare(tasks, supported)
+    run.prepare(tasks, supported, each=True)
     with run.claimed(recipe):
         steps = _run_steps(run, tasks, grid)
-        theta = _tower(steps[-1].run_folder)
         history = _history(run, tasks, steps)
-        return finish(run, history, lambda _: theta, alpha=history.alphas[-1])
+        last = StoredTower(steps[-1].run_folder / "patched")
+        return finish(run, history, lambda _: last, alpha=history.alphas[-1])
 
 
 def _run_steps(run: PatchRun, tasks: Sequence[Task], alphas: Sequence[float]) -> list[PatchResult]:
@@ -130,8 +130,8 @@ def _history(run: PatchRun, tasks: Sequence[Task], steps: Sequence[PatchResult])
     points: dict[Alpha, Mapping[str, Tensor]] = {0.0: run.theta_0}
     chosen: dict[str, float] = {}
     for task, step in zip(tasks, steps, strict=True):
-        chosen[task.name] = float(step.alpha)  # type: ignore[arg-type]  # a step chooses a number
-        points[Coefficients(chosen)] = _tower(step.run_folder)
+        chosen[task.name] = size(step.alpha or 0.0)
+        points[Coefficients(chosen)] = StoredTower(step.run_folder / "patched")
     log, evaluator = run.log(), run.evaluator(points[Coefficients(chosen)])
     tower = run.tower()
     results = []
@@ -143,8 +143,3 @@ def _history(run: PatchRun, tasks: Sequence[Task], steps: Sequence[PatchResult])
                 results.append(evaluate_once(pending, partial(span.at, 1.0), prepared, log=log, evaluator=evaluator))
     evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
     return AlphaCurve(results, folder=log.folder)
-
-
-def _tower(step: Path) -> dict[str, Tensor]:
-    """Return the image tower of a patched model, in float32."""
-    return image_tower_weights(load_clip(str(step / "patched"))[0])
