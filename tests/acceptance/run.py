@@ -13,11 +13,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import strategies
+from reference import compare
+
 from hf_paint import AlphaCurve, get_task
 
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
 RUNS = Path("runs/acceptance")
 SEEDS = (0, 1, 2)
 TARGETS = {"mnist": 25.0, "gtsrb": 3.0}
@@ -33,9 +35,10 @@ def main() -> int:
         print("The reference data is not there: nothing was run.")
         return 0
     wanted = [("reference_run", None)] + [(f"tiny_clip_{task}", seed) for task in TARGETS for seed in SEEDS]
+    wanted += [(f"tiny_clip_{strategy}", None) for strategy in strategies.STRATEGIES]
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda one: patch(*one, jobs=jobs), wanted))
-    met = [report_reference(), *(report_task(task) for task in TARGETS), report_pushes()]
+    met = [report_reference(), *(report_task(task) for task in TARGETS), strategies.report(RUNS), report_pushes()]
     return 0 if all(met) else 1
 
 
@@ -58,8 +61,6 @@ def run_folder(recipe: str, seed: int | None) -> Path:
 
 def report_reference() -> bool:
     """Print how far our run is from the reference."""
-    from reference import compare
-
     task = get_task(HERE / "tasks" / "reference_mnist.yaml")
     deviations = compare(run_folder("reference_run", None), Path("../shared/oracles/reference_run"), task)
     print("\n## Reference run: largest difference\n\n| what | found | allowed |\n| --- | ---: | ---: |")
