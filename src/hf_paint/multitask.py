@@ -80,10 +80,9 @@ def make_training_set(
     for task in tasks:
         if names.count(task.name) > 1:
             raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
-        if task.streaming:
-            raise InputError(
-                f"Task '{task.name}' streams, so it can only be trained on alone, not beside other tasks."
-            )
+        if task.streaming or task.class_groups is not None:
+            what = "streams" if task.streaming else "has `class_groups`"
+            raise InputError(f"Task '{task.name}' {what}, so it can only be trained on alone, not beside other tasks.")
     images, heads = zip(*(_train_split(task, model, processor, args) for task in tasks), strict=True)
     joint = JointImages(
         images,
