@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_every_combination_is_task_arithmetic(parallel_run, model_folder, tasks)
     thetas = {name: weights(folder / "thetas" / name / "theta_1") for name in ("first", "second")}
     diagonal = [a for a in curve.points("validation") if isinstance(a, Coefficients) and len({*a.values()}) == 1]
     assert diagonal
-    for alpha in {*diagonal, parallel_run.alpha}:
+    for alpha in [*diagonal, parallel_run.alpha]:
         summed = {
             name: (x.double() + sum(a * (thetas[t][name].double() - x.double()) for t, a in alpha.items())).float()
             for name, x in theta_0.items()
@@ -258,7 +259,7 @@ def test_orders_are_run_and_averaged(model_folder, tasks, tmp_path):
 
 def test_orders_differ_as_long_as_they_can():
     orders = draw_orders(3, 6, seed=1)
-    assert sorted(orders) == sorted(map(list, __import__("itertools").permutations(range(3))))
+    assert sorted(orders) == sorted(map(list, permutations(range(3))))
     assert draw_orders(3, 6, seed=1) == orders
     assert len(draw_orders(2, 5, seed=0)) == 5
 

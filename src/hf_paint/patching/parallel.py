@@ -13,6 +13,7 @@ from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.interpolation import combine
+from hf_paint.patching.base import absolute
 from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
@@ -26,7 +27,6 @@ from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
 
 
-Thetas = Mapping[str, Mapping[str, Tensor]]
 LOSS_WEIGHT = 10
 """What a point of supported accuracy beyond the tolerance costs in the search, in points of patching accuracy."""
 
@@ -84,68 +84,93 @@ def patch_parallel(
     _check_thetas(options.thetas, tasks)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     found = {task: find_tower(name) for task, name in options.thetas.items()}
-    keys = {"search": options.search, "search_budget": options.search_budget}
-    grid, given = [float(alpha) for alpha in alphas], {task: str(folder) for task, folder in found.items()}
-    recipe = resolved_recipe(run, tasks, supported, strategy="parallel", alphas=grid, thetas=given, **keys)
+    recipe = resolved_recipe(
+        run,
+        tasks,
+        supported,
+        strategy="parallel",
+        alphas=[float(alpha) for alpha in alphas],
+        thetas={task: absolute(name) for task, name in options.thetas.items()},
+        search=options.search,
+        search_budget=options.search_budget,
+    )
     run.folder.check(recipe)
     run.prepare(tasks, supported)
     with run.claimed(recipe):
-        for task in tasks:
-            if task.name not in found:
-                logger.info(f"Fine-tuning on {task.name}")
-                run.fine_tune([task], run.folder.theta(task.name))
-        folders = {task.name: found.get(task.name, run.folder.theta(task.name).theta_1) for task in tasks}
-        thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
-        curve, chosen = _search(run, thetas, alphas)
+        thetas = {task.name: StoredTower(_fine_tuned(run, task, found), run.theta_0) for task in tasks}
+        combinations = _Combinations(run, thetas)
+        chosen = combinations.search(alphas)
+        curve = combinations.report(chosen)
         plot = {"split": "validation", "connected": False}
         return finish(run, curve, partial(combine, run.theta_0, thetas), alpha=chosen, plot=plot)
 
 
-def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> tuple[AlphaCurve, Coefficients]:
-    """Search on the validation images; then evaluate what is reported, each task's own theta_i among it, on all."""
-    log, evaluator = run.log(), run.evaluator(*thetas.values())
-    span = WeightSpan(run.theta_0, thetas, run.tower(), evaluator)
-    results: list[Result] = []
-
-    def evaluate(alpha: Alpha, wanted: Sequence[str], names: Sequence[str] | None = None) -> None:
-        for task in run.tasks:
-            for split in task.images:
-                if split in wanted and (names is None or task.task.name in names):
-                    pending = evaluator.pending(task, split, alpha=alpha, weights=span.fingerprint(alpha))
-                    results.append(evaluate_once(pending, partial(span.at, alpha), task, log=log, evaluator=evaluator))
-
-    evaluate(0.0, ("validation", "test"))
-    budget = run.options.search_budget
-    with tqdm(
-        total=budget, desc="Searching coefficients", unit="evaluation", disable=not run.folder.write
-    ) as progress:
-
-        def score(coefficients: Mapping[str, float]) -> float:
-            alpha = Coefficients(coefficients)
-            progress.set_postfix_str(format_alpha(alpha))
-            evaluate(alpha, ("validation",))
-            progress.update()
-            return _score(run, AlphaCurve(results), alpha)
-
-        search_coefficients(
-            score, [*thetas], budget=budget, method=run.options.search, diagonal=alphas, seed=run.args.seed
-        )
-    alpha = run.choose(AlphaCurve(results))
-    chosen = alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(thetas, alpha))
-    evaluate(chosen, ("validation", "test"))
-    for name in thetas:
-        evaluate(Coefficients({name: 1.0}), ("test",), [name])
-    evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
-    return AlphaCurve(results, folder=log.folder), chosen
+def _fine_tuned(run: PatchRun, task: Task, found: Mapping[str, Path]) -> Path:
+    """Return the folder of theta_i, which is fine-tuned unless it was given."""
+    if task.name in found:
+        return found[task.name]
+    folder = run.folder.theta(task.name)
+    logger.info(f"Fine-tuning on {task.name}")
+    run.fine_tune([task], folder)
+    return folder.theta_1
 
 
-def _score(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> float:
-    """Return what the search maximises: the selection rule, with a price on a supported loss that it would refuse."""
-    patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-    if run.selection == "mean":
-        return float(patching + supported) / 2
-    lost = float(curve.mean_accuracy(0.0, "supported", "validation") - supported) - run.tolerance
-    return float(patching) - LOSS_WEIGHT * max(0.0, lost)
+class _Combinations:
+    """The combinations of the theta_i that have been evaluated."""
+
+    def __init__(self, run: PatchRun, thetas: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.run = run
+        self.names = [*thetas]
+        self.log = run.log()
+        self.evaluator = run.evaluator(*thetas.values())
+        self.span = WeightSpan(run.theta_0, thetas, run.tower(), self.evaluator)
+        self.results: list[Result] = []
+
+    def search(self, alphas: Sequence[float]) -> Coefficients:
+        """Search on the validation images, and return what the rule chooses among all that was evaluated."""
+        self.evaluate(0.0, "validation")
+        options, seed = self.run.options, self.run.args.seed
+        quiet = not self.evaluator.accelerator.is_local_main_process
+        with tqdm(total=options.search_budget, desc="Searching coefficients", disable=quiet) as progress:
+
+            def score(coefficients: dict[str, float]) -> float:
+                progress.set_postfix_str(format_alpha(Coefficients(coefficients)))
+                found = self.score(Coefficients(coefficients))
+                progress.update()
+                return found
+
+            budget, method = options.search_budget, options.search
+            search_coefficients(score, self.names, budget=budget, method=method, diagonal=alphas, seed=seed)
+        alpha = self.run.choose(AlphaCurve(self.results))
+        return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha))
+
+    def score(self, alpha: Coefficients) -> float:
+        """Return what the search maximises: the rule, with a price on a supported loss that it would refuse."""
+        self.evaluate(alpha, "validation")
+        curve = AlphaCurve(self.results)
+        patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
+        if self.run.selection == "mean":
+            return float(patching + supported) / 2
+        lost = float(curve.mean_accuracy(0.0, "supported", "validation") - supported) - self.run.tolerance
+        return float(patching) - LOSS_WEIGHT * max(0.0, lost)
+
+    def report(self, chosen: Coefficients) -> AlphaCurve:
+        """Evaluate what is reported on the test images: both ends, and each theta_i by itself on its own task."""
+        for alpha in (0.0, chosen):
+            self.evaluate(alpha, "validation")
+            self.evaluate(alpha, "test")
+        for name in self.names:
+            self.evaluate(Coefficients({name: 1.0}), "test", only=name)
+        self.evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
+        return AlphaCurve(self.results, folder=self.log.folder)
+
+    def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:
+        """Evaluate one combination on a split of every task that has it, or of one task."""
+        for task in self.run.tasks:
+            if split in task.images and only in (None, task.task.name):
+                weights, tower = self.span.fingerprint(alpha), partial(self.span.at, alpha)
+                pending = self.evaluator.pending(task, split, alpha=alpha, weights=weights)
+                self.results.append(evaluate_once(pending, tower, task, log=self.log, evaluator=self.evaluator))
 
 
 def _check_thetas(thetas: Mapping[str, str], tasks: Sequence[Task]) -> None:
