@@ -26,10 +26,15 @@ SEVERAL = ["sequential", "parallel"]
 
 
 @pytest.fixture(scope="module")
-def runs(model_folder, tmp_path_factory):
+def tasks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tasks")
+    return [write_task(folder, name, seed=seed) for name, seed in (("first", 0), ("second", 3), ("kept", 7))]
+
+
+@pytest.fixture(scope="module")
+def runs(model_folder, tasks, tmp_path_factory):
     """strategy -> a finished run that is only read."""
     folder = tmp_path_factory.mktemp("strategies")
-    tasks = [write_task(folder, name, seed=seed) for name, seed in (("first", 0), ("second", 3), ("kept", 7))]
     return {name: patch(model_folder, tasks, folder / name).run_folder for name, patch in STRATEGIES.items()}
 
 
@@ -80,6 +85,22 @@ def test_cards_tell_the_coefficients_of_their_branch(hub, runs, strategy):
             assert f"{100 * curve.get(as_key(curve, alpha), role, task, 'test').accuracy:.2f}" in bold
 
 
+def test_a_step_is_patched_on_the_tasks_before_it(hub, runs):
+    push_variants(runs["sequential"], REPOSITORY, options=BASE)
+    for branch, tasks in (("step-1", "first"), ("step-2", "first, second"), ("main", "first, second")):
+        card = ModelCard.load(HfApi().hf_hub_download(REPOSITORY, "README.md", revision=branch)).text
+        assert f"# clip patched on {tasks}\n" in card
+        assert f"Trained on the train split of {tasks} with" in card
+
+
+def test_the_base_of_a_parallel_run_is_told_as_what_it_is(hub, runs):
+    push_variants(runs["parallel"], REPOSITORY, options=BASE)
+    card = ModelCard.load(HfApi().hf_hub_download(REPOSITORY, "README.md", revision="alpha-0.00")).text
+    assert "the changes of the weights were added up" in card
+    assert "with the coefficients 0.00." in card
+    assert "The model before patching is a branch of this repository" in card
+
+
 def as_key(curve, alpha):
     return next(held for held in curve.alphas if held == alpha)
 
@@ -93,9 +114,9 @@ def test_a_joint_run_is_published_like_a_run_on_one_task(hub, runs):
     found = CLIPModel.from_pretrained(REPOSITORY, revision="alpha-1.00").state_dict()
     assert all(torch.equal(found[name], theta_1[name]) for name in theta_1)
     push_variants(runs["joint"], "tester/patch", options=PushOptions(base_model_id="o/clip", form="delta"))
-    assert json.loads(
-        Path(HfApi().hf_hub_download("tester/patch", "patch_config.json")).read_text()
-    )["patching_tasks"] == ["first", "second"]
+    assert json.loads(Path(HfApi().hf_hub_download("tester/patch", "patch_config.json")).read_text())[
+        "patching_tasks"
+    ] == ["first", "second"]
 
 
 @pytest.mark.parametrize("strategy", SEVERAL)
@@ -159,4 +180,19 @@ def assert_no_path(folder):
     for branch in repository():
         for path in Path(snapshot_download(REPOSITORY, revision=branch)).iterdir():
             text = path.read_bytes().decode(errors="ignore")
-            assert not [word for word in (str(folder), "/tmp", "runs/", "snapshots") if word in text], path.name
+            assert not [
+                word for word in (str(folder), "/tmp", "runs/", "snapshots", str(Path.home())) if word in text
+            ], path.name
+
+
+def test_the_card_names_given_models_by_their_ids_and_never_by_their_paths(hub, runs, tasks, model_folder, tmp_path):
+    fine_tuned = {task: runs["parallel"] / "thetas" / task / "theta_1" for task in ("first", "second")}
+    HfApi().create_repo("tester/first-tuned")
+    HfApi().upload_folder(repo_id="tester/first-tuned", folder_path=fine_tuned["first"])
+    thetas = {"first": "tester/first-tuned", "second": str(fine_tuned["second"])}
+    result = parallel(model_folder, tasks, tmp_path / "run", thetas=thetas)
+    assert result.alpha == selected(runs["parallel"])
+    push_variants(result, REPOSITORY, options=BASE)
+    assert_no_path(tmp_path)
+    recipe = ModelCard.load(REPOSITORY).text.split("```yaml\n")[1].split("```")[0]
+    assert yaml.safe_load(recipe)["thetas"] == {"first": "tester/first-tuned", "second": "a local folder"}
