@@ -1,7 +1,7 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -138,8 +138,9 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
 
 def _patched_tasks(source: CardSource, alpha: Alpha) -> list[Task]:
     """Return the tasks on which a model was patched: a step of sequential patching knows none of those after it."""
-    step = source.strategy == "sequential" and isinstance(alpha, Coefficients)
-    names = alpha if step else source.curve.tasks.get("patching", [])
+    names: Collection[str] = source.curve.tasks.get("patching", [])
+    if source.strategy == "sequential" and isinstance(alpha, Coefficients):
+        names = alpha
     return [task for task in source.tasks if task.name in names]
 
 

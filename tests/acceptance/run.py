@@ -89,9 +89,9 @@ def report_task(task: str) -> bool:
 
 def report_broad_transfer() -> bool:
     """Patch on halves of the digits, and print what became of the other halves."""
-    from broad_transfer import main
+    import broad_transfer
 
-    return main() == 0
+    return broad_transfer.main() == 0
 
 
 def report_pushes() -> bool:
