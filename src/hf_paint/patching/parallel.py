@@ -11,12 +11,14 @@ from transformers import CLIPModel
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.errors import InputError
 from hf_paint.interpolation import combine
+from hf_paint.patching.bench import score_by_rule
 from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.theta_1 import check_method, check_validation, merge, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.results import Result
 from hf_paint.search import search_coefficients
@@ -27,8 +29,6 @@ from hf_paint.training_args import PaintTrainingArguments
 
 
 Thetas = Mapping[str, Mapping[str, Tensor]]
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in the search, in points of patching accuracy."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,9 @@ def patch_parallel(
     2. Search one coefficient per task for `theta_0 + sum_i a_i (theta_i - theta_0)` on the validation images.
     3. Choose among all combinations that were evaluated, and save the patched model.
 
+    With a method that merges them, such as `ties`, theta_1 is made of all theta_i, and one alpha is chosen as in
+    `patch_single`.
+
     The theta_i are read from their files one tensor at a time, so that the memory does not grow with the tasks.
 
     Args:
@@ -64,7 +67,7 @@ def patch_parallel(
         options: What a run needs now and then.
 
     Returns:
-        The coefficient of each task, what was evaluated, the run folder and the patched model.
+        The coefficient of each task or the one alpha, what was evaluated, the run folder and the patched model.
 
     Raises:
         InputError: If anything that was given cannot be used; found out before training wherever that is possible.
@@ -75,26 +78,30 @@ def patch_parallel(
         >>> list(result.alpha)
         ['colours']
     """
-    check_arguments(args, alphas, tolerance)
-    if selection == "none":
-        raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
     options = options or PatchOptions()
+    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
-    _check_thetas(options.thetas, tasks)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
+    searches = run.method.takes == "one"
+    if searches and selection == "none":
+        raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
+    check_method(run, "parallel", tasks)
     found = {task: find_tower(name) for task, name in options.thetas.items()}
-    keys = {"search": options.search, "search_budget": options.search_budget}
+    keys = {"search": options.search, "search_budget": options.search_budget} if searches else {}
     grid, given = [float(alpha) for alpha in alphas], {task: str(folder) for task, folder in found.items()}
     recipe = resolved_recipe(run, tasks, supported, strategy="parallel", alphas=grid, thetas=given, **keys)
     run.folder.check(recipe)
     run.prepare(tasks, supported)
+    check_validation(run)
     with run.claimed(recipe):
         for task in tasks:
             if task.name not in found:
                 logger.info(f"Fine-tuning on {task.name}")
                 run.fine_tune([task], run.folder.theta(task.name))
         folders = {task.name: found.get(task.name, run.folder.theta(task.name).theta_1) for task in tasks}
+        if not searches:
+            return sweep_and_finish(run, merge(run, folders), alphas)
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
         curve, chosen = _search(run, thetas, alphas)
         plot = {"split": "validation", "connected": False}
@@ -125,7 +132,7 @@ def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> tuple[Alp
             progress.set_postfix_str(format_alpha(alpha))
             evaluate(alpha, ("validation",))
             progress.update()
-            return _score(run, AlphaCurve(results), alpha)
+            return score_by_rule(run, AlphaCurve(results), alpha)
 
         search_coefficients(
             score, [*thetas], budget=budget, method=run.options.search, diagonal=alphas, seed=run.args.seed
@@ -137,19 +144,3 @@ def _search(run: PatchRun, thetas: Thetas, alphas: Sequence[float]) -> tuple[Alp
         evaluate(Coefficients({name: 1.0}), ("test",), [name])
     evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
     return AlphaCurve(results, folder=log.folder), chosen
-
-
-def _score(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> float:
-    """Return what the search maximises: the selection rule, with a price on a supported loss that it would refuse."""
-    patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-    if run.selection == "mean":
-        return float(patching + supported) / 2
-    lost = float(curve.mean_accuracy(0.0, "supported", "validation") - supported) - run.tolerance
-    return float(patching) - LOSS_WEIGHT * max(0.0, lost)
-
-
-def _check_thetas(thetas: Mapping[str, str], tasks: Sequence[Task]) -> None:
-    names = [task.name for task in tasks]
-    for name in thetas:
-        if name not in names:
-            raise InputError(f"`thetas` names '{name}', which is no patching task.{did_you_mean(name, names)}")
