@@ -168,5 +168,5 @@ def _argument(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()
     return str(value)

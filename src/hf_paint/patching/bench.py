@@ -72,7 +72,9 @@ class RunBench:
     def fisher(self, name: str, theta: Mapping[str, Tensor], *, num_images: int, seed: int) -> dict[str, Tensor]:
         """Return the mean Fisher information over the patching tasks, estimated once and kept in the run folder."""
         path = self.run.folder.fisher(name)
-        if not path.exists():
+        made = path.exists()
+        PartialState().wait_for_everyone()  # all look before one of them makes it
+        if not made:
             self._tower.load_state_dict(dict(theta))
             tasks = [task for task in self.run.tasks if task.role == "patching"]
             found = []

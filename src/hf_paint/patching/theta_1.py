@@ -42,7 +42,9 @@ def make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> Weights:
 
 def merge(run: PatchRun, folders: Mapping[str, Path]) -> Weights:
     """Return what the method of the run makes of fine-tuned models; it is made once and kept as theta_1."""
-    if not run.folder.theta_1.exists():
+    made = run.folder.theta_1.exists()
+    PartialState().wait_for_everyone()  # all look before one of them makes it
+    if not made:
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
         theta_1 = run.method.merge(run.theta_0, thetas, RunBench(run))
         run.model.load_state_dict(theta_1, strict=False)
