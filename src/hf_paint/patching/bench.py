@@ -133,13 +133,15 @@ class KeptScores(UserDict[str, float]):
     """
 
     def __init__(self, path: Path, *, write: bool) -> None:
-        super().__init__(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+        super().__init__()
         self.path, self.write = path, write
+        if path.exists():
+            self.data = json.loads(path.read_text(encoding="utf-8"))
 
     def __setitem__(self, name: str, score: float) -> None:
         """Set a score, and write the file."""
         super().__setitem__(name, score)
-        if getattr(self, "write", False):
+        if self.write:
             save_atomically(self.path, self._save)
 
     def _save(self, path: Path) -> None:
