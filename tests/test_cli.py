@@ -135,7 +135,7 @@ BAD_INPUT = {
     ),
     "thetas no YAML": (
         {"strategy": "parallel", "thetas": "{mnist: ["},
-        "`thetas` maps tasks to models, such as {mnist",
+        "`thetas` is no YAML: ",
     ),
     "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` maps tasks to models"),
     "thetas of no task": (
@@ -147,8 +147,8 @@ BAD_INPUT = {
         "The fine-tuned model '/nowhere/at/all' cannot be fetched",
     ),
     "thetas of another strategy": (
-        {"thetas": {"colours": "a/b"}},
-        "`thetas` is for `strategy: parallel`, and this recipe is single.",
+        {"strategy": "sequential", "thetas": {"colours": "a/b"}},
+        "`thetas` are for one step; `strategy: sequential` has one for each task.",
     ),
     "orders of another strategy": (
         {"strategy": "joint", "num_orders": 3},

@@ -29,6 +29,7 @@ OBJECTS = [
             ("joint_images", "JointImages"),
             ("joint_images", "images_per_epoch"),
             ("heads", "GroupedHead"),
+            ("methods", "read_method"),
             ("metrics", "Accuracy"),
             ("metrics", "accuracy"),
             ("metrics", "expected_calibration_error"),

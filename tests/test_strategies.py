@@ -117,7 +117,7 @@ def test_every_combination_is_task_arithmetic(parallel_run, model_folder, tasks)
     thetas = {name: weights(folder / "thetas" / name / "theta_1") for name in ("first", "second")}
     diagonal = [a for a in curve.points("validation") if isinstance(a, Coefficients) and len({*a.values()}) == 1]
     assert diagonal
-    for alpha in [*diagonal, parallel_run.alpha]:
+    for alpha in [*diagonal, parallel_run.alpha]:  # whose weights are compared after the loop
         summed = {
             name: (x.double() + sum(a * (thetas[t][name].double() - x.double()) for t, a in alpha.items())).float()
             for name, x in theta_0.items()

@@ -17,7 +17,7 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator, Predictions
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result, ResultLog, save_atomically
-from hf_paint.sweep import WeightSpan, record, sorted_alphas, weight_line
+from hf_paint.sweep import Models, record, sorted_alphas, weight_line
 
 
 NUM_ANCHORS = 8
@@ -57,19 +57,27 @@ def sweep_adaptively(
     """
     log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    sweep = _AdaptiveSweep(ordered, weight_line(theta_0, theta_1, model, evaluator), log, evaluator)
+    line = weight_line(theta_0, theta_1, model, evaluator)
+    return sweep_models_adaptively(line, ordered, tasks, log=log, evaluator=evaluator)
+
+
+def sweep_models_adaptively(
+    models: Models, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog, evaluator: Evaluator
+) -> AlphaCurve:
+    """Sweep the models of all alphas, which are in order, 0 among them: `sweep_adaptively`."""
+    sweep = _AdaptiveSweep(alphas, models, log, evaluator)
     images_before = evaluator.num_images
-    steps = [(*step, task, split) for step in bisection(ordered) for task in tasks for split in task.images]
+    steps = [(*step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
     main = evaluator.accelerator.is_local_main_process
     with tqdm(steps, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
         for position, left, right, task, split in progress:
-            progress.set_postfix_str(f"alpha {format_alpha(ordered[position])}, {task.task.name} {split}")
+            progress.set_postfix_str(f"alpha {format_alpha(alphas[position])}, {task.task.name} {split}")
             sweep.evaluate(position, left, right, task, split)
     curve = AlphaCurve(sweep.results, folder=log.folder)
     whole = sum(len(images) for task in tasks for images in task.images.values())
     work = (evaluator.num_images - images_before) / whole
     exact = ", ".join(format_alpha(alpha) for alpha in curve.exact_alphas)
-    logger.info(f"Adaptive sweep: {len(ordered)} alphas for the work of {work:.1f}; exact at {exact}.")
+    logger.info(f"Adaptive sweep: {len(alphas)} alphas for the work of {work:.1f}; exact at {exact}.")
     return curve
 
 
@@ -113,9 +121,9 @@ def bisection(alphas: Sequence[float]) -> list[tuple[int, int, int]]:
 class _AdaptiveSweep:
     """What has been predicted so far, by position on the grid of alphas."""
 
-    def __init__(self, alphas: Sequence[float], line: WeightSpan, log: ResultLog, evaluator: Evaluator) -> None:
+    def __init__(self, alphas: Sequence[float], models: Models, log: ResultLog, evaluator: Evaluator) -> None:
         self.alphas = alphas
-        self.line = line
+        self.models = models
         self.log = log
         self.evaluator = evaluator
         self.results: list[Result] = []
@@ -124,7 +132,7 @@ class _AdaptiveSweep:
     def evaluate(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> None:
         """Evaluate one alpha on one split, or take what an interrupted run knew of it."""
         alpha, anchor = self.alphas[position], left == right
-        weights = self.line.fingerprint(alpha)
+        weights = self.models.fingerprint(alpha)
         exact, inferred = (
             self.evaluator.pending(task, split, alpha=alpha, weights=weights, exact=exact) for exact in (True, False)
         )
@@ -135,7 +143,7 @@ class _AdaptiveSweep:
         if kept:
             predictions = Predictions(**np.load(kept[0]))
         elif anchor:
-            predictions = self.evaluator.predict(self.line.at(alpha), task, split)
+            predictions = self.evaluator.predict(self.models.at(alpha), task, split)
         else:
             predictions = self._between(position, left, right, task, split)
         path = _kept_predictions(self.log, made)
@@ -154,7 +162,7 @@ class _AdaptiveSweep:
         loss = (1 - share) * before.loss + share * after.loss
         differing = np.flatnonzero(before.predicted != after.predicted)
         if len(differing):
-            fresh = self.evaluator.predict(self.line.at(alpha), task, split, indices=differing)
+            fresh = self.evaluator.predict(self.models.at(alpha), task, split, indices=differing)
             predicted[differing], confidence[differing], loss[differing] = (
                 fresh.predicted,
                 fresh.confidence,

@@ -61,5 +61,5 @@ def alpha_from_json(value: Any) -> Alpha:
 
 
 def size(alpha: Alpha) -> float:
-    """Return how far from theta_0 an alpha is: itself, or the sum of the coefficients."""
-    return sum(alpha.values()) if isinstance(alpha, Coefficients) else alpha
+    """Return how far from theta_0 an alpha is: itself, or the sum of the coefficients, without their signs."""
+    return sum(map(abs, alpha.values())) if isinstance(alpha, Coefficients) else abs(alpha)

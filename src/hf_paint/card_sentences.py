@@ -5,12 +5,18 @@ from typing import Any
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve, Gain
+from hf_paint.methods import Method
 
 
 LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
-POINTS = {"sequential": "step", "parallel": "combination of coefficients"}
-"""What the rows of the table are; alphas by default."""
+
+
+def points(strategy: str, alpha: Alpha) -> str:
+    """Return what the rows of the table are."""
+    if not isinstance(alpha, Coefficients):
+        return "alpha"
+    return "step" if strategy == "sequential" else "combination of coefficients"
 
 
 def where(alpha: Alpha) -> str:
@@ -19,8 +25,12 @@ def where(alpha: Alpha) -> str:
     return f"{noun} {format_alpha(alpha)}"
 
 
-def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
-    """Return what was done to the image tower, by the strategy."""
+def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method: Method) -> str:
+    """Return what was done to the image tower, by the strategy and the method."""
+    return " ".join(filter(None, [_strategy_sentence(strategy, tasks, alpha, method), method.sentence()]))
+
+
+def _strategy_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method: Method) -> str:
     names, head = ", ".join(tasks), "a frozen head made of text embeddings"
     if isinstance(alpha, Coefficients) and strategy == "sequential":
         return (
@@ -32,15 +42,21 @@ def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
             f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the "
             f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
         )
+    several = " several times" if method.takes == "several" else ""
+    each = f"each of {names} by itself," if strategy == "parallel" else f"{names}{several}"
+    way = f", {LINE}," if method.is_line else ""
     return (
-        f"the image tower was fine-tuned on {names} against {head}, and its weights were interpolated with those from "
-        f"before, {LINE}, at alpha {format_alpha(alpha)}."
+        f"the image tower was fine-tuned on {each} against {head}, and its weights were interpolated with those from "
+        f"before{way} at alpha {format_alpha(alpha)}."
     )
 
 
 def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:
     """Return how alpha was chosen."""
-    points = "combinations" if strategy == "parallel" else "alphas"
+    alpha = alpha_from_json(selection["alpha"])
+    points = "combinations" if strategy == "parallel" and isinstance(alpha, Coefficients) else "alphas"
+    if selection["rule"] == "none":
+        return f"No rule and no validation image chose {where(alpha)}: the method itself says how far to go."
     rules = {
         "mean": "the highest mean of patching and supported accuracy, which weigh the same",
         "supported_within": (
@@ -49,7 +65,7 @@ def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:
         ),
     }
     rule = f"the rule `{selection['rule']}`"
-    taken = f"Of {selection['num_alphas']} {points} {rule} took {format_alpha(alpha_from_json(selection['alpha']))}:"
+    taken = f"Of {selection['num_alphas']} {points} {rule} took {format_alpha(alpha)}:"
     if strategy == "sequential":
         taken = f"In each step, with the tasks seen so far as patching tasks, {rule} took"
     return (

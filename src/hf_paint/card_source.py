@@ -13,6 +13,7 @@ from hf_paint.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.methods import Method, read_method
 from hf_paint.tasks import Task
 
 
@@ -58,6 +59,11 @@ class CardSource:
     def strategy(self) -> str:
         """The strategy of the run."""
         return str(self.recipe.get("strategy", "single"))
+
+    @property
+    def method(self) -> Method:
+        """The method of the run."""
+        return read_method(self.recipe.get("method", "interpolate"))
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""

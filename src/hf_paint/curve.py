@@ -176,7 +176,14 @@ class AlphaCurve:
 
         return pd.DataFrame([json.loads(result.to_json()) for result in self.results])
 
-    def to_markdown(self, split: str = "test", *, selected: Alpha | None = None, intervals: bool = False) -> str:
+    def to_markdown(
+        self,
+        split: str = "test",
+        *,
+        selected: Alpha | None = None,
+        intervals: bool = False,
+        end: str = "fine-tuned",
+    ) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
         A number of an adaptive sweep that is not exact has a `~` before it.
@@ -185,6 +192,7 @@ class AlphaCurve:
             split: The split whose accuracies are shown.
             selected: The alpha whose row is set in bold.
             intervals: Also show the 95 % interval of the gain over alpha 0, in points.
+            end: What alpha 1 is called.
         """
         columns = [(role, task) for role in ROLES for task in self.tasks.get(role, [])]
         columns = [c for c in columns if any(self.get(a, *c, split) for a in self.alphas)]
@@ -193,7 +201,7 @@ class AlphaCurve:
         for alpha in self.alphas:
             if not any(self.get(alpha, *column, split) for column in columns):
                 continue
-            cells = [_alpha_label(alpha), *(self._cell(alpha, *column, split, intervals) for column in columns)]
+            cells = [_alpha_label(alpha, end), *(self._cell(alpha, *column, split, intervals) for column in columns)]
             lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -229,7 +237,7 @@ def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
     return (*numbers, *(alpha for alpha in found if isinstance(alpha, Coefficients)))
 
 
-def _alpha_label(alpha: Alpha) -> str:
+def _alpha_label(alpha: Alpha, end: str) -> str:
     if alpha == 0:
         return "0 (zero-shot)"
-    return "1 (fine-tuned)" if alpha == 1 else format_alpha(alpha)
+    return f"1 ({end})" if alpha == 1 else format_alpha(alpha)

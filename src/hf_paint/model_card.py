@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
-from hf_paint.card_sentences import POINTS, claim, method_sentence, selection_sentence, where
+from hf_paint.card_sentences import claim, method_sentence, points, selection_sentence, where
 from hf_paint.card_source import CardSource, is_repo_id
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
@@ -34,6 +34,9 @@ PUBLIC_KEYS = (
         "shift_tasks",
         "alphas",
         "selection",
+        "method",
+        "ingredients",
+        "extrapolate",
     ),
     *(
         "tolerance",
@@ -86,8 +89,8 @@ def render_model_card(
         title=name,
         split=source.split,
         claim=claim(source.curve, alpha, source.split),
-        method=method_sentence(source.strategy, [task.name for task in patching], alpha),
-        points=POINTS.get(source.strategy, "alpha"),
+        method=method_sentence(source.strategy, [task.name for task in patching], alpha, source.method),
+        points=points(source.strategy, source.selected),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
         selected=format_alpha(source.selected),
@@ -100,7 +103,7 @@ def render_model_card(
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
         example_prompt=patching[0].templates[0],
-        table=source.curve.to_markdown(source.split, selected=alpha),
+        table=source.curve.to_markdown(source.split, selected=alpha, end=source.method.end),
         plot=source.plot,
         gains=_gain_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
@@ -161,7 +164,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
     return ModelCardData(
         model_name=name,
         base_model=source.base_model_id,
-        base_model_relation=_relation(alpha, delta) if source.base_model_id else None,
+        base_model_relation=_relation(source, alpha, delta) if source.base_model_id else None,
         library_name="hf_paint" if delta else "transformers",
         pipeline_tag="zero-shot-image-classification",
         license=source.base_license,
@@ -179,10 +182,10 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
     )
 
 
-def _relation(alpha: Alpha, delta: str | None) -> str:
+def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:
     if delta:
         return "adapter"
-    return "finetune" if alpha == 1 else "merge"
+    return "finetune" if alpha == 1 and not source.method.merges else "merge"
 
 
 def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:

@@ -7,8 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self, cast
 
+import torch
 import yaml
 from huggingface_hub import snapshot_download
+from safetensors.torch import load_file
+from torch import nn
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.card_sentences import where
@@ -16,9 +19,10 @@ from hf_paint.card_source import CardSource
 from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
+from hf_paint.fisher import interpolate_fisher
 from hf_paint.model_card import dataset_id, render_model_card
 from hf_paint.model_folders import COMPANIONS
-from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, load_clip, save_clip
 from hf_paint.patch_config import PatchDtype
 from hf_paint.patches import save_patch
 from hf_paint.run_folder import RunFolder
@@ -80,6 +84,10 @@ class Publication:
         for asked, what in ((delta, "A delta"), (alphas, "A choice of alphas")):
             if asked and isinstance(source.selected, Coefficients):
                 raise InputError(f"{what} is for a run with one alpha; that in {folder} is {source.strategy}.")
+        if delta and not source.method.is_line:
+            raise InputError(
+                f"A delta is for models on a line, and the method '{source.method.name}' takes another path."
+            )
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
         return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
@@ -129,9 +137,22 @@ class Publication:
         elif isinstance(alpha, Coefficients):
             last = alpha == self.source.selected
             shutil.copytree(self.run.patched if last else self.run.step(len(alpha)) / "patched", folder)
+        elif not self.source.method.is_line and alpha != 0:
+            self._make_fisher_model(alpha, folder)
         else:
             theta_1 = self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
-            interpolate_checkpoints(self.base_folder, theta_1, {alpha: folder}, save_dtype=self.source.save_dtype)
+            interpolate_checkpoints(
+                self.base_folder, theta_1, {alpha: folder}, save_dtype=self.source.save_dtype, extrapolate=True
+            )
+
+    def _make_fisher_model(self, alpha: float, folder: Path) -> None:
+        """Write the model of an alpha from the Fisher information that the run kept."""
+        model, processor, _ = load_clip(str(self.base_folder))
+        theta_0, theta_1 = image_tower_weights(model), StoredTower(self.run.theta_1)
+        fisher_0, fisher_1 = (load_file(self.run.fisher(name)) for name in ("theta_0", "theta_1"))
+        model.load_state_dict(interpolate_fisher(theta_0, theta_1, fisher_0, fisher_1, alpha), strict=False)
+        cast(nn.Module, model).to(getattr(torch, self.source.save_dtype))
+        save_clip(model, processor, folder)
 
     def write_card(self, card: str, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write the card, its plot and other texts."""

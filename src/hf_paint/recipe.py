@@ -81,8 +81,21 @@ class PatchRecipe:
         default="full",
     )
     verify: bool = _key("With `sweep: adaptive`: also sweep in full, and say how far off it was.", default=False)
+    method: str = _key(
+        "How fine-tuned weights become theta_1: a name, or {name: {option: value}}. Of one fine-tuning: interpolate, "
+        "lines, layerwise, fisher, swa, ema; of several: uniform_soup, greedy_soup, learned_soup, model_stock, "
+        "task_arithmetic, ties, dare.",
+        default="interpolate",
+    )
+    ingredients: list[str] = _key(
+        "For methods of several fine-tunings: training field -> value, lists for all combinations, such as "
+        "{learning_rate: [1e-5, 3e-5], seed: [0, 1]}.",
+        default_factory=list,
+    )
+    extrapolate: bool = _key("Allow alphas outside [0, 1]; negative ones go away from theta_1.", default=False)
     thetas: str | None = _key(
-        "`parallel`: task -> a model that was fine-tuned on it already, a folder or an id on the Hub.",
+        "Models that are fine-tuned already, each a folder or an id on the Hub: with `parallel` task -> model, else "
+        "name -> model.",
         default=None,
     )
     search: Literal["cobyqa", "random"] = _key(
@@ -155,5 +168,5 @@ def _argument(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()
     return str(value)

@@ -12,6 +12,7 @@ from hf_paint.card_source import is_repo_id
 from hf_paint.errors import InputError
 from hf_paint.hub import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
+from hf_paint.methods import Method, read_method
 from hf_paint.patching import (
     PatchOptions,
     PatchResult,
@@ -56,9 +57,11 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         InputError: If a key, a value or anything that they name cannot be used.
     """
     recipe, args = parse_recipe(config, flags)
+    options = _options(recipe)
+    method = read_method(options.method)
     push = args.push_to_hub
     if push:
-        _check_push(recipe, args)
+        _check_push(recipe, method, args)
     args.push_to_hub = False  # the finished run is published, not the trainer's model
     patching, supported = (
         [get_task(task) for task in tasks] for tasks in (recipe.patching_tasks, recipe.supported_tasks)
@@ -70,13 +73,13 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         "alphas": recipe.alphas,
         "selection": recipe.selection,
         "tolerance": recipe.tolerance,
-        "options": _options(recipe),
+        "options": options,
     }
     patch: Any = STRATEGIES[recipe.strategy]
     tasks = patching[0] if recipe.strategy == "single" else patching
     result = patch(recipe.model, tasks, supported, args, **rule)
     if args.process_index == 0:
-        _report(result)
+        _report(result, method)
         if push:
             push_options = PushOptions(base_model_id=recipe.base_model_id)
             private = args.hub_private_repo
@@ -91,9 +94,8 @@ def _check_strategy(recipe: PatchRecipe) -> None:
             f"`strategy: single` takes one patching task, got {len(recipe.patching_tasks)}. `joint`, `sequential` and "
             "`parallel` take several."
         )
-    for key, strategy in (("thetas", "parallel"), ("num_orders", "sequential")):
-        if getattr(recipe, key) not in (None, 1) and recipe.strategy != strategy:
-            raise InputError(f"`{key}` is for `strategy: {strategy}`, and this recipe is {recipe.strategy}.")
+    if recipe.num_orders != 1 and recipe.strategy != "sequential":
+        raise InputError(f"`num_orders` is for `strategy: sequential`, and this recipe is {recipe.strategy}.")
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:
@@ -101,21 +103,29 @@ def _options(recipe: PatchRecipe) -> PatchOptions:
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
     given = {name: getattr(recipe, name) for name in names}
     given |= {key: [get_task(task) for task in given[key]] for key in ("transfer_tasks", "shift_tasks")}
-    try:
-        thetas = yaml.safe_load(recipe.thetas or "{}")
-    except yaml.YAMLError:
-        thetas = None
+    thetas = _from_yaml("thetas", recipe.thetas or "{}")
     if not isinstance(thetas, dict) or not all(isinstance(name, str) for name in thetas.values()):
         raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")
-    return PatchOptions(**given | {"thetas": thetas})
+    ingredients = [_from_yaml("ingredients", ingredient) for ingredient in recipe.ingredients]
+    method = _from_yaml("method", recipe.method)
+    return PatchOptions(**given | {"thetas": thetas, "ingredients": ingredients, "method": method})
 
 
-def _report(result: PatchResult) -> None:
+def _from_yaml(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"`{key}` is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _report(result: PatchResult, method: Method) -> None:
     """Print the table, what was chosen, and where it is."""
     split = "test" if "test" in result.curve.splits("patching") else "validation"
     where = result.run_folder if result.alpha is None else result.run_folder / "patched"
     chosen = "no alpha was chosen" if result.alpha is None else f"alpha {format_alpha(result.alpha)}"
-    sys.stdout.write(f"\n{result.curve.to_markdown(split, selected=result.alpha)}\n\n{chosen}: {where}\n")
+    sys.stdout.write(
+        f"\n{result.curve.to_markdown(split, selected=result.alpha, end=method.end)}\n\n{chosen}: {where}\n"
+    )
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:
@@ -149,14 +159,14 @@ def print_every_field() -> None:
     _RecipeParser().print_help()
 
 
-def _check_push(recipe: PatchRecipe, args: PaintTrainingArguments) -> None:
+def _check_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> None:
     """Refuse a `push_to_hub` that would fail once the run is finished, or do something else than it says."""
     check_hub_strategy(args)
     if "/" not in (args.hub_model_id or ""):
         raise InputError("`push_to_hub` needs `hub_model_id`, the id of the repository, such as me/clip-mnist.")
     if recipe.base_model_id is None and not is_repo_id(recipe.model):
         raise InputError("`push_to_hub` of a model in a folder needs `base_model_id`, its id on the Hub.")
-    if recipe.selection == "none":
+    if recipe.selection == "none" and not method.chooses:
         raise InputError("`push_to_hub` publishes the alpha that was chosen, so it needs a `selection`.")
     if args.hub_revision is not None or args.hub_token is not None:
         raise InputError(

@@ -21,7 +21,7 @@ from hf_paint.tasks import get_task
 
 PARTS_OF_A_RUN = (
     *("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*"),
+    *("step-*", "thetas", "order-*", "scores.json", "fisher"),
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "use_cpu", "disable_tqdm"),
@@ -53,6 +53,7 @@ class RunFolder:
         self.curve_plot = self.path / "curve.png"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
+        self.scores = self.path / "scores.json"
 
     def variant(self, alpha: float) -> Path:
         """Return the folder of the model of one alpha."""
@@ -62,9 +63,13 @@ class RunFolder:
         """Return the run folder of a step of sequential patching; the first is 1."""
         return self.path / f"step-{number}"
 
-    def theta(self, task: str) -> "RunFolder":
-        """Return the folder of the fine-tuning on one task in parallel patching."""
-        return RunFolder(self.path / "thetas" / task, write=self.write)
+    def theta(self, name: str) -> "RunFolder":
+        """Return the folder of one of several fine-tunings: on a task in parallel patching, or of an ingredient."""
+        return RunFolder(self.path / "thetas" / name, write=self.write)
+
+    def fisher(self, name: str) -> Path:
+        """Return the file of the Fisher information of an end of the path, theta_0 or theta_1."""
+        return self.path / "fisher" / f"{name}.safetensors"
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.

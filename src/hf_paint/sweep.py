@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol, cast
 
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator, Predictions, score
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
 from hf_paint.interpolation import combine_into, tensor_specs
+from hf_paint.methods import WeightPath
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result, ResultLog
 
@@ -56,17 +58,34 @@ def sweep_alphas(
     """
     log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    line = weight_line(theta_0, theta_1, model, evaluator)
+    return sweep_models(weight_line(theta_0, theta_1, model, evaluator), ordered, tasks, log=log, evaluator=evaluator)
+
+
+class Models(Protocol):
+    """The models of all alphas."""
+
+    def at(self, alpha: Alpha) -> nn.Module:
+        """Return the model of an alpha, which carries its weights until the next call."""
+
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of these weights, without computing them."""
+
+
+def sweep_models(
+    models: Models, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog, evaluator: Evaluator
+) -> AlphaCurve:
+    """Evaluate the models of all alphas, which are in order, on every split of every task: `sweep_alphas`."""
     results = []
     main = evaluator.accelerator.is_local_main_process
-    total = len(ordered) * sum(len(task.images) for task in tasks)
+    total = len(alphas) * sum(len(task.images) for task in tasks)
     with tqdm(total=total, desc="Sweeping alpha", unit="evaluation", disable=not main) as progress:
-        for alpha in ordered:
+        for alpha in alphas:
             for task in tasks:
                 for split in task.images:
                     progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
-                    pending = evaluator.pending(task, split, alpha=alpha, weights=line.fingerprint(alpha))
-                    results.append(evaluate_once(pending, partial(line.at, alpha), task, log=log, evaluator=evaluator))
+                    pending = evaluator.pending(task, split, alpha=alpha, weights=models.fingerprint(alpha))
+                    tower = partial(models.at, alpha)
+                    results.append(evaluate_once(pending, tower, task, log=log, evaluator=evaluator))
                     progress.update()
     return AlphaCurve(results, folder=log.folder)
 
@@ -115,6 +134,32 @@ class WeightSpan:
         """Return one coefficient per model; a model that is not named takes no part, a number is for all of them."""
         named = alpha if isinstance(alpha, Coefficients) else dict.fromkeys(self.thetas, alpha)
         return {name: named.get(name, 0.0) for name in self.thetas}
+
+
+class PathModels:
+    """The models on a path, carried by one whose weights are overwritten in place.
+
+    Args:
+        path: Gives the weights.
+        model: The image tower that is copied.
+        evaluator: Says on which device and in which dtype the copy is.
+    """
+
+    def __init__(self, path: WeightPath, model: nn.Module, evaluator: Evaluator) -> None:
+        self.path = path
+        self._tower = evaluator.carrier(model)
+        self._alpha: Alpha | None = None
+
+    def at(self, alpha: Alpha) -> nn.Module:
+        """Return the model, which carries these weights until the next call."""
+        if alpha != self._alpha:
+            self._tower.load_state_dict(self.path.at(cast(float, alpha)), strict=False)
+            self._alpha = alpha
+        return self._tower
+
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of these weights, without computing them."""
+        return self.path.fingerprint(cast(float, alpha))
 
 
 def weight_line(

@@ -41,7 +41,7 @@ class Run:
     @property
     def label(self) -> str:
         """The name, and how the run came about."""
-        return f"{self.name} ({self.strategy})"
+        return f"{self.name} ({', '.join([self.strategy, *self.recipe.get('method', {})])})"
 
     def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
         """Return a record, whatever the role of the task in this run."""

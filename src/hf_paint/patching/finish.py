@@ -78,7 +78,7 @@ def _selection(run: PatchRun, curve: AlphaCurve, alpha: Alpha, split: str) -> di
         "rule": run.selection,
         "tolerance": run.tolerance,
         "num_alphas": len(curve.points("validation")),
-        "chosen_on": "validation",
+        "chosen_on": "validation" if run.selection != "none" else None,
         "reported_on": split,
         "gains": [asdict(gain) for gain in curve.gains(alpha, split)],
     }

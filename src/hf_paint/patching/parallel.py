@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -11,13 +12,14 @@ from transformers import CLIPModel
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.errors import InputError
 from hf_paint.interpolation import combine
-from hf_paint.patching.base import absolute
+from hf_paint.patching.bench import score_by_rule
 from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.theta_1 import check_method, check_validation, merge, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.results import Result
 from hf_paint.search import check_search, search_coefficients
@@ -26,9 +28,6 @@ from hf_paint.sweep import WeightSpan, evaluate_once
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
 
-
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in the search, in points of patching accuracy."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +50,9 @@ def patch_parallel(
     2. Search one coefficient per task for `theta_0 + sum_i a_i (theta_i - theta_0)` on the validation images.
     3. Choose among all combinations that were evaluated, and save the patched model.
 
+    With a method that merges them, such as `ties`, theta_1 is made of all theta_i, and one alpha is chosen as in
+    `patch_single`.
+
     The theta_i are read from their files one tensor at a time, so that the memory does not grow with the tasks.
 
     Args:
@@ -64,7 +66,7 @@ def patch_parallel(
         options: What a run needs now and then.
 
     Returns:
-        The coefficient of each task, what was evaluated, the run folder and the patched model.
+        The coefficient of each task or the one alpha, what was evaluated, the run folder and the patched model.
 
     Raises:
         InputError: If anything that was given cannot be used; found out before training wherever that is possible.
@@ -75,31 +77,31 @@ def patch_parallel(
         >>> list(result.alpha)
         ['colours']
     """
-    check_arguments(args, alphas, tolerance)
-    if selection == "none":
-        raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
     options = options or PatchOptions()
+    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
-    _check_thetas(options.thetas, tasks)
-    names = {task.name for task in tasks}
-    check_search([*names], budget=options.search_budget, method=options.search, diagonal=alphas)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
+    searches = run.method.takes == "one"
+    if searches and selection == "none":
+        raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
+    check_method(run, "parallel", tasks)
     found = {task: find_tower(name) for task, name in options.thetas.items()}
-    recipe = resolved_recipe(
-        run,
-        tasks,
-        supported,
-        strategy="parallel",
-        alphas=[float(alpha) for alpha in alphas],
-        thetas={task: absolute(name) for task, name in options.thetas.items()},
-        search=options.search,
-        search_budget=options.search_budget,
-    )
+    keys: dict[str, Any] = {}
+    if searches:
+        names = {task.name for task in tasks}
+        check_search([*names], budget=options.search_budget, method=options.search, diagonal=alphas)
+        keys = {"search": options.search, "search_budget": options.search_budget}
+    grid = [float(alpha) for alpha in alphas]
+    recipe = resolved_recipe(run, tasks, supported, strategy="parallel", alphas=grid, **keys)
     run.folder.check(recipe)
-    run.prepare(tasks, supported, each=True)
+    run.prepare(tasks, supported, each=searches)
+    check_validation(run)
     with run.claimed(recipe):
-        thetas = {task.name: StoredTower(_fine_tuned(run, task, found), run.theta_0) for task in tasks}
+        folders = {task.name: _fine_tuned(run, task, found) for task in tasks}
+        if not searches:
+            return sweep_and_finish(run, merge(run, folders), alphas)
+        thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
         combinations = _Combinations(run, thetas)
         chosen = combinations.search(alphas)
         curve = combinations.report(chosen)
@@ -147,14 +149,9 @@ class _Combinations:
         return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha))
 
     def score(self, alpha: Coefficients) -> float:
-        """Return what the search maximises: the rule, with a price on a supported loss that it would refuse."""
+        """Return what the search maximises."""
         self.evaluate(alpha, "validation")
-        curve = AlphaCurve(self.results)
-        patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        if self.run.selection == "mean":
-            return float(patching + supported) / 2
-        lost = float(curve.mean_accuracy(0.0, "supported", "validation") - supported) - self.run.tolerance
-        return float(patching) - LOSS_WEIGHT * max(0.0, lost)
+        return score_by_rule(self.run, AlphaCurve(self.results), alpha)
 
     def report(self, chosen: Coefficients) -> AlphaCurve:
         """Evaluate what is reported on the test images: both ends, and each theta_i by itself on its own task."""
@@ -173,10 +170,3 @@ class _Combinations:
                 weights, tower = self.span.fingerprint(alpha), partial(self.span.at, alpha)
                 pending = self.evaluator.pending(task, split, alpha=alpha, weights=weights)
                 self.results.append(evaluate_once(pending, tower, task, log=self.log, evaluator=self.evaluator))
-
-
-def _check_thetas(thetas: Mapping[str, str], tasks: Sequence[Task]) -> None:
-    names = [task.name for task in tasks]
-    for name in thetas:
-        if name not in names:
-            raise InputError(f"`thetas` names '{name}', which is no patching task.{did_you_mean(name, names)}")

@@ -5,12 +5,15 @@ from typing import Any
 
 from hf_paint.compatibility import check_alpha
 from hf_paint.errors import InputError
+from hf_paint.patching.base import absolute
 from hf_paint.patching.run import PatchRun
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 
-def check_arguments(args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float) -> None:
+def check_arguments(
+    args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float, *, extrapolate: bool = False
+) -> None:
     """Refuse what no patching run can use.
 
     Raises:
@@ -22,7 +25,7 @@ def check_arguments(args: PaintTrainingArguments, alphas: Sequence[float], toler
             "push_variants(result, repo_id)."
         )
     for alpha in alphas:
-        check_alpha(alpha)
+        check_alpha(alpha, extrapolate=extrapolate)
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
 
@@ -43,6 +46,10 @@ def resolved_recipe(
         "alphas": None,
         "selection": run.selection,
         "tolerance": run.tolerance,
+        "method": run.method.to_recipe() if run.method.name != "interpolate" else None,
+        "ingredients": [dict(ingredient) for ingredient in options.ingredients],
+        "thetas": {name: absolute(given) for name, given in options.thetas.items()},
+        "extrapolate": options.extrapolate or None,
         "save_variants": options.save_variants,
         "save_dtype": options.save_dtype,
         "base_model_id": options.base_model_id,

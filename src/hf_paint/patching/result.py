@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.alphas import Alpha
 from hf_paint.curve import AlphaCurve
+from hf_paint.methods import MethodLike
 from hf_paint.precision import PrecisionChoice
 from hf_paint.search import SearchMethod
 from hf_paint.tasks import Task
@@ -33,7 +34,13 @@ class PatchOptions:
         verify: With `sweep="adaptive"`: also sweep in full, and say how far off the adaptive sweep was.
         base_fingerprint: Refuse a base whose image tower has another fingerprint.
         processor: The processor, when the model is passed as an object that was not read from anywhere.
-        thetas: Parallel patching: task -> a model that was fine-tuned on it, a folder or an id on the Hub.
+        method: How fine-tuned weights become theta_1, and what is between theta_0 and theta_1: a name, or
+            `{name: {option: value}}`.
+        ingredients: For methods that average: training field -> value, for each fine-tuning; lists stand for all
+            combinations, such as `{"learning_rate": [1e-5, 3e-5], "seed": [0, 1]}`.
+        extrapolate: Allow alphas outside [0, 1].
+        thetas: Models that are fine-tuned already, a folder or an id on the Hub each: in parallel patching task ->
+            model, else name -> model.
         search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
         search_budget: Parallel patching: how many combinations are evaluated.
         num_orders: Sequential patching: how many random orders of the tasks are run and averaged; with 1 the tasks
@@ -51,6 +58,9 @@ class PatchOptions:
     verify: bool = False
     base_fingerprint: str | None = None
     processor: CLIPProcessor | None = None
+    method: MethodLike = "interpolate"
+    ingredients: Sequence[Mapping[str, Any]] = ()
+    extrapolate: bool = False
     thetas: Mapping[str, str] = field(default_factory=dict)
     search: SearchMethod = "cobyqa"
     search_budget: int = 50

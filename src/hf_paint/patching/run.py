@@ -13,13 +13,14 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from hf_paint.adaptive import sweep_adaptively, verified
+from hf_paint.adaptive import sweep_models_adaptively, verified
 from hf_paint.alphas import Alpha, Coefficients
 from hf_paint.curve import AlphaCurve, SelectionRule
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.methods import WeightPath, read_method
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.patching.base import absolute, load_base
 from hf_paint.patching.result import PatchOptions, Selection
@@ -27,7 +28,7 @@ from hf_paint.precision import compare_precisions
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.results import ResultLog, Role
 from hf_paint.run_folder import RunFolder
-from hf_paint.sweep import sweep_alphas
+from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
 from hf_paint.tasks import Task
 from hf_paint.trainer import PaintTrainer
 from hf_paint.training_args import PaintTrainingArguments
@@ -64,6 +65,7 @@ class PatchRun:
         self.selection = selection
         self.tolerance = tolerance
         self.options = options
+        self.method = read_method(options.method)
         self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
         self.model, self.processor, base_dtype = load_base(model, options)
         self.save_dtype: torch.dtype = getattr(torch, options.save_dtype) if options.save_dtype else base_dtype
@@ -122,12 +124,15 @@ class PatchRun:
         with self.folder.claimed(recipe):
             yield
 
-    def fine_tune(self, tasks: Sequence[Task], folder: RunFolder | None = None) -> Weights:
+    def fine_tune(
+        self, tasks: Sequence[Task], folder: RunFolder | None = None, args: PaintTrainingArguments | None = None
+    ) -> Weights:
         """Return theta_1: train the image tower on tasks, go on where a run stopped, or read what it saved.
 
         Args:
             tasks: The tasks; several are trained on jointly.
             folder: Where checkpoints and theta_1 are kept, instead of the folder of the run.
+            args: Other training arguments than those of the run.
         """
         folder = folder or self.folder
         if folder.theta_1.exists():
@@ -135,33 +140,42 @@ class PatchRun:
             return image_tower_weights(trained)
         self.model.load_state_dict(self.theta_0, strict=False)
         watched = [t.task for t in self.tasks if "validation" in t.images] if self.args.eval_strategy != "no" else []
-        args = arguments_for(self.args, folder.path)
-        trainer = PaintTrainer(self.model, args, train_task=tasks, eval_tasks=watched, processing_class=self.processor)
+        trainer = PaintTrainer(
+            self.model,
+            arguments_for(args or self.args, folder.path),
+            train_task=tasks,
+            eval_tasks=watched,
+            processing_class=self.processor,
+            callbacks=self.method.callbacks(),
+        )
         trainer.train(resume_from_checkpoint=folder.last_checkpoint())
         folder.save_folder(folder.theta_1, lambda path: save_clip(self.model, self.processor, path))
         trainer.accelerator.wait_for_everyone()
         return {name: tensor.detach().cpu().clone() for name, tensor in image_tower_weights(self.model).items()}
 
-    def sweep(self, theta_1: Weights, alphas: Sequence[float]) -> AlphaCurve:
-        """Evaluate every alpha on every task; the model carries theta_0 afterwards."""
-        tower, log = self.tower(), self.log()
-        evaluator = self.evaluator(theta_1)
+    def sweep(self, theta_1: Weights, alphas: Sequence[float], path: WeightPath | None = None) -> AlphaCurve:
+        """Evaluate every alpha on every task, on the line or on another path; the model carries theta_0 afterwards."""
+        log, evaluator = self.log(), self.evaluator(theta_1)
+        tower = self.tower()
+        line = weight_line(self.theta_0, theta_1, tower, evaluator) if path is None else None
+        models = line or PathModels(cast(WeightPath, path), tower, evaluator)
 
         def run(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
-            curve = sweep(self.theta_0, theta_1, alphas, self.tasks, model=tower, log=log, evaluator=evaluator)
+            ordered = sorted_alphas(alphas, extrapolate=self.options.extrapolate)
+            curve = sweep(models, ordered, self.tasks, log=log, evaluator=evaluator)
             evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
             return curve
 
         if self.options.sweep == "full":
-            return run(sweep_alphas, alphas)
-        curve = run(sweep_adaptively, alphas)
+            return run(sweep_models, alphas)
+        curve = run(sweep_models_adaptively, alphas)
         if self.options.verify:
-            return verified(curve, run(sweep_alphas, alphas))
+            return verified(curve, run(sweep_models, alphas))
         while self.selection != "none":  # what is chosen and published is exact
             alpha = self.choose(curve)
             if alpha in curve.exact_alphas or isinstance(alpha, Coefficients):
                 break
-            curve = AlphaCurve([*curve.results, *run(sweep_alphas, [alpha]).results], folder=log.folder)
+            curve = AlphaCurve([*curve.results, *run(sweep_models, [alpha]).results], folder=log.folder)
         return curve
 
     def tower(self) -> nn.Module:

@@ -13,12 +13,12 @@ from transformers import CLIPModel
 from hf_paint.alphas import Alpha, Coefficients, size
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
-from hf_paint.interpolation import interpolate
 from hf_paint.patching.finish import finish
 from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun, arguments_for
+from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import WeightSpan, evaluate_once
@@ -72,20 +72,22 @@ def patch_sequential(
         >>> list(result.alpha)
         ['colours']
     """
-    check_arguments(args, alphas, tolerance)
+    options = options or PatchOptions()
+    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
     if selection == "none":
         raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
-    options = options or PatchOptions()
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     if options.num_orders != 1:
         rule: dict[str, Any] = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
         return patch_orders(partial(patch_sequential, base, supported_tasks=supported, **rule), tasks, args, options)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
+    check_method(run, "sequential", tasks)
     grid = [float(alpha) for alpha in alphas]
     recipe = resolved_recipe(run, tasks, supported, strategy="sequential", alphas=grid)
     run.folder.check(recipe)
     run.prepare(tasks, supported, each=True)
+    check_validation(run)
     with run.claimed(recipe):
         steps = _run_steps(run, tasks, grid)
         history = _history(run, tasks, steps)
@@ -104,10 +106,8 @@ def _run_steps(run: PatchRun, tasks: Sequence[Task], alphas: Sequence[float]) ->
         patching, supported = ([t.task for t in step.tasks if t.role == role] for role in ("patching", "supported"))
         logger.info(f"Step {number} of {len(tasks)}: {task.name}")
         with step.claimed(resolved_recipe(step, patching, supported, step=task.name, alphas=[*alphas])):
-            theta_1 = step.fine_tune([task])
-            curve = step.sweep(theta_1, alphas)
-            weights_at = partial(interpolate, step.theta_0, theta_1)
-            steps.append(replace(finish(step, curve, weights_at, card=False), model=None))
+            theta_1 = make_theta_1(step, [task])
+            steps.append(replace(sweep_and_finish(step, theta_1, alphas, card=False), model=None))
     return steps
 
 

@@ -1,16 +1,14 @@
 """Patching one task (PAINT, Section 2)."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from transformers import CLIPModel
 
-from hf_paint.interpolation import interpolate
-from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
@@ -58,9 +56,10 @@ def patch_single(
         >>> result.alpha in (0.0, 0.5, 1.0)
         True
     """
-    check_arguments(args, alphas, tolerance)
+    options = options or PatchOptions()
+    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
     base = str(model) if isinstance(model, Path) else model
-    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options or PatchOptions())
+    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)
 
 
@@ -71,13 +70,13 @@ def patch_along_line(
     supported_tasks: Sequence[Task | str],
     alphas: Sequence[float],
 ) -> PatchResult:
-    """Fine-tune once, evaluate the line from theta_0 to theta_1, and choose alpha: on one task, or on several."""
+    """Make theta_1, evaluate the way from theta_0 to theta_1, and choose alpha: on one task, or on several."""
     supported = [get_task(task) for task in supported_tasks]
     grid = [float(alpha) for alpha in alphas]
+    check_method(run, strategy, patching_tasks)
     recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
     run.folder.check(recipe)
     run.prepare(patching_tasks, supported)
+    check_validation(run)
     with run.claimed(recipe):
-        theta_1 = run.fine_tune(patching_tasks)
-        curve = run.sweep(theta_1, alphas)
-        return finish(run, curve, partial(interpolate, run.theta_0, theta_1))
+        return sweep_and_finish(run, make_theta_1(run, patching_tasks), alphas)

@@ -1,0 +1,64 @@
+"""The methods by their names, and how a recipe says them."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeAlias
+
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.methods.base import Method
+from hf_paint.methods.fine_tuned import EMA, SWA, Fisher, Interpolate, Layerwise, Lines
+from hf_paint.methods.several import Dare, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, UniformSoup
+
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        *(Interpolate, Lines, Layerwise, Fisher, SWA, EMA),
+        *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
+    )
+}
+MethodLike: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
+"""The name of a method, or `{name: {option: value}}`."""
+
+
+def read_method(method: MethodLike) -> Method:
+    """Return the method that a recipe names, with its options checked.
+
+    Raises:
+        InputError: If the method or an option is unknown (the nearest is suggested), or a value cannot be used.
+
+    Example:
+        >>> read_method({"lines": {"beta": 0.8}}).to_recipe(), read_method("ties").to_recipe()
+        ({'lines': {'beta': 0.8}}, {'ties': {'density': 0.2}})
+    """
+    if not isinstance(method, (str, Mapping)) or (isinstance(method, Mapping) and len(method) != 1):
+        raise InputError(
+            f"`method` is a name, or one name with options, such as {{ties: {{density: 0.2}}}}; got {method}."
+        )
+    name, given = (method, None) if isinstance(method, str) else next(iter(method.items()))
+    if name not in METHODS:
+        hint = did_you_mean(str(name), METHODS) or f" There are: {', '.join(METHODS)}."
+        raise InputError(f"Unknown method '{name}'.{hint}")
+    if not isinstance(given, (Mapping, type(None))):
+        raise InputError(f"The options of the method '{name}' are a mapping, got {given}.")
+    options = {f.name: f for f in fields(METHODS[name])}
+    for option in given or {}:
+        if option not in options:
+            hint = did_you_mean(str(option), options) or f" There are: {', '.join(options) or 'none'}."
+            raise InputError(f"Unknown option '{option}' of the method '{name}'.{hint}")
+    return METHODS[name](**{option: _value(name, options[option], value) for option, value in (given or {}).items()})
+
+
+def _value(method: str, option: "Field[Any]", value: Any) -> Any:
+    """Return a value in the type of the default; YAML reads `1e-3` as text."""
+    if option.default is MISSING:  # a mapping or a list, which the method checks itself
+        return value
+    wanted = type(option.default)
+    try:
+        if wanted is float and not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    if type(value) is not wanted:
+        raise InputError(f"`{option.name}` of the method '{method}' must be a {wanted.__name__}, got {value!r}.")
+    return value
