@@ -19,6 +19,20 @@ def where(alpha: Alpha) -> str:
     return f"{noun} {format_alpha(alpha)}"
 
 
+def trained_head_sentence(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> str:
+    """Return what was done where the head was trained too."""
+    trained = "with the image tower"
+    if recipe.get("freeze_tower"):
+        trained = "while the image tower was frozen"
+    elif recipe.get("head_steps"):
+        trained = f"first alone, for {recipe['head_steps']} steps, and then with the image tower"
+    return (
+        f"a classification head that starts as text embeddings was trained on {', '.join(tasks)} {trained} "
+        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with those from "
+        f"before, {LINE}, at alpha {format_alpha(alpha)}."
+    )
+
+
 def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
     """Return what was done to the image tower, by the strategy."""
     names, head = ", ".join(tasks), "a frozen head made of text embeddings"

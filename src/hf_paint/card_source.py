@@ -59,6 +59,11 @@ class CardSource:
         """The strategy of the run."""
         return str(self.recipe.get("strategy", "single"))
 
+    @property
+    def trains_head(self) -> bool:
+        """Whether the classification head was trained too."""
+        return bool(self.recipe.get("train_head"))
+
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}

@@ -1,7 +1,7 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,14 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_paint.alphas import Alpha, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
-from hf_paint.card_sentences import POINTS, claim, method_sentence, selection_sentence, where
+from hf_paint.card_sentences import (
+    POINTS,
+    claim,
+    method_sentence,
+    selection_sentence,
+    trained_head_sentence,
+    where,
+)
 from hf_paint.card_source import CardSource, is_repo_id
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
@@ -42,6 +49,10 @@ PUBLIC_KEYS = (
         "task_sampling",
         "save_dtype",
         "precision",
+        "train_head",
+        "freeze_tower",
+        "head_steps",
+        "head_learning_rate",
         "learning_rate",
         "weight_decay",
         "max_steps",
@@ -85,7 +96,8 @@ def render_model_card(
         title=name,
         split=source.split,
         claim=claim(source.curve, alpha, source.split),
-        method=method_sentence(source.strategy, [task.name for task in patching], alpha),
+        method=_method(source, [task.name for task in patching], alpha),
+        trained_head=source.trains_head,
         points=POINTS.get(source.strategy, "alpha"),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
@@ -114,6 +126,12 @@ def render_model_card(
         citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
     )
     return str(card)
+
+
+def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
+    if source.trains_head:
+        return trained_head_sentence(source.recipe, tasks, alpha)
+    return method_sentence(source.strategy, tasks, alpha)
 
 
 def environment() -> dict[str, str]:

@@ -21,7 +21,7 @@ from hf_paint.tasks import get_task
 
 PARTS_OF_A_RUN = (
     *("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*"),
+    *("step-*", "thetas", "order-*", "theta_0", "head"),
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "use_cpu", "disable_tqdm"),
@@ -51,6 +51,7 @@ class RunFolder:
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
+        self.theta_0 = self.path / "theta_0"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
 
@@ -65,6 +66,11 @@ class RunFolder:
     def theta(self, task: str) -> "RunFolder":
         """Return the folder of the fine-tuning on one task in parallel patching."""
         return RunFolder(self.path / "thetas" / task, write=self.write)
+
+    @property
+    def head(self) -> "RunFolder":
+        """The folder of the steps that train the head alone, where more follow them."""
+        return RunFolder(self.path / "head", write=self.write)
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.

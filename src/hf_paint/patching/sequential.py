@@ -15,11 +15,12 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.interpolation import interpolate
 from hf_paint.modeling import image_tower_weights, load_clip
+from hf_paint.patching.base import arguments_for
 from hf_paint.patching.finish import finish
 from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
-from hf_paint.patching.run import PatchRun, arguments_for
+from hf_paint.patching.run import PatchRun
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.sweep import WeightSpan, evaluate_once
 from hf_paint.tasks import Task, get_task
