@@ -1,4 +1,4 @@
-"""An image tower with a classification head that is trained too (WiSE-FT, Section 3): the head, the model, its files."""
+"""An image tower with a classification head that is trained too (WiSE-FT, Section 3), and the files of the two."""
 
 import json
 from collections.abc import Sequence
@@ -132,7 +132,7 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, pixel_values: Tensor) -> Tensor:
-        """Return logits (batch, num_classes) of pixel values (batch, 3, height, width), as the processor makes them."""
+        """Return logits (batch, num_classes) of pixel values (batch, 3, height, width), of the processor."""
         outputs = cast(Any, self.model.get_image_features(pixel_values=pixel_values))
         return cast(Tensor, self.head(outputs.pooler_output))
 
