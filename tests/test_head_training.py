@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset, Features, Image, Value
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -351,6 +352,45 @@ def test_the_best_checkpoint_comes_with_its_head(model, processor, tasks, tmp_pa
     saved = load_file(f"{trainer.state.best_model_checkpoint}/head.safetensors")["head.weight"]
     assert torch.equal(saved, trainer.model.head.weight)
     assert trainer.evaluate()["eval_colours_loss"] == pytest.approx(trainer.state.best_metric)
+
+
+def test_the_head_stays_in_float32_when_the_tower_is_bf16(model_folder, processor, tasks, tmp_path):
+    """Otherwise alpha 0 would not be the zero-shot model; with the adaptive sweep, on its way to a chosen alpha."""
+    task, supported = get_task(tasks["reference"]), get_task(tasks["supported"])
+    options = PatchOptions(precision="bf16", sweep="adaptive")
+    grid = [step / 20 for step in range(21)]
+    args = arguments(tmp_path, learning_rate=3e-3)
+    result = patch_single(model_folder, task, [supported], args, alphas=grid, options=options)
+    assert result.alpha in result.curve.exact_alphas
+    [expected] = evaluate_tasks(load_clip(model_folder)[0], [task], processor=processor, precision="bf16")
+    found = result.curve.get(0.0, "patching", "colours", "test")
+    assert (found.correct, found.precision) == (expected.correct, "bf16")
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+
+
+def test_a_trainer_of_its_own_publishes_the_head(model, processor, tasks, tmp_path, hub):
+    keys = {"save_strategy": "no", "hub_model_id": "tester/both", "max_steps": 3}
+    task = get_task(tasks["reference"])
+    trainer = PaintTrainer(model, arguments(tmp_path, **keys), train_task=task, processing_class=processor)
+    trainer.train()
+    trainer.push_to_hub()
+    classifier = load_classifier("tester/both")
+    assert torch.equal(classifier.head.weight, trainer.model.head.weight)
+    card = ModelCard.load("tester/both").text
+    assert "a classification head, trained with it" in card
+    assert 'load_classifier("tester/both")' in card
+
+
+def test_a_patching_task_of_groups_is_refused(model_folder, processor, tasks, tmp_path):
+    groups = {"warm": ["red", "grey"], "cold": ["blue", "green"]}
+    definition = get_task(tasks["reference"]).to_dict() | {"class_groups": groups, "class_names": None}
+    rows = draw_rows(40, 1, names=["warm", "cold"])
+    features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
+    path = str(tmp_path / "groups.parquet")
+    Dataset.from_dict(rows, features=features).to_parquet(path)
+    task = get_task(definition | {"data_files": {"train": path, "test": path}})
+    with pytest.raises(InputError, match="trains one row per class"):
+        patch_single(model_folder, task, [], arguments(tmp_path / "run"), selection="none")
 
 
 def test_without_it_nothing_of_it_is_there(model_folder, tasks, tmp_path):

@@ -100,7 +100,7 @@ class PaintTrainer(HubTrainer):
         self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
         self.clip_model, self.train_tasks = model, train_tasks
         if args.train_head:
-            trained = new_head(train_tasks, cast(ZeroShotHead, head), args)
+            trained = _new_head(train_tasks, cast(ZeroShotHead, head), args)
             names = trained.class_names
             self.tasks = [t.with_rows_of(names) if t.task.name == trained.task else t for t in self.tasks]
             tower: nn.Module = image_classifier(model, trained).train()
@@ -215,7 +215,7 @@ class PaintTrainer(HubTrainer):
             raise InputError(f"The checkpoint lacks tensors of the image tower: {missing[:3]}.")
 
 
-def new_head(tasks: Sequence[Task], head: ZeroShotHead, args: PaintTrainingArguments) -> ClassificationHead:
+def _new_head(tasks: Sequence[Task], head: ZeroShotHead, args: PaintTrainingArguments) -> ClassificationHead:
     """Return the head with which a training of head and image tower begins, that of its one task.
 
     Raises:
