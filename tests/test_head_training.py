@@ -352,6 +352,7 @@ def test_the_best_checkpoint_comes_with_its_head(model, processor, tasks, tmp_pa
     saved = load_file(f"{trainer.state.best_model_checkpoint}/head.safetensors")["head.weight"]
     assert torch.equal(saved, trainer.model.head.weight)
     assert trainer.evaluate()["eval_colours_loss"] == pytest.approx(trainer.state.best_metric)
+    assert trainer.evaluate([task])["eval_colours_loss"] == pytest.approx(trainer.state.best_metric)
 
 
 def test_the_head_stays_in_float32_when_the_tower_is_bf16(model_folder, processor, tasks, tmp_path):

@@ -97,15 +97,10 @@ class PaintTrainer(HubTrainer):
         if train_tasks:
             train_dataset, head = make_training_set(train_tasks, model, processing_class, args)
         self.transform = PixelTransform(processing_class)
-        self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
-        self.clip_model, self.train_tasks = model, train_tasks
-        if args.train_head:
-            trained = _new_head(train_tasks, cast(ZeroShotHead, head), args)
-            names = trained.class_names
-            self.tasks = [t.with_rows_of(names) if t.task.name == trained.task else t for t in self.tasks]
-            tower: nn.Module = image_classifier(model, trained).train()
-        else:
-            tower = image_tower(model).train()
+        trained = _new_head(train_tasks, cast(ZeroShotHead, head), args) if args.train_head else None
+        self.clip_model, self.train_tasks, self.trained_head = model, train_tasks, trained
+        self.tasks = self._prepare(eval_tasks, processing_class)
+        tower = (image_tower(model) if trained is None else image_classifier(model, trained)).train()
         # transformers would announce that it copies these from the tokenizer; they mean nothing to the image tower
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(tower.config, token, getattr(processing_class.tokenizer, token))
@@ -172,10 +167,7 @@ class PaintTrainer(HubTrainer):
         """
         tasks = self.tasks
         if eval_dataset is not None:
-            tasks = [
-                prepare_task(task, self.clip_model, self.processing_class, splits=("validation",))
-                for task in eval_dataset
-            ]
+            tasks = self._prepare(eval_dataset, self.processing_class)
         if not tasks:
             raise InputError("There is nothing to evaluate: make the trainer with `eval_tasks`.")
         start = time.time()
@@ -184,6 +176,14 @@ class PaintTrainer(HubTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _prepare(self, tasks: Sequence[Task], processor: CLIPProcessor) -> list[PreparedTask]:
+        """Prepare tasks for `evaluate`, the train task with the head that is trained."""
+        prepared = [prepare_task(task, self.clip_model, processor, splits=("validation",)) for task in tasks]
+        if self.trained_head is None:
+            return prepared
+        head = self.trained_head
+        return [task.with_rows_of(head.class_names) if task.task.name == head.task else task for task in prepared]
 
     def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
         training = self.model.training
