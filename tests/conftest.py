@@ -22,7 +22,7 @@ from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils import logging
 
-from hf_paint import Task
+from hf_paint import ClassificationHead, Task
 from hf_paint.modeling import image_tower_weights, save_clip
 from hf_paint.patches import save_patch
 from hub_server import HubServer
@@ -133,6 +133,15 @@ def patch_folder(_base_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("patch") / "tiny-patch"
     theta_0 = image_tower_weights(_base_model)
     save_patch(theta_0, {name: tensor + 0.01 for name, tensor in theta_0.items()}, folder, alpha=0.5)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(_base_model, processor, tmp_path_factory):
+    """The tiny CLIP with a head of two classes beside it."""
+    folder = tmp_path_factory.mktemp("classifier") / "tiny-clip"
+    save_clip(_base_model, processor, folder)
+    ClassificationHead(torch.ones(2, 24), ["cat", "dog"]).save(folder)
     return str(folder)
 
 

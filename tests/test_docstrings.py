@@ -28,7 +28,9 @@ OBJECTS = [
             ("interpolation", "combine_into"),
             ("joint_images", "JointImages"),
             ("joint_images", "images_per_epoch"),
+            ("classifier", "image_classifier"),
             ("heads", "GroupedHead"),
+            ("heads", "member_rows"),
             ("methods", "read_method"),
             ("metrics", "Accuracy"),
             ("metrics", "accuracy"),
@@ -55,9 +57,11 @@ NEEDS_NO_EXAMPLE = {"InputError", "PatchOptions", "PatchResult", "PushOptions", 
 
 
 @pytest.mark.parametrize(("name", "thing"), OBJECTS, ids=[name for name, _ in OBJECTS])
-def test_example_runs(name, thing, model, processor, model_folder, patch_folder, task, other_task, tmp_path):
+def test_example_runs(
+    name, thing, model, processor, model_folder, patch_folder, classifier_folder, task, other_task, tmp_path
+):
     here = {"np": np, "torch": torch, "nn": nn, "model": model, "processor": processor, "model_folder": model_folder}
-    here |= {"patch_folder": patch_folder}
+    here |= {"patch_folder": patch_folder, "classifier_folder": classifier_folder}
     here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
     here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
     here |= {"Accelerator": Accelerator, "Evaluator": Evaluator}

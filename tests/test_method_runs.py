@@ -115,6 +115,7 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
     )
     card = (tmp_path / "run/patched/README.md").read_text()
     assert "on each of colours, third by itself" in card
+    assert "with the coefficients" not in card
     assert "trimming each to its largest 50 %" in card
     assert "Of 3 alphas the rule" in card
     assert "ties: {density: 0.5}" in card
@@ -194,6 +195,7 @@ def test_every_method_round_trips():
         ({"method": "uniform_soup"}, "is for several fine-tuned models, got 1"),
         ({"ingredients": [{"seed": [0, 1]}]}, "'interpolate' is for one fine-tuned model, got 2"),
         ({"method": "uniform_soup", "ingredients": [{"sead": [0, 1]}]}, "'sead' is no training field.*'seed'"),
+        ({"method": "uniform_soup", "ingredients": [{"train_head": True}]}, "'train_head' is no training field"),
         ({"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]}, "'seed=0' is given twice"),
         ({"method": "uniform_soup", "ingredients": [{"learning_rate": ["x", 1]}]}, "must be a number, got 'x'"),
         ({"method": "fisher", "extrapolate": True}, "knows no alpha outside"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
+    from hf_paint.classifier import ClassificationHead, load_classifier
     from hf_paint.comparison import compare_runs
     from hf_paint.curve import AlphaCurve
     from hf_paint.definitions import list_tasks
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.fisher import estimate_fisher, interpolate_fisher
+    from hf_paint.head_trainer import HeadTrainer
     from hf_paint.heads import ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
@@ -48,7 +50,9 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "AlphaCurve": "curve",
+    "ClassificationHead": "classifier",
     "EMACallback": "weight_averaging",
+    "HeadTrainer": "head_trainer",
     "InputError": "errors",
     "LazyWeights": "lazy_weights",
     "PaintTrainer": "trainer",
@@ -84,6 +88,7 @@ _MODULES = {
     "layer_index": "layerwise",
     "learned_soup": "learned_soups",
     "lines_alphas": "layerwise",
+    "load_classifier": "classifier",
     "load_curve": "pull",
     "patch_joint": "patching",
     "patch_parallel": "patching",
@@ -101,7 +106,9 @@ _MODULES = {
 
 __all__ = [
     "AlphaCurve",
+    "ClassificationHead",
     "EMACallback",
+    "HeadTrainer",
     "InputError",
     "LazyWeights",
     "PaintTrainer",
@@ -137,6 +144,7 @@ __all__ = [
     "learned_soup",
     "lines_alphas",
     "list_tasks",
+    "load_classifier",
     "load_curve",
     "patch_joint",
     "patch_parallel",

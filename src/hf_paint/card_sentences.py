@@ -25,6 +25,20 @@ def where(alpha: Alpha) -> str:
     return f"{noun} {format_alpha(alpha)}"
 
 
+def trained_head_sentence(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> str:
+    """Return what was done where the head was trained too."""
+    trained = "with the image tower"
+    if recipe.get("freeze_tower"):
+        trained = "while the image tower was frozen"
+    elif recipe.get("head_steps"):
+        trained = f"first alone, for {recipe['head_steps']} steps, and then with the image tower"
+    return (
+        f"a classification head that starts as text embeddings was trained on {', '.join(tasks)} {trained} "
+        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with those from "
+        f"before, {LINE}, at alpha {format_alpha(alpha)}."
+    )
+
+
 def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method: Method) -> str:
     """Return what was done to the image tower, by the strategy and the method."""
     return " ".join(filter(None, [_strategy_sentence(strategy, tasks, alpha, method), method.sentence()]))
@@ -37,7 +51,7 @@ def _strategy_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method
             f"task after task ({', '.join(alpha)}), the image tower was fine-tuned against {head}, and its weights "
             f"were interpolated with those from before the step, {LINE}, with the alphas {format_alpha(alpha)}."
         )
-    if strategy == "parallel":
+    if strategy == "parallel" and method.takes == "one":
         return (
             f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the "
             f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."

@@ -65,6 +65,11 @@ class CardSource:
         """The method of the run."""
         return read_method(self.recipe.get("method", "interpolate"))
 
+    @property
+    def trains_head(self) -> bool:
+        """Whether the classification head was trained too."""
+        return bool(self.recipe.get("train_head"))
+
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}

@@ -1,7 +1,7 @@
 """The evaluator: runs image towers over the images of tasks, and scores what they say."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from transformers import CLIPVisionConfig
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.classifier import ImageClassifier
 from hf_paint.images import collate
 from hf_paint.metrics import expected_calibration_error, mean_per_class_accuracy
 from hf_paint.prepared_task import PreparedTask
@@ -83,6 +84,8 @@ class Evaluator:
         """Return a copy of an image tower in the dtype of the evaluations, into which weights can be written."""
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         carrier = deepcopy(tower).to(self.accelerator.device, dtype).eval().requires_grad_(False)
+        if isinstance(carrier, ImageClassifier):
+            carrier.head.float()  # as zero-shot heads are, in whatever dtype the tower is
         if self.compile:
             carrier.compile()  # the weights are its inputs: other values in the same tensors need no new compilation
         return carrier
@@ -101,21 +104,20 @@ class Evaluator:
         Raises:
             FloatingPointError: If a loss is not finite.
         """
-        device = self.accelerator.device
-        head = task.head.to(device)  # before inference mode: tensors made within could not be trained against
-        gathered = []
-        with torch.inference_mode():
-            for batch in self._dataloader(task, split, indices):
-                pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
-                outputs = _outputs(head(_embed(tower, pixels)), batch["labels"].to(device, non_blocking=True))
-                gathered.append(self.accelerator.gather_for_metrics(outputs))
-        predictions = Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*gathered, strict=True)))
+        head = task.head_of(tower).to(self.accelerator.device)  # before inference mode: it may be trained against
+        columns = self._gather(tower, task, split, lambda embeds, labels: _outputs(head(embeds), labels), indices)
+        predictions = Predictions(*(column.numpy() for column in columns))
         if not np.isfinite(predictions.loss).all():
             raise FloatingPointError(
                 f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
             )
         self.num_images += len(predictions.labels)
         return predictions
+
+    def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
+        """Return the image embeddings (num_images, embed_dim) of a split and its labels (num_images,), on the CPU."""
+        image_embeds, labels = self._gather(tower, task, split, lambda embeds, labels: (embeds, labels))
+        return image_embeds.clone(), labels.clone()  # outside inference mode, so that a head can be trained on them
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
@@ -129,12 +131,29 @@ class Evaluator:
             correct=0,
             total=0,
             weights=weights,
-            head=task.head.fingerprint,
+            head=task.head_fingerprint,
             data=task.images[split].fingerprint,
             precision=self.precision,
             exact=exact,
             examples=f"correct/{name}.npy",
         )
+
+    def _gather(
+        self,
+        tower: nn.Module,
+        task: PreparedTask,
+        split: str,
+        function: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+        indices: NDArray[np.int64] | None = None,
+    ) -> list[Tensor]:
+        """Return what a function of the embeddings and labels of a batch returns, of all images, on the CPU."""
+        device, gathered = self.accelerator.device, []
+        with torch.inference_mode():
+            for batch in self._dataloader(task, split, indices):
+                pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
+                outputs = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
+                gathered.append(self.accelerator.gather_for_metrics(outputs))
+        return [torch.cat(column).cpu() for column in zip(*gathered, strict=True)]
 
     def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Any:
         images = task.images[split]

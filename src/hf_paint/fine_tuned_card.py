@@ -9,7 +9,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from hf_paint.card_source import is_repo_id, license_of
-from hf_paint.model_card import PUBLIC_KEYS, accuracy_result, dataset_id, environment, source_row
+from hf_paint.model_card import accuracy_result, dataset_id, environment, source_row
+from hf_paint.public_recipe import PUBLIC_KEYS
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 
@@ -72,6 +73,7 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
         title=fine_tuning.title,
         trained_on=fine_tuning.trained_on,
         joint=len(tasks) > 1,
+        trained_head=args.train_head,
         base=f"[{base}](https://huggingface.co/{base})" if base else "a CLIP model that is not on the Hub",
         base_license=base_license or "not stated",
         model_id=fine_tuning.repo_id or "path/or/id/of/this/model",
@@ -116,6 +118,9 @@ def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
         "num_train_epochs": values["max_steps"] > 0,
         "max_steps": values["max_steps"] <= 0,
         "task_sampling": not joint,
+        "train_head": not args.train_head,
+        "freeze_tower": not args.freeze_tower,
+        "head_steps": not args.head_steps,
         "sampling_temperature": not joint or args.task_sampling != "temperature",
     }
     public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and not not_in_force.get(key)}

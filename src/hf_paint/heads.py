@@ -109,10 +109,19 @@ def build_task_head(
     groups = [task.class_groups[name] for name in class_names]
     names = [name for group in groups for name in group]
     head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)
-    members = torch.arange(len(names)).split([len(group) for group in groups])
-    longest = max(map(len, groups))
-    padded = [functional.pad(rows, (0, longest - len(rows)), value=int(rows[0])) for rows in members]
-    return GroupedHead(head.weight, head.logit_scale, torch.stack(padded))
+    return GroupedHead(head.weight, head.logit_scale, member_rows(groups, names))
+
+
+def member_rows(groups: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Return the rows of each class, shape (num_classes, max_rows), of a head with one row per name.
+
+    Example:
+        >>> member_rows([["bike", "tandem"], ["car"]], ["car", "bike", "tandem"])
+        tensor([[1, 2],
+                [0, 0]])
+    """
+    row, longest = {name: index for index, name in enumerate(names)}, max(map(len, groups))
+    return torch.tensor([[row[name] for name in [*group, *[group[0]] * (longest - len(group))]] for group in groups])
 
 
 @torch.no_grad()

@@ -10,13 +10,15 @@ from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi, create_branch, list_repo_commits, run_as_future, upload_folder
 from torch import Tensor
-from transformers import CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection, Trainer
+from transformers import CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
+from hf_paint.classifier import ClassificationHead, ImageClassifier
 from hf_paint.errors import InputError
 from hf_paint.fine_tuned_card import FineTuning, render_fine_tuned_card
 from hf_paint.modeling import save_clip
+from hf_paint.paper_trainer import PaperTrainer
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
@@ -25,14 +27,13 @@ from hf_paint.training_args import PaintTrainingArguments
 logger = logging.getLogger(__name__)
 
 
-class HubTrainer(Trainer):
+class HubTrainer(PaperTrainer):
     """The part of `PaintTrainer` that writes to the Hub, with the `hub_*` arguments of transformers.
 
     `Trainer` uploads its output folder, which holds pickled arguments and local paths, and leaves it to others to make
     the branch of `hub_revision`. Here the repository is made in a temporary folder and uploaded in one commit.
     """
 
-    args: PaintTrainingArguments
     model: CLIPVisionModelWithProjection
     processing_class: CLIPProcessor
     clip_model: CLIPModel
@@ -106,9 +107,24 @@ class HubTrainer(Trainer):
         self.push_in_progress = PushInProgress([*at_work, job])  # type: ignore[arg-type]
 
     def _save_clip(self, folder: str | Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save a complete CLIP repository instead of the image tower alone."""
-        weights = self.clip_model.state_dict() | (state_dict or self.model.state_dict())
-        save_clip(self.clip_model, self.processing_class, folder, state_dict=weights)
+        """Save a complete CLIP repository instead of the image tower alone, and a trained head beside it."""
+        weights = self.clip_model.state_dict()
+        trained = {name: tensor for name, tensor in (state_dict or self.model.state_dict()).items() if name in weights}
+        save_clip(self.clip_model, self.processing_class, folder, state_dict=weights | trained)
+        if isinstance(self.model, ImageClassifier):
+            self.model.head.save(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._load_head(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        self._load_head(str(self.state.best_model_checkpoint))
+
+    def _load_head(self, checkpoint: str) -> None:
+        if isinstance(self.model, ImageClassifier):
+            self.model.head.load_state_dict(ClassificationHead.load(checkpoint).state_dict())
 
     def _make_branch(self, name: str | None, token: str | None) -> None:
         """Make a branch from the first commit, which is empty: from `main` it could hold other weights."""

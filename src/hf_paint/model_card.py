@@ -1,62 +1,34 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
-from hf_paint.card_sentences import claim, method_sentence, points, selection_sentence, where
+from hf_paint.card_sentences import (
+    claim,
+    method_sentence,
+    points,
+    selection_sentence,
+    trained_head_sentence,
+    where,
+)
 from hf_paint.card_source import CardSource, is_repo_id
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.definitions import LOCAL_FILES
+from hf_paint.public_recipe import public_recipe
 from hf_paint.tasks import Task
 
 
 TEMPLATE = files("hf_paint") / "model_card_template.md"
 VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
-
-PUBLIC_KEYS = (
-    *(
-        "model",
-        "strategy",
-        "patching_tasks",
-        "supported_tasks",
-        "transfer_tasks",
-        "shift_tasks",
-        "alphas",
-        "selection",
-        "method",
-        "ingredients",
-        "extrapolate",
-    ),
-    *(
-        "tolerance",
-        "thetas",
-        "search",
-        "search_budget",
-        "task_sampling",
-        "save_dtype",
-        "precision",
-        "learning_rate",
-        "weight_decay",
-        "max_steps",
-        "num_train_epochs",
-    ),
-    *("warmup_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim"),
-    *("label_smoothing_factor", "max_grad_norm", "augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2"),
-    *("adam_epsilon", "train_sampling_strategy", "task_sampling", "sampling_temperature", "seed", "data_seed"),
-    *("bf16", "fp16", "base_fingerprint"),
-)
-"""The keys of a recipe that a card shows: those that decide the numbers; no path and no secret of theirs is shown."""
 
 
 def render_model_card(
@@ -89,7 +61,8 @@ def render_model_card(
         title=name,
         split=source.split,
         claim=claim(source.curve, alpha, source.split),
-        method=method_sentence(source.strategy, [task.name for task in patching], alpha, source.method),
+        method=_method(source, [task.name for task in patching], alpha),
+        trained_head=source.trains_head,
         points=points(source.strategy, source.selected),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
@@ -108,7 +81,7 @@ def render_model_card(
         gains=_gain_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
         selection=selection_sentence(source.strategy, source.selection),
-        recipe=_public_recipe(source).strip(),
+        recipe=public_recipe(source).strip(),
         versions=list((source.versions or environment()).items()),
         sources=[source_row(task) for task in source.tasks],
         base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
@@ -118,6 +91,12 @@ def render_model_card(
         citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
     )
     return str(card)
+
+
+def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
+    if source.trains_head:
+        return trained_head_sentence(source.recipe, tasks, alpha)
+    return method_sentence(source.strategy, tasks, alpha, source.method)
 
 
 def environment() -> dict[str, str]:
@@ -210,23 +189,6 @@ def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, An
                 }
             )
     return rows
-
-
-def _public_recipe(source: CardSource) -> str:
-    """Return the part of the recipe that decides the numbers, as YAML, with nothing of the machine that ran it."""
-    recipe = {key: source.recipe[key] for key in PUBLIC_KEYS if key in source.recipe}
-    recipe["model"] = source.base_model_id or "a local folder"
-    for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
-        if key in recipe:
-            recipe[key] = [_task_name(task) for task in recipe[key]]
-    if "thetas" in recipe:
-        thetas = recipe["thetas"].items()
-        recipe["thetas"] = {task: name if is_repo_id(name) else "a local folder" for task, name in thetas}
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-
-
-def _task_name(task: str | Mapping[str, Any]) -> str:
-    return str(task["name"]) if isinstance(task, Mapping) else Path(task).name
 
 
 def source_row(task: Task) -> dict[str, str]:

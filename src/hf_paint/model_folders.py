@@ -10,7 +10,9 @@ from typing import Any
 from hf_paint.errors import InputError
 
 
+HEAD_CONFIG = "head.json"
 COMPANIONS = (
+    HEAD_CONFIG,
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template.*"),
     *("tokenizer*", "*tokens*.json", "vocab.*", "merges.txt", "*.model"),
 )
@@ -47,9 +49,9 @@ def published_together(folder: Path) -> Iterator[Callable[[str], Path]]:
         for path in partials.values():
             path.unlink(missing_ok=True)
         raise
-    for stale in folder.glob("model*.safetensors*"):
+    for stale in (*folder.glob("model*.safetensors*"), *folder.glob("head.*")):
         if stale not in partials.values():
-            stale.unlink()  # the replaced model may have another number of files
+            stale.unlink()  # the replaced model may have another number of files, and a head
     for final, path in partials.items():
         path.replace(final)
 

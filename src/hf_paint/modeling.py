@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import safe_open
@@ -24,6 +24,7 @@ from transformers.utils.hub import cached_file
 from hf_paint.errors import InputError
 
 
+Tower = TypeVar("Tower", bound=CLIPVisionModelWithProjection)
 IMAGE_TOWER = ("vision_model.", "visual_projection.")
 """Prefixes of the tensors that patching changes; everything else stays as it is."""
 
@@ -61,11 +62,18 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[CLIPModel, 
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
 
 
-def image_tower(model: CLIPModel) -> CLIPVisionModelWithProjection:
+def image_tower(
+    model: CLIPModel,
+    kind: type[Tower] = CLIPVisionModelWithProjection,  # type: ignore[assignment]
+) -> Tower:
     """Return the image tower of a CLIP model as a model of its own that shares the parameters.
 
     Training the tower trains the CLIP model, and the names of its tensors are those of the CLIP model. Its config is a
     copy, so that nothing done to the tower shows in the config of the CLIP model.
+
+    Args:
+        model: The CLIP model.
+        kind: The class of the tower.
 
     Example:
         >>> tower = image_tower(model)
@@ -75,7 +83,7 @@ def image_tower(model: CLIPModel) -> CLIPVisionModelWithProjection:
     config = cast(CLIPVisionConfig, deepcopy(model.config.vision_config))
     config.projection_dim = cast(int, model.config.projection_dim)
     with torch.device("meta"):
-        tower = CLIPVisionModelWithProjection(config)
+        tower = kind(config)
     tower.vision_model = model.vision_model
     tower.visual_projection = model.visual_projection
     tower.train(model.training)

@@ -1,15 +1,19 @@
 """A task that is ready to be evaluated: its head is built, its images are decoded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from accelerate import PartialState
+from torch import Tensor, nn
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.heads import GroupedHead, ZeroShotHead, build_task_head, default_cache_dir, member_rows
 from hf_paint.images import CachedImages
 from hf_paint.pixels import PixelTransform
 from hf_paint.results import Role
@@ -27,6 +31,8 @@ class PreparedTask:
         head: The zero-shot head.
         transform: Normalises pixels.
         images: The images of each split, `validation` and `test` where the task has them.
+        rows: shape (num_classes, max_rows), the rows of its classes in the head of the model, where that is trained
+            with the image tower; None: the task keeps its zero-shot head.
     """
 
     task: Task
@@ -35,6 +41,30 @@ class PreparedTask:
     head: ZeroShotHead
     transform: PixelTransform
     images: Mapping[str, CachedImages]
+    rows: Tensor | None = None
+
+    def with_rows_of(self, class_names: Sequence[str]) -> "PreparedTask":
+        """Return the task as it is evaluated with a trained head of these classes, matched by name.
+
+        A task of which the head lacks a class is returned as it is: it keeps its zero-shot head.
+        """
+        groups = self.task.class_groups or {name: (name,) for name in self.class_names}
+        members = [groups[name] for name in self.class_names]
+        if not {name for group in members for name in group} <= set(class_names):
+            return self
+        return replace(self, rows=member_rows(members, class_names))
+
+    def head_of(self, tower: nn.Module) -> ZeroShotHead:
+        """Return the head with which an image tower is evaluated: its own, where that has the classes of the task."""
+        if self.rows is None:
+            return self.head
+        trained: Any = tower.head
+        return GroupedHead(trained.weight.detach(), torch.ones(()), self.rows)
+
+    @property
+    def head_fingerprint(self) -> str:
+        """The fingerprint of the head; that of the rows where the head is part of the weights."""
+        return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
 def prepare_task(

@@ -42,7 +42,7 @@ class Publication:
         run: The run folder.
         repo_id: The repository.
         source: What its cards are made of.
-        base_folder: The base, as files.
+        base_folder: The base, as files; theta_0 of the run where a head was trained.
         branches: Branch -> its alpha or coefficients, `main` last; None for a delta.
         delta: How the delta is stored, if there is one.
     """
@@ -88,6 +88,10 @@ class Publication:
             raise InputError(
                 f"A delta is for models on a line, and the method '{source.method.name}' takes another path."
             )
+        if run.theta_0.exists():  # with the head
+            if delta:
+                raise InputError(f"A delta is that of an image tower, and {folder} trained a head too: push variants.")
+            base_folder = run.theta_0
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
         return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)

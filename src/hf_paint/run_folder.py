@@ -21,7 +21,7 @@ from hf_paint.tasks import get_task
 
 PARTS_OF_A_RUN = (
     *("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", "scores.json", "fisher"),
+    *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head"),
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "use_cpu", "disable_tqdm"),
@@ -51,6 +51,7 @@ class RunFolder:
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
+        self.theta_0 = self.path / "theta_0"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
         self.scores = self.path / "scores.json"
@@ -70,6 +71,11 @@ class RunFolder:
     def fisher(self, name: str) -> Path:
         """Return the file of the Fisher information of an end of the path, theta_0 or theta_1."""
         return self.path / "fisher" / f"{name}.safetensors"
+
+    @property
+    def head(self) -> "RunFolder":
+        """The folder of the steps that train the head alone, where more follow them."""
+        return RunFolder(self.path / "head", write=self.write)
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.

@@ -1,16 +1,14 @@
-"""`PaintTrainer`: a `transformers.Trainer` that fine-tunes the image tower against a frozen zero-shot head."""
+"""`PaintTrainer`: a `transformers.Trainer` that fine-tunes the image tower against a zero-shot head, or with it."""
 
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import (
     CLIPModel,
@@ -23,6 +21,8 @@ from transformers import (
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
+from hf_paint.classifier import ClassificationHead, image_classifier
+from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator
 from hf_paint.heads import ZeroShotHead
@@ -33,9 +33,9 @@ from hf_paint.modeling import attention, image_tower
 from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
 from hf_paint.prepared_task import PreparedTask, prepare_task
-from hf_paint.schedule import paint_learning_rate
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.weight_files import HEAD_WEIGHT
 
 
 class PaintTrainer(HubTrainer):
@@ -44,6 +44,10 @@ class PaintTrainer(HubTrainer):
     `vision_model.*` and `visual_projection` are trained; the head is made of text embeddings and frozen, and the text
     tower takes no part in a step. The CLIP model that is passed in is trained in place, and every checkpoint is a
     complete CLIP repository.
+
+    With `args.train_head` the head is trained too (WiSE-FT, Section 3): it is part of the model that is trained, and
+    its files lie beside those of every checkpoint. `evaluate()` uses it for the train task, and zero-shot heads for
+    the others.
 
     The loss is the mean cross-entropy of the micro-batch, so gradient accumulation divides it, and the image tower is
     called through its wrapper, so that several processes see the same gradients.
@@ -69,8 +73,6 @@ class PaintTrainer(HubTrainer):
         2
     """
 
-    loss_is_scaled_for_ga = False
-
     def __init__(
         self,
         model: CLIPModel,
@@ -95,9 +97,10 @@ class PaintTrainer(HubTrainer):
         if train_tasks:
             train_dataset, head = make_training_set(train_tasks, model, processing_class, args)
         self.transform = PixelTransform(processing_class)
-        self.tasks = [prepare_task(task, model, processing_class, splits=("validation",)) for task in eval_tasks]
-        self.clip_model, self.train_tasks = model, train_tasks
-        tower = image_tower(model).train()
+        trained = _new_head(train_tasks, cast(ZeroShotHead, head), args) if args.train_head else None
+        self.clip_model, self.train_tasks, self.trained_head = model, train_tasks, trained
+        self.tasks = self._prepare(eval_tasks, processing_class)
+        tower = (image_tower(model) if trained is None else image_classifier(model, trained)).train()
         # transformers would announce that it copies these from the tokenizer; they mean nothing to the image tower
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(tower.config, token, getattr(processing_class.tokenizer, token))
@@ -129,9 +132,16 @@ class PaintTrainer(HubTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of the batch against the frozen head, with label smoothing if asked for."""
-        image_embeds = model(pixel_values=self.transform.normalize(inputs["pixel_values"])).image_embeds.float()
+        """Return the loss of the batch against the frozen head or the trained one, with label smoothing if asked for.
+
+        A trained head is called by the model: what a wrapper does not see takes no part in its gradients.
+        """
+        outputs = model(pixel_values=self.transform.normalize(inputs["pixel_values"]))
         smoothing = self.args.label_smoothing_factor
+        if self.args.train_head:
+            loss = functional.cross_entropy(outputs.logits, inputs["labels"], label_smoothing=smoothing)
+            return (loss, {"logits": outputs.logits}) if return_outputs else loss
+        image_embeds = outputs.image_embeds.float()
         loss = self.head.loss(image_embeds, inputs["labels"], label_smoothing=smoothing)
         return (loss, {"logits": self.head(image_embeds)}) if return_outputs else loss
 
@@ -157,10 +167,7 @@ class PaintTrainer(HubTrainer):
         """
         tasks = self.tasks
         if eval_dataset is not None:
-            tasks = [
-                prepare_task(task, self.clip_model, self.processing_class, splits=("validation",))
-                for task in eval_dataset
-            ]
+            tasks = self._prepare(eval_dataset, self.processing_class)
         if not tasks:
             raise InputError("There is nothing to evaluate: make the trainer with `eval_tasks`.")
         start = time.time()
@@ -170,24 +177,13 @@ class PaintTrainer(HubTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the parameters that weight decay applies to: all of them, as in the released code of PAINT."""
-        if self.args.decay_all_parameters:
-            return [name for name, _ in model.named_parameters()]
-        return list(super().get_decay_parameter_names(model))
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """Make the schedule; `cosine` is the papers', which differs from transformers' by starting above zero."""
-        warmup = self.args.get_warmup_steps(num_training_steps)
-        if warmup >= num_training_steps:
-            raise InputError(f"warmup_steps ({warmup}) must be below the {num_training_steps} steps of the training.")
-        if self.args.lr_scheduler_type != "cosine":
-            return super().create_scheduler(num_training_steps, optimizer)
-        if self.lr_scheduler is None:
-            factor = partial(paint_learning_rate, num_warmup_steps=warmup, num_training_steps=num_training_steps)
-            self.lr_scheduler = LambdaLR(cast(Optimizer, optimizer or self.optimizer), factor)
-            self._created_lr_scheduler = True
-        return self.lr_scheduler
+    def _prepare(self, tasks: Sequence[Task], processor: CLIPProcessor) -> list[PreparedTask]:
+        """Prepare tasks for `evaluate`, the train task with the head that is trained."""
+        prepared = [prepare_task(task, self.clip_model, processor, splits=("validation",)) for task in tasks]
+        if self.trained_head is None:
+            return prepared
+        head = self.trained_head
+        return [task.with_rows_of(head.class_names) if task.task.name == head.task else task for task in prepared]
 
     def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
         training = self.model.training
@@ -214,8 +210,27 @@ class PaintTrainer(HubTrainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks tensors; those of the text tower are expected to be left over."""
-        if load_result.missing_keys:
-            raise InputError(f"The checkpoint lacks tensors of the image tower: {load_result.missing_keys[:3]}.")
+        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # that lies in a file of its own
+        if missing:
+            raise InputError(f"The checkpoint lacks tensors of the image tower: {missing[:3]}.")
+
+
+def _new_head(tasks: Sequence[Task], head: ZeroShotHead, args: PaintTrainingArguments) -> ClassificationHead:
+    """Return the head with which a training of head and image tower begins, that of its one task.
+
+    Raises:
+        InputError: If it is not one task with one name for each class, or the arguments ask for more than that.
+    """
+    if args.freeze_tower or args.head_steps:
+        raise InputError(
+            "PaintTrainer trains head and image tower together. For `freeze_tower` and `head_steps` there is "
+            "HeadTrainer, and `patch_single` uses both trainers."
+        )
+    if len(tasks) != 1 or tasks[0].class_groups is not None:
+        raise InputError("`train_head` trains the head of one `train_task`, which has one name for each class.")
+    [task] = tasks
+    class_names = load_splits(task, ("train",))["train"].class_names
+    return ClassificationHead.from_zero_shot(head, class_names, templates=task.templates, task=task.name)
 
 
 class _EpochCallback(TrainerCallback):

@@ -15,7 +15,7 @@ TaskSampling = Literal["proportional", "uniform", "temperature"]
 
 @dataclass
 class PaintTrainingArguments(TrainingArguments):
-    """`transformers.TrainingArguments` with PAINT's defaults and four more fields.
+    """`transformers.TrainingArguments` with PAINT's defaults and some more fields.
 
     The defaults are those of the papers: AdamW at 1e-5 with weight decay 0.1 on every parameter, 2000 steps of batch
     128 of which 200 warm up, a cosine schedule, gradients clipped at norm 1. With `num_train_epochs` given and
@@ -52,6 +52,21 @@ class PaintTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "Decay every parameter, as the papers do; false leaves out biases and layer norms."},
     )
+    train_head: bool = field(
+        default=False,
+        metadata={"help": "Train the classification head too, from the zero-shot weights on (WiSE-FT)."},
+    )
+    freeze_tower: bool = field(
+        default=False,
+        metadata={"help": "With train_head: train the head alone, on embeddings computed once: a linear classifier."},
+    )
+    head_steps: int = field(
+        default=0,
+        metadata={"help": "With train_head: steps of the head alone, before head and image tower (LP-FT)."},
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Peak learning rate of these steps; that of the others by default."}
+    )
     task_sampling: TaskSampling = field(
         default="proportional",
         metadata={
@@ -86,12 +101,24 @@ class PaintTrainingArguments(TrainingArguments):
                 "rate never reaches its peak. A fraction such as 0.1 is a share of all steps."
             )
 
+        self._check_head()
         rules = get_args(TaskSampling)
         if self.task_sampling not in rules:
             hint = did_you_mean(self.task_sampling, rules)
             raise InputError(f"task_sampling must be one of {', '.join(rules)}, got '{self.task_sampling}'.{hint}")
         if not self.sampling_temperature > 0:
             raise InputError(f"sampling_temperature must be above 0, got {self.sampling_temperature:g}.")
+
+    def _check_head(self) -> None:
+        given = [name for name in ("freeze_tower", "head_steps", "head_learning_rate") if getattr(self, name)]
+        if given and not self.train_head:
+            raise InputError(f"`{given[0]}` is about a head that is trained: it needs `train_head: true`.")
+        if self.freeze_tower and self.head_steps:
+            raise InputError("With `freeze_tower` all steps are those of the head: leave out `head_steps`.")
+        if self.freeze_tower and self.eval_strategy != "no":
+            raise InputError("With `freeze_tower` there is nothing to evaluate on the way: `eval_strategy: no`.")
+        if self.head_learning_rate and not self.head_steps:
+            raise InputError("`head_learning_rate` is that of `head_steps`, and there are none.")
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were given other values than their defaults, as plain values for a recipe.

@@ -12,6 +12,9 @@ from hf_paint.errors import InputError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+HEAD = "head.safetensors"
+"""The classification head of a model, in a file of its own: the others are what transformers reads."""
+HEAD_WEIGHT = "head.weight"
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The dtypes that are interpolated: what a header calls them -> what torch calls them."""
 
@@ -73,7 +76,7 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The weights of a model in a folder: one file, or several and their index."""
+    """The weights of a model in a folder: one file, or several and their index; and the file of a head, if any."""
 
     folder: Path
     files: list[WeightFile]
@@ -98,7 +101,8 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Read the headers of the weights in a folder.
 
     Args:
-        folder: A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`.
+        folder: A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; what
+            `head.safetensors` holds is among the weights.
 
     Raises:
         InputError: If it is no such folder, or a file is not what its header says.
@@ -110,10 +114,11 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     path = Path(folder)
     if not path.is_dir():
         raise InputError(f"'{folder}' is not a folder. To download a model: hf download ID --local-dir DIR")
+    head = [_read_file(path / HEAD)] if (path / HEAD).exists() else []
     if (path / SINGLE).exists():
-        return Checkpoint(path, [_read_file(path / SINGLE)], None)
+        return Checkpoint(path, [*head, _read_file(path / SINGLE)], None)
     if (path / INDEX).exists():
-        return _read_sharded(path)
+        return _read_sharded(path, head)
     raise InputError(
         f"'{folder}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
         f"CLIPModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
@@ -121,7 +126,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     )
 
 
-def _read_sharded(folder: Path) -> Checkpoint:
+def _read_sharded(folder: Path, head: list[WeightFile]) -> Checkpoint:
     path = folder / INDEX
     try:
         index = json.loads(path.read_bytes())
@@ -137,7 +142,7 @@ def _read_sharded(folder: Path) -> Checkpoint:
     places = sorted((name, file.path.name) for file in files for name in file.tensors)
     if places != sorted(index["weight_map"].items()):
         raise InputError(f"{path} and its files do not hold the same tensors.")
-    return Checkpoint(folder, files, index)
+    return Checkpoint(folder, [*head, *files], index)
 
 
 def _read_file(path: Path) -> WeightFile:

@@ -16,7 +16,7 @@ from common import FOLDER, Row, add_arguments, read_rows, report
 
 
 SCRIPTS = {
-    "cpu": ("interpolation", "head", "pixels", "sweep", "adaptive", "training", "push", "search"),
+    "cpu": ("interpolation", "head", "pixels", "sweep", "adaptive", "training", "linear_classifier", "push", "search"),
     "cuda": ("sweep", "training"),
 }
 

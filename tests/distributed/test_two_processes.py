@@ -92,3 +92,29 @@ def test_two_processes_equal_one(model_folder, tmp_path):
     assert not torch.equal(
         one["visual_projection.weight"], load_file(f"{model_folder}/model.safetensors")["visual_projection.weight"]
     )
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_head(model_folder, tmp_path):
+    """The head alone, and then with the image tower: both see the gradients of all processes."""
+    task = write_task_yaml(tmp_path, "colours", train=112, test=37)
+    weights = {}
+    for processes, batch_size in ((1, 16), (2, 8)):
+        output = tmp_path / f"run-{processes}"
+        recipe = {
+            **{"model": model_folder, "patching_tasks": [task], "alphas": [1.0], "selection": "none"},
+            **{"train_head": True, "head_steps": 4, "head_learning_rate": 1e-2, "learning_rate": 1e-4},
+            **{"max_steps": 4, "warmup_steps": 2, "augmentation": "none", "use_cpu": True},
+            **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "output_dir": str(output)},
+        }
+        path = tmp_path / f"recipe-{processes}.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        launch(path, processes)
+        weights[processes] = load_file(output / "theta_1" / "model.safetensors")
+        weights[processes] |= load_file(output / "theta_1" / "head.safetensors")
+    assert len(list((tmp_path / "run-2" / "head" / "checkpoint-4").glob("rng_state_*.pth"))) == 2
+    one, two = weights[1], weights[2]
+    differences = {name: float((one[name] - two[name]).abs().max()) for name in one if ROUNDING_ONLY not in name}
+    assert max(differences.values()) < 1e-4
+    before = load_file(tmp_path / "run-1" / "theta_0" / "head.safetensors")["head.weight"]
+    assert float((one["head.weight"] - before).abs().max()) > 1e-3

@@ -1,7 +1,8 @@
-"""The base of a run: the model that is patched."""
+"""What a run starts from: the model that is patched, and the arguments of a training."""
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import CLIPModel, CLIPProcessor
@@ -9,6 +10,7 @@ from transformers import CLIPModel, CLIPProcessor
 from hf_paint.errors import InputError
 from hf_paint.modeling import load_clip
 from hf_paint.patching.result import PatchOptions
+from hf_paint.training_args import PaintTrainingArguments
 
 
 def absolute(name: str) -> str:
@@ -34,3 +36,11 @@ def load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel,
             )
         processor = load_clip(model.name_or_path)[1]
     return deepcopy(model).float().eval(), processor, model.dtype
+
+
+def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:
+    """Return the same training arguments with another output folder, and with others that are given."""
+    changed = copy(args)
+    for name, value in {"output_dir": str(folder), **others}.items():
+        setattr(changed, name, value)
+    return changed

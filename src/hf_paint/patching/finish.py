@@ -13,7 +13,6 @@ from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
 from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
-from hf_paint.modeling import save_clip
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun
 from hf_paint.plots import plot_trade_off
@@ -59,11 +58,11 @@ def finish(
 
 def _save_model(run: PatchRun, folder: Path, weights: Mapping[str, Tensor], *, card: bool = False) -> None:
     """Save a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
-    run.model.float().load_state_dict(weights, strict=False)
+    run.carry(weights)
     cast(nn.Module, run.model).to(run.save_dtype)
 
     def save(path: Path) -> None:
-        save_clip(run.model, run.processor, path)
+        run.save(path)
         if card:
             (path / "README.md").write_text(render_model_card(run.folder.card_source()), encoding="utf-8")
             (path / run.folder.curve_plot.name).write_bytes(run.folder.curve_plot.read_bytes())

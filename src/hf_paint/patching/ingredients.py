@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.model_card import PUBLIC_KEYS
+from hf_paint.public_recipe import PUBLIC_KEYS
 from hf_paint.training_args import PaintTrainingArguments
 
 
@@ -38,7 +38,7 @@ def ingredient_arguments(
 
 
 def _checked(ingredient: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = {f.name for f in fields(PaintTrainingArguments)} & set(PUBLIC_KEYS)
+    known = {f.name for f in fields(PaintTrainingArguments)} & set(PUBLIC_KEYS) - {"train_head"}
     if not isinstance(ingredient, Mapping) or not ingredient:
         raise InputError(f"An ingredient maps training fields to values, such as {{seed: [0, 1]}}; got {ingredient}.")
     for key in ingredient:

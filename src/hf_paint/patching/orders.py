@@ -13,8 +13,8 @@ from accelerate import PartialState
 from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
+from hf_paint.patching.base import arguments_for
 from hf_paint.patching.result import PatchOptions, PatchResult
-from hf_paint.patching.run import arguments_for
 from hf_paint.results import ROLES
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments

@@ -15,6 +15,7 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.interpolation import combine
 from hf_paint.patching.bench import score_by_rule
+from hf_paint.patching.fine_tuning import fine_tune
 from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
@@ -115,7 +116,7 @@ def _fine_tuned(run: PatchRun, task: Task, found: Mapping[str, Path]) -> Path:
         return found[task.name]
     folder = run.folder.theta(task.name)
     logger.info(f"Fine-tuning on {task.name}")
-    run.fine_tune([task], folder)
+    fine_tune(run, [task], folder)
     return folder.theta_1
 
 

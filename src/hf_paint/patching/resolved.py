@@ -12,18 +12,26 @@ from hf_paint.training_args import PaintTrainingArguments
 
 
 def check_arguments(
-    args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float, *, extrapolate: bool = False
+    args: PaintTrainingArguments,
+    alphas: Sequence[float],
+    tolerance: float,
+    *,
+    extrapolate: bool = False,
+    may_train_head: bool = False,
 ) -> None:
     """Refuse what no patching run can use.
 
     Raises:
-        InputError: If an alpha or the tolerance is out of range, or the arguments ask for a push.
+        InputError: If an alpha or the tolerance is out of range, or the arguments ask for a push, or for a trained
+            head where there is none.
     """
     if args.push_to_hub:
         raise InputError(
             "Patching does not push: leave out `push_to_hub`, and publish what it returns with "
             "push_variants(result, repo_id)."
         )
+    if args.train_head and not may_train_head:
+        raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
     for alpha in alphas:
         check_alpha(alpha, extrapolate=extrapolate)
     if not 0 <= tolerance < 1:

@@ -1,8 +1,7 @@
-"""What every patching strategy is made of: prepare, fine-tune, sweep, choose and save."""
+"""What every patching strategy is made of: prepare, sweep, choose and save."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import CLIPModel
 
 from hf_paint.adaptive import sweep_models_adaptively, verified
 from hf_paint.alphas import Alpha, Coefficients
+from hf_paint.classifier import ClassificationHead, image_classifier
 from hf_paint.curve import AlphaCurve, SelectionRule
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
@@ -24,14 +24,15 @@ from hf_paint.methods import WeightPath, read_method
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.patching.base import absolute, load_base
 from hf_paint.patching.result import PatchOptions, Selection
+from hf_paint.patching.trained_head import share_head
 from hf_paint.precision import compare_precisions
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.results import ResultLog, Role
 from hf_paint.run_folder import RunFolder
 from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
 from hf_paint.tasks import Task
-from hf_paint.trainer import PaintTrainer
 from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.weight_files import HEAD_WEIGHT
 
 
 Weights = dict[str, Tensor]
@@ -79,6 +80,7 @@ class PatchRun:
         self.base: str = absolute(name) if name else f"a model in memory ({self.base_fingerprint})"
         self.tasks: list[PreparedTask] = []
         self.baseline: Fraction | None = None
+        self.head: ClassificationHead | None = None
         cast(nn.Module, self.model).to(args.device)
 
     def prepare(self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, each: bool = False) -> None:
@@ -110,6 +112,9 @@ class PatchRun:
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
         if self.selection != "none":
             _check_validation(self.tasks, self.selection, each=each)
+        if self.args.train_head:
+            self.head, self.tasks = share_head(self.tasks)
+            self.theta_0[HEAD_WEIGHT] = self.head.weight.detach().clone()
 
     @contextmanager
     def claimed(self, recipe: dict[str, Any]) -> Iterator[None]:
@@ -124,34 +129,22 @@ class PatchRun:
         with self.folder.claimed(recipe):
             yield
 
-    def fine_tune(
-        self, tasks: Sequence[Task], folder: RunFolder | None = None, args: PaintTrainingArguments | None = None
-    ) -> Weights:
-        """Return theta_1: train the image tower on tasks, go on where a run stopped, or read what it saved.
+    def read(self, folder: Path) -> Weights:
+        """Return the weights of a model that was saved, and of the head beside it where that is trained."""
+        weights = image_tower_weights(load_clip(str(folder))[0])
+        return weights if self.head is None else weights | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
 
-        Args:
-            tasks: The tasks; several are trained on jointly.
-            folder: Where checkpoints and theta_1 are kept, instead of the folder of the run.
-            args: Other training arguments than those of the run.
-        """
-        folder = folder or self.folder
-        if folder.theta_1.exists():
-            trained, _, _ = load_clip(str(folder.theta_1))
-            return image_tower_weights(trained)
-        self.model.load_state_dict(self.theta_0, strict=False)
-        watched = [t.task for t in self.tasks if "validation" in t.images] if self.args.eval_strategy != "no" else []
-        trainer = PaintTrainer(
-            self.model,
-            arguments_for(args or self.args, folder.path),
-            train_task=tasks,
-            eval_tasks=watched,
-            processing_class=self.processor,
-            callbacks=self.method.callbacks(),
-        )
-        trainer.train(resume_from_checkpoint=folder.last_checkpoint())
-        folder.save_folder(folder.theta_1, lambda path: save_clip(self.model, self.processor, path))
-        trainer.accelerator.wait_for_everyone()
-        return {name: tensor.detach().cpu().clone() for name, tensor in image_tower_weights(self.model).items()}
+    def carry(self, weights: Mapping[str, Tensor]) -> None:
+        """Let the model, and the head where that is trained, carry these weights."""
+        self.model.float().load_state_dict(weights, strict=False)
+        if self.head is not None:
+            self.head.load_state_dict({"weight": weights[HEAD_WEIGHT]})
+
+    def save(self, folder: Path) -> None:
+        """Save the model as it is, and the head beside it where that is trained."""
+        save_clip(self.model, self.processor, folder)
+        if self.head is not None:
+            self.head.save(folder, dtype=self.model.dtype)
 
     def sweep(self, theta_1: Weights, alphas: Sequence[float], path: WeightPath | None = None) -> AlphaCurve:
         """Evaluate every alpha on every task, on the line or on another path; the model carries theta_0 afterwards."""
@@ -179,10 +172,12 @@ class PatchRun:
         return curve
 
     def tower(self) -> nn.Module:
-        """Return the image tower of the model, which carries theta_0 again, on the device of the run."""
+        """Return the image tower, with the head where that is trained: theta_0 again, on the device of the run."""
+        self.carry(self.theta_0)
         cast(nn.Module, self.model).to(self.args.device).eval()
-        self.model.load_state_dict(self.theta_0, strict=False)
-        return image_tower(self.model)
+        if self.head is None:
+            return image_tower(self.model)
+        return image_classifier(self.model, self.head.to(self.args.device))
 
     def log(self) -> ResultLog:
         """Return the records of the run."""
@@ -216,13 +211,6 @@ class PatchRun:
         """Return the alpha that the rule of the run chooses."""
         rule = cast(SelectionRule, self.selection)
         return curve.select(rule, tolerance=self.tolerance, baseline=self.baseline)
-
-
-def arguments_for(args: PaintTrainingArguments, folder: Path) -> PaintTrainingArguments:
-    """Return the same training arguments with another output folder."""
-    changed = copy(args)
-    changed.output_dir = str(folder)
-    return changed
 
 
 def _check_train_split(task: Task) -> None:

@@ -13,11 +13,12 @@ from transformers import CLIPModel
 from hf_paint.alphas import Alpha, Coefficients, size
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
+from hf_paint.patching.base import arguments_for
 from hf_paint.patching.finish import finish
 from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
-from hf_paint.patching.run import PatchRun, arguments_for
+from hf_paint.patching.run import PatchRun
 from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.stored_tower import StoredTower

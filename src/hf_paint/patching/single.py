@@ -27,7 +27,9 @@ def patch_single(
 ) -> PatchResult:
     """Patch a CLIP model on one task.
 
-    1. Fine-tune the image tower on the patching task against its frozen zero-shot head: theta_1.
+    1. Fine-tune the image tower on the patching task against its frozen zero-shot head: theta_1. With
+       `args.train_head` the head is trained and interpolated too, and the shift tasks of its classes are evaluated
+       with it (WiSE-FT).
     2. Evaluate `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` on the patching and the supported tasks.
     3. Choose alpha on the validation images, and save the patched model.
 
@@ -57,7 +59,7 @@ def patch_single(
         True
     """
     options = options or PatchOptions()
-    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
+    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate, may_train_head=True)
     base = str(model) if isinstance(model, Path) else model
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)

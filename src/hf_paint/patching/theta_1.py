@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.interpolation import interpolate
-from hf_paint.modeling import image_tower_weights, load_clip, save_clip
 from hf_paint.patching.bench import RunBench
+from hf_paint.patching.fine_tuning import fine_tune
 from hf_paint.patching.finish import finish
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.result import PatchResult
@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 def make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> Weights:
     """Return theta_1 by fine-tuning on tasks, as often as the ingredients say, and by the method of the run."""
     if not (run.method.merges or run.options.ingredients or run.options.thetas):
-        return run.fine_tune(tasks)
+        return fine_tune(run, tasks)
     if run.folder.theta_1.exists():
-        return _read(run.folder.theta_1)
+        return run.read(run.folder.theta_1)
     folders = {name: find_tower(given) for name, given in run.options.thetas.items()}
     trained = ingredient_arguments(run.args, run.options.ingredients)
     for name, args in (trained or ({} if folders else {FINE_TUNED: run.args})).items():
         logger.info(f"Fine-tuning: {name}")
-        run.fine_tune(tasks, run.folder.theta(name), args)
+        fine_tune(run, tasks, run.folder.theta(name), args)
         folders[name] = run.folder.theta(name).theta_1
     return merge(run, folders)
 
@@ -47,10 +47,10 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> Weights:
     if not made:
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
         theta_1 = run.method.merge(run.theta_0, thetas, RunBench(run))
-        run.model.load_state_dict(theta_1, strict=False)
-        run.folder.save_folder(run.folder.theta_1, lambda path: save_clip(run.model, run.processor, path))
+        run.carry(theta_1)
+        run.folder.save_folder(run.folder.theta_1, run.save)
         PartialState().wait_for_everyone()
-    return _read(run.folder.theta_1)
+    return run.read(run.folder.theta_1)
 
 
 def sweep_and_finish(run: PatchRun, theta_1: Weights, alphas: Sequence[float], *, card: bool = True) -> PatchResult:
@@ -75,6 +75,11 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
     """
     method, options = run.method, run.options
     method.check(run.theta_0)
+    if run.args.train_head and (method.name != "interpolate" or options.ingredients or options.thetas):
+        raise InputError(
+            "`train_head` interpolates one fine-tuning of head and image tower: leave out `method`, `ingredients` and "
+            "`thetas`."
+        )
     ingredients = ingredient_arguments(run.args, options.ingredients)
     if strategy == "parallel":
         _check_parallel(run, tasks)
@@ -127,7 +132,3 @@ def _check_parallel(run: PatchRun, tasks: Sequence[Task]) -> None:
         )
     if run.method.takes == "one" and options.extrapolate:
         raise InputError("The search of coefficients stays within [0, 1]: leave out `extrapolate`.")
-
-
-def _read(folder: Path) -> Weights:
-    return image_tower_weights(load_clip(str(folder))[0])

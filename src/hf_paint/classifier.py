@@ -1,0 +1,164 @@
+"""An image tower with a classification head that is trained too (WiSE-FT, Section 3), and the files of the two."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+from PIL.Image import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPVisionModelOutput
+from transformers.utils.hub import cached_file
+
+from hf_paint.errors import InputError
+from hf_paint.heads import ZeroShotHead
+from hf_paint.model_folders import HEAD_CONFIG
+from hf_paint.modeling import image_tower, load_clip
+from hf_paint.weight_files import HEAD, HEAD_WEIGHT
+
+
+class ClassificationHead(nn.Module):
+    """A linear classifier of unit image embeddings, without a bias; the logit scale is part of its weight.
+
+    Args:
+        weight: shape (num_classes, embed_dim).
+        class_names: The class of each row.
+        templates: The prompts that the rows were made of before they were trained.
+        task: The name of the task.
+
+    Example:
+        >>> head = ClassificationHead(100 * torch.eye(2), ["cat", "dog"])
+        >>> head(torch.tensor([[3.0, 0.0]])).detach()
+        tensor([[100.,   0.]])
+    """
+
+    def __init__(
+        self, weight: Tensor, class_names: Sequence[str], *, templates: Sequence[str] = (), task: str = ""
+    ) -> None:
+        super().__init__()
+        if len(weight) != len(class_names):
+            raise InputError(f"The head has {len(weight)} rows and {len(class_names)} class names.")
+        self.weight = nn.Parameter(weight)
+        self.class_names, self.templates, self.task = tuple(class_names), tuple(templates), task
+
+    @classmethod
+    def from_zero_shot(cls, head: ZeroShotHead, class_names: Sequence[str], **options: Any) -> Self:
+        """Return the head with which training starts: the text embeddings, times the logit scale."""
+        return cls(head.logit_scale.cpu() * head.weight.cpu(), class_names, **options)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, revision: str = "main") -> Self:
+        """Read a head, in float32, from a folder or the Hub.
+
+        Raises:
+            InputError: If there is none.
+        """
+        options: dict[str, Any] = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+        weight, config = (cached_file(str(folder), name, **options) for name in (HEAD, HEAD_CONFIG))
+        if weight is None or config is None:
+            raise InputError(
+                f"'{folder}' has no {HEAD} with its {HEAD_CONFIG}: no head was trained with it (`train_head: true`)."
+            )
+        said = json.loads(Path(config).read_text(encoding="utf-8"))
+        keys = {key: said[key] for key in ("class_names", "templates", "task")}
+        return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write the head beside the model of a folder."""
+        weight = self.weight.detach().cpu().to(dtype).contiguous()
+        save_file({HEAD_WEIGHT: weight}, Path(folder) / HEAD, metadata={"format": "pt"})
+        config: dict[str, Any] = {"task": self.task, "class_names": self.class_names, "templates": self.templates}
+        config |= {"normalize_image_embeds": True, "logit_scale": "part of the weight"}
+        (Path(folder) / HEAD_CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def forward(self, image_embeds: Tensor) -> Tensor:
+        """Return logits (batch, num_classes), in float32, of un-normalised image embeddings (batch, embed_dim)."""
+        with torch.autocast(image_embeds.device.type, enabled=False):  # bfloat16 has steps of 0.1 at a logit of 30
+            return functional.normalize(image_embeds.float(), dim=-1) @ self.weight.T
+
+
+@dataclass
+class ClassifierOutput(CLIPVisionModelOutput):
+    """What an image tower returns, and the logits (batch, num_classes) of its head."""
+
+    logits: Tensor | None = None
+
+
+class ImageClassifier(CLIPVisionModelWithProjection):
+    """An image tower that calls a classification head itself, so that data parallelism sees the head's gradients.
+
+    To the tensors of the tower, which keep their names, the head adds `head.weight`.
+    """
+
+    head: ClassificationHead
+
+    def forward(self, *args: Any, **kwargs: Any) -> ClassifierOutput:
+        """Return what the image tower returns, and the logits."""
+        outputs = super().forward(*args, **kwargs)
+        return ClassifierOutput(**outputs, logits=self.head(outputs.image_embeds))
+
+
+def image_classifier(model: CLIPModel, head: ClassificationHead) -> ImageClassifier:
+    """Return the image tower of a CLIP model with a head; it shares the parameters of both.
+
+    Example:
+        >>> head = ClassificationHead(torch.ones(2, 24), ["cat", "dog"])
+        >>> image_classifier(model, head)(pixel_values=torch.zeros(3, 3, 32, 32)).logits.shape
+        torch.Size([3, 2])
+    """
+    tower = image_tower(model, ImageClassifier)
+    tower.head = head
+    return tower
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """A CLIP model with a classification head, as `load_classifier` returns it.
+
+    Attributes:
+        model: The CLIP model; all of it, so that new classes can still be given by name.
+        processor: Its processor.
+        head: The head, with its `class_names`.
+    """
+
+    model: CLIPModel
+    processor: CLIPProcessor
+    head: ClassificationHead
+
+    @torch.inference_mode()
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        """Return logits (batch, num_classes) of pixel values (batch, 3, height, width), of the processor."""
+        outputs = cast(Any, self.model.get_image_features(pixel_values=pixel_values))
+        return cast(Tensor, self.head(outputs.pooler_output))
+
+    def classify(self, images: Image | Sequence[Image]) -> list[str]:
+        """Return the class name of each image."""
+        pixel_values = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        logits = self(pixel_values.to(self.model.device, self.model.dtype))
+        return [self.head.class_names[index] for index in logits.argmax(dim=-1).tolist()]
+
+
+def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Classifier:
+    """Load a model that was fine-tuned with `train_head: true`, and its classification head, in float32.
+
+    Args:
+        name_or_path: A folder, such as `patched` in a run folder, or an id on the Hub.
+        revision: A branch, tag or commit on the Hub, such as `alpha-0.50`.
+
+    Raises:
+        InputError: If there is no CLIP model, or no head beside it.
+
+    Example:
+        >>> classifier = load_classifier(classifier_folder)
+        >>> classifier(torch.zeros(3, 3, 32, 32)).shape
+        torch.Size([3, 2])
+        >>> classifier.head.class_names
+        ('cat', 'dog')
+    """
+    model, processor, _ = load_clip(str(name_or_path), revision=revision)
+    return Classifier(model, processor, ClassificationHead.load(name_or_path, revision=revision))
