@@ -1,7 +1,7 @@
 """The evaluator: runs image towers over the images of tasks, and scores what they say."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -101,21 +101,23 @@ class Evaluator:
         Raises:
             FloatingPointError: If a loss is not finite.
         """
-        device = self.accelerator.device
-        head = task.head.to(device)  # before inference mode: tensors made within could not be trained against
-        gathered = []
-        with torch.inference_mode():
-            for batch in self._dataloader(task, split, indices):
-                pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
-                outputs = _outputs(head(_embed(tower, pixels)), batch["labels"].to(device, non_blocking=True))
-                gathered.append(self.accelerator.gather_for_metrics(outputs))
-        predictions = Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*gathered, strict=True)))
+        predictions = Predictions(*(column.numpy() for column in self._run(tower, task, split, indices, _outputs)))
         if not np.isfinite(predictions.loss).all():
             raise FloatingPointError(
                 f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
             )
-        self.num_images += len(predictions.labels)
         return predictions
+
+    def logits(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
+        """Return logits (num_images, num_classes) and labels (num_images,), in order and the same on every process.
+
+        Args:
+            tower: The image tower, on the device of the accelerator.
+            task: The task.
+            split: The split.
+        """
+        logits, labels = self._run(tower, task, split, None, lambda logits, labels: (logits, labels))
+        return logits, labels
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
@@ -131,10 +133,32 @@ class Evaluator:
             weights=weights,
             head=task.head.fingerprint,
             data=task.images[split].fingerprint,
+            rows=task.images[split].rows,
             precision=self.precision,
             exact=exact,
             examples=f"correct/{name}.npy",
         )
+
+    def _run(
+        self,
+        tower: nn.Module,
+        task: PreparedTask,
+        split: str,
+        indices: NDArray[np.int64] | None,
+        outputs: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    ) -> list[Tensor]:
+        """Return on the CPU, image by image, what `outputs` makes of the logits and labels of each batch."""
+        device = self.accelerator.device
+        head = task.head.to(device)  # before inference mode: tensors made within could not be trained against
+        gathered = []
+        with torch.inference_mode():
+            for batch in self._dataloader(task, split, indices):
+                pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
+                made = outputs(head(_embed(tower, pixels)), batch["labels"].to(device, non_blocking=True))
+                gathered.append(self.accelerator.gather_for_metrics(made))
+        columns = [torch.cat(column).cpu() for column in zip(*gathered, strict=True)]
+        self.num_images += len(columns[0])
+        return columns
 
     def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Any:
         images = task.images[split]
@@ -176,6 +200,11 @@ def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
     num_tokens = (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2 + 1
     activation = len(pixels) * num_tokens * config.intermediate_size * pixels.element_size()
     return math.ceil(activation / CPU_ACTIVATION_BYTES)
+
+
+def predictions_from_logits(logits: Tensor, labels: Tensor) -> Predictions:
+    """Return what logits (num_images, num_classes) say about images with these labels (num_images,)."""
+    return Predictions(*(column.numpy() for column in _outputs(logits, labels)))
 
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

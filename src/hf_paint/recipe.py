@@ -89,6 +89,14 @@ class PatchRecipe:
         "`parallel`: how the coefficients are searched; `random` is the baseline.", default="cobyqa"
     )
     search_budget: int = _key("`parallel`: how many combinations are evaluated at most.", default=50)
+    baseline: list[str] = _key(
+        "For effective robustness under shift: [reference, shift] accuracies of models that were trained on the "
+        "reference alone, or a YAML or JSON file with a list of them.",
+        default_factory=list,
+    )
+    compare_ensemble: bool = _key(
+        "`single`, `joint`: also mix the logits of theta_0 and theta_1 at every alpha, for comparison.", default=False
+    )
     num_orders: int = _key(
         "`sequential`: how many random orders of the tasks are run and averaged; with 1 they are patched as listed.",
         default=1,

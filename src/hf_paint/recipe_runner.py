@@ -9,6 +9,7 @@ from transformers import HfArgumentParser
 
 from hf_paint.alphas import format_alpha
 from hf_paint.card_source import is_repo_id
+from hf_paint.corrupted_tasks import get_tasks
 from hf_paint.errors import InputError
 from hf_paint.hub import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
@@ -21,7 +22,7 @@ from hf_paint.patching import (
     patch_single,
 )
 from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
-from hf_paint.tasks import get_task
+from hf_paint.robustness_report import read_baseline
 from hf_paint.training_args import PaintTrainingArguments
 
 
@@ -60,9 +61,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     if push:
         _check_push(recipe, args)
     args.push_to_hub = False  # the finished run is published, not the trainer's model
-    patching, supported = (
-        [get_task(task) for task in tasks] for tasks in (recipe.patching_tasks, recipe.supported_tasks)
-    )
+    patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
     if recipe.strategy == "single" and len(patching) > 1:
         raise InputError(
             f"`strategy: single` takes one patching task, got {len(patching)}. `joint`, `sequential` and `parallel` "
@@ -92,7 +91,8 @@ def _options(recipe: PatchRecipe) -> PatchOptions:
     """Return the keys of a recipe that are options, as they are; the others are arguments of the strategy."""
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
     given = {name: getattr(recipe, name) for name in names}
-    given |= {key: [get_task(task) for task in given[key]] for key in ("transfer_tasks", "shift_tasks")}
+    given |= {key: get_tasks(given[key]) for key in ("transfer_tasks", "shift_tasks")}
+    given["baseline"] = read_baseline(recipe.baseline)
     thetas = yaml.safe_load(recipe.thetas or "{}")
     if not isinstance(thetas, dict):
         raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")

@@ -17,6 +17,7 @@ from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import check_shifts
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.results import Result
 from hf_paint.search import search_coefficients
@@ -79,6 +80,7 @@ def patch_parallel(
     if selection == "none":
         raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
     options = options or PatchOptions()
+    check_shifts(options, "parallel")
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     _check_thetas(options.thetas, tasks)

@@ -20,6 +20,7 @@ from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun, arguments_for
+from hf_paint.patching.shifts import check_shifts
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.sweep import WeightSpan, evaluate_once
 from hf_paint.tasks import Task, get_task
@@ -76,6 +77,7 @@ def patch_sequential(
     if selection == "none":
         raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
     options = options or PatchOptions()
+    check_shifts(options, "sequential")
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     if options.num_orders > 1:

@@ -11,6 +11,7 @@ from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import check_shifts, sweep_ensemble_of
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
@@ -74,10 +75,12 @@ def patch_along_line(
     """Fine-tune once, evaluate the line from theta_0 to theta_1, and choose alpha: on one task, or on several."""
     supported = [get_task(task) for task in supported_tasks]
     grid = [float(alpha) for alpha in alphas]
+    check_shifts(run.options, strategy)
     recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
     run.folder.check(recipe)
     run.prepare(patching_tasks, supported)
     with run.claimed(recipe):
         theta_1 = run.fine_tune(patching_tasks)
         curve = run.sweep(theta_1, alphas)
-        return finish(run, curve, partial(interpolate, run.theta_0, theta_1))
+        ensemble = sweep_ensemble_of(run, theta_1, curve.alphas)
+        return finish(run, curve, partial(interpolate, run.theta_0, theta_1), ensemble=ensemble)
