@@ -79,8 +79,8 @@ class Corruption:
             6.0
         """
         small, large = (strengths[self.severity - 1] for strengths in STRENGTHS[self.name])
-        share = math.log(side / SMALL) / math.log(LARGE / SMALL)
-        return float(small * (large / small) ** min(max(share, 0.0), 1.0))
+        share = min(max(math.log(side / SMALL) / math.log(LARGE / SMALL), 0.0), 1.0)
+        return float(small ** (1 - share) * large**share)
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the corrupted image, RGB; one that is larger than those of ImageNet-C is shrunk first."""

@@ -145,8 +145,9 @@ def _derived_name(base: Mapping[str, Any], change: Mapping[str, Any]) -> str | N
     """Return such as `mnist-part-0` or `mnist-noise-3`, with the seed where it is not 0; None for other changes."""
     parts = [str(base.get("name"))]
     for key, form in (("class_split", "part-{part}"), ("corruption", "{name}-{severity}")):
-        if isinstance(change.get(key), Mapping) and not base.get(key):
-            values = {"part": None, "name": None, "severity": None, **change[key]}
+        given = change.get(key)
+        if given and not base.get(key):
+            values = {"part": None, "name": None, "severity": None, **(given if isinstance(given, Mapping) else {})}
             parts.append(form.format(**values) + (f"-seed-{values['seed']}" if values.get("seed") else ""))
     return "-".join(parts) if base.get("name") and len(parts) > 1 else None
 

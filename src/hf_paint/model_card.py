@@ -91,7 +91,7 @@ def render_model_card(
         points=POINTS.get(source.strategy, "alpha"),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
-        alpha_value=alpha,
+        selected_row=alpha,
         selected=format_alpha(source.selected),
         is_selected=alpha == source.selected,
         model_id=repo_id or "path/or/id/of/this/model",
