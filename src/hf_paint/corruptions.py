@@ -46,6 +46,11 @@ class Corruption:
         severity: From 1, mild, to 5.
         seed: The seed of the noise. What an image gets depends on it and on the image alone, not on its place in the
             data set; every severity scales the same noise.
+
+    Example:
+        >>> blur = Corruption(name="blur", severity=5)
+        >>> blur.strength(32), blur.strength(224)
+        (1.0, 6.0)
     """
 
     name: str
@@ -72,12 +77,7 @@ class Corruption:
         return [self.name, self.severity, self.seed, STRENGTHS[self.name], np.__version__]
 
     def strength(self, side: int) -> float:
-        """Return the strength for images whose shorter side has so many pixels.
-
-        Example:
-            >>> Corruption(name="blur", severity=5).strength(224)
-            6.0
-        """
+        """Return the strength for images whose shorter side has so many pixels."""
         small, large = (strengths[self.severity - 1] for strengths in STRENGTHS[self.name])
         share = min(max(math.log(side / SMALL) / math.log(LARGE / SMALL), 0.0), 1.0)
         return float(small ** (1 - share) * large**share)
