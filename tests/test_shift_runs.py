@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from datasets import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
@@ -18,12 +19,17 @@ from hf_paint import (
     PaintTrainingArguments,
     PatchOptions,
     corrupted,
+    evaluate_ensemble,
     patch_parallel,
     patch_single,
+    prepare_task,
     robustness_table,
 )
+from hf_paint.alphas import Coefficients
 from hf_paint.corruptions import Corruption
 from hf_paint.evaluator import Evaluator
+from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.plots import plot_robustness
 from hf_paint.recipe_runner import parse_recipe, run_recipe
 from hf_paint.results import Result
 from hf_paint.robustness_report import RobustnessTable, read_baseline
@@ -237,6 +243,23 @@ def test_without_a_baseline_or_examples():
     assert [r.reference for r in robustness_table(curve, reference="c").rows] == [0.4, 0.2]
 
 
+def test_coefficients_round_trip_and_are_drawn(tmp_path):
+    mixture = Coefficients({"a": 0.3, "b": 0.2})
+    points = ((0.0, (0, 50)), (mixture, (70, 100)))  # 0 and 1 have no place on a logit scale
+    curve = AlphaCurve(
+        [
+            result(alpha, role, role, correct)
+            for alpha, counts in points
+            for role, correct in zip(("patching", "shift"), counts, strict=True)
+        ]
+    )
+    table = robustness_table(curve, baseline=PAIRS)
+    assert RobustnessTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    assert "| **a 0.30, b 0.20** | **70.00** | **100.00** |" in table.to_markdown(selected=mixture)
+    plot_robustness(table, tmp_path / "plot.png", selected=mixture)
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
 def test_tasks_of_other_images_are_drawn_by_themselves(tmp_path):
     generator = np.random.default_rng(3)
     sides, results = {}, []
@@ -276,3 +299,13 @@ def test_options_are_refused_before_training(task, other_task, model_folder, tmp
     with pytest.raises(InputError, match="`compare_ensemble` compares along the line .* not with `parallel`"):
         patch_parallel(model_folder, [task], [other_task], args, options=PatchOptions(compare_ensemble=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_two_forward_passes_serve_every_alpha(task, model, processor):
+    theta_0 = image_tower_weights(model)
+    theta_1 = {name: tensor + 0.01 * torch.randn_like(tensor) for name, tensor in theta_0.items()}
+    prepared, evaluator = prepare_task(task, model, processor, splits=("test",)), Evaluator(Accelerator(cpu=True))
+    alphas = [0.1 * step for step in range(11)]
+    curve = evaluate_ensemble(theta_0, theta_1, alphas, [prepared], model=image_tower(model), evaluator=evaluator)
+    assert len(curve.alphas) == 11
+    assert evaluator.num_images == 2 * len(prepared.images["test"])

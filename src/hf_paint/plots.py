@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -83,8 +84,9 @@ def plot_robustness(
     for axis in (axes.xaxis, axes.yaxis):
         _label_in_percent(axis)
     axes.set_xlabel(f"accuracy on {', '.join(table.reference_tasks)}, % ({table.reference_split})")
-    shifts = table.shift_tasks[0] if len(table.shift_tasks) == 1 else f"the mean of {len(table.shift_tasks)} shifts"
-    axes.set_ylabel(f"accuracy on {shifts}, % (test)")
+    one = len(table.shift_tasks) == 1
+    shifts = f"accuracy on {table.shift_tasks[0]}" if one else f"mean accuracy on {len(table.shift_tasks)} shifts"
+    axes.set_ylabel(f"{shifts}, % (test)")
     axes.legend(frameon=False)
     figure.savefig(path)
 
@@ -116,17 +118,18 @@ def _logits(table: RobustnessTable) -> tuple[list[float], list[float]]:
 def _mark(
     axes: Axes, alphas: Sequence[Alpha], x: Sequence[float], y: Sequence[float], *, selected: Alpha | None
 ) -> None:
-    """Mark the zero-shot, the fine-tuned and the chosen model."""
-    marks: list[tuple[Alpha | None, str, int, str]] = [
-        (0.0, "*", 160, "zero-shot"),
-        (1.0, "D", 50, "fine-tuned"),
-        (selected, "o", 90, "patched"),
+    """Mark the zero-shot and the fine-tuned model, and draw a circle around the chosen one."""
+    circle = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 2}
+    marks: list[tuple[Alpha | None, str, int, str, dict[str, Any]]] = [
+        (0.0, "*", 160, "zero-shot", {"color": "tab:blue"}),
+        (1.0, "D", 50, "fine-tuned", {"color": "tab:orange"}),
+        (selected, "o", 200, "patched", circle),
     ]
-    for alpha, marker, area, label in marks:
+    for alpha, marker, area, label, style in marks:
         if alpha is not None and alpha in alphas:
             index = alphas.index(alpha)
             text = label if isinstance(alpha, Coefficients) else f"{label} (alpha {format_alpha(alpha)})"
-            axes.scatter(x[index], y[index], marker=marker, s=area, label=text, zorder=3)
+            axes.scatter(x[index], y[index], marker=marker, s=area, label=text, zorder=3, **style)
 
 
 def _draw_ensemble(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:

@@ -58,7 +58,10 @@ class PatchRecipe:
     patching_tasks: list[str] = _key("The tasks to patch: built-in names or task YAMLs.", default_factory=list)
     supported_tasks: list[str] = _key("Tasks that must stay as they are.", default_factory=list)
     transfer_tasks: list[str] = _key("Tasks that are only looked at, for broad transfer.", default_factory=list)
-    shift_tasks: list[str] = _key("Tasks that are only looked at, for distribution shift.", default_factory=list)
+    shift_tasks: list[str] = _key(
+        "Tasks that are only looked at, for distribution shift; `{corrupted: cifar10}` is every corruption of one.",
+        default_factory=list,
+    )
     alphas: list[float] = _key("The alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
     selection: Literal["mean", "supported_within", "none"] = _key(
         "How alpha is chosen on validation images: the best mean of patching and supported accuracy, the best "

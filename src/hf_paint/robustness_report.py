@@ -65,9 +65,7 @@ class RobustnessTable:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `robustness.json` holds them."""
         rows = [asdict(row) | {"alpha": alpha_to_json(row.alpha)} for row in self.rows]
-        return {**{name: getattr(self, name) for name in self.__slots__}, "rows": rows} | {
-            "baseline": self.baseline and asdict(self.baseline)
-        }
+        return asdict(self) | {"rows": rows}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
