@@ -44,6 +44,7 @@ OBJECTS = [
             ("precision", "compare_precisions"),
             ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
+            ("corruptions", "Corruption"),
             ("robustness", "effective_robustness_interval"),
             ("robustness", "relative_robustness_interval"),
             ("run_folder", "RunFolder"),

@@ -72,7 +72,7 @@ def run(model_folder, tasks, tmp_path_factory):
     """One end-to-end run that the tests look at."""
     folder = tmp_path_factory.mktemp("run")
     shift_tasks = [get_task(tasks[name]) for name in ("subset", "groups", "alien")]
-    options = PatchOptions(shift_tasks=shift_tasks, save_variants=True)
+    options = PatchOptions(shift_tasks=shift_tasks, save_variants=True, compare_ensemble=True)
     args = arguments(folder, learning_rate=3e-3)
     patch_single(
         model_folder, get_task(tasks["reference"]), [tasks["supported"]], args, alphas=ALPHAS, options=options
@@ -80,8 +80,8 @@ def run(model_folder, tasks, tmp_path_factory):
     return folder
 
 
-def records(run):
-    return [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+def records(run, name="results.jsonl"):
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
 
 
 def tower_and_head(folder):
@@ -203,6 +203,21 @@ def test_head_and_tower_are_interpolated_together(run, model_folder, processor, 
             assert record["loss"] == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-4)
         saved = load_file(run / "variants" / f"alpha-{alpha:.2f}" / "head.safetensors")["head.weight"]
         assert torch.allclose(saved.double(), weight, atol=1e-5)
+
+
+def test_the_ensemble_mixes_the_logits_of_both_heads(run, processor, tasks):
+    found = {(r["task"], r["alpha"]): r for r in records(run, "ensemble.jsonl") if r["split"] == "test"}
+    for name, rows in {"reference": [0, 1, 2, 3], "subset": [3, 1]}.items():
+        task, logits = get_task(tasks[name]), []
+        for end in ("theta_0", "theta_1"):
+            model, (_, head) = load_clip(str(run / end))[0], tower_and_head(run / end)
+            embeds, labels = embeds_and_labels(model, processor, Dataset.from_parquet(task.data_files["test"])[:])
+            x = embeds.double()
+            logits.append(x / x.norm(dim=-1, keepdim=True) @ head["head.weight"].double()[rows].T)
+        for alpha in ALPHAS:
+            mixed = (1 - alpha) * logits[0] + alpha * logits[1]
+            loss = float(functional.cross_entropy(mixed, labels))
+            assert found[task.name, alpha]["loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def test_other_tasks_keep_their_zero_shot_heads(run, processor, tasks):

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.classifier import ClassificationHead, load_classifier
     from hf_paint.comparison import compare_runs
+    from hf_paint.corrupted_tasks import corrupted
     from hf_paint.curve import AlphaCurve
     from hf_paint.definitions import list_tasks
+    from hf_paint.ensemble_sweep import evaluate_ensemble
     from hf_paint.ensembles import collect_logits, ensemble_logits, sweep_ensemble
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
     from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
+    from hf_paint.robustness_report import robustness_table
     from hf_paint.search import search_coefficients
     from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
@@ -69,11 +72,13 @@ _MODULES = {
     "collect_logits": "ensembles",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
+    "corrupted": "corrupted_tasks",
     "dare": "task_arithmetic",
     "effective_robustness": "robustness",
     "ensemble_logits": "ensembles",
     "estimate_fisher": "fisher",
     "compare_runs": "comparison",
+    "evaluate_ensemble": "ensemble_sweep",
     "evaluate_tasks": "evaluation",
     "fit_baseline": "robustness",
     "get_task": "tasks",
@@ -98,6 +103,7 @@ _MODULES = {
     "push_variants": "hub",
     "search_coefficients": "search",
     "relative_robustness": "robustness",
+    "robustness_table": "robustness_report",
     "sweep_alphas": "sweep",
     "sweep_ensemble": "ensembles",
     "ties": "task_arithmetic",
@@ -126,10 +132,12 @@ __all__ = [
     "combine",
     "combine_checkpoints",
     "compare_runs",
+    "corrupted",
     "dare",
     "effective_robustness",
     "ensemble_logits",
     "estimate_fisher",
+    "evaluate_ensemble",
     "evaluate_tasks",
     "fit_baseline",
     "get_task",
@@ -153,6 +161,7 @@ __all__ = [
     "prepare_task",
     "push_variants",
     "relative_robustness",
+    "robustness_table",
     "search_coefficients",
     "sweep_alphas",
     "sweep_ensemble",

@@ -32,6 +32,7 @@ class CardSource:
         plot: The file name of the trade-off plot beside the card; None for none.
         save_dtype: The dtype in which the model is saved.
         versions: Package -> its version in the run.
+        robustness: What `robustness.json` holds; empty for a run without shift tasks.
     """
 
     curve: AlphaCurve
@@ -44,6 +45,7 @@ class CardSource:
     plot: str | None = None
     save_dtype: str = "float32"
     versions: Mapping[str, str] = field(default_factory=dict)
+    robustness: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def split(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hf_paint.alphas import Alpha, Coefficients, format_alpha, size
 from hf_paint.bootstrap import paired_bootstrap_interval
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.results import ROLES, Result, Role, read_results, roles_of
+from hf_paint.results import RESULTS, ROLES, Result, Role, read_results, roles_of
 
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class AlphaCurve:
         return tuple(alpha for alpha in self.alphas if alpha not in inexact)
 
     @classmethod
-    def from_run(cls, folder: str | Path) -> Self:
-        """Read the curve of a run folder."""
-        return cls(read_results(Path(folder) / "results.jsonl"), folder=folder)
+    def from_run(cls, folder: str | Path, *, name: str = RESULTS) -> Self:
+        """Read the curve of a run folder; `ensemble.jsonl` holds that of the output-space ensemble."""
+        return cls(read_results(Path(folder) / name), folder=folder)
 
     @classmethod
     def from_accuracies(
@@ -218,12 +218,13 @@ class AlphaCurve:
     def _gain(self, before: Result, after: Result) -> Gain:
         gain = float(after.exact_accuracy - before.exact_accuracy)
         low = high = None
-        correct_0, correct_alpha = self._examples(before), self._examples(after)
+        correct_0, correct_alpha = self.examples(before), self.examples(after)
         if correct_0 is not None and correct_alpha is not None:
             low, high = paired_bootstrap_interval(correct_0, correct_alpha)
         return Gain(task=after.task, role=after.role, split=after.split, gain=gain, low=low, high=high)
 
-    def _examples(self, result: Result) -> NDArray[np.bool_] | None:
+    def examples(self, result: Result) -> NDArray[np.bool_] | None:
+        """Return which images a record got right, shape (result.total,), or None where nobody kept it."""
         if self.folder is None or result.examples is None:
             return None
         examples: NDArray[np.bool_] = np.load(self.folder / result.examples)

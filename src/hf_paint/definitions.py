@@ -70,8 +70,9 @@ def complete(
     """Return a definition with what it `extends` filled in and its local paths made absolute.
 
     Its own keys win, each as a whole. `class_subset` and `class_groups` name classes of the task that it extends, or
-    give their indices. A half of the classes is named after the task and the half, and any other task that extends one
-    needs a name of its own: records of the two must not be confused.
+    give their indices. A half of the classes is named after the task and the half, a corrupted task after the task and
+    the corruption, and any other task that extends one needs a name of its own: records of the two must not be
+    confused.
 
     Args:
         definition: The keys of a task YAML.
@@ -88,7 +89,7 @@ def complete(
     change = dict(definition)
     base = read_definition(str(change.pop("extends")), folder, seen=seen)
     if "name" not in change:
-        change["name"] = _half_name(base.get("name"), change.get("class_split"))
+        change["name"] = _derived_name(base, change)
     change = _choose_classes(base, change)
     return base | _resolve_paths(change, str(change.get("dataset", base.get("dataset"))), folder)
 
@@ -140,12 +141,15 @@ def _read_built_in(name: str) -> dict[str, Any]:
     return definition
 
 
-def _half_name(base: str | None, class_split: Any) -> str | None:
-    """Return such as `mnist-part-0`, with the seed where it is not 0."""
-    if not base or not isinstance(class_split, Mapping):
-        return None
-    seed = class_split.get("seed", 0)
-    return f"{base}-part-{class_split.get('part')}{f'-seed-{seed}' if seed else ''}"
+def _derived_name(base: Mapping[str, Any], change: Mapping[str, Any]) -> str | None:
+    """Return such as `mnist-part-0` or `mnist-noise-3`, with the seed where it is not 0; None for other changes."""
+    parts = [str(base.get("name"))]
+    for key, form in (("class_split", "part-{part}"), ("corruption", "{name}-{severity}")):
+        given = change.get(key)
+        if given and not base.get(key):
+            values = {"part": None, "name": None, "severity": None, **(given if isinstance(given, Mapping) else {})}
+            parts.append(form.format(**values) + (f"-seed-{values['seed']}" if values.get("seed") else ""))
+    return "-".join(parts) if base.get("name") and len(parts) > 1 else None
 
 
 def _choose_classes(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,8 +111,19 @@ class Evaluator:
             raise FloatingPointError(
                 f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
             )
-        self.num_images += len(predictions.labels)
         return predictions
+
+    def logits(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
+        """Return logits (num_images, num_classes) and labels (num_images,), in order and the same on every process.
+
+        Args:
+            tower: The image tower, on the device of the accelerator.
+            task: The task.
+            split: The split.
+        """
+        head = task.head_of(tower).to(self.accelerator.device)
+        logits, labels = self._gather(tower, task, split, lambda embeds, labels: (head(embeds), labels))
+        return logits, labels
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
         """Return the image embeddings (num_images, embed_dim) of a split and its labels (num_images,), on the CPU."""
@@ -133,6 +144,7 @@ class Evaluator:
             weights=weights,
             head=task.head_fingerprint,
             data=task.images[split].fingerprint,
+            rows=task.images[split].rows,
             precision=self.precision,
             exact=exact,
             examples=f"correct/{name}.npy",
@@ -151,9 +163,11 @@ class Evaluator:
         with torch.inference_mode():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
-                outputs = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
-                gathered.append(self.accelerator.gather_for_metrics(outputs))
-        return [torch.cat(column).cpu() for column in zip(*gathered, strict=True)]
+                made = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
+                gathered.append(self.accelerator.gather_for_metrics(made))
+        columns = [torch.cat(column).cpu() for column in zip(*gathered, strict=True)]
+        self.num_images += len(columns[0])
+        return columns
 
     def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Any:
         images = task.images[split]
@@ -195,6 +209,11 @@ def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
     num_tokens = (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2 + 1
     activation = len(pixels) * num_tokens * config.intermediate_size * pixels.element_size()
     return math.ceil(activation / CPU_ACTIVATION_BYTES)
+
+
+def predictions_from_logits(logits: Tensor, labels: Tensor) -> Predictions:
+    """Return what logits (num_images, num_classes) say about images with these labels (num_images,)."""
+    return Predictions(*(column.numpy() for column in _outputs(logits, labels)))
 
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -44,6 +44,7 @@ class CachedImages(Dataset[dict[str, Any]]):
 
     def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
         self.fingerprint = data_fingerprint(split, transform)
+        self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
         self.pixels, labels = open_pixels(  # of several processes one decodes; the others wait at its lock
             Path(cache_dir) / "pixels" / self.fingerprint,
@@ -86,7 +87,7 @@ def decode(split: Split, index: int) -> Image.Image:
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
             f"{_stored_name(split, index)}: {' '.join(str(error).split())}"
         ) from error
-    return image
+    return _corrupt(split, image)
 
 
 def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
@@ -98,7 +99,7 @@ def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
     rows = iter(split.rows)
     for position in itertools.count():
         try:
-            yield next(rows)
+            row = next(rows)
         except StopIteration:
             return
         except Exception as error:  # the network, the decoder and the data set all speak here
@@ -106,13 +107,19 @@ def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
             raise InputError(
                 f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
             ) from error
+        yield row | {split.task.image_column: _corrupt(split, row[split.task.image_column])}
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
     columns = [split.task.image_column, split.task.label_column]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
-    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint)
+    corruption = [split.task.corruption.identity] if split.task.corruption else []
+    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *corruption)
+
+
+def _corrupt(split: Split, image: Image.Image) -> Image.Image:
+    return split.task.corruption(image) if split.task.corruption else image
 
 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:

@@ -24,6 +24,7 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.definitions import LOCAL_FILES
 from hf_paint.public_recipe import public_recipe
+from hf_paint.robustness_report import RobustnessTable
 from hf_paint.tasks import Task
 
 
@@ -66,6 +67,7 @@ def render_model_card(
         points=points(source.strategy, source.selected),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
+        selected_row=alpha,
         selected=format_alpha(source.selected),
         is_selected=alpha == source.selected,
         model_id=repo_id or "path/or/id/of/this/model",
@@ -80,6 +82,7 @@ def render_model_card(
         plot=source.plot,
         gains=_gain_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
+        robustness={name: RobustnessTable.from_dict(held) for name, held in source.robustness.items() if held},
         selection=selection_sentence(source.strategy, source.selection),
         recipe=public_recipe(source).strip(),
         versions=list((source.versions or environment()).items()),
@@ -109,7 +112,7 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
     return EvalResult(
         task_type="zero-shot-image-classification",
         task_name="Zero-shot image classification",
-        dataset_type=(task and dataset_id(task)) or name,
+        dataset_type=(task and not task.corruption and dataset_id(task)) or name,
         dataset_name=name,
         dataset_split=split,
         metric_type="accuracy",

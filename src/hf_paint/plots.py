@@ -1,11 +1,22 @@
 """Plots of alpha curves."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha, size
 from hf_paint.curve import AlphaCurve
+from hf_paint.robustness import Baseline, logit
+from hf_paint.robustness_report import RobustnessTable
+
+
+PERCENT = (0.1, 0.5, 1, 2, 5, 10, *range(15, 90, 5), 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.9)
+"""The ticks of a logit scale."""
 
 
 def plot_trade_off(
@@ -15,6 +26,7 @@ def plot_trade_off(
     split: str = "test",
     selected: Alpha | None = None,
     connected: bool = True,
+    ensemble: AlphaCurve | None = None,
 ) -> None:
     """Plot patching accuracy against supported accuracy, one point per alpha (PAINT, Figure 1).
 
@@ -26,25 +38,114 @@ def plot_trade_off(
         split: The split whose accuracies are plotted.
         selected: The alpha to mark.
         connected: Draw a line through the points in their order; a search for coefficients has none.
+        ensemble: The curve of the output-space ensemble, to be drawn beside.
     """
-    figure = Figure(figsize=(6, 4.5), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    alphas = curve.points(split)
-    patching = [100 * float(curve.mean_accuracy(alpha, "patching", split)) for alpha in alphas]
+    figure, axes = _figure()
     has_supported = split in curve.splits("supported")
-    across = [100 * float(curve.mean_accuracy(a, "supported", split)) if has_supported else size(a) for a in alphas]
+    across, patching = _trade_off(curve, split)
+    if ensemble is not None:
+        _draw_ensemble(axes, *_trade_off(ensemble, split))
     if connected:
         axes.plot(across, patching, color="tab:blue", linewidth=1, zorder=1)
     axes.scatter(across, patching, color="tab:blue", s=14, zorder=2)
-    marks = [(0.0, "*", 160, "zero-shot"), (1.0, "D", 50, "fine-tuned"), (selected, "o", 90, "patched")]
-    for alpha, marker, area, label in marks:
-        if alpha in alphas:
-            index = alphas.index(alpha)
-            text = label if isinstance(alpha, Coefficients) else f"{label} (alpha {format_alpha(alpha)})"
-            axes.scatter(across[index], patching[index], marker=marker, s=area, label=text, zorder=3)
+    _mark(axes, curve.points(split), across, patching, selected=selected)
     names = {role: ", ".join(curve.tasks.get(role, [])) for role in ("patching", "supported")}
     axes.set_xlabel(f"supported accuracy, % ({names['supported']}, {split})" if has_supported else "alpha")
     axes.set_ylabel(f"patching accuracy, % ({names['patching']}, {split})")
-    axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path)
+
+
+def plot_robustness(
+    table: RobustnessTable,
+    path: str | Path,
+    *,
+    selected: Alpha | None = None,
+    ensemble: RobustnessTable | None = None,
+) -> None:
+    """Plot accuracy under shift against accuracy on the reference, both logit-scaled (WiSE-FT, Figure 1).
+
+    Accuracies outside 0.1 and 99.9 % are drawn there: the scale has no place for 0 and 1.
+
+    Args:
+        table: The robustness of every alpha.
+        path: The image file.
+        selected: The alpha to mark.
+        ensemble: The same of the output-space ensemble.
+    """
+    figure, axes = _figure()
+    x, y = _logits(table)
+    if ensemble is not None:
+        _draw_ensemble(axes, *_logits(ensemble))
+    axes.plot(x, y, color="tab:blue", linewidth=1, marker=".", zorder=1)
+    _mark(axes, [row.alpha for row in table.rows], x, y, selected=selected)
+    if table.baseline:
+        _draw_baseline(axes, table.baseline)
+    for axis in (axes.xaxis, axes.yaxis):
+        _label_in_percent(axis)
+    axes.set_xlabel(f"accuracy on {', '.join(table.reference_tasks)}, % ({table.reference_split})")
+    one = len(table.shift_tasks) == 1
+    shifts = f"accuracy on {table.shift_tasks[0]}" if one else f"mean accuracy on {len(table.shift_tasks)} shifts"
+    axes.set_ylabel(f"{shifts}, % (test)")
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 4.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _trade_off(curve: AlphaCurve, split: str) -> tuple[list[float], list[float]]:
+    """Return supported accuracies (alphas where there are none) and patching accuracies, in percent."""
+    alphas = curve.points(split)
+    patching = [100 * float(curve.mean_accuracy(alpha, "patching", split)) for alpha in alphas]
+    if split not in curve.splits("supported"):
+        return [size(alpha) for alpha in alphas], patching
+    return [100 * float(curve.mean_accuracy(alpha, "supported", split)) for alpha in alphas], patching
+
+
+def _logits(table: RobustnessTable) -> tuple[list[float], list[float]]:
+    """Return the logits of the accuracies on the reference and under shift."""
+    x, y = (
+        logit(np.clip([getattr(row, side) for row in table.rows], 0.001, 0.999)) for side in ("reference", "shift")
+    )
+    return x.tolist(), y.tolist()
+
+
+def _mark(
+    axes: Axes, alphas: Sequence[Alpha], x: Sequence[float], y: Sequence[float], *, selected: Alpha | None
+) -> None:
+    """Mark the zero-shot and the fine-tuned model, and draw a circle around the chosen one."""
+    circle = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 2}
+    marks: list[tuple[Alpha | None, str, int, str, dict[str, Any]]] = [
+        (0.0, "*", 160, "zero-shot", {"color": "tab:blue"}),
+        (1.0, "D", 50, "fine-tuned", {"color": "tab:orange"}),
+        (selected, "o", 200, "patched", circle),
+    ]
+    for alpha, marker, area, label, style in marks:
+        if alpha is not None and alpha in alphas:
+            index = alphas.index(alpha)
+            text = label if isinstance(alpha, Coefficients) else f"{label} (alpha {format_alpha(alpha)})"
+            axes.scatter(x[index], y[index], marker=marker, s=area, label=text, zorder=3, **style)
+
+
+def _draw_ensemble(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    axes.plot(x, y, color="tab:gray", linewidth=1, linestyle="--", marker=".", zorder=1, label="output-space ensemble")
+
+
+def _draw_baseline(axes: Axes, baseline: Baseline) -> None:
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.axline(
+        (0, baseline.intercept), slope=baseline.slope, color="black", linestyle=":", zorder=0, label="baseline"
+    )
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def _label_in_percent(axis: Axis) -> None:
+    """Label an axis of logits with the accuracies that they are of, where there is room."""
+    low, high = axis.get_view_interval()
+    ticks = [(x, f"{percent:g}") for percent in PERCENT if low <= (x := float(logit(percent / 100))) <= high]
+    axis.set_ticks([x for x, _ in ticks], labels=[label for _, label in ticks])

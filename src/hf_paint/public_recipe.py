@@ -12,7 +12,7 @@ from hf_paint.card_source import CardSource, is_repo_id
 PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
-    *("save_dtype", "precision", "train_head", "freeze_tower", "head_steps", "head_learning_rate"),
+    *("baseline", "save_dtype", "precision", "train_head", "freeze_tower", "head_steps", "head_learning_rate"),
     *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),

@@ -159,11 +159,12 @@ class Publication:
         save_clip(model, processor, folder)
 
     def write_card(self, card: str, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Write the card, its plot and other texts."""
+        """Write the card, its plots and other texts."""
         for name, text in {"README.md": card, **others}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
-        shutil.copyfile(self.run.curve_plot, folder / self.run.curve_plot.name)
+        for plot in self.run.plots:
+            shutil.copyfile(plot, folder / plot.name)
 
     def clean_up(self) -> None:
         """Remove what a push that was killed left behind."""
@@ -177,7 +178,7 @@ class Publication:
         texts = {}
         for task in self.source.tasks:
             for result in self.source.curve.results:
-                found = dataset_id(task)
+                found = None if task.corruption else dataset_id(task)  # its accuracy is not that of the data set
                 if found and (result.task, result.alpha, result.split) == (task.name, alpha, self.source.split):
                     entry = EvalResultEntry(
                         dataset_id=found,

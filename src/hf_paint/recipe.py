@@ -61,7 +61,10 @@ class PatchRecipe:
     patching_tasks: list[str] = _key("The tasks to patch: built-in names or task YAMLs.", default_factory=list)
     supported_tasks: list[str] = _key("Tasks that must stay as they are.", default_factory=list)
     transfer_tasks: list[str] = _key("Tasks that are only looked at, for broad transfer.", default_factory=list)
-    shift_tasks: list[str] = _key("Tasks that are only looked at, for distribution shift.", default_factory=list)
+    shift_tasks: list[str] = _key(
+        "Tasks that are only looked at, for distribution shift; `{corrupted: cifar10}` is every corruption of one.",
+        default_factory=list,
+    )
     alphas: list[float] = _key("The alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
     selection: Literal["mean", "supported_within", "none"] = _key(
         "How alpha is chosen on validation images: the best mean of patching and supported accuracy, the best "
@@ -105,6 +108,14 @@ class PatchRecipe:
         "`parallel`: how the coefficients are searched; `random` is the baseline.", default="cobyqa"
     )
     search_budget: int = _key("`parallel`: how many combinations are evaluated at most.", default=50)
+    baseline: list[str] = _key(
+        "For effective robustness under shift: [reference, shift] accuracies of models that were trained on the "
+        "reference alone, or a YAML or JSON file with a list of them.",
+        default_factory=list,
+    )
+    compare_ensemble: bool = _key(
+        "`single`, `joint`: also mix the logits of theta_0 and theta_1 at every alpha, for comparison.", default=False
+    )
     num_orders: int = _key(
         "`sequential`: how many random orders of the tasks are run and averaged; with 1 they are patched as listed.",
         default=1,

@@ -9,6 +9,7 @@ from transformers import HfArgumentParser
 
 from hf_paint.alphas import format_alpha
 from hf_paint.card_source import is_repo_id
+from hf_paint.corrupted_tasks import get_tasks
 from hf_paint.errors import InputError
 from hf_paint.hub import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
@@ -22,7 +23,7 @@ from hf_paint.patching import (
     patch_single,
 )
 from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
-from hf_paint.tasks import get_task
+from hf_paint.robustness_report import read_baseline
 from hf_paint.training_args import PaintTrainingArguments
 
 
@@ -63,10 +64,8 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     if push:
         _check_push(recipe, method, args)
     args.push_to_hub = False  # the finished run is published, not the trainer's model
-    patching, supported = (
-        [get_task(task) for task in tasks] for tasks in (recipe.patching_tasks, recipe.supported_tasks)
-    )
-    _check_strategy(recipe)
+    patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
+    _check_strategy(recipe, len(patching))
     if push and args.process_index == 0:
         make_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
     rule: dict[str, Any] = {
@@ -87,11 +86,11 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             sys.stdout.write(f"{plan.url}\n")
 
 
-def _check_strategy(recipe: PatchRecipe) -> None:
+def _check_strategy(recipe: PatchRecipe, num_tasks: int) -> None:
     """Refuse keys that the strategy of the recipe would pass over."""
-    if recipe.strategy == "single" and len(recipe.patching_tasks) > 1:
+    if recipe.strategy == "single" and num_tasks > 1:
         raise InputError(
-            f"`strategy: single` takes one patching task, got {len(recipe.patching_tasks)}. `joint`, `sequential` and "
+            f"`strategy: single` takes one patching task, got {num_tasks}. `joint`, `sequential` and "
             "`parallel` take several."
         )
     if recipe.num_orders != 1 and recipe.strategy != "sequential":
@@ -102,7 +101,8 @@ def _options(recipe: PatchRecipe) -> PatchOptions:
     """Return the keys of a recipe that are options, as they are; the others are arguments of the strategy."""
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
     given = {name: getattr(recipe, name) for name in names}
-    given |= {key: [get_task(task) for task in given[key]] for key in ("transfer_tasks", "shift_tasks")}
+    given |= {key: get_tasks(given[key]) for key in ("transfer_tasks", "shift_tasks")}
+    given["baseline"] = read_baseline(recipe.baseline)
     thetas = _from_yaml("thetas", recipe.thetas or "{}")
     if not isinstance(thetas, dict) or not all(isinstance(name, str) for name in thetas.values()):
         raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")

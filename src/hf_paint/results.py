@@ -18,6 +18,9 @@ from hf_paint.errors import InputError
 
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
+RESULTS = "results.jsonl"
+ENSEMBLE = "ensemble.jsonl"
+"""The records of the output-space ensemble, which never mix with those of interpolated weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class Result:
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
         data: Fingerprint of the images and of how they were processed.
+        rows: Fingerprint of the rows alone: corruptions of the same images share it.
         precision: The arithmetic of the forward pass, `fp32` or `bf16`.
         exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
         examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
@@ -54,6 +58,7 @@ class Result:
     weights: str = ""
     head: str = ""
     data: str = ""
+    rows: str = ""
     precision: str = "fp32"
     exact: bool = True
     examples: str | None = None
@@ -97,6 +102,7 @@ class ResultLog:
     Args:
         folder: The run folder; None keeps the records in memory.
         write: Whether this process writes; the others keep the same records in memory.
+        name: The name of the file, where it is another one.
 
     Example:
         >>> log = ResultLog(tmp_path)
@@ -105,14 +111,15 @@ class ResultLog:
         0.9
     """
 
-    def __init__(self, folder: str | Path | None, *, write: bool = True) -> None:
+    def __init__(self, folder: str | Path | None, *, write: bool = True, name: str = RESULTS) -> None:
         self.folder = Path(folder) if folder is not None else None
         self.write = write
+        self.name = name
         self.results: list[Result] = []
-        if self.folder is not None and (self.folder / "results.jsonl").exists():
-            self.results = read_results(self.folder / "results.jsonl")
+        if self.folder is not None and (self.folder / name).exists():
+            self.results = read_results(self.folder / name)
             if write:
-                _drop_torn_line(self.folder / "results.jsonl")
+                _drop_torn_line(self.folder / name)
         self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
         for result in self.results:
             self._remember(result)
@@ -136,7 +143,7 @@ class ResultLog:
             self.folder.mkdir(parents=True, exist_ok=True)
             if correct is not None and result.examples is not None:
                 save_atomically(self.folder / result.examples, lambda path: np.save(path, correct))
-            with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+            with (self.folder / self.name).open("a", encoding="utf-8") as file:
                 file.write(result.to_json() + "\n")
                 file.flush()
                 os.fsync(file.fileno())

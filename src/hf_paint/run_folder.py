@@ -24,7 +24,7 @@ PARTS_OF_A_RUN = (
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head"),
 )
 FREE_KEYS = (
-    *("output_dir", "alphas", "sweep", "verify", "use_cpu", "disable_tqdm"),
+    *("output_dir", "alphas", "sweep", "verify", "baseline", "compare_ensemble", "use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
@@ -52,9 +52,16 @@ class RunFolder:
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
         self.theta_0 = self.path / "theta_0"
+        self.robustness = self.path / "robustness.json"
+        self.robustness_plot = self.path / "robustness.png"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
         self.scores = self.path / "scores.json"
+
+    @property
+    def plots(self) -> list[Path]:
+        """The plots that a card shows."""
+        return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()]
 
     def variant(self, alpha: float) -> Path:
         """Return the folder of the model of one alpha."""
@@ -139,6 +146,11 @@ class RunFolder:
         if self.write:
             _write_text(self.card_facts, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
+    def save_robustness(self, tables: Mapping[str, Any]) -> None:
+        """Write `robustness.json`: the tables of interpolated weights and of the output-space ensemble."""
+        if self.write:
+            _write_text(self.robustness, json.dumps(tables, indent=2) + "\n")
+
     def card_source(self, *, base_model_id: str | None = None) -> CardSource:
         """Return what the cards of this run are made of, read from its files.
 
@@ -160,6 +172,8 @@ class RunFolder:
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(self.path)
         selection = json.loads(self.selection.read_text(encoding="utf-8"))
+        if self.robustness.exists():
+            facts["robustness"] = json.loads(self.robustness.read_text(encoding="utf-8"))
         return CardSource(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:

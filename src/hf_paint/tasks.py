@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import yaml
 
+from hf_paint.corruptions import Corruption
 from hf_paint.definitions import check_keys, complete, read_definition, read_file, read_groups, read_keys, read_names
 from hf_paint.errors import InputError
 
@@ -80,6 +81,7 @@ class Task:
         group_column: Rows of one group (the frames of a video) stay on one side of an `auto` validation split.
         splits: The names of the train, validation and test splits.
         class_split: Keep the rows and the names of one half of the classes.
+        corruption: What is done to every image, for distribution shift.
         streaming: Read the data set as a stream, for splits that are too large to copy.
         license: The licence of the data set, for the card.
         homepage: Where the data set comes from, for the card.
@@ -102,6 +104,7 @@ class Task:
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
     class_split: ClassSplit | None = None
+    corruption: Corruption | None = None
     streaming: bool = False
     license: str | None = None
     homepage: str | None = None
@@ -125,7 +128,8 @@ class Task:
         for key in ("name", "dataset", "templates"):
             if not definition.get(key):
                 raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
-        values = dict(definition, name=str(definition["name"]), source=source)
+        splits = definition.get("splits") or {}
+        values = dict(definition, name=str(definition["name"]), splits=splits, source=source)
         for key in ("templates", "class_names", "label_names"):
             if values.get(key) is not None:
                 values[key] = read_names(key, values[key], where)
@@ -134,10 +138,9 @@ class Task:
             values["class_names"] = values.get("class_names") or tuple(groups)
         if not isinstance(values.get("data_files") or {}, Mapping):
             raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-        values["splits"] = read_keys(Splits, "splits", values.get("splits") or {}, where)
-        if values.get("class_split") is not None:
-            values["class_split"] = read_keys(ClassSplit, "class_split", values["class_split"], where)
-        return cls(**values)
+        parts = {"splits": Splits, "class_split": ClassSplit, "corruption": Corruption}
+        given = {key: kind for key, kind in parts.items() if values.get(key) is not None}
+        return cls(**values | {key: read_keys(kind, key, values[key], where) for key, kind in given.items()})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -180,14 +183,17 @@ def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
     if isinstance(name_or_path, Mapping):
         return Task.from_dict(name_or_path)
     name = str(name_or_path)
-    if name.startswith("{"):
-        return Task.from_dict(_read_inline(name))
+    if isinstance(definition := read_inline(name), Mapping):
+        return Task.from_dict(definition)
     if name.endswith((".yaml", ".yml")):
         return Task.from_yaml(name)
     return Task.from_dict(read_definition(name), source=name)
 
 
-def _read_inline(text: str) -> dict[str, Any]:
+def read_inline(text: str) -> dict[str, Any] | str:
+    """Return a definition that is written in braces as a mapping, and any other text as it is."""
+    if not text.startswith("{"):
+        return text
     try:
         definition: dict[str, Any] = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from hf_paint.commands import add_command, print_table
-from hf_paint.tasks import get_task
+from hf_paint.corrupted_tasks import get_tasks
 
 
 def add(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    tasks = [get_task(name) for name in parsed.tasks]
+    tasks = get_tasks(parsed.tasks)
     from accelerate import Accelerator
 
     from hf_paint.evaluation import evaluate_tasks

@@ -15,6 +15,7 @@ from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import save_robustness
 from hf_paint.plots import plot_trade_off
 
 
@@ -26,8 +27,9 @@ def finish(
     alpha: Alpha | None = None,
     plot: Mapping[str, Any] = MappingProxyType({}),
     card: bool = True,
+    ensemble: AlphaCurve | None = None,
 ) -> PatchResult:
-    """Choose alpha, and write the selection, the plot, the patched model with its card, and the variants.
+    """Choose alpha, and write the selection, the plots, the patched model with its card, and the variants.
 
     Args:
         run: The run.
@@ -36,6 +38,7 @@ def finish(
         alpha: The alpha, where it is not to be chosen by the rule.
         plot: Options of the plot.
         card: Give the patched model a card.
+        ensemble: The curve of the output-space ensemble, to be shown beside.
     """
     run.model.cpu()
     split = "test" if "test" in curve.splits("patching") else "validation"
@@ -47,7 +50,9 @@ def finish(
     if alpha is not None:
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
-        plot_trade_off(curve, run.folder.curve_plot, **({"split": split, "selected": alpha} | dict(plot)))
+        shown = {"split": split, "selected": alpha, "ensemble": ensemble} | dict(plot)
+        plot_trade_off(curve, run.folder.curve_plot, **shown)
+    save_robustness(run, curve, selected=alpha, ensemble=ensemble)
     if alpha is not None:
         run.folder.save_card_facts(_card_facts(run))
         _save_model(run, run.folder.patched, weights_at(alpha), card=card)
@@ -65,7 +70,8 @@ def _save_model(run: PatchRun, folder: Path, weights: Mapping[str, Tensor], *, c
         run.save(path)
         if card:
             (path / "README.md").write_text(render_model_card(run.folder.card_source()), encoding="utf-8")
-            (path / run.folder.curve_plot.name).write_bytes(run.folder.curve_plot.read_bytes())
+            for plot in run.folder.plots:
+                (path / plot.name).write_bytes(plot.read_bytes())
 
     run.folder.save_folder(folder, save)
 

@@ -20,6 +20,7 @@ from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import check_shifts
 from hf_paint.patching.theta_1 import check_method, check_validation, merge, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.results import Result
@@ -80,6 +81,7 @@ def patch_parallel(
     """
     options = options or PatchOptions()
     check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
+    check_shifts(options, "parallel")
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)

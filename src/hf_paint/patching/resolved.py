@@ -64,6 +64,8 @@ def resolved_recipe(
         "precision": options.precision,
         "sweep": options.sweep,
         "verify": options.verify,
+        "baseline": [list(pair) for pair in options.baseline],
+        "compare_ensemble": options.compare_ensemble,
         "base_fingerprint": run.base_fingerprint,
     } | more
     return {key: value for key, value in recipe.items() if value not in (None, [], {})} | run.args.given()

@@ -43,6 +43,9 @@ class PatchOptions:
             model, else name -> model.
         search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
         search_budget: Parallel patching: how many combinations are evaluated.
+        baseline: (reference, shift) accuracies of models that were trained on the reference alone, for the effective
+            robustness of a run with shift tasks.
+        compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Sequential patching: how many random orders of the tasks are run and averaged; with 1 the tasks
             are patched in the order in which they are given.
     """
@@ -64,6 +67,8 @@ class PatchOptions:
     thetas: Mapping[str, str] = field(default_factory=dict)
     search: SearchMethod = "cobyqa"
     search_budget: int = 50
+    baseline: Sequence[tuple[float, float]] = ()
+    compare_ensemble: bool = False
     num_orders: int = 1
 
 

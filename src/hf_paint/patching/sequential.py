@@ -19,6 +19,7 @@ from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import check_shifts
 from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.stored_tower import StoredTower
@@ -77,6 +78,7 @@ def patch_sequential(
     check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
     if selection == "none":
         raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
+    check_shifts(options, "sequential")
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     if options.num_orders != 1:

@@ -8,6 +8,7 @@ from transformers import CLIPModel
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import check_shifts
 from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.tasks import Task, get_task
@@ -76,6 +77,7 @@ def patch_along_line(
     supported = [get_task(task) for task in supported_tasks]
     grid = [float(alpha) for alpha in alphas]
     check_method(run, strategy, patching_tasks)
+    check_shifts(run.options, strategy)
     recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
     run.folder.check(recipe)
     run.prepare(patching_tasks, supported)

@@ -15,6 +15,7 @@ from hf_paint.patching.finish import finish
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun, Weights
+from hf_paint.patching.shifts import sweep_ensemble_of
 from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.tasks import Task
 
@@ -58,13 +59,14 @@ def sweep_and_finish(run: PatchRun, theta_1: Weights, alphas: Sequence[float], *
     path = run.method.path(run.theta_0, theta_1, RunBench(run))
     chosen = 1.0 if run.selection == "none" and run.method.chooses else None
     curve = run.sweep(theta_1, [*alphas, chosen] if chosen else alphas, path)
+    ensemble = sweep_ensemble_of(run, theta_1, curve.alphas)
 
     def weights_at(alpha: float) -> Mapping[str, Tensor]:
         if path is None:
             return interpolate(run.theta_0, theta_1, alpha, extrapolate=run.options.extrapolate)
         return path.at(alpha)
 
-    return finish(run, curve, weights_at, alpha=chosen, card=card)
+    return finish(run, curve, weights_at, alpha=chosen, ensemble=ensemble, card=card)
 
 
 def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:

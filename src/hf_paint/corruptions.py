@@ -1,0 +1,132 @@
+"""Corruptions of images, as distribution shifts of any task (Hendrycks & Dietterich, ICLR 2019, Section 3).
+
+An image is corrupted as it is decoded, before a model's processor resizes it: the corrupted image is then a property
+of the data, like that of a bad camera, and the same for models of every input size. Strengths are those of CIFAR-10-C
+for images whose shorter side has 32 pixels or fewer and those of ImageNet-C at 224; between the two they are
+interpolated geometrically, and larger images are first shrunk to 224, where ImageNet-C corrupts them.
+"""
+
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from hf_paint.errors import InputError, did_you_mean
+
+
+SMALL, LARGE = 32, 224
+"""Shorter sides in pixels: of CIFAR-10-C and of ImageNet-C."""
+STRENGTHS = {
+    "noise": ((0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)),
+    "blur": ((0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0)),
+    "contrast": ((0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05)),
+    "jpeg": ((80, 65, 58, 50, 40), (25, 18, 15, 10, 7)),
+    "pixelate": ((0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25)),
+}
+"""Name -> strengths of severities 1 to 5 for small and for large images.
+
+`noise` is the standard deviation, of intensities from 0 to 1; `blur` the standard deviation in pixels; `contrast` what
+is left of the contrast; `jpeg` the quality; `pixelate` the side in coarse pixels, as a share of that in pixels.
+"""
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corruption:
+    """A corruption of the images of a task.
+
+    Attributes:
+        name: `noise` and `blur` (both Gaussian), `contrast`, `jpeg` or `pixelate`.
+        severity: From 1, mild, to 5.
+        seed: The seed of the noise. What an image gets depends on it and on the image alone, not on its place in the
+            data set; every severity scales the same noise.
+
+    Example:
+        >>> blur = Corruption(name="blur", severity=5)
+        >>> blur.strength(32), blur.strength(224)
+        (1.0, 6.0)
+    """
+
+    name: str
+    severity: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in STRENGTHS:
+            known = f"{did_you_mean(str(self.name), STRENGTHS)} Corruptions: {', '.join(STRENGTHS)}."
+            raise InputError(f"Unknown corruption {self.name!r}.{known}")
+        if self.severity not in SEVERITIES or type(self.severity) is not int:
+            raise InputError(f"`severity` of `corruption` must be a whole number from 1 to 5, got {self.severity!r}.")
+        if type(self.seed) is not int or self.seed < 0:
+            raise InputError(f"`seed` of `corruption` must be a whole number from 0, got {self.seed!r}.")
+
+    @property
+    def suffix(self) -> str:
+        """What the names of tasks end in: `noise-3`, with the seed where it is not 0."""
+        return f"{self.name}-{self.severity}{f'-seed-{self.seed}' if self.seed else ''}"
+
+    @property
+    def identity(self) -> list[Any]:
+        """What decides the corrupted pixels, beside the image and the version of Pillow."""
+        return [self.name, self.severity, self.seed, STRENGTHS[self.name], np.__version__]
+
+    def strength(self, side: int) -> float:
+        """Return the strength for images whose shorter side has so many pixels."""
+        small, large = (strengths[self.severity - 1] for strengths in STRENGTHS[self.name])
+        share = min(max(math.log(side / SMALL) / math.log(LARGE / SMALL), 0.0), 1.0)
+        return float(small ** (1 - share) * large**share)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the corrupted image, RGB; one that is larger than those of ImageNet-C is shrunk first."""
+        image = image.convert("RGB")
+        shrink = min(1.0, LARGE / min(image.size))
+        if shrink < 1:
+            image = image.resize((round(image.width * shrink), round(image.height * shrink)), Image.Resampling.BICUBIC)
+        return _CORRUPT[self.name](image, self.strength(min(image.size)), self.seed)
+
+
+def _noise(image: Image.Image, std: float, seed: int) -> Image.Image:
+    pixels = np.asarray(image)
+    digest = hashlib.sha256(np.array(pixels.shape, dtype="<i8").tobytes() + pixels.tobytes()).digest()
+    noise = np.random.default_rng([seed, *digest]).standard_normal(pixels.shape, dtype=np.float32)
+    return _to_image(pixels + np.float32(255 * std) * noise)
+
+
+def _blur(image: Image.Image, std: float, _: int) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(std))
+
+
+def _contrast(image: Image.Image, share: float, _: int) -> Image.Image:
+    pixels = np.asarray(image, dtype=np.float64)
+    mean = pixels.mean(axis=(0, 1))
+    return _to_image(mean + share * (pixels - mean))
+
+
+def _jpeg(image: Image.Image, quality: float, _: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=round(quality))
+    return Image.open(file).convert("RGB")
+
+
+def _pixelate(image: Image.Image, share: float, _: int) -> Image.Image:
+    width, height = (max(1, round(share * side)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
+
+
+def _to_image(pixels: NDArray[Any]) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+_CORRUPT: dict[str, Callable[[Image.Image, float, int], Image.Image]] = {
+    "noise": _noise,
+    "blur": _blur,
+    "contrast": _contrast,
+    "jpeg": _jpeg,
+    "pixelate": _pixelate,
+}

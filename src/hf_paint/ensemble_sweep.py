@@ -1,0 +1,79 @@
+"""The sweep of output-space ensembles: every alpha for two forward passes (WiSE-FT, appendix)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from hf_paint.curve import AlphaCurve
+from hf_paint.ensembles import ensemble_logits
+from hf_paint.evaluator import Evaluator, predictions_from_logits
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.prepared_task import PreparedTask
+from hf_paint.results import ResultLog
+from hf_paint.sweep import WeightSpan, record, sorted_alphas, weight_line
+
+
+def evaluate_ensemble(
+    theta_0: Mapping[str, Tensor],
+    theta_1: Mapping[str, Tensor],
+    alphas: Iterable[float],
+    tasks: Sequence[PreparedTask],
+    *,
+    model: nn.Module,
+    log: ResultLog | None = None,
+    evaluator: Evaluator | None = None,
+) -> AlphaCurve:
+    """Evaluate `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, for comparison with `sweep_alphas`.
+
+    The logits of the two models are computed once for each split of each task, and mixed at every alpha. As a model it
+    costs two forward passes for each image, interpolated weights one.
+
+    Args:
+        theta_0: The image tower before fine-tuning, name -> tensor.
+        theta_1: The image tower after fine-tuning.
+        alphas: The alphas; 0 is always added.
+        tasks: The tasks, made by `prepare_task`.
+        model: An image tower (`hf_paint.modeling.image_tower`); it is copied once, and the copy carries the weights.
+        log: Where each record goes; in memory by default. What it knows is not evaluated again.
+        evaluator: Runs the model; one in float32 is made by default.
+
+    Returns:
+        The curve of these alphas and tasks; the `weights` of its records begin with `ensemble`.
+
+    Raises:
+        InputError: If an alpha is out of range, or the weights do not fit together.
+
+    Example:
+        >>> theta_0 = image_tower_weights(model)
+        >>> theta_1 = {name: 1.01 * tensor for name, tensor in theta_0.items()}
+        >>> prepared = [prepare_task(task, model, processor, role="patching")]
+        >>> evaluate_ensemble(theta_0, theta_1, [0.5, 1.0], prepared, model=image_tower(model)).alphas
+        (0.0, 0.5, 1.0)
+    """
+    log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
+    ordered = sorted_alphas([*alphas])
+    line = weight_line(theta_0, theta_1, model, evaluator)
+    ends = [line.fingerprint(alpha) for alpha in (0.0, 1.0)]
+    results = []
+    for task in tasks:
+        for split in task.images:
+            logits = cache(partial(_logits, line, task, split, evaluator))
+            for alpha in ordered:
+                weights = f"ensemble-{fingerprint_values(*ends, alpha)}"
+                pending = evaluator.pending(task, split, alpha=alpha, weights=weights)
+                found = log.find(pending.key, alpha)
+                if found is None:
+                    logits_0, logits_1, labels = logits()
+                    mixed = ensemble_logits(logits_0, logits_1, alpha)
+                    found = record(predictions_from_logits(mixed, labels), pending, log)
+                results.append(found)
+    return AlphaCurve(results, folder=log.folder)
+
+
+def _logits(line: WeightSpan, task: PreparedTask, split: str, evaluator: Evaluator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits of theta_0 and of theta_1, each (num_images, num_classes), and the labels (num_images,)."""
+    logits_0, labels = evaluator.logits(line.at(0.0), task, split)
+    logits_1, _ = evaluator.logits(line.at(1.0), task, split)
+    return logits_0, logits_1, labels

@@ -1,0 +1,218 @@
+"""Robustness under distribution shift along an alpha curve: the table of a run, its JSON and its Markdown."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from hf_paint.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
+from hf_paint.bootstrap import NUM_RESAMPLES
+from hf_paint.curve import AlphaCurve
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.results import ROLES, Result
+from hf_paint.robustness import Baseline, effective_robustness, fit_baseline, relative_robustness
+
+
+Interval = tuple[float, float]
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobustnessRow:
+    """The robustness of one alpha; accuracies in [0, 1], differences as fractions of 1.
+
+    Attributes:
+        alpha: The alpha.
+        reference: Mean accuracy over the reference tasks.
+        shift: Mean accuracy over the shift tasks.
+        relative: `shift` minus that of alpha 0.
+        effective: `shift` minus what the baseline predicts from `reference`; None without a baseline.
+        relative_interval: 95 % bootstrap interval; None without per-example data.
+        effective_interval: The same of `effective`; the baseline counts as known.
+    """
+
+    alpha: Alpha
+    reference: float
+    shift: float
+    relative: float
+    effective: float | None = None
+    relative_interval: Interval | None = None
+    effective_interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobustnessTable:
+    """The robustness of every alpha.
+
+    Attributes:
+        rows: One row per alpha.
+        reference_tasks: The tasks whose mean accuracy is the reference.
+        reference_split: On which images it was measured; the shifts are measured on `test`.
+        shift_tasks: The tasks under shift.
+        baseline: Which accuracy under shift goes with a reference accuracy, if that is known.
+    """
+
+    rows: Sequence[RobustnessRow]
+    reference_tasks: Sequence[str]
+    reference_split: str
+    shift_tasks: Sequence[str]
+    baseline: Baseline | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `robustness.json` holds them."""
+        rows = [asdict(row) | {"alpha": alpha_to_json(row.alpha)} for row in self.rows]
+        return asdict(self) | {"rows": rows}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` returned."""
+        rows = [RobustnessRow(**{**row, "alpha": alpha_from_json(row["alpha"])}) for row in values["rows"]]
+        baseline = Baseline(**values["baseline"]) if values["baseline"] else None
+        return cls(**{**values, "rows": rows, "baseline": baseline})
+
+    def to_markdown(self, *, selected: Alpha | None = None) -> str:
+        """Return a table in percent and points with 95 % intervals; the row of `selected` is in bold."""
+        header = ["alpha", "reference", "mean of shifts", "relative robustness"]
+        header += ["effective robustness"] if self.baseline else []
+        lines = [header, ["---:"] * len(header)]
+        for row in self.rows:
+            cells = [format_alpha(row.alpha), f"{100 * row.reference:.2f}", f"{100 * row.shift:.2f}"]
+            cells.append(_points(row.relative, row.relative_interval))
+            if row.effective is not None:
+                cells.append(_points(row.effective, row.effective_interval))
+            lines.append([f"**{cell}**" for cell in cells] if row.alpha == selected else cells)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def robustness_table(
+    curve: AlphaCurve,
+    *,
+    reference: str | None = None,
+    baseline: Baseline | Iterable[Pair] | None = None,
+) -> RobustnessTable:
+    """Return the effective and relative robustness of every alpha of a run (Taori et al., 2020; WiSE-FT, Section 2).
+
+    Intervals are bootstrapped from the per-example files of the run: the images of each data set are resampled, and
+    tasks that show the same images, such as corruptions of the reference, are resampled together.
+
+    Args:
+        curve: A curve with shift tasks.
+        reference: The task that the shifts are shifts of; by default the mean of the patching tasks.
+        baseline: What `fit_baseline` returns, or the (reference, shift) accuracies that it fits.
+
+    Raises:
+        InputError: If the curve has no shift task, no such reference or no alpha 0, or the baseline cannot be fitted.
+
+    Example:
+        >>> counts = [(0.0, "patching", 60), (0.0, "shift", 40), (1.0, "patching", 80), (1.0, "shift", 55)]
+        >>> records = [Result(alpha=a, task=r, role=r, split="test", correct=n, total=100) for a, r, n in counts]
+        >>> table = robustness_table(AlphaCurve(records), baseline=[(0.6, 0.4), (0.8, 0.7)])
+        >>> [(row.alpha, round(row.relative, 6), round(row.effective, 6)) for row in table.rows]
+        [(0.0, 0.0, 0.0), (1.0, 0.15, -0.15)]
+    """
+    shift_tasks = curve.tasks.get("shift", [])
+    if not shift_tasks:
+        raise InputError("Robustness needs shift tasks: this curve has none. List them under `shift_tasks`.")
+    reference_tasks = _reference_tasks(curve, reference)
+    split = "test" if any(_on(curve, 0.0, reference_tasks, "test")) else "validation"
+    line = baseline if isinstance(baseline, Baseline) or baseline is None else fit_baseline(baseline)
+    before = _on(curve, 0.0, shift_tasks, "test")
+    rows = []
+    for alpha in curve.alphas:
+        sides = [_on(curve, alpha, reference_tasks, split), _on(curve, alpha, shift_tasks, "test"), before]
+        if all(result is not None for side in sides for result in side):
+            rows.append(_row(curve, alpha, [[r for r in side if r is not None] for side in sides], line))
+    if not rows:
+        raise InputError(f"No alpha was evaluated on {', '.join([*reference_tasks, *shift_tasks])}, and alpha 0 too.")
+    return RobustnessTable(
+        rows=rows, reference_tasks=reference_tasks, reference_split=split, shift_tasks=shift_tasks, baseline=line
+    )
+
+
+def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
+    """Read a baseline as a recipe has it: (reference, shift) pairs, or one YAML or JSON file with a list of them.
+
+    Raises:
+        InputError: If the file cannot be read, or an entry is no pair of numbers.
+    """
+    try:
+        pairs = [yaml.safe_load(entry) if isinstance(entry, str) else entry for entry in entries]
+        if len(pairs) == 1 and isinstance(pairs[0], str):
+            pairs = yaml.safe_load(Path(pairs[0]).expanduser().read_text(encoding="utf-8"))
+        return tuple((float(reference), float(shift)) for reference, shift in pairs)
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            "`baseline` is a list of [reference, shift] accuracies, such as [[0.60, 0.40], [0.80, 0.70]], or a YAML "
+            f"or JSON file that holds one; got {' '.join(map(str, entries))}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _reference_tasks(curve: AlphaCurve, reference: str | None) -> list[str]:
+    if reference is None:
+        return curve.tasks.get("patching", [])
+    known = [task for tasks in curve.tasks.values() for task in tasks]
+    if reference not in known:
+        raise InputError(f"The curve has no task '{reference}'.{did_you_mean(reference, known)}")
+    return [reference]
+
+
+def _on(curve: AlphaCurve, alpha: Alpha, tasks: Sequence[str], split: str) -> list[Result | None]:
+    """Return the record of each task, whatever its role, or None."""
+    found = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
+    return [next((result for result in results if result), None) for results in found]
+
+
+def _row(
+    curve: AlphaCurve, alpha: Alpha, sides: Sequence[Sequence[Result]], baseline: Baseline | None
+) -> RobustnessRow:
+    """Return the row of an alpha from its reference, its shifts and the shifts of alpha 0."""
+    reference, shift, shift_0 = (
+        float(sum(result.exact_accuracy for result in results) / len(results)) for results in sides
+    )
+    drawn = _resampled(curve, sides)
+    return RobustnessRow(
+        alpha=alpha,
+        reference=reference,
+        shift=shift,
+        relative=relative_robustness(shift, shift_0),
+        effective=effective_robustness(reference, shift, baseline) if baseline else None,
+        relative_interval=None if drawn is None else _interval(drawn[:, 1] - drawn[:, 2]),
+        effective_interval=_interval(drawn[:, 1] - baseline(drawn[:, 0])) if baseline and drawn is not None else None,
+    )
+
+
+def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[np.float64] | None:
+    """Return the mean accuracy of each side, (NUM_RESAMPLES, num_sides), over images drawn with replacement.
+
+    Images differ only in how many tasks of each side they are right on, so drawing images is drawing the number of
+    images with each such pattern from a multinomial distribution.
+    """
+    right: dict[str, NDArray[np.int64]] = {}  # data set -> (num_images, num_sides)
+    for side, results in enumerate(sides):
+        for result in results:
+            correct = curve.examples(result)
+            if correct is None:
+                return None
+            key = result.rows or result.task
+            right.setdefault(key, np.zeros((len(correct), len(sides)), dtype=np.int64))[:, side] += correct
+    generator = np.random.default_rng(0)
+    means = np.zeros((NUM_RESAMPLES, len(sides)))
+    for counts in right.values():
+        patterns, numbers = np.unique(counts, axis=0, return_counts=True)
+        draws = generator.multinomial(len(counts), numbers / len(counts), size=NUM_RESAMPLES)
+        means += draws @ patterns / len(counts)
+    return means / [len(results) for results in sides]
+
+
+def _interval(values: NDArray[np.float64]) -> Interval:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _points(value: float, interval: Interval | None) -> str:
+    bounds = "" if interval is None else f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
+    return f"{100 * value:+.2f}{bounds}"
