@@ -179,7 +179,8 @@ class AlphaCurve:
     def to_markdown(self, split: str = "test", *, selected: Alpha | None = None, intervals: bool = False) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
-        A number of an adaptive sweep that is not exact has a `~` before it.
+        A number of an adaptive sweep that is not exact has a `~` before it. Where wrong words are written on images, a
+        further column says how many of them are taken for the word, in percent of all.
 
         Args:
             split: The split whose accuracies are shown.
@@ -188,12 +189,15 @@ class AlphaCurve:
         """
         columns = [(role, task) for role in ROLES for task in self.tasks.get(role, [])]
         columns = [c for c in columns if any(self.get(a, *c, split) for a in self.alphas)]
+        attacked = [c for c in columns if any(self._attack_success(a, *c, split) for a in self.alphas)]
         header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
+        header += [f"{task} attack success ({role})" for role, task in attacked]
         lines = [header, ["---:"] * len(header)]
         for alpha in self.alphas:
             if not any(self.get(alpha, *column, split) for column in columns):
                 continue
             cells = [_alpha_label(alpha), *(self._cell(alpha, *column, split, intervals) for column in columns)]
+            cells += [self._attack_success(alpha, *column, split) for column in attacked]
             lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -206,6 +210,12 @@ class AlphaCurve:
             "" if gain is None or gain.low is None else f" ({100 * gain.low:+.2f} to {100 * (gain.high or 0):+.2f})"
         )
         return f"{'' if result.exact else '~'}{100 * result.accuracy:.2f}{bounds}"
+
+    def _attack_success(self, alpha: Alpha, role: Role, task: str, split: str) -> str:
+        result = self.get(alpha, role, task, split)
+        if result is None or result.attack_success is None:
+            return ""
+        return f"{'' if result.exact else '~'}{100 * result.attack_success / result.total:.2f}"
 
     def _gain(self, before: Result, after: Result) -> Gain:
         gain = float(after.exact_accuracy - before.exact_accuracy)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DEFINITIONS = files("hf_paint") / "task_definitions"
-LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "webdataset")
-"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`."""
+LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
+"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`, and our own."""
 Keys = TypeVar("Keys", bound="DataclassInstance")
 
 
@@ -70,8 +70,8 @@ def complete(
     """Return a definition with what it `extends` filled in and its local paths made absolute.
 
     Its own keys win, each as a whole. `class_subset` and `class_groups` name classes of the task that it extends, or
-    give their indices. A half of the classes is named after the task and the half, and any other task that extends one
-    needs a name of its own: records of the two must not be confused.
+    give their indices. A half of the classes is named after the task and the half, an attacked task after the task and
+    the attack, and any other task that extends one needs a name of its own: records of the two must not be confused.
 
     Args:
         definition: The keys of a task YAML.
@@ -88,7 +88,7 @@ def complete(
     change = dict(definition)
     base = read_definition(str(change.pop("extends")), folder, seen=seen)
     if "name" not in change:
-        change["name"] = _half_name(base.get("name"), change.get("class_split"))
+        change["name"] = _derived_name(base, change)
     change = _choose_classes(base, change)
     return base | _resolve_paths(change, str(change.get("dataset", base.get("dataset"))), folder)
 
@@ -140,12 +140,15 @@ def _read_built_in(name: str) -> dict[str, Any]:
     return definition
 
 
-def _half_name(base: str | None, class_split: Any) -> str | None:
-    """Return such as `mnist-part-0`, with the seed where it is not 0."""
-    if not base or not isinstance(class_split, Mapping):
-        return None
-    seed = class_split.get("seed", 0)
-    return f"{base}-part-{class_split.get('part')}{f'-seed-{seed}' if seed else ''}"
+def _derived_name(base: Mapping[str, Any], change: Mapping[str, Any]) -> str | None:
+    """Return such as `mnist-part-0` or `mnist-attack`, with the seed where it is not 0; None for other changes."""
+    parts = [str(base.get("name"))]
+    for key, form in (("class_split", "part-{part}"), ("attack", "attack")):
+        given = change.get(key)
+        if given is not None and base.get(key) is None:
+            values = {"part": None, **(given if isinstance(given, Mapping) else {})}
+            parts.append(form.format(**values) + (f"-seed-{values['seed']}" if values.get("seed") else ""))
+    return "-".join(parts) if base.get("name") and len(parts) > 1 else None
 
 
 def _choose_classes(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +187,8 @@ def _resolve_paths(definition: Mapping[str, Any], dataset: str, folder: Path | N
     resolved = dict(definition)
     if folder is None:
         return resolved
+    if isinstance(attack := definition.get("attack"), Mapping) and isinstance(attack.get("fonts"), list):
+        resolved["attack"] = {**attack, "fonts": [_resolve(path, folder) for path in attack["fonts"]]}
     if dataset.startswith((".", "~", "/")):
         resolved["dataset"] = _resolve(dataset, folder)
     elif dataset not in LOCAL_FILES:

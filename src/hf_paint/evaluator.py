@@ -40,18 +40,28 @@ class Predictions:
         predicted: The class index of the highest logit.
         confidence: The probability of that class.
         loss: The cross-entropy of the image, in nats.
+        written: The class index of the word that is written on the image; None where no words are written.
     """
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float32]
     loss: NDArray[np.float32]
+    written: NDArray[np.int64] | None = None
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which images are right, shape (num_images,)."""
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
+
+    @property
+    def attacked(self) -> NDArray[np.bool_] | None:
+        """Which images are taken for the wrong word that is written on them, shape (num_images,)."""
+        if self.written is None:
+            return None
+        attacked: NDArray[np.bool_] = (self.predicted == self.written) & (self.written != self.labels)
+        return attacked
 
 
 class Evaluator:
@@ -115,7 +125,12 @@ class Evaluator:
                 f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
             )
         self.num_images += len(predictions.labels)
-        return predictions
+        written = task.images[split].written
+        return (
+            predictions
+            if written is None
+            else replace(predictions, written=written[... if indices is None else indices])
+        )
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
@@ -152,11 +167,12 @@ class Evaluator:
 
 def score(predictions: Predictions, pending: Result) -> Result:
     """Fill a pending record with the counts and metrics of the predictions."""
-    correct = predictions.correct
+    correct, attacked = predictions.correct, predictions.attacked
     return replace(
         pending,
         correct=int(correct.sum()),
         total=len(correct),
+        attack_success=None if attacked is None else int(attacked.sum()),
         mean_per_class=mean_per_class_accuracy(predictions.predicted, predictions.labels),
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),

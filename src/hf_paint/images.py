@@ -53,6 +53,7 @@ class CachedImages(Dataset[dict[str, Any]]):
             verify=PartialState().is_local_main_process,
         )
         self.labels = torch.from_numpy(labels)
+        self.written = split.written(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,25 +73,25 @@ def collate(batch: dict[str, Tensor] | list[dict[str, Any]]) -> dict[str, Tensor
     return {"pixel_values": pixels, "labels": torch.tensor([example["labels"] for example in batch])}
 
 
-def decode(split: Split, index: int) -> Image.Image:
-    """Return one image of a split.
+def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
+    """Return one image of a split, attacked where the task says so, for training images as in an epoch.
 
     Raises:
         InputError: If the image is corrupt; the message names it.
     """
     try:
-        image: Image.Image = split.rows[index][split.task.image_column]
-        image.load()
+        row = split.rows[index]
+        row[split.task.image_column].load()
     except Exception as error:  # Pillow and datasets raise many types for bytes that are no image
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
             f"{_stored_name(split, index)}: {' '.join(str(error).split())}"
         ) from error
-    return image
+    return _attack(split, row, index, epoch)
 
 
-def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
-    """Read the rows of a stream.
+def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
+    """Read the rows of a stream, the images attacked where the task says so.
 
     Raises:
         InputError: If one cannot be read.
@@ -98,7 +99,7 @@ def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
     rows = iter(split.rows)
     for position in itertools.count():
         try:
-            yield next(rows)
+            row = next(rows)
         except StopIteration:
             return
         except Exception as error:  # the network, the decoder and the data set all speak here
@@ -106,13 +107,24 @@ def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
             raise InputError(
                 f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
             ) from error
+        yield row | {split.task.image_column: _attack(split, row, position, epoch)}
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
     columns = [split.task.image_column, split.task.label_column]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
-    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint)
+    attack = split.task.attack
+    drawn = [attack.identity, list(split.class_names), split.name] if attack is not None else []
+    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *drawn)
+
+
+def _attack(split: Split, row: dict[str, Any], index: int, epoch: int) -> Image.Image:
+    image: Image.Image = row[split.task.image_column]
+    if split.task.attack is None:
+        return image
+    label = split.class_id(row[split.task.label_column])
+    return split.task.attack(image, label, split.class_names, split=split.name, row=index, epoch=epoch)
 
 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:

@@ -6,56 +6,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import yaml
 
 from hf_paint.definitions import check_keys, complete, read_definition, read_file, read_groups, read_keys, read_names
 from hf_paint.errors import InputError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """The splits of a data set: the name of each, or None where there is none.
-
-    `validation` is a split's name, `auto` (drawn from train by PAINT's rule: `min(int(0.1 * N), 5000)` images), or
-    None: train on all rows and take no part in the selection of alpha.
-    """
-
-    train: str | None = "train"
-    validation: str | None = "auto"
-    test: str | None = "test"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassSplit:
-    """One half of the classes of a task, for broad transfer from one half to the other (PAINT, Section 5).
-
-    Attributes:
-        part: 0 or 1; of an odd number of classes, part 1 has one more.
-        seed: The seed of the permutation that is cut in two.
-    """
-
-    part: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.part not in (0, 1) or type(self.part) is not int:
-            raise InputError(f"`part` of `class_split` must be 0 or 1, got {self.part!r}.")
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `class_split` must be a whole number from 0, got {self.seed!r}.")
-
-    def classes(self, num_classes: int) -> list[int]:
-        """Return the indices of the classes of this half, in their order.
-
-        Raises:
-            InputError: If there are fewer than two classes for each half.
-        """
-        if num_classes < 4:
-            raise InputError(f"`class_split` needs four classes or more, two for each half; there are {num_classes}.")
-        order = np.random.default_rng(self.seed).permutation(num_classes)
-        half = num_classes // 2
-        kept: list[int] = np.sort(order[half:] if self.part else order[:half]).tolist()
-        return kept
+from hf_paint.splits import ClassSplit, Splits
+from hf_paint.typographic import TypographicAttack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +35,11 @@ class Task:
         label_column: The column with the labels.
         group_column: Rows of one group (the frames of a video) stay on one side of an `auto` validation split.
         splits: The names of the train, validation and test splits.
+        text_column: The column with the words that are written in the images, for typographic attacks on photos.
+        where: Keep the rows of which these columns have these values, column -> value.
+        bad_rows: What to do with files of a `typographic_folder` whose names say nothing: `refuse` or `skip`.
         class_split: Keep the rows and the names of one half of the classes.
+        attack: What is written over every image, for typographic attacks on any task.
         streaming: Read the data set as a stream, for splits that are too large to copy.
         license: The licence of the data set, for the card.
         homepage: Where the data set comes from, for the card.
@@ -101,7 +61,11 @@ class Task:
     label_column: str = "label"
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
+    text_column: str | None = None
+    where: Mapping[str, Any] | None = None
+    bad_rows: str = "refuse"
     class_split: ClassSplit | None = None
+    attack: TypographicAttack | None = None
     streaming: bool = False
     license: str | None = None
     homepage: str | None = None
@@ -125,7 +89,8 @@ class Task:
         for key in ("name", "dataset", "templates"):
             if not definition.get(key):
                 raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
-        values = dict(definition, name=str(definition["name"]), source=source)
+        splits = definition.get("splits") or {}
+        values = dict(definition, name=str(definition["name"]), splits=splits, source=source)
         for key in ("templates", "class_names", "label_names"):
             if values.get(key) is not None:
                 values[key] = read_names(key, values[key], where)
@@ -134,9 +99,9 @@ class Task:
             values["class_names"] = values.get("class_names") or tuple(groups)
         if not isinstance(values.get("data_files") or {}, Mapping):
             raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-        values["splits"] = read_keys(Splits, "splits", values.get("splits") or {}, where)
-        if values.get("class_split") is not None:
-            values["class_split"] = read_keys(ClassSplit, "class_split", values["class_split"], where)
+        for key, kind in (("splits", Splits), ("class_split", ClassSplit), ("attack", TypographicAttack)):
+            if values.get(key) is not None:
+                values[key] = read_keys(kind, key, values[key], where)
         return cls(**values)
 
     @classmethod
@@ -158,6 +123,8 @@ class Task:
                 values[key] = list(values[key])
         if self.class_groups is not None:
             values["class_groups"] = {name: list(group) for name, group in self.class_groups.items()}
+        if self.attack is not None:
+            values["attack"] |= {"fonts": list(self.attack.fonts)}
         return values
 
 
@@ -202,6 +169,7 @@ def _check(task: Task) -> None:
         if template.count("{}") != 1:
             raise InputError(f"Template {template!r} of task '{task.name}' must hold exactly one {{}}.")
     _check_classes(task)
+    _check_written(task)
     splits = task.splits
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
@@ -221,6 +189,17 @@ def _check_classes(task: Task) -> None:
         _refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])
     if task.class_split is not None and task.class_names is not None:
         task.class_split.classes(len(task.class_names))
+
+
+def _check_written(task: Task) -> None:
+    if task.bad_rows not in ("refuse", "skip"):
+        raise InputError(f"`bad_rows` of task '{task.name}' must be `refuse` or `skip`, got {task.bad_rows!r}.")
+    if not isinstance(task.where or {}, Mapping):
+        raise InputError(f"`where` of task '{task.name}' must map columns to values, such as {{type: SCAM}}.")
+    if task.streaming and (task.text_column or task.where):
+        raise InputError(f"Task '{task.name}' streams: it cannot have `text_column` or `where`.")
+    if task.text_column and task.attack is not None:
+        raise InputError(f"Task '{task.name}' has words in its images already: it cannot have `attack`.")
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:
