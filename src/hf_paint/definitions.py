@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 DEFINITIONS = files("hf_paint") / "task_definitions"
 LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
 """What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`, and our own."""
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
+}
+"""What tasks of some data sets need not say."""
 Keys = TypeVar("Keys", bound="DataclassInstance")
 
 

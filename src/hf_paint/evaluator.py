@@ -126,11 +126,9 @@ class Evaluator:
             )
         self.num_images += len(predictions.labels)
         written = task.images[split].written
-        return (
-            predictions
-            if written is None
-            else replace(predictions, written=written[... if indices is None else indices])
-        )
+        if written is None:
+            return predictions
+        return replace(predictions, written=written if indices is None else written[indices])
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""

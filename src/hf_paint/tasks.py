@@ -8,7 +8,16 @@ from typing import Any, Self
 
 import yaml
 
-from hf_paint.definitions import check_keys, complete, read_definition, read_file, read_groups, read_keys, read_names
+from hf_paint.definitions import (
+    DEFAULTS,
+    check_keys,
+    complete,
+    read_definition,
+    read_file,
+    read_groups,
+    read_keys,
+    read_names,
+)
 from hf_paint.errors import InputError
 from hf_paint.splits import ClassSplit, Splits
 from hf_paint.typographic import TypographicAttack
@@ -83,6 +92,7 @@ class Task:
             InputError: If a key is unknown or missing, or a value cannot be used.
         """
         definition = complete(definition)
+        definition = {**DEFAULTS.get(str(definition.get("dataset")), {}), **definition}
         known = [f.name for f in fields(cls) if f.name != "source"]
         where = f" in {source}" if source else ""
         check_keys(definition, ["extends", "class_subset", *known], where)
@@ -99,10 +109,9 @@ class Task:
             values["class_names"] = values.get("class_names") or tuple(groups)
         if not isinstance(values.get("data_files") or {}, Mapping):
             raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-        for key, kind in (("splits", Splits), ("class_split", ClassSplit), ("attack", TypographicAttack)):
-            if values.get(key) is not None:
-                values[key] = read_keys(kind, key, values[key], where)
-        return cls(**values)
+        parts = {"splits": Splits, "class_split": ClassSplit, "attack": TypographicAttack}
+        given = {key: kind for key, kind in parts.items() if values.get(key) is not None}
+        return cls(**values | {key: read_keys(kind, key, values[key], where) for key, kind in given.items()})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:

@@ -8,6 +8,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
 from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks import Task
 
 
@@ -39,12 +40,14 @@ def read_typographic_folder(task: Task, source: str) -> Dataset:
     bad = [path.name for path, name in names.items() if name is None]
     if bad:
         _report(task, folder, bad)
-    rows = [(str(path), *name) for path, name in names.items() if name is not None]
-    if not rows:
+    photos = [(str(path), *name) for path, name in names.items() if name is not None]
+    if not photos:
         raise InputError(f"The folder {folder} of task '{task.name}' holds no file such as label=dog_text=cat.png.")
-    images, labels, texts = (list(column) for column in zip(*rows, strict=True))
+    images, labels, texts = (list(column) for column in zip(*photos, strict=True))
     features = Features({"image": Image(), "label": Value("string"), "text": Value("string")})
-    return Dataset.from_dict({"image": images, "label": labels, "text": texts}, features=features)
+    rows = Dataset.from_dict({"image": images, "label": labels, "text": texts}, features=features)
+    states = [(Path(path).name, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in images]
+    return Dataset(rows.data, fingerprint=fingerprint_values(states))  # that of the paths alone would miss a new photo
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
