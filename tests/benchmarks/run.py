@@ -16,7 +16,7 @@ from common import FOLDER, Row, add_arguments, read_rows, report
 
 
 SCRIPTS = {
-    "cpu": ("interpolation", "head", "pixels", "sweep", "adaptive", "training", "push", "search"),
+    "cpu": ("interpolation", "head", "pixels", "sweep", "adaptive", "training", "push", "search", "typographic"),
     "cuda": ("sweep", "training"),
 }
 
