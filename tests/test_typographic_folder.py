@@ -6,8 +6,9 @@ from accelerate import Accelerator
 from datasets import Dataset
 from PIL import Image
 
-from conftest import draw_rows
+from conftest import draw_rows, write_task_yaml
 from hf_paint import InputError, evaluate_tasks, get_task
+from hf_paint.cli import main
 from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
 from hf_paint.images import decode
@@ -85,7 +86,17 @@ def test_a_photo_that_changes_is_not_taken_from_the_cache(tmp_path):
     assert load_splits(folder_task(tmp_path))["test"].fingerprint != before
 
 
-def test_photos_are_evaluated_and_a_word_that_is_the_label_is_no_attack(tmp_path, model, processor, capsys):
+def test_the_command_prints_attack_success_where_there_are_attacks(tmp_path, model_folder, capsys):
+    write_photos(tmp_path / "photos", ["label=dog_text=cat.png", "label=cat_text=dog.png"])
+    plain = write_task_yaml(tmp_path / "data")
+    photos = "{name: photos, dataset: typographic_folder, data_dir: %s, templates: ['{}']}" % (tmp_path / "photos")
+    assert main(["evaluate", model_folder, "--tasks", plain, photos, "--use_cpu"]) == 0
+    assert "attack success" in capsys.readouterr().out
+    assert main(["evaluate", model_folder, "--tasks", plain, "--use_cpu"]) == 0
+    assert "attack success" not in capsys.readouterr().out
+
+
+def test_photos_are_evaluated_and_a_word_that_is_the_label_is_no_attack(tmp_path, model, processor):
     write_photos(tmp_path, ["label=dog_text=cat.png", "label=cat_text=dog.png", "label=cow_text=cow.png"])
     (result,) = evaluate_tasks(model, [folder_task(tmp_path)], processor=processor)
     prepared = prepare_task(folder_task(tmp_path), model, processor, splits=("test",), cache_dir=tmp_path / "cache")

@@ -12,6 +12,8 @@ from hf_paint.tasks import Task
 def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:
     """Return the class names of a task, and label -> class index for the labels that its rows hold.
 
+    Where words are written in the images, labels and words together are the candidates, unless the task names them.
+
     Raises:
         InputError: If the task names no classes and neither do the rows, or the names do not match.
     """

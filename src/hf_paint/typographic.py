@@ -57,9 +57,7 @@ class TypographicAttack:
     def __post_init__(self) -> None:
         if type(self.seed) is not int or self.seed < 0:
             raise InputError(f"`seed` of `attack` must be a whole number from 0, got {self.seed!r}.")
-        if isinstance(self.probability, bool) or not isinstance(self.probability, (int, float)):
-            raise InputError(f"`probability` of `attack` must be a number from 0 to 1, got {self.probability!r}.")
-        if not 0 <= self.probability <= 1:
+        if type(self.probability) not in (int, float) or not 0 <= self.probability <= 1:
             raise InputError(f"`probability` of `attack` must be a number from 0 to 1, got {self.probability!r}.")
         if type(self.image_size) is not int or self.image_size < 32:
             raise InputError(f"`image_size` of `attack` must be a whole number from 32, got {self.image_size!r}.")

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/typographic.py [--rounds 5] [--quick] [--json FILE]
 
-The images have 224 pixels, so that nothing is resized. Names are those of SUN397 and, as the worst case, names of up to
-40 random letters none of which comes twice. Time is that of the processor: other work on the machine does not count.
+The images have 224 pixels, so that nothing is resized. Names are those of SUN397 and, as the worst case, names of up
+to 40 random letters none of which comes twice. Time is that of the processor, whatever else the machine does.
 """
 
 import string
