@@ -31,8 +31,8 @@ class Task:
         name: What records, tables and metric keys call it; lower case letters, digits, `_` and `-`.
         dataset: An id on the Hub, or `parquet`, `imagefolder`, ... for local files.
         templates: Prompts, each a string with exactly one `{}` for the class name.
-        class_names: The names that go into the prompts. May be left out when the label column is a ClassLabel, and with
-            a `text_column`: the classes are then all labels and all words.
+        class_names: The names that go into the prompts. May be left out when the label column is a ClassLabel, and
+            with a `text_column`: the classes are then all labels and all words.
         label_names: What the data set itself calls the classes, in the order of `class_names`. Only needed where the
             two differ by more than case, spaces and punctuation: labels are matched by name, never by position.
         class_groups: Several names for a class, class name -> the names that go into the prompts instead. The logit of
