@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hf_paint.tasks import Task, get_task
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
+    from hf_paint.typographic import TypographicAttack
     from hf_paint.weight_averaging import EMACallback, SWACallback
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ _MODULES = {
     "PushOptions": "hub",
     "SWACallback": "weight_averaging",
     "Task": "tasks",
+    "TypographicAttack": "typographic",
     "ZeroShotHead": "heads",
     "add_task_vectors": "task_arithmetic",
     "apply_patch": "patches",
@@ -124,6 +126,7 @@ __all__ = [
     "PushOptions",
     "SWACallback",
     "Task",
+    "TypographicAttack",
     "ZeroShotHead",
     "add_task_vectors",
     "apply_patch",

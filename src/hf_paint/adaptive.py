@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,7 +148,8 @@ class _AdaptiveSweep:
             predictions = self._between(position, left, right, task, split)
         path = _kept_predictions(self.log, made)
         if not kept and path is not None and self.log.write:
-            save_atomically(path, lambda path: np.savez(path, **asdict(predictions)))
+            arrays = {name: array for name, array in asdict(predictions).items() if array is not None}
+            save_atomically(path, lambda path: np.savez(path, **arrays))
         self.predictions[position, task.task.name, split] = predictions
         self.results.append(known[0] if known else record(predictions, made, self.log))
 
@@ -168,7 +169,7 @@ class _AdaptiveSweep:
                 fresh.confidence,
                 fresh.loss,
             )
-        return Predictions(before.labels, predicted, confidence, loss)
+        return replace(before, predicted=predicted, confidence=confidence, loss=loss)
 
 
 def _kept_predictions(log: ResultLog, pending: Result) -> Path | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha, size
 from hf_paint.bootstrap import paired_bootstrap_interval
+from hf_paint.curve_cells import accuracy_cell, alpha_label, attack_cell
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results import RESULTS, ROLES, Result, Role, read_results, roles_of
 
@@ -186,7 +187,8 @@ class AlphaCurve:
     ) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
-        A number of an adaptive sweep that is not exact has a `~` before it.
+        A number of an adaptive sweep that is not exact has a `~` before it. Where wrong words are written on images, a
+        further column says how many of them are taken for the word, in percent of all.
 
         Args:
             split: The split whose accuracies are shown.
@@ -196,24 +198,24 @@ class AlphaCurve:
         """
         columns = [(role, task) for role in ROLES for task in self.tasks.get(role, [])]
         columns = [c for c in columns if any(self.get(a, *c, split) for a in self.alphas)]
+        attacked = [c for c in columns if any(attack_cell(self.get(a, *c, split)) for a in self.alphas)]
         header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
+        header += [f"{task} attack success ({role})" for role, task in attacked]
         lines = [header, ["---:"] * len(header)]
         for alpha in self.alphas:
             if not any(self.get(alpha, *column, split) for column in columns):
                 continue
-            cells = [_alpha_label(alpha, end), *(self._cell(alpha, *column, split, intervals) for column in columns)]
+            cells = [alpha_label(alpha, end), *(self._cell(alpha, *column, split, intervals) for column in columns)]
+            cells += [attack_cell(self.get(alpha, *column, split)) for column in attacked]
             lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def _cell(self, alpha: Alpha, role: Role, task: str, split: str, interval: bool) -> str:
         before, result = self.get(0.0, role, task, split), self.get(alpha, role, task, split)
-        if result is None:
-            return ""
-        gain = self._gain(before, result) if interval and before is not None and alpha != 0 else None
-        bounds = (
-            "" if gain is None or gain.low is None else f" ({100 * gain.low:+.2f} to {100 * (gain.high or 0):+.2f})"
-        )
-        return f"{'' if result.exact else '~'}{100 * result.accuracy:.2f}{bounds}"
+        if not interval or before is None or result is None or alpha == 0:
+            return accuracy_cell(result)
+        gain = self._gain(before, result)
+        return accuracy_cell(result, gain.low, gain.high)
 
     def _gain(self, before: Result, after: Result) -> Gain:
         gain = float(after.exact_accuracy - before.exact_accuracy)
@@ -236,9 +238,3 @@ def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
     found = list(dict.fromkeys(alphas))
     numbers = sorted(alpha for alpha in found if not isinstance(alpha, Coefficients))
     return (*numbers, *(alpha for alpha in found if isinstance(alpha, Coefficients)))
-
-
-def _alpha_label(alpha: Alpha, end: str) -> str:
-    if alpha == 0:
-        return "0 (zero-shot)"
-    return f"1 ({end})" if alpha == 1 else format_alpha(alpha)

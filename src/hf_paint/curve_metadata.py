@@ -28,7 +28,8 @@ def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
                 if any(results):
                     correct = " ".join(_count(result) for result in results)
                     total = " ".join(str(result.total) if result else MISSING for result in results)
-                    tasks.append({"task": task, "role": role, "split": split, "correct": correct, "total": total})
+                    entry = {"task": task, "role": role, "split": split, "correct": correct, "total": total}
+                    tasks.append(entry | _write_attack_success(results))
     return {"alphas": _write_alphas(curve.alphas), "tasks": tasks}
 
 
@@ -40,20 +41,22 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
     """
     try:
         alphas = _read_alphas(metadata["alphas"])
-        columns = [(entry, str(entry["correct"]).split(), str(entry["total"]).split()) for entry in metadata["tasks"]]
+        keys = ("correct", "total", "attack_success")
+        columns = [(entry, {k: str(entry[k]).split() for k in keys if k in entry}) for entry in metadata["tasks"]]
         return AlphaCurve(
             Result(
                 alpha=alpha,
                 task=entry["task"],
                 role=entry["role"],
                 split=entry["split"],
-                correct=int(correct[position].removeprefix("~")),
-                total=int(total[position]),
-                exact=not correct[position].startswith("~"),
+                correct=int(counts["correct"][position].removeprefix("~")),
+                total=int(counts["total"][position]),
+                attack_success=_read_attack_success(counts, position),
+                exact=not counts["correct"][position].startswith("~"),
             )
             for position, alpha in enumerate(alphas)
-            for entry, correct, total in columns
-            if correct[position] != MISSING
+            for entry, counts in columns
+            if counts["correct"][position] != MISSING
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The metadata of the card holds no alpha curve ({error!r}).") from error
@@ -68,6 +71,18 @@ def _write_alphas(alphas: Sequence[Alpha]) -> str | list[float | dict[str, float
 
 def _read_alphas(written: Any) -> list[Alpha]:
     return [alpha_from_json(alpha) for alpha in (written if isinstance(written, list) else str(written).split())]
+
+
+def _write_attack_success(results: Sequence[Result | None]) -> dict[str, str]:
+    counts = [result.attack_success if result is not None else None for result in results]
+    if all(count is None for count in counts):
+        return {}
+    return {"attack_success": " ".join(MISSING if count is None else str(count) for count in counts)}
+
+
+def _read_attack_success(counts: Mapping[str, Sequence[str]], position: int) -> int | None:
+    count = counts["attack_success"][position] if "attack_success" in counts else MISSING
+    return None if count == MISSING else int(count)
 
 
 def _count(result: Result | None) -> str:

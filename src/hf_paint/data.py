@@ -13,6 +13,7 @@ from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.labels import normalise, read_classes
 from hf_paint.tasks import Task
+from hf_paint.typographic_folder import read_typographic_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,6 +40,20 @@ class Split:
         """Return the class index of each row, shape (num_rows,)."""
         column = self.rows[self.task.label_column][:]
         return np.array([self.class_id(label) for label in column], dtype=np.int64)
+
+    def written(self, labels: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the class index of the word that is written on each image, for class indices `labels` (num_rows,).
+
+        None where nothing is written, and for the train split, where it depends on the epoch.
+        """
+        task, rows = self.task, self.rows
+        if task.attack is not None and self.name != "train":
+            return task.attack.written(labels, len(self.class_names), self.name)
+        if task.text_column is None:
+            return None
+        names = getattr(rows.features[task.text_column], "names", None)
+        words = rows[task.text_column][:]
+        return np.array([self.class_id(names[word] if names else word) for word in words], dtype=np.int64)
 
     def class_id(self, label: Any) -> int:
         """Return the index of the class name that a label of the data set means."""
@@ -120,7 +135,10 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     rows = rows.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
-    rows = rows.select_columns([task.image_column, task.label_column])
+    if task.where:
+        matches = [np.array(rows[column][:], dtype=object) == value for column, value in task.where.items()]
+        rows = rows.select(np.flatnonzero(np.all(matches, axis=0)))
+    rows = rows.select_columns([c for c in (task.image_column, task.label_column, task.text_column) if c is not None])
     fingerprint = rows._fingerprint if isinstance(rows, Dataset) else _stream_fingerprint(task, name)
     split = Split(
         task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names, fingerprint=fingerprint
@@ -129,6 +147,8 @@ def _load_split(task: Task, name: str, source: str) -> Split:
         split.labels()  # a label that is no class of the task is found here, before anything expensive
     if task.class_split is not None:
         split = _take_classes(split, task.class_split.classes(len(class_names)))
+    if task.text_column is not None:
+        split.written(split.labels())  # and so is a word that is no class
     if isinstance(split.rows, Dataset) and not len(split.rows):
         raise InputError(
             f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty: no rows are left for {name}."
@@ -180,6 +200,8 @@ def _load_rows(task: Task, source: str) -> Dataset | IterableDataset:
         raise InputError(
             f"Task '{task.name}' has no data files for the split '{source}'; it lists {', '.join(task.data_files)}."
         )
+    if task.dataset == "typographic_folder":
+        return read_typographic_folder(task, source)
     try:
         return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
     except Exception as error:  # datasets raises a dozen types for one thing: it cannot be loaded
@@ -210,6 +232,7 @@ def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
     if columns is None:
         return
     wanted = {"image_column": task.image_column, "label_column": task.label_column, "group_column": task.group_column}
+    wanted |= {"text_column": task.text_column} | {f"where: {column}": column for column in task.where or {}}
     for key, column in wanted.items():
         if column is not None and column not in columns:
             raise InputError(

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DEFINITIONS = files("hf_paint") / "task_definitions"
-LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "webdataset")
-"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`."""
+LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
+"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`, and our own."""
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
+}
+"""What tasks of some data sets need not say."""
 Keys = TypeVar("Keys", bound="DataclassInstance")
 
 
@@ -70,9 +74,9 @@ def complete(
     """Return a definition with what it `extends` filled in and its local paths made absolute.
 
     Its own keys win, each as a whole. `class_subset` and `class_groups` name classes of the task that it extends, or
-    give their indices. A half of the classes is named after the task and the half, a corrupted task after the task and
-    the corruption, and any other task that extends one needs a name of its own: records of the two must not be
-    confused.
+    give their indices. A half of the classes is named after the task and the half, a corrupted or attacked task after
+    the task and the corruption or attack, and any other task that extends one needs a name of its own: records of the
+    two must not be confused.
 
     Args:
         definition: The keys of a task YAML.
@@ -142,11 +146,14 @@ def _read_built_in(name: str) -> dict[str, Any]:
 
 
 def _derived_name(base: Mapping[str, Any], change: Mapping[str, Any]) -> str | None:
-    """Return such as `mnist-part-0` or `mnist-noise-3`, with the seed where it is not 0; None for other changes."""
+    """Return such as `mnist-part-0`, `mnist-noise-3` or `mnist-attack`; None for other changes.
+
+    A seed is part of the name where it is not 0.
+    """
     parts = [str(base.get("name"))]
-    for key, form in (("class_split", "part-{part}"), ("corruption", "{name}-{severity}")):
+    for key, form in (("class_split", "part-{part}"), ("attack", "attack"), ("corruption", "{name}-{severity}")):
         given = change.get(key)
-        if given and not base.get(key):
+        if given is not None and base.get(key) is None:
             values = {"part": None, "name": None, "severity": None, **(given if isinstance(given, Mapping) else {})}
             parts.append(form.format(**values) + (f"-seed-{values['seed']}" if values.get("seed") else ""))
     return "-".join(parts) if base.get("name") and len(parts) > 1 else None
@@ -188,6 +195,8 @@ def _resolve_paths(definition: Mapping[str, Any], dataset: str, folder: Path | N
     resolved = dict(definition)
     if folder is None:
         return resolved
+    if isinstance(attack := definition.get("attack"), Mapping) and isinstance(attack.get("fonts"), list):
+        resolved["attack"] = {**attack, "fonts": [_resolve(path, folder) for path in attack["fonts"]]}
     if dataset.startswith((".", "~", "/")):
         resolved["dataset"] = _resolve(dataset, folder)
     elif dataset not in LOCAL_FILES:

@@ -67,7 +67,7 @@ def evaluate_ensemble(
                 if found is None:
                     logits_0, logits_1, labels = logits()
                     mixed = ensemble_logits(logits_0, logits_1, alpha)
-                    found = record(predictions_from_logits(mixed, labels), pending, log)
+                    found = record(predictions_from_logits(mixed, labels, task.images[split].written), pending, log)
                 results.append(found)
     return AlphaCurve(results, folder=log.folder)
 

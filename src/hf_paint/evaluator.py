@@ -41,18 +41,28 @@ class Predictions:
         predicted: The class index of the highest logit.
         confidence: The probability of that class.
         loss: The cross-entropy of the image, in nats.
+        written: The class index of the word that is written on the image; None where no words are written.
     """
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float32]
     loss: NDArray[np.float32]
+    written: NDArray[np.int64] | None = None
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which images are right, shape (num_images,)."""
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
+
+    @property
+    def attacked(self) -> NDArray[np.bool_] | None:
+        """Which images are taken for the wrong word that is written on them, shape (num_images,)."""
+        if self.written is None:
+            return None
+        attacked: NDArray[np.bool_] = (self.predicted == self.written) & (self.written != self.labels)
+        return attacked
 
 
 class Evaluator:
@@ -111,7 +121,10 @@ class Evaluator:
             raise FloatingPointError(
                 f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
             )
-        return predictions
+        written = task.images[split].written
+        if written is None:
+            return predictions
+        return replace(predictions, written=written if indices is None else written[indices])
 
     def logits(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
         """Return logits (num_images, num_classes) and labels (num_images,), in order and the same on every process.
@@ -185,11 +198,12 @@ class Evaluator:
 
 def score(predictions: Predictions, pending: Result) -> Result:
     """Fill a pending record with the counts and metrics of the predictions."""
-    correct = predictions.correct
+    correct, attacked = predictions.correct, predictions.attacked
     return replace(
         pending,
         correct=int(correct.sum()),
         total=len(correct),
+        attack_success=None if attacked is None else int(attacked.sum()),
         mean_per_class=mean_per_class_accuracy(predictions.predicted, predictions.labels),
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
@@ -211,9 +225,10 @@ def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
     return math.ceil(activation / CPU_ACTIVATION_BYTES)
 
 
-def predictions_from_logits(logits: Tensor, labels: Tensor) -> Predictions:
-    """Return what logits (num_images, num_classes) say about images with these labels (num_images,)."""
-    return Predictions(*(column.numpy() for column in _outputs(logits, labels)))
+def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.int64] | None = None) -> Predictions:
+    """Return what logits (num_images, num_classes) say about images with these labels and words (num_images,)."""
+    columns = _outputs(logits, labels)
+    return replace(Predictions(*(column.numpy() for column in columns)), written=written)
 
 
 def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -54,6 +54,7 @@ class CachedImages(Dataset[dict[str, Any]]):
             verify=PartialState().is_local_main_process,
         )
         self.labels = torch.from_numpy(labels)
+        self.written = split.written(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,25 +74,25 @@ def collate(batch: dict[str, Tensor] | list[dict[str, Any]]) -> dict[str, Tensor
     return {"pixel_values": pixels, "labels": torch.tensor([example["labels"] for example in batch])}
 
 
-def decode(split: Split, index: int) -> Image.Image:
-    """Return one image of a split.
+def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
+    """Return one image of a split, attacked and corrupted where the task says so, for training images as in an epoch.
 
     Raises:
         InputError: If the image is corrupt; the message names it.
     """
     try:
-        image: Image.Image = split.rows[index][split.task.image_column]
-        image.load()
+        row = split.rows[index]
+        row[split.task.image_column].load()
     except Exception as error:  # Pillow and datasets raise many types for bytes that are no image
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
             f"{_stored_name(split, index)}: {' '.join(str(error).split())}"
         ) from error
-    return _corrupt(split, image)
+    return _changed(split, row, index, epoch)
 
 
-def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
-    """Read the rows of a stream.
+def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
+    """Read the rows of a stream, the images attacked and corrupted where the task says so.
 
     Raises:
         InputError: If one cannot be read.
@@ -107,19 +108,26 @@ def stream_rows(split: Split) -> Iterator[dict[str, Any]]:
             raise InputError(
                 f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
             ) from error
-        yield row | {split.task.image_column: _corrupt(split, row[split.task.image_column])}
+        yield row | {split.task.image_column: _changed(split, row, position, epoch)}
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
     columns = [split.task.image_column, split.task.label_column]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
-    corruption = [split.task.corruption.identity] if split.task.corruption else []
-    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *corruption)
+    corruption, attack = split.task.corruption, split.task.attack
+    corrupted = [corruption.identity] if corruption is not None else []
+    drawn = [attack.identity, list(split.class_names), split.name] if attack is not None else []
+    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *corrupted, *drawn)
 
 
-def _corrupt(split: Split, image: Image.Image) -> Image.Image:
-    return split.task.corruption(image) if split.task.corruption else image
+def _changed(split: Split, row: dict[str, Any], index: int, epoch: int) -> Image.Image:
+    """Return an image with the word of the attack written on it, and then corrupted."""
+    image: Image.Image = row[split.task.image_column]
+    if split.task.attack is not None:
+        label = split.class_id(row[split.task.label_column])
+        image = split.task.attack(image, label, split.class_names, split=split.name, row=index, epoch=epoch)
+    return split.task.corruption(image) if split.task.corruption is not None else image
 
 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:

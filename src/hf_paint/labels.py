@@ -12,12 +12,18 @@ from hf_paint.tasks import Task
 def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:
     """Return the class names of a task, and label -> class index for the labels that its rows hold.
 
+    Where words are written in the images, labels and words together are the candidates, unless the task names them.
+
     Raises:
         InputError: If the task names no classes and neither do the rows, or the names do not match.
     """
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, ClassLabel):
-        return task.class_names or tuple(feature.names), match_class_names(task, feature.names)
+        class_names, class_ids = task.class_names or tuple(feature.names), match_class_names(task, feature.names)
+        return class_names, (_name_ids(task.label_names or class_names) if task.text_column else {}) | class_ids
+    if task.class_names is None and task.text_column is not None:
+        words = sorted({*rows.unique(task.label_column), *rows.unique(task.text_column)})
+        return tuple(words), _name_ids(words)
     if task.class_names is None:
         raise InputError(
             f"Task '{task.name}' needs `class_names`: '{task.label_column}' of '{task.dataset}' has no names."

@@ -34,6 +34,8 @@ class Result:
         split: `validation` or `test`.
         correct: The number of images whose highest logit is the label.
         total: The number of images.
+        attack_success: The number of images whose highest logit is the wrong word that is written on them; None for
+            tasks without such words.
         mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
         loss: The mean cross-entropy, in nats.
         ece: The expected calibration error over 15 bins of equal width, in [0, 1].
@@ -52,6 +54,7 @@ class Result:
     split: str
     correct: int
     total: int
+    attack_success: int | None = None
     mean_per_class: float | None = None
     loss: float | None = None
     ece: float | None = None

@@ -6,57 +6,22 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import yaml
 
 from hf_paint.corruptions import Corruption
-from hf_paint.definitions import check_keys, complete, read_definition, read_file, read_groups, read_keys, read_names
+from hf_paint.definitions import (
+    DEFAULTS,
+    check_keys,
+    complete,
+    read_definition,
+    read_file,
+    read_groups,
+    read_keys,
+    read_names,
+)
 from hf_paint.errors import InputError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """The splits of a data set: the name of each, or None where there is none.
-
-    `validation` is a split's name, `auto` (drawn from train by PAINT's rule: `min(int(0.1 * N), 5000)` images), or
-    None: train on all rows and take no part in the selection of alpha.
-    """
-
-    train: str | None = "train"
-    validation: str | None = "auto"
-    test: str | None = "test"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassSplit:
-    """One half of the classes of a task, for broad transfer from one half to the other (PAINT, Section 5).
-
-    Attributes:
-        part: 0 or 1; of an odd number of classes, part 1 has one more.
-        seed: The seed of the permutation that is cut in two.
-    """
-
-    part: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.part not in (0, 1) or type(self.part) is not int:
-            raise InputError(f"`part` of `class_split` must be 0 or 1, got {self.part!r}.")
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `class_split` must be a whole number from 0, got {self.seed!r}.")
-
-    def classes(self, num_classes: int) -> list[int]:
-        """Return the indices of the classes of this half, in their order.
-
-        Raises:
-            InputError: If there are fewer than two classes for each half.
-        """
-        if num_classes < 4:
-            raise InputError(f"`class_split` needs four classes or more, two for each half; there are {num_classes}.")
-        order = np.random.default_rng(self.seed).permutation(num_classes)
-        half = num_classes // 2
-        kept: list[int] = np.sort(order[half:] if self.part else order[:half]).tolist()
-        return kept
+from hf_paint.splits import ClassSplit, Splits
+from hf_paint.typographic import TypographicAttack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +32,8 @@ class Task:
         name: What records, tables and metric keys call it; lower case letters, digits, `_` and `-`.
         dataset: An id on the Hub, or `parquet`, `imagefolder`, ... for local files.
         templates: Prompts, each a string with exactly one `{}` for the class name.
-        class_names: The names that go into the prompts. May be left out when the label column is a ClassLabel.
+        class_names: The names that go into the prompts. May be left out when the label column is a ClassLabel, and
+            with a `text_column`: the classes are then all labels and all words.
         label_names: What the data set itself calls the classes, in the order of `class_names`. Only needed where the
             two differ by more than case, spaces and punctuation: labels are matched by name, never by position.
         class_groups: Several names for a class, class name -> the names that go into the prompts instead. The logit of
@@ -80,8 +46,12 @@ class Task:
         label_column: The column with the labels.
         group_column: Rows of one group (the frames of a video) stay on one side of an `auto` validation split.
         splits: The names of the train, validation and test splits.
+        text_column: The column with the words that are written in the images, for typographic attacks on photos.
+        where: Keep the rows of which these columns have these values, column -> value.
+        bad_rows: What to do with files of a `typographic_folder` whose names say nothing: `refuse` or `skip`.
         class_split: Keep the rows and the names of one half of the classes.
-        corruption: What is done to every image, for distribution shift.
+        attack: What is written over every image, for typographic attacks on any task.
+        corruption: What is done to every image after that, for distribution shift.
         streaming: Read the data set as a stream, for splits that are too large to copy.
         license: The licence of the data set, for the card.
         homepage: Where the data set comes from, for the card.
@@ -103,7 +73,11 @@ class Task:
     label_column: str = "label"
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
+    text_column: str | None = None
+    where: Mapping[str, Any] | None = None
+    bad_rows: str = "refuse"
     class_split: ClassSplit | None = None
+    attack: TypographicAttack | None = None
     corruption: Corruption | None = None
     streaming: bool = False
     license: str | None = None
@@ -122,6 +96,7 @@ class Task:
             InputError: If a key is unknown or missing, or a value cannot be used.
         """
         definition = complete(definition)
+        definition = {**DEFAULTS.get(str(definition.get("dataset")), {}), **definition}
         known = [f.name for f in fields(cls) if f.name != "source"]
         where = f" in {source}" if source else ""
         check_keys(definition, ["extends", "class_subset", *known], where)
@@ -138,7 +113,7 @@ class Task:
             values["class_names"] = values.get("class_names") or tuple(groups)
         if not isinstance(values.get("data_files") or {}, Mapping):
             raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-        parts = {"splits": Splits, "class_split": ClassSplit, "corruption": Corruption}
+        parts = {"splits": Splits, "class_split": ClassSplit, "attack": TypographicAttack, "corruption": Corruption}
         given = {key: kind for key, kind in parts.items() if values.get(key) is not None}
         return cls(**values | {key: read_keys(kind, key, values[key], where) for key, kind in given.items()})
 
@@ -161,6 +136,8 @@ class Task:
                 values[key] = list(values[key])
         if self.class_groups is not None:
             values["class_groups"] = {name: list(group) for name, group in self.class_groups.items()}
+        if self.attack is not None:
+            values["attack"] |= {"fonts": list(self.attack.fonts)}
         return values
 
 
@@ -208,6 +185,7 @@ def _check(task: Task) -> None:
         if template.count("{}") != 1:
             raise InputError(f"Template {template!r} of task '{task.name}' must hold exactly one {{}}.")
     _check_classes(task)
+    _check_written(task)
     splits = task.splits
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
@@ -227,6 +205,17 @@ def _check_classes(task: Task) -> None:
         _refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])
     if task.class_split is not None and task.class_names is not None:
         task.class_split.classes(len(task.class_names))
+
+
+def _check_written(task: Task) -> None:
+    if task.bad_rows not in ("refuse", "skip"):
+        raise InputError(f"`bad_rows` of task '{task.name}' must be `refuse` or `skip`, got {task.bad_rows!r}.")
+    if not isinstance(task.where or {}, Mapping):
+        raise InputError(f"`where` of task '{task.name}' must map columns to values, such as {{type: SCAM}}.")
+    if task.streaming and (task.text_column or task.where):
+        raise InputError(f"Task '{task.name}' streams: it cannot have `text_column` or `where`.")
+    if task.text_column and task.attack is not None:
+        raise InputError(f"Task '{task.name}' has words in its images already: it cannot have `attack`.")
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

@@ -73,7 +73,9 @@ class TrainImages(Dataset[dict[str, Any]]):
 
     def example(self, index: int, epoch: int) -> dict[str, Any]:
         """Return an image as it is in an epoch, whichever was set."""
-        pixels = augment(decode(self.split, index), self.transform, self.augmentation, (self.seed, epoch, index))
+        pixels = augment(
+            decode(self.split, index, epoch), self.transform, self.augmentation, (self.seed, epoch, index)
+        )
         return {"pixel_values": pixels, "labels": int(self.labels[index])}
 
 
@@ -111,7 +113,7 @@ class StreamedTrainImages(IterableDataset[dict[str, Any]]):
         for number in itertools.count():
             generator = np.random.default_rng((self.seed, number))
             position = -1
-            for position, row in enumerate(shuffled(stream_rows(self.split), self.buffer_size, generator)):
+            for position, row in enumerate(shuffled(stream_rows(self.split, number), self.buffer_size, generator)):
                 key = (self.seed, number, position)
                 pixels = augment(row[task.image_column], self.transform, self.augmentation, key)
                 yield {"pixel_values": pixels, "labels": self.split.class_id(row[task.label_column])}

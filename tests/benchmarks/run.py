@@ -16,7 +16,10 @@ from common import FOLDER, Row, add_arguments, read_rows, report
 
 
 SCRIPTS = {
-    "cpu": ("interpolation", "head", "pixels", "sweep", "adaptive", "training", "linear_classifier", "push", "search"),
+    "cpu": (
+        *("interpolation", "head", "pixels", "sweep", "adaptive", "training", "linear_classifier", "push", "search"),
+        "typographic",
+    ),
     "cuda": ("sweep", "training"),
 }
 

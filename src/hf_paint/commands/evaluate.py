@@ -47,6 +47,9 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         values = (100 * result.accuracy, 100 * (result.mean_per_class or 0))
         calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
         rows.append([result.task, result.split, str(result.total), *(f"{v:.2f}" for v in values), *calibration])
+    if any(result.attack_success is not None for result in results):
+        rates = ["" if r.attack_success is None else f"{100 * r.attack_success / r.total:.2f}" for r in results]
+        rows = [[*row, cell] for row, cell in zip(rows, ["attack success", *rates], strict=True)]
     if accelerator.is_main_process:
         print_table(rows)
 

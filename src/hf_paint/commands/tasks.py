@@ -28,6 +28,6 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     for name in list_tasks():
         task = get_task(name)
         splits = [task.splits.train, task.splits.validation, task.splits.test]
-        classes = len(task.class_names or ())
+        classes = len(task.class_names) if task.class_names else "-"  # in the data
         rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
     print_table(rows)

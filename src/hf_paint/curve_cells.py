@@ -1,0 +1,30 @@
+"""The cells of the table of a curve."""
+
+from hf_paint.alphas import Alpha, format_alpha
+from hf_paint.results import Result
+
+
+def alpha_label(alpha: Alpha, end: str) -> str:
+    """Return what a row is called; `end` is what alpha 1 is called."""
+    if alpha == 0:
+        return "0 (zero-shot)"
+    return f"1 ({end})" if alpha == 1 else format_alpha(alpha)
+
+
+def accuracy_cell(result: Result | None, low: float | None = None, high: float | None = None) -> str:
+    """Return an accuracy in percent, with the interval of the gain in points where there is one."""
+    if result is None:
+        return ""
+    bounds = "" if low is None or high is None else f" ({100 * low:+.2f} to {100 * high:+.2f})"
+    return f"{_about(result)}{100 * result.accuracy:.2f}{bounds}"
+
+
+def attack_cell(result: Result | None) -> str:
+    """Return how many images are taken for the wrong word that is written on them, in percent of all."""
+    if result is None or result.attack_success is None:
+        return ""
+    return f"{_about(result)}{100 * result.attack_success / result.total:.2f}"
+
+
+def _about(result: Result) -> str:
+    return "" if result.exact else "~"

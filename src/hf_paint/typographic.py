@@ -1,0 +1,226 @@
+"""Typographic attacks: the name of a wrong class is written over an image (PAINT, Section 7).
+
+As in PAINT's synthetic attacks, an image becomes a square of 224 pixels, and fonts, sizes, colours and positions are
+drawn at random, the word always being wholly visible. The attacked image is a property of the data: it is made as an
+image is decoded, before the processor of a model sees it.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps, features
+
+from hf_paint.errors import InputError
+
+
+FONTS = ("DejaVuSans", "DejaVuSansMono", "STIXGeneral")
+"""Sans serif, typewriter and Times: the fonts that matplotlib ships."""
+FONT_SIZES = (20, 40)
+"""Smallest and largest, in pixels of an image of 224; what does not fit is made smaller."""
+COLOURS = ("black", "blue", "cyan", "green", "magenta", "red", "white", "yellow")
+SPLITS = ("train", "validation", "test")
+_RULER = ImageDraw.Draw(Image.new("L", (1, 1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypographicAttack:
+    """What is written over the images of a task.
+
+    What an image gets depends on the seed, the split, its row and, in training, the epoch; on nothing else.
+
+    Attributes:
+        seed: The seed of the words and of how they look.
+        probability: How often a training image is attacked, drawn anew in each epoch; images of other splits always
+            are.
+        fonts: Paths of font files, one of which is drawn for each image; three that matplotlib ships by default.
+        image_size: The side in pixels of the square into which an image is resized and cropped before.
+
+    Example:
+        >>> attack = TypographicAttack(seed=1)
+        >>> image = attack(Image.new("RGB", (320, 240)), 0, ["dog", "cat", "polar bear"], split="test", row=7)
+        >>> image.size
+        (224, 224)
+    """
+
+    seed: int = 0
+    probability: float = 1.0
+    fonts: tuple[str, ...] = ()
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        if type(self.seed) is not int or self.seed < 0:
+            raise InputError(f"`seed` of `attack` must be a whole number from 0, got {self.seed!r}.")
+        if type(self.probability) not in (int, float) or not 0 <= self.probability <= 1:
+            raise InputError(f"`probability` of `attack` must be a number from 0 to 1, got {self.probability!r}.")
+        if type(self.image_size) is not int or self.image_size < 32:
+            raise InputError(f"`image_size` of `attack` must be a whole number from 32, got {self.image_size!r}.")
+        if not isinstance(self.fonts, (list, tuple)):
+            raise InputError(f"`fonts` of `attack` must be a list of paths, got {self.fonts!r}.")
+        object.__setattr__(self, "fonts", tuple(str(path) for path in self.fonts))
+        for path in self.fonts:
+            load_font(path, FONT_SIZES[0])
+
+    @property
+    def identity(self) -> list[Any]:
+        """What decides the attacked pixels, beside the image, its row, the class names and the version of Pillow."""
+        fonts = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.font_files]
+        return [self.seed, self.probability, fonts, self.image_size, np.__version__, features.version("freetype2")]
+
+    @property
+    def font_files(self) -> tuple[str, ...]:
+        """The paths of the fonts."""
+        return self.fonts or _shipped_fonts()
+
+    def __call__(
+        self, image: Image.Image, label: int, class_names: Sequence[str], *, split: str, row: int, epoch: int = 0
+    ) -> Image.Image:
+        """Return the attacked image, RGB and square.
+
+        Args:
+            image: The image.
+            label: Its class index.
+            class_names: The names of all classes.
+            split: `train`, `validation` or `test`.
+            row: The row of the image in the split.
+            epoch: The epoch, for training images.
+        """
+        size = (self.image_size, self.image_size)
+        square = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.BICUBIC)
+        generator = self._generator(split, epoch, row)
+        word = class_names[_wrong_class(label, len(class_names), generator)]
+        if split != "train" or generator.random() < self.probability:
+            draw_lettering(word, self.image_size, self.font_files, generator).write_on(square)
+        return square
+
+    def written(self, labels: NDArray[np.int64], num_classes: int, split: str) -> NDArray[np.int64]:
+        """Return the class index of the word on each image of a split in epoch 0, for labels (num_images,)."""
+        words = (
+            _wrong_class(int(label), num_classes, self._generator(split, 0, row)) for row, label in enumerate(labels)
+        )
+        return np.fromiter(words, dtype=np.int64, count=len(labels))
+
+    def _generator(self, split: str, epoch: int, row: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, SPLITS.index(split), epoch, row))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lettering:
+    """A word as it is written over an image.
+
+    Attributes:
+        text: The word, in one line or two.
+        font: The path of the font file.
+        size: The size of the font in pixels.
+        colour: The colour of the letters.
+        outline: The colour around them.
+        outline_width: Pixels.
+        position: Left and top of all that is written, outline included, in pixels.
+    """
+
+    text: str
+    font: str
+    size: int
+    colour: str
+    outline: str
+    outline_width: int
+    position: tuple[int, int]
+
+    def write_on(self, image: Image.Image) -> None:
+        """Write it over an image."""
+        letters, outline = _masks(self.text, self.font, self.size, self.outline_width)
+        image.paste(self.outline, self.position, outline)
+        image.paste(self.colour, self.position, letters)
+
+
+def draw_lettering(word: str, image_size: int, fonts: Sequence[str], generator: np.random.Generator) -> Lettering:
+    """Draw how a word is written over a square image, so that all of it is visible.
+
+    Raises:
+        InputError: If it is too long for the smallest letters.
+    """
+    text = break_lines(word)
+    font = fonts[int(generator.integers(len(fonts)))]
+    size = int(generator.uniform(*FONT_SIZES) * image_size / 224)
+    colour, outline = generator.choice(COLOURS, 2, replace=False).tolist()
+    outline_width = max(1, round(image_size / 224))
+    while size > 0:
+        left, top, right, bottom = _box(text, font, size)
+        width, height = right - left + 2 * outline_width, bottom - top + 2 * outline_width
+        if max(width, height) <= image_size:
+            x, y = generator.integers((image_size - width + 1, image_size - height + 1)).tolist()
+            return Lettering(
+                text=text,
+                font=font,
+                size=size,
+                colour=colour,
+                outline=outline,
+                outline_width=outline_width,
+                position=(x, y),
+            )
+        size = min(size - 1, size * image_size // max(width, height))
+    raise InputError(f"The class name {word[:40]!r}... is too long to be written over {image_size} pixels.")
+
+
+def break_lines(word: str) -> str:
+    r"""Return a name with a line break after its first word, or after the second of more than three.
+
+    Example:
+        >>> break_lines("sports car"), break_lines("a very small dog")
+        ('sports\ncar', 'a very\nsmall dog')
+    """
+    words = word.split()
+    first = 1 if len(words) <= 3 else 2
+    return "\n".join(" ".join(part) for part in (words[:first], words[first:]) if part)
+
+
+@cache
+def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    """Load a font, once for each size.
+
+    Raises:
+        InputError: If the file is no font that can be read.
+    """
+    try:  # the basic layout is in every build of Pillow, and so the same everywhere
+        return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+    except OSError as error:
+        raise InputError(f"The font {path} cannot be read: {error}. `fonts` of `attack` are font files.") from error
+
+
+@cache
+def _shipped_fonts() -> tuple[str, ...]:
+    import matplotlib
+
+    return tuple(str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")) for name in FONTS)
+
+
+@lru_cache(maxsize=1024)
+def _masks(text: str, font: str, size: int, edge: int) -> tuple[Image.Image, Image.Image]:
+    """Return the masks of letters, with so many empty pixels around them, and of letters and outline."""
+    left, top, right, bottom = _box(text, font, size)
+    letters = Image.new("L", (right - left + 2 * edge, bottom - top + 2 * edge))
+    position = (edge - left, edge - top)
+    ImageDraw.Draw(letters).multiline_text(position, text, 255, load_font(font, size), align="center")
+    # widening a small mask costs a tenth of what the outlines of the letters themselves would
+    return letters, letters.filter(ImageFilter.MaxFilter(2 * edge + 1))
+
+
+@lru_cache(maxsize=1024)
+def _box(text: str, font: str, size: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of letters that are drawn at (0, 0), in pixels."""
+    left, top, right, bottom = _RULER.multiline_textbbox((0, 0), text, load_font(font, size), align="center")
+    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+
+
+def _wrong_class(label: int, num_classes: int, generator: np.random.Generator) -> int:
+    """Draw one of the other classes."""
+    if num_classes < 2:
+        raise InputError("`attack` writes the name of a wrong class: the task needs two classes or more.")
+    drawn = int(generator.integers(num_classes - 1))
+    return drawn + (drawn >= label)

@@ -1,0 +1,75 @@
+"""Photos with words in them: a folder of files such as `label=dog_text=cat.png` (PAINT, Section 7)."""
+
+import logging
+from pathlib import Path
+from unicodedata import normalize
+
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks import Task
+
+
+SPLIT = "test"
+"""The name of the one split that a folder has."""
+START, MIDDLE = "label=", "_text="
+logger = logging.getLogger(__name__)
+
+
+def read_typographic_folder(task: Task, source: str) -> Dataset:
+    """Return the photos in the folder `data_dir` of a task, by name: columns image, label and text.
+
+    Sub-folders and hidden files are passed over; of any other file that is no image, or whose name does not say a
+    label and a text, the task's `bad_rows` decides.
+
+    Raises:
+        InputError: If there is no such folder or split, the folder holds no photo, or a file is refused.
+    """
+    if source != SPLIT:
+        raise InputError(
+            f"A typographic folder is one split, '{SPLIT}'; task '{task.name}' asks for '{source}'. Set "
+            f"`splits: {{train: null, validation: null, test: {SPLIT}}}`."
+        )
+    folder = Path(task.data_dir or "").expanduser()
+    if task.data_dir is None or not folder.is_dir():
+        raise InputError(f"`data_dir` of task '{task.name}' must be a folder of photos, got {task.data_dir!r}.")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    names = {path: parse_name(path.name) for path in files}
+    bad = [path.name for path, name in names.items() if name is None]
+    if bad:
+        _report(task, folder, bad)
+    photos = [(str(path), *name) for path, name in names.items() if name is not None]
+    if not photos:
+        raise InputError(f"The folder {folder} of task '{task.name}' holds no file such as label=dog_text=cat.png.")
+    images, labels, texts = (list(column) for column in zip(*photos, strict=True))
+    features = Features({"image": Image(), "label": Value("string"), "text": Value("string")})
+    rows = Dataset.from_dict({"image": images, "label": labels, "text": texts}, features=features)
+    states = [(Path(path).name, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in images]
+    return Dataset(rows.data, fingerprint=fingerprint_values(states))  # that of the paths alone would miss a new photo
+
+
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Return the label and the text that a file name says, or None if it does not say both, or not unambiguously.
+
+    Both may hold `_`, `=` and spaces; only `_text=` may not come twice.
+
+    Example:
+        >>> parse_name("label=st. bernard_text=a=b_c.png"), parse_name("dog.png")
+        (('st. bernard', 'a=b_c'), None)
+    """
+    path = Path(normalize("NFC", name))  # some systems take accents apart
+    is_image = path.suffix.lower() in PILImage.registered_extensions()
+    if not is_image or not path.stem.startswith(START) or path.stem.count(MIDDLE) != 1:
+        return None
+    label, text = (part.strip() for part in path.stem.removeprefix(START).split(MIDDLE))
+    return (label, text) if label and text else None
+
+
+def _report(task: Task, folder: Path, bad: list[str]) -> None:
+    names = ", ".join(f"'{name}'" for name in bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+    message = f"{len(bad)} files of {folder} (task '{task.name}') are not named like label=dog_text=cat.png: {names}."
+    if task.bad_rows == "refuse":
+        raise InputError(f"{message} Rename them, or set `bad_rows: skip`.")
+    logger.warning("%s They are skipped.", message)
