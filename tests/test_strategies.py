@@ -203,7 +203,7 @@ def test_thetas_of_no_task_and_of_another_shape_are_refused(model_folder, tasks,
 
 def test_each_step_starts_from_the_patched_model_of_the_step_before(sequential_run, model_folder):
     folder = sequential_run.run_folder
-    recipes = [yaml.safe_load((folder / f"step-{i}/recipe.yaml").read_text()) for i in (1, 2)]
+    recipes = [yaml.safe_load((folder / f"step-{i}/step.yaml").read_text()) for i in (1, 2)]
     assert [Path(recipe["model"]).parts[-2:] for recipe in recipes[1:]] == [("step-1", "patched")]
     assert [[task["name"] for task in recipe["patching_tasks"]] for recipe in recipes] == [
         ["first"],

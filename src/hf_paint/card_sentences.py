@@ -1,6 +1,7 @@
 """What a card says in words: what was done, how alpha was chosen, what was gained and what it cost."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
@@ -19,8 +20,10 @@ def where(alpha: Alpha) -> str:
     return f"{noun} {format_alpha(alpha)}"
 
 
-def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
-    """Return what was done to the image tower, by the strategy."""
+def method_sentence(
+    strategy: str, tasks: Sequence[str], alpha: Alpha, thetas: Mapping[str, str | None] = MappingProxyType({})
+) -> str:
+    """Return what was done to the image tower, by the strategy; `thetas` were fine-tuned by others."""
     names, head = ", ".join(tasks), "a frozen head made of text embeddings"
     if isinstance(alpha, Coefficients) and strategy == "sequential":
         return (
@@ -30,12 +33,18 @@ def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
     if strategy == "parallel":
         return (
             f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the "
-            f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
+            f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}.{_taken(thetas)}"
         )
     return (
         f"the image tower was fine-tuned on {names} against {head}, and its weights were interpolated with those from "
         f"before, {LINE}, at alpha {format_alpha(alpha)}."
     )
+
+
+def _taken(thetas: Mapping[str, str | None]) -> str:
+    """Return which models were not trained here."""
+    links = [f"{t} ([{name}](https://huggingface.co/{name}))" if name else t for t, name in thetas.items()]
+    return f" Models that others had fine-tuned were taken for {', '.join(links)}." if links else ""
 
 
 def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:

@@ -59,6 +59,12 @@ class CardSource:
         """The strategy of the run."""
         return str(self.recipe.get("strategy", "single"))
 
+    @property
+    def thetas(self) -> dict[str, str | None]:
+        """Task -> the id on the Hub of a model that was not trained in this run; None for one in a folder."""
+        given = {task: name.partition("@")[0] for task, name in self.recipe.get("thetas", {}).items()}
+        return {task: name if is_repo_id(name) else None for task, name in given.items()}
+
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}

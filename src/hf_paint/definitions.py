@@ -4,20 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean
 
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 DEFINITIONS = files("hf_paint") / "task_definitions"
 LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "webdataset")
 """What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`."""
-Keys = TypeVar("Keys", bound="DataclassInstance")
+Keys = TypeVar("Keys")
 
 
 def list_tasks() -> list[str]:
@@ -104,11 +101,11 @@ def read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
 
 def read_keys(kind: type[Keys], key: str, values: Mapping[str, Any], where: str) -> Keys:
     """Read a mapping of a task YAML into a dataclass."""
-    known = [f.name for f in fields(kind)]
+    known = [f.name for f in fields(cast(Any, kind))]
     if not isinstance(values, Mapping):
         raise InputError(f"`{key}`{where} must be a mapping with the keys {', '.join(known)}, got {values!r}.")
     check_keys(values, known, f" in `{key}`{where}")
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]
+    missing = [f.name for f in fields(cast(Any, kind)) if f.default is MISSING and f.name not in values]
     if missing:
         raise InputError(f"`{key}`{where} needs the key '{missing[0]}'.")
     return kind(**values)

@@ -24,35 +24,14 @@ from hf_paint.tasks import Task
 TEMPLATE = files("hf_paint") / "model_card_template.md"
 VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
 
-PUBLIC_KEYS = (
-    *(
-        "model",
-        "strategy",
-        "patching_tasks",
-        "supported_tasks",
-        "transfer_tasks",
-        "shift_tasks",
-        "alphas",
-        "selection",
-    ),
-    *(
-        "tolerance",
-        "thetas",
-        "search",
-        "search_budget",
-        "task_sampling",
-        "save_dtype",
-        "precision",
-        "learning_rate",
-        "weight_decay",
-        "max_steps",
-        "num_train_epochs",
-    ),
-    *("warmup_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim"),
-    *("label_smoothing_factor", "max_grad_norm", "augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2"),
-    *("adam_epsilon", "train_sampling_strategy", "task_sampling", "sampling_temperature", "seed", "data_seed"),
-    *("bf16", "fp16", "base_fingerprint"),
-)
+_PUBLIC = """
+model strategy patching_tasks supported_tasks transfer_tasks shift_tasks alphas selection tolerance thetas search
+search_budget save_dtype precision learning_rate weight_decay max_steps num_train_epochs warmup_steps
+per_device_train_batch_size gradient_accumulation_steps lr_scheduler_type optim label_smoothing_factor max_grad_norm
+augmentation decay_all_parameters adam_beta1 adam_beta2 adam_epsilon train_sampling_strategy task_sampling
+sampling_temperature seed data_seed bf16 fp16 base_fingerprint
+"""
+PUBLIC_KEYS = tuple(_PUBLIC.split())
 """The keys of a recipe that a card shows: those that decide the numbers; no path and no secret of theirs is shown."""
 
 
@@ -86,8 +65,10 @@ def render_model_card(
         title=name,
         split=source.split,
         claim=claim(source.curve, alpha, source.split),
-        method=method_sentence(source.strategy, [task.name for task in patching], alpha),
+        method=method_sentence(source.strategy, [task.name for task in patching], alpha, source.thetas),
         points=POINTS.get(source.strategy, "alpha"),
+        strategy=source.strategy,
+        trained=", ".join(task.name for task in patching if task.name not in source.thetas),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
         selected=format_alpha(source.selected),
@@ -160,7 +141,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
     ]
     return ModelCardData(
         model_name=name,
-        base_model=source.base_model_id,
+        base_model=_base_models(source),
         base_model_relation=_relation(alpha, delta) if source.base_model_id else None,
         library_name="hf_paint" if delta else "transformers",
         pipeline_tag="zero-shot-image-classification",
@@ -177,6 +158,12 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
             "curve": curve_to_metadata(source.curve),
         },
     )
+
+
+def _base_models(source: CardSource) -> str | list[str] | None:
+    """Return the id of the base, and of the models that were not trained in this run."""
+    others = [name for name in source.thetas.values() if name]
+    return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
 
 
 def _relation(alpha: Alpha, delta: str | None) -> str:
@@ -216,9 +203,8 @@ def _public_recipe(source: CardSource) -> str:
     for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
         if key in recipe:
             recipe[key] = [_task_name(task) for task in recipe[key]]
-    if "thetas" in recipe:
-        thetas = recipe["thetas"].items()
-        recipe["thetas"] = {task: name if is_repo_id(name) else "a local folder" for task, name in thetas}
+    if source.thetas:
+        recipe["thetas"] = {task: name or "a local folder" for task, name in source.thetas.items()}
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 

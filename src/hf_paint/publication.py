@@ -128,7 +128,8 @@ class Publication:
             )
         elif isinstance(alpha, Coefficients):
             last = alpha == self.source.selected
-            shutil.copytree(self.run.patched if last else self.run.step(len(alpha)) / "patched", folder)
+            patched = self.run.patched if last else self.run.step(len(alpha)) / "patched"
+            interpolate_checkpoints(self.base_folder, patched, {1.0: folder}, save_dtype=self.source.save_dtype)
         else:
             theta_1 = self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
             interpolate_checkpoints(self.base_folder, theta_1, {alpha: folder}, save_dtype=self.source.save_dtype)

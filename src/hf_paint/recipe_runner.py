@@ -91,9 +91,6 @@ def _check_strategy(recipe: PatchRecipe) -> None:
             f"`strategy: single` takes one patching task, got {len(recipe.patching_tasks)}. `joint`, `sequential` and "
             "`parallel` take several."
         )
-    for key, strategy in (("thetas", "parallel"), ("num_orders", "sequential")):
-        if getattr(recipe, key) not in (None, 1) and recipe.strategy != strategy:
-            raise InputError(f"`{key}` is for `strategy: {strategy}`, and this recipe is {recipe.strategy}.")
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:

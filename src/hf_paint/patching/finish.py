@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
+from hf_paint.alphas import Alpha, alpha_to_json
 from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
@@ -25,7 +24,7 @@ def finish(
     weights_at: Callable[[Any], Mapping[str, Tensor]],
     *,
     alpha: Alpha | None = None,
-    plot: Mapping[str, Any] = MappingProxyType({}),
+    plot_split: str | None = None,
     card: bool = True,
 ) -> PatchResult:
     """Choose alpha, and write the selection, the plot, the patched model with its card, and the variants.
@@ -34,23 +33,24 @@ def finish(
         run: The run.
         curve: What was evaluated.
         weights_at: Returns the image tower of an alpha.
-        alpha: The alpha, where it is not to be chosen by the rule.
-        plot: Options of the plot.
-        card: Give the patched model a card.
+        alpha: The coefficients, where they are chosen already; a line has variants, and they have none.
+        plot_split: The split of the plot, if it is to show a search and not a line.
+        card: Give the patched model a card; without one it is a step on the way, and is not published.
     """
     run.model.cpu()
     split = "test" if "test" in curve.splits("patching") else "validation"
-    for variant in curve.alphas if run.options.save_variants else ():
-        if not isinstance(variant, Coefficients):
-            _save_model(run, run.folder.variant(variant), weights_at(variant))
+    for variant in curve.alphas if run.options.save_variants and alpha is None else ():
+        _save_model(run, run.folder.variant(variant), weights_at(variant))
     if alpha is None and run.selection != "none":
         alpha = run.choose(curve)
     if alpha is not None:
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
-        plot_trade_off(curve, run.folder.curve_plot, **({"split": split, "selected": alpha} | dict(plot)))
+        connected, shown = plot_split is None, plot_split or split
+        plot_trade_off(curve, run.folder.curve_plot, split=shown, selected=alpha, connected=connected)
     if alpha is not None:
-        run.folder.save_card_facts(_card_facts(run))
+        if card:
+            run.folder.save_card_facts(_card_facts(run))
         _save_model(run, run.folder.patched, weights_at(alpha), card=card)
     PartialState().wait_for_everyone()
     model = run.model if alpha is not None else None

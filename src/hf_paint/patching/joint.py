@@ -53,7 +53,8 @@ def patch_joint(
         >>> result.curve.tasks["patching"]
         ['colours', 'others']
     """
-    check_arguments(args, alphas, tolerance)
+    options = options or PatchOptions()
+    check_arguments("joint", args, alphas, tolerance, options)
     base = str(model) if isinstance(model, Path) else model
-    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options or PatchOptions())
+    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "joint", [get_task(task) for task in patching_tasks], supported_tasks, alphas)

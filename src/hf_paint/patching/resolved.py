@@ -5,17 +5,32 @@ from typing import Any
 
 from hf_paint.compatibility import check_alpha
 from hf_paint.errors import InputError
+from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 
-def check_arguments(args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float) -> None:
-    """Refuse what no patching run can use.
+OPTIONS_OF = {"parallel": ("thetas", "search", "search_budget"), "sequential": ("num_orders",)}
+"""Options that one strategy alone knows."""
+
+
+def check_arguments(
+    strategy: str, args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float, options: PatchOptions
+) -> None:
+    """Refuse what a patching run cannot use, or would pass over.
 
     Raises:
-        InputError: If an alpha or the tolerance is out of range, or the arguments ask for a push.
+        InputError: If an alpha or the tolerance is out of range, the arguments ask for a push, or an option is for
+            another strategy.
     """
+    default = PatchOptions()
+    for of, names in OPTIONS_OF.items():
+        for name in names:
+            if strategy != of and getattr(options, name) != getattr(default, name):
+                raise InputError(f"`{name}` is for `strategy: {of}`, and this run is {strategy}.")
+    if strategy == "parallel" and (options.sweep, options.verify) != (default.sweep, default.verify):
+        raise InputError("`sweep` and `verify` are about a line of alphas, and `strategy: parallel` has none.")
     if args.push_to_hub:
         raise InputError(
             "Patching does not push: leave out `push_to_hub`, and publish what it returns with "

@@ -21,6 +21,7 @@ from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
+from hf_paint.multitask import check_trainable
 from hf_paint.patching.base import absolute, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.precision import compare_precisions
@@ -79,13 +80,15 @@ class PatchRun:
         self.baseline: Fraction | None = None
         cast(nn.Module, self.model).to(args.device)
 
-    def prepare(self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, each: bool = False) -> None:
+    def prepare(
+        self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, own_validation: bool = False
+    ) -> None:
         """Load, check and decode everything that will be evaluated, and check that alpha can be chosen.
 
         Args:
             patching_tasks: The tasks to patch.
             supported_tasks: The tasks to keep.
-            each: Each patching task has a coefficient of its own, and so needs validation images of its own.
+            own_validation: Each patching task has a coefficient of its own, and so needs validation images of its own.
 
         Raises:
             InputError: If a task cannot be used, or the rule lacks validation images on one side.
@@ -100,14 +103,16 @@ class PatchRun:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
-        for task in patching_tasks:
-            if task.name not in self.options.thetas:
-                _check_train_split(task)
+        trained = [task for task in patching_tasks if task.name not in self.options.thetas]
+        for together in [[task] for task in trained] if own_validation else [trained]:
+            check_trainable(together, self.args)
+        for task in trained:
+            _check_train_split(task)
         for role, group in tasks.items():
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
         if self.selection != "none":
-            _check_validation(self.tasks, self.selection, each=each)
+            _check_validation(self.tasks, self.selection, each=own_validation)
 
     @contextmanager
     def claimed(self, recipe: dict[str, Any]) -> Iterator[None]:
@@ -208,6 +213,7 @@ def arguments_for(args: PaintTrainingArguments, folder: Path) -> PaintTrainingAr
     """Return the same training arguments with another output folder."""
     changed = copy(args)
     changed.output_dir = str(folder)
+    changed._given = args._given | {"output_dir": str(folder)}
     return changed
 
 
@@ -224,7 +230,7 @@ def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bo
         if len(without) == sum(t.role == side for t in tasks):
             raise InputError(
                 f"`selection: {selection}` needs validation images of a {side} task, and no {side} task has any. "
-                "Add one, name its validation split, or set `selection: none`."
+                f"Add one, name its validation split{'.' if each else ', or set `selection: none`.'}"
             )
         if each and side == "patching" and without:
             raise InputError(

@@ -58,9 +58,10 @@ def patch_single(
         >>> result.alpha in (0.0, 0.5, 1.0)
         True
     """
-    check_arguments(args, alphas, tolerance)
+    options = options or PatchOptions()
+    check_arguments("single", args, alphas, tolerance, options)
     base = str(model) if isinstance(model, Path) else model
-    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options or PatchOptions())
+    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)
 
 
