@@ -38,9 +38,9 @@ def _ends(run: Run) -> dict[str, Path | None]:
     if run.strategy != "parallel":
         return {run.name: theta_1} if _holds_weights(theta_1) else {}
     own = {task: run.folder / "thetas" / task / "theta_1" for task in run.curve.tasks.get("patching", [])}
-    there: dict[str, Path | None] = {task: folder for task, folder in own.items() if _holds_weights(folder)}
     given = {task: _folder(*name.partition("@")[::2]) for task, name in (run.recipe.get("thetas") or {}).items()}
-    return {f"{run.name}/{task}": folder for task, folder in (there | given).items()}
+    found = {task: given.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
+    return {f"{run.name}/{task}": folder for task, folder in found.items() if folder or task in given}
 
 
 def _base_folder(recipe: Mapping[str, Any]) -> Path | None:
