@@ -1,9 +1,11 @@
 """Joint, sequential and parallel patching: what they equal, what they leave behind, and that they resume."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -17,9 +19,12 @@ from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, 
 from hf_paint.alphas import Coefficients
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
+from hf_paint.interpolation import combine_into
+from hf_paint.lazy_weights import LazyWeights
 from hf_paint.modeling import image_tower_weights, load_clip
 from hf_paint.patching import PatchOptions
 from hf_paint.patching.orders import draw_orders
+from hf_paint.stored_tower import StoredTower
 from hf_paint.tasks import Splits
 from hf_paint.trainer import PaintTrainer
 from test_patching import arguments
@@ -199,11 +204,12 @@ def test_thetas_of_no_task_and_of_another_shape_are_refused(model_folder, tasks,
     save_file(small, tmp_path / "small/model.safetensors")
     with pytest.raises(InputError, match="differ in shape"):
         parallel(model_folder, tasks, tmp_path / "b", thetas={"first": str(tmp_path / "small")})
+    assert not (tmp_path / "b").exists()  # the other task was not trained for nothing
 
 
 def test_each_step_starts_from_the_patched_model_of_the_step_before(sequential_run, model_folder):
     folder = sequential_run.run_folder
-    recipes = [yaml.safe_load((folder / f"step-{i}/recipe.yaml").read_text()) for i in (1, 2)]
+    recipes = [yaml.safe_load((folder / f"step-{i}/step.yaml").read_text()) for i in (1, 2)]
     assert [Path(recipe["model"]).parts[-2:] for recipe in recipes[1:]] == [("step-1", "patched")]
     assert [[task["name"] for task in recipe["patching_tasks"]] for recipe in recipes] == [
         ["first"],
@@ -258,11 +264,15 @@ def test_orders_are_run_and_averaged(model_folder, tasks, tmp_path):
     assert result.run_folder in (tmp_path / "order-1", tmp_path / "order-2")
 
 
-def test_orders_differ_as_long_as_they_can():
-    orders = draw_orders(3, 6, seed=1)
-    assert sorted(orders) == sorted(map(list, permutations(range(3))))
-    assert draw_orders(3, 6, seed=1) == orders
-    assert len(draw_orders(2, 5, seed=0)) == 5
+def test_orders_are_different_and_no_more_than_there_are(tasks):
+    def drawn(number):
+        return [tuple(task.name for task in order) for order in draw_orders(tasks, number, seed=1)]
+
+    assert sorted(drawn(6)) == sorted(permutations(task.name for task in tasks))
+    assert drawn(3) == drawn(3) == drawn(6)[:3]
+    for number in (0, 7):
+        with pytest.raises(InputError, match="from 1 to 6, the orders of 3 tasks"):
+            drawn(number)
 
 
 @pytest.mark.parametrize("strategy", [joint, sequential, parallel])
@@ -320,17 +330,26 @@ def test_card_tells_the_coefficients(fixture, request):
         assert found.get(result.alpha, result.role, result.task, result.split).correct == result.correct
 
 
-def test_the_size_of_the_memory_does_not_grow_with_the_tasks(parallel_run, model_folder):
-    """A stored tower holds no tensors: each is read when it is asked for."""
-    from hf_paint.stored_tower import StoredTower
+def test_one_tensor_of_each_model_is_in_memory_at_a_time(parallel_run, model_folder, monkeypatch):
+    """Five models are combined: what was read for a tensor is gone when the next one is read."""
+    read, alive, most = LazyWeights.__getitem__, WeakSet(), []
 
-    tower = StoredTower(
-        parallel_run.run_folder / "thetas/first/theta_1", image_tower_weights(load_clip(model_folder)[0])
-    )
-    assert not tower.frozen
-    first, again = (tower["visual_projection.weight"] for _ in range(2))
-    assert torch.equal(first, again)
-    assert first.data_ptr() != again.data_ptr()
+    def counted(self, name):
+        tensor = read(self, name)
+        alive.add(tensor)
+        most.append(len(alive))
+        return tensor
+
+    folder = parallel_run.run_folder / "thetas/first/theta_1"
+    towers = {str(number): StoredTower(folder) for number in range(5)}
+    theta_0 = image_tower_weights(load_clip(model_folder)[0])
+    target = {name: torch.empty_like(tensor) for name, tensor in theta_0.items()}
+    monkeypatch.setattr(LazyWeights, "__getitem__", counted)
+    combine_into(target, theta_0, towers, dict.fromkeys(towers, 0.2))
+    assert len(most) == 5 * len(theta_0)
+    assert max(most) <= 2 * 5
+    for name, expected in weights(folder).items():
+        assert name not in target or torch.allclose(target[name], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
@@ -348,3 +367,63 @@ def test_average_over_orders_is_printed(caplog, model_folder, tasks, tmp_path):
     sequential(model_folder, tasks, tmp_path, options=PatchOptions(num_orders=2))
     row = next(row for row in json.loads((tmp_path / "orders.json").read_text())["tasks"] if row["task"] == "kept")
     assert f"| kept | supported | {100 * row['zero_shot']:.2f} | {100 * row['mean']:.2f} ± " in caplog.text
+
+
+def test_a_finished_run_may_be_moved_and_its_orders_run_again(model_folder, tasks, tmp_path, monkeypatch):
+    whole = sequential(model_folder, tasks, tmp_path / "here")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    monkeypatch.setattr(PaintTrainer, "train", lambda *_, **__: pytest.fail("a fine-tuning was repeated"))
+    assert sequential(model_folder, tasks, tmp_path / "there").curve.results == whole.curve.results
+
+
+def test_a_step_chooses_among_the_alphas_it_was_started_with(model_folder, tasks, tmp_path):
+    """What a step chooses is where the next one starts, so other alphas are another run."""
+    sequential(model_folder, tasks, tmp_path)
+    with pytest.raises(InputError, match="another recipe \\(alphas: "):
+        patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path), alphas=[0.0, 0.1])
+
+
+def test_a_larger_budget_goes_on_and_chooses_among_everything(
+    parallel_run, model_folder, tasks, tmp_path, monkeypatch
+):
+    shutil.copytree(parallel_run.run_folder, tmp_path / "run")
+    monkeypatch.setattr(PaintTrainer, "train", lambda *_, **__: pytest.fail("a fine-tuning was repeated"))
+    options = PatchOptions(search_budget=14, search="random")
+    args = arguments(tmp_path / "run")
+    more = patch_parallel(model_folder, tasks[:2], [tasks[2]], args, alphas=[0.0, 0.5, 1.0], options=options)
+    points = more.curve.points("validation")
+    assert set(parallel_run.curve.points("validation")) < set(points)
+    sums = {a: sum(more.curve.mean_accuracy(a, r, "validation") for r in ("patching", "supported")) for a in points}
+    assert sums[more.alpha] == max(sums.values())
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "parallel"])
+def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_folder, tasks, tmp_path):
+    patch = {"sequential": patch_sequential, "parallel": patch_parallel}[strategy]
+    options = PatchOptions(save_variants=True, save_dtype="bfloat16")
+    patch(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path), alphas=[0.0, 0.5], options=options)
+    assert not (tmp_path / "variants").exists()
+    patched = weights(tmp_path / "patched")
+    assert {tensor.dtype for tensor in patched.values()} == {torch.bfloat16}
+    if strategy == "sequential":
+        exact = weights(tmp_path / "step-2/patched")
+        assert all(torch.equal(patched[name], exact[name].bfloat16()) for name in exact)
+
+
+@pytest.mark.parametrize(
+    ("patch", "options", "message"),
+    [
+        (
+            patch_joint,
+            {"search": "random"},
+            "`search` is for `strategy: parallel`, and this run is joint",
+        ),
+        (patch_joint, {"num_orders": 2}, "`num_orders` is for `strategy: sequential`"),
+        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` has none"),
+        (patch_sequential, {"num_orders": 3}, "from 1 to 2, the orders of 2 tasks"),
+    ],
+)
+def test_options_of_another_strategy_are_refused(patch, options, message, model_folder, tasks, tmp_path):
+    with pytest.raises(InputError, match=message):
+        patch(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path / "run"), options=PatchOptions(**options))
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """What a card says in words: what was done, how alpha was chosen, what was gained and what it cost."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
@@ -39,9 +40,16 @@ def trained_head_sentence(recipe: Mapping[str, Any], tasks: Sequence[str], alpha
     )
 
 
-def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method: Method) -> str:
-    """Return what was done to the image tower, by the strategy and the method."""
-    return " ".join(filter(None, [_strategy_sentence(strategy, tasks, alpha, method), method.sentence()]))
+def method_sentence(
+    strategy: str,
+    tasks: Sequence[str],
+    alpha: Alpha,
+    method: Method,
+    thetas: Mapping[str, str | None] = MappingProxyType({}),
+) -> str:
+    """Return what was done to the image tower, by the strategy and the method; `thetas` were fine-tuned by others."""
+    sentences = [_strategy_sentence(strategy, tasks, alpha, method), _taken(thetas), method.sentence()]
+    return " ".join(filter(None, sentences))
 
 
 def _strategy_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method: Method) -> str:
@@ -63,6 +71,12 @@ def _strategy_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method
         f"the image tower was fine-tuned on {each} against {head}, and its weights were interpolated with those from "
         f"before{way} at alpha {format_alpha(alpha)}."
     )
+
+
+def _taken(thetas: Mapping[str, str | None]) -> str:
+    """Return which models were not trained here."""
+    links = [f"{t} ([{name}](https://huggingface.co/{name}))" if name else t for t, name in thetas.items()]
+    return f"Models that others had fine-tuned were taken for {', '.join(links)}." if links else ""
 
 
 def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:

@@ -72,6 +72,12 @@ class CardSource:
         """Whether the classification head was trained too."""
         return bool(self.recipe.get("train_head"))
 
+    @property
+    def thetas(self) -> dict[str, str | None]:
+        """The models that were not trained in this run, by name: their ids on the Hub; None for one in a folder."""
+        given = {name: model.partition("@")[0] for name, model in self.recipe.get("thetas", {}).items()}
+        return {name: model if is_repo_id(model) else None for name, model in given.items()}
+
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}

@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean
 
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 DEFINITIONS = files("hf_paint") / "task_definitions"
 LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
@@ -21,7 +18,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
 }
 """What tasks of some data sets need not say."""
-Keys = TypeVar("Keys", bound="DataclassInstance")
+Keys = TypeVar("Keys")
 
 
 def list_tasks() -> list[str]:
@@ -109,11 +106,11 @@ def read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
 
 def read_keys(kind: type[Keys], key: str, values: Mapping[str, Any], where: str) -> Keys:
     """Read a mapping of a task YAML into a dataclass."""
-    known = [f.name for f in fields(kind)]
+    known = [f.name for f in fields(cast(Any, kind))]
     if not isinstance(values, Mapping):
         raise InputError(f"`{key}`{where} must be a mapping with the keys {', '.join(known)}, got {values!r}.")
     check_keys(values, known, f" in `{key}`{where}")
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]
+    missing = [f.name for f in fields(cast(Any, kind)) if f.default is MISSING and f.name not in values]
     if missing:
         raise InputError(f"`{key}`{where} needs the key '{missing[0]}'.")
     return kind(**values)

@@ -25,10 +25,10 @@ class LazyWeights(Mapping[str, Tensor]):
 
     def __init__(self, folder: str | Path) -> None:
         self._paths = {name: tensor.path for name, tensor in read_checkpoint(folder).tensors.items()}
+        self._files = {path: safe_open(path, framework="pt") for path in {*self._paths.values()}}
 
     def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self._paths[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
+        tensor: Tensor = self._files[self._paths[name]].get_tensor(name)
         return tensor
 
     def __iter__(self) -> Iterator[str]:

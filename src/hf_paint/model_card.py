@@ -65,6 +65,8 @@ def render_model_card(
         method=_method(source, [task.name for task in patching], alpha),
         trained_head=source.trains_head,
         points=points(source.strategy, source.selected),
+        strategy=source.strategy,
+        trained=", ".join(_trained(source, [task.name for task in patching])),
         patching_names=", ".join(task.name for task in patching),
         alpha=format_alpha(alpha),
         selected_row=alpha,
@@ -99,7 +101,14 @@ def render_model_card(
 def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
     if source.trains_head:
         return trained_head_sentence(source.recipe, tasks, alpha)
-    return method_sentence(source.strategy, tasks, alpha, source.method)
+    return method_sentence(source.strategy, tasks, alpha, source.method, source.thetas)
+
+
+def _trained(source: CardSource, tasks: Sequence[str]) -> list[str]:
+    """Return the tasks that were trained on in this run, and not by others."""
+    if source.strategy == "parallel":
+        return [task for task in tasks if task not in source.thetas]
+    return [] if source.thetas and not source.recipe.get("ingredients") else list(tasks)
 
 
 def environment() -> dict[str, str]:
@@ -145,7 +154,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
     ]
     return ModelCardData(
         model_name=name,
-        base_model=source.base_model_id,
+        base_model=_base_models(source),
         base_model_relation=_relation(source, alpha, delta) if source.base_model_id else None,
         library_name="hf_paint" if delta else "transformers",
         pipeline_tag="zero-shot-image-classification",
@@ -162,6 +171,12 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
             "curve": curve_to_metadata(source.curve),
         },
     )
+
+
+def _base_models(source: CardSource) -> str | list[str] | None:
+    """Return the id of the base, and of the models that were not trained in this run."""
+    others = [name for name in source.thetas.values() if name]
+    return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
 
 
 def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:

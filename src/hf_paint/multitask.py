@@ -16,7 +16,7 @@ from hf_paint.joint_images import JointImages
 from hf_paint.pixels import PixelTransform
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
-from hf_paint.training_images import make_training_images
+from hf_paint.training_images import check_stream, make_training_images
 
 
 class JointHead(ZeroShotHead):
@@ -74,15 +74,9 @@ def make_training_set(
     Raises:
         InputError: If a task cannot be trained on, alone or beside the others.
     """
+    check_trainable(tasks, args)
     if len(tasks) == 1:
         return _train_split(tasks[0], model, processor, args)
-    names = [task.name for task in tasks]
-    for task in tasks:
-        if names.count(task.name) > 1:
-            raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
-        if task.streaming or task.class_groups is not None:
-            what = "streams" if task.streaming else "has `class_groups`"
-            raise InputError(f"Task '{task.name}' {what}, so it can only be trained on alone, not beside other tasks.")
     images, heads = zip(*(_train_split(task, model, processor, args) for task in tasks), strict=True)
     joint = JointImages(
         images,
@@ -92,6 +86,23 @@ def make_training_set(
         seed=args.seed,
     )
     return joint, JointHead(heads)
+
+
+def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None:
+    """Refuse tasks that cannot be trained on together, or not with these arguments.
+
+    Raises:
+        InputError: If that is so.
+    """
+    names = [task.name for task in tasks]
+    for task in tasks:
+        if task.streaming:
+            check_stream(task, args)
+        if names.count(task.name) > 1:
+            raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
+        if len(tasks) > 1 and (task.streaming or task.class_groups is not None):
+            what = "streams" if task.streaming else "has `class_groups`"
+            raise InputError(f"Task '{task.name}' {what}, so it can only be trained on alone, not beside other tasks.")
 
 
 def _train_split(

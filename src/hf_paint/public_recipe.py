@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from hf_paint.card_source import CardSource, is_repo_id
+from hf_paint.card_source import CardSource
 
 
 PUBLIC_KEYS = (
@@ -28,9 +28,8 @@ def public_recipe(source: CardSource) -> str:
     for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
         if key in recipe:
             recipe[key] = [_task_name(task) for task in recipe[key]]
-    if "thetas" in recipe:
-        thetas = recipe["thetas"].items()
-        recipe["thetas"] = {task: name if is_repo_id(name) else "a local folder" for task, name in thetas}
+    if source.thetas:
+        recipe["thetas"] = {name: model or "a local folder" for name, model in source.thetas.items()}
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 

@@ -93,8 +93,6 @@ def _check_strategy(recipe: PatchRecipe, num_tasks: int) -> None:
             f"`strategy: single` takes one patching task, got {num_tasks}. `joint`, `sequential` and "
             "`parallel` take several."
         )
-    if recipe.num_orders != 1 and recipe.strategy != "sequential":
-        raise InputError(f"`num_orders` is for `strategy: sequential`, and this recipe is {recipe.strategy}.")
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hf_paint.alphas import format_alpha
+from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.card_source import CardSource
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
@@ -24,11 +24,15 @@ PARTS_OF_A_RUN = (
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head"),
 )
 FREE_KEYS = (
-    *("output_dir", "alphas", "sweep", "verify", "baseline", "compare_ensemble", "use_cpu", "disable_tqdm"),
+    *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
+    *("use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
-"""What a run may change when it goes on: keys that change no weight, and more alphas."""
+"""What a run may change when it goes on: keys that change no weight, and more alphas.
+
+Not so in a sequential run: what a step chooses among decides where the next one starts.
+"""
 
 
 class RunFolder:
@@ -63,7 +67,7 @@ class RunFolder:
         """The plots that a card shows."""
         return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()]
 
-    def variant(self, alpha: float) -> Path:
+    def variant(self, alpha: Alpha) -> Path:
         """Return the folder of the model of one alpha."""
         return self.path / "variants" / f"alpha-{format_alpha(alpha)}"
 
@@ -98,7 +102,9 @@ class RunFolder:
             return
         there = yaml.safe_load(self.recipe.read_text(encoding="utf-8")) or {}
         here = dict(recipe)
-        keys = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k) and not _is_free(k))
+        changed = {key for key in there.keys() | here.keys() if there.get(key) != here.get(key)}
+        fixed = {"alphas", "sweep"} if "sequential" in (there.get("strategy"), here.get("strategy")) else set()
+        keys = sorted(key for key in changed if key in fixed or not _is_free(key))
         if keys:
             changes = ", ".join(
                 f"{key}: {_brief(there.get(key))} there, {_brief(here.get(key))} here" for key in keys[:3]

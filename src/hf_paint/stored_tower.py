@@ -40,7 +40,7 @@ class StoredTower(Mapping[str, Tensor]):
 
 
 def find_tower(name_or_path: str) -> Path:
-    """Return the folder of a fine-tuned model, fetched from the Hub if it is an id.
+    """Return the folder of a fine-tuned model, fetched from the Hub if it is an id, or `id@revision`.
 
     Raises:
         InputError: If it cannot be fetched, or holds no safetensors.
@@ -49,9 +49,16 @@ def find_tower(name_or_path: str) -> Path:
     if not folder.is_dir():
         try:
             patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-            folder = Path(snapshot_download(name_or_path, allow_patterns=patterns))
+            repo_id, _, revision = name_or_path.partition("@")
+            folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
         except (OSError, ValueError) as error:
             message = " ".join(str(error).split())[:300]
             raise InputError(f"The fine-tuned model '{name_or_path}' cannot be fetched: {message}") from error
     read_checkpoint(folder)
     return folder.resolve()
+
+
+def pinned(name_or_path: str, folder: Path) -> str:
+    """Return the name of a model that was found in a folder so that it stays the same: with its commit on the Hub."""
+    on_the_hub = folder.parent.name == "snapshots"
+    return f"{name_or_path.partition('@')[0]}@{folder.name}" if on_the_hub else str(folder)

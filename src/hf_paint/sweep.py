@@ -1,8 +1,7 @@
 """The sweep: every alpha on every task, each (weights, task) evaluated once (PAINT, Section 2)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol, cast
 
 from accelerate import Accelerator
@@ -83,9 +82,7 @@ def sweep_models(
             for task in tasks:
                 for split in task.images:
                     progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
-                    pending = evaluator.pending(task, split, alpha=alpha, weights=models.fingerprint(alpha))
-                    tower = partial(models.at, alpha)
-                    results.append(evaluate_once(pending, tower, task, log=log, evaluator=evaluator))
+                    results.append(evaluate_at(models, alpha, task, split, log=log, evaluator=evaluator))
                     progress.update()
     return AlphaCurve(results, folder=log.folder)
 
@@ -173,19 +170,37 @@ def weight_line(
     return WeightSpan(before, {"theta_1": after}, model, evaluator)
 
 
-def evaluate_once(
-    pending: Result, tower: Callable[[], nn.Module], task: PreparedTask, *, log: ResultLog, evaluator: Evaluator
+def evaluate_at(
+    models: Models,
+    at: Alpha,
+    task: PreparedTask,
+    split: str,
+    *,
+    log: ResultLog,
+    evaluator: Evaluator,
+    alpha: Alpha | None = None,
 ) -> Result:
-    """Return a record that the log knows, or let the evaluator make it from what `tower` returns.
+    """Return the record of one model on one split: from the log, or else evaluated.
 
     Weights that are known under another alpha, such as those of a step that changed nothing, get a record of their own
     without being evaluated again.
+
+    Args:
+        models: The models.
+        at: Which of them.
+        task: The task.
+        split: The split.
+        log: Where the record is or goes.
+        evaluator: Runs the model.
+        alpha: What the record calls it, instead of `at`.
     """
-    found = log.find(pending.key, pending.alpha)
+    alpha = at if alpha is None else alpha
+    pending = evaluator.pending(task, split, alpha=alpha, weights=models.fingerprint(at))
+    found = log.find(pending.key, alpha)
     if found is None and (known := log.find(pending.key)):
-        found = replace(known, alpha=pending.alpha)
+        found = replace(known, alpha=alpha)
         log.append(found)
-    return found or record(evaluator.predict(tower(), task, pending.split), pending, log)
+    return found or record(evaluator.predict(models.at(at), task, split), pending, log)
 
 
 def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:

@@ -13,6 +13,7 @@ from hf_paint.data import Split
 from hf_paint.errors import InputError
 from hf_paint.images import CachedImages, decode, stream_rows
 from hf_paint.pixels import Augmentation, PixelTransform, augment
+from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 
@@ -33,10 +34,19 @@ def make_training_images(
         if args.augmentation == "none":
             return CachedImages(split, transform, cache_dir=cache_dir)
         return TrainImages(split, transform, args.augmentation, seed=args.seed)
-    if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
-        raise InputError(f"Task '{split.task.name}' streams: it needs `max_steps` and `dataloader_num_workers: 0`.")
+    check_stream(split.task, args)
     buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER
     return StreamedTrainImages(split, transform, args.augmentation, seed=args.seed, buffer_size=buffer_size)
+
+
+def check_stream(task: Task, args: PaintTrainingArguments) -> None:
+    """Refuse to train on a stream for epochs, or by worker processes.
+
+    Raises:
+        InputError: If the arguments ask for that.
+    """
+    if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
+        raise InputError(f"Task '{task.name}' streams: it needs `max_steps` and `dataloader_num_workers: 0`.")
 
 
 class TrainImages(Dataset[dict[str, Any]]):

@@ -41,6 +41,8 @@ def load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel,
 def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:
     """Return the same training arguments with another output folder, and with others that are given."""
     changed = copy(args)
-    for name, value in {"output_dir": str(folder), **others}.items():
+    values = {"output_dir": str(folder), **others}
+    for name, value in values.items():
         setattr(changed, name, value)
+    changed._given = args._given | values
     return changed

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 from accelerate import PartialState
@@ -25,7 +24,7 @@ def finish(
     weights_at: Callable[[Any], Mapping[str, Tensor]],
     *,
     alpha: Alpha | None = None,
-    plot: Mapping[str, Any] = MappingProxyType({}),
+    plot_split: str | None = None,
     card: bool = True,
     ensemble: AlphaCurve | None = None,
 ) -> PatchResult:
@@ -35,26 +34,26 @@ def finish(
         run: The run.
         curve: What was evaluated.
         weights_at: Returns the image tower of an alpha.
-        alpha: The alpha, where it is not to be chosen by the rule.
-        plot: Options of the plot.
-        card: Give the patched model a card.
+        alpha: What is to be saved, where it is chosen already; coefficients have no variants.
+        plot_split: The split of the plot, if it is to show a search and not a line.
+        card: Give the patched model a card; without one it is a step on the way, and is not published.
         ensemble: The curve of the output-space ensemble, to be shown beside.
     """
     run.model.cpu()
     split = "test" if "test" in curve.splits("patching") else "validation"
-    for variant in curve.alphas if run.options.save_variants else ():
-        if not isinstance(variant, Coefficients):
-            _save_model(run, run.folder.variant(variant), weights_at(variant))
+    for variant in curve.alphas if run.options.save_variants and not isinstance(alpha, Coefficients) else ():
+        _save_model(run, run.folder.variant(variant), weights_at(variant))
     if alpha is None and run.selection != "none":
         alpha = run.choose(curve)
     if alpha is not None:
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
-        shown = {"split": split, "selected": alpha, "ensemble": ensemble} | dict(plot)
-        plot_trade_off(curve, run.folder.curve_plot, **shown)
+        shown: dict[str, Any] = {"split": plot_split or split, "selected": alpha, "connected": plot_split is None}
+        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble)
     save_robustness(run, curve, selected=alpha, ensemble=ensemble)
     if alpha is not None:
-        run.folder.save_card_facts(_card_facts(run))
+        if card:
+            run.folder.save_card_facts(_card_facts(run))
         _save_model(run, run.folder.patched, weights_at(alpha), card=card)
     PartialState().wait_for_everyone()
     model = run.model if alpha is not None else None

@@ -54,7 +54,7 @@ def patch_joint(
         ['colours', 'others']
     """
     options = options or PatchOptions()
-    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
+    check_arguments("joint", args, alphas, tolerance, options)
     base = str(model) if isinstance(model, Path) else model
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "joint", [get_task(task) for task in patching_tasks], supported_tasks, alphas)

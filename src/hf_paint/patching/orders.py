@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from accelerate import PartialState
 from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
+from hf_paint.modeling import load_clip
 from hf_paint.patching.base import arguments_for
-from hf_paint.patching.result import PatchOptions, PatchResult
+from hf_paint.patching.result import PatchResult
 from hf_paint.results import ROLES
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
@@ -24,54 +27,52 @@ logger = logging.getLogger(__name__)
 
 
 def patch_orders(
-    patch: Callable[..., PatchResult], tasks: Sequence[Task], args: PaintTrainingArguments, options: PatchOptions
+    patch: Callable[[Sequence[Task], PaintTrainingArguments], PatchResult],
+    orders: Sequence[Sequence[Task]],
+    args: PaintTrainingArguments,
 ) -> PatchResult:
     """Patch in several orders, each a run in `order-1`, `order-2`, ..., and write their average.
 
     Args:
-        patch: Patches the tasks in their order, given `patching_tasks`, `args` and `options`.
-        tasks: The tasks.
-        args: The training arguments; their seed draws the orders.
-        options: Says how many orders.
+        patch: Patches the tasks in their order.
+        orders: The tasks in each order.
+        args: The training arguments.
 
     Returns:
         The run of the order with the highest mean of patching and supported accuracy on the validation images.
     """
     folder = Path(str(args.output_dir))
     runs = []
-    for number, order in enumerate(draw_orders(len(tasks), options.num_orders, seed=args.seed), 1):
-        one = arguments_for(args, folder / f"order-{number}")
-        ordered = [tasks[index] for index in order]
-        runs.append(patch(patching_tasks=ordered, args=one, options=replace(options, num_orders=1)))
+    for number, tasks in enumerate(orders, 1):
+        result = patch(tasks, arguments_for(args, folder / f"order-{number}"))
+        runs.append(replace(result, model=None))  # one model in memory is enough
     if PartialState().is_main_process:
         summary = average_orders([run.curve for run in runs])
         (folder / "orders.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         logger.info(orders_to_markdown(summary))
-    return max(runs, key=_validation_score)
+    best = max(runs, key=_validation_score)
+    return replace(best, model=load_clip(str(best.run_folder / "patched"))[0])
 
 
-def draw_orders(num_tasks: int, num_orders: int, *, seed: int) -> list[list[int]]:
-    """Return random orders of the tasks, each once as long as there are others.
+def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[list[Task]]:
+    """Return random orders of the tasks, each of them once.
 
     Raises:
-        InputError: If there are to be none.
+        InputError: If there are not that many.
 
     Example:
-        >>> draw_orders(2, 2, seed=0)
-        [[1, 0], [0, 1]]
+        >>> [[found.name for found in order] for order in draw_orders([task, other_task], 2, seed=0)]
+        [['others', 'colours'], ['colours', 'others']]
     """
-    if num_orders < 1:
-        raise InputError(f"num_orders must be 1 or more, got {num_orders}.")
+    most = math.factorial(len(tasks))
+    if not 1 <= num_orders <= most:
+        raise InputError(f"`num_orders` must be from 1 to {most}, the orders of {len(tasks)} tasks; got {num_orders}.")
     generator = np.random.default_rng(seed)
     orders: list[list[int]] = []
     while len(orders) < num_orders:
-        fresh: list[list[int]] = []
-        for _ in range(20 * num_orders):
-            order = generator.permutation(num_tasks).tolist()
-            if order not in fresh and len(orders) + len(fresh) < num_orders:
-                fresh.append(order)
-        orders += fresh
-    return orders
+        order = generator.permutation(len(tasks)).tolist()
+        orders += [] if order in orders else [order]
+    return [[tasks[index] for index in order] for order in orders]
 
 
 def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def orders_to_markdown(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _validation_score(result: PatchResult) -> Any:
+def _validation_score(result: PatchResult) -> Fraction:
     alpha: Alpha = result.curve.alphas[-1]
-    sides = [result.curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported")]
-    return sum(sides)
+    patching, supported = (result.curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
+    return patching + supported

@@ -12,21 +12,19 @@ from transformers import CLIPModel
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
-from hf_paint.errors import InputError
 from hf_paint.interpolation import combine
 from hf_paint.patching.bench import score_by_rule
+from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.fine_tuning import fine_tune
 from hf_paint.patching.finish import finish
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
-from hf_paint.patching.shifts import check_shifts
-from hf_paint.patching.theta_1 import check_method, check_validation, merge, sweep_and_finish
+from hf_paint.patching.theta_1 import merge, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
-from hf_paint.results import Result
 from hf_paint.search import check_search, search_coefficients
 from hf_paint.stored_tower import StoredTower, find_tower
-from hf_paint.sweep import WeightSpan, evaluate_once
+from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
 
@@ -62,7 +60,8 @@ def patch_parallel(
         patching_tasks: The tasks on which the model is to become good.
         supported_tasks: The tasks on which it is to stay as good as it is.
         args: The training arguments of each fine-tuning.
-        alphas: The uniform coefficients that the search begins with; with one task all of them are evaluated.
+        alphas: The uniform coefficients that the search begins with, on a grid of 0.01 and thinned out to a fifth of
+            its budget; with one task these and no others are evaluated.
         selection: `mean` or `supported_within` (`AlphaCurve.select`).
         tolerance: The loss that `supported_within` accepts, as a fraction of 1.
         options: What a run needs now and then.
@@ -80,17 +79,12 @@ def patch_parallel(
         ['colours']
     """
     options = options or PatchOptions()
-    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
-    check_shifts(options, "parallel")
+    check_arguments("parallel", args, alphas, tolerance, options)
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
-    searches = run.method.takes == "one"
-    if searches and selection == "none":
-        raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
     check_method(run, "parallel", tasks)
-    found = {task: find_tower(name) for task, name in options.thetas.items()}
-    keys: dict[str, Any] = {}
+    searches, keys = run.method.takes == "one", dict[str, Any]()
     if searches:
         names = {task.name for task in tasks}
         check_search([*names], budget=options.search_budget, method=options.search, diagonal=alphas)
@@ -98,27 +92,27 @@ def patch_parallel(
     grid = [float(alpha) for alpha in alphas]
     recipe = resolved_recipe(run, tasks, supported, strategy="parallel", alphas=grid, **keys)
     run.folder.check(recipe)
-    run.prepare(tasks, supported, each=searches)
+    run.prepare(tasks, supported, own_validation=searches)
     check_validation(run)
     with run.claimed(recipe):
-        folders = {task.name: _fine_tuned(run, task, found) for task in tasks}
+        folders = {task.name: _fine_tuned(run, task) for task in tasks}
         if not searches:
             return sweep_and_finish(run, merge(run, folders), alphas)
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
         combinations = _Combinations(run, thetas)
         chosen = combinations.search(alphas)
         curve = combinations.report(chosen)
-        plot = {"split": "validation", "connected": False}
-        return finish(run, curve, partial(combine, run.theta_0, thetas), alpha=chosen, plot=plot)
+        return finish(run, curve, partial(combine, run.theta_0, thetas), alpha=chosen, plot_split="validation")
 
 
-def _fine_tuned(run: PatchRun, task: Task, found: Mapping[str, Path]) -> Path:
+def _fine_tuned(run: PatchRun, task: Task) -> Path:
     """Return the folder of theta_i, which is fine-tuned unless it was given."""
-    if task.name in found:
-        return found[task.name]
+    if task.name in run.options.thetas:
+        return find_tower(run.options.thetas[task.name])
     folder = run.folder.theta(task.name)
-    logger.info(f"Fine-tuning on {task.name}")
-    fine_tune(run, [task], folder)
+    if not folder.theta_1.exists():
+        logger.info(f"Fine-tuning on {task.name}")
+        fine_tune(run, [task], folder)
     return folder.theta_1
 
 
@@ -130,15 +124,23 @@ class _Combinations:
         self.names = [*thetas]
         self.log = run.log()
         self.evaluator = run.evaluator(*thetas.values())
+        self.quiet = not self.evaluator.accelerator.is_local_main_process
         self.span = WeightSpan(run.theta_0, thetas, run.tower(), self.evaluator)
-        self.results: list[Result] = []
 
     def search(self, alphas: Sequence[float]) -> Coefficients:
         """Search on the validation images, and return what the rule chooses among all that was evaluated."""
         self.evaluate(0.0, "validation")
+        if len(self.names) == 1:  # the line is the whole problem
+            for value in tqdm(alphas, "Sweeping the coefficient", disable=self.quiet):
+                self.evaluate(Coefficients({self.names[0]: value}), "validation")
+        else:
+            self._search(alphas)
+        alpha = self.run.choose(AlphaCurve(self.log.results))
+        return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha))
+
+    def _search(self, alphas: Sequence[float]) -> None:
         options, seed = self.run.options, self.run.args.seed
-        quiet = not self.evaluator.accelerator.is_local_main_process
-        with tqdm(total=options.search_budget, desc="Searching coefficients", disable=quiet) as progress:
+        with tqdm(total=options.search_budget, desc="Searching coefficients", disable=self.quiet) as progress:
 
             def score(coefficients: dict[str, float]) -> float:
                 progress.set_postfix_str(format_alpha(Coefficients(coefficients)))
@@ -148,13 +150,11 @@ class _Combinations:
 
             budget, method = options.search_budget, options.search
             search_coefficients(score, self.names, budget=budget, method=method, diagonal=alphas, seed=seed)
-        alpha = self.run.choose(AlphaCurve(self.results))
-        return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha))
 
     def score(self, alpha: Coefficients) -> float:
         """Return what the search maximises."""
         self.evaluate(alpha, "validation")
-        return score_by_rule(self.run, AlphaCurve(self.results), alpha)
+        return score_by_rule(self.run, AlphaCurve(self.log.results), alpha)
 
     def report(self, chosen: Coefficients) -> AlphaCurve:
         """Evaluate what is reported on the test images: both ends, and each theta_i by itself on its own task."""
@@ -164,12 +164,10 @@ class _Combinations:
         for name in self.names:
             self.evaluate(Coefficients({name: 1.0}), "test", only=name)
         self.evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
-        return AlphaCurve(self.results, folder=self.log.folder)
+        return AlphaCurve(self.log.results, folder=self.log.folder)
 
     def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:
         """Evaluate one combination on a split of every task that has it, or of one task."""
         for task in self.run.tasks:
             if split in task.images and only in (None, task.task.name):
-                weights, tower = self.span.fingerprint(alpha), partial(self.span.at, alpha)
-                pending = self.evaluator.pending(task, split, alpha=alpha, weights=weights)
-                self.results.append(evaluate_once(pending, tower, task, log=self.log, evaluator=self.evaluator))
+                evaluate_at(self.span, alpha, task, split, log=self.log, evaluator=self.evaluator)

@@ -5,35 +5,42 @@ from typing import Any
 
 from hf_paint.compatibility import check_alpha
 from hf_paint.errors import InputError
-from hf_paint.patching.base import absolute
+from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.shifts import check_shifts
+from hf_paint.stored_tower import find_tower, pinned
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 
+OPTIONS_OF = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
+"""Options that one strategy alone knows."""
+
+
 def check_arguments(
-    args: PaintTrainingArguments,
-    alphas: Sequence[float],
-    tolerance: float,
-    *,
-    extrapolate: bool = False,
-    may_train_head: bool = False,
+    strategy: str, args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float, options: PatchOptions
 ) -> None:
-    """Refuse what no patching run can use.
+    """Refuse what a patching run cannot use, or would pass over.
 
     Raises:
-        InputError: If an alpha or the tolerance is out of range, or the arguments ask for a push, or for a trained
-            head where there is none.
+        InputError: If an alpha or the tolerance is out of range, the arguments ask for a push, or an option or a
+            trained head is for another strategy.
     """
+    default = PatchOptions()
+    for of, names in OPTIONS_OF.items():
+        for name in names:
+            if strategy != of and getattr(options, name) != getattr(default, name):
+                raise InputError(f"`{name}` is for `strategy: {of}`, and this run is {strategy}.")
+    check_shifts(options, strategy)
     if args.push_to_hub:
         raise InputError(
             "Patching does not push: leave out `push_to_hub`, and publish what it returns with "
             "push_variants(result, repo_id)."
         )
-    if args.train_head and not may_train_head:
+    if args.train_head and strategy != "single":
         raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
     for alpha in alphas:
-        check_alpha(alpha, extrapolate=extrapolate)
+        check_alpha(alpha, extrapolate=options.extrapolate)
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
 
@@ -56,7 +63,7 @@ def resolved_recipe(
         "tolerance": run.tolerance,
         "method": run.method.to_recipe() if run.method.name != "interpolate" else None,
         "ingredients": [dict(ingredient) for ingredient in options.ingredients],
-        "thetas": {name: absolute(given) for name, given in options.thetas.items()},
+        "thetas": {name: pinned(given, find_tower(given)) for name, given in options.thetas.items()},
         "extrapolate": options.extrapolate or None,
         "save_variants": options.save_variants,
         "save_dtype": options.save_dtype,

@@ -83,13 +83,15 @@ class PatchRun:
         self.head: ClassificationHead | None = None
         cast(nn.Module, self.model).to(args.device)
 
-    def prepare(self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, each: bool = False) -> None:
+    def prepare(
+        self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, own_validation: bool = False
+    ) -> None:
         """Load, check and decode everything that will be evaluated, and check that alpha can be chosen.
 
         Args:
             patching_tasks: The tasks to patch.
             supported_tasks: The tasks to keep.
-            each: Each patching task has a coefficient of its own, and so needs validation images of its own.
+            own_validation: Each patching task has a coefficient of its own, and so needs validation images of its own.
 
         Raises:
             InputError: If a task cannot be used, or the rule lacks validation images on one side.
@@ -111,7 +113,7 @@ class PatchRun:
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
         if self.selection != "none":
-            _check_validation(self.tasks, self.selection, each=each)
+            _check_validation(self.tasks, self.selection, each=own_validation)
         if self.args.train_head:
             self.head, self.tasks = share_head(self.tasks)
             self.theta_0[HEAD_WEIGHT] = self.head.weight.detach().clone()
@@ -226,7 +228,7 @@ def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bo
         if len(without) == sum(t.role == side for t in tasks):
             raise InputError(
                 f"`selection: {selection}` needs validation images of a {side} task, and no {side} task has any. "
-                "Add one, name its validation split, or set `selection: none`."
+                f"Add one, name its validation split{'.' if each else ', or set `selection: none`.'}"
             )
         if each and side == "patching" and without:
             raise InputError(

@@ -1,29 +1,28 @@
 """Patching task after task: each step starts from the patched model of the step before (PAINT, Section 5)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from transformers import CLIPModel
 
 from hf_paint.alphas import Alpha, Coefficients, size
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.patching.base import arguments_for
+from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.finish import finish
-from hf_paint.patching.orders import patch_orders
+from hf_paint.patching.orders import draw_orders, patch_orders
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
-from hf_paint.patching.shifts import check_shifts
-from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
+from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
+from hf_paint.prepared_task import PreparedTask
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.stored_tower import StoredTower
-from hf_paint.sweep import WeightSpan, evaluate_once
+from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
 
@@ -44,7 +43,7 @@ def patch_sequential(
 ) -> PatchResult:
     """Patch a CLIP model on one task after the other.
 
-    theta_0 of a step is the patched model of the step before, as it was saved. A step fine-tunes on its task and
+    theta_0 of a step is the patched model of the step before. A step fine-tunes on its task and
     chooses its alpha on the validation images of the supported tasks and of the tasks seen so far; `supported_within`
     counts the loss from the model that the first step started from. With one task this equals `patch_single`.
 
@@ -75,21 +74,25 @@ def patch_sequential(
         ['colours']
     """
     options = options or PatchOptions()
-    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate)
+    check_arguments("sequential", args, alphas, tolerance, options)
     if selection == "none":
         raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
-    check_shifts(options, "sequential")
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
-    if options.num_orders != 1:
-        rule: dict[str, Any] = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
-        return patch_orders(partial(patch_sequential, base, supported_tasks=supported, **rule), tasks, args, options)
+    orders = draw_orders(tasks, options.num_orders, seed=args.seed) if options.num_orders != 1 else []
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     check_method(run, "sequential", tasks)
-    grid = [float(alpha) for alpha in alphas]
-    recipe = resolved_recipe(run, tasks, supported, strategy="sequential", alphas=grid)
+    grid, number = [float(alpha) for alpha in alphas], options.num_orders if orders else None
+    recipe = resolved_recipe(run, tasks, supported, strategy="sequential", alphas=grid, num_orders=number)
     run.folder.check(recipe)
-    run.prepare(tasks, supported, each=True)
+    if orders:
+        rule: dict[str, Any] = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
+        rule["options"] = replace(options, num_orders=1)
+        with run.claimed(recipe):
+            return patch_orders(
+                lambda order, args: patch_sequential(base, order, supported, args, **rule), orders, args
+            )
+    run.prepare(tasks, supported, own_validation=True)
     check_validation(run)
     with run.claimed(recipe):
         steps = _run_steps(run, tasks, grid)
@@ -102,47 +105,59 @@ def _run_steps(run: PatchRun, tasks: Sequence[Task], alphas: Sequence[float]) ->
     """Run the steps, each from the patched model of the one before."""
     steps: list[PatchResult] = []
     for number, task in enumerate(tasks, 1):
-        seen = {task.name for task in tasks[:number]}
-        step = _step(run, number, steps[-1].run_folder / "patched" if steps else None)
+        step = _step(run, number)
+        seen = {seen.name for seen in tasks[:number]}
         step.tasks = [t for t in run.tasks if t.role == "supported" or t.task.name in seen]
+        step.tasks = step.tasks if number == len(tasks) else [_on_validation(t) for t in step.tasks]
         step.baseline = steps[0].curve.mean_accuracy(0.0, "supported", "validation") if steps else None
         patching, supported = ([t.task for t in step.tasks if t.role == role] for role in ("patching", "supported"))
+        start = {} if number == 1 else {"model": f"../step-{number - 1}/patched"}  # the run may be moved
+        recipe = resolved_recipe(step, patching, supported, step=task.name, alphas=[*alphas], **start)
         logger.info(f"Step {number} of {len(tasks)}: {task.name}")
-        with step.claimed(resolved_recipe(step, patching, supported, step=task.name, alphas=[*alphas])):
+        with step.claimed(recipe):
             theta_1 = make_theta_1(step, [task])
             steps.append(replace(sweep_and_finish(step, theta_1, alphas, card=False), model=None))
+        precision = step.folder.load_precision() or run.options.precision  # `auto` is decided in the first step
+        run.options = replace(run.options, precision=precision)
     return steps
 
 
-def _step(run: PatchRun, number: int, patched: Path | None) -> PatchRun:
-    """Return the run of a step: the first starts from the base of the whole run."""
-    options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype=str(run.save_dtype).split(".")[-1])
-    if patched is not None:
+def _step(run: PatchRun, number: int) -> PatchRun:
+    """Return the run of a step; its models are in float32, so that what is published is rounded once."""
+    options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
+    if number > 1:
         options = replace(options, model_revision="main", base_fingerprint=None)
-    return PatchRun(
-        run.given if patched is None else str(patched),
+    step = PatchRun(
+        run.given if number == 1 else str(run.folder.step(number - 1) / "patched"),
         arguments_for(run.args, run.folder.step(number)),
         selection=run.selection,
         tolerance=run.tolerance,
         options=options,
     )
+    step.folder.recipe = step.folder.path / "step.yaml"  # by itself it is no recipe
+    return step
+
+
+def _on_validation(task: PreparedTask) -> PreparedTask:
+    """Return a task without its test images, which say nothing in a step on the way."""
+    return replace(task, images={split: images for split, images in task.images.items() if split == "validation"})
 
 
 def _history(run: PatchRun, tasks: Sequence[Task], steps: Sequence[PatchResult]) -> AlphaCurve:
-    """Evaluate every task before the first step and after each of them, on the models as they were saved."""
-    points: dict[Alpha, Mapping[str, Tensor]] = {0.0: run.theta_0}
+    """Evaluate every task before the first step and after each of them."""
+    thetas = {task.name: StoredTower(step.run_folder / "patched") for task, step in zip(tasks, steps, strict=True)}
+    log, evaluator = run.log(), run.evaluator(thetas[tasks[-1].name])
+    span = WeightSpan(run.theta_0, thetas, run.tower(), evaluator)
+    points: list[tuple[Alpha, Alpha]] = [(0.0, 0.0)]  # what the history calls a model, and where it is
     chosen: dict[str, float] = {}
     for task, step in zip(tasks, steps, strict=True):
         chosen[task.name] = size(step.alpha or 0.0)
-        points[Coefficients(chosen)] = StoredTower(step.run_folder / "patched")
-    log, evaluator = run.log(), run.evaluator(points[Coefficients(chosen)])
-    tower = run.tower()
-    results = []
-    for alpha, weights in points.items():
-        span = WeightSpan(run.theta_0, {"patched": weights}, tower, evaluator)
-        for prepared in run.tasks:
-            for split in prepared.images:
-                pending = evaluator.pending(prepared, split, alpha=alpha, weights=span.fingerprint(1.0))
-                results.append(evaluate_once(pending, partial(span.at, 1.0), prepared, log=log, evaluator=evaluator))
+        points.append((Coefficients(chosen), Coefficients({task.name: 1.0})))
+    results = [
+        evaluate_at(span, at, task, split, log=log, evaluator=evaluator, alpha=alpha)
+        for alpha, at in points
+        for task in run.tasks
+        for split in task.images
+    ]
     evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
     return AlphaCurve(results, folder=log.folder)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from transformers import CLIPModel
 
+from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
-from hf_paint.patching.shifts import check_shifts
-from hf_paint.patching.theta_1 import check_method, check_validation, make_theta_1, sweep_and_finish
+from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.tasks import Task, get_task
 from hf_paint.training_args import PaintTrainingArguments
@@ -60,7 +60,7 @@ def patch_single(
         True
     """
     options = options or PatchOptions()
-    check_arguments(args, alphas, tolerance, extrapolate=options.extrapolate, may_train_head=True)
+    check_arguments("single", args, alphas, tolerance, options)
     base = str(model) if isinstance(model, Path) else model
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)
@@ -77,7 +77,6 @@ def patch_along_line(
     supported = [get_task(task) for task in supported_tasks]
     grid = [float(alpha) for alpha in alphas]
     check_method(run, strategy, patching_tasks)
-    check_shifts(run.options, strategy)
     recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
     run.folder.check(recipe)
     run.prepare(patching_tasks, supported)

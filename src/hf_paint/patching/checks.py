@@ -1,0 +1,101 @@
+"""What is refused before anything is trained: methods that do not fit to the strategy, the tasks or the models."""
+
+from collections.abc import Sequence
+
+from hf_paint.compatibility import check_compatible
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.interpolation import tensor_specs
+from hf_paint.multitask import check_trainable
+from hf_paint.patching.ingredients import ingredient_arguments
+from hf_paint.patching.run import PatchRun
+from hf_paint.stored_tower import StoredTower, find_tower
+from hf_paint.tasks import Task
+
+
+def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
+    """Refuse a method that does not fit to the strategy, to the tasks or to the models, before anything is trained.
+
+    Raises:
+        InputError: If it does not.
+    """
+    method, options = run.method, run.options
+    method.check(run.theta_0)
+    if run.args.train_head and (method.name != "interpolate" or options.ingredients or options.thetas):
+        raise InputError(
+            "`train_head` interpolates one fine-tuning of head and image tower: leave out `method`, `ingredients` and "
+            "`thetas`."
+        )
+    if strategy == "parallel":
+        _check_parallel(run, tasks)
+    else:
+        _check_models(run, strategy)
+    if options.extrapolate and not method.is_line:
+        raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
+    trained = [task for task in tasks if task.name not in options.thetas]
+    for together in [trained] if strategy == "joint" else [[task] for task in trained]:
+        check_trainable(together, run.args)
+    for name, given in options.thetas.items():
+        theta = StoredTower(find_tower(given), run.theta_0)
+        check_compatible(tensor_specs(run.theta_0), tensor_specs(theta), name)
+
+
+def check_validation(run: PatchRun) -> None:
+    """Refuse a method that needs validation images which the patching tasks lack.
+
+    Raises:
+        InputError: If it does.
+    """
+    rule = getattr(run.method, "score", "patching")
+    if run.method.needs_validation:
+        if not any("validation" in task.images for task in run.tasks if task.role == "patching"):
+            raise InputError(f"The method '{run.method.name}' needs validation images of a patching task.")
+        if rule == "selection" and run.selection == "none":
+            raise InputError(f"`score: selection` of the method '{run.method.name}' needs a `selection`.")
+
+
+def _check_models(run: PatchRun, strategy: str) -> None:
+    """Refuse more or fewer fine-tuned models than the method is for."""
+    method, options = run.method, run.options
+    ingredients = ingredient_arguments(run.args, options.ingredients)
+    num_models = len(ingredients) + len(options.thetas) or 1
+    if strategy == "sequential" and options.thetas:
+        raise InputError("`thetas` are for one step; `strategy: sequential` has one for each task.")
+    if method.takes == "several" and num_models < 2:
+        raise InputError(
+            f"The method '{method.name}' is for several fine-tuned models, got {num_models}: give `ingredients`, "
+            "such as {learning_rate: [1e-5, 3e-5], seed: [0, 1]}, `thetas`, or `strategy: parallel`."
+        )
+    if method.takes == "one" and num_models > 1:
+        raise InputError(
+            f"The method '{method.name}' is for one fine-tuned model, got {num_models}. Average them with a "
+            "method such as `greedy_soup`, or leave out `ingredients`."
+        )
+    both = sorted(ingredients.keys() & options.thetas.keys())
+    if both:
+        raise InputError(f"'{both[0]}' is in `thetas` and among the `ingredients`.")
+
+
+def _check_parallel(run: PatchRun, tasks: Sequence[Task]) -> None:
+    options, names = run.options, [task.name for task in tasks]
+    for name in options.thetas:
+        if name not in names:
+            raise InputError(f"`thetas` names '{name}', which is no patching task.{did_you_mean(name, names)}")
+    if options.ingredients:
+        raise InputError("`strategy: parallel` fine-tunes once on each task: leave out `ingredients`.")
+    if run.method.takes == "one" and (run.method.merges or not run.method.is_line):
+        raise InputError(
+            f"The method '{run.method.name}' is for one fine-tuned model: `strategy: parallel` takes `interpolate`, "
+            "which searches a coefficient for each task, or one such as `task_arithmetic`, `ties` and `dare`."
+        )
+    if run.method.takes == "one":
+        _check_search(run)
+
+
+def _check_search(run: PatchRun) -> None:
+    options = run.options
+    if run.selection == "none":
+        raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
+    if options.extrapolate:
+        raise InputError("The search of coefficients stays within [0, 1]: leave out `extrapolate`.")
+    if options.sweep != "full" or options.verify:
+        raise InputError("`sweep` and `verify` are about a line of alphas, and `strategy: parallel` has none.")
