@@ -118,3 +118,41 @@ def test_two_processes_train_one_head(model_folder, tmp_path):
     assert max(differences.values()) < 1e-4
     before = load_file(tmp_path / "run-1" / "theta_0" / "head.safetensors")["head.weight"]
     assert float((one["head.weight"] - before).abs().max()) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["sequential", "parallel"])
+def test_coefficients_are_the_same_with_two_processes(strategy, model_folder, tmp_path):
+    """Every process searches and chooses by itself: what they are told must be the same to the last bit."""
+    tasks = [
+        write_task_yaml(tmp_path / "data", name, seed=seed, test=37) for seed, name in enumerate(("a", "b", "kept"))
+    ]
+    selections, records = {}, {}
+    for processes, batch_size in ((1, 16), (2, 8)):
+        output = tmp_path / f"run-{processes}"
+        recipe = {
+            "model": model_folder,
+            "strategy": strategy,
+            "patching_tasks": [str(path) for path in tasks[:2]],
+            "supported_tasks": [str(tasks[2])],
+            "alphas": [0, 0.5, 1],
+            "learning_rate": 1e-4,
+            "max_steps": 4,
+            "warmup_steps": 1,
+            "per_device_train_batch_size": batch_size,
+            "per_device_eval_batch_size": 8,
+            "use_cpu": True,
+            "output_dir": str(output),
+        }
+        if strategy == "parallel":
+            recipe["search_budget"] = 8
+        path = tmp_path / f"recipe-{processes}.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        assert launch(path, processes).count("0 (zero-shot)") == 1
+        selections[processes] = json.loads((output / "selection.json").read_text())["alpha"]
+        lines = (output / "results.jsonl").read_text().splitlines()
+        records[processes] = [
+            [json.loads(line)[key] for key in ("alpha", "task", "split", "correct", "total")] for line in lines
+        ]
+    assert selections[1] == selections[2]
+    assert records[1] == records[2]
