@@ -148,13 +148,13 @@ BAD_INPUT = {
     ),
     "thetas of another strategy": (
         {"thetas": {"colours": "a/b"}},
-        "`thetas` is for `strategy: parallel`, and this recipe is single.",
+        "`thetas` is for `strategy: parallel`, and this run is single.",
     ),
     "orders of another strategy": (
         {"strategy": "joint", "num_orders": 3},
-        "`num_orders` is for `strategy: sequential`, and this recipe is joint.",
+        "`num_orders` is for `strategy: sequential`, and this run is joint.",
     ),
-    "no orders": ({"strategy": "sequential", "num_orders": 0}, "num_orders must be 1 or more, got 0"),
+    "no orders": ({"strategy": "sequential", "num_orders": 0}, "`num_orders` must be from 1 to 1, the orders of 1 tasks; got 0"),
     "search budget": ({"strategy": "parallel", "search_budget": 0}, "needs a budget of at least 1 evaluation, got 0"),
     "task sampling": ({"strategy": "joint", "task_sampling": "evenly"}, "task_sampling"),
     "nothing chosen": ({"strategy": "parallel", "selection": "none"}, "so it needs a `selection`"),
