@@ -356,6 +356,13 @@ def test_head_first_is_the_two_stages_one_after_the_other(model_folder, processo
     assert all(torch.equal(tower[name], tensor) for name, tensor in model.state_dict().items() if name in tower)
 
 
+@pytest.mark.parametrize("keys", [{"freeze_tower": True}, {"head_steps": 2}])
+def test_head_alone_in_a_training_in_bf16(keys, model_folder, tasks, tmp_path):
+    args = arguments(tmp_path, max_steps=3, bf16=True, **keys)
+    patch_single(model_folder, get_task(tasks["reference"]), [], args, alphas=[1.0], selection="none")
+    assert (tmp_path / "theta_1" / "head.safetensors").exists()
+
+
 def test_the_best_checkpoint_comes_with_its_head(model, processor, tasks, tmp_path):
     keys = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "load_best_model_at_end": True}
     keys |= {"metric_for_best_model": "eval_colours_loss", "greater_is_better": True}  # the worst: the first

@@ -376,6 +376,18 @@ def test_a_finished_run_may_be_moved_and_its_orders_run_again(model_folder, task
     assert sequential(model_folder, tasks, tmp_path / "there").curve.results == whole.curve.results
 
 
+def test_a_run_in_bf16_goes_on_after_a_finished_step(model_folder, tasks, tmp_path):
+    def run():
+        patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path, bf16=True), alphas=[0.5])
+
+    run()
+    expected = weights(tmp_path / "step-2/theta_1")
+    for path in (tmp_path / "step-2", tmp_path / "patched"):
+        shutil.rmtree(path)
+    run()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path / "step-2/theta_1").items())
+
+
 def test_a_step_chooses_among_the_alphas_it_was_started_with(model_folder, tasks, tmp_path):
     """What a step chooses is where the next one starts, so other alphas are another run."""
     sequential(model_folder, tasks, tmp_path)

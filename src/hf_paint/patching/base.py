@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint.errors import InputError
@@ -46,3 +47,11 @@ def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> 
         setattr(changed, name, value)
     changed._given = args._given | values
     return changed
+
+
+def accelerator_for(args: PaintTrainingArguments) -> Accelerator:
+    """Return what spreads evaluations over processes.
+
+    All accelerators of a process share one state, and trainers that come later refuse one in another precision.
+    """
+    return Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)

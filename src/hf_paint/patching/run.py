@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import CLIPModel
 
@@ -22,7 +22,7 @@ from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.methods import WeightPath, read_method
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
-from hf_paint.patching.base import absolute, load_base
+from hf_paint.patching.base import absolute, accelerator_for, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
 from hf_paint.precision import compare_precisions
@@ -187,7 +187,7 @@ class PatchRun:
 
     def evaluator(self, *thetas: Mapping[str, Tensor]) -> Evaluator:
         """Return an evaluator; `precision: auto` is decided at theta_0 and at these weights, and once in a run."""
-        accelerator = Accelerator(cpu=self.args.use_cpu)
+        accelerator = accelerator_for(self.args)
         batch_size, precision = self.args.per_device_eval_batch_size, self.options.precision
         evaluator = Evaluator(accelerator, batch_size=batch_size, compile=self.args.torch_compile)
         if precision == "auto":

@@ -4,14 +4,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from accelerate import Accelerator
 from torch import nn
 
 from hf_paint.classifier import ClassificationHead, ImageClassifier
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator
 from hf_paint.head_trainer import HeadTrainer
-from hf_paint.patching.base import arguments_for
+from hf_paint.patching.base import accelerator_for, arguments_for
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.run_folder import RunFolder
 from hf_paint.training_args import PaintTrainingArguments
@@ -70,7 +69,7 @@ def train_head_alone(
         rate = args.head_learning_rate or args.learning_rate
         steps = {"max_steps": args.head_steps, "learning_rate": rate, "warmup_steps": HEAD_WARMUP}
         args = arguments_for(args, folder.path, **steps, eval_strategy="no", load_best_model_at_end=False)
-    evaluator = Evaluator(Accelerator(cpu=args.use_cpu), batch_size=args.per_device_eval_batch_size)
+    evaluator = Evaluator(accelerator_for(args), batch_size=args.per_device_eval_batch_size)
     image_embeds, labels = evaluator.embed(cast(nn.Module, classifier).eval(), train_split(), "train")
     trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels)
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())
