@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -37,7 +37,6 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quickstart")
 def test_digits_are_gained_and_little_is_lost(run):
     curve = AlphaCurve.from_run(run[0])
     alpha = curve.select("supported_within", tolerance=0.01)
@@ -51,7 +50,6 @@ def test_digits_are_gained_and_little_is_lost(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quickstart")
 @pytest.mark.parametrize(("task", "num_classes"), [("unseen_shapes", 9), ("unseen_words", 20)])
 def test_the_toy_is_open_vocabulary(run, task, num_classes):
     """Prompts that its training never saw work, and still work after patching."""
@@ -61,7 +59,6 @@ def test_the_toy_is_open_vocabulary(run, task, num_classes):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quickstart")
 def test_it_ends_with_the_table_the_plot_and_a_pipeline_call(run):
     folder, output = run
     assert "| 0 (zero-shot) |" in output
@@ -72,7 +69,6 @@ def test_it_ends_with_the_table_the_plot_and_a_pipeline_call(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quickstart")
 def test_eleven_variants_are_pulled_where_hf_paint_cannot_be_imported(run, hub, tmp_path):
     """Bit by bit what `interpolate` makes of the toy and its fine-tuned weights, and a pipeline answers."""
     folder = run[0]
