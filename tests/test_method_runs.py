@@ -58,6 +58,9 @@ def test_greedy_soup_is_the_recipe_on_validation(greedy, tasks, model_folder):
 def test_greedy_soup_by_the_selection_rule(model_folder, tasks, thetas, tmp_path):
     method = {"greedy_soup": {"score": "selection"}}
     patch(model_folder, tasks, tmp_path, method=method, thetas=thetas)
+    card = (tmp_path / "patched/README.md").read_text()
+    assert "Models that others had fine-tuned were taken for " in card
+    assert "Nothing was trained: the fine-tuned models were there already." in card
     scores = json.loads((tmp_path / "scores.json").read_text())
     for name, folder in thetas.items():
         parts = []
