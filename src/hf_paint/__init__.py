@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
     from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
+    from hf_paint.scene_tasks import write_counting_task, write_shapes_task
+    from hf_paint.scenes import SceneStyle, draw_scene
     from hf_paint.search import search_coefficients
     from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
@@ -57,6 +59,7 @@ _MODULES = {
     "PatchResult": "patching",
     "PushOptions": "hub",
     "SWACallback": "weight_averaging",
+    "SceneStyle": "scenes",
     "Task": "tasks",
     "ZeroShotHead": "heads",
     "add_task_vectors": "task_arithmetic",
@@ -65,11 +68,12 @@ _MODULES = {
     "collect_logits": "ensembles",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
+    "compare_runs": "comparison",
     "dare": "task_arithmetic",
+    "draw_scene": "scenes",
     "effective_robustness": "robustness",
     "ensemble_logits": "ensembles",
     "estimate_fisher": "fisher",
-    "compare_runs": "comparison",
     "evaluate_tasks": "evaluation",
     "fit_baseline": "robustness",
     "get_task": "tasks",
@@ -80,10 +84,10 @@ _MODULES = {
     "interpolate_layerwise": "layerwise",
     "interpolate_model_stock": "model_stock",
     "interpolated": "interpolation",
-    "list_tasks": "definitions",
     "layer_index": "layerwise",
     "learned_soup": "learned_soups",
     "lines_alphas": "layerwise",
+    "list_tasks": "definitions",
     "load_curve": "pull",
     "patch_joint": "patching",
     "patch_parallel": "patching",
@@ -91,12 +95,14 @@ _MODULES = {
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
-    "search_coefficients": "search",
     "relative_robustness": "robustness",
+    "search_coefficients": "search",
     "sweep_alphas": "sweep",
     "sweep_ensemble": "ensembles",
     "ties": "task_arithmetic",
     "uniform_soup": "soups",
+    "write_counting_task": "scene_tasks",
+    "write_shapes_task": "scene_tasks",
 }
 
 __all__ = [
@@ -110,6 +116,7 @@ __all__ = [
     "PatchResult",
     "PushOptions",
     "SWACallback",
+    "SceneStyle",
     "Task",
     "ZeroShotHead",
     "add_task_vectors",
@@ -120,6 +127,7 @@ __all__ = [
     "combine_checkpoints",
     "compare_runs",
     "dare",
+    "draw_scene",
     "effective_robustness",
     "ensemble_logits",
     "estimate_fisher",
@@ -150,6 +158,8 @@ __all__ = [
     "sweep_ensemble",
     "ties",
     "uniform_soup",
+    "write_counting_task",
+    "write_shapes_task",
 ]
 
 

@@ -142,7 +142,7 @@ class _AdaptiveSweep:
         if not kept and path is not None and self.log.write:
             save_atomically(path, lambda path: np.savez(path, **asdict(predictions)))
         self.predictions[position, task.task.name, split] = predictions
-        self.results.append(known[0] if known else record(predictions, made, self.log))
+        self.results.append(known[0] if known else record(predictions, made, task, log=self.log))
 
     def _between(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> Predictions:
         """Predict where the neighbours differ, and take over what they agree on."""

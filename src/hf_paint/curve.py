@@ -179,7 +179,8 @@ class AlphaCurve:
     def to_markdown(self, split: str = "test", *, selected: Alpha | None = None, intervals: bool = False) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
-        A number of an adaptive sweep that is not exact has a `~` before it.
+        A number of an adaptive sweep that is not exact has a `~` before it. Where the classes are counts, the mean
+        absolute error of the count stands beside the accuracy.
 
         Args:
             split: The split whose accuracies are shown.
@@ -205,7 +206,8 @@ class AlphaCurve:
         bounds = (
             "" if gain is None or gain.low is None else f" ({100 * gain.low:+.2f} to {100 * (gain.high or 0):+.2f})"
         )
-        return f"{'' if result.exact else '~'}{100 * result.accuracy:.2f}{bounds}"
+        error = "" if result.mean_absolute_error is None else f", MAE {result.mean_absolute_error:.2f}"
+        return f"{'' if result.exact else '~'}{100 * result.accuracy:.2f}{bounds}{error}"
 
     def _gain(self, before: Result, after: Result) -> Gain:
         gain = float(after.exact_accuracy - before.exact_accuracy)

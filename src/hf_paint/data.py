@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset, Image, IterableDataset, load_dataset, load_dataset_builder
 from numpy.typing import NDArray
 
+from hf_paint.counting import count_values
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.labels import normalise, read_classes
@@ -117,6 +118,8 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     rows = _load_rows(task, source)
     _check_columns(task, rows)
     class_names, class_ids = read_classes(task, rows)
+    if task.counting:
+        count_values(class_names)
     rows = rows.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
@@ -129,6 +132,8 @@ def _load_split(task: Task, name: str, source: str) -> Split:
         split.labels()  # a label that is no class of the task is found here, before anything expensive
     if task.class_split is not None:
         split = _take_classes(split, task.class_split.classes(len(class_names)))
+    if task.only_classes is not None:
+        split = _take_only(split, task.only_classes, own_head=task.own_head)
     if isinstance(split.rows, Dataset) and not len(split.rows):
         raise InputError(
             f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty: no rows are left for {name}."
@@ -136,20 +141,35 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     return split
 
 
-def _take_classes(split: Split, classes: Sequence[int]) -> Split:
-    """Keep the rows and the names of some classes, which are counted anew."""
-    new = {old: index for index, old in enumerate(classes)}
+def _take_only(split: Split, names: Sequence[str], *, own_head: bool) -> Split:
+    """Keep the rows of some classes, and all classes unless the head is to be their own."""
+    for name in names:
+        if name not in split.class_names:
+            raise InputError(
+                f"`only_classes` of task '{split.task.name}' names '{name}', which is none of its "
+                f"{len(split.class_names)} classes.{did_you_mean(name, split.class_names)}"
+            )
+    classes = [index for index, name in enumerate(split.class_names) if name in names]
+    return _take_classes(split, classes) if own_head else _take_rows(split, classes)
+
+
+def _take_rows(split: Split, classes: Sequence[int]) -> Split:
+    """Keep the rows of some classes."""
     if isinstance(split.rows, Dataset):
         rows = split.rows.select(np.flatnonzero(np.isin(split.labels(), classes)))
     else:
         column = split.task.label_column
-        rows = split.rows.filter(lambda label: split.class_id(label) in new, input_columns=[column])
+        rows = split.rows.filter(lambda label: split.class_id(label) in classes, input_columns=[column])
+    return replace(split, rows=rows, fingerprint=fingerprint_values(split.fingerprint, list(classes)))
+
+
+def _take_classes(split: Split, classes: Sequence[int]) -> Split:
+    """Keep the rows and the names of some classes, which are counted anew."""
+    new = {old: index for index, old in enumerate(classes)}
     return replace(
-        split,
-        rows=rows,
+        _take_rows(split, classes),
         class_ids={label: new[old] for label, old in split.class_ids.items() if old in new},
         class_names=tuple(split.class_names[old] for old in classes),
-        fingerprint=fingerprint_values(split.fingerprint, list(classes)),
     )
 
 

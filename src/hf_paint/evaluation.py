@@ -60,5 +60,5 @@ def evaluate_tasks(
     results = []
     for task in tqdm(prepared, "Evaluating", unit="task", disable=not accelerator.is_local_main_process):
         predictions = evaluator.predict(tower, task, split)
-        results.append(score(predictions, evaluator.pending(task, split, alpha=0.0, weights=weights)))
+        results.append(score(predictions, evaluator.pending(task, split, alpha=0.0, weights=weights), task))
     return results

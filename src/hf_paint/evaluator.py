@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Subset
 from transformers import CLIPVisionConfig
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.counting import count_values
 from hf_paint.images import collate
-from hf_paint.metrics import expected_calibration_error, mean_per_class_accuracy
+from hf_paint.metrics import expected_calibration_error, mean_absolute_error, mean_per_class_accuracy
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result
 
@@ -150,9 +151,13 @@ class Evaluator:
         return self.accelerator.prepare_data_loader(dataloader)
 
 
-def score(predictions: Predictions, pending: Result) -> Result:
-    """Fill a pending record with the counts and metrics of the predictions."""
+def score(predictions: Predictions, pending: Result, task: PreparedTask) -> Result:
+    """Fill a pending record of a task with the counts and metrics of the predictions."""
     correct = predictions.correct
+    error = None
+    if task.task.counting:
+        values = count_values(task.class_names)
+        error = mean_absolute_error(values[predictions.predicted], values[predictions.labels])
     return replace(
         pending,
         correct=int(correct.sum()),
@@ -160,6 +165,7 @@ def score(predictions: Predictions, pending: Result) -> Result:
         mean_per_class=mean_per_class_accuracy(predictions.predicted, predictions.labels),
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
+        mean_absolute_error=error,
     )
 
 

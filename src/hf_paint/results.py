@@ -33,6 +33,7 @@ class Result:
         total: The number of images.
         mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
         loss: The mean cross-entropy, in nats.
+        mean_absolute_error: How far off the predicted count is on average, where the classes are counts.
         ece: The expected calibration error over 15 bins of equal width, in [0, 1].
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
@@ -51,6 +52,7 @@ class Result:
     mean_per_class: float | None = None
     loss: float | None = None
     ece: float | None = None
+    mean_absolute_error: float | None = None
     weights: str = ""
     head: str = ""
     data: str = ""

@@ -140,7 +140,7 @@ def evaluate_once(
     if found is None and (known := log.find(pending.key)):
         found = replace(known, alpha=pending.alpha)
         log.append(found)
-    return found or record(evaluator.predict(tower(), task, pending.split), pending, log)
+    return found or record(evaluator.predict(tower(), task, pending.split), pending, task, log=log)
 
 
 def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:
@@ -154,8 +154,8 @@ def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list
     return sorted({0.0, *map(float, alphas)})
 
 
-def record(predictions: Predictions, pending: Result, log: ResultLog) -> Result:
+def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
     """Score predictions and append the record to the log, with which images were right."""
-    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None))
+    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None), task)
     log.append(result, predictions.correct)
     return result

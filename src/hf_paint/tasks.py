@@ -6,56 +6,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import yaml
 
+from hf_paint.counting import count_values
 from hf_paint.definitions import check_keys, complete, read_definition, read_file, read_groups, read_keys, read_names
 from hf_paint.errors import InputError
+from hf_paint.splits import ClassSplit, Splits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """The splits of a data set: the name of each, or None where there is none.
-
-    `validation` is a split's name, `auto` (drawn from train by PAINT's rule: `min(int(0.1 * N), 5000)` images), or
-    None: train on all rows and take no part in the selection of alpha.
-    """
-
-    train: str | None = "train"
-    validation: str | None = "auto"
-    test: str | None = "test"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassSplit:
-    """One half of the classes of a task, for broad transfer from one half to the other (PAINT, Section 5).
-
-    Attributes:
-        part: 0 or 1; of an odd number of classes, part 1 has one more.
-        seed: The seed of the permutation that is cut in two.
-    """
-
-    part: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.part not in (0, 1) or type(self.part) is not int:
-            raise InputError(f"`part` of `class_split` must be 0 or 1, got {self.part!r}.")
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `class_split` must be a whole number from 0, got {self.seed!r}.")
-
-    def classes(self, num_classes: int) -> list[int]:
-        """Return the indices of the classes of this half, in their order.
-
-        Raises:
-            InputError: If there are fewer than two classes for each half.
-        """
-        if num_classes < 4:
-            raise InputError(f"`class_split` needs four classes or more, two for each half; there are {num_classes}.")
-        order = np.random.default_rng(self.seed).permutation(num_classes)
-        half = num_classes // 2
-        kept: list[int] = np.sort(order[half:] if self.part else order[:half]).tolist()
-        return kept
+NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +39,17 @@ class Task:
         group_column: Rows of one group (the frames of a video) stay on one side of an `auto` validation split.
         splits: The names of the train, validation and test splits.
         class_split: Keep the rows and the names of one half of the classes.
+        only_classes: Keep the rows of these classes; the other classes stay as candidates.
+        own_head: With `only_classes`, the other classes are no candidates either.
+        counting: The class names are counts, such as `three` or `3`: records hold the mean absolute error too.
         streaming: Read the data set as a stream, for splits that are too large to copy.
         license: The licence of the data set, for the card.
         homepage: Where the data set comes from, for the card.
         citation: BibTeX, for the card.
         source: The built-in name or the path that the task was read from; None for a task made in Python.
+
+    A folder of photographs, sorted by how many objects they show into `three/`, `four/` and so on, is a counting task:
+    `dataset: imagefolder`, `data_dir: photographs`, `counting: true`, `templates: ["a photo of {} objects."]`.
     """
 
     name: str
@@ -102,6 +67,9 @@ class Task:
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
     class_split: ClassSplit | None = None
+    only_classes: tuple[str, ...] | None = None
+    own_head: bool = False
+    counting: bool = False
     streaming: bool = False
     license: str | None = None
     homepage: str | None = None
@@ -126,7 +94,7 @@ class Task:
             if not definition.get(key):
                 raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
         values = dict(definition, name=str(definition["name"]), source=source)
-        for key in ("templates", "class_names", "label_names"):
+        for key in NAME_LISTS:
             if values.get(key) is not None:
                 values[key] = read_names(key, values[key], where)
         if values.get("class_groups") is not None:
@@ -153,7 +121,7 @@ class Task:
         """Return the definition as the keys of a task YAML, defaults left out; `from_dict` reads it back."""
         defaults = {f.name: f.default for f in fields(self)}
         values = {key: value for key, value in asdict(self).items() if value != defaults[key] and key != "source"}
-        for key in ("templates", "class_names", "label_names"):
+        for key in NAME_LISTS:
             if key in values:
                 values[key] = list(values[key])
         if self.class_groups is not None:
@@ -221,6 +189,11 @@ def _check_classes(task: Task) -> None:
         _refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])
     if task.class_split is not None and task.class_names is not None:
         task.class_split.classes(len(task.class_names))
+    if task.own_head and task.only_classes is None:
+        raise InputError(f"Task '{task.name}' has `own_head`, which is that of its `only_classes`: name them.")
+    _refuse_duplicates(task.name, task.only_classes or ())
+    if task.counting:
+        count_values(task.class_names or ())
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

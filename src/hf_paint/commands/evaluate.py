@@ -47,6 +47,10 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         values = (100 * result.accuracy, 100 * (result.mean_per_class or 0))
         calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
         rows.append([result.task, result.split, str(result.total), *(f"{v:.2f}" for v in values), *calibration])
+    if any(result.mean_absolute_error is not None for result in results):
+        errors = [result.mean_absolute_error for result in results]
+        column = ["MAE", *("-" if error is None else f"{error:.2f}" for error in errors)]
+        rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
     if accelerator.is_main_process:
         print_table(rows)
 
