@@ -27,6 +27,7 @@ OBJECTS = [
             ("data", "split_train_validation"),
             ("fingerprints", "fingerprint_weights"),
             ("interpolation", "combine_into"),
+            ("losses", "masked_cross_entropy"),
             ("joint_images", "JointImages"),
             ("joint_images", "images_per_epoch"),
             ("heads", "GroupedHead"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.fisher import estimate_fisher, interpolate_fisher
-    from hf_paint.heads import ZeroShotHead, build_zero_shot_head
+    from hf_paint.heads import CandidateHead, ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
     from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
     from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
-    from hf_paint.scene_tasks import write_counting_task, write_shapes_task
+    from hf_paint.scene_tasks import write_counting_task, write_questions_task, write_shapes_task
     from hf_paint.scenes import SceneStyle, draw_scene
     from hf_paint.search import search_coefficients
     from hf_paint.soups import greedy_soup, uniform_soup
@@ -44,12 +44,14 @@ if TYPE_CHECKING:
     from hf_paint.tasks import Task, get_task
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
+    from hf_paint.vqa import read_vqa
     from hf_paint.weight_averaging import EMACallback, SWACallback
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "AlphaCurve": "curve",
+    "CandidateHead": "heads",
     "EMACallback": "weight_averaging",
     "InputError": "errors",
     "LazyWeights": "lazy_weights",
@@ -95,6 +97,7 @@ _MODULES = {
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
+    "read_vqa": "vqa",
     "relative_robustness": "robustness",
     "search_coefficients": "search",
     "sweep_alphas": "sweep",
@@ -102,11 +105,13 @@ _MODULES = {
     "ties": "task_arithmetic",
     "uniform_soup": "soups",
     "write_counting_task": "scene_tasks",
+    "write_questions_task": "scene_tasks",
     "write_shapes_task": "scene_tasks",
 }
 
 __all__ = [
     "AlphaCurve",
+    "CandidateHead",
     "EMACallback",
     "InputError",
     "LazyWeights",
@@ -152,6 +157,7 @@ __all__ = [
     "patch_single",
     "prepare_task",
     "push_variants",
+    "read_vqa",
     "relative_robustness",
     "search_coefficients",
     "sweep_alphas",
@@ -159,6 +165,7 @@ __all__ = [
     "ties",
     "uniform_soup",
     "write_counting_task",
+    "write_questions_task",
     "write_shapes_task",
 ]
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image, IterableDataset, load_dataset, load_dataset_builder
+from datasets import Dataset, Image, IterableDataset
 from numpy.typing import NDArray
 
+from hf_paint.choices import Choices, choice_columns, distinct_texts, drop_bad_rows, read_choices
 from hf_paint.counting import count_values
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.labels import normalise, read_classes
+from hf_paint.sources import check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.tasks import Task
 
 
@@ -27,6 +29,7 @@ class Split:
         class_ids: Maps the data set's label (an integer, or a name as it is and normalised) to the class index.
         class_names: The class names of the task.
         fingerprint: Fingerprint of the rows.
+        choices: The candidates of each row of a multiple-choice task, whose class names are the texts of all of them.
     """
 
     task: Task
@@ -35,11 +38,18 @@ class Split:
     class_ids: dict[Any, int]
     class_names: tuple[str, ...]
     fingerprint: str
+    choices: Choices | None = None
 
     def labels(self) -> NDArray[np.int64]:
-        """Return the class index of each row, shape (num_rows,)."""
+        """Return the class index of each row, or the position of its answer, shape (num_rows,)."""
+        if self.choices is not None:
+            return self.choices.labels
         column = self.rows[self.task.label_column][:]
         return np.array([self.class_id(label) for label in column], dtype=np.int64)
+
+    def targets(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what the head of the task takes as labels, a number or a row of them for each one (num_rows,)."""
+        return labels if self.choices is None else self.choices.targets(self.class_names)
 
     def class_id(self, label: Any) -> int:
         """Return the index of the class name that a label of the data set means."""
@@ -75,7 +85,10 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
             source = task.splits.train
         if source is not None:
             loaded[name] = _load_split(task, name, source)
-    return loaded
+    if task.choices_column is None:
+        return loaded
+    texts = distinct_texts([split.choices for split in loaded.values() if split.choices is not None])
+    return {name: replace(split, class_names=texts) for name, split in loaded.items()}
 
 
 def split_train_validation(
@@ -115,18 +128,27 @@ def split_train_validation(
 
 
 def _load_split(task: Task, name: str, source: str) -> Split:
-    rows = _load_rows(task, source)
-    _check_columns(task, rows)
+    rows = load_rows(task, source)
+    check_columns(task, rows)
+    if isinstance(rows, Dataset) and task.choices_column is not None:
+        rows = drop_bad_rows(task, rows, source)
     class_names, class_ids = read_classes(task, rows)
     if task.counting:
         count_values(class_names)
     rows = rows.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
-    rows = rows.select_columns([task.image_column, task.label_column])
-    fingerprint = rows._fingerprint if isinstance(rows, Dataset) else _stream_fingerprint(task, name)
+    columns = choice_columns(task) or {"label_column": task.label_column}
+    rows = rows.select_columns([task.image_column, *columns.values()])
+    fingerprint = rows._fingerprint if isinstance(rows, Dataset) else stream_fingerprint(task, name)
     split = Split(
-        task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names, fingerprint=fingerprint
+        task=task,
+        name=name,
+        rows=rows,
+        class_ids=class_ids,
+        class_names=class_names,
+        fingerprint=fingerprint,
+        choices=read_choices(task, rows) if task.choices_column is not None else None,
     )
     if isinstance(rows, Dataset):
         split.labels()  # a label that is no class of the task is found here, before anything expensive
@@ -180,62 +202,8 @@ def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side
         return rows.select(split_train_validation(len(rows), groups)[side])
     if task.group_column:
         raise InputError(f"Task '{task.name}' streams, so it cannot keep groups together: name a validation split.")
-    kept = set(split_train_validation(_stream_length(task, source))[side].tolist())
+    kept = set(split_train_validation(stream_length(task, source))[side].tolist())
     return rows.filter(lambda _, index: index in kept, with_indices=True, input_columns=[task.label_column])
-
-
-def _source_arguments(task: Task) -> dict[str, Any]:
-    data_files = dict(task.data_files) if task.data_files else None
-    return {
-        "path": task.dataset,
-        "name": task.config,
-        "data_files": data_files,
-        "data_dir": task.data_dir,
-        "revision": task.revision,
-    }
-
-
-def _load_rows(task: Task, source: str) -> Dataset | IterableDataset:
-    if task.data_files is not None and source not in task.data_files:
-        raise InputError(
-            f"Task '{task.name}' has no data files for the split '{source}'; it lists {', '.join(task.data_files)}."
-        )
-    try:
-        return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
-    except Exception as error:  # datasets raises a dozen types for one thing: it cannot be loaded
-        message = " ".join(str(error).split())[:300]
-        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
-        raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
-
-
-def _stream_length(task: Task, source: str) -> int:
-    splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
-    if source not in splits or not splits[source].num_examples:
-        raise InputError(
-            f"'{task.dataset}' does not say how many rows '{source}' has, so task '{task.name}' cannot draw an `auto` "
-            "validation split from the stream. Name a validation split, or set `validation: null`."
-        )
-    return int(splits[source].num_examples)
-
-
-def _stream_fingerprint(task: Task, name: str) -> str:
-    """Fingerprint of a stream: the files behind it, with their versions, and which of its rows are read."""
-    builder = load_dataset_builder(**_source_arguments(task))
-    splits = [task.splits.train, task.splits.validation, task.splits.test]
-    return fingerprint_values(builder.cache_dir, name, splits)
-
-
-def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
-    columns = rows.column_names
-    if columns is None:
-        return
-    wanted = {"image_column": task.image_column, "label_column": task.label_column, "group_column": task.group_column}
-    for key, column in wanted.items():
-        if column is not None and column not in columns:
-            raise InputError(
-                f"Column '{column}' is not in '{task.dataset}' (columns: {', '.join(columns)})."
-                f"{did_you_mean(column, columns)} Set `{key}` of task '{task.name}'."
-            )
 
 
 def _permutation(count: int) -> NDArray[np.int64]:

@@ -37,8 +37,8 @@ class Predictions:
     """What a model says about each image of a split; each array has shape (num_images,).
 
     Attributes:
-        labels: The class index of the image.
-        predicted: The class index of the highest logit.
+        labels: The class index of the image, or the position of its answer.
+        predicted: The index of the highest logit.
         confidence: The probability of that class.
         loss: The cross-entropy of the image, in nats.
     """
@@ -108,7 +108,8 @@ class Evaluator:
         with torch.inference_mode():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
-                outputs = _outputs(head(_embed(tower, pixels)), batch["labels"].to(device, non_blocking=True))
+                labels = batch["labels"].to(device, non_blocking=True)
+                outputs = _outputs(*head.compare(_embed(tower, pixels), labels))
                 gathered.append(self.accelerator.gather_for_metrics(outputs))
         predictions = Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*gathered, strict=True)))
         if not np.isfinite(predictions.loss).all():
@@ -158,15 +159,22 @@ def score(predictions: Predictions, pending: Result, task: PreparedTask) -> Resu
     if task.task.counting:
         values = count_values(task.class_names)
         error = mean_absolute_error(values[predictions.predicted], values[predictions.labels])
+    answer_types, choices = task.images[pending.split].answer_types, task.task.choices_column is not None
     return replace(
         pending,
         correct=int(correct.sum()),
         total=len(correct),
-        mean_per_class=mean_per_class_accuracy(predictions.predicted, predictions.labels),
+        mean_per_class=None if choices else mean_per_class_accuracy(predictions.predicted, predictions.labels),
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
         mean_absolute_error=error,
+        answer_types=None if answer_types is None else _by_type(correct, answer_types),
     )
+
+
+def _by_type(correct: NDArray[np.bool_], answer_types: Sequence[str]) -> dict[str, list[int]]:
+    types = np.array(answer_types)
+    return {str(kind): [int(correct[types == kind].sum()), int((types == kind).sum())] for kind in np.unique(types)}
 
 
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:

@@ -12,9 +12,13 @@ from hf_paint.tasks import Task
 def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:
     """Return the class names of a task, and label -> class index for the labels that its rows hold.
 
+    Both are empty for a multiple-choice task.
+
     Raises:
         InputError: If the task names no classes and neither do the rows, or the names do not match.
     """
+    if task.choices_column is not None:
+        return (), {}
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, ClassLabel):
         return task.class_names or tuple(feature.names), match_class_names(task, feature.names)

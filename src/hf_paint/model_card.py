@@ -15,6 +15,7 @@ from hf_paint.alphas import Alpha, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
 from hf_paint.card_sentences import POINTS, claim, method_sentence, selection_sentence, where
 from hf_paint.card_source import CardSource, is_repo_id
+from hf_paint.card_tables import answer_type_rows
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.definitions import LOCAL_FILES
@@ -98,10 +99,11 @@ def render_model_card(
         base_model_id=source.base_model_id,
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
-        example_prompt=patching[0].templates[0],
+        example_prompt=patching[0].templates[0] if patching[0].choices_column is None else patching[0].prompt,
         table=source.curve.to_markdown(source.split, selected=alpha),
         plot=source.plot,
         gains=_gain_rows(source.curve, alpha, source.split),
+        answer_types=answer_type_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
         selection=selection_sentence(source.strategy, source.selection),
         recipe=_public_recipe(source).strip(),

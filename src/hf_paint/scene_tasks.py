@@ -1,4 +1,4 @@
-"""Tasks of drawn scenes, as parquet files: how many objects there are, and what a single one is."""
+"""Tasks of drawn scenes, as parquet files: counting objects, naming one, and answering questions about several."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -6,11 +6,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Features, Image
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hf_paint.counting import NUMBER_WORDS, count_values
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.scenes import SceneStyle, draw_scene
+from hf_paint.scenes import SceneObject, SceneStyle, draw_scene
 from hf_paint.tasks import Task
 
 
@@ -21,6 +22,8 @@ SHAPES_TEMPLATES = ("a photo of a {}.", "an image of the {}.")
 DEFAULT_SIZES: Mapping[str, int] = {"train": 4000, "validation": 800, "test": 800}
 """Images of each split."""
 SPLIT_SEEDS = {"train": 0, "validation": 1, "test": 2}
+MAX_QUESTIONED = 5
+"""The most objects in a scene about which questions are asked."""
 Row = dict[str, Any]
 
 
@@ -100,6 +103,68 @@ def write_shapes_task(
     keys = {"class_names": names, "templates": list(SHAPES_TEMPLATES)}
     features = Features({"image": Image(), "label": ClassLabel(names=names)})
     return _write_task(Path(folder), name, sizes, rows=rows, features=features, keys=keys, seed=(seed, style))
+
+
+def write_questions_task(
+    folder: str | Path,
+    *,
+    name: str = "questions",
+    sizes: Mapping[str, int] = DEFAULT_SIZES,
+    style: SceneStyle | None = None,
+    seed: int = 0,
+) -> Task:
+    """Draw a multiple-choice task: scenes of one to five objects, each with three questions about it.
+
+    What colour is the star, what shape is the red object, and how many objects are there: three to six candidates,
+    which differ from question to question.
+
+    Args:
+        folder: Where the parquet files go.
+        name: The name of the task, with which the names of its files begin.
+        sizes: Split -> how many images.
+        style: What the scenes may look like; `distinct` is needed for a question to have one answer.
+        seed: Of the scenes and the candidates.
+
+    Raises:
+        InputError: If five objects have no room, or cannot all differ.
+
+    Example:
+        >>> write_questions_task(tmp_path, sizes={"validation": 2, "test": 2}).choices_column
+        'choices'
+    """
+    style = replace(style or SceneStyle(radius=(0.09, 0.15)), distinct=True)
+
+    def rows(index: int, seed: Sequence[int]) -> list[Row]:
+        scene = draw_scene(1 + index % MAX_QUESTIONED, seed, style)
+        return [{"image": scene.image, "image_id": index} | asked for asked in _questions(scene.objects, seed, style)]
+
+    keys = {
+        "choices_column": "choices",
+        "answer_type_column": "answer_type",
+        "group_column": "image_id",
+        "templates": ["{}"],
+    }
+    text = Value("string")
+    columns = {"question": text, "choices": List(text), "answer": text, "answer_type": text}
+    features = Features({"image": Image(), "image_id": Value("int64")} | columns)
+    return _write_task(Path(folder), name, sizes, rows=rows, features=features, keys=keys, seed=(seed, style))
+
+
+def _questions(objects: Sequence[SceneObject], seed: Sequence[int], style: SceneStyle) -> list[Row]:
+    rng = np.random.default_rng((*seed, 1))  # a stream of its own beside that of the scene
+    first, second = (objects[index] for index in rng.integers(len(objects), size=2))
+    asked = [
+        (f"what colour is the {first.shape}?", first.colour, style.colours, "colour"),
+        (f"what shape is the {second.colour} object?", second.shape, style.shapes, "shape"),
+        ("how many objects are there?", NUMBER_WORDS[len(objects)], NUMBER_WORDS[1 : MAX_QUESTIONED + 2], "count"),
+    ]
+    rows = []
+    for question, answer, names, kind in asked:
+        others = [str(other) for other in rng.permutation([other for other in names if other != answer])]
+        choices = [answer, *others[: rng.integers(2, 6)]]
+        shuffled = [str(choice) for choice in rng.permutation(choices)]
+        rows.append({"question": question, "choices": shuffled, "answer": answer, "answer_type": kind})
+    return rows
 
 
 def _write_task(

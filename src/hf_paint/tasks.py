@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 
@@ -42,6 +42,13 @@ class Task:
         only_classes: Keep the rows of these classes; the other classes stay as candidates.
         own_head: With `only_classes`, the other classes are no candidates either.
         counting: The class names are counts, such as `three` or `3`: records hold the mean absolute error too.
+        choices_column: The column with the candidates of each row, a list of texts: multiple choice, without classes.
+        question_column: With `choices_column`, the column with the question.
+        answer_column: With `choices_column`, the column with the answer: one of the candidates, or its position.
+        answer_type_column: With `choices_column`, a column by which the accuracy is also told apart.
+        prompt: What the model reads for a candidate. A text longer than its context is cut at the end, with the answer
+            if that comes last.
+        bad_rows: `refuse` rows without question, answer or candidates, or with another answer, or `skip` them.
         streaming: Read the data set as a stream, for splits that are too large to copy.
         license: The licence of the data set, for the card.
         homepage: Where the data set comes from, for the card.
@@ -70,6 +77,12 @@ class Task:
     only_classes: tuple[str, ...] | None = None
     own_head: bool = False
     counting: bool = False
+    choices_column: str | None = None
+    question_column: str = "question"
+    answer_column: str = "answer"
+    answer_type_column: str | None = None
+    prompt: str = "{question} {answer}"
+    bad_rows: Literal["refuse", "skip"] = "refuse"
     streaming: bool = False
     license: str | None = None
     homepage: str | None = None
@@ -90,9 +103,9 @@ class Task:
         known = [f.name for f in fields(cls) if f.name != "source"]
         where = f" in {source}" if source else ""
         check_keys(definition, ["extends", "class_subset", *known], where)
-        for key in ("name", "dataset", "templates"):
-            if not definition.get(key):
-                raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
+        if definition.get("choices_column"):
+            definition = {"templates": ["{}"]} | definition  # the texts come from the rows, as they are
+        _check_required(definition, where)
         values = dict(definition, name=str(definition["name"]), source=source)
         for key in NAME_LISTS:
             if values.get(key) is not None:
@@ -163,6 +176,12 @@ def _read_inline(text: str) -> dict[str, Any]:
     return definition
 
 
+def _check_required(definition: Mapping[str, Any], where: str) -> None:
+    for key in ("name", "dataset", "templates"):
+        if not definition.get(key):
+            raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
+
+
 def _check(task: Task) -> None:
     if not re.fullmatch(r"[a-z0-9_-]+", task.name):
         raise InputError(f"Task name '{task.name}' must consist of lower case letters, digits, '_' and '-'.")
@@ -170,6 +189,8 @@ def _check(task: Task) -> None:
         if template.count("{}") != 1:
             raise InputError(f"Template {template!r} of task '{task.name}' must hold exactly one {{}}.")
     _check_classes(task)
+    if task.choices_column is not None:
+        _check_choices(task)
     splits = task.splits
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
@@ -194,6 +215,16 @@ def _check_classes(task: Task) -> None:
     _refuse_duplicates(task.name, task.only_classes or ())
     if task.counting:
         count_values(task.class_names or ())
+
+
+def _check_choices(task: Task) -> None:
+    for key in ("class_names", "class_groups", "class_split", "only_classes", "counting", "streaming"):
+        if getattr(task, key):
+            raise InputError(f"Task '{task.name}' has `choices_column`, so it cannot have `{key}`.")
+    if task.prompt.count("{answer}") != 1:
+        raise InputError(f"The prompt {task.prompt!r} of task '{task.name}' must hold exactly one {{answer}}.")
+    if task.bad_rows not in ("refuse", "skip"):
+        raise InputError(f"`bad_rows` of task '{task.name}' must be refuse or skip, got {task.bad_rows!r}.")
 
 
 def _refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """`hf-paint evaluate`: a model on tasks."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from hf_paint.commands import add_command, print_table
@@ -44,15 +45,31 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     )
     rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
     for result in results:
-        values = (100 * result.accuracy, 100 * (result.mean_per_class or 0))
+        values = (result.accuracy, result.mean_per_class)
         calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
-        rows.append([result.task, result.split, str(result.total), *(f"{v:.2f}" for v in values), *calibration])
+        rows.append([result.task, result.split, str(result.total), *map(_percent, values), *calibration])
     if any(result.mean_absolute_error is not None for result in results):
         errors = [result.mean_absolute_error for result in results]
         column = ["MAE", *("-" if error is None else f"{error:.2f}" for error in errors)]
         rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
     if accelerator.is_main_process:
         print_table(rows)
+        if types := _answer_types(results):
+            print_table(types)
+
+
+def _answer_types(results: Sequence[Any]) -> list[list[str]]:
+    """Return the rows of a table of the accuracies by type of answer, or none."""
+    rows = [
+        [result.task, kind, str(total), f"{100 * correct / total:.2f}"]
+        for result in results
+        for kind, (correct, total) in (result.answer_types or {}).items()
+    ]
+    return [["task", "answer", "images", "accuracy"], *rows] if rows else []
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def _positive(text: str) -> int:
