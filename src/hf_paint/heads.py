@@ -153,8 +153,8 @@ def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
     """Return the head with the same rows, and say so if some are equal: a text may have been cut before its answer."""
     if equal := len(head.weight) - len(head.weight.unique(dim=0)):
         logger.warning(
-            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' read the same as another: a text longer "
-            "than the context of the model is cut at its end. Put the answer first in `prompt`, or shorten it."
+            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' read the same as another: the model "
+            "cuts what is longer than its context. Put the answer first in `prompt`, or shorten it."
         )
     return CandidateHead(head.weight, head.logit_scale)
 
