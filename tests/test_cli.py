@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import statistics
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from conftest import write_task_yaml
+from hf_paint.alphas import alpha_from_json, format_alpha
 from hf_paint.cli import main
 from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
 from hf_paint.training_args import PaintTrainingArguments
@@ -55,6 +57,41 @@ def test_patch_from_a_recipe_and_again_from_the_resolved_one(recipe, tmp_path, c
         assert (tmp_path / "run" / name).read_bytes() == (Path(again) / name).read_bytes()
 
 
+STRATEGIES = {
+    "single": ({}, {"theta_1"}),
+    "joint": ({"task_sampling": "uniform"}, {"theta_1"}),
+    "sequential": ({}, {"step-1", "step-2"}),
+    "parallel": ({"search_budget": 8}, {"thetas"}),
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_each_strategy_from_a_recipe_and_again_from_the_resolved_one(recipe, tasks_folder, tmp_path, capsys, strategy):
+    keys, left_behind = STRATEGIES[strategy]
+    tasks = [str(tasks_folder / "colours.yaml"), write_task_yaml(tasks_folder, "shades", seed=3)]
+    several = tasks[:1] if strategy == "single" else tasks
+    assert recipe(strategy=strategy, patching_tasks=several, **keys) == 0
+    shown = capsys.readouterr().out
+    run, alpha = tmp_path / "run", json.loads((tmp_path / "run/selection.json").read_text())["alpha"]
+    assert f"{format_alpha(alpha_from_json(alpha))}: {run / 'patched'}" in shown
+    assert list(alpha) == ["colours", "shades"] if isinstance(alpha, dict) else strategy in ("single", "joint")
+    assert left_behind | {"patched", "recipe.yaml", "results.jsonl", "curve.png"} <= {p.name for p in run.iterdir()}
+    again = tmp_path / "again"
+    assert main(["patch", "--config", str(run / "recipe.yaml"), "--output_dir", str(again)]) == 0
+    for name in ("results.jsonl", "selection.json", "patched/model.safetensors"):
+        assert (run / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_parallel_takes_models_that_are_there(recipe, tmp_path, capsys):
+    assert recipe() == 0
+    thetas = {"colours": str(tmp_path / "run/theta_1")}
+    assert recipe(strategy="parallel", thetas=thetas, output_dir=str(tmp_path / "given")) == 0
+    assert recipe("--strategy", "parallel", "--thetas", str(thetas), "--output_dir", str(tmp_path / "flag")) == 0
+    assert not (tmp_path / "given/thetas").exists()
+    for name in ("results.jsonl", "selection.json", "patched/model.safetensors"):
+        assert (tmp_path / "given" / name).read_bytes() == (tmp_path / "flag" / name).read_bytes()
+
+
 def test_strategies_may_be_no_without_quotes(tmp_path):
     from hf_paint.recipe_runner import parse_recipe
 
@@ -91,6 +128,37 @@ BAD_INPUT = {
     "unknown key": ({"learning_rat": 1}, "Unknown recipe key 'learning_rat'. Did you mean 'learning_rate'?"),
     "wrong type": ({"max_steps": "many"}, "--max_steps/--max-steps: invalid int value: 'many'"),
     "unknown choice": ({"selection": "meen"}, "invalid choice: 'meen'"),
+    "unknown strategy": ({"strategy": "sequental"}, "invalid choice: 'sequental' (choose from "),
+    "thetas no mapping": (
+        {"strategy": "parallel", "thetas": "mnist"},
+        "`thetas` maps tasks to models, such as {mnist",
+    ),
+    "thetas no YAML": (
+        {"strategy": "parallel", "thetas": "{mnist: ["},
+        "`thetas` maps tasks to models, such as {mnist",
+    ),
+    "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` maps tasks to models"),
+    "thetas of no task": (
+        {"strategy": "parallel", "thetas": {"colors": "a/b"}},
+        "`thetas` names 'colors', which is no patching task. Did you mean 'colours'?",
+    ),
+    "thetas nowhere": (
+        {"strategy": "parallel", "thetas": {"colours": "/nowhere/at/all"}},
+        "The fine-tuned model '/nowhere/at/all' cannot be fetched",
+    ),
+    "thetas of another strategy": (
+        {"thetas": {"colours": "a/b"}},
+        "`thetas` is for `strategy: parallel`, and this recipe is single.",
+    ),
+    "orders of another strategy": (
+        {"strategy": "joint", "num_orders": 3},
+        "`num_orders` is for `strategy: sequential`, and this recipe is joint.",
+    ),
+    "no orders": ({"strategy": "sequential", "num_orders": 0}, "num_orders must be 1 or more, got 0"),
+    "search budget": ({"strategy": "parallel", "search_budget": 0}, "needs a budget of at least 1 evaluation, got 0"),
+    "task sampling": ({"strategy": "joint", "task_sampling": "evenly"}, "task_sampling"),
+    "nothing chosen": ({"strategy": "parallel", "selection": "none"}, "so it needs a `selection`"),
+    "no selection between steps": ({"strategy": "sequential", "selection": "none"}, "so it needs a `selection`"),
     "unknown task": ({"patching_tasks": ["minst"]}, "Task 'minst' is unknown. Did you mean 'mnist'?"),
     "two tasks": ({"patching_tasks": ["mnist", "svhn"]}, "takes one patching task, got 2"),
     "no model": ({"model": None}, "The recipe needs `model`."),
@@ -225,6 +293,7 @@ def test_patch_help_lists_keys_and_fields_as_they_are(capsys):
     output = capsys.readouterr().out
     listed = {line.split()[0] for line in output.splitlines() if line.startswith("  ") and line[2:3].strip()}
     assert {f.name for f in fields(PatchRecipe)} <= listed
+    assert {"strategy", "thetas", "search", "search_budget", "num_orders", "task_sampling"} <= listed
     assert len(COMMON_TRAINING_FIELDS) == 22
     args = PaintTrainingArguments(output_dir="x", use_cpu=True)
     plain = {"report_to": "none", "use_cpu": False, "num_train_epochs": None, "output_dir": None}

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, constants, hf_hub_download
 
+import hf_paint
 from conftest import write_task
 from hf_paint import PaintTrainingArguments, patch_single
 from hf_paint.cli import main
@@ -39,6 +41,7 @@ STAGES = {
 KINDS = ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow")
 REPOSITORY = "tester/clip"
 NOT_OURS = {".gitattributes", "of-another.txt"}
+SOURCE = str(Path(hf_paint.__file__).parents[1])
 KILLS = int(os.environ.get("HF_PAINT_KILLS", "2"))
 
 
@@ -193,7 +196,7 @@ def kill_and_push_again(hub, run, victim, delay, expected):
     hub.on_request = strike
     process = subprocess.Popen(
         [*command, "--base_model_id", "o/clip"],
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", **hub.environment()},
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCE, **hub.environment()},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

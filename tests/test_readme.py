@@ -10,7 +10,7 @@ import yaml
 
 import hf_paint
 from conftest import write_task
-from hf_paint import PushOptions, Task, push_variants
+from hf_paint import PushOptions, Task, get_task, push_variants
 from hf_paint.recipe_runner import parse_recipe
 
 
@@ -30,18 +30,18 @@ def test_python_runs_on_a_tiny_model(model_folder, patch_folder, hub, tmp_path, 
     names = ("red", "green", "blue", "grey")
     tiny = {
         name: write_task(tmp_path / "data", name, names=names, seed=i)
-        for i, name in enumerate(("mnist", "cifar10", "stl10"))
+        for i, name in enumerate(("mnist", "cifar10", "stl10", "svhn"))
     }
     monkeypatch.setattr(hf_paint, "get_task", tiny.__getitem__, raising=False)
-    use, patch, apply, pull = (
-        block.replace("openai/clip-vit-base-patch32", model_folder) for block in blocks(README, "python")
-    )
-    patch = patch.replace(
-        'output_dir="runs/mnist"', 'output_dir="runs/mnist", use_cpu=True, max_steps=2, warmup_steps=1'
+    short = "Arguments(use_cpu=True, max_steps=2, warmup_steps=1, "
+    use, patch, apply, parallel, pull = (
+        block.replace("openai/clip-vit-base-patch32", model_folder).replace("Arguments(", short)
+        for block in blocks(README, "python")
     )
     here = {}
     exec(patch, here)
     assert here["result"].alpha in here["result"].curve.alphas
+    exec(parallel, {})
     draw_rows(1, 0)["image"][0].save("digit.png")
     exec(use, here)
     push_variants(here["result"], "tester/clip-mnist", alphas=[0.3], options=PushOptions(base_model_id="o/clip"))
@@ -63,6 +63,7 @@ def test_recipes_of_the_commands_parse(page, monkeypatch):
         start = command.index("--config")
         recipe, _ = parse_recipe(command[start + 1], [*command[start + 2 :], "--use_cpu", "true"])
         assert recipe.model.startswith("openai/")
+        assert all(get_task(task).class_names for task in recipe.patching_tasks + recipe.transfer_tasks)
         files = [word for word in command if word.endswith((".yaml", ".py"))]
         assert all((ROOT / file).exists() for file in files)
 

@@ -1,3 +1,4 @@
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hf_paint.recipe_runner import parse_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = sorted(RECIPES.glob("clip-*/*.yaml"))
+SIZES = ["clip-vit-base-patch32", "clip-vit-large-patch14"]
+SEVERAL = ["joint", "parallel", "parallel_public", "sequential"]
 
 
 def test_there_are_recipes_for_three_sizes():
@@ -20,11 +23,36 @@ def test_there_are_recipes_for_three_sizes():
 def test_recipe_parses_and_its_tasks_exist(path):
     recipe, args = parse_recipe(str(path), ["--use_cpu", "true"])
     assert recipe.model.endswith(path.parent.name)
-    assert recipe.patching_tasks == [path.stem]
     for name in recipe.patching_tasks + recipe.supported_tasks:
         assert get_task(name).class_names
-    assert (args.learning_rate, args.max_steps, args.warmup_steps) == (1e-5, 2000, 200)
-    assert args.output_dir.endswith(f"{path.parent.name}-{path.stem}")
+    assert args.per_device_train_batch_size == 128
+    assert (args.learning_rate, args.warmup_steps) == (1e-5, 200)
+    assert args.max_steps == (8000 if recipe.strategy == "joint" else 2000)
+    assert args.output_dir.endswith(f"{path.parent.name}-{path.stem.replace('_', '-')}")
+
+
+def test_there_is_a_recipe_of_one_task_for_every_task_that_several_patch():
+    several = {path: parse_recipe(str(path), ["--use_cpu", "true"])[0] for path in FILES if path.stem in SEVERAL}
+    assert [(path.parent.name, path.stem) for path in several] == list(product(SIZES, SEVERAL))
+    for path, recipe in several.items():
+        alone = [other.stem for other in FILES if other.parent == path.parent and other.stem not in SEVERAL]
+        assert recipe.strategy == path.stem.split("_")[0]
+        assert recipe.patching_tasks == alone
+        assert len(recipe.alphas) == 21
+        assert all(get_task(name).splits.train for name in recipe.patching_tasks)
+    for path in set(FILES) - several.keys():
+        recipe, _ = parse_recipe(str(path), ["--use_cpu", "true"])
+        assert (recipe.strategy, recipe.patching_tasks) == ("single", [path.stem])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_public_models_are_of_the_base_and_of_their_task(size):
+    recipe, _ = parse_recipe(str(RECIPES / size / "parallel_public.yaml"), ["--use_cpu", "true"])
+    thetas = yaml.safe_load(recipe.thetas)
+    assert list(thetas) == recipe.patching_tasks
+    for task, name in thetas.items():
+        assert name == f"tanganke/{size}_{'stanford-cars' if task == 'cars' else task}"
+        assert get_task(task).splits.train
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.stem)

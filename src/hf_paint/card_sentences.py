@@ -27,7 +27,7 @@ def method_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha) -> str:
             f"task after task ({', '.join(alpha)}), the image tower was fine-tuned against {head}, and its weights "
             f"were interpolated with those from before the step, {LINE}, with the alphas {format_alpha(alpha)}."
         )
-    if isinstance(alpha, Coefficients):
+    if strategy == "parallel":
         return (
             f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the "
             f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."

@@ -1,7 +1,7 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hf_paint.alphas import Alpha, alpha_to_json, format_alpha
+from hf_paint.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
 from hf_paint.card_sentences import POINTS, claim, method_sentence, selection_sentence, where
 from hf_paint.card_source import CardSource, is_repo_id
@@ -38,6 +38,7 @@ PUBLIC_KEYS = (
     ),
     *(
         "tolerance",
+        "thetas",
         "search",
         "search_budget",
         "task_sampling",
@@ -53,7 +54,7 @@ PUBLIC_KEYS = (
     *("adam_epsilon", "train_sampling_strategy", "task_sampling", "sampling_temperature", "seed", "data_seed"),
     *("bf16", "fp16", "base_fingerprint"),
 )
-"""The keys of a recipe that a card shows: those that decide the numbers, none of which can hold a path or a secret."""
+"""The keys of a recipe that a card shows: those that decide the numbers; no path and no secret of theirs is shown."""
 
 
 def render_model_card(
@@ -77,7 +78,7 @@ def render_model_card(
         InputError: If the curve lacks a record that the card needs.
     """
     alpha = source.selected if alpha is None else alpha
-    patching = [task for task in source.tasks if task.name in source.curve.tasks.get("patching", [])]
+    patching = _patched_tasks(source, alpha)
     name = f"{(source.base_model_id or 'CLIP').split('/')[-1]} patched on {', '.join(t.name for t in patching)}"
     base_link = f"[{source.base_model_id}](https://huggingface.co/{source.base_model_id})"
     card = ModelCard.from_template(
@@ -135,6 +136,14 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
         metric_name=metric_name,
         metric_value=round(accuracy, 6),
     )
+
+
+def _patched_tasks(source: CardSource, alpha: Alpha) -> list[Task]:
+    """Return the tasks on which a model was patched: a step of sequential patching knows none of those after it."""
+    names: Collection[str] = source.curve.tasks.get("patching", [])
+    if source.strategy == "sequential" and isinstance(alpha, Coefficients):
+        names = alpha
+    return [task for task in source.tasks if task.name in names]
 
 
 def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
@@ -209,6 +218,9 @@ def _public_recipe(source: CardSource) -> str:
     for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
         if key in recipe:
             recipe[key] = [_task_name(task) for task in recipe[key]]
+    if "thetas" in recipe:
+        thetas = recipe["thetas"].items()
+        recipe["thetas"] = {task: name if is_repo_id(name) else "a local folder" for task, name in thetas}
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 

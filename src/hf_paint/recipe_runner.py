@@ -63,11 +63,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     patching, supported = (
         [get_task(task) for task in tasks] for tasks in (recipe.patching_tasks, recipe.supported_tasks)
     )
-    if recipe.strategy == "single" and len(patching) > 1:
-        raise InputError(
-            f"`strategy: single` takes one patching task, got {len(patching)}. `joint`, `sequential` and `parallel` "
-            "take several."
-        )
+    _check_strategy(recipe)
     if push and args.process_index == 0:
         make_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
     rule: dict[str, Any] = {
@@ -88,13 +84,28 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             sys.stdout.write(f"{plan.url}\n")
 
 
+def _check_strategy(recipe: PatchRecipe) -> None:
+    """Refuse keys that the strategy of the recipe would pass over."""
+    if recipe.strategy == "single" and len(recipe.patching_tasks) > 1:
+        raise InputError(
+            f"`strategy: single` takes one patching task, got {len(recipe.patching_tasks)}. `joint`, `sequential` and "
+            "`parallel` take several."
+        )
+    for key, strategy in (("thetas", "parallel"), ("num_orders", "sequential")):
+        if getattr(recipe, key) not in (None, 1) and recipe.strategy != strategy:
+            raise InputError(f"`{key}` is for `strategy: {strategy}`, and this recipe is {recipe.strategy}.")
+
+
 def _options(recipe: PatchRecipe) -> PatchOptions:
     """Return the keys of a recipe that are options, as they are; the others are arguments of the strategy."""
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
     given = {name: getattr(recipe, name) for name in names}
     given |= {key: [get_task(task) for task in given[key]] for key in ("transfer_tasks", "shift_tasks")}
-    thetas = yaml.safe_load(recipe.thetas or "{}")
-    if not isinstance(thetas, dict):
+    try:
+        thetas = yaml.safe_load(recipe.thetas or "{}")
+    except yaml.YAMLError:
+        thetas = None
+    if not isinstance(thetas, dict) or not all(isinstance(name, str) for name in thetas.values()):
         raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")
     return PatchOptions(**given | {"thetas": thetas})
 

@@ -79,7 +79,7 @@ def search_coefficients(
         >>> search_coefficients(score, ["mnist", "cars"]).best
         SearchPoint(coefficients={'mnist': 0.7, 'cars': 0.2}, score=1.0)
     """
-    _check(names, budget, method, diagonal)
+    check_search(names, budget=budget, method=method, diagonal=diagonal)
     evaluated = _Evaluated(score, names, budget)
     try:
         if method == "random":
@@ -115,7 +115,12 @@ def _thin_out(diagonal: Sequence[float], most: int) -> list[float]:
     return [diagonal[(2 * i + 1) * len(diagonal) // (2 * count)] for i in range(count)]
 
 
-def _check(names: Sequence[str], budget: int, method: str, diagonal: Sequence[float]) -> None:
+def check_search(names: Sequence[str], *, budget: int, method: str, diagonal: Sequence[float]) -> None:
+    """Refuse arguments that `search_coefficients` cannot use.
+
+    Raises:
+        InputError: If there are any.
+    """
     if not names or len(set(names)) < len(names):
         raise InputError(f"A search needs tasks with different names, got {list(names)}.")
     if budget < 1:

@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.curve import AlphaCurve
+from hf_paint.errors import InputError
 from hf_paint.patching.result import PatchOptions, PatchResult
 from hf_paint.patching.run import arguments_for
 from hf_paint.results import ROLES
@@ -52,10 +53,15 @@ def patch_orders(
 def draw_orders(num_tasks: int, num_orders: int, *, seed: int) -> list[list[int]]:
     """Return random orders of the tasks, each once as long as there are others.
 
+    Raises:
+        InputError: If there are to be none.
+
     Example:
         >>> draw_orders(2, 2, seed=0)
         [[1, 0], [0, 1]]
     """
+    if num_orders < 1:
+        raise InputError(f"num_orders must be 1 or more, got {num_orders}.")
     generator = np.random.default_rng(seed)
     orders: list[list[int]] = []
     while len(orders) < num_orders:

@@ -20,7 +20,7 @@ from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.results import Result
-from hf_paint.search import search_coefficients
+from hf_paint.search import check_search, search_coefficients
 from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.sweep import WeightSpan, evaluate_once
 from hf_paint.tasks import Task, get_task
@@ -82,6 +82,8 @@ def patch_parallel(
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
     _check_thetas(options.thetas, tasks)
+    names = {task.name for task in tasks}
+    check_search([*names], budget=options.search_budget, method=options.search, diagonal=alphas)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     found = {task: find_tower(name) for task, name in options.thetas.items()}
     recipe = resolved_recipe(

@@ -78,7 +78,7 @@ def patch_sequential(
     options = options or PatchOptions()
     base = str(model) if isinstance(model, Path) else model
     tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
-    if options.num_orders > 1:
+    if options.num_orders != 1:
         rule: dict[str, Any] = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
         return patch_orders(partial(patch_sequential, base, supported_tasks=supported, **rule), tasks, args, options)
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
