@@ -1,6 +1,7 @@
 """Multiple choice: every example brings its own candidates (PAINT, case studies)."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from hf_paint import (
     CandidateHead,
     InputError,
     PaintTrainer,
+    PatchOptions,
     Task,
+    evaluate_ensemble,
     evaluate_tasks,
     patch_joint,
     patch_single,
@@ -179,6 +182,8 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
         ({"prompt": "{question}"}, "must hold exactly one {answer}"),
         ({"bad_rows": "drop"}, "must be `refuse` or `skip`, got 'drop'"),
         ({"class_names": ["a"]}, "has `choices_column`, so it cannot have `class_names`"),
+        ({"attack": {}}, "so it cannot have `attack`"),
+        ({"text_column": "image"}, "so it cannot have `text_column`"),
         ({"streaming": True}, "so it cannot have `streaming`"),
         ({"answer_column": "answr"}, "Column 'answr' is not in 'parquet'.*Set `answer_column` of task 'questions'"),
         ({"choices_column": "choice"}, "Column 'choice'.*Did you mean 'choices'.*Set `choices_column`"),
@@ -271,6 +276,40 @@ def test_a_step_of_training_is_that_of_the_plain_loss(questions, model, processo
     assert abs(loss.item() - torch.stack(expected).mean().item()) < 1e-5
     trainer.train()
     assert trainer.evaluate()["eval_questions_loss"] != before["eval_questions_loss"]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_an_ensemble_mixes_the_logits_of_the_candidates(questions, model, processor, alpha):
+    task = prepare_task(questions, model, processor, splits=("test",))
+    evaluator = Evaluator(Accelerator(cpu=True))
+    theta_0 = image_tower(model).state_dict()
+    theta_1 = {name: 1.1 * tensor for name, tensor in theta_0.items()}
+    curve = evaluate_ensemble(theta_0, theta_1, [alpha], [task], model=image_tower(model), evaluator=evaluator)
+    embeds = [evaluator.embed(_with(model, theta), task, "test") for theta in (theta_0, theta_1)]
+    losses = []
+    for before, after, (position, *rows) in zip(embeds[0][0], embeds[1][0], embeds[0][1].tolist(), strict=True):
+        weight = task.head.weight[[row for row in rows if row >= 0]].double()
+        logits = [weight @ functional.normalize(embed.double(), dim=0) for embed in (before, after)]
+        mixed = task.head.logit_scale * ((1 - alpha) * logits[0] + alpha * logits[1])
+        losses.append(-float(mixed.log_softmax(dim=0)[position]))
+    assert curve.get(alpha, "supported", "questions", "test").loss == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def _with(model, theta):
+    tower = deepcopy(image_tower(model))
+    tower.load_state_dict(theta)
+    return tower
+
+
+@pytest.mark.parametrize(
+    ("keys", "options", "message"),
+    [({"train_head": True}, {}, "leave out `train_head`"), ({}, {"method": "fisher"}, "'fisher' draws labels")],
+)
+def test_what_is_for_classes_refuses_candidates(questions, model_folder, tmp_path, keys, options, message):
+    with pytest.raises(InputError, match=message):
+        patch_single(
+            model_folder, questions, [], arguments(tmp_path, **keys), selection="none", options=PatchOptions(**options)
+        )
 
 
 def test_joint_training_refuses_candidates(questions, task, model_folder, tmp_path):

@@ -93,6 +93,8 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
         if len(tasks) > 1 and keys:
             what = "streams" if task.streaming else f"has `{keys[0]}`"
             raise InputError(f"Task '{task.name}' {what}, so it can only be trained on alone, not beside other tasks.")
+        if args.train_head and task.choices_column is not None:
+            raise InputError(f"Task '{task.name}' has `choices_column` and no classes: leave out `train_head`.")
 
 
 def _train_split(

@@ -30,7 +30,7 @@ def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[
     every other task keeps its zero-shot head.
 
     Raises:
-        InputError: If a class of the patching task has several names, or it has no classes.
+        InputError: If a class of the patching task has several names.
     """
     [patching] = [task for task in tasks if task.role == "patching"]
     if patching.task.class_groups is not None:
@@ -39,8 +39,6 @@ def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[
             "trains one row per class."
         )
     task, names = patching.task, patching.class_names
-    if task.choices_column is not None:
-        raise InputError(f"Task '{task.name}' has `choices_column` and no classes, of which `train_head` trains rows.")
     head = ClassificationHead.from_zero_shot(patching.head, names, templates=task.templates, task=task.name)
     shared = [task.with_rows_of(names) if task.role in ("patching", "shift") else task for task in tasks]
     for other in shared:
