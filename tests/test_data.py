@@ -163,7 +163,7 @@ def test_streamed_sides_are_those_of_the_rows_over_several_shards(tmp_path, monk
         rows.to_parquet(paths[-1])
     definition = {"name": "t", "dataset": "parquet", "templates": ["{}"], "data_files": {"train": paths}}
     definition["splits"] = {"test": None}
-    monkeypatch.setattr(data, "_stream_length", lambda task, source: 120)
+    monkeypatch.setattr(data, "stream_length", lambda task, source: 120)
     streamed = load_splits(Task.from_dict(definition | {"streaming": True}))
     copied = load_splits(Task.from_dict(definition))
     for name in ("train", "validation"):
@@ -226,7 +226,7 @@ def test_a_half_of_string_labels_matches_them_among_all_classes(tmp_path):
 def test_a_half_of_a_stream_has_the_same_rows(tmp_path, monkeypatch):
     import hf_paint.data as data
 
-    monkeypatch.setattr(data, "_stream_length", lambda task, source: 80)
+    monkeypatch.setattr(data, "stream_length", lambda task, source: 80)
     task = write_task(tmp_path)
     for streamed, copied in zip(halves(task, streaming=True), halves(task), strict=True):
         for name in ("train", "validation", "test"):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_paint import get_task
+from hf_paint import get_task, write_counting_task, write_questions_task, write_shapes_task
 from hf_paint.recipe_runner import parse_recipe
 
 
@@ -61,3 +61,17 @@ def test_accelerate_config_is_one(path):
 
     config = load_config_from_file(str(path))
     assert config.num_processes == yaml.safe_load(path.read_text())["num_processes"]
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "scenes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipe_on_drawn_scenes_finds_its_tasks(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "scenes"
+    for write in (write_counting_task, write_shapes_task, write_questions_task):
+        task = write(folder, sizes={"train": 2, "validation": 2, "test": 2})
+        (folder / f"{task.name}.yaml").write_text(yaml.safe_dump(task.to_dict()))
+    recipe, args = parse_recipe(str(path), [])
+    assert (RECIPES.parent / recipe.model / "config.json").exists()
+    for name in recipe.patching_tasks + recipe.supported_tasks + recipe.transfer_tasks:
+        assert get_task(name).data_files
+    assert args.use_cpu

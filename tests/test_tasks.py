@@ -13,6 +13,7 @@ COUNTS = {  # classes and templates, from the released code of PAINT and WiSE-FT
     "cars": (196, 8),
     "cifar10": (10, 18),
     "cifar100": (100, 18),
+    "clevr_count": (8, 1),
     "dtd": (47, 8),
     "eurosat": (10, 3),
     "fashion_mnist": (10, 8),

@@ -18,11 +18,12 @@ from hf_paint import AlphaCurve, InputError, PaintTrainingArguments, get_task
 from hf_paint.corruptions import Corruption
 from hf_paint.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.data import load_splits
-from hf_paint.evaluator import Evaluator, Predictions, score
+from hf_paint.evaluator import Evaluator
 from hf_paint.images import CachedImages, data_fingerprint, decode
 from hf_paint.joint_images import JointImages
 from hf_paint.modeling import image_tower
 from hf_paint.pixels import PixelTransform
+from hf_paint.predictions import Predictions, score
 from hf_paint.prepared_task import prepare_task
 from hf_paint.recipe_runner import run_recipe
 from hf_paint.results import Result
@@ -174,7 +175,8 @@ def test_halves_write_their_own_classes_alone(tmp_path):
     assert len(split.class_names) == 2
 
 
-def test_attack_success_is_counted_as_by_a_loop():
+def test_attack_success_is_counted_as_by_a_loop(task, model, processor):
+    prepared = prepare_task(task, model, processor, splits=("test",))
     generator = np.random.default_rng(0)
     labels, predicted, written = generator.integers(4, size=(3, 500))
     arrays = np.zeros(500, dtype=np.float32)
@@ -183,8 +185,12 @@ def test_attack_success_is_counted_as_by_a_loop():
     for label, guess, word in zip(labels, predicted, written, strict=True):
         if guess == word and word != label:
             expected += 1
-    assert score(Predictions(labels, predicted, arrays, arrays, written), pending).attack_success == expected > 50
-    assert score(Predictions(labels, predicted, arrays, arrays), pending).attack_success is None
+    assert (
+        score(Predictions(labels, predicted, arrays, arrays, written), pending, prepared).attack_success
+        == expected
+        > 50
+    )
+    assert score(Predictions(labels, predicted, arrays, arrays), pending, prepared).attack_success is None
 
 
 def test_predictions_of_some_images_come_with_their_words(tmp_path, model, processor):

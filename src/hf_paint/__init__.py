@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.fisher import estimate_fisher, interpolate_fisher
     from hf_paint.head_trainer import HeadTrainer
-    from hf_paint.heads import ZeroShotHead, build_zero_shot_head
+    from hf_paint.heads import CandidateHead, ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
     from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from hf_paint.pull import load_curve
     from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
     from hf_paint.robustness_report import robustness_table
+    from hf_paint.scene_tasks import write_counting_task, write_questions_task, write_shapes_task
+    from hf_paint.scenes import SceneStyle, draw_scene
     from hf_paint.search import search_coefficients
     from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
@@ -48,12 +50,14 @@ if TYPE_CHECKING:
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
     from hf_paint.typographic import TypographicAttack
+    from hf_paint.vqa import read_vqa
     from hf_paint.weight_averaging import EMACallback, SWACallback
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "AlphaCurve": "curve",
+    "CandidateHead": "heads",
     "ClassificationHead": "classifier",
     "EMACallback": "weight_averaging",
     "HeadTrainer": "head_trainer",
@@ -65,6 +69,7 @@ _MODULES = {
     "PatchResult": "patching",
     "PushOptions": "hub",
     "SWACallback": "weight_averaging",
+    "SceneStyle": "scenes",
     "Task": "tasks",
     "TypographicAttack": "typographic",
     "ZeroShotHead": "heads",
@@ -74,12 +79,13 @@ _MODULES = {
     "collect_logits": "ensembles",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
+    "compare_runs": "comparison",
     "corrupted": "corrupted_tasks",
     "dare": "task_arithmetic",
+    "draw_scene": "scenes",
     "effective_robustness": "robustness",
     "ensemble_logits": "ensembles",
     "estimate_fisher": "fisher",
-    "compare_runs": "comparison",
     "evaluate_ensemble": "ensemble_sweep",
     "evaluate_tasks": "evaluation",
     "fit_baseline": "robustness",
@@ -91,10 +97,10 @@ _MODULES = {
     "interpolate_layerwise": "layerwise",
     "interpolate_model_stock": "model_stock",
     "interpolated": "interpolation",
-    "list_tasks": "definitions",
     "layer_index": "layerwise",
     "learned_soup": "learned_soups",
     "lines_alphas": "layerwise",
+    "list_tasks": "definitions",
     "load_classifier": "classifier",
     "load_curve": "pull",
     "patch_joint": "patching",
@@ -103,17 +109,22 @@ _MODULES = {
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
-    "search_coefficients": "search",
+    "read_vqa": "vqa",
     "relative_robustness": "robustness",
     "robustness_table": "robustness_report",
+    "search_coefficients": "search",
     "sweep_alphas": "sweep",
     "sweep_ensemble": "ensembles",
     "ties": "task_arithmetic",
     "uniform_soup": "soups",
+    "write_counting_task": "scene_tasks",
+    "write_questions_task": "scene_tasks",
+    "write_shapes_task": "scene_tasks",
 }
 
 __all__ = [
     "AlphaCurve",
+    "CandidateHead",
     "ClassificationHead",
     "EMACallback",
     "HeadTrainer",
@@ -125,6 +136,7 @@ __all__ = [
     "PatchResult",
     "PushOptions",
     "SWACallback",
+    "SceneStyle",
     "Task",
     "TypographicAttack",
     "ZeroShotHead",
@@ -137,6 +149,7 @@ __all__ = [
     "compare_runs",
     "corrupted",
     "dare",
+    "draw_scene",
     "effective_robustness",
     "ensemble_logits",
     "estimate_fisher",
@@ -163,6 +176,7 @@ __all__ = [
     "patch_single",
     "prepare_task",
     "push_variants",
+    "read_vqa",
     "relative_robustness",
     "robustness_table",
     "search_coefficients",
@@ -170,6 +184,9 @@ __all__ = [
     "sweep_ensemble",
     "ties",
     "uniform_soup",
+    "write_counting_task",
+    "write_questions_task",
+    "write_shapes_task",
 ]
 
 

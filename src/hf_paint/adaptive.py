@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from hf_paint.alphas import format_alpha
 from hf_paint.curve import AlphaCurve
-from hf_paint.evaluator import Evaluator, Predictions
+from hf_paint.evaluator import Evaluator
+from hf_paint.predictions import Predictions
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result, ResultLog, save_atomically
 from hf_paint.sweep import Models, record, sorted_alphas, weight_line
@@ -151,7 +152,7 @@ class _AdaptiveSweep:
             arrays = {name: array for name, array in asdict(predictions).items() if array is not None}
             save_atomically(path, lambda path: np.savez(path, **arrays))
         self.predictions[position, task.task.name, split] = predictions
-        self.results.append(known[0] if known else record(predictions, made, self.log))
+        self.results.append(known[0] if known else record(predictions, made, task, log=self.log))
 
     def _between(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> Predictions:
         """Predict where the neighbours differ, and take over what they agree on."""

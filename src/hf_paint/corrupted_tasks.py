@@ -7,7 +7,8 @@ from typing import Any
 from hf_paint.corruptions import SEVERITIES, STRENGTHS, Corruption
 from hf_paint.definitions import check_keys
 from hf_paint.errors import InputError
-from hf_paint.tasks import Task, get_task, read_inline
+from hf_paint.task_values import read_inline
+from hf_paint.tasks import Task, get_task
 
 
 def corrupted(

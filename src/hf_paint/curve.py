@@ -187,8 +187,9 @@ class AlphaCurve:
     ) -> str:
         """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
 
-        A number of an adaptive sweep that is not exact has a `~` before it. Where wrong words are written on images, a
-        further column says how many of them are taken for the word, in percent of all.
+        A number of an adaptive sweep that is not exact has a `~` before it. Where the classes are counts, the mean
+        absolute error of the count stands beside the accuracy. Where wrong words are written on images, a further
+        column says how many of them are taken for the word, in percent of all.
 
         Args:
             split: The split whose accuracies are shown.

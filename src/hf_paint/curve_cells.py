@@ -12,11 +12,12 @@ def alpha_label(alpha: Alpha, end: str) -> str:
 
 
 def accuracy_cell(result: Result | None, low: float | None = None, high: float | None = None) -> str:
-    """Return an accuracy in percent, with the interval of the gain in points where there is one."""
+    """Return an accuracy in percent, with the interval of its gain in points and the error of a count, if any."""
     if result is None:
         return ""
     bounds = "" if low is None or high is None else f" ({100 * low:+.2f} to {100 * high:+.2f})"
-    return f"{_about(result)}{100 * result.accuracy:.2f}{bounds}"
+    error = "" if result.mean_absolute_error is None else f", MAE {result.mean_absolute_error:.2f}"
+    return f"{_about(result)}{100 * result.accuracy:.2f}{bounds}{error}"
 
 
 def attack_cell(result: Result | None) -> str:

@@ -1,19 +1,21 @@
 """Data sets of a task: loading, checks, and the validation split (PAINT's rule)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image, IterableDataset, load_dataset, load_dataset_builder
+from datasets import Dataset, Image, IterableDataset
 from numpy.typing import NDArray
 
+from hf_paint.choices import Choices, distinct_texts, drop_bad_rows, label_columns, read_choices
+from hf_paint.counting import count_values
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.labels import normalise, read_classes
+from hf_paint.sources import check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.tasks import Task
-from hf_paint.typographic_folder import read_typographic_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,6 +29,7 @@ class Split:
         class_ids: Maps the data set's label (an integer, or a name as it is and normalised) to the class index.
         class_names: The class names of the task.
         fingerprint: Fingerprint of the rows.
+        choices: The candidates of each row of a multiple-choice task, whose class names are the texts of all of them.
     """
 
     task: Task
@@ -35,9 +38,12 @@ class Split:
     class_ids: dict[Any, int]
     class_names: tuple[str, ...]
     fingerprint: str
+    choices: Choices | None = None
 
     def labels(self) -> NDArray[np.int64]:
-        """Return the class index of each row, shape (num_rows,)."""
+        """Return the class index of each row, or the position of its answer, shape (num_rows,)."""
+        if self.choices is not None:
+            return self.choices.labels
         column = self.rows[self.task.label_column][:]
         return np.array([self.class_id(label) for label in column], dtype=np.int64)
 
@@ -54,6 +60,10 @@ class Split:
         names = getattr(rows.features[task.text_column], "names", None)
         words = rows[task.text_column][:]
         return np.array([self.class_id(names[word] if names else word) for word in words], dtype=np.int64)
+
+    def targets(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what the head of the task takes as labels, a number or a row of them for each one (num_rows,)."""
+        return labels if self.choices is None else self.choices.targets(self.class_names)
 
     def class_id(self, label: Any) -> int:
         """Return the index of the class name that a label of the data set means."""
@@ -89,7 +99,10 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
             source = task.splits.train
         if source is not None:
             loaded[name] = _load_split(task, name, source)
-    return loaded
+    if task.choices_column is None:
+        return loaded
+    texts = distinct_texts([split.choices for split in loaded.values() if split.choices is not None])
+    return {name: replace(split, class_names=texts) for name, split in loaded.items()}
 
 
 def split_train_validation(
@@ -129,24 +142,32 @@ def split_train_validation(
 
 
 def _load_split(task: Task, name: str, source: str) -> Split:
-    rows = _load_rows(task, source)
-    _check_columns(task, rows)
+    rows = load_rows(task, source)
+    check_columns(task, rows)
+    if isinstance(rows, Dataset) and task.choices_column is not None:
+        rows = drop_bad_rows(task, rows, source)
     class_names, class_ids = read_classes(task, rows)
+    if task.counting:
+        count_values(class_names)
     rows = rows.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
     if task.where:
-        matches = [np.array(rows[column][:], dtype=object) == value for column, value in task.where.items()]
-        rows = rows.select(np.flatnonzero(np.all(matches, axis=0)))
-    rows = rows.select_columns([c for c in (task.image_column, task.label_column, task.text_column) if c is not None])
-    fingerprint = rows._fingerprint if isinstance(rows, Dataset) else _stream_fingerprint(task, name)
+        rows = _take_matching(rows, task.where)
+    rows = rows.select_columns([task.image_column, *label_columns(task).values()])
+    fingerprint = rows._fingerprint if isinstance(rows, Dataset) else stream_fingerprint(task, name)
     split = Split(
-        task=task, name=name, rows=rows, class_ids=class_ids, class_names=class_names, fingerprint=fingerprint
+        task=task,
+        name=name,
+        rows=rows,
+        class_ids=class_ids,
+        class_names=class_names,
+        fingerprint=fingerprint,
+        choices=read_choices(task, rows) if task.choices_column is not None else None,
     )
     if isinstance(rows, Dataset):
         split.labels()  # a label that is no class of the task is found here, before anything expensive
-    if task.class_split is not None:
-        split = _take_classes(split, task.class_split.classes(len(class_names)))
+    split = _take_some_classes(split)
     if task.text_column is not None:
         split.written(split.labels())  # and so is a word that is no class
     if isinstance(split.rows, Dataset) and not len(split.rows):
@@ -156,20 +177,51 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     return split
 
 
-def _take_classes(split: Split, classes: Sequence[int]) -> Split:
-    """Keep the rows and the names of some classes, which are counted anew."""
-    new = {old: index for index, old in enumerate(classes)}
+def _take_matching(rows: Dataset, where: Mapping[str, Any]) -> Dataset:
+    """Keep the rows of which some columns have these values."""
+    matches = [np.array(rows[column][:], dtype=object) == value for column, value in where.items()]
+    return rows.select(np.flatnonzero(np.all(matches, axis=0)))
+
+
+def _take_some_classes(split: Split) -> Split:
+    """Keep the classes that `class_split` and `only_classes` of the task say."""
+    task = split.task
+    if task.class_split is not None:
+        split = _take_classes(split, task.class_split.classes(len(split.class_names)))
+    if task.only_classes is not None:
+        split = _take_only(split, task.only_classes, own_head=task.own_head)
+    return split
+
+
+def _take_only(split: Split, names: Sequence[str], *, own_head: bool) -> Split:
+    """Keep the rows of some classes, and all classes unless the head is to be their own."""
+    for name in names:
+        if name not in split.class_names:
+            raise InputError(
+                f"`only_classes` of task '{split.task.name}' names '{name}', which is none of its "
+                f"{len(split.class_names)} classes.{did_you_mean(name, split.class_names)}"
+            )
+    classes = [index for index, name in enumerate(split.class_names) if name in names]
+    return _take_classes(split, classes) if own_head else _take_rows(split, classes)
+
+
+def _take_rows(split: Split, classes: Sequence[int]) -> Split:
+    """Keep the rows of some classes."""
     if isinstance(split.rows, Dataset):
         rows = split.rows.select(np.flatnonzero(np.isin(split.labels(), classes)))
     else:
         column = split.task.label_column
-        rows = split.rows.filter(lambda label: split.class_id(label) in new, input_columns=[column])
+        rows = split.rows.filter(lambda label: split.class_id(label) in classes, input_columns=[column])
+    return replace(split, rows=rows, fingerprint=fingerprint_values(split.fingerprint, list(classes)))
+
+
+def _take_classes(split: Split, classes: Sequence[int]) -> Split:
+    """Keep the rows and the names of some classes, which are counted anew."""
+    new = {old: index for index, old in enumerate(classes)}
     return replace(
-        split,
-        rows=rows,
+        _take_rows(split, classes),
         class_ids={label: new[old] for label, old in split.class_ids.items() if old in new},
         class_names=tuple(split.class_names[old] for old in classes),
-        fingerprint=fingerprint_values(split.fingerprint, list(classes)),
     )
 
 
@@ -180,65 +232,8 @@ def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side
         return rows.select(split_train_validation(len(rows), groups)[side])
     if task.group_column:
         raise InputError(f"Task '{task.name}' streams, so it cannot keep groups together: name a validation split.")
-    kept = set(split_train_validation(_stream_length(task, source))[side].tolist())
+    kept = set(split_train_validation(stream_length(task, source))[side].tolist())
     return rows.filter(lambda _, index: index in kept, with_indices=True, input_columns=[task.label_column])
-
-
-def _source_arguments(task: Task) -> dict[str, Any]:
-    data_files = dict(task.data_files) if task.data_files else None
-    return {
-        "path": task.dataset,
-        "name": task.config,
-        "data_files": data_files,
-        "data_dir": task.data_dir,
-        "revision": task.revision,
-    }
-
-
-def _load_rows(task: Task, source: str) -> Dataset | IterableDataset:
-    if task.data_files is not None and source not in task.data_files:
-        raise InputError(
-            f"Task '{task.name}' has no data files for the split '{source}'; it lists {', '.join(task.data_files)}."
-        )
-    if task.dataset == "typographic_folder":
-        return read_typographic_folder(task, source)
-    try:
-        return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
-    except Exception as error:  # datasets raises a dozen types for one thing: it cannot be loaded
-        message = " ".join(str(error).split())[:300]
-        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
-        raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
-
-
-def _stream_length(task: Task, source: str) -> int:
-    splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
-    if source not in splits or not splits[source].num_examples:
-        raise InputError(
-            f"'{task.dataset}' does not say how many rows '{source}' has, so task '{task.name}' cannot draw an `auto` "
-            "validation split from the stream. Name a validation split, or set `validation: null`."
-        )
-    return int(splits[source].num_examples)
-
-
-def _stream_fingerprint(task: Task, name: str) -> str:
-    """Fingerprint of a stream: the files behind it, with their versions, and which of its rows are read."""
-    builder = load_dataset_builder(**_source_arguments(task))
-    splits = [task.splits.train, task.splits.validation, task.splits.test]
-    return fingerprint_values(builder.cache_dir, name, splits)
-
-
-def _check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
-    columns = rows.column_names
-    if columns is None:
-        return
-    wanted = {"image_column": task.image_column, "label_column": task.label_column, "group_column": task.group_column}
-    wanted |= {"text_column": task.text_column} | {f"where: {column}": column for column in task.where or {}}
-    for key, column in wanted.items():
-        if column is not None and column not in columns:
-            raise InputError(
-                f"Column '{column}' is not in '{task.dataset}' (columns: {', '.join(columns)})."
-                f"{did_you_mean(column, columns)} Set `{key}` of task '{task.name}'."
-            )
 
 
 def _permutation(count: int) -> NDArray[np.int64]:

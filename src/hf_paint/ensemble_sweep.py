@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from hf_paint.curve import AlphaCurve
 from hf_paint.ensembles import ensemble_logits
-from hf_paint.evaluator import Evaluator, predictions_from_logits
+from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.predictions import predictions_from_logits
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import ResultLog
 from hf_paint.sweep import WeightSpan, record, sorted_alphas, weight_line
@@ -67,7 +68,8 @@ def evaluate_ensemble(
                 if found is None:
                     logits_0, logits_1, labels = logits()
                     mixed = ensemble_logits(logits_0, logits_1, alpha)
-                    found = record(predictions_from_logits(mixed, labels, task.images[split].written), pending, log)
+                    predictions = predictions_from_logits(mixed, labels, task.images[split].written)
+                    found = record(predictions, pending, task, log=log)
                 results.append(found)
     return AlphaCurve(results, folder=log.folder)
 

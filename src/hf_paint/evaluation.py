@@ -6,10 +6,11 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPProcessor
 
-from hf_paint.evaluator import Evaluator, score
+from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.modeling import image_tower, image_tower_weights
 from hf_paint.precision import PrecisionChoice, compare_precisions
+from hf_paint.predictions import score
 from hf_paint.prepared_task import prepare_task
 from hf_paint.results import Result
 from hf_paint.tasks import Task
@@ -60,5 +61,5 @@ def evaluate_tasks(
     results = []
     for task in tqdm(prepared, "Evaluating", unit="task", disable=not accelerator.is_local_main_process):
         predictions = evaluator.predict(tower, task, split)
-        results.append(score(predictions, evaluator.pending(task, split, alpha=0.0, weights=weights)))
+        results.append(score(predictions, evaluator.pending(task, split, alpha=0.0, weights=weights), task))
     return results

@@ -1,9 +1,9 @@
-"""The evaluator: runs image towers over the images of tasks, and scores what they say."""
+"""The evaluator: runs image towers over the images of tasks."""
 
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -11,14 +11,13 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 from transformers import CLIPVisionConfig
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.classifier import ImageClassifier
 from hf_paint.images import collate
-from hf_paint.metrics import expected_calibration_error, mean_per_class_accuracy
+from hf_paint.predictions import Predictions, outputs
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result
 
@@ -30,39 +29,6 @@ CPU_ACTIVATION_BYTES = 24 * 2**20
 Larger blocks come fresh from the operating system each time they are asked for (glibc maps what is above 32 MiB), and
 the page faults cost a quarter of the time of a ViT-B/32.
 """
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """What a model says about each image of a split; each array has shape (num_images,).
-
-    Attributes:
-        labels: The class index of the image.
-        predicted: The class index of the highest logit.
-        confidence: The probability of that class.
-        loss: The cross-entropy of the image, in nats.
-        written: The class index of the word that is written on the image; None where no words are written.
-    """
-
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    loss: NDArray[np.float32]
-    written: NDArray[np.int64] | None = None
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Which images are right, shape (num_images,)."""
-        correct: NDArray[np.bool_] = self.predicted == self.labels
-        return correct
-
-    @property
-    def attacked(self) -> NDArray[np.bool_] | None:
-        """Which images are taken for the wrong word that is written on them, shape (num_images,)."""
-        if self.written is None:
-            return None
-        attacked: NDArray[np.bool_] = (self.predicted == self.written) & (self.written != self.labels)
-        return attacked
 
 
 class Evaluator:
@@ -115,7 +81,9 @@ class Evaluator:
             FloatingPointError: If a loss is not finite.
         """
         head = task.head_of(tower).to(self.accelerator.device)  # before inference mode: it may be trained against
-        columns = self._gather(tower, task, split, lambda embeds, labels: _outputs(head(embeds), labels), indices)
+        columns = self._gather(
+            tower, task, split, lambda embeds, labels: outputs(*head.compare(embeds, labels)), indices
+        )
         predictions = Predictions(*(column.numpy() for column in columns))
         if not np.isfinite(predictions.loss).all():
             raise FloatingPointError(
@@ -127,7 +95,7 @@ class Evaluator:
         return replace(predictions, written=written if indices is None else written[indices])
 
     def logits(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
-        """Return logits (num_images, num_classes) and labels (num_images,), in order and the same on every process.
+        """Return logits (num_images, num_columns) and labels (num_images,), in order and the same on every process.
 
         Args:
             tower: The image tower, on the device of the accelerator.
@@ -135,7 +103,7 @@ class Evaluator:
             split: The split.
         """
         head = task.head_of(tower).to(self.accelerator.device)
-        logits, labels = self._gather(tower, task, split, lambda embeds, labels: (head(embeds), labels))
+        logits, labels = self._gather(tower, task, split, head.compare)
         return logits, labels
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
@@ -196,20 +164,6 @@ class Evaluator:
         return self.accelerator.prepare_data_loader(dataloader)
 
 
-def score(predictions: Predictions, pending: Result) -> Result:
-    """Fill a pending record with the counts and metrics of the predictions."""
-    correct, attacked = predictions.correct, predictions.attacked
-    return replace(
-        pending,
-        correct=int(correct.sum()),
-        total=len(correct),
-        attack_success=None if attacked is None else int(attacked.sum()),
-        mean_per_class=mean_per_class_accuracy(predictions.predicted, predictions.labels),
-        loss=float(np.mean(predictions.loss, dtype=np.float64)),
-        ece=expected_calibration_error(predictions.confidence, correct),
-    )
-
-
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
     """Return float32 image embeddings (batch, embed_dim) of normalised pixels, in groups that suit the device."""
     pixels = pixels.to(next(tower.parameters()).dtype)
@@ -223,16 +177,3 @@ def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
     num_tokens = (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2 + 1
     activation = len(pixels) * num_tokens * config.intermediate_size * pixels.element_size()
     return math.ceil(activation / CPU_ACTIVATION_BYTES)
-
-
-def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.int64] | None = None) -> Predictions:
-    """Return what logits (num_images, num_classes) say about images with these labels and words (num_images,)."""
-    columns = _outputs(logits, labels)
-    return replace(Predictions(*(column.numpy() for column in columns)), written=written)
-
-
-def _outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return labels, predicted class, its probability and the loss, each (batch,), of logits (batch, num_classes)."""
-    predicted = logits.argmax(dim=-1)
-    confidence = logits.softmax(dim=-1).amax(dim=-1)
-    return labels, predicted, confidence, functional.cross_entropy(logits, labels, reduction="none")

@@ -1,5 +1,6 @@
 """The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
+import logging
 import os
 import secrets
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from transformers import CLIPModel, CLIPTextConfig, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
+from hf_paint.losses import masked_cross_entropy
 from hf_paint.prompts import embed_prompts
 from hf_paint.tasks import Task
 
 
+logger = logging.getLogger(__name__)
 TEXT_TOWER = ("text_model.", "text_projection.", "logit_scale")
 
 
@@ -61,6 +64,10 @@ class ZeroShotHead(nn.Module):
         """
         return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
 
+    def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (batch, num_columns) that an evaluation looks at, and the right columns (batch,)."""
+        return self(image_embeds), labels
+
 
 class GroupedHead(ZeroShotHead):
     """A head whose classes have one row or more each; the logit of a class is the highest of its rows.
@@ -87,6 +94,31 @@ class GroupedHead(ZeroShotHead):
         return super().forward(image_embeds)[:, self.members].amax(dim=-1)  # over (batch, num_classes, max_rows)
 
 
+class CandidateHead(ZeroShotHead):
+    """A head of texts, with some of which each image is compared: the candidate answers to a question about it.
+
+    Labels are rows of whole numbers, shape (batch, 1 + max_candidates): the position of the answer among the
+    candidates, then the rows of the candidates, -1 behind the last one.
+
+    Example:
+        >>> head = CandidateHead(torch.eye(3), torch.tensor(100.0))
+        >>> head.compare(torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([[1, 2, 1, -1]]))
+        (tensor([[  0., 100., -inf]]), tensor([1]))
+    """
+
+    def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (batch, max_candidates), minus infinity behind the last one, and the positions (batch,)."""
+        candidates, image_embeds = labels[:, 1:], functional.normalize(image_embeds, dim=-1).unsqueeze(-1)
+        # (batch, max_candidates, embed_dim) @ (batch, embed_dim, 1)
+        logits = self.logit_scale * (self.weight[candidates.clamp(min=0)] @ image_embeds).squeeze(-1)
+        return logits.masked_fill(candidates < 0, -torch.inf), labels[:, 0]
+
+    def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy of image embeddings (batch, embed_dim), each against its own candidates."""
+        logits, positions = self.compare(image_embeds, labels)
+        return masked_cross_entropy(logits, positions, labels[:, 1:] < 0, label_smoothing=label_smoothing)
+
+
 def build_task_head(
     model: CLIPModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -95,17 +127,18 @@ def build_task_head(
     *,
     cache_dir: str | Path | None = None,
 ) -> ZeroShotHead:
-    """Build the head of a task: that of its class names, or of the names that its `class_groups` give each class.
+    """Build the head of a task: that of its class names, of its `class_groups`, or of all its candidates.
 
     Args:
         model: The model whose text tower embeds the prompts, on its device.
         tokenizer: The tokenizer of that model.
         task: The task.
-        class_names: The classes of the task, or of its half, in the order of the logits.
+        class_names: The classes of the task or of its half, or the texts of all candidates, in the order of the rows.
         cache_dir: Where heads are kept.
     """
     if task.class_groups is None:
-        return build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
+        head = build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
+        return head if task.choices_column is None else _candidate_head(head, task)
     groups = [task.class_groups[name] for name in class_names]
     names = [name for group in groups for name in group]
     head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)
@@ -122,6 +155,16 @@ def member_rows(groups: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor
     """
     row, longest = {name: index for index, name in enumerate(names)}, max(map(len, groups))
     return torch.tensor([[row[name] for name in [*group, *[group[0]] * (longest - len(group))]] for group in groups])
+
+
+def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
+    """Return the head with the same rows, and say so if some are equal: a text may have been cut before its answer."""
+    if equal := len(head.weight) - len(head.weight.unique(dim=0)):
+        logger.warning(
+            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' read the same as another: the model "
+            "cuts what is longer than its context. Put the answer first in `prompt`, or shorten it."
+        )
+    return CandidateHead(head.weight, head.logit_scale)
 
 
 @torch.no_grad()

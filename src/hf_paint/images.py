@@ -53,21 +53,22 @@ class CachedImages(Dataset[dict[str, Any]]):
             num_bytes=num_bytes,
             verify=PartialState().is_local_main_process,
         )
-        self.labels = torch.from_numpy(labels)
+        self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
+        self.answer_types = split.choices.answer_types if split.choices is not None else None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"pixel_values": torch.from_numpy(self.pixels[index].copy()), "labels": int(self.labels[index])}
+        return {"pixel_values": torch.from_numpy(self.pixels[index].copy()), "labels": self.labels[index].tolist()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         return {"pixel_values": torch.from_numpy(self.pixels[indices]), "labels": self.labels[indices]}
 
 
 def collate(batch: dict[str, Tensor] | list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack examples to `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,)."""
+    """Stack examples to `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,), or rows of them."""
     if isinstance(batch, dict):  # CachedImages reads whole batches
         return batch
     pixels = torch.stack([example["pixel_values"] for example in batch])

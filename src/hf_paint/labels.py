@@ -13,10 +13,13 @@ def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str
     """Return the class names of a task, and label -> class index for the labels that its rows hold.
 
     Where words are written in the images, labels and words together are the candidates, unless the task names them.
+    Both are empty for a multiple-choice task.
 
     Raises:
         InputError: If the task names no classes and neither do the rows, or the names do not match.
     """
+    if task.choices_column is not None:
+        return (), {}
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, ClassLabel):
         class_names, class_ids = task.class_names or tuple(feature.names), match_class_names(task, feature.names)

@@ -36,6 +36,16 @@ def mean_per_class_accuracy(predictions: ArrayLike, references: ArrayLike) -> fl
     return float(np.mean(np.bincount(labels, weights=correct)[present] / totals[present]))
 
 
+def mean_absolute_error(predictions: ArrayLike, references: ArrayLike) -> float:
+    """Return the mean distance of predicted numbers (num_images,) from the right ones (num_images,).
+
+    Example:
+        >>> mean_absolute_error([3, 5, 9], [3, 6, 7])
+        1.0
+    """
+    return float(np.mean(np.abs(np.asarray(predictions) - np.asarray(references))))
+
+
 def cross_entropy(log_probabilities: ArrayLike, references: ArrayLike) -> float:
     """Return the mean cross-entropy in nats.
 

@@ -20,6 +20,7 @@ from hf_paint.card_sentences import (
     where,
 )
 from hf_paint.card_source import CardSource, is_repo_id
+from hf_paint.card_tables import answer_type_rows
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.definitions import LOCAL_FILES
@@ -79,10 +80,11 @@ def render_model_card(
         base_model_id=source.base_model_id,
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
-        example_prompt=patching[0].templates[0],
+        example_prompt=patching[0].templates[0] if patching[0].choices_column is None else patching[0].prompt,
         table=source.curve.to_markdown(source.split, selected=alpha, end=source.method.end),
         plot=source.plot,
         gains=_gain_rows(source.curve, alpha, source.split),
+        answer_types=answer_type_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
         robustness={name: RobustnessTable.from_dict(held) for name, held in source.robustness.items() if held},
         selection=selection_sentence(source.strategy, source.selection),

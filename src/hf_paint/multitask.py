@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
@@ -13,6 +12,7 @@ from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
 from hf_paint.joint_images import JointImages
+from hf_paint.losses import masked_cross_entropy
 from hf_paint.pixels import PixelTransform
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
@@ -50,20 +50,9 @@ class JointHead(ZeroShotHead):
         self.register_buffer("task_ids", torch.arange(len(heads)).repeat_interleave(sizes))  # (num_classes,)
 
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy of the batch, each image against the classes of its own task.
-
-        One masked matrix for all tasks: to pick the rows of each one would make a GPU wait for the CPU.
-        """
+        """Return the mean cross-entropy of the batch, each image against the classes of its own task."""
         others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
-        logits: Tensor = self(image_embeds).float()  # autocast on a CPU would leave the softmax in bfloat16
-        log_p = logits.masked_fill(others, -torch.inf).log_softmax(dim=-1)
-        loss = functional.nll_loss(log_p, labels)
-        if label_smoothing == 0.0:
-            return loss
-        num_classes = others.shape[1]
-        own_share = num_classes / (num_classes - others.sum(dim=1))  # 1 for a single task, so that nothing is rounded
-        uniform = -log_p.masked_fill(others, 0).sum(dim=1) * own_share
-        return (1 - label_smoothing) * loss + label_smoothing / num_classes * uniform.mean()
+        return masked_cross_entropy(self(image_embeds), labels, others, label_smoothing=label_smoothing)
 
 
 def make_training_set(
@@ -100,9 +89,12 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
             check_stream(task, args)
         if names.count(task.name) > 1:
             raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
-        if len(tasks) > 1 and (task.streaming or task.class_groups is not None):
-            what = "streams" if task.streaming else "has `class_groups`"
+        keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key)]
+        if len(tasks) > 1 and keys:
+            what = "streams" if task.streaming else f"has `{keys[0]}`"
             raise InputError(f"Task '{task.name}' {what}, so it can only be trained on alone, not beside other tasks.")
+        if args.train_head and task.choices_column is not None:
+            raise InputError(f"Task '{task.name}' has `choices_column` and no classes: leave out `train_head`.")
 
 
 def _train_split(

@@ -46,8 +46,10 @@ class PreparedTask:
     def with_rows_of(self, class_names: Sequence[str]) -> "PreparedTask":
         """Return the task as it is evaluated with a trained head of these classes, matched by name.
 
-        A task of which the head lacks a class is returned as it is: it keeps its zero-shot head.
+        A task without classes, or one of which the head lacks a class, is returned as it is: with its zero-shot head.
         """
+        if self.task.choices_column is not None:
+            return self
         groups = self.task.class_groups or {name: (name,) for name in self.class_names}
         members = [groups[name] for name in self.class_names]
         if not {name for group in members for name in group} <= set(class_names):

@@ -3,8 +3,8 @@
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,6 +38,8 @@ class Result:
             tasks without such words.
         mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
         loss: The mean cross-entropy, in nats.
+        mean_absolute_error: How far off the predicted count is on average, where the classes are counts.
+        answer_types: Of a multiple-choice task, type of answer -> its correct and its total.
         ece: The expected calibration error over 15 bins of equal width, in [0, 1].
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
@@ -58,6 +60,8 @@ class Result:
     mean_per_class: float | None = None
     loss: float | None = None
     ece: float | None = None
+    mean_absolute_error: float | None = None
+    answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
     weights: str = ""
     head: str = ""
     data: str = ""

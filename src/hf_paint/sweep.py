@@ -11,10 +11,11 @@ from tqdm.auto import tqdm
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.curve import AlphaCurve
-from hf_paint.evaluator import Evaluator, Predictions, score
+from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
 from hf_paint.interpolation import combine_into, tensor_specs
 from hf_paint.methods import WeightPath
+from hf_paint.predictions import Predictions, score
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result, ResultLog
 
@@ -200,7 +201,7 @@ def evaluate_at(
     if found is None and (known := log.find(pending.key)):
         found = replace(known, alpha=alpha)
         log.append(found)
-    return found or record(evaluator.predict(models.at(at), task, split), pending, log)
+    return found or record(evaluator.predict(models.at(at), task, split), pending, task, log=log)
 
 
 def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:
@@ -214,8 +215,8 @@ def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list
     return sorted({0.0, *map(float, alphas)})
 
 
-def record(predictions: Predictions, pending: Result, log: ResultLog) -> Result:
+def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
     """Score predictions and append the record to the log, with which images were right."""
-    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None))
+    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None), task)
     log.append(result, predictions.correct)
     return result

@@ -4,23 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
-
-import yaml
+from typing import Any, Literal, Self
 
 from hf_paint.corruptions import Corruption
-from hf_paint.definitions import (
-    DEFAULTS,
-    check_keys,
-    complete,
-    read_definition,
-    read_file,
-    read_groups,
-    read_keys,
-    read_names,
-)
+from hf_paint.counting import count_values
+from hf_paint.definitions import read_definition, read_file
 from hf_paint.errors import InputError
 from hf_paint.splits import ClassSplit, Splits
+from hf_paint.task_values import NAME_LISTS, read_inline, read_values
 from hf_paint.typographic import TypographicAttack
 
 
@@ -48,8 +39,18 @@ class Task:
         splits: The names of the train, validation and test splits.
         text_column: The column with the words that are written in the images, for typographic attacks on photos.
         where: Keep the rows of which these columns have these values, column -> value.
-        bad_rows: What to do with files of a `typographic_folder` whose names say nothing: `refuse` or `skip`.
+        bad_rows: `refuse` or `skip` what cannot be used: files of a `typographic_folder` whose names say nothing, and,
+            with `choices_column`, rows without question, answer or candidates, or with another answer.
         class_split: Keep the rows and the names of one half of the classes.
+        only_classes: Keep the rows of these classes; the other classes stay as candidates.
+        own_head: With `only_classes`, the other classes are no candidates either.
+        counting: The class names are counts, such as `three` or `3`: records hold the mean absolute error too.
+        choices_column: The column with the candidates of each row, a list of texts: multiple choice, without classes.
+        question_column: With `choices_column`, the column with the question.
+        answer_column: With `choices_column`, the column with the answer: one of the candidates, or its position.
+        answer_type_column: With `choices_column`, a column by which the accuracy is also told apart.
+        prompt: What the model reads for a candidate. A text longer than its context is cut at the end, with the answer
+            if that comes last.
         attack: What is written over every image, for typographic attacks on any task.
         corruption: What is done to every image after that, for distribution shift.
         streaming: Read the data set as a stream, for splits that are too large to copy.
@@ -57,6 +58,9 @@ class Task:
         homepage: Where the data set comes from, for the card.
         citation: BibTeX, for the card.
         source: The built-in name or the path that the task was read from; None for a task made in Python.
+
+    A folder of photographs, sorted by how many objects they show into `three/`, `four/` and so on, is a counting task:
+    `dataset: imagefolder`, `data_dir: photographs`, `counting: true`, `templates: ["a photo of {} objects."]`.
     """
 
     name: str
@@ -75,8 +79,16 @@ class Task:
     splits: Splits = field(default_factory=Splits)
     text_column: str | None = None
     where: Mapping[str, Any] | None = None
-    bad_rows: str = "refuse"
+    bad_rows: Literal["refuse", "skip"] = "refuse"
     class_split: ClassSplit | None = None
+    only_classes: tuple[str, ...] | None = None
+    own_head: bool = False
+    counting: bool = False
+    choices_column: str | None = None
+    question_column: str = "question"
+    answer_column: str = "answer"
+    answer_type_column: str | None = None
+    prompt: str = "{question} {answer}"
     attack: TypographicAttack | None = None
     corruption: Corruption | None = None
     streaming: bool = False
@@ -95,27 +107,7 @@ class Task:
         Raises:
             InputError: If a key is unknown or missing, or a value cannot be used.
         """
-        definition = complete(definition)
-        definition = {**DEFAULTS.get(str(definition.get("dataset")), {}), **definition}
-        known = [f.name for f in fields(cls) if f.name != "source"]
-        where = f" in {source}" if source else ""
-        check_keys(definition, ["extends", "class_subset", *known], where)
-        for key in ("name", "dataset", "templates"):
-            if not definition.get(key):
-                raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
-        splits = definition.get("splits") or {}
-        values = dict(definition, name=str(definition["name"]), splits=splits, source=source)
-        for key in ("templates", "class_names", "label_names"):
-            if values.get(key) is not None:
-                values[key] = read_names(key, values[key], where)
-        if values.get("class_groups") is not None:
-            groups = values["class_groups"] = read_groups(values["class_groups"], where)
-            values["class_names"] = values.get("class_names") or tuple(groups)
-        if not isinstance(values.get("data_files") or {}, Mapping):
-            raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-        parts = {"splits": Splits, "class_split": ClassSplit, "attack": TypographicAttack, "corruption": Corruption}
-        given = {key: kind for key, kind in parts.items() if values.get(key) is not None}
-        return cls(**values | {key: read_keys(kind, key, values[key], where) for key, kind in given.items()})
+        return cls(**read_values(definition, [f.name for f in fields(cls) if f.name != "source"], source))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -131,7 +123,7 @@ class Task:
         """Return the definition as the keys of a task YAML, defaults left out; `from_dict` reads it back."""
         defaults = {f.name: f.default for f in fields(self)}
         values = {key: value for key, value in asdict(self).items() if value != defaults[key] and key != "source"}
-        for key in ("templates", "class_names", "label_names"):
+        for key in NAME_LISTS:
             if key in values:
                 values[key] = list(values[key])
         if self.class_groups is not None:
@@ -167,17 +159,6 @@ def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
     return Task.from_dict(read_definition(name), source=name)
 
 
-def read_inline(text: str) -> dict[str, Any] | str:
-    """Return a definition that is written in braces as a mapping, and any other text as it is."""
-    if not text.startswith("{"):
-        return text
-    try:
-        definition: dict[str, Any] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"The task {text} cannot be read: {' '.join(str(error).split())}") from error
-    return definition
-
-
 def _check(task: Task) -> None:
     if not re.fullmatch(r"[a-z0-9_-]+", task.name):
         raise InputError(f"Task name '{task.name}' must consist of lower case letters, digits, '_' and '-'.")
@@ -185,7 +166,9 @@ def _check(task: Task) -> None:
         if template.count("{}") != 1:
             raise InputError(f"Template {template!r} of task '{task.name}' must hold exactly one {{}}.")
     _check_classes(task)
-    _check_written(task)
+    _check_rows(task)
+    if task.choices_column is not None:
+        _check_choices(task)
     splits = task.splits
     for name in ("train", "validation"):
         if splits.test is not None and getattr(splits, name) == splits.test:
@@ -205,9 +188,31 @@ def _check_classes(task: Task) -> None:
         _refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])
     if task.class_split is not None and task.class_names is not None:
         task.class_split.classes(len(task.class_names))
+    if task.own_head and task.only_classes is None:
+        raise InputError(f"Task '{task.name}' has `own_head`, which is that of its `only_classes`: name them.")
+    _refuse_duplicates(task.name, task.only_classes or ())
+    if task.counting:
+        count_values(task.class_names or ())
 
 
-def _check_written(task: Task) -> None:
+def _check_choices(task: Task) -> None:
+    for key in (
+        "class_names",
+        "class_groups",
+        "class_split",
+        "only_classes",
+        "counting",
+        "streaming",
+        "text_column",
+        "attack",
+    ):
+        if getattr(task, key):
+            raise InputError(f"Task '{task.name}' has `choices_column`, so it cannot have `{key}`.")
+    if task.prompt.count("{answer}") != 1:
+        raise InputError(f"The prompt {task.prompt!r} of task '{task.name}' must hold exactly one {{answer}}.")
+
+
+def _check_rows(task: Task) -> None:
     if task.bad_rows not in ("refuse", "skip"):
         raise InputError(f"`bad_rows` of task '{task.name}' must be `refuse` or `skip`, got {task.bad_rows!r}.")
     if not isinstance(task.where or {}, Mapping):

@@ -194,7 +194,8 @@ class PaintTrainer(HubTrainer):
             accuracies.append(float(predictions.correct.mean()))
             name = f"{prefix}_{task.task.name}"
             metrics[f"{name}_accuracy"] = accuracies[-1]
-            metrics[f"{name}_mean_per_class"] = mean_per_class_accuracy(predictions.predicted, predictions.labels)
+            if task.task.choices_column is None:
+                metrics[f"{name}_mean_per_class"] = mean_per_class_accuracy(predictions.predicted, predictions.labels)
             metrics[f"{name}_loss"] = float(predictions.loss.mean())
         metrics[f"{prefix}_mean_accuracy"] = sum(accuracies) / len(accuracies)
         self.model.train(training)

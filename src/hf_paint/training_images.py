@@ -68,7 +68,7 @@ class TrainImages(Dataset[dict[str, Any]]):
         self.transform = transform
         self.augmentation = augmentation
         self.seed = seed
-        self.labels = split.labels()
+        self.labels = split.targets(split.labels())
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -86,7 +86,7 @@ class TrainImages(Dataset[dict[str, Any]]):
         pixels = augment(
             decode(self.split, index, epoch), self.transform, self.augmentation, (self.seed, epoch, index)
         )
-        return {"pixel_values": pixels, "labels": int(self.labels[index])}
+        return {"pixel_values": pixels, "labels": self.labels[index].tolist()}
 
 
 class StreamedTrainImages(IterableDataset[dict[str, Any]]):

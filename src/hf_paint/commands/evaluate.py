@@ -1,6 +1,7 @@
 """`hf-paint evaluate`: a model on tasks."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from hf_paint.commands import add_command, print_table
@@ -44,14 +45,36 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     )
     rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
     for result in results:
-        values = (100 * result.accuracy, 100 * (result.mean_per_class or 0))
+        values = (result.accuracy, result.mean_per_class)
         calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
-        rows.append([result.task, result.split, str(result.total), *(f"{v:.2f}" for v in values), *calibration])
-    if any(result.attack_success is not None for result in results):
-        rates = ["" if r.attack_success is None else f"{100 * r.attack_success / r.total:.2f}" for r in results]
-        rows = [[*row, cell] for row, cell in zip(rows, ["attack success", *rates], strict=True)]
+        rows.append([result.task, result.split, str(result.total), *map(_percent, values), *calibration])
+    rates = [None if r.attack_success is None else r.attack_success / r.total for r in results]
+    rows = _add_column(rows, "attack success", [_percent(rate, "") for rate in rates])
+    errors = [result.mean_absolute_error for result in results]
+    rows = _add_column(rows, "MAE", ["" if error is None else f"{error:.2f}" for error in errors])
     if accelerator.is_main_process:
         print_table(rows)
+        if types := _answer_types(results):
+            print_table(types)
+
+
+def _answer_types(results: Sequence[Any]) -> list[list[str]]:
+    """Return the rows of a table of the accuracies by type of answer, or none."""
+    rows = [
+        [result.task, kind, str(total), f"{100 * correct / total:.2f}"]
+        for result in results
+        for kind, (correct, total) in (result.answer_types or {}).items()
+    ]
+    return [["task", "answer", "images", "accuracy"], *rows] if rows else []
+
+
+def _add_column(rows: list[list[str]], name: str, cells: list[str]) -> list[list[str]]:
+    """Return a table with one more column, or as it is where that would be empty."""
+    return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)] if any(cells) else rows
+
+
+def _percent(value: float | None, none: str = "-") -> str:
+    return none if value is None else f"{100 * value:.2f}"
 
 
 def _positive(text: str) -> int:

@@ -109,7 +109,7 @@ class RunBench:
         for task in self._tasks(rule):
             pending = self._evaluator.pending(task, "validation", alpha=alpha, weights="")
             predictions = self._evaluator.predict(self._carrier, task, "validation")
-            results.append(record(predictions, pending, ResultLog(None)))
+            results.append(record(predictions, pending, task, log=ResultLog(None)))
         return results
 
     def _training_pixels(self, task: PreparedTask, num_images: int, seed: int) -> Sequence[Tensor]:

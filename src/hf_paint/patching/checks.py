@@ -31,6 +31,8 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
         _check_models(run, strategy)
     if options.extrapolate and not method.is_line:
         raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
+    if method.name == "fisher" and any(task.choices_column is not None for task in tasks):
+        raise InputError("The method 'fisher' draws labels among classes, which a task with `choices_column` lacks.")
     trained = [task for task in tasks if task.name not in options.thetas]
     for together in [trained] if strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, run.args)

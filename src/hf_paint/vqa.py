@@ -1,0 +1,121 @@
+"""VQA v1 and v2: the questions and annotations of visualqa.org as rows of a multiple-choice task."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features, Image, List, Value
+
+from hf_paint.errors import InputError
+
+
+NUM_CHOICES = 18
+"""Candidates of a question of VQA v1 (Antol et al., 2015, Section 3)."""
+NUM_POPULAR = 10
+"""How many of them are the most popular answers."""
+FEATURES = Features(
+    {
+        "image": Image(),
+        "image_id": Value("int64"),
+        "question_id": Value("int64"),
+        "question": Value("string"),
+        "choices": List(Value("string")),
+        "answer": Value("string"),
+        "answer_type": Value("string"),
+    }
+)
+
+
+def read_vqa(
+    questions: str | Path,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    num_choices: int = NUM_CHOICES,
+    seed: int = 0,
+) -> Dataset:
+    """Read questions about images, with candidate answers.
+
+    VQA v1 lists 18 candidates with each question of its multiple-choice files. VQA v2 lists none: they are then the
+    answer, the ten most popular answers of the file, and random ones of its other answers.
+
+    Args:
+        questions: A JSON file such as `MultipleChoice_mscoco_train2014_questions.json`.
+        annotations: A JSON file such as `mscoco_train2014_annotations.json`.
+        images: The folder with the images, whose names end in their ids: `COCO_train2014_000000000042.jpg`.
+        num_choices: Candidates of a question that lists none.
+        seed: Of the random candidates; those of a question depend on nothing else.
+
+    Returns:
+        Rows with the columns `image`, `image_id`, `question_id`, `question`, `choices`, `answer` and `answer_type`,
+        for `to_parquet` and a task with `choices_column: choices` and `group_column: image_id`. A question without an
+        annotation has no answer, which is for `bad_rows` of the task to decide.
+
+    Raises:
+        InputError: If a file is not what it should be, or an image is missing.
+
+    Example:
+        >>> question = {"image_id": 42, "question_id": 7, "question": "Is it red?", "multiple_choices": ["yes", "no"]}
+        >>> _ = (tmp_path / "q.json").write_text(json.dumps({"questions": [question]}))
+        >>> answer = {"question_id": 7, "multiple_choice_answer": "yes", "answer_type": "yes/no"}
+        >>> _ = (tmp_path / "a.json").write_text(json.dumps({"annotations": [answer]}))
+        >>> (tmp_path / "COCO_000042.jpg").touch()
+        >>> read_vqa(tmp_path / "q.json", tmp_path / "a.json", tmp_path)["choices"][:]
+        [['yes', 'no']]
+    """
+    answers = {entry["question_id"]: entry for entry in _entries(annotations, "annotations", "question_id")}
+    counts = Counter(entry.get("multiple_choice_answer") for entry in answers.values())
+    popular = [answer for answer, _ in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))) if answer]
+    files = _image_files(Path(images))
+    rows = []
+    for entry in _entries(questions, "questions", "question"):
+        said = answers.get(entry["question_id"], {})
+        answer, image_id = said.get("multiple_choice_answer"), entry["image_id"]
+        if image_id not in files:
+            raise InputError(f"Question {entry['question_id']} is about image {image_id}, which is not in {images}.")
+        choices = entry.get("multiple_choices")
+        if choices is None:
+            choices = _sample(answer, popular, num_choices, np.random.default_rng((seed, entry["question_id"])))
+        rows.append(
+            {
+                "image": str(files[image_id]),
+                "image_id": image_id,
+                "question_id": entry["question_id"],
+                "question": entry["question"],
+                "choices": choices,
+                "answer": answer,
+                "answer_type": said.get("answer_type"),
+            }
+        )
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+def _sample(answer: str | None, popular: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Return the answer, the most popular others and random others, in random order."""
+    best = [other for other in popular[: NUM_POPULAR + 1] if other != answer][: min(NUM_POPULAR, count - 1)]
+    drawn = (popular[index] for index in rng.choice(len(popular), min(len(popular), count), replace=False))
+    rest = [other for other in drawn if other != answer and other not in best][: count - 1 - len(best)]
+    choices = [*([answer] if answer else []), *best, *rest]
+    return [choices[index] for index in rng.permutation(len(choices))]
+
+
+def _entries(path: str | Path, key: str, needed: str) -> list[dict[str, Any]]:
+    try:
+        entries: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as a VQA file with the key '{key}': {error!r}") from error
+    if not entries or not all(needed in entry for entry in entries):
+        raise InputError(f"{path} holds no `{key}` that have '{needed}': it is not the VQA file of that name.")
+    return entries
+
+
+def _image_files(folder: Path) -> dict[int, Path]:
+    """Return the files of a folder by the number at the end of their names."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder with images.")
+    found = ((re.search(r"(\d+)$", path.stem), path) for path in sorted(folder.iterdir()))
+    return {int(match[1]): path for match, path in found if match}
