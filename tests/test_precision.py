@@ -31,14 +31,22 @@ def test_bf16_needs_agreement_and_speed(found, precision):
 
 def test_comparison_equals_both_written_out(model, processor, task):
     prepared = prepare_task(task, model, processor, splits=("test",))
-    with torch.no_grad():  # images that all look alike: what little tells them apart is lost in bfloat16
-        model.visual_projection.weight.mul_(0.02).add_(1.0)
-    found = compare_precisions([image_tower(model)], [prepared], Evaluator(Accelerator(cpu=True)))
     pixels = prepared.transform.normalize(torch.from_numpy(prepared.images["test"].pixels.copy()))
-    with torch.no_grad():
-        fp32 = prepared.head(image_tower(model)(pixel_values=pixels).image_embeds).argmax(-1)
-        half = deepcopy(image_tower(model)).bfloat16()(pixel_values=pixels.bfloat16()).image_embeds
-        bf16 = prepared.head(half.float()).argmax(-1)
+    projection = model.visual_projection.weight.detach().clone()
+
+    def predictions():
+        half = deepcopy(image_tower(model)).bfloat16()
+        in_bf16 = half(pixel_values=pixels.bfloat16()).image_embeds.float()
+        in_fp32 = image_tower(model)(pixel_values=pixels).image_embeds
+        return prepared.head(in_fp32).argmax(-1), prepared.head(in_bf16).argmax(-1)
+
+    with torch.no_grad():  # images that look more and more alike, until what tells them apart is lost in bfloat16
+        for scale in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
+            model.visual_projection.weight.copy_(projection * scale + 1.0)
+            fp32, bf16 = predictions()
+            if not torch.equal(fp32, bf16):
+                break
+    found = compare_precisions([image_tower(model)], [prepared], Evaluator(Accelerator(cpu=True)))
     labels = prepared.images["test"].labels
     assert found.num_images == 40
     assert found.agreement < 1
