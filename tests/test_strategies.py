@@ -432,6 +432,7 @@ def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_
         ),
         (patch_joint, {"num_orders": 2}, "`num_orders` is for `strategy: sequential`"),
         (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` has none"),
+        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has none"),
         (patch_sequential, {"num_orders": 3}, "from 1 to 2, the orders of 2 tasks"),
     ],
 )

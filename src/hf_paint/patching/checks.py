@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from hf_paint.compatibility import check_compatible
+from hf_paint.data import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.interpolation import tensor_specs
 from hf_paint.multitask import check_trainable
 from hf_paint.patching.ingredients import ingredient_arguments
+from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
 from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.tasks import Task
@@ -33,7 +35,9 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
         raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
     if method.name == "fisher" and any(task.choices_column is not None for task in tasks):
         raise InputError("The method 'fisher' draws labels among classes, which a task with `choices_column` lacks.")
-    trained = [task for task in tasks if task.name not in options.thetas]
+    trained = _trained(run, strategy, tasks)
+    for task in trained:
+        _check_train_split(task)
     for together in [trained] if strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, run.args)
     for name, given in options.thetas.items():
@@ -53,6 +57,20 @@ def check_validation(run: PatchRun) -> None:
             raise InputError(f"The method '{run.method.name}' needs validation images of a patching task.")
         if rule == "selection" and run.selection == "none":
             raise InputError(f"`score: selection` of the method '{run.method.name}' needs a `selection`.")
+
+
+def _trained(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> Sequence[Task]:
+    """Return the tasks that are trained on, and not only evaluated because their fine-tuned models are given."""
+    if strategy == "parallel":
+        return [task for task in tasks if task.name not in run.options.thetas]
+    return tasks if run.options.ingredients or not run.options.thetas else []
+
+
+def _check_train_split(task: Task) -> None:
+    if task.splits.validation is not None and task.splits.validation == task.splits.train:
+        raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
+    if "train" not in load_splits(task, ("train",)):
+        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
 
 
 def _check_models(run: PatchRun, strategy: str) -> None:
@@ -91,6 +109,11 @@ def _check_parallel(run: PatchRun, tasks: Sequence[Task]) -> None:
         )
     if run.method.takes == "one":
         _check_search(run)
+    elif any(getattr(options, name) != getattr(PatchOptions(), name) for name in ("search", "search_budget")):
+        raise InputError(
+            f"`search` and `search_budget` are about coefficients, and the method '{run.method.name}' has none: it "
+            "chooses one alpha."
+        )
 
 
 def _check_search(run: PatchRun) -> None:

@@ -81,7 +81,7 @@ def _selection(run: PatchRun, curve: AlphaCurve, alpha: Alpha, split: str) -> di
         "alpha": alpha_to_json(alpha),
         "rule": run.selection,
         "tolerance": run.tolerance,
-        "num_alphas": len(curve.points("validation")),
+        "num_alphas": len(curve.points("validation")) if run.recipe.get("strategy") != "sequential" else None,
         "chosen_on": "validation" if run.selection != "none" else None,
         "reported_on": split,
         "gains": [asdict(gain) for gain in curve.gains(alpha, split)],
