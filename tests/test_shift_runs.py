@@ -243,6 +243,21 @@ def test_without_a_baseline_or_examples():
     assert [r.reference for r in robustness_table(curve, reference="c").rows] == [0.4, 0.2]
 
 
+def test_what_is_not_exact_says_so():
+    counts = {0.0: (60, 40), 0.5: (70, 50), 1.0: (80, 30)}
+    curve = AlphaCurve(
+        [
+            result(alpha, role, role, correct, exact=alpha != 0.5 or role == "patching")
+            for alpha, pair in counts.items()
+            for role, correct in zip(("patching", "shift"), pair, strict=True)
+        ]
+    )
+    table = robustness_table(curve)
+    assert [row.exact for row in table.rows] == [True, False, True]
+    assert table.to_markdown(selected=0.5).splitlines()[3] == "| **0.50** | **~70.00** | **~50.00** | **~+10.00** |"
+    assert RobustnessTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+
+
 def test_coefficients_round_trip_and_are_drawn(tmp_path):
     mixture = Coefficients({"a": 0.3, "b": 0.2})
     points = ((0.0, (0, 50)), (mixture, (70, 100)))  # 0 and 1 have no place on a logit scale

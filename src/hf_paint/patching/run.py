@@ -16,7 +16,6 @@ from hf_paint.adaptive import sweep_models_adaptively, verified
 from hf_paint.alphas import Alpha, Coefficients
 from hf_paint.classifier import ClassificationHead, image_classifier
 from hf_paint.curve import AlphaCurve, SelectionRule
-from hf_paint.data import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
@@ -106,9 +105,6 @@ class PatchRun:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
-        for task in patching_tasks:
-            if task.name not in self.options.thetas:
-                _check_train_split(task)
         for role, group in tasks.items():
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
             self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
@@ -213,13 +209,6 @@ class PatchRun:
         """Return the alpha that the rule of the run chooses."""
         rule = cast(SelectionRule, self.selection)
         return curve.select(rule, tolerance=self.tolerance, baseline=self.baseline)
-
-
-def _check_train_split(task: Task) -> None:
-    if task.splits.validation is not None and task.splits.validation == task.splits.train:
-        raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
-    if "train" not in load_splits(task, ("train",)):
-        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
 
 
 def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bool) -> None:
