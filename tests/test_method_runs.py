@@ -207,7 +207,14 @@ def test_every_method_round_trips():
         ({"ingredients": [{"seed": [0, 1]}]}, "'interpolate' is for one fine-tuned model, got 2"),
         ({"method": "uniform_soup", "ingredients": [{"sead": [0, 1]}]}, "'sead' is no training field.*'seed'"),
         ({"method": "uniform_soup", "ingredients": [{"train_head": True}]}, "'train_head' is no training field"),
-        ({"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]}, "'seed=0' is given twice"),
+        (
+            {"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]},
+            "'seed=0' is the same fine-tuning as 'seed=0'",
+        ),
+        (
+            {"method": "uniform_soup", "ingredients": [{"learning_rate": [1e-3, 2e-3]}, {"seed": 42}]},
+            "'seed=42' is the same fine-tuning as 'learning_rate=0.001'",
+        ),
         ({"method": "uniform_soup", "ingredients": [{"learning_rate": ["x", 1]}]}, "must be a number, got 'x'"),
         ({"method": "fisher", "extrapolate": True}, "knows no alpha outside"),
         ({"method": {"greedy_soup": {"score": "all"}}}, "must be patching or selection"),
