@@ -101,6 +101,7 @@ def test_the_same_as_torch():
 
 @pytest.mark.parametrize("warmup", [{}, {"warmup": True}, {"warmup": True, "warmup_gamma": 3, "warmup_power": 0.5}])
 def test_the_same_as_timm(warmup):
+    """Where it is installed: it brings torchvision, with which transformers would take another image processor."""
     model_ema = pytest.importorskip("timm.utils.model_ema")
     options = {"use_warmup" if key == "warmup" else key: value for key, value in warmup.items()}
     peer = model_ema.ModelEmaV3(torch.nn.Linear(5, 4).double(), decay=0.8, **options)
