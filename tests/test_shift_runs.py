@@ -293,6 +293,14 @@ def test_tasks_of_other_images_are_drawn_by_themselves(tmp_path):
     assert row.effective_interval == pytest.approx(tuple(np.quantile(effective, [0.025, 0.975])), abs=0.01)
 
 
+def test_the_reference_is_of_the_tasks_that_have_test_images():
+    points = [("patching", "a", 60, "test"), ("patching", "b", 10, "validation"), ("shift", "c", 40, "test")]
+    curve = AlphaCurve([replace(result(0.0, role, task, n), split=split) for role, task, n, split in points])
+    table = robustness_table(curve)
+    assert (table.reference_tasks, table.reference_split) == (["a"], "test")
+    assert [row.reference for row in table.rows] == [0.6]
+
+
 def test_curves_that_have_no_table():
     with pytest.raises(InputError, match="Robustness needs shift tasks"):
         robustness_table(AlphaCurve([result(0.0, "patching", "a", 50)]))

@@ -107,7 +107,8 @@ def robustness_table(
 
     Args:
         curve: A curve with shift tasks.
-        reference: The task that the shifts are shifts of; by default the mean of the patching tasks.
+        reference: The task that the shifts are shifts of; by default the mean of the patching tasks that have test
+            images, or validation images if none has.
         baseline: What `fit_baseline` returns, or the (reference, shift) accuracies that it fits.
 
     Raises:
@@ -123,17 +124,18 @@ def robustness_table(
     shift_tasks = curve.tasks.get("shift", [])
     if not shift_tasks:
         raise InputError("Robustness needs shift tasks: this curve has none. List them under `shift_tasks`.")
-    reference_tasks = _reference_tasks(curve, reference)
-    split = "test" if any(_on(curve, 0.0, reference_tasks, "test")) else "validation"
+    candidates = _reference_tasks(curve, reference)
+    split = "test" if any(_on(curve, 0.0, candidates, "test")) else "validation"
+    reference_tasks = [task for task in candidates if any(_on(curve, 0.0, [task], split))]
     line = baseline if isinstance(baseline, Baseline) or baseline is None else fit_baseline(baseline)
     before = _on(curve, 0.0, shift_tasks, "test")
     rows = []
     for alpha in curve.alphas:
         sides = [_on(curve, alpha, reference_tasks, split), _on(curve, alpha, shift_tasks, "test"), before]
-        if all(result is not None for side in sides for result in side):
+        if reference_tasks and all(result is not None for side in sides for result in side):
             rows.append(_row(curve, alpha, [[r for r in side if r is not None] for side in sides], line))
     if not rows:
-        raise InputError(f"No alpha was evaluated on {', '.join([*reference_tasks, *shift_tasks])}, and alpha 0 too.")
+        raise InputError(f"No alpha was evaluated on {', '.join([*candidates, *shift_tasks])}, and alpha 0 too.")
     return RobustnessTable(
         rows=rows, reference_tasks=reference_tasks, reference_split=split, shift_tasks=shift_tasks, baseline=line
     )
