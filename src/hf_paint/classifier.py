@@ -177,6 +177,6 @@ def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:
 def _find(name_or_path: str | Path, name: str, revision: str) -> str | None:
     options: dict[str, Any] = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
     try:
-        return cast("str | None", cached_file(str(name_or_path), name, **options))
+        return cached_file(str(name_or_path), name, **options)
     except OSError as error:
         raise InputError(f"{name} of '{name_or_path}' cannot be fetched: {' '.join(str(error).split())}") from error
