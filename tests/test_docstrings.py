@@ -48,8 +48,6 @@ OBJECTS = [
             ("prompts", "embed_prompts"),
             ("results", "ResultLog"),
             ("corruptions", "Corruption"),
-            ("robustness", "effective_robustness_interval"),
-            ("robustness", "relative_robustness_interval"),
             ("run_folder", "RunFolder"),
             ("running_mean", "RunningMean"),
             ("weight_changes", "measure_weight_changes"),

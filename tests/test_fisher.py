@@ -74,6 +74,23 @@ def test_labels_come_from_the_model(tower, head):
     assert float((fisher - expected).norm() / expected.norm()) < 0.05
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_a_precision_neither_loses_squares_nor_their_sum(model, head, dtype):
+    """In bfloat16 a sum of 600 equal squares would stop at 256 of them; in float16 small squares would be 0."""
+    tower = image_tower(model.to(dtype))
+    images = pixels(1).to(dtype).expand(600, -1, -1, -1)
+    fisher = estimate_fisher(tower, head.to(dtype), [images], chunk_size=200)
+    exact = estimate_fisher(tower.double(), head.double(), [images.double()], chunk_size=200)
+    assert {value.dtype for value in fisher.values()} == {torch.float32}
+    for name in ("visual_projection.weight", "vision_model.encoder.layers.0.mlp.fc1.weight"):
+        assert float(fisher[name].sum() / exact[name].sum()) == pytest.approx(1, abs=0.15)
+
+
+def test_information_that_is_not_finite_is_refused(tower, head):
+    with pytest.raises(InputError, match="is not finite"):
+        estimate_fisher(tower, head, [torch.full((1, 3, 32, 32), torch.nan, dtype=torch.float64)])
+
+
 def test_the_tower_is_left_as_it_is(tower, head):
     before = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
     tower.zero_grad()
@@ -109,6 +126,13 @@ def test_interpolation_equals_the_formula_in_float64(alpha):
     assert torch.equal(result["plain"], interpolate(theta_0, theta_1, alpha)["plain"])
     plain = (1 - alpha) * theta_0["w"][0] + alpha * theta_1["w"][0]
     torch.testing.assert_close(result["w"][0], plain, rtol=0, atol=2e-6)
+
+
+def test_information_in_half_a_precision_keeps_the_floor():
+    theta_0, theta_1 = {"w": torch.zeros(3)}, {"w": torch.ones(3)}
+    fishers = [{"w": torch.tensor([0.0, 1e-3, 2.0], dtype=torch.float16)} for _ in range(2)]
+    result = interpolate_fisher(theta_0, theta_1, *fishers, 0.3)
+    torch.testing.assert_close(result["w"], torch.full((3,), 0.3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,8 +32,10 @@ from hf_paint import (
     patch_parallel,
     patch_sequential,
     patch_single,
+    prepare_task,
     push_variants,
 )
+from hf_paint.cli import main
 from hf_paint.data import load_splits
 from hf_paint.modeling import IMAGE_TOWER, load_clip
 from test_trainer import ROUNDING_ONLY, largest_difference, losses
@@ -239,9 +242,44 @@ def test_alpha_0_is_zero_shot(run, model_folder, processor, tasks):
         assert found[task.name, 0.0]["correct"] == expected.correct
 
 
+def test_a_name_of_two_classes_keeps_both_rows(model, processor, tasks):
+    """As ImageNet has two: each has a row of its own once the head is trained."""
+    task = prepare_task(get_task(tasks["reference"]), model, processor, splits=("test",))
+    two = ["red", "grey", "red", "blue"]
+    whole, one = (replace(task, class_names=tuple(names)).with_rows_of(two) for names in (two, ["blue", "red"]))
+    assert whole.rows.tolist() == [[0], [1], [2], [3]]
+    assert one.rows.tolist() == [[3], [0]]
+    groups = replace(task.task, class_names=("warm", "cold"), class_groups={"warm": ("red",), "cold": ("blue",)})
+    grouped = replace(task, task=groups, class_names=("warm", "cold")).with_rows_of(two)
+    assert [set(rows) for rows in grouped.rows.tolist()] == [{0, 2}, {3}]
+    assert replace(task, class_names=("red",) * 3).with_rows_of(two).rows is None
+    assert task.with_rows_of(two).rows is None  # which lacks "green"
+
+
+def test_imagenet_and_its_shifts_find_their_rows(model, processor, tasks):
+    """Classes 657 and 744 are both called missile, 836 and 837 both sunglasses."""
+    imagenet, here = get_task("imagenet"), prepare_task(get_task(tasks["reference"]), model, processor)
+    for name, expected in {"imagenet": range(1000), "imagenet_sketch": range(1000)}.items():
+        shift = replace(here, task=get_task(name), class_names=get_task(name).class_names)
+        assert shift.with_rows_of(imagenet.class_names).rows.flatten().tolist() == [*expected]
+    names = get_task("imagenet_r").class_names
+    rows = replace(here, task=get_task("imagenet_r"), class_names=names).with_rows_of(imagenet.class_names).rows
+    assert rows.flatten().tolist() == sorted(rows.flatten().tolist())  # the subset is in the order of ImageNet
+    assert int(rows[names.index("missile"), 0]) == 657
+
+
 def test_a_model_without_a_head_is_no_classifier(model_folder):
     with pytest.raises(InputError, match="no head was trained"):
         load_classifier(model_folder)
+    with pytest.raises(InputError, match="'no/such-model'"):
+        ClassificationHead.load("no/such-model")
+
+
+def test_evaluate_says_that_it_leaves_the_head_aside(run, model_folder, tasks, caplog):
+    for folder, said in ((str(run / "theta_1"), True), (model_folder, False)):
+        caplog.clear()
+        main(["evaluate", folder, "--tasks", tasks["reference"], "--use_cpu"])
+        assert ("has a trained head, which takes no part here" in caplog.text) == said
 
 
 def test_folders_are_clip_repositories_and_classifiers(run, processor):
@@ -262,6 +300,8 @@ def test_folders_are_clip_repositories_and_classifiers(run, processor):
     pixels = processor.image_processor(rows["image"], return_tensors="pt")["pixel_values"]
     assert torch.allclose(classifier(pixels), logits, atol=1e-4)
     assert classifier.classify(rows["image"]) == [CLASS_NAMES[i] for i in logits.argmax(-1)]
+    moved = classifier.to("meta")
+    assert {moved.head.weight.device.type, moved.model.device.type} == {"meta"}
 
 
 def test_folders_are_interpolated_with_their_heads(run, tmp_path):

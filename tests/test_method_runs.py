@@ -193,13 +193,28 @@ def test_every_method_round_trips():
         ({"method": {"swa": {"every": 0}}}, "every at least 1"),
         ({"method": {"ema": None, "swa": None}}, "`method` is a name, or one name with options"),
         ({"method": "layerwise"}, "needs `factors`"),
+        ({"method": {"layerwise": {"factors": {1: 0.5}}}}, r"needs `factors`, .*; got \{1: 0.5\}"),
+        ({"method": {"layerwise": {"factors": 0.5}}}, "needs `factors`, .*; got 0.5"),
+        ({"method": {"layerwise": {"factors": [1.0], "default": 2}}}, r"`default` .* must be in \[0, 1\], got 2"),
+        ({"method": {"fisher": {"seed": -1}}}, "a `seed` from 0, got 256 and -1"),
+        ({"method": {"learned_soup": {"steps": 0}}}, "needs `steps` from 1"),
+        ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
+        ({"method": "ema", "thetas": {"made": "somewhere"}}, "'ema' averages along a training: leave out `thetas`"),
+        ({"method": "greedy_soup", "thetas": {"a + b": "x", "c": "y"}}, r"must not hold ' \+ ', got 'a \+ b'"),
         ({"method": {"layerwise": {"factors": [0.5]}}}, "has 4 layers"),
         ({"method": {"layerwise": {"factors": {"nothing": 0.5}}}}, "'nothing' matches no tensor"),
         ({"method": "uniform_soup"}, "is for several fine-tuned models, got 1"),
         ({"ingredients": [{"seed": [0, 1]}]}, "'interpolate' is for one fine-tuned model, got 2"),
         ({"method": "uniform_soup", "ingredients": [{"sead": [0, 1]}]}, "'sead' is no training field.*'seed'"),
         ({"method": "uniform_soup", "ingredients": [{"train_head": True}]}, "'train_head' is no training field"),
-        ({"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]}, "'seed=0' is given twice"),
+        (
+            {"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]},
+            "'seed=0' is the same fine-tuning as 'seed=0'",
+        ),
+        (
+            {"method": "uniform_soup", "ingredients": [{"learning_rate": [1e-3, 2e-3]}, {"seed": 42}]},
+            "'seed=42' is the same fine-tuning as 'learning_rate=0.001'",
+        ),
         ({"method": "uniform_soup", "ingredients": [{"learning_rate": ["x", 1]}]}, "must be a number, got 'x'"),
         ({"method": "fisher", "extrapolate": True}, "knows no alpha outside"),
         ({"method": {"greedy_soup": {"score": "all"}}}, "must be patching or selection"),
@@ -229,3 +244,13 @@ def test_greedy_soup_needs_validation_images(model_folder, tasks, thetas, tmp_pa
     without = [replace(tasks[0], splits=replace(tasks[0].splits, validation=None)), tasks[1]]
     with pytest.raises(InputError, match="needs validation images of a patching task"):
         patch(model_folder, without, tmp_path, selection="none", method="greedy_soup", thetas=thetas)
+
+
+def test_models_that_are_there_need_no_train_split(model_folder, tasks, thetas, tmp_path):
+    without = [replace(tasks[0], splits=replace(tasks[0].splits, train=None, validation=None)), tasks[1]]
+    options = {"selection": "none", "thetas": thetas, "alphas": [1.0]}
+    result = patch(model_folder, without, tmp_path / "soup", method="uniform_soup", **options)
+    assert result.curve.alphas == (0.0, 1.0)
+    for others in ({"ingredients": [{"seed": 3}]}, {"method": "fisher", "thetas": {"made": thetas[NAMES[0]]}}):
+        with pytest.raises(InputError, match="no train split"):
+            patch(model_folder, without, tmp_path / "other", **{"method": "uniform_soup"} | options | others)

@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 import hf_paint
 from conftest import write_task
 from hf_paint import PushOptions, Task, get_task, push_variants
+from hf_paint.methods import METHODS
 from hf_paint.recipe_runner import parse_recipe
 
 
@@ -88,3 +90,18 @@ def test_published_numbers_are_those_of_the_curve(shared):
     for name, column in (("MNIST", "mnist_top1"), ("CIFAR-10", "cifar10_top1")):
         [line] = [line for line in text.splitlines() if line.startswith(f"| {name} | ")]
         assert line.split(" | ")[1:-1] == [f"{100 * float(rows[a / 10][column]):.2f}" for a in range(10)]
+
+
+def test_the_table_of_methods_names_all_of_them_with_their_options():
+    rows = dict(
+        re.findall(
+            r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Other ways to theta_1")[1].split("\n## ")[0], re.M
+        )
+    )
+    del rows["method"]
+    assert list(rows) == list(METHODS)
+    for name, options in rows.items():
+        method = METHODS[name](factors=[1.0]) if name == "layerwise" else METHODS[name]()
+        said = yaml.safe_load(f"{{{options.replace('`', '')}}}")
+        defaults = asdict(method) | ({"factors": None} if name == "layerwise" else {})
+        assert said == defaults, name

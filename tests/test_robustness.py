@@ -1,16 +1,9 @@
 import math
 
-import numpy as np
 import pytest
 
-from hf_paint import InputError, effective_robustness, fit_baseline, relative_robustness
-from hf_paint.robustness import (
-    Baseline,
-    effective_robustness_interval,
-    expit,
-    logit,
-    relative_robustness_interval,
-)
+from hf_paint import InputError, effective_robustness, fit_baseline
+from hf_paint.robustness import Baseline, expit, logit
 
 
 PAIRS = [(0.56, 0.42), (0.63, 0.51), (0.71, 0.58), (0.76, 0.66), (0.81, 0.69)]
@@ -61,34 +54,3 @@ def test_the_ends_of_the_scale():
 def test_baselines_that_cannot_be_fitted(pairs, message):
     with pytest.raises(InputError, match=message):
         fit_baseline(pairs)
-
-
-def test_interval_equals_resampling_images():
-    generator = np.random.default_rng(1)
-    reference, shift = generator.random(400) < 0.75, generator.random(250) < 0.6
-    baseline = fit_baseline(PAIRS)
-    values = [
-        effective_robustness(generator.choice(reference, 400).mean(), generator.choice(shift, 250).mean(), baseline)
-        for _ in range(4000)
-    ]
-    low, high = effective_robustness_interval(reference, shift, baseline, num_resamples=20_000)
-    assert (low, high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.006)
-    assert low < effective_robustness(reference.mean(), shift.mean(), baseline) < high
-    assert effective_robustness_interval(reference, shift, baseline, seed=3) == effective_robustness_interval(
-        reference, shift, baseline, seed=3
-    )
-    with pytest.raises(InputError, match="at least one image"):
-        effective_robustness_interval(reference[:0], shift, baseline)
-
-
-def test_relative_robustness_and_its_paired_interval():
-    generator = np.random.default_rng(2)
-    before = generator.random(500) < 0.5
-    after = before | (generator.random(500) < 0.2)
-    difference = relative_robustness(after.mean(), before.mean())
-    assert difference == pytest.approx((after & ~before).sum() / 500)
-    low, high = relative_robustness_interval(after, before)
-    draws = generator.integers(500, size=(4000, 500))
-    expected = np.quantile((after[draws].mean(1) - before[draws].mean(1)), [0.025, 0.975])
-    assert (low, high) == pytest.approx(tuple(expected), abs=0.004)
-    assert low < difference < high

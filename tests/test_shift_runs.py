@@ -243,6 +243,21 @@ def test_without_a_baseline_or_examples():
     assert [r.reference for r in robustness_table(curve, reference="c").rows] == [0.4, 0.2]
 
 
+def test_what_is_not_exact_says_so():
+    counts = {0.0: (60, 40), 0.5: (70, 50), 1.0: (80, 30)}
+    curve = AlphaCurve(
+        [
+            result(alpha, role, role, correct, exact=alpha != 0.5 or role == "patching")
+            for alpha, pair in counts.items()
+            for role, correct in zip(("patching", "shift"), pair, strict=True)
+        ]
+    )
+    table = robustness_table(curve)
+    assert [row.exact for row in table.rows] == [True, False, True]
+    assert table.to_markdown(selected=0.5).splitlines()[3] == "| **0.50** | **~70.00** | **~50.00** | **~+10.00** |"
+    assert RobustnessTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+
+
 def test_coefficients_round_trip_and_are_drawn(tmp_path):
     mixture = Coefficients({"a": 0.3, "b": 0.2})
     points = ((0.0, (0, 50)), (mixture, (70, 100)))  # 0 and 1 have no place on a logit scale
@@ -276,6 +291,14 @@ def test_tasks_of_other_images_are_drawn_by_themselves(tmp_path):
     assert row.relative_interval == pytest.approx(tuple(np.quantile(drawn - before, [0.025, 0.975])), abs=0.01)
     effective = drawn - beta(sides[1.0, "a"][a].mean(1))
     assert row.effective_interval == pytest.approx(tuple(np.quantile(effective, [0.025, 0.975])), abs=0.01)
+
+
+def test_the_reference_is_of_the_tasks_that_have_test_images():
+    points = [("patching", "a", 60, "test"), ("patching", "b", 10, "validation"), ("shift", "c", 40, "test")]
+    curve = AlphaCurve([replace(result(0.0, role, task, n), split=split) for role, task, n, split in points])
+    table = robustness_table(curve)
+    assert (table.reference_tasks, table.reference_split) == (["a"], "test")
+    assert [row.reference for row in table.rows] == [0.6]
 
 
 def test_curves_that_have_no_table():

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 from hf_paint import EMACallback, InputError, SWACallback
@@ -32,10 +33,9 @@ def written_out_mean(thetas):
     return {name: torch.stack([theta[name] for theta in thetas]).mean(0) for name in thetas[0]}
 
 
-def timms_decay(step, decay, gamma, power):
-    """`get_decay` of timm's `ModelEmaV3`, which is given the number of updates made."""
-    step = max(0, step - 1)
-    return 0.0 if step == 0 else max(min(1 - (1 + step / gamma) ** -power, decay), 0.0)
+def growing_decays(decay, gamma, power):
+    """The decay of each of eight steps, 0 at the first."""
+    return [0.0] + [min(1 - (1 + step / gamma) ** -power, decay) for step in range(1, 8)]
 
 
 def assert_carries(model, average):
@@ -48,11 +48,8 @@ def assert_carries(model, average):
     ("callback", "decays"),
     [
         (EMACallback(0.7), [0] + 7 * [0.7]),
-        (EMACallback(0.7, warmup=True), [timms_decay(s, 0.7, 1.0, 2 / 3) for s in range(1, 9)]),
-        (
-            EMACallback(0.9, warmup=True, warmup_gamma=3, warmup_power=0.5),
-            [timms_decay(s, 0.9, 3, 0.5) for s in range(1, 9)],
-        ),
+        (EMACallback(0.7, warmup=True), growing_decays(0.7, 1.0, 2 / 3)),
+        (EMACallback(0.9, warmup=True, warmup_gamma=3, warmup_power=0.5), growing_decays(0.9, 3, 0.5)),
     ],
 )
 def test_ema_equals_the_recursion(model, processor, task, tmp_path, callback, decays):
@@ -70,6 +67,45 @@ def test_swa_equals_the_mean(model, processor, task, tmp_path, start, every, ste
     callbacks = [record, SWACallback(start, every=every)]
     train(model, processor, task, tmp_path / "run", callbacks=callbacks, max_steps=8)
     assert_carries(model, written_out_mean([record.thetas[step - 1] for step in steps]))
+
+
+def walk(callback, update, steps=9):
+    """Return the weights that a callback leaves behind; a peer sees the same random steps of a layer."""
+    layer, generator = torch.nn.Linear(5, 4).double(), torch.Generator().manual_seed(0)
+    callback._average = {}
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        callback.on_step_end(None, SimpleNamespace(global_step=step, max_steps=steps), None, model=layer)
+        update(layer, step)
+    callback.on_train_end(None, None, None, model=layer)
+    return layer.state_dict()
+
+
+def assert_same(weights, peer):
+    for name, expected in peer.state_dict().items():
+        torch.testing.assert_close(weights[name], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_same_as_torch():
+    peer = AveragedModel(torch.nn.Linear(5, 4).double(), multi_avg_fn=get_ema_multi_avg_fn(0.8))
+    assert_same(walk(EMACallback(0.8), lambda layer, step: peer.update_parameters(layer)), peer.module)
+    peer = AveragedModel(torch.nn.Linear(5, 4).double())
+    weights = walk(
+        SWACallback(0.4, every=2),
+        lambda layer, step: peer.update_parameters(layer) if step in (4, 6, 8) else None,
+    )
+    assert_same(weights, peer.module)
+
+
+@pytest.mark.parametrize("warmup", [{}, {"warmup": True}, {"warmup": True, "warmup_gamma": 3, "warmup_power": 0.5}])
+def test_the_same_as_timm(warmup):
+    """Where it is installed: it brings torchvision, with which transformers would take another image processor."""
+    model_ema = pytest.importorskip("timm.utils.model_ema")
+    options = {"use_warmup" if key == "warmup" else key: value for key, value in warmup.items()}
+    peer = model_ema.ModelEmaV3(torch.nn.Linear(5, 4).double(), decay=0.8, **options)
+    assert_same(walk(EMACallback(0.8, **warmup), peer.update), peer.module)
 
 
 @pytest.mark.parametrize("make", [lambda: EMACallback(0.8), lambda: SWACallback(0.3, every=2)], ids=["ema", "swa"])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hf_paint.curve import AlphaCurve
     from hf_paint.definitions import list_tasks
     from hf_paint.ensemble_sweep import evaluate_ensemble
-    from hf_paint.ensembles import collect_logits, ensemble_logits, sweep_ensemble
+    from hf_paint.ensembles import ensemble_logits
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.fisher import estimate_fisher, interpolate_fisher
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from hf_paint.heads import CandidateHead, ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
-    from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
+    from hf_paint.layers import layer_index
+    from hf_paint.layerwise import interpolate_layerwise, lines_alphas
     from hf_paint.lazy_weights import LazyWeights
     from hf_paint.learned_soups import learned_soup
     from hf_paint.model_stock import interpolate_model_stock
@@ -76,7 +77,6 @@ _MODULES = {
     "add_task_vectors": "task_arithmetic",
     "apply_patch": "patches",
     "build_zero_shot_head": "heads",
-    "collect_logits": "ensembles",
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
     "compare_runs": "comparison",
@@ -97,7 +97,7 @@ _MODULES = {
     "interpolate_layerwise": "layerwise",
     "interpolate_model_stock": "model_stock",
     "interpolated": "interpolation",
-    "layer_index": "layerwise",
+    "layer_index": "layers",
     "learned_soup": "learned_soups",
     "lines_alphas": "layerwise",
     "list_tasks": "definitions",
@@ -114,7 +114,6 @@ _MODULES = {
     "robustness_table": "robustness_report",
     "search_coefficients": "search",
     "sweep_alphas": "sweep",
-    "sweep_ensemble": "ensembles",
     "ties": "task_arithmetic",
     "uniform_soup": "soups",
     "write_counting_task": "scene_tasks",
@@ -143,7 +142,6 @@ __all__ = [
     "add_task_vectors",
     "apply_patch",
     "build_zero_shot_head",
-    "collect_logits",
     "combine",
     "combine_checkpoints",
     "compare_runs",
@@ -181,7 +179,6 @@ __all__ = [
     "robustness_table",
     "search_coefficients",
     "sweep_alphas",
-    "sweep_ensemble",
     "ties",
     "uniform_soup",
     "write_counting_task",

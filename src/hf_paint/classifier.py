@@ -56,10 +56,9 @@ class ClassificationHead(nn.Module):
         """Read a head, in float32, from a folder or the Hub.
 
         Raises:
-            InputError: If there is none.
+            InputError: If there is none, or it cannot be fetched.
         """
-        options: dict[str, Any] = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-        weight, config = (cached_file(str(folder), name, **options) for name in (HEAD, HEAD_CONFIG))
+        weight, config = (_find(folder, name, revision) for name in (HEAD, HEAD_CONFIG))
         if weight is None or config is None:
             raise InputError(
                 f"'{folder}' has no {HEAD} with its {HEAD_CONFIG}: no head was trained with it (`train_head: true`)."
@@ -118,7 +117,7 @@ def image_classifier(model: CLIPModel, head: ClassificationHead) -> ImageClassif
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A CLIP model with a classification head, as `load_classifier` returns it.
+    """A CLIP model with a classification head, as `load_classifier` returns it: on the CPU, until it is moved.
 
     Attributes:
         model: The CLIP model; all of it, so that new classes can still be given by name.
@@ -135,6 +134,12 @@ class Classifier:
         """Return logits (batch, num_classes) of pixel values (batch, 3, height, width), of the processor."""
         outputs = cast(Any, self.model.get_image_features(pixel_values=pixel_values))
         return cast(Tensor, self.head(outputs.pooler_output))
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move model and head to a device."""
+        cast(nn.Module, self.model).to(device)
+        self.head.to(device)
+        return self
 
     def classify(self, images: Image | Sequence[Image]) -> list[str]:
         """Return the class name of each image."""
@@ -162,3 +167,16 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
     """
     model, processor, _ = load_clip(str(name_or_path), revision=revision)
     return Classifier(model, processor, ClassificationHead.load(name_or_path, revision=revision))
+
+
+def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:
+    """Say whether a trained head lies beside a model in a folder or on the Hub."""
+    return _find(name_or_path, HEAD_CONFIG, revision) is not None
+
+
+def _find(name_or_path: str | Path, name: str, revision: str) -> str | None:
+    options: dict[str, Any] = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+    try:
+        return cached_file(str(name_or_path), name, **options)
+    except OSError as error:
+        raise InputError(f"{name} of '{name_or_path}' cannot be fetched: {' '.join(str(error).split())}") from error

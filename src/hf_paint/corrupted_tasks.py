@@ -55,8 +55,10 @@ def get_tasks(references: Iterable[str | Mapping[str, Any] | Task]) -> list[Task
             check_keys(definition, ("corrupted", "names", "severities", "seed"), " beside `corrupted`")
             options = dict(definition)
             for key in ("names", "severities"):
-                if not isinstance(options.get(key, []), list):
-                    raise InputError(f"`{key}` beside `corrupted` must be a list, got {options[key]!r}.")
+                if key in options and not (isinstance(options[key], list) and options[key]):
+                    raise InputError(
+                        f"`{key}` beside `corrupted` must be a list of one or more, got {options[key]!r}."
+                    )
             tasks += corrupted(options.pop("corrupted"), **options)
         else:
             tasks.append(get_task(reference))

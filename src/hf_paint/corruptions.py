@@ -58,7 +58,7 @@ class Corruption:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in STRENGTHS:
+        if self.name not in [*STRENGTHS]:  # a name that cannot be hashed is as unknown as any
             known = f"{did_you_mean(str(self.name), STRENGTHS)} Corruptions: {', '.join(STRENGTHS)}."
             raise InputError(f"Unknown corruption {self.name!r}.{known}")
         if self.severity not in SEVERITIES or type(self.severity) is not int:

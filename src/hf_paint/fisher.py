@@ -42,10 +42,11 @@ def estimate_fisher(
             are slower.
 
     Returns:
-        Parameter -> its information, of the same shape, in the dtype of the tower.
+        Parameter -> its information, of the same shape, in float32 (float64 for a tower in float64): half a precision
+        holds neither small squares nor their sum.
 
     Raises:
-        InputError: If there are no images.
+        InputError: If there are no images, or a gradient is not finite.
 
     Example:
         >>> pixels = torch.randn(4, 3, 32, 32)
@@ -64,17 +65,20 @@ def estimate_fisher(
         return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
 
     per_example = vmap(grad(loss), in_dims=(None, 0, 0))
-    total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    total = {name: torch.zeros_like(p, dtype=_at_least_float32(p)) for name, p in parameters.items()}
     num_images = 0
     with attention(tower, "eager"):  # the fused ones know no gradients of single examples
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
             # One number for each image: what is drawn does not depend on how the images are cut, or on the device.
             draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
             for name, gradient in per_example(parameters, chunk, draws).items():
-                total[name] += gradient.square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
+                total[name] += gradient.to(total[name].dtype).square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
             num_images += len(chunk)
     if not num_images:
         raise InputError("The Fisher information needs at least one image.")
+    for name, value in total.items():
+        if not bool(value.isfinite().all()):
+            raise InputError(f"The Fisher information of '{name}' is not finite: are the weights, or the pixels?")
     return {name: value / num_images for name, value in total.items()}
 
 
@@ -133,5 +137,10 @@ def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
 
 def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:
     """Return the elementwise alpha: the part of the weighted information that is theta_1's."""
-    weight_0, weight_1 = (1 - alpha) * fisher_0.clamp(min=FLOOR), alpha * fisher_1.clamp(min=FLOOR)
+    floored_0, floored_1 = (fisher.to(_at_least_float32(fisher)).clamp(min=FLOOR) for fisher in (fisher_0, fisher_1))
+    weight_0, weight_1 = (1 - alpha) * floored_0, alpha * floored_1
     return weight_1 / (weight_0 + weight_1)
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)

@@ -3,7 +3,7 @@
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -145,7 +145,7 @@ def build_task_head(
     return GroupedHead(head.weight, head.logit_scale, member_rows(groups, names))
 
 
-def member_rows(groups: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
+def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable]) -> Tensor:
     """Return the rows of each class, shape (num_classes, max_rows), of a head with one row per name.
 
     Example:

@@ -9,28 +9,7 @@ from torch import Tensor
 from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
 from hf_paint.interpolation import bits, combine_tensor, tensor_specs
-
-
-_FIRST = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
-_LAST = ("vision_model.post_layernorm.", "visual_projection.")
-
-
-def layer_index(name: str) -> int | None:
-    """Return which layer of the image tower a tensor belongs to.
-
-    0 is the embeddings and the layer norm after them, `1 + i` is encoder layer i, and -1, the last whatever the
-    depth, is the layer norm at the end and the projection. None is everything else, such as the text tower.
-
-    Example:
-        >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
-        (4, -1)
-    """
-    if name.startswith(_FIRST):
-        return 0
-    encoder_layer = re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name)
-    if encoder_layer:
-        return 1 + int(encoder_layer[1])
-    return -1 if name.startswith(_LAST) else None
+from hf_paint.layers import count_layers, layer_index
 
 
 def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
@@ -102,7 +81,7 @@ def interpolate_layerwise(
 def _by_layer(names: Sequence[str], alphas: Sequence[float], default: float | None) -> dict[str, float]:
     """Return name -> alpha, without the names that are in no layer if there is no default."""
     layers = {name: layer_index(name) for name in names}
-    num_layers = 2 + max((layer for layer in layers.values() if layer is not None), default=0)
+    num_layers = count_layers(names)
     if len(alphas) != num_layers:
         raise InputError(
             f"The image tower has {num_layers} layers (embeddings, {num_layers - 2} of the encoder, projection), got "

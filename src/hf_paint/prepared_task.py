@@ -46,15 +46,24 @@ class PreparedTask:
     def with_rows_of(self, class_names: Sequence[str]) -> "PreparedTask":
         """Return the task as it is evaluated with a trained head of these classes, matched by name.
 
-        A task without classes, or one of which the head lacks a class, is returned as it is: with its zero-shot head.
+        A name that stands for several classes (ImageNet has two) is matched in the order of both lists, and in a group
+        means all of them. A task without classes, or one of which the head lacks a class, is returned as it is: with
+        its zero-shot head.
         """
         if self.task.choices_column is not None:
             return self
-        groups = self.task.class_groups or {name: (name,) for name in self.class_names}
-        members = [groups[name] for name in self.class_names]
-        if not {name for group in members for name in group} <= set(class_names):
+        rows: dict[str, list[int]] = {}
+        for index, name in enumerate(class_names):
+            rows.setdefault(name, []).append(index)
+        groups = self.task.class_groups
+        try:
+            if groups is None:
+                members = [[rows[name].pop(0)] for name in self.class_names]
+            else:
+                members = [[row for member in groups[name] for row in rows[member]] for name in self.class_names]
+        except (KeyError, IndexError):
             return self
-        return replace(self, rows=member_rows(members, class_names))
+        return replace(self, rows=member_rows(members, range(len(class_names))))
 
     def head_of(self, tower: nn.Module) -> ZeroShotHead:
         """Return the head with which an image tower is evaluated: its own, where that has the classes of the task."""

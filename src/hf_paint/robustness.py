@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_paint.bootstrap import NUM_RESAMPLES, paired_bootstrap_interval
 from hf_paint.errors import InputError
 
 
@@ -77,42 +76,6 @@ def effective_robustness(reference: float, shift: float, baseline: Baseline) -> 
     return shift - float(baseline(reference))
 
 
-def effective_robustness_interval(
-    correct_reference: NDArray[np.bool_],
-    correct_shift: NDArray[np.bool_],
-    baseline: Baseline,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the effective robustness; the baseline counts as known.
-
-    The two sets of images are resampled independently. Drawing images with replacement is drawing the number of
-    correct ones from a binomial distribution.
-
-    Args:
-        correct_reference: shape (num_reference_images,), which images of the reference the model gets right.
-        correct_shift: shape (num_shift_images,), the same under shift.
-        baseline: What `fit_baseline` returns.
-        num_resamples: How many bootstrap samples.
-        seed: Seed of the generator.
-
-    Raises:
-        InputError: If there are no images.
-
-    Example:
-        >>> always = np.ones(50, dtype=bool)
-        >>> effective_robustness_interval(always, always, Baseline(1.0, 0.0))
-        (0.0, 0.0)
-    """
-    generator = np.random.default_rng(seed)
-    reference, shift = (
-        _resampled_accuracies(correct, num_resamples, generator) for correct in (correct_reference, correct_shift)
-    )
-    low, high = np.quantile(shift - baseline(reference), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def relative_robustness(shift: float, shift_0: float) -> float:
     """Return what an intervention changes under shift: `shift - shift_0` (Taori et al., 2020, Section 2).
 
@@ -125,34 +88,3 @@ def relative_robustness(shift: float, shift_0: float) -> float:
         0.25
     """
     return shift - shift_0
-
-
-def relative_robustness_interval(
-    correct: NDArray[np.bool_], correct_0: NDArray[np.bool_], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % paired bootstrap interval of the relative robustness.
-
-    Args:
-        correct: shape (num_images,), which images under shift the model gets right.
-        correct_0: The same of the model that it is compared with, in the same order.
-        num_resamples: How many bootstrap samples.
-        seed: Seed of the generator.
-
-    Raises:
-        InputError: If the shapes differ, or there are no images.
-
-    Example:
-        >>> relative_robustness_interval(np.ones(50, dtype=bool), np.zeros(50, dtype=bool))
-        (1.0, 1.0)
-    """
-    return paired_bootstrap_interval(correct_0, correct, num_resamples=num_resamples, seed=seed)
-
-
-def _resampled_accuracies(
-    correct: NDArray[np.bool_], num_resamples: int, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return the accuracies (num_resamples,) of as many images as there are, drawn with replacement."""
-    if correct.ndim != 1 or not len(correct):
-        raise InputError(f"Examples need the shape (num_images,) and at least one image, got {correct.shape}.")
-    accuracies: NDArray[np.float64] = generator.binomial(len(correct), correct.mean(), num_resamples) / len(correct)
-    return accuracies

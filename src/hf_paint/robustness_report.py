@@ -33,6 +33,7 @@ class RobustnessRow:
         effective: `shift` minus what the baseline predicts from `reference`; None without a baseline.
         relative_interval: 95 % bootstrap interval; None without per-example data.
         effective_interval: The same of `effective`; the baseline counts as known.
+        exact: Whether every image was evaluated; False in parts of an adaptive sweep.
     """
 
     alpha: Alpha
@@ -42,6 +43,7 @@ class RobustnessRow:
     effective: float | None = None
     relative_interval: Interval | None = None
     effective_interval: Interval | None = None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +77,19 @@ class RobustnessTable:
         return cls(**{**values, "rows": rows, "baseline": baseline})
 
     def to_markdown(self, *, selected: Alpha | None = None) -> str:
-        """Return a table in percent and points with 95 % intervals; the row of `selected` is in bold."""
+        """Return a table in percent and points with 95 % intervals; the row of `selected` is in bold.
+
+        Numbers of an adaptive sweep that are not exact have a `~` before them.
+        """
         header = ["alpha", "reference", "mean of shifts", "relative robustness"]
         header += ["effective robustness"] if self.baseline else []
         lines = [header, ["---:"] * len(header)]
         for row in self.rows:
-            cells = [format_alpha(row.alpha), f"{100 * row.reference:.2f}", f"{100 * row.shift:.2f}"]
+            cells = [f"{100 * row.reference:.2f}", f"{100 * row.shift:.2f}"]
             cells.append(_points(row.relative, row.relative_interval))
             if row.effective is not None:
                 cells.append(_points(row.effective, row.effective_interval))
+            cells = [format_alpha(row.alpha), *(cell if row.exact else f"~{cell}" for cell in cells)]
             lines.append([f"**{cell}**" for cell in cells] if row.alpha == selected else cells)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -101,7 +107,8 @@ def robustness_table(
 
     Args:
         curve: A curve with shift tasks.
-        reference: The task that the shifts are shifts of; by default the mean of the patching tasks.
+        reference: The task that the shifts are shifts of; by default the mean of the patching tasks that have test
+            images, or validation images if none has.
         baseline: What `fit_baseline` returns, or the (reference, shift) accuracies that it fits.
 
     Raises:
@@ -117,17 +124,18 @@ def robustness_table(
     shift_tasks = curve.tasks.get("shift", [])
     if not shift_tasks:
         raise InputError("Robustness needs shift tasks: this curve has none. List them under `shift_tasks`.")
-    reference_tasks = _reference_tasks(curve, reference)
-    split = "test" if any(_on(curve, 0.0, reference_tasks, "test")) else "validation"
+    candidates = _reference_tasks(curve, reference)
+    split = "test" if any(_on(curve, 0.0, candidates, "test")) else "validation"
+    reference_tasks = [task for task in candidates if any(_on(curve, 0.0, [task], split))]
     line = baseline if isinstance(baseline, Baseline) or baseline is None else fit_baseline(baseline)
     before = _on(curve, 0.0, shift_tasks, "test")
     rows = []
     for alpha in curve.alphas:
         sides = [_on(curve, alpha, reference_tasks, split), _on(curve, alpha, shift_tasks, "test"), before]
-        if all(result is not None for side in sides for result in side):
+        if reference_tasks and all(result is not None for side in sides for result in side):
             rows.append(_row(curve, alpha, [[r for r in side if r is not None] for side in sides], line))
     if not rows:
-        raise InputError(f"No alpha was evaluated on {', '.join([*reference_tasks, *shift_tasks])}, and alpha 0 too.")
+        raise InputError(f"No alpha was evaluated on {', '.join([*candidates, *shift_tasks])}, and alpha 0 too.")
     return RobustnessTable(
         rows=rows, reference_tasks=reference_tasks, reference_split=split, shift_tasks=shift_tasks, baseline=line
     )
@@ -182,6 +190,7 @@ def _row(
         effective=effective_robustness(reference, shift, baseline) if baseline else None,
         relative_interval=None if drawn is None else _interval(drawn[:, 1] - drawn[:, 2]),
         effective_interval=_interval(drawn[:, 1] - baseline(drawn[:, 0])) if baseline and drawn is not None else None,
+        exact=all(result.exact for results in sides for result in results),
     )
 
 

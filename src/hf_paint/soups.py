@@ -1,7 +1,7 @@
 """Model soups: the mean of fine-tuned models, of all or of those that help (Wortsman et al., ICML 2022)."""
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -47,7 +47,7 @@ def uniform_soup(thetas: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor
         >>> uniform_soup({"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([2.0])}})
         {'w': tensor([1.5000])}
     """
-    _check_names(thetas)
+    check_names(thetas)
     (_, first), *others = thetas.items()
     mean = RunningMean(first)
     for name, theta in others:
@@ -85,7 +85,7 @@ def greedy_soup(
         >>> soup.ingredients, soup.theta
         (('c', 'a'), {'w': tensor([1.5000])})
     """
-    _check_names(thetas)
+    check_names(thetas)
     log = {} if log is None else log
     for name, theta in thetas.items():
         if name not in log:
@@ -102,10 +102,11 @@ def greedy_soup(
     return GreedySoup(soup.mean(), tuple(ingredients.split(SEPARATOR)), log[ingredients])
 
 
-def _check_names(thetas: Mapping[str, Mapping[str, Tensor]]) -> None:
-    if not thetas:
+def check_names(names: Collection[str]) -> None:
+    """Refuse a soup of no model, and names that a log could not tell apart from those of soups."""
+    if not names:
         raise InputError("A soup needs at least one model.")
-    for name in thetas:
+    for name in names:
         if SEPARATOR in name:
             raise InputError(f"The name of a model must not hold '{SEPARATOR}', got '{name}'.")
 

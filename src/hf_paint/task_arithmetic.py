@@ -63,7 +63,7 @@ def ties(
     thresholds = {model: _smallest_kept(theta_0, theta, density) for model, theta in thetas.items()}
 
     def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:
-        return elect_and_average([_drop_below(tau, thresholds[model]) for model, tau in taus.items()])
+        return _elect_and_average([_drop_below(tau, thresholds[model]) for model, tau in taus.items()])
 
     return _merge(theta_0, thetas, scale, merge)
 
@@ -99,7 +99,13 @@ def dare(
     return _merge(theta_0, thetas, scale, merge)
 
 
-def elect_and_average(taus: Sequence[Tensor]) -> Tensor:
+def check_density(density: float) -> None:
+    """Refuse a share of entries to keep that is not above 0 and at most 1."""
+    if not 0 < density <= 1:
+        raise InputError(f"density must be above 0 and at most 1, got {density}.")
+
+
+def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
     """Return the mean of the entries that have the sign with more magnitude (TIES, Section 4: elect, merge).
 
     Magnitudes that cancel elect the positive sign.
@@ -113,8 +119,7 @@ def elect_and_average(taus: Sequence[Tensor]) -> Tensor:
 def _check(theta_0: Weights, thetas: Mapping[str, Weights], density: float) -> None:
     if not thetas:
         raise InputError("There is no task vector: pass at least one fine-tuned model.")
-    if not 0 < density <= 1:
-        raise InputError(f"density must be above 0 and at most 1, got {density}.")
+    check_density(density)
     for model, theta in thetas.items():
         check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
 

@@ -1,7 +1,6 @@
 """What fine-tuning changed, layer by layer: norms and cosine similarities, streamed from safetensors. No torch."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,13 @@ from numpy.typing import NDArray
 
 from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
+from hf_paint.layers import layer_index
 from hf_paint.streaming import Tensors, read_together
 from hf_paint.weight_files import FLOATS, read_checkpoint
 
 
 ALL = "all"
 """The whole image tower, beside its layers."""
-
-_ENCODER_LAYER = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,9 +97,10 @@ def layer_of(name: str) -> str:
 
     The layer norm before the encoder counts as embeddings, the one after it as projection.
     """
-    if match := _ENCODER_LAYER.match(name):
-        return f"layer {match[1]}"
-    return "embeddings" if name.startswith(("vision_model.embeddings.", "vision_model.pre_")) else "projection"
+    layer = layer_index(name)
+    if layer is None or layer < 0:
+        return "projection"
+    return f"layer {layer - 1}" if layer else "embeddings"
 
 
 def _image_tower(folder: str | Path) -> Tensors:

@@ -1,11 +1,15 @@
 """`hf-paint evaluate`: a model on tasks."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from hf_paint.commands import add_command, print_table
 from hf_paint.corrupted_tasks import get_tasks
+
+
+logger = logging.getLogger(__name__)
 
 
 def add(commands: Any) -> None:
@@ -29,11 +33,17 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     tasks = get_tasks(parsed.tasks)
     from accelerate import Accelerator
 
+    from hf_paint.classifier import has_head
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.modeling import load_clip
 
     accelerator = Accelerator(cpu=parsed.use_cpu)
     model, processor, _ = load_clip(parsed.model, revision=parsed.revision)
+    if has_head(parsed.model, revision=parsed.revision):
+        logger.warning(
+            f"'{parsed.model}' has a trained head, which takes no part here: the tasks are evaluated with zero-shot "
+            "heads. `load_classifier` loads it, and `results.jsonl` of its run holds what it reached."
+        )
     results = evaluate_tasks(
         model,
         tasks,

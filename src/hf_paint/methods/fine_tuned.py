@@ -10,7 +10,8 @@ from transformers import TrainerCallback
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values, fingerprint_weights
 from hf_paint.fisher import interpolate_fisher
-from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
+from hf_paint.layers import count_layers
+from hf_paint.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.methods.base import Bench, Method, WeightPath, Weights, check_share
 from hf_paint.weight_averaging import EMACallback, SWACallback
 
@@ -86,8 +87,7 @@ class Lines(Method):
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
         """Return the fine-tuned model with its layers scaled."""
         (theta,) = thetas.values()
-        num_layers = 2 + max((layer for name in theta_0 if (layer := layer_index(name)) is not None), default=0)
-        return interpolate_layerwise(theta_0, theta, lines_alphas(num_layers, 1 - self.beta, self.beta))
+        return interpolate_layerwise(theta_0, theta, lines_alphas(count_layers(theta_0), 1 - self.beta, self.beta))
 
     def sentence(self) -> str:
         """Return by how much each layer moves."""
@@ -113,13 +113,18 @@ class Layerwise(Method):
     default: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.factors:
+        if isinstance(self.factors, Mapping):
+            given = list(self.factors.values()) if all(isinstance(pattern, str) for pattern in self.factors) else []
+        else:
+            given = list(self.factors) if isinstance(self.factors, (list, tuple)) else []
+        if not given:
             raise InputError(
-                "The method 'layerwise' needs `factors`: {regular expression: factor}, or a list of one per layer."
+                "The method 'layerwise' needs `factors`, {regular expression: factor} or a list of one per layer; got "
+                f"{self.factors!r}."
             )
-        given = list(self.factors.values()) if isinstance(self.factors, Mapping) else list(self.factors)
-        for factor in (*given, self.default):
+        for factor in given:
             check_share(self.name, "factors", factor)
+        check_share(self.name, "default", self.default)
 
     def check(self, theta_0: Weights) -> None:
         """Refuse factors that are not one per layer, and regular expressions that match nothing."""
@@ -150,8 +155,9 @@ class Fisher(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_images < 1:
-            raise InputError(f"`num_images` of the method 'fisher' must be at least 1, got {self.num_images}.")
+        if self.num_images < 1 or self.seed < 0:
+            given = f"{self.num_images} and {self.seed}"
+            raise InputError(f"The method 'fisher' needs `num_images` from 1 and a `seed` from 0, got {given}.")
 
     def path(self, theta_0: Weights, theta_1: Weights, bench: Bench) -> WeightPath:
         """Return the path along which the Fisher information of both ends counts."""

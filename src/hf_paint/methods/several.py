@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.layerwise import layer_index
+from hf_paint.layers import layer_index
 from hf_paint.learned_soups import learned_soup
 from hf_paint.methods.base import Bench, Method, Weights
 from hf_paint.model_stock import interpolate_model_stock
 from hf_paint.soups import greedy_soup, uniform_soup
-from hf_paint.task_arithmetic import add_task_vectors, dare, ties
+from hf_paint.task_arithmetic import add_task_vectors, check_density, dare, ties
 
 
 Score = Literal["patching", "selection"]
@@ -85,6 +85,13 @@ class LearnedSoup(Several):
     learning_rate: float = 0.05
     by_layer: bool = False
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.learning_rate > 0:
+            given = f"{self.steps} and {self.learning_rate}"
+            raise InputError(
+                f"The method '{self.name}' needs `steps` from 1 and a `learning_rate` above 0, got {given}."
+            )
+
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
         """Return the soup."""
         loaded = {name: {key: x.to(bench.device) for key, x in theta.items()} for name, theta in thetas.items()}
@@ -148,7 +155,7 @@ class Ties(Several):
     density: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_density(self.name, self.density)
+        check_density(self.density)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
         """Return theta_0 and the merged task vector."""
@@ -172,7 +179,7 @@ class Dare(Several):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_density(self.name, self.density)
+        check_density(self.density)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
         """Return theta_0 and the thinned task vectors."""
@@ -184,8 +191,3 @@ class Dare(Several):
             "`theta_1 - theta_0` is the sum of the changes of the fine-tuned models, of which a random "
             f"{100 * self.density:g} % of the entries were kept and scaled up (DARE, seed {self.seed})."
         )
-
-
-def _check_density(method: str, density: float) -> None:
-    if not 0 < density <= 1:
-        raise InputError(f"`density` of the method '{method}' must be above 0 and at most 1, got {density}.")

@@ -10,6 +10,7 @@ from hf_paint.multitask import check_trainable
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
+from hf_paint.soups import check_names
 from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.tasks import Task
 
@@ -20,27 +21,20 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
     Raises:
         InputError: If it does not.
     """
-    method, options = run.method, run.options
-    method.check(run.theta_0)
-    if run.args.train_head and (method.name != "interpolate" or options.ingredients or options.thetas):
-        raise InputError(
-            "`train_head` interpolates one fine-tuning of head and image tower: leave out `method`, `ingredients` and "
-            "`thetas`."
-        )
+    run.method.check(run.theta_0)
+    _check_options(run)
     if strategy == "parallel":
         _check_parallel(run, tasks)
     else:
         _check_models(run, strategy)
-    if options.extrapolate and not method.is_line:
-        raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
-    if method.name == "fisher" and any(task.choices_column is not None for task in tasks):
+    if run.method.name == "fisher" and any(task.choices_column is not None for task in tasks):
         raise InputError("The method 'fisher' draws labels among classes, which a task with `choices_column` lacks.")
-    trained = _trained(run, strategy, tasks)
+    trained = _trained_on(run, strategy, tasks)
     for task in trained:
         _check_train_split(task)
     for together in [trained] if strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, run.args)
-    for name, given in options.thetas.items():
+    for name, given in run.options.thetas.items():
         theta = StoredTower(find_tower(given), run.theta_0)
         check_compatible(tensor_specs(run.theta_0), tensor_specs(theta), name)
 
@@ -59,11 +53,28 @@ def check_validation(run: PatchRun) -> None:
             raise InputError(f"`score: selection` of the method '{run.method.name}' needs a `selection`.")
 
 
-def _trained(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> Sequence[Task]:
-    """Return the tasks that are trained on, and not only evaluated because their fine-tuned models are given."""
+def _check_options(run: PatchRun) -> None:
+    """Refuse options that the method of the run would pass over."""
+    method, options = run.method, run.options
+    if run.args.train_head and (method.name != "interpolate" or options.ingredients or options.thetas):
+        raise InputError(
+            "`train_head` interpolates one fine-tuning of head and image tower: leave out `method`, `ingredients` and "
+            "`thetas`."
+        )
+    if method.callbacks() and options.thetas:
+        raise InputError(
+            f"The method '{method.name}' averages along a training: leave out `thetas`, which are trained already."
+        )
+    if options.extrapolate and not method.is_line:
+        raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
+
+
+def _trained_on(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks whose training images the run takes: none where all models are there already."""
+    options = run.options
     if strategy == "parallel":
-        return [task for task in tasks if task.name not in run.options.thetas]
-    return tasks if run.options.ingredients or not run.options.thetas else []
+        return [task for task in tasks if task.name not in options.thetas]
+    return [*tasks] if options.ingredients or not options.thetas or run.method.name == "fisher" else []
 
 
 def _check_train_split(task: Task) -> None:
@@ -90,6 +101,8 @@ def _check_models(run: PatchRun, strategy: str) -> None:
             f"The method '{method.name}' is for one fine-tuned model, got {num_models}. Average them with a "
             "method such as `greedy_soup`, or leave out `ingredients`."
         )
+    if options.thetas:
+        check_names(options.thetas)
     both = sorted(ingredients.keys() & options.thetas.keys())
     if both:
         raise InputError(f"'{both[0]}' is in `thetas` and among the `ingredients`.")

@@ -31,9 +31,10 @@ def ingredient_arguments(
         for combination in product(*values.values()):
             changes = {key: _value(key, value) for key, value in zip(values, combination, strict=True)}
             name = re.sub(r"[^\w.=,-]", "_", ",".join(f"{key}={value}" for key, value in changes.items()))
-            if name in found:
-                raise InputError(f"The ingredient '{name}' is given twice.")
-            found[name] = _arguments(args, changes)
+            made = _arguments(args, changes)
+            if twin := next((other for other, theirs in found.items() if other == name or theirs == made), None):
+                raise InputError(f"The ingredient '{name}' is the same fine-tuning as '{twin}'.")
+            found[name] = made
     return found
 
 

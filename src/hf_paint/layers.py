@@ -1,0 +1,31 @@
+"""The layers of an image tower: which tensor belongs to which. No torch."""
+
+import re
+from collections.abc import Iterable
+
+
+_FIRST = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
+_LAST = ("vision_model.post_layernorm.", "visual_projection.")
+
+
+def layer_index(name: str) -> int | None:
+    """Return which layer of the image tower a tensor belongs to.
+
+    0 is the embeddings and the layer norm after them, `1 + i` is encoder layer i, and -1, the last whatever the
+    depth, is the layer norm at the end and the projection. None is everything else, such as the text tower.
+
+    Example:
+        >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
+        (4, -1)
+    """
+    if name.startswith(_FIRST):
+        return 0
+    encoder_layer = re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name)
+    if encoder_layer:
+        return 1 + int(encoder_layer[1])
+    return -1 if name.startswith(_LAST) else None
+
+
+def count_layers(names: Iterable[str]) -> int:
+    """Return how many layers `layer_index` tells apart: two more than the encoder has."""
+    return 2 + max((layer for layer in map(layer_index, names) if layer is not None), default=0)
