@@ -13,7 +13,6 @@ from hf_paint import (
     InputError,
     LazyWeights,
     PatchOptions,
-    Task,
     dare,
     patch_single,
 )
@@ -119,16 +118,6 @@ def by_transformers(folder, task, split):
     with torch.no_grad():
         predicted = model(**inputs).logits_per_image.argmax(-1).numpy()
     return int((predicted == rows.labels()).sum())
-
-
-def test_given_models_need_no_train_split(model_folder, tasks, thetas, tmp_path):
-    given = tasks[0].to_dict()
-    files = {"validation": given["data_files"]["train"], "test": given["data_files"]["test"]}
-    splits = {"train": None, "validation": "validation", "test": "test"}
-    untrained = Task.from_dict(given | {"data_files": files, "splits": splits})
-    patch(model_folder, (untrained, tasks[1]), tmp_path / "run", method="uniform_soup", thetas=thetas)
-    with pytest.raises(InputError, match="'colours' has no train split, so it cannot be patched"):
-        patch(model_folder, (untrained, tasks[1]), tmp_path / "trained")
 
 
 def test_ties_is_trim_elect_merge(model_folder, tasks, thetas, tmp_path):
