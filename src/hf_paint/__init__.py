@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from hf_paint.ensembles import collect_logits, ensemble_logits, sweep_ensemble
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.families import layer_index
     from hf_paint.fisher import estimate_fisher, interpolate_fisher
     from hf_paint.head_trainer import HeadTrainer
     from hf_paint.heads import CandidateHead, ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
-    from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
+    from hf_paint.layerwise import interpolate_layerwise, lines_alphas
     from hf_paint.lazy_weights import LazyWeights
     from hf_paint.learned_soups import learned_soup
     from hf_paint.model_stock import interpolate_model_stock
@@ -97,7 +98,7 @@ _MODULES = {
     "interpolate_layerwise": "layerwise",
     "interpolate_model_stock": "model_stock",
     "interpolated": "interpolation",
-    "layer_index": "layerwise",
+    "layer_index": "families",
     "learned_soup": "learned_soups",
     "lines_alphas": "layerwise",
     "list_tasks": "definitions",

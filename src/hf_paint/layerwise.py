@@ -8,29 +8,8 @@ from torch import Tensor
 
 from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
+from hf_paint.families import layer_index
 from hf_paint.interpolation import bits, combine_tensor, tensor_specs
-
-
-_FIRST = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
-_LAST = ("vision_model.post_layernorm.", "visual_projection.")
-
-
-def layer_index(name: str) -> int | None:
-    """Return which layer of the image tower a tensor belongs to.
-
-    0 is the embeddings and the layer norm after them, `1 + i` is encoder layer i, and -1, the last whatever the
-    depth, is the layer norm at the end and the projection. None is everything else, such as the text tower.
-
-    Example:
-        >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
-        (4, -1)
-    """
-    if name.startswith(_FIRST):
-        return 0
-    encoder_layer = re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name)
-    if encoder_layer:
-        return 1 + int(encoder_layer[1])
-    return -1 if name.startswith(_LAST) else None
 
 
 def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:

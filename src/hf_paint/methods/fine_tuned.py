@@ -8,9 +8,10 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from hf_paint.errors import InputError
+from hf_paint.families import layer_index
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values, fingerprint_weights
 from hf_paint.fisher import interpolate_fisher
-from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
+from hf_paint.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.methods.base import Bench, Method, WeightPath, Weights, check_share
 from hf_paint.weight_averaging import EMACallback, SWACallback
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.layerwise import layer_index
+from hf_paint.families import layer_index
 from hf_paint.learned_soups import learned_soup
 from hf_paint.methods.base import Bench, Method, Weights
 from hf_paint.model_stock import interpolate_model_stock

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 from hf_paint.adaptive import sweep_models_adaptively, verified
 from hf_paint.alphas import Alpha, Coefficients
@@ -54,7 +54,7 @@ class PatchRun:
 
     def __init__(
         self,
-        model: str | CLIPModel,
+        model: str | PreTrainedModel,
         args: PaintTrainingArguments,
         *,
         selection: Selection,
