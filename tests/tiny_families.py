@@ -96,7 +96,7 @@ def _metaclip_2():
 def _align():
     tokenizer = bert_tokenizer()
     stages = {"num_block_repeats": [1, 1], "depth_coefficient": 1.0, "width_coefficient": 1.0, "strides": [1, 2]}
-    stages |= {"in_channels": [8, 8], "out_channels": [8, 16], "kernel_sizes": [3, 3], "expand_ratios": [1, 2]}
+    stages |= {"in_channels": [32, 8], "out_channels": [8, 24], "kernel_sizes": [3, 3], "expand_ratios": [1, 2]}
     text = TEXT | {"vocab_size": len(tokenizer), "max_position_embeddings": 64}
     config = transformers.AlignConfig(text_config=text, vision_config=stages | {"hidden_dim": 24}, projection_dim=24)
     return transformers.AlignModel(config), align_processor(tokenizer)

@@ -75,7 +75,7 @@ class RunBench:
         made = path.exists()
         PartialState().wait_for_everyone()  # all look before one of them makes it
         if not made:
-            self._tower.load_state_dict(dict(theta))
+            self._tower.load_state_dict(dict(theta), strict=False)
             tasks = [task for task in self.run.tasks if task.role == "patching"]
             found = []
             for task in tasks:
@@ -104,7 +104,7 @@ class RunBench:
         return [task for task in self.run.tasks if task.role in roles and "validation" in task.images]
 
     def _results(self, theta: Mapping[str, Tensor], alpha: float, rule: str) -> list[Result]:
-        self._carrier.load_state_dict(dict(theta))
+        self._carrier.load_state_dict(dict(theta), strict=False)
         results = []
         for task in self._tasks(rule):
             pending = self._evaluator.pending(task, "validation", alpha=alpha, weights="")
