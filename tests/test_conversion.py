@@ -224,3 +224,11 @@ def test_damage_is_refused(tmp_path, model_folder):
     (source / "open_clip_model.safetensors").unlink()
     with pytest.raises(InputError, match="has no weights of open_clip"):
         convert_open_clip(source, tmp_path / "none", tokenizer=whole)
+
+
+def test_loading_a_model_of_open_clip_names_the_conversion(tmp_path):
+    from hf_paint.modeling import load_clip
+
+    source = write(tmp_path / "source", random_model())
+    with pytest.raises(InputError, match="is a model of open_clip. Convert it once: hf-paint convert"):
+        load_clip(str(source))

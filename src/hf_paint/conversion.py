@@ -17,11 +17,10 @@ from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
 from hf_paint.model_folders import check_free
-from hf_paint.modeling import load_clip, save_clip
+from hf_paint.modeling import OPEN_CLIP_CONFIG, load_clip, save_clip
 from hf_paint.open_clip_format import MODEL_KEYS, check_weights, clip_config, clip_weights, image_settings
 
 
-CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TOLERANCE = 1e-4
 """How far an embedding of unit length may be from open_clip's: the order of additions differs."""
@@ -90,13 +89,13 @@ def convert_open_clip(
 
 
 def _read_config(source: str, revision: str) -> dict[str, Any]:
-    path = _find(source, CONFIG, revision)
+    path = _find(source, OPEN_CLIP_CONFIG, revision)
     if path is None:
-        raise InputError(f"'{source}' has no {CONFIG}, so it is no model of open_clip.")
+        raise InputError(f"'{source}' has no {OPEN_CLIP_CONFIG}, so it is no model of open_clip.")
     said = json.loads(path.read_text(encoding="utf-8"))
     if not all(said.get("model_cfg", {}).get(key) for key in ("embed_dim", "vision_cfg", "text_cfg")):
         raise InputError(
-            f"The {CONFIG} of '{source}' must hold a `model_cfg` with embed_dim, vision_cfg and text_cfg."
+            f"The {OPEN_CLIP_CONFIG} of '{source}' must hold a `model_cfg` with embed_dim, vision_cfg and text_cfg."
         )
     found: dict[str, Any] = said
     return found

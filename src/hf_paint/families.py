@@ -28,6 +28,7 @@ class Family:
     the softmax over classes with which an image tower is trained here, and changes no ranking, so heads go without.
 
     Attributes:
+        name: What its papers call it.
         model: The class of the model in transformers.
         processor: The class of its processor.
         packs_prompts: Whether the text tower is CLIP's: causal, with the state of the end-of-text token as embedding,
@@ -38,6 +39,7 @@ class Family:
         temperature: Whether similarities are divided by a `temperature`, not multiplied by `exp(logit_scale)`.
     """
 
+    name: str
     model: str
     processor: str
     packs_prompts: bool = False
@@ -45,14 +47,21 @@ class Family:
     lower_case: bool = False
     temperature: bool = False
 
+    @property
+    def any_model(self) -> str:
+        """One of its models, as a sentence says it."""
+        return f"{'an' if self.name[0] in 'AEIO' else 'a'} {self.name} model"
+
 
 FAMILIES = {
-    "clip": Family(model="CLIPModel", processor="CLIPProcessor", packs_prompts=True),
-    "metaclip_2": Family(model="MetaClip2Model", processor="CLIPProcessor"),
-    "siglip": Family(model="SiglipModel", processor="SiglipProcessor", prompt_length=64, lower_case=True),
-    "align": Family(model="AlignModel", processor="AlignProcessor", temperature=True),
-    "altclip": Family(model="AltCLIPModel", processor="AltCLIPProcessor"),
-    "chinese_clip": Family(model="ChineseCLIPModel", processor="ChineseCLIPProcessor"),
+    "clip": Family(name="CLIP", model="CLIPModel", processor="CLIPProcessor", packs_prompts=True),
+    "metaclip_2": Family(name="MetaCLIP 2", model="MetaClip2Model", processor="CLIPProcessor"),
+    "siglip": Family(
+        name="SigLIP", model="SiglipModel", processor="SiglipProcessor", prompt_length=64, lower_case=True
+    ),
+    "align": Family(name="ALIGN", model="AlignModel", processor="AlignProcessor", temperature=True),
+    "altclip": Family(name="AltCLIP", model="AltCLIPModel", processor="AltCLIPProcessor"),
+    "chinese_clip": Family(name="Chinese-CLIP", model="ChineseCLIPModel", processor="ChineseCLIPProcessor"),
 }
 """`model_type` of a config -> its family. SigLIP 2 checkpoints of a fixed resolution are `siglip` too."""
 

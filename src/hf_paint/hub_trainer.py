@@ -163,6 +163,7 @@ class HubTrainer(PaperTrainer):
         """Return the card of the model as it is now."""
         fine_tuning = FineTuning(
             base=self.clip_model.name_or_path or "",
+            model_type=self.clip_model.config.model_type,
             repo_id=self.hub_model_id,
             args=self.args,
             steps=self._step(),

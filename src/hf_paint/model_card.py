@@ -55,7 +55,8 @@ def render_model_card(
     """
     alpha = source.selected if alpha is None else alpha
     patching = _patched_tasks(source, alpha)
-    name = f"{(source.base_model_id or 'CLIP').split('/')[-1]} patched on {', '.join(t.name for t in patching)}"
+    base = (source.base_model_id or source.family.name).split("/")[-1]
+    name = f"{base} patched on {', '.join(task.name for task in patching)}"
     base_link = f"[{source.base_model_id}](https://huggingface.co/{source.base_model_id})"
     card = ModelCard.from_template(
         _metadata(source, name, alpha, delta),
@@ -91,7 +92,9 @@ def render_model_card(
         recipe=public_recipe(source).strip(),
         versions=list((source.versions or environment()).items()),
         sources=[source_row(task) for task in source.tasks],
-        base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
+        base=base_link if source.base_model_id else f"{source.family.any_model} that is not on the Hub",
+        family=source.family.name,
+        model_class=source.family.model,
         base_license=source.base_license or "not stated",
         precision=" and ".join(sorted({result.precision for result in source.curve.results})),
         save_dtype=source.save_dtype,
@@ -163,7 +166,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
         license=source.base_license,
         datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
         metrics=["accuracy"],
-        tags=["clip", "hf_paint", "merge", "paint"],
+        tags=[source.model_type, "hf_paint", "merge", "paint"],
         eval_results=results or None,
         hf_paint={
             "alpha": alpha_to_json(alpha),

@@ -19,6 +19,9 @@ from hf_paint.pixels import PixelTransform
 from hf_paint.towers import ImageTower
 
 
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
+
 def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
     """Load a model from the Hub or a folder, in float32, with its processor: a CLIP, or one of another family.
 
@@ -38,6 +41,10 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a config can be wrong in as many ways as it has keys
+        if _is_open_clip(name_or_path, revision):
+            raise InputError(
+                f"'{name_or_path}' is a model of open_clip. Convert it once: hf-paint convert {name_or_path} OUTPUT"
+            ) from error
         raise InputError(f"No model can be read from '{name_or_path}': {_one_line(error)}") from error
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
@@ -105,6 +112,13 @@ def save_clip(model: PreTrainedModel, processor: ProcessorMixin, folder: str | P
     model.save_pretrained(folder, **options)
     processor.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)
+
+
+def _is_open_clip(name_or_path: str, revision: str) -> bool:
+    try:
+        return cached_file(name_or_path, OPEN_CLIP_CONFIG, revision=revision) is not None
+    except (OSError, ValueError):  # there is no such file, or no such model
+        return False
 
 
 def _find_safetensors(name_or_path: str, revision: str) -> str:

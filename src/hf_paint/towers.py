@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_paint.families import IMAGE_TOWER
+from hf_paint.families import IMAGE_TOWER, family_of
 
 
 class Tower(PreTrainedModel):
@@ -52,6 +52,9 @@ class ImageTower(Tower):
     Args:
         model: The model.
 
+    Raises:
+        InputError: If the model is of no family.
+
     Example:
         >>> ImageTower(model)(pixel_values=torch.zeros(3, 3, 32, 32)).image_embeds.shape
         torch.Size([3, 24])
@@ -61,6 +64,7 @@ class ImageTower(Tower):
     input_modalities = ("image",)
 
     def __init__(self, model: PreTrainedModel) -> None:
+        family_of(model)  # refuses the others
         super().__init__(model, model.config.vision_config, image=True)
         self._embed: Any = type(model).get_image_features
         self.train(model.training)
