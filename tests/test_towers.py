@@ -7,7 +7,15 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
 
 from conftest import CLASS_NAMES, draw_rows, write_task
-from hf_paint import InputError, PaintTrainingArguments, PushOptions, build_zero_shot_head, patch_single, push_variants
+from hf_paint import (
+    InputError,
+    PaintTrainingArguments,
+    PushOptions,
+    build_zero_shot_head,
+    load_classifier,
+    patch_single,
+    push_variants,
+)
 from hf_paint.families import IMAGE_TOWER, find_family, layer_index, logit_scale
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.pixels import PixelTransform
@@ -122,6 +130,19 @@ def test_the_whole_slice(family, tasks, tmp_path, hub):
     np.testing.assert_allclose(found, scores.detach(), atol=1e-5)
 
 
+def test_a_head_is_trained_with_any_tower(tasks, tmp_path):
+    save_clip(*make("siglip"), tmp_path / "base")
+    keys = {"learning_rate": 1e-3, "max_steps": 2, "warmup_steps": 1, "train_head": True}
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **keys)
+    patch_single(tmp_path / "base", tasks[0], [tasks[1]], args, alphas=[0.0, 1.0])
+    classifier, pixels = load_classifier(tmp_path / "run" / "theta_1"), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        features = classifier.model.get_image_features(pixel_values=pixels).pooler_output
+    rows = load_file(tmp_path / "run" / "theta_1" / "head.safetensors")["head.weight"]
+    expected = features / features.norm(dim=1, keepdim=True) @ rows.T
+    torch.testing.assert_close(classifier(pixels), expected, atol=1e-5, rtol=0)
+
+
 def test_batch_norms_keep_the_statistics_of_theta_0():
     model, _ = make("align")
     tower = image_tower(model).train()
@@ -134,7 +155,7 @@ def test_batch_norms_keep_the_statistics_of_theta_0():
 
 
 def test_scales():
-    models = {family: make(family)[0] for family in ("siglip", "align", "altclip")}
+    models = {family: make(family)[0] for family in ("siglip", "align", "chinese_clip")}
     assert {family: logit_scale(model).shape for family, model in models.items()} == dict.fromkeys(models, ())
     assert float(logit_scale(models["siglip"])) == pytest.approx(np.exp(3))
     assert float(logit_scale(models["align"])) == pytest.approx(20)
@@ -145,6 +166,7 @@ def test_scales():
     [
         ("siglip2", "no fixed resolution"),
         ("blip", "captioner"),
+        ("altclip", "under other names"),
         ("clipseg", "decoder"),
         ("clip_vision_model", "no `get_image_features` and no `get_text_features`"),
         ("xclip", "it has no `get_image_features`. These can be: clip, metaclip_2, siglip"),

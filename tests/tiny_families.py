@@ -102,14 +102,6 @@ def _align():
     return transformers.AlignModel(config), align_processor(tokenizer)
 
 
-def _altclip():
-    tokenizer = roberta_tokenizer()
-    text = TEXT | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "project_dim": 24}
-    vision = VISION | {"projection_dim": 24}
-    config = transformers.AltCLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
-    return transformers.AltCLIPModel(config), cropping_processor(transformers.AltCLIPProcessor, tokenizer)
-
-
 def _chinese_clip():
     tokenizer = bert_tokenizer()
     text = TEXT | {"vocab_size": len(tokenizer), "max_position_embeddings": 64}
@@ -125,7 +117,6 @@ _MAKERS = {
     "siglip 2": lambda: _siglip(siglip2_tokenizer()),
     "metaclip_2": _metaclip_2,
     "align": _align,
-    "altclip": _altclip,
     "chinese_clip": _chinese_clip,
 }
 FAMILIES = tuple(_MAKERS)

@@ -5,14 +5,21 @@ import pickle
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+)
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
@@ -154,15 +161,15 @@ def _compare(model: CLIPModel, tokenizer: Any, config: dict[str, Any], weights: 
         return None
     reference = open_clip.CLIP(**{key: config[key] for key in MODEL_KEYS if key in config}).float().eval()
     reference.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
-    dtype, vision = model.dtype, model.config.vision_config
-    pixels = torch.randn(2, 3, vision.image_size, vision.image_size, generator=torch.Generator().manual_seed(0))
+    dtype, size = model.dtype, cast(int, cast(CLIPVisionConfig, model.config.vision_config).image_size)
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     tokens = tokenizer(["a photo of a cat.", "a dog"], padding="max_length", truncation=True, return_tensors="pt")
     model.float().eval()
     pairs = [
         (model.get_image_features(pixels).pooler_output, reference.encode_image(pixels)),
         (model.get_text_features(**tokens).pooler_output, reference.encode_text(tokens["input_ids"])),
     ]
-    model.to(dtype)
+    cast(nn.Module, model).to(dtype)
     unit = [[functional.normalize(embeds, dim=-1) for embeds in pair] for pair in pairs]
     difference = max(float((ours - theirs).abs().max()) for ours, theirs in unit)
     if difference > TOLERANCE:

@@ -176,7 +176,7 @@ def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
     """Return into how many groups a batch is cut so that its largest activation suits a CPU: that of the MLP."""
     config = cast(Any, tower.config)
     if hasattr(config, "patch_size"):
-        numbers = ((config.image_size // config.patch_size) ** 2 + 1) * config.intermediate_size
+        activation = ((config.image_size // config.patch_size) ** 2 + 1) * config.intermediate_size
     else:
-        numbers = CONVOLUTION_EXPANSION * pixels[0].numel()
-    return math.ceil(len(pixels) * numbers * pixels.element_size() / CPU_ACTIVATION_BYTES)
+        activation = CONVOLUTION_EXPANSION * pixels[0].numel()
+    return math.ceil(len(pixels) * int(activation) * pixels.element_size() / CPU_ACTIVATION_BYTES)

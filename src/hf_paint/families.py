@@ -60,7 +60,6 @@ FAMILIES = {
         name="SigLIP", model="SiglipModel", processor="SiglipProcessor", prompt_length=64, lower_case=True
     ),
     "align": Family(name="ALIGN", model="AlignModel", processor="AlignProcessor", temperature=True),
-    "altclip": Family(name="AltCLIP", model="AltCLIPModel", processor="AltCLIPProcessor"),
     "chinese_clip": Family(name="Chinese-CLIP", model="ChineseCLIPModel", processor="ChineseCLIPProcessor"),
 }
 """`model_type` of a config -> its family. SigLIP 2 checkpoints of a fixed resolution are `siglip` too."""
@@ -69,6 +68,8 @@ _MISSING = {
     "siglip2": "its images have no fixed resolution (NaFlex): each comes with an attention mask and its shape in "
     "patches, which hf_paint does not carry. SigLIP 2 of a fixed resolution, such as "
     "google/siglip2-base-patch16-224, is a siglip model and can be patched",
+    "altclip": "transformers saves its tensors under other names than those it loads: the files of before and after "
+    "fine-tuning would not fit together",
     "blip": "its checkpoints hold a captioner or a matcher, and not the two projections of BlipModel",
     "blip-2": "it has no `get_image_features` and `get_text_features` with one embedding for an image and a text",
     "clipseg": "saving it as a model with two towers would lose its decoder",

@@ -49,7 +49,7 @@ class PixelTransform:
         self.mean, self.std = _normalization(settings)
 
     def _is_square(self, crop: dict[str, int]) -> bool:
-        return 0 < self.crop_size == crop.get("width") <= min(self.size.values())
+        return 0 < self.crop_size == crop.get("width", 0) <= min(self.size.values())
 
     @property
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm, trange
@@ -108,7 +108,7 @@ def _embed_padded(
     padding |= {"max_length": family.prompt_length or context, "truncation": True, "return_tensors": "pt"}
     texts = [prompt.lower() for prompt in prompts] if family.lower_case else list(prompts)
     distinct = sorted(set(texts), key=len)  # short ones together need little padding
-    tower = deepcopy(TextTower(model)).to(dtype).eval()
+    tower = cast(nn.Module, deepcopy(TextTower(model))).to(dtype).eval()
     embeds = []
     for start in trange(0, len(distinct), batch_size, desc="Embedding prompts", disable=len(distinct) <= batch_size):
         tokens = tokenizer(distinct[start : start + batch_size], **padding).to(model.device)

@@ -2,12 +2,12 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from hf_paint.families import IMAGE_TOWER, family_of
 
@@ -61,12 +61,11 @@ class ImageTower(Tower):
     """
 
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
 
     def __init__(self, model: PreTrainedModel) -> None:
         family_of(model)  # refuses the others
         super().__init__(model, model.config.vision_config, image=True)
-        self._embed: Any = type(model).get_image_features
+        self._embed = cast(Any, type(model)).get_image_features
         self.train(model.training)
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> ImageTowerOutput:
@@ -89,11 +88,9 @@ class TextTower(Tower):
         model: The model.
     """
 
-    input_modalities = ("text",)
-
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model, model.config.text_config, image=False)
-        self._embed: Any = type(model).get_text_features
+        self._embed = cast(Any, type(model)).get_text_features
 
     def forward(self, **tokens: Tensor) -> Tensor:
         """Return the embeddings (batch, embed_dim) of what a tokenizer returns."""

@@ -187,7 +187,7 @@ class PaintTrainer(HubTrainer):
 
     def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
         training = self.model.training
-        self.model.eval()
+        self.model.train(False)
         metrics, accuracies = {}, []
         for task in tasks:
             predictions = self.evaluator.predict(self.model, task, "validation")
