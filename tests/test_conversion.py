@@ -148,7 +148,7 @@ def test_the_folder_is_an_ordinary_repository(tmp_path, capsys):
     )
     assert sum(answer["score"] for answer in answers) == pytest.approx(1)
     settings = CLIPProcessor.from_pretrained(tmp_path / "clip").image_processor
-    assert (settings.size["height"], settings.resample, settings.image_mean) == (32, 2, [0.4] * 3)
+    assert (settings.size["height"], settings.resample, list(settings.image_mean)) == (32, 2, [0.4] * 3)
     assert main(["convert", str(source), str(tmp_path / "clip")]) == 2
     assert "holds a model already" in capsys.readouterr().err
 
