@@ -117,6 +117,11 @@ def test_the_whole_slice(family, tasks, tmp_path, hub):
         expected = theta_0[name] if name in frozen else middle.to(tensor.dtype)
         torch.testing.assert_close(tensor, expected, atol=0 if name in frozen else 1e-7, rtol=0)
 
+    card = (tmp_path / "run" / "patched" / "README.md").read_text()
+    assert f"This is an ordinary {find_family(pulled.config, 'it').name} model" in card
+    assert f"- {pulled.config.model_type}\n" in card
+    assert f" {find_family(pulled.config, 'it').any_model} that is not on the Hub" in card
+
     classify = pipeline("zero-shot-image-classification", model="tester/patched", revision="alpha-0.50")
     answers = classify(image(), candidate_labels=list(CLASS_NAMES), hypothesis_template=TEMPLATE)
     model, processor, _ = load_clip("tester/patched", revision="alpha-0.50")

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.families import FAMILIES
-from hf_paint.model_card import accuracy_result, dataset_id, environment, source_row
+from hf_paint.model_card import accuracy_result, base_link, dataset_id, environment, source_row
 from hf_paint.public_recipe import PUBLIC_KEYS
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
@@ -68,7 +68,7 @@ class FineTuning:
 
 def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
     """Return the text of the card; `metadata` wins over what the card says of itself."""
-    tasks, args, base = fine_tuning.train_tasks, fine_tuning.args, fine_tuning.base_model_id
+    tasks, args = fine_tuning.train_tasks, fine_tuning.args
     family = FAMILIES[fine_tuning.model_type]
     base_license = license_of(fine_tuning.base) if fine_tuning.base else None
     card = ModelCard.from_template(
@@ -78,8 +78,8 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
         trained_on=fine_tuning.trained_on,
         joint=len(tasks) > 1,
         trained_head=args.train_head,
-        base=f"[{base}](https://huggingface.co/{base})" if base else f"{family.any_model} that is not on the Hub",
-        family=family.name,
+        base=base_link(fine_tuning.base_model_id, family),
+        family=family,
         base_license=base_license or "not stated",
         model_id=fine_tuning.repo_id or "path/or/id/of/this/model",
         example_labels=repr(list((tasks and tasks[0].class_names) or ("a cat", "a dog"))[:3]),
