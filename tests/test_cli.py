@@ -18,7 +18,7 @@ from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
 from hf_paint.training_args import PaintTrainingArguments
 
 
-COMMANDS = [[], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["compare"], ["tasks"]]
+COMMANDS = [[], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["convert"], ["compare"], ["tasks"]]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.classifier import ClassificationHead, load_classifier
     from hf_paint.comparison import compare_runs
+    from hf_paint.conversion import convert_open_clip
     from hf_paint.corrupted_tasks import corrupted
     from hf_paint.curve import AlphaCurve
     from hf_paint.definitions import list_tasks
@@ -80,6 +81,7 @@ _MODULES = {
     "combine": "interpolation",
     "combine_checkpoints": "checkpoints",
     "compare_runs": "comparison",
+    "convert_open_clip": "conversion",
     "corrupted": "corrupted_tasks",
     "dare": "task_arithmetic",
     "draw_scene": "scenes",
@@ -145,6 +147,7 @@ __all__ = [
     "combine",
     "combine_checkpoints",
     "compare_runs",
+    "convert_open_clip",
     "corrupted",
     "dare",
     "draw_scene",

@@ -12,6 +12,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from hf_paint.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
+from hf_paint.families import FAMILIES, Family
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.methods import Method, read_method
 from hf_paint.tasks import Task
@@ -31,6 +32,7 @@ class CardSource:
         base_license: The licence of the base, if known.
         plot: The file name of the trade-off plot beside the card; None for none.
         save_dtype: The dtype in which the model is saved.
+        model_type: The `model_type` of its config.
         versions: Package -> its version in the run.
         robustness: What `robustness.json` holds; empty for a run without shift tasks.
     """
@@ -44,6 +46,7 @@ class CardSource:
     base_license: str | None = None
     plot: str | None = None
     save_dtype: str = "float32"
+    model_type: str = "clip"
     versions: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,6 +69,11 @@ class CardSource:
     def method(self) -> Method:
         """The method of the run."""
         return read_method(self.recipe.get("method", "interpolate"))
+
+    @property
+    def family(self) -> Family:
+        """The family of the model."""
+        return FAMILIES[self.model_type]
 
     @property
     def trains_head(self) -> bool:

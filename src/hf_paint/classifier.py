@@ -11,14 +11,14 @@ from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection
-from transformers.models.clip.modeling_clip import CLIPVisionModelOutput
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
 from hf_paint.heads import ZeroShotHead
 from hf_paint.model_folders import HEAD_CONFIG
-from hf_paint.modeling import image_tower, load_clip
+from hf_paint.modeling import load_clip
+from hf_paint.towers import ImageTower, ImageTowerOutput
 from hf_paint.weight_files import HEAD, HEAD_WEIGHT
 
 
@@ -82,57 +82,61 @@ class ClassificationHead(nn.Module):
 
 
 @dataclass
-class ClassifierOutput(CLIPVisionModelOutput):
+class ClassifierOutput(ImageTowerOutput):
     """What an image tower returns, and the logits (batch, num_classes) of its head."""
 
     logits: Tensor | None = None
 
 
-class ImageClassifier(CLIPVisionModelWithProjection):
+class ImageClassifier(ImageTower):
     """An image tower that calls a classification head itself, so that data parallelism sees the head's gradients.
 
     To the tensors of the tower, which keep their names, the head adds `head.weight`.
+
+    Args:
+        model: The model whose image tower it is.
+        head: The head.
     """
 
-    head: ClassificationHead
+    def __init__(self, model: PreTrainedModel, head: ClassificationHead) -> None:
+        super().__init__(model)
+        self.head = head
 
     def forward(self, *args: Any, **kwargs: Any) -> ClassifierOutput:
         """Return what the image tower returns, and the logits."""
-        outputs = super().forward(*args, **kwargs)
-        return ClassifierOutput(**outputs, logits=self.head(outputs.image_embeds))
+        image_embeds = super().forward(*args, **kwargs).image_embeds
+        return ClassifierOutput(image_embeds=image_embeds, logits=self.head(image_embeds))
 
 
-def image_classifier(model: CLIPModel, head: ClassificationHead) -> ImageClassifier:
-    """Return the image tower of a CLIP model with a head; it shares the parameters of both.
+def image_classifier(model: PreTrainedModel, head: ClassificationHead) -> ImageClassifier:
+    """Return the image tower of a model with a head; it shares the parameters of both.
 
     Example:
         >>> head = ClassificationHead(torch.ones(2, 24), ["cat", "dog"])
         >>> image_classifier(model, head)(pixel_values=torch.zeros(3, 3, 32, 32)).logits.shape
         torch.Size([3, 2])
     """
-    tower = image_tower(model, ImageClassifier)
-    tower.head = head
-    return tower
+    return ImageClassifier(model, head)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A CLIP model with a classification head, as `load_classifier` returns it: on the CPU, until it is moved.
+    """A model with a classification head, as `load_classifier` returns it: on the CPU, until it is moved.
 
     Attributes:
-        model: The CLIP model; all of it, so that new classes can still be given by name.
+        model: The model; all of it, so that new classes can still be given by name.
         processor: Its processor.
         head: The head, with its `class_names`.
     """
 
-    model: CLIPModel
-    processor: CLIPProcessor
+    model: PreTrainedModel
+    processor: ProcessorMixin
     head: ClassificationHead
 
     @torch.inference_mode()
     def __call__(self, pixel_values: Tensor) -> Tensor:
         """Return logits (batch, num_classes) of pixel values (batch, 3, height, width), of the processor."""
-        outputs = cast(Any, self.model.get_image_features(pixel_values=pixel_values))
+        outputs = cast(Any, self.model).get_image_features(pixel_values=pixel_values)
         return cast(Tensor, self.head(outputs.pooler_output))
 
     def to(self, device: str | torch.device) -> Self:
@@ -156,7 +160,7 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
         revision: A branch, tag or commit on the Hub, such as `alpha-0.50`.
 
     Raises:
-        InputError: If there is no CLIP model, or no head beside it.
+        InputError: If there is no model, or no head beside it.
 
     Example:
         >>> classifier = load_classifier(classifier_folder)

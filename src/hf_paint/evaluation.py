@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
-from transformers import CLIPModel, CLIPProcessor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
@@ -17,10 +17,10 @@ from hf_paint.tasks import Task
 
 
 def evaluate_tasks(
-    model: CLIPModel,
+    model: PreTrainedModel,
     tasks: Sequence[Task],
     *,
-    processor: CLIPProcessor,
+    processor: ProcessorMixin,
     split: str = "test",
     precision: PrecisionChoice = "fp32",
     batch_size: int = 128,

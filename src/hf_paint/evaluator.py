@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
-from transformers import CLIPVisionConfig
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.classifier import ImageClassifier
@@ -29,6 +28,8 @@ CPU_ACTIVATION_BYTES = 24 * 2**20
 Larger blocks come fresh from the operating system each time they are asked for (glibc maps what is above 32 MiB), and
 the page faults cost a quarter of the time of a ViT-B/32.
 """
+CONVOLUTION_EXPANSION = 24
+"""How much larger than the pixels the largest activation of a convolutional tower is (EfficientNet-B7, ALIGN's)."""
 
 
 class Evaluator:
@@ -172,8 +173,10 @@ def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
-    """Return into how many groups a batch is cut so that the largest activation, that of the MLP, suits a CPU."""
-    config = cast(CLIPVisionConfig, tower.config)
-    num_tokens = (cast(int, config.image_size) // cast(int, config.patch_size)) ** 2 + 1
-    activation = len(pixels) * num_tokens * config.intermediate_size * pixels.element_size()
-    return math.ceil(activation / CPU_ACTIVATION_BYTES)
+    """Return into how many groups a batch is cut so that its largest activation suits a CPU: that of the MLP."""
+    config = cast(Any, tower.config)
+    if hasattr(config, "patch_size"):
+        activation = ((config.image_size // config.patch_size) ** 2 + 1) * config.intermediate_size
+    else:
+        activation = CONVOLUTION_EXPANSION * pixels[0].numel()
+    return math.ceil(len(pixels) * int(activation) * pixels.element_size() / CPU_ACTIVATION_BYTES)

@@ -9,7 +9,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from hf_paint.card_source import is_repo_id, license_of
-from hf_paint.model_card import accuracy_result, dataset_id, environment, source_row
+from hf_paint.families import FAMILIES
+from hf_paint.model_card import accuracy_result, base_link, dataset_id, environment, source_row
 from hf_paint.public_recipe import PUBLIC_KEYS
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
@@ -24,6 +25,7 @@ class FineTuning:
 
     Attributes:
         base: What was fine-tuned: an id on the Hub, a folder, or an empty string.
+        model_type: The `model_type` of its config.
         repo_id: Where the model will be on the Hub.
         args: The training arguments.
         steps: The optimizer steps that made these weights.
@@ -33,6 +35,7 @@ class FineTuning:
     """
 
     base: str
+    model_type: str
     repo_id: str | None
     args: PaintTrainingArguments
     steps: int
@@ -59,13 +62,14 @@ class FineTuning:
     @property
     def title(self) -> str:
         """The name of the model."""
-        base = (self.base_model_id or "CLIP").split("/")[-1]
+        base = (self.base_model_id or FAMILIES[self.model_type].name).split("/")[-1]
         return f"{base} fine-tuned on {self.trained_on}"
 
 
 def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
     """Return the text of the card; `metadata` wins over what the card says of itself."""
-    tasks, args, base = fine_tuning.train_tasks, fine_tuning.args, fine_tuning.base_model_id
+    tasks, args = fine_tuning.train_tasks, fine_tuning.args
+    family = FAMILIES[fine_tuning.model_type]
     base_license = license_of(fine_tuning.base) if fine_tuning.base else None
     card = ModelCard.from_template(
         ModelCardData(**(_metadata(fine_tuning, base_license) | metadata)),
@@ -74,7 +78,8 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
         trained_on=fine_tuning.trained_on,
         joint=len(tasks) > 1,
         trained_head=args.train_head,
-        base=f"[{base}](https://huggingface.co/{base})" if base else "a CLIP model that is not on the Hub",
+        base=base_link(fine_tuning.base_model_id, family),
+        family=family,
         base_license=base_license or "not stated",
         model_id=fine_tuning.repo_id or "path/or/id/of/this/model",
         example_labels=repr(list((tasks and tasks[0].class_names) or ("a cat", "a dog"))[:3]),
@@ -106,7 +111,7 @@ def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, An
         "license": base_license,
         "datasets": on_the_hub or None,
         "metrics": ["accuracy"] if results else None,
-        "tags": ["clip", "hf_paint", "paint"],
+        "tags": [fine_tuning.model_type, "hf_paint", "paint"],
         "eval_results": results or None,
     }
 

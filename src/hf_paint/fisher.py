@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
-from transformers import CLIPVisionModelWithProjection
 
 from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
@@ -14,6 +13,7 @@ from hf_paint.heads import ZeroShotHead
 from hf_paint.interpolation import combine_tensor, tensor_specs
 from hf_paint.modeling import attention
 from hf_paint.task_vectors import add, subtract
+from hf_paint.towers import ImageTower
 
 
 FLOOR = 1e-8
@@ -21,7 +21,7 @@ FLOOR = 1e-8
 
 
 def estimate_fisher(
-    tower: CLIPVisionModelWithProjection,
+    tower: ImageTower,
     head: ZeroShotHead,
     batches: Iterable[Tensor],
     *,

@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import constants
@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPModel, CLIPTextConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
+from hf_paint.families import IMAGE_TOWER, logit_scale
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.losses import masked_cross_entropy
 from hf_paint.prompts import embed_prompts
@@ -23,7 +24,6 @@ from hf_paint.tasks import Task
 
 
 logger = logging.getLogger(__name__)
-TEXT_TOWER = ("text_model.", "text_projection.", "logit_scale")
 
 
 class ZeroShotHead(nn.Module):
@@ -120,7 +120,7 @@ class CandidateHead(ZeroShotHead):
 
 
 def build_task_head(
-    model: CLIPModel,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     class_names: Sequence[str],
@@ -169,7 +169,7 @@ def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
 
 @torch.no_grad()
 def build_zero_shot_head(
-    model: CLIPModel,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     class_names: Sequence[str],
     templates: Sequence[str],
@@ -214,7 +214,7 @@ def build_zero_shot_head(
     text_embeds = embed_prompts(model, tokenizer, prompts, batch_size=batch_size, precision=precision)
     text_embeds = text_embeds.unflatten(0, (len(class_names), len(templates)))
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
-    head = ZeroShotHead(weight, model.logit_scale.detach().float().exp().cpu().clone())
+    head = ZeroShotHead(weight, logit_scale(model))
     if cache is not None:
         _save_atomically(head, cache)
     return head
@@ -226,11 +226,11 @@ def default_cache_dir() -> Path:
 
 
 def _cache_file(
-    model: CLIPModel, tokenizer: PreTrainedTokenizerBase, key: tuple[Any, ...], cache_dir: str | Path
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, key: tuple[Any, ...], cache_dir: str | Path
 ) -> Path:
-    text_tower = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TOWER)}
-    config = cast(CLIPTextConfig, model.config.text_config).to_diff_dict()
-    vocabulary = tokenizer.backend_tokenizer.to_str()
+    text_tower = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(IMAGE_TOWER)}
+    config = model.config.text_config.to_diff_dict()
+    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
     name = fingerprint_values(fingerprint_weights(text_tower), config, vocabulary, tokenizer.model_max_length, *key)
     return Path(cache_dir) / "heads" / f"{name}.safetensors"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi, create_branch, list_repo_commits, run_as_future, upload_folder
 from torch import Tensor
-from transformers import CLIPModel, CLIPProcessor, CLIPVisionModelWithProjection
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
@@ -21,6 +21,7 @@ from hf_paint.modeling import save_clip
 from hf_paint.paper_trainer import PaperTrainer
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.tasks import Task
+from hf_paint.towers import ImageTower
 from hf_paint.training_args import PaintTrainingArguments
 
 
@@ -34,9 +35,9 @@ class HubTrainer(PaperTrainer):
     the branch of `hub_revision`. Here the repository is made in a temporary folder and uploaded in one commit.
     """
 
-    model: CLIPVisionModelWithProjection
-    processing_class: CLIPProcessor
-    clip_model: CLIPModel
+    model: ImageTower
+    processing_class: ProcessorMixin
+    clip_model: PreTrainedModel
     train_tasks: Sequence[Task]
     tasks: Sequence[PreparedTask]
     hub_model_id: str | None  # type: ignore[assignment]
@@ -162,6 +163,7 @@ class HubTrainer(PaperTrainer):
         """Return the card of the model as it is now."""
         fine_tuning = FineTuning(
             base=self.clip_model.name_or_path or "",
+            model_type=self.clip_model.config.model_type,
             repo_id=self.hub_model_id,
             args=self.args,
             steps=self._step(),

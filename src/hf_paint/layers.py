@@ -3,27 +3,29 @@
 import re
 from collections.abc import Iterable
 
+from hf_paint.families import IMAGE_TOWER
 
-_FIRST = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
-_LAST = ("vision_model.post_layernorm.", "visual_projection.")
+
+_EMBEDDINGS = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
+_ENCODER_LAYER = re.compile(r"vision_model\.encoder\.(?:layers|blocks)\.(\d+)\.")
 
 
 def layer_index(name: str) -> int | None:
     """Return which layer of the image tower a tensor belongs to.
 
     0 is the embeddings and the layer norm after them, `1 + i` is encoder layer i, and -1, the last whatever the
-    depth, is the layer norm at the end and the projection. None is everything else, such as the text tower.
+    depth, is what comes after the encoder: a norm, a pooling head, the projection. None is everything else, such as
+    the text tower.
 
     Example:
         >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
         (4, -1)
     """
-    if name.startswith(_FIRST):
+    if name.startswith(_EMBEDDINGS):
         return 0
-    encoder_layer = re.match(r"vision_model\.encoder\.layers\.(\d+)\.", name)
-    if encoder_layer:
+    if encoder_layer := _ENCODER_LAYER.match(name):
         return 1 + int(encoder_layer[1])
-    return -1 if name.startswith(_LAST) else None
+    return -1 if name.startswith(IMAGE_TOWER) else None
 
 
 def count_layers(names: Iterable[str]) -> int:

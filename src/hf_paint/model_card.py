@@ -24,6 +24,7 @@ from hf_paint.card_tables import answer_type_rows
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.definitions import LOCAL_FILES
+from hf_paint.families import Family
 from hf_paint.public_recipe import public_recipe
 from hf_paint.robustness_report import RobustnessTable
 from hf_paint.tasks import Task
@@ -55,8 +56,8 @@ def render_model_card(
     """
     alpha = source.selected if alpha is None else alpha
     patching = _patched_tasks(source, alpha)
-    name = f"{(source.base_model_id or 'CLIP').split('/')[-1]} patched on {', '.join(t.name for t in patching)}"
-    base_link = f"[{source.base_model_id}](https://huggingface.co/{source.base_model_id})"
+    base = (source.base_model_id or source.family.name).split("/")[-1]
+    name = f"{base} patched on {', '.join(task.name for task in patching)}"
     card = ModelCard.from_template(
         _metadata(source, name, alpha, delta),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
@@ -91,13 +92,21 @@ def render_model_card(
         recipe=public_recipe(source).strip(),
         versions=list((source.versions or environment()).items()),
         sources=[source_row(task) for task in source.tasks],
-        base=base_link if source.base_model_id else "a CLIP model that is not on the Hub",
+        base=base_link(source.base_model_id, source.family),
+        family=source.family,
         base_license=source.base_license or "not stated",
         precision=" and ".join(sorted({result.precision for result in source.curve.results})),
         save_dtype=source.save_dtype,
         citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
     )
     return str(card)
+
+
+def base_link(base_model_id: str | None, family: Family) -> str:
+    """Return the base as a sentence says it: with a link if it is on the Hub."""
+    if base_model_id is None:
+        return f"{family.any_model} that is not on the Hub"
+    return f"[{base_model_id}](https://huggingface.co/{base_model_id})"
 
 
 def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
@@ -163,7 +172,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
         license=source.base_license,
         datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
         metrics=["accuracy"],
-        tags=["clip", "hf_paint", "merge", "paint"],
+        tags=[source.model_type, "hf_paint", "merge", "paint"],
         eval_results=results or None,
         hf_paint={
             "alpha": alpha_to_json(alpha),

@@ -1,36 +1,29 @@
-"""CLIP models as patching sees them: a base that is read safely, and its image tower."""
+"""Models as patching sees them: a base that is read safely, and its image tower."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
+import transformers
 from safetensors import safe_open
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    CLIPModel,
-    CLIPProcessor,
-    CLIPTextConfig,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
+from hf_paint.families import IMAGE_TOWER, Family, find_family
+from hf_paint.pixels import PixelTransform
+from hf_paint.towers import ImageTower
 
 
-Tower = TypeVar("Tower", bound=CLIPVisionModelWithProjection)
-IMAGE_TOWER = ("vision_model.", "visual_projection.")
-"""Prefixes of the tensors that patching changes; everything else stays as it is."""
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 
-def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
-    """Load a CLIP model from the Hub or a folder, in float32, with its processor.
+def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
+    """Load a model from the Hub or a folder, in float32, with its processor: a CLIP, or one of another family.
 
     Only safetensors are read and no code of the repository is run.
 
@@ -42,57 +35,48 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[CLIPModel, 
         The model in float32 and evaluation mode, its processor, and the dtype in which the image tower is stored.
 
     Raises:
-        InputError: If it is not a complete CLIP model with safetensors, tokenizer and image processor.
+        InputError: If it is not a complete model of one of `hf_paint.families`, with safetensors, tokenizer and image
+            processor.
     """
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a config can be wrong in as many ways as it has keys
+        if _is_open_clip(name_or_path, revision):
+            raise InputError(
+                f"'{name_or_path}' is a model of open_clip. Convert it once: hf-paint convert {name_or_path} OUTPUT"
+            ) from error
         raise InputError(f"No model can be read from '{name_or_path}': {_one_line(error)}") from error
-    if config.model_type != "clip":
-        raise InputError(
-            f"'{name_or_path}' is a {config.model_type} model; patching needs a CLIP model with both towers."
-        )
+    family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
-    model = _load_weights(name_or_path, revision)
+    model = _load_weights(name_or_path, revision, family)
     try:
-        processor = CLIPProcessor.from_pretrained(name_or_path, revision=revision)
+        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # the tokenizer and the image processor have many ways to be missing
-        raise InputError(f"'{name_or_path}' has no CLIP processor: {_one_line(error)}") from error
+        raise InputError(f"'{name_or_path}' has no {family.processor}: {_one_line(error)}") from error
     _check_processor(name_or_path, model, processor)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
 
 
-def image_tower(
-    model: CLIPModel,
-    kind: type[Tower] = CLIPVisionModelWithProjection,  # type: ignore[assignment]
-) -> Tower:
-    """Return the image tower of a CLIP model as a model of its own that shares the parameters.
+def image_tower(model: PreTrainedModel) -> ImageTower:
+    """Return the image tower of a model as a model of its own that shares the parameters.
 
-    Training the tower trains the CLIP model, and the names of its tensors are those of the CLIP model. Its config is a
-    copy, so that nothing done to the tower shows in the config of the CLIP model.
-
-    Args:
-        model: The CLIP model.
-        kind: The class of the tower.
+    Training the tower trains the model, and the names of its tensors are those of the model.
 
     Example:
         >>> tower = image_tower(model)
         >>> tower.visual_projection.weight is model.visual_projection.weight
         True
     """
-    config = cast(CLIPVisionConfig, deepcopy(model.config.vision_config))
-    config.projection_dim = cast(int, model.config.projection_dim)
-    with torch.device("meta"):
-        tower = kind(config)
-    tower.vision_model = model.vision_model
-    tower.visual_projection = model.visual_projection
-    tower.train(model.training)
-    return tower
+    return ImageTower(model)
 
 
-def image_tower_weights(model: CLIPModel | CLIPVisionModelWithProjection) -> dict[str, Tensor]:
-    """Return the tensors of the image tower by their names in the CLIP model, sharing storage with the model."""
-    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(IMAGE_TOWER)}
+def image_tower_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights of the image tower by their names in the model, sharing storage with it.
+
+    What is no number with a fraction, such as how many batches a batch norm has seen, is no weight.
+    """
+    tensors = model.state_dict().items()
+    return {name: tensor for name, tensor in tensors if name.startswith(IMAGE_TOWER) and tensor.is_floating_point()}
 
 
 @contextmanager
@@ -114,8 +98,8 @@ def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def save_clip(model: CLIPModel, processor: CLIPProcessor, folder: str | Path, **options: Any) -> None:
-    """Save a complete CLIP repository: both towers, config, tokenizer and processor.
+def save_clip(model: PreTrainedModel, processor: ProcessorMixin, folder: str | Path, **options: Any) -> None:
+    """Save a complete repository: both towers, config, tokenizer and processor.
 
     The image processor is also written to a file of its own, which is where transformers 4 looks for it.
 
@@ -130,6 +114,13 @@ def save_clip(model: CLIPModel, processor: CLIPProcessor, folder: str | Path, **
     processor.image_processor.save_pretrained(folder)
 
 
+def _is_open_clip(name_or_path: str, revision: str) -> bool:
+    try:
+        return cached_file(name_or_path, OPEN_CLIP_CONFIG, revision=revision) is not None
+    except (OSError, ValueError):  # there is no such file, or no such model
+        return False
+
+
 def _find_safetensors(name_or_path: str, revision: str) -> str:
     """Return the file of the weights, or of their index."""
     for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
@@ -138,22 +129,23 @@ def _find_safetensors(name_or_path: str, revision: str) -> str:
             return str(found)
     raise InputError(
         f"'{name_or_path}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
-        f"CLIPModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
+        f"AutoModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
         "then copy the tokenizer and processor files beside it."
     )
 
 
-def _load_weights(name_or_path: str, revision: str) -> CLIPModel:
+def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTrainedModel:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     options: dict[str, Any] = {"revision": revision, "dtype": torch.float32, "use_safetensors": True}
     try:
-        loaded = CLIPModel.from_pretrained(name_or_path, output_loading_info=True, **options)
+        kind = getattr(transformers, family.model)
+        loaded = kind.from_pretrained(name_or_path, output_loading_info=True, **options)
     except Exception as error:  # torn files, other shapes, other architectures: each library has its own type
         raise InputError(f"The weights of '{name_or_path}' cannot be read: {_one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
-    model, loading = cast(tuple[CLIPModel, dict[str, Any]], loaded)
+    model, loading = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise InputError(f"The weights in '{name_or_path}' lack {len(missing)} tensors, first '{missing[0]}'.")
@@ -161,18 +153,19 @@ def _load_weights(name_or_path: str, revision: str) -> CLIPModel:
     return model
 
 
-def _check_processor(name_or_path: str, model: CLIPModel, processor: CLIPProcessor) -> None:
+def _check_processor(name_or_path: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Refuse a tokenizer that is not the model's (one with an empty vocabulary is what missing files become)."""
     ids = processor.tokenizer("a photo").input_ids
-    vocab_size = cast(CLIPTextConfig, model.config.text_config).vocab_size
+    vocab_size = model.config.text_config.vocab_size
     if len(ids) < 3 or processor.tokenizer.unk_token_id in ids[1:-1] or max(ids) >= vocab_size:
         raise InputError(
             f"The tokenizer in '{name_or_path}' cannot spell 'a photo': files are missing, or not its own."
         )
-    image_size = cast(CLIPVisionConfig, model.config.vision_config).image_size
-    crop = processor.image_processor.crop_size["height"]
-    if crop != image_size:
-        raise InputError(f"The processor in '{name_or_path}' makes {crop} pixels, but the model takes {image_size}.")
+    made, vision = PixelTransform(processor).crop_size, model.config.vision_config
+    if hasattr(vision, "patch_size") and made != vision.image_size:  # convolutions take any size
+        raise InputError(
+            f"The processor in '{name_or_path}' makes {made} pixels, but the model takes {vision.image_size}."
+        )
 
 
 def _stored_dtype(weights: str) -> torch.dtype | None:
@@ -180,8 +173,9 @@ def _stored_dtype(weights: str) -> torch.dtype | None:
     if not weights.endswith(SAFE_WEIGHTS_NAME):
         return None
     with safe_open(weights, framework="pt") as file:
-        stored = file.get_slice("visual_projection.weight").get_dtype()
-    return {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}.get(stored)
+        slices = [file.get_slice(name) for name in file.keys() if name.startswith(IMAGE_TOWER)]  # noqa: SIM118
+    dtypes = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+    return next((dtypes[stored] for part in reversed(slices) if (stored := part.get_dtype()) in dtypes), None)
 
 
 def _one_line(error: Exception) -> str:

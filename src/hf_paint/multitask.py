@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import CLIPModel, CLIPProcessor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
@@ -56,7 +56,7 @@ class JointHead(ZeroShotHead):
 
 
 def make_training_set(
-    tasks: Sequence[Task], model: CLIPModel, processor: CLIPProcessor, args: PaintTrainingArguments
+    tasks: Sequence[Task], model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
 ) -> tuple[Dataset[Any], ZeroShotHead]:
     """Return the training images of a task and its head, or those of several tasks together.
 
@@ -98,7 +98,7 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
 
 
 def _train_split(
-    task: Task, model: CLIPModel, processor: CLIPProcessor, args: PaintTrainingArguments
+    task: Task, model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
 ) -> tuple[Dataset[Any], ZeroShotHead]:
     cache_dir = default_cache_dir()
     split = load_splits(task, ("train",)).get("train")

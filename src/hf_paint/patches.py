@@ -9,13 +9,14 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
+from hf_paint.families import IMAGE_TOWER
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import tensor_specs
-from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, load_clip
+from hf_paint.modeling import image_tower_weights, load_clip
 from hf_paint.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, PatchConfig, PatchDtype, patch_file, read_patch_config
 from hf_paint.weight_files import StoredTensor, WeightFile
 
@@ -87,14 +88,14 @@ def save_patch(
 
 
 def apply_patch(
-    base: str | Path | CLIPModel,
+    base: str | Path | PreTrainedModel,
     patch: str | Path | Mapping[str | Path, float | None],
     alpha: float | None = None,
     *,
     revision: str = "main",
     base_revision: str | None = None,
     extrapolate: bool = False,
-) -> CLIPModel:
+) -> PreTrainedModel:
     """Apply a patch, or several, to the model for which it was made.
 
     `theta_0 + alpha * (theta_1 - theta_0)`, with a sum over the patches, computed in float32 and rounded once to the
@@ -124,7 +125,7 @@ def apply_patch(
         raise InputError("Several patches have their alphas beside them, {patch: alpha}; leave out alpha.")
     alphas = patch if isinstance(patch, Mapping) else {patch: alpha}
     patches = [_open_patch(name, value, revision, extrapolate) for name, value in alphas.items()]
-    model = base if isinstance(base, CLIPModel) else _load_base(str(base), base_revision, patches)
+    model = base if isinstance(base, PreTrainedModel) else _load_base(str(base), base_revision, patches)
     _check_base(model, base, patches)
     patched = deepcopy(model) if model is base else model
     for name, x_0 in image_tower_weights(patched).items():
@@ -167,7 +168,7 @@ def _open_patch(patch: str | Path, alpha: float | None, revision: str, extrapola
     return _Patch(str(patch), config, weights, {name: tuple(x.get_shape()) for name, x in slices.items()}, alpha)
 
 
-def _load_base(base: str, revision: str | None, patches: Sequence[_Patch]) -> CLIPModel:
+def _load_base(base: str, revision: str | None, patches: Sequence[_Patch]) -> PreTrainedModel:
     """Load the base in the dtype in which it is stored, at the revision that a patch of it names."""
     named = [patch.config.base_revision for patch in patches if patch.config.base_model_id == base]
     revision = revision or next(filter(None, named), "main")
@@ -176,10 +177,10 @@ def _load_base(base: str, revision: str | None, patches: Sequence[_Patch]) -> CL
     return model
 
 
-def _check_base(model: CLIPModel, base: str | Path | CLIPModel, patches: Sequence[_Patch]) -> None:
+def _check_base(model: PreTrainedModel, base: str | Path | PreTrainedModel, patches: Sequence[_Patch]) -> None:
     tower = image_tower_weights(model)
     fingerprint = _fingerprint(tower)
-    given = f"the {type(base).__name__} in memory" if isinstance(base, CLIPModel) else f"'{base}'"
+    given = f"the {type(base).__name__} in memory" if isinstance(base, PreTrainedModel) else f"'{base}'"
     for patch in patches:
         if patch.config.base_fingerprint != fingerprint:
             raise InputError(

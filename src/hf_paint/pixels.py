@@ -1,14 +1,14 @@
-"""From an image to pixels: the resize and crop of CLIP's processor, and PAINT's augmentation."""
+"""From an image to pixels: the resize and crop of a model's processor, and PAINT's augmentation."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import PIL
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPProcessor
+from transformers import ProcessorMixin
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -22,32 +22,34 @@ CROP_RATIO = (3 / 4, 4 / 3)
 
 
 class PixelTransform:
-    """What a CLIP processor does to an image up to the uint8 pixels, and the rest on batches.
+    """What a processor does to an image up to the uint8 pixels, and the rest on batches.
 
-    `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False` bit for bit.
+    `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False` bit for bit, and its
+    counterparts of other families.
 
     Args:
-        processor: The processor of the model, which resizes and then crops a square.
+        processor: The processor of the model, which resizes to a square, or resizes and then crops a square.
 
     Raises:
         InputError: If the processor does something else.
     """
 
-    def __init__(self, processor: CLIPProcessor) -> None:
+    def __init__(self, processor: ProcessorMixin) -> None:
         settings = processor.image_processor.to_dict()
         self.size: dict[str, int] = settings["size"]
-        self.crop_size = int(settings["crop_size"]["height"])
+        crop = settings["crop_size"] if settings.get("do_center_crop") else self.size
+        self.crop_size = int(crop.get("height", 0))
+        if not settings["do_resize"] or not settings["do_rescale"] or not self._is_square(crop):
+            raise InputError(
+                "The image processor must resize, crop a square from the centre (or resize to a square) and rescale, "
+                f"as CLIP's does; its settings are {settings}."
+            )
         self.resample = Image.Resampling(settings["resample"])
         self.scale = float(settings["rescale_factor"])
-        self.mean = torch.tensor(settings["image_mean"]).view(-1, 1, 1)
-        self.std = torch.tensor(settings["image_std"]).view(-1, 1, 1)
-        steps = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
-        square = settings["crop_size"]["width"] == self.crop_size <= min(self.size.values())
-        if not square or not all(settings[step] for step in steps):
-            raise InputError(
-                "The image processor must resize, crop a square from the centre, rescale, normalise and convert to "
-                f"RGB, as CLIP's does; its settings are {settings}."
-            )
+        self.mean, self.std = _normalization(settings)
+
+    def _is_square(self, crop: dict[str, int]) -> bool:
+        return 0 < self.crop_size == crop.get("width", 0) <= min(self.size.values())
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +82,18 @@ class PixelTransform:
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
         # A division rounds like the processor's float64 product, and fresh memory would cost more than the arithmetic.
         return (pixels / (1 / self.scale)).sub_(mean).div_(std)
+
+
+def _normalization(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return the mean and deviation, (3, 1, 1) each, of all that a processor does to rescaled pixels."""
+    mean, std = torch.tensor(settings["image_mean"]).view(-1, 1, 1), torch.tensor(settings["image_std"]).view(-1, 1, 1)
+    if not settings["do_normalize"]:
+        mean, std = torch.zeros_like(mean), torch.ones_like(std)
+    if settings.get("rescale_offset"):  # EfficientNet's processor, which is ALIGN's: to [-1, 1]
+        mean = mean + 1
+    if settings.get("include_top"):  # the same one divides once more, for classification
+        std = std * torch.tensor(settings["image_std"]).view(-1, 1, 1)
+    return mean, std
 
 
 def augment(

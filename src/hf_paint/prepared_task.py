@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPProcessor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.data import load_splits
 from hf_paint.errors import InputError
@@ -80,8 +80,8 @@ class PreparedTask:
 
 def prepare_task(
     task: Task,
-    model: CLIPModel,
-    processor: CLIPProcessor,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
     *,
     role: Role = "supported",
     splits: Sequence[str] = ("validation", "test"),

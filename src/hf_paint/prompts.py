@@ -1,18 +1,20 @@
-"""Text embeddings of prompts: prompts are packed into rows, in which they share the beginnings they have in common."""
+"""Text embeddings of prompts. CLIP's are packed into rows, in which they share the beginnings they have in common."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
-from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
+from tqdm.auto import tqdm, trange
+from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
+from hf_paint.families import family_of
+from hf_paint.towers import TextTower
 
 
 TokenIds = tuple[int, ...]
@@ -35,7 +37,7 @@ class Row:
 
 @torch.no_grad()
 def embed_prompts(
-    model: CLIPModel,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     *,
@@ -48,7 +50,7 @@ def embed_prompts(
         model: The model whose text tower embeds the prompts, on its device.
         tokenizer: The tokenizer of that model.
         prompts: Any texts. One that is longer than the context is cut, and keeps its end-of-text token.
-        batch_size: Rows per forward pass; a row is as long as the context and holds many short prompts.
+        batch_size: Rows per forward pass; a packed row is as long as the context and holds many short prompts.
         precision: The arithmetic of the text tower, whatever the dtype of the model.
 
     Returns:
@@ -61,21 +63,58 @@ def embed_prompts(
         >>> embed_prompts(model, tokenizer, ["a cat", "a dog"]).shape
         torch.Size([2, 24])
     """
-    config = cast(CLIPTextConfig, model.config.text_config)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    embed = _embed_packed if family_of(model).packs_prompts else _embed_padded
+    return functional.normalize(embed(model, tokenizer, prompts, batch_size, dtype), dim=-1)
+
+
+def _embed_packed(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    batch_size: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Return text embeddings (num_prompts, embed_dim) of CLIP, several prompts to a row."""
+    clip = cast(CLIPModel, model)
+    config = cast(CLIPTextConfig, clip.config.text_config)
     context = min(tokenizer.model_max_length, config.max_position_embeddings)
     sequences = _tokenize(tokenizer, prompts, context, cast(int, config.eos_token_id))
     distinct = sorted(set(sequences))
     rows = pack_prompts(distinct, context)
-    tower = deepcopy(model.text_model).to(torch.bfloat16 if precision == "bf16" else torch.float32).eval()
+    tower = deepcopy(clip.text_model).to(dtype).eval()
     tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
     embeds = []
     with tqdm(total=len(distinct), desc="Embedding prompts", unit=" prompts", disable=len(rows) <= batch_size) as bar:
         for start in range(0, len(rows), batch_size):
             hidden = _last_hidden_states(tower, rows[start : start + batch_size])
-            embeds.append(functional.linear(hidden.float(), model.text_projection.weight.float()).cpu())
+            embeds.append(functional.linear(hidden.float(), clip.text_projection.weight.float()).cpu())
             bar.update(len(hidden))
     index = {sequence: index for index, sequence in enumerate(distinct)}
-    return functional.normalize(torch.cat(embeds), dim=-1)[[index[sequence] for sequence in sequences]]
+    return torch.cat(embeds)[[index[sequence] for sequence in sequences]]
+
+
+def _embed_padded(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    batch_size: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Return text embeddings (num_prompts, embed_dim) of any family, one prompt to a row, padded as in pipelines."""
+    family, tokenizer = family_of(model), deepcopy(tokenizer)  # the truncation would stay in it, and be saved with it
+    context = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
+    padding: dict[str, Any] = {"padding": "max_length" if family.prompt_length else True}
+    padding |= {"max_length": family.prompt_length or context, "truncation": True, "return_tensors": "pt"}
+    texts = [prompt.lower() for prompt in prompts] if family.lower_case else list(prompts)
+    distinct = sorted(set(texts), key=len)  # short ones together need little padding
+    tower = cast(nn.Module, deepcopy(TextTower(model))).to(dtype).eval()
+    embeds = []
+    for start in trange(0, len(distinct), batch_size, desc="Embedding prompts", disable=len(distinct) <= batch_size):
+        tokens = tokenizer(distinct[start : start + batch_size], **padding).to(model.device)
+        embeds.append(tower(**tokens).float().cpu())
+    index = {text: index for index, text in enumerate(distinct)}
+    return torch.cat(embeds)[[index[text] for text in texts]]
 
 
 def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import (
-    CLIPModel,
-    CLIPProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -75,14 +75,14 @@ class PaintTrainer(HubTrainer):
 
     def __init__(
         self,
-        model: CLIPModel,
+        model: PreTrainedModel,
         args: PaintTrainingArguments,
         *,
         train_task: Task | Sequence[Task] | None = None,
         train_dataset: Dataset[Any] | None = None,
         head: ZeroShotHead | None = None,
         eval_tasks: Sequence[Task] = (),
-        processing_class: CLIPProcessor,
+        processing_class: ProcessorMixin,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         train_tasks = [train_task] if isinstance(train_task, Task) else list(train_task or ())
@@ -177,7 +177,7 @@ class PaintTrainer(HubTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _prepare(self, tasks: Sequence[Task], processor: CLIPProcessor) -> list[PreparedTask]:
+    def _prepare(self, tasks: Sequence[Task], processor: ProcessorMixin) -> list[PreparedTask]:
         """Prepare tasks for `evaluate`, the train task with the head that is trained."""
         prepared = [prepare_task(task, self.clip_model, processor, splits=("validation",)) for task in tasks]
         if self.trained_head is None:
@@ -187,7 +187,7 @@ class PaintTrainer(HubTrainer):
 
     def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
         training = self.model.training
-        self.model.eval()
+        self.model.train(False)
         metrics, accuracies = {}, []
         for task in tasks:
             predictions = self.evaluator.predict(self.model, task, "validation")

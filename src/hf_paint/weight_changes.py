@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
+from hf_paint.families import IMAGE_TOWER
 from hf_paint.layers import layer_index
 from hf_paint.streaming import Tensors, read_together
 from hf_paint.weight_files import FLOATS, read_checkpoint
@@ -97,18 +98,16 @@ def layer_of(name: str) -> str:
 
     The layer norm before the encoder counts as embeddings, the one after it as projection.
     """
-    layer = layer_index(name)
-    if layer is None or layer < 0:
-        return "projection"
-    return f"layer {layer - 1}" if layer else "embeddings"
+    layer = layer_index(name) or 0
+    return f"layer {layer - 1}" if layer > 0 else ("projection" if layer else "embeddings")
 
 
 def _image_tower(folder: str | Path) -> Tensors:
     """Return the floating-point tensors of the image tower; older files also hold position ids."""
     tensors = read_checkpoint(folder).tensors.items()
-    tower = {n: t for n, t in tensors if n.startswith(("vision_model.", "visual_projection.")) and t.dtype in FLOATS}
+    tower = {n: t for n, t in tensors if n.startswith(IMAGE_TOWER) and t.dtype in FLOATS}
     if not tower:
-        raise InputError(f"'{folder}' holds no CLIP model: no tensor is called `vision_model.[...]`.")
+        raise InputError(f"'{folder}' holds no model with an image tower: no tensor is called `vision_model.[...]`.")
     return tower
 
 

@@ -121,7 +121,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         return _read_sharded(path, head)
     raise InputError(
         f"'{folder}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
-        f"CLIPModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
+        f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
         "then copy the tokenizer and processor files beside it."
     )
 

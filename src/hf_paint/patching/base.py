@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import CLIPModel, CLIPProcessor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
 from hf_paint.modeling import load_clip
@@ -20,7 +20,9 @@ def absolute(name: str) -> str:
     return str(path.resolve()) if path.is_dir() else name
 
 
-def load_base(model: str | CLIPModel, options: PatchOptions) -> tuple[CLIPModel, CLIPProcessor, torch.dtype]:
+def load_base(
+    model: str | PreTrainedModel, options: PatchOptions
+) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
     """Return the base in float32, its processor and its dtype; a model in memory is copied.
 
     Raises:

@@ -14,7 +14,6 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers import CLIPVisionModelWithProjection
 
 from hf_paint.alphas import Alpha
 from hf_paint.curve import AlphaCurve
@@ -26,6 +25,7 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result, ResultLog, save_atomically
 from hf_paint.sweep import record
+from hf_paint.towers import ImageTower
 
 
 LOSS_WEIGHT = 10
@@ -75,7 +75,7 @@ class RunBench:
         made = path.exists()
         PartialState().wait_for_everyone()  # all look before one of them makes it
         if not made:
-            self._tower.load_state_dict(dict(theta))
+            self._tower.load_state_dict(dict(theta), strict=False)
             tasks = [task for task in self.run.tasks if task.role == "patching"]
             found = []
             for task in tasks:
@@ -88,8 +88,8 @@ class RunBench:
         return load_file(path)
 
     @cached_property
-    def _tower(self) -> CLIPVisionModelWithProjection:
-        return cast(CLIPVisionModelWithProjection, self.run.tower())
+    def _tower(self) -> ImageTower:
+        return cast(ImageTower, self.run.tower())
 
     @cached_property
     def _carrier(self) -> nn.Module:
@@ -104,7 +104,7 @@ class RunBench:
         return [task for task in self.run.tasks if task.role in roles and "validation" in task.images]
 
     def _results(self, theta: Mapping[str, Tensor], alpha: float, rule: str) -> list[Result]:
-        self._carrier.load_state_dict(dict(theta))
+        self._carrier.load_state_dict(dict(theta), strict=False)
         results = []
         for task in self._tasks(rule):
             pending = self._evaluator.pending(task, "validation", alpha=alpha, weights="")

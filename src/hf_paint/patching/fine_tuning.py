@@ -42,7 +42,8 @@ def fine_tune(
         _train_tower(run, tasks, folder, args)
     folder.save_folder(folder.theta_1, run.save)
     PartialState().wait_for_everyone()
-    return {name: tensor.detach().cpu().clone() for name, tensor in tower.state_dict().items()}
+    weights = {name: tensor for name, tensor in tower.state_dict().items() if tensor.is_floating_point()}
+    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
 
 def _train_tower(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:

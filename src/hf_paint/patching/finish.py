@@ -94,6 +94,7 @@ def _card_facts(run: PatchRun) -> dict[str, Any]:
         "base_model_id": run.options.base_model_id or (run.base if is_repo_id(run.base) else None),
         "base_license": license_of(run.base),
         "save_dtype": str(run.save_dtype).removeprefix("torch."),
+        "model_type": run.model.config.model_type,
         "plot": run.folder.curve_plot.name,
         "versions": environment(),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 from hf_paint.patching.resolved import check_arguments
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
@@ -15,7 +15,7 @@ from hf_paint.training_args import PaintTrainingArguments
 
 
 def patch_joint(
-    model: str | Path | CLIPModel,
+    model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[Task | str],
     supported_tasks: Sequence[Task | str],
     args: PaintTrainingArguments,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def patch_parallel(
-    model: str | Path | CLIPModel,
+    model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[Task | str],
     supported_tasks: Sequence[Task | str],
     args: PaintTrainingArguments,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import CLIPModel, CLIPProcessor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.alphas import Alpha
 from hf_paint.curve import AlphaCurve
@@ -60,7 +60,7 @@ class PatchOptions:
     sweep: Literal["full", "adaptive"] = "full"
     verify: bool = False
     base_fingerprint: str | None = None
-    processor: CLIPProcessor | None = None
+    processor: ProcessorMixin | None = None
     method: MethodLike = "interpolate"
     ingredients: Sequence[Mapping[str, Any]] = ()
     extrapolate: bool = False
@@ -87,4 +87,4 @@ class PatchResult:
     alpha: Alpha | None
     curve: AlphaCurve
     run_folder: Path
-    model: CLIPModel | None
+    model: PreTrainedModel | None

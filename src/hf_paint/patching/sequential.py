@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 from hf_paint.alphas import Alpha, Coefficients, size
 from hf_paint.curve import AlphaCurve
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def patch_sequential(
-    model: str | Path | CLIPModel,
+    model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[Task | str],
     supported_tasks: Sequence[Task | str],
     args: PaintTrainingArguments,

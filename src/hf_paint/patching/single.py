@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.resolved import check_arguments, resolved_recipe
@@ -16,7 +16,7 @@ from hf_paint.training_args import PaintTrainingArguments
 
 
 def patch_single(
-    model: str | Path | CLIPModel,
+    model: str | Path | PreTrainedModel,
     patching_task: Task | str,
     supported_tasks: Sequence[Task | str],
     args: PaintTrainingArguments,

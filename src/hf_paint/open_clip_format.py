@@ -1,0 +1,172 @@
+"""The format of open_clip: its config and tensors as those of `CLIPModel` (Ilharco et al., OpenCLIP, 2021)."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from hf_paint.errors import InputError
+
+
+Config = Mapping[str, Any]
+
+_NAMES = {
+    r"visual\.class_embedding": "vision_model.embeddings.class_embedding",
+    r"visual\.conv1\.": "vision_model.embeddings.patch_embedding.",
+    r"visual\.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    r"visual\.ln_pre\.": "vision_model.pre_layrnorm.",
+    r"visual\.ln_post\.": "vision_model.post_layernorm.",
+    r"visual\.transformer\.resblocks\.": "vision_model.encoder.layers.",
+    r"token_embedding\.": "text_model.embeddings.token_embedding.",
+    r"positional_embedding": "text_model.embeddings.position_embedding.weight",
+    r"transformer\.resblocks\.": "text_model.encoder.layers.",
+    r"ln_final\.": "text_model.final_layer_norm.",
+}
+_NAMES_IN_LAYER = {
+    ".attn.": ".self_attn.",
+    ".ln_1.": ".layer_norm1.",
+    ".ln_2.": ".layer_norm2.",
+    ".mlp.c_fc.": ".mlp.fc1.",
+    ".mlp.c_proj.": ".mlp.fc2.",
+}
+_PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+_IGNORED = ("attn_mask",)
+
+MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
+_VISION = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0}
+_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
+"""What the config of an open_clip tower may leave out."""
+
+_NEUTRAL = {
+    "pool_type": ("tok", "argmax"),
+    "pos_embed_type": ("learnable",),
+    "patch_dropout": None,
+    "init_logit_scale": None,
+    "output_tokens": None,
+}
+"""Keys that change nothing at inference, with the values for which that is so: those of every CLIP; None for any."""
+
+
+def clip_config(config: Config) -> dict[str, Any]:
+    """Return the arguments of `CLIPConfig` for the `model_cfg` of an open_clip model.
+
+    Raises:
+        InputError: If `CLIPModel` lacks something that the model has; it says what.
+
+    Example:
+        >>> vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
+        >>> text = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}
+        >>> clip_config({"embed_dim": 512, "vision_cfg": vision, "text_cfg": text})["vision_config"]["hidden_act"]
+        'gelu'
+    """
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    _check("model_cfg", config, MODEL_KEYS)
+    _check("vision_cfg", vision, _VISION)
+    _check("text_cfg", text, _TEXT)
+    vision, text = _VISION | vision, _TEXT | text
+    shared = {
+        "projection_dim": config["embed_dim"],
+        "hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu",
+    }
+    images = {"image_size": vision["image_size"], "patch_size": vision["patch_size"]}
+    end = text["vocab_size"] - 1  # its tokens end the texts: open_clip reads the state of the highest id
+    tokens = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
+    return {
+        "projection_dim": config["embed_dim"],
+        "vision_config": shared | images | _transformer(vision, vision["width"] // vision["head_width"]),
+        "text_config": shared
+        | tokens
+        | {"max_position_embeddings": text["context_length"]}
+        | _transformer(text, text["heads"]),
+    }
+
+
+def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of an open_clip model by the names that they have in `CLIPModel`.
+
+    The three projections of an attention layer are one tensor in open_clip, and the projections into the space of
+    embeddings are transposed.
+
+    Example:
+        >>> sorted(clip_weights({"transformer.resblocks.3.attn.in_proj_bias": torch.zeros(6)}))[0]
+        'text_model.encoder.layers.3.self_attn.k_proj.bias'
+    """
+    converted = {}
+    for name, tensor in weights.items():
+        if name in _PROJECTIONS:
+            converted[_PROJECTIONS[name]] = tensor.T.contiguous()
+        elif found := re.fullmatch(r"(.+\.attn\.)in_proj_(weight|bias)", name):
+            for projection, part in zip("qkv", tensor.chunk(3), strict=True):
+                converted[f"{_rename(found[1])}{projection}_proj.{found[2]}"] = part.clone()
+        elif name not in _IGNORED:
+            converted[_rename(name)] = tensor
+    return converted
+
+
+def check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Check that converted weights are those that `CLIPModel` expects.
+
+    Raises:
+        InputError: If one is missing, left over, or of another shape.
+    """
+    for name in sorted(expected.keys() | weights.keys()):
+        wanted, found = (tuple(side[name].shape) if name in side else None for side in (expected, weights))
+        if wanted is None:
+            raise InputError(f"CLIPModel has no tensor for '{name}', {found}, of the open_clip model.")
+        if wanted != found:
+            raise InputError(f"The open_clip model must give '{name}' of shape {wanted}, got {found or 'nothing'}.")
+
+
+def image_settings(preprocess: Config, image_size: int) -> dict[str, Any]:
+    """Return the arguments of `CLIPImageProcessor` for the `preprocess_cfg` of an open_clip model.
+
+    Raises:
+        InputError: If it resizes in another way.
+
+    Example:
+        >>> image_settings({"interpolation": "bicubic", "resize_mode": "squash"}, 224)["size"]
+        {'height': 224, 'width': 224}
+    """
+    square = {"height": image_size, "width": image_size}
+    sizes = {"shortest": {"shortest_edge": image_size}, "squash": square}
+    resamples = {"bicubic": 3, "bilinear": 2}
+    mode, interpolation = preprocess.get("resize_mode", "shortest"), preprocess.get("interpolation", "bicubic")
+    if mode not in sizes or interpolation not in resamples:
+        raise InputError(
+            f"CLIPImageProcessor cannot resize images as the open_clip model asks: `resize_mode: {mode}`, "
+            f"`interpolation: {interpolation}`."
+        )
+    settings = {"size": sizes[mode], "crop_size": square, "resample": resamples[interpolation]}
+    return settings | {f"image_{key}": list(preprocess[key]) for key in ("mean", "std") if preprocess.get(key)}
+
+
+def _transformer(config: Config, num_heads: int) -> dict[str, int]:
+    return {
+        "hidden_size": config["width"],
+        "intermediate_size": int(config["width"] * config["mlp_ratio"]),
+        "num_hidden_layers": config["layers"],
+        "num_attention_heads": num_heads,
+    }
+
+
+def _check(part: str, config: Config, known: Collection[str]) -> None:
+    """Refuse a part of a config that says something that `CLIPModel` does not know."""
+    for key, value in config.items():
+        allowed = _NEUTRAL.get(key, ())
+        unknown = key not in known and value and allowed is not None and value not in allowed
+        if unknown or isinstance(value, list):  # lists are the layers of a ResNet, and sizes that are not square
+            raise InputError(
+                f"CLIPModel cannot be made of this open_clip model: it has no `{key}: {value}` (of {part}). Only "
+                "vision and text transformers as OpenAI's can be converted."
+            )
+
+
+def _rename(name: str) -> str:
+    for pattern, replacement in _NAMES.items():
+        if found := re.match(pattern, name):
+            name = replacement + name[found.end() :]
+            break
+    for old, new in _NAMES_IN_LAYER.items():
+        name = name.replace(old, new)
+    return name

@@ -1,0 +1,98 @@
+"""The towers of a model, each as a model of its own."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from hf_paint.families import IMAGE_TOWER, family_of
+
+
+class Tower(PreTrainedModel):
+    """One tower of a model as a model of its own: it shares the parameters, and they keep their names.
+
+    Its config is a copy, so that nothing done to the tower shows in the config of the model.
+
+    Args:
+        model: The model.
+        config: The config of the tower.
+        image: Whether it is the image tower.
+    """
+
+    supports_gradient_checkpointing = True
+    # What the layers themselves do not support they refuse.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+
+    def __init__(self, model: PreTrainedModel, config: PreTrainedConfig, *, image: bool) -> None:
+        super().__init__(deepcopy(config))
+        for name, module in model.named_children():
+            if f"{name}.".startswith(IMAGE_TOWER) == image:
+                self.add_module(name, module)
+        self._no_split_modules = model._no_split_modules
+        self.all_tied_weights_keys: dict[str, str] = {}
+
+
+@dataclass
+class ImageTowerOutput(ModelOutput):
+    """The un-normalised embeddings (batch, embed_dim) of images."""
+
+    image_embeds: Tensor | None = None
+
+
+class ImageTower(Tower):
+    """The image tower of a model, of any family: its pixels go in, un-normalised image embeddings come out.
+
+    Batch norms keep the statistics of theta_0 while the tower is trained. They are no weights: between two models
+    there is no line on which the interpolated statistics are those of the interpolated weights.
+
+    Args:
+        model: The model.
+
+    Raises:
+        InputError: If the model is of no family.
+
+    Example:
+        >>> ImageTower(model)(pixel_values=torch.zeros(3, 3, 32, 32)).image_embeds.shape
+        torch.Size([3, 24])
+    """
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        family_of(model)  # refuses the others
+        super().__init__(model, model.config.vision_config, image=True)
+        self._embed = cast(Any, type(model)).get_image_features
+        self.train(model.training)
+
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> ImageTowerOutput:
+        """Return the embeddings of pixels (batch, 3, height, width)."""
+        return ImageTowerOutput(image_embeds=self._embed(self, pixel_values=pixel_values, **kwargs).pooler_output)
+
+    def train(self, mode: bool = True) -> Self:
+        """Train or evaluate, in either case with the statistics of batch norms as they are."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+
+class TextTower(Tower):
+    """The text tower of a model, of any family: tokens go in, un-normalised text embeddings come out.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model, model.config.text_config, image=False)
+        self._embed = cast(Any, type(model)).get_text_features
+
+    def forward(self, **tokens: Tensor) -> Tensor:
+        """Return the embeddings (batch, embed_dim) of what a tokenizer returns."""
+        embeds: Tensor = self._embed(self, **tokens).pooler_output
+        return embeds

@@ -1,0 +1,234 @@
+"""Models of open_clip, written out in plain torch under its names, against what they are converted to."""
+
+import json
+import string
+import sys
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer, pipeline
+
+from conftest import CLASS_NAMES, draw_rows
+from hf_paint import InputError, convert_open_clip
+from hf_paint.cli import main
+
+
+VISION = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8, "mlp_ratio": 2.0}
+LETTERS = string.ascii_lowercase + string.digits + string.punctuation
+VOCABULARY = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+TEXT = {"context_length": 24, "vocab_size": len(VOCABULARY), "width": 48, "heads": 3, "layers": 3}
+MODEL = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": TEXT}
+
+
+class QuickGELU(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads, mlp_ratio, activation):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        hidden = int(width * mlp_ratio)
+        layers = {"c_fc": nn.Linear(width, hidden), "gelu": activation(), "c_proj": nn.Linear(hidden, width)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
+
+    def forward(self, x, mask=None):
+        y = self.ln_1(x)
+        x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
+        return x + self.mlp(self.ln_2(x))
+
+
+class Visual(nn.Module):
+    def __init__(self, embed_dim, activation, *, image_size, layers, width, patch_size, mlp_ratio, head_width=64):
+        super().__init__()
+        self.class_embedding = nn.Parameter(torch.randn(width))
+        self.positional_embedding = nn.Parameter(torch.randn((image_size // patch_size) ** 2 + 1, width))
+        self.proj = nn.Parameter(torch.randn(width, embed_dim) / width**0.5)
+        self.conv1 = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
+        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        blocks = [Block(width, width // head_width, mlp_ratio, activation) for _ in range(layers)]
+        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(blocks)})
+
+    def forward(self, pixels):
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
+        x = self.ln_pre(x + self.positional_embedding)
+        for block in self.transformer["resblocks"]:
+            x = block(x)
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+class OpenCLIP(nn.Module):
+    def __init__(self, embed_dim, vision_cfg, text_cfg, quick_gelu=False):
+        super().__init__()
+        activation, width = QuickGELU if quick_gelu else nn.GELU, text_cfg["width"]
+        self.visual = Visual(embed_dim, activation, **vision_cfg)
+        blocks = [Block(width, text_cfg["heads"], 4.0, activation) for _ in range(text_cfg["layers"])]
+        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(blocks)})
+        self.token_embedding = nn.Embedding(text_cfg["vocab_size"], width)
+        self.positional_embedding = nn.Parameter(torch.randn(text_cfg["context_length"], width))
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.randn(width, embed_dim) / width**0.5)
+        self.logit_scale = nn.Parameter(torch.tensor(3.0))
+        mask = torch.full((text_cfg["context_length"],) * 2, -torch.inf).triu(1)
+        self.register_buffer("attn_mask", mask)
+
+    def encode_image(self, pixels):
+        return self.visual(pixels)
+
+    def encode_text(self, ids):
+        x = self.token_embedding(ids) + self.positional_embedding
+        for block in self.transformer["resblocks"]:
+            x = block(x, self.attn_mask)
+        return self.ln_final(x)[torch.arange(len(ids)), ids.argmax(dim=-1)] @ self.text_projection
+
+
+def write(folder, model, keys=None, *, tokenizer=True, binary=False, **preprocess):
+    """Write a repository as open_clip does."""
+    folder.mkdir(exist_ok=True)
+    said = {"model_cfg": MODEL | (keys or {}), "preprocess_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3} | preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(said))
+    if binary:
+        torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    else:
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, folder / "open_clip_model.safetensors")
+    if tokenizer:
+        ids = {token: index for index, token in enumerate(VOCABULARY)}
+        CLIPTokenizer(vocab=ids, merges=[]).save_pretrained(folder)
+    return folder
+
+
+def random_model(**keys):
+    torch.manual_seed(0)
+    model = OpenCLIP(**MODEL, **keys)
+    for parameter in model.parameters():  # biases and norms too
+        nn.init.normal_(parameter, std=0.1) if parameter.dim() == 1 else None
+    return model.eval()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_embeddings_are_the_same(tmp_path, quick_gelu, binary):
+    reference = random_model(quick_gelu=quick_gelu)
+    source = write(tmp_path / "source", reference, {"quick_gelu": quick_gelu, "custom_text": False}, binary=binary)
+    made = convert_open_clip(source, tmp_path / "clip")
+    model = CLIPModel.from_pretrained(tmp_path / "clip").eval()
+    processor = CLIPProcessor.from_pretrained(tmp_path / "clip")
+    assert (made.dtype, made.num_tensors) == ("float32", len(model.state_dict()))
+    pixels = torch.randn(3, 3, 32, 32)
+    tokens = processor.tokenizer(["a cat", "two dogs, a cow and much more"], padding="max_length", truncation=True)
+    ids = torch.tensor(tokens.input_ids)
+    assert ids.shape == (2, 24)
+    with torch.no_grad():
+        images, texts = reference.encode_image(pixels), reference.encode_text(ids)
+        torch.testing.assert_close(model.get_image_features(pixels).pooler_output, images, atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.get_text_features(ids).pooler_output, texts, atol=1e-5, rtol=0)
+        logits = 20.085537 * functional.normalize(images) @ functional.normalize(texts).T
+        found = model(input_ids=ids, pixel_values=pixels).logits_per_image
+        torch.testing.assert_close(found, logits, atol=1e-4, rtol=0)
+
+
+def test_the_folder_is_an_ordinary_repository(tmp_path, capsys):
+    source = write(tmp_path / "source", random_model(), resize_mode="squash", interpolation="bilinear")
+    assert main(["convert", str(source), str(tmp_path / "clip")]) == 0
+    said = capsys.readouterr().out
+    assert "a CLIPModel of 94 tensors in float32" in said
+    assert "not compared with open_clip's: open_clip_torch is not installed" in said
+    image = draw_rows(1, 0)["image"][0]
+    answers = pipeline("zero-shot-image-classification", model=str(tmp_path / "clip"))(
+        image, candidate_labels=list(CLASS_NAMES)
+    )
+    assert sum(answer["score"] for answer in answers) == pytest.approx(1)
+    settings = CLIPProcessor.from_pretrained(tmp_path / "clip").image_processor
+    assert (settings.size["height"], settings.resample, list(settings.image_mean)) == (32, 2, [0.4] * 3)
+    assert main(["convert", str(source), str(tmp_path / "clip")]) == 2
+    assert "holds a model already" in capsys.readouterr().err
+
+
+def test_the_dtype_is_that_of_the_weights(tmp_path):
+    reference = random_model().half()
+    convert_open_clip(write(tmp_path / "source", reference), tmp_path / "clip")
+    weights = load_file(tmp_path / "clip" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    assert torch.equal(weights["visual_projection.weight"], reference.visual.proj.T)
+
+
+def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=OpenCLIP))
+    source = write(tmp_path / "source", random_model())
+    assert convert_open_clip(source, tmp_path / "clip").difference < 1e-6
+    assert main(["convert", str(source), str(tmp_path / "again")]) == 0
+    assert "Embeddings: those of open_clip, up to" in capsys.readouterr().out
+
+    class Other(OpenCLIP):
+        def encode_text(self, ids):
+            return super().encode_text(ids).flip(1)
+
+    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=Other))
+    with pytest.raises(InputError, match="embeddings of the converted model differ"):
+        convert_open_clip(source, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "missing"),
+    [
+        ({"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "image_size": 224}}, "timm_model_name"),
+        ({"vision_cfg": VISION | {"layers": [3, 4, 6, 3]}}, "layers: .3, 4, 6, 3."),
+        ({"vision_cfg": VISION | {"attentional_pool": True}}, "attentional_pool: True"),
+        ({"vision_cfg": VISION | {"pool_type": "avg"}}, "pool_type: avg"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "hf_model_name: roberta-base.*text_cfg"),
+        ({"text_cfg": TEXT | {"no_causal_mask": True}}, "no_causal_mask"),
+        ({"custom_text": True}, "custom_text: True.*model_cfg"),
+        ({"multimodal_cfg": {"width": 8}}, "multimodal_cfg"),
+        ({"vision_cfg": VISION | {"width": 192}}, "must give 'vision_model.embeddings.class_embedding' of shape"),
+        ({"text_cfg": TEXT | {"layers": 2}}, "CLIPModel has no tensor for 'text_model.encoder.layers.2"),
+        ({"vision_cfg": None}, "must hold a `model_cfg`"),
+    ],
+)
+def test_what_clip_lacks_is_said(tmp_path, keys, missing):
+    source = write(tmp_path / "source", random_model(), keys)
+    with pytest.raises(InputError, match=missing):
+        convert_open_clip(source, tmp_path / "clip")
+    assert not (tmp_path / "clip").exists()
+
+
+def test_keys_that_change_nothing_are_accepted(tmp_path):
+    keys = {"vision_cfg": VISION | {"patch_dropout": 0.5, "pool_type": "tok", "attentional_pool": False}}
+    convert_open_clip(write(tmp_path / "source", random_model(), keys), tmp_path / "clip")
+
+
+def test_damage_is_refused(tmp_path, model_folder):
+    with pytest.raises(InputError, match="has no open_clip_config.json"):
+        convert_open_clip(model_folder, tmp_path / "clip")
+    with pytest.raises(InputError, match="cannot resize images"):
+        convert_open_clip(write(tmp_path / "longest", random_model(), resize_mode="longest"), tmp_path / "clip")
+    source = write(tmp_path / "source", random_model(), tokenizer=False)
+    with pytest.raises(InputError, match="has no CLIP tokenizer of 138 tokens.*--tokenizer"):
+        convert_open_clip(source, tmp_path / "clip")
+    with pytest.raises(InputError, match="has no CLIP tokenizer of 138 tokens"):
+        convert_open_clip(source, tmp_path / "clip", tokenizer=model_folder)
+    whole = write(tmp_path / "whole", random_model())
+    convert_open_clip(source, tmp_path / "clip", tokenizer=whole)
+    (source / "open_clip_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="is damaged"):
+        convert_open_clip(source, tmp_path / "torn", tokenizer=whole)
+    (source / "open_clip_model.safetensors").unlink()
+    with pytest.raises(InputError, match="has no weights of open_clip"):
+        convert_open_clip(source, tmp_path / "none", tokenizer=whole)
+
+
+def test_loading_a_model_of_open_clip_names_the_conversion(tmp_path):
+    from hf_paint.modeling import load_clip
+
+    source = write(tmp_path / "source", random_model())
+    with pytest.raises(InputError, match="is a model of open_clip. Convert it once: hf-paint convert"):
+        load_clip(str(source))

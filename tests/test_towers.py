@@ -1,0 +1,196 @@
+"""Every family of models through the whole slice: head, training, sweep, saving, pushing, pulling, pipeline."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
+
+from conftest import CLASS_NAMES, draw_rows, write_task
+from hf_paint import (
+    InputError,
+    PaintTrainingArguments,
+    PushOptions,
+    build_zero_shot_head,
+    layer_index,
+    load_classifier,
+    patch_single,
+    push_variants,
+)
+from hf_paint.families import IMAGE_TOWER, find_family, logit_scale
+from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
+from hf_paint.pixels import PixelTransform
+from hf_paint.prompts import embed_prompts
+from tiny_families import FAMILIES, make
+
+
+TEMPLATE = "a photo of a {}."
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def tokens_of(processor, texts):
+    """What the pipeline of transformers gives to the text tower."""
+    padding = {"padding": True}
+    if type(processor).__name__ == "SiglipProcessor":
+        padding = {"padding": "max_length", "max_length": 64, "truncation": True}
+    return processor.tokenizer(texts, return_tensors="pt", **padding)
+
+
+def image():
+    return draw_rows(1, 3, size=(50, 37))["image"][0]
+
+
+@each_family
+def test_logits_are_those_of_the_model(family):
+    model, processor = make(family)
+    pixels = torch.randn(3, 3, 32, 32)
+    tokens = tokens_of(processor, [TEMPLATE.format(name) for name in CLASS_NAMES])
+    with torch.no_grad():
+        expected = model(pixel_values=pixels, **tokens).logits_per_image
+        image_embeds = image_tower(model)(pixel_values=pixels).image_embeds
+    logits = build_zero_shot_head(model, processor.tokenizer, CLASS_NAMES, [TEMPLATE])(image_embeds)
+    bias = getattr(model, "logit_bias", torch.zeros(1)).detach()
+    torch.testing.assert_close(logits + bias, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits.softmax(dim=1), expected.softmax(dim=1), atol=1e-5, rtol=0)  # the bias cancels
+    assert torch.equal(logits.argsort(dim=1), expected.sigmoid().double().logit().argsort(dim=1))
+
+
+@each_family
+def test_a_prompt_is_embedded_alike_beside_others_and_alone(family):
+    model, processor = make(family)
+    prompts = ["a cat", "the number one two three, in a long prompt", "a cat", "x"]
+    together = embed_prompts(model, processor.tokenizer, prompts, batch_size=2)
+    for prompt, embeds in zip(prompts, together, strict=True):
+        with torch.no_grad():
+            alone = model.get_text_features(**tokens_of(processor, [prompt])).pooler_output[0]
+        torch.testing.assert_close(embeds, alone / alone.norm(), atol=1e-6, rtol=0)
+    long = embed_prompts(model, processor.tokenizer, ["long " * 200])
+    assert long.isfinite().all()
+    assert processor.tokenizer("long " * 9).input_ids == processor.tokenizer("long " * 9, truncation=False).input_ids
+
+
+@each_family
+def test_model_inputs_are_the_processors(family):
+    _, processor = make(family)
+    transform = PixelTransform(processor)
+    pixels = transform.normalize(transform.resize_and_crop(image())[None])
+    expected = processor.image_processor(image(), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(pixels, torch.as_tensor(expected), atol=1e-6, rtol=0)
+
+
+@each_family
+def test_tower_shares_the_parameters_and_nothing_else(family):
+    model, _ = make(family)
+    tower, config = image_tower(model), model.config.to_dict()
+    parameters = dict(model.named_parameters())
+    assert {name for name, _ in tower.named_parameters()} == {
+        name for name in parameters if name.startswith(IMAGE_TOWER)
+    }
+    assert all(parameter is parameters[name] for name, parameter in tower.named_parameters())
+    tower.config.use_cache = False
+    assert model.config.to_dict() == config
+    layers = {layer_index(name) for name in image_tower_weights(model)}
+    assert layers == ({0, 1, 2} if family == "align" else {0, 1, 2, -1})  # after its blocks, ALIGN only takes a mean
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    return write_task(tmp_path / "data"), write_task(tmp_path / "data", "others", seed=7)
+
+
+@each_family
+def test_the_whole_slice(family, tasks, tmp_path, hub):
+    save_clip(*make(family), tmp_path / "base")
+    keys = {"learning_rate": 1e-3, "max_steps": 3, "warmup_steps": 1, "per_device_train_batch_size": 16}
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **keys)
+    result = patch_single(tmp_path / "base", tasks[0], [tasks[1]], args, alphas=[0.0, 0.5, 1.0])
+    assert result.curve.alphas == (0.0, 0.5, 1.0)
+
+    theta_0, theta_1 = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "run/theta_1"))
+    frozen = {name for name in theta_0 if not name.startswith(IMAGE_TOWER) or "running" in name or "tracked" in name}
+    assert {name for name in theta_0 if not torch.equal(theta_0[name], theta_1[name])} <= theta_0.keys() - frozen
+    assert sum(not torch.equal(theta_0[name], theta_1[name]) for name in theta_0.keys() - frozen) > 10
+
+    push_variants(tmp_path / "run", "tester/patched", options=PushOptions(base_model_id="o/base"))
+    pulled = AutoModelForZeroShotImageClassification.from_pretrained("tester/patched", revision="alpha-0.50")
+    for name, tensor in pulled.state_dict().items():
+        middle = (theta_0[name].double() + theta_1[name].double()) / 2
+        expected = theta_0[name] if name in frozen else middle.to(tensor.dtype)
+        torch.testing.assert_close(tensor, expected, atol=0 if name in frozen else 1e-7, rtol=0)
+
+    card = (tmp_path / "run" / "patched" / "README.md").read_text()
+    assert f"This is an ordinary {find_family(pulled.config, 'it').name} model" in card
+    assert f"- {pulled.config.model_type}\n" in card
+    assert f" {find_family(pulled.config, 'it').any_model} that is not on the Hub" in card
+
+    classify = pipeline("zero-shot-image-classification", model="tester/patched", revision="alpha-0.50")
+    answers = classify(image(), candidate_labels=list(CLASS_NAMES), hypothesis_template=TEMPLATE)
+    model, processor, _ = load_clip("tester/patched", revision="alpha-0.50")
+    transform = PixelTransform(processor)
+    with torch.no_grad():
+        pixels = transform.normalize(transform.resize_and_crop(image())[None])
+        image_embeds = image_tower(model)(pixel_values=pixels).image_embeds
+    [logits] = build_zero_shot_head(model, processor.tokenizer, CLASS_NAMES, [TEMPLATE])(image_embeds)
+    scores = (logits + model.logit_bias).sigmoid() if hasattr(model, "logit_bias") else logits.softmax(dim=0)
+    found = [next(answer["score"] for answer in answers if answer["label"] == name) for name in CLASS_NAMES]
+    np.testing.assert_allclose(found, scores.detach(), atol=1e-5)
+
+
+def test_a_head_is_trained_with_any_tower(tasks, tmp_path):
+    save_clip(*make("siglip"), tmp_path / "base")
+    keys = {"learning_rate": 1e-3, "max_steps": 2, "warmup_steps": 1, "train_head": True}
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **keys)
+    patch_single(tmp_path / "base", tasks[0], [tasks[1]], args, alphas=[0.0, 1.0])
+    classifier, pixels = load_classifier(tmp_path / "run" / "theta_1"), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        features = classifier.model.get_image_features(pixel_values=pixels).pooler_output
+    rows = load_file(tmp_path / "run" / "theta_1" / "head.safetensors")["head.weight"]
+    expected = features / features.norm(dim=1, keepdim=True) @ rows.T
+    torch.testing.assert_close(classifier(pixels), expected, atol=1e-5, rtol=0)
+
+
+def test_batch_norms_keep_the_statistics_of_theta_0():
+    model, _ = make("align")
+    tower = image_tower(model).train()
+    before = {name: buffer.clone() for name, buffer in tower.named_buffers()}
+    tower(pixel_values=torch.randn(4, 3, 32, 32)).image_embeds.sum().backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in tower.named_buffers())
+    assert tower.vision_model.embeddings.batchnorm.weight.grad.abs().sum() > 0
+    assert [name for name in before if "tracked" in name]
+    assert not [name for name in image_tower_weights(model) if "tracked" in name]
+
+
+def test_scales():
+    models = {family: make(family)[0] for family in ("siglip", "align", "chinese_clip")}
+    assert {family: logit_scale(model).shape for family, model in models.items()} == dict.fromkeys(models, ())
+    assert float(logit_scale(models["siglip"])) == pytest.approx(np.exp(3))
+    assert float(logit_scale(models["align"])) == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "missing"),
+    [
+        ("siglip2", "no fixed resolution"),
+        ("blip", "captioner"),
+        ("altclip", "under other names"),
+        ("clipseg", "decoder"),
+        ("clip_vision_model", "no `get_image_features` and no `get_text_features`"),
+        ("xclip", "it has no `get_image_features`. These can be: clip, metaclip_2, siglip"),
+        ("owlvit", "no description of its towers"),
+    ],
+)
+def test_what_is_missing_is_said(model_type, missing):
+    with pytest.raises(InputError, match=f"'it' is a {model_type} model, which cannot be patched.*{missing}"):
+        find_family(AutoConfig.for_model(model_type), "it")
+
+
+def test_sizes_that_do_not_fit_are_refused(tmp_path):
+    model, processor = make("siglip")
+    processor.image_processor.size = {"height": 40, "width": 40}
+    save_clip(model, processor, tmp_path / "other")
+    with pytest.raises(InputError, match="makes 40 pixels, but the model takes 32"):
+        load_clip(str(tmp_path / "other"))
+    processor.image_processor.size = {"height": 32, "width": 40}
+    save_clip(model, processor, tmp_path / "oblong")
+    with pytest.raises(InputError, match="resize to a square"):
+        load_clip(str(tmp_path / "oblong"))
