@@ -1,0 +1,166 @@
+"""The rates of this machine, measured: matrix products, other operations, disk, hashing, decoding."""
+
+import hashlib
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from common import FOLDER
+from machines import Machine
+from material import draw_jpeg, make_processor
+from PIL import Image as PILImage
+from torch.nn import functional
+from towers import num_tokens
+from transformers import CLIPVisionConfig
+from transformers.activations import ACT2FN
+
+from hf_paint.pixels import PixelTransform
+
+
+ONE_FILE = 256 * 2**20
+"""Bytes that are written, read and hashed."""
+
+
+class Rates(NamedTuple):
+    """What the cores do in a second, in the shapes of a tower: operations forward and backward, and bytes."""
+
+    matrix: float
+    matrix_backward: float
+    elementwise: float
+
+
+def tower_rates(config: CLIPVisionConfig, num_images: int, *, backward: bool = True) -> Rates:
+    """Measure the products of a layer and the activation of its MLP, in bfloat16, on the tokens of a batch.
+
+    Args:
+        config: The image tower.
+        num_images: Images of the batch.
+        backward: Measure the backward pass too.
+    """
+    rows, width, mlp = num_images * num_tokens(config), config.hidden_size, config.intermediate_size
+    shapes = [(width, width), (width, mlp), (mlp, width)]
+    forward_seconds = backward_seconds = 0.0
+    for count, (inputs, outputs) in zip((4, 1, 1), shapes, strict=True):
+        x, weight = (torch.randn(*shape, dtype=torch.bfloat16) for shape in ((rows, inputs), (outputs, inputs)))
+        layer = partial(functional.linear, x, weight)
+        taken = _forward_backward(layer, [x, weight], backward=backward)
+        forward_seconds, backward_seconds = forward_seconds + count * taken[0], backward_seconds + count * taken[1]
+    flops = 2 * rows * (4 * width * width + 2 * width * mlp)
+    x = torch.randn(rows, mlp, dtype=torch.bfloat16)
+    taken = _forward_backward(partial(ACT2FN[config.hidden_act], x), [x], backward=backward)
+    quick = config.hidden_act == "quick_gelu"
+    moved = (14 if quick else 4) * x.numel() + ((28 if quick else 6) * x.numel() if backward else 0)
+    return Rates(
+        matrix=flops / forward_seconds,
+        matrix_backward=2 * flops / backward_seconds if backward else 0.0,
+        elementwise=moved / sum(taken),
+    )
+
+
+def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Machine:
+    """Measure this machine, with one tower's shapes; the network is not measured.
+
+    Args:
+        config: The image tower.
+        network: Bytes per second that are uploaded.
+        rounds: How often; medians count.
+    """
+    found = [tower_rates(config, 4) for _ in range(rounds)]
+    matrix, matrix_backward, elementwise = (statistics.median(column) for column in zip(*found, strict=True))
+    files = [file_rates() for _ in range(rounds)]
+    return Machine(
+        name=f"this machine, {torch.get_num_threads()} cores",
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        matrix=matrix,
+        matrix_backward=matrix_backward,
+        elementwise=elementwise,
+        disk=statistics.median(rate for rate, _ in files),
+        hashing=statistics.median(rate for _, rate in files),
+        network=network,
+        decoding=torch.get_num_threads() * statistics.median(decoding_rate() for _ in range(rounds)),
+    )
+
+
+def file_rates() -> tuple[float, float]:
+    """Return the bytes per second that are written to a new file and reach the disk, and that SHA-256 reads."""
+    path, data = FOLDER / "rate.bin", os.urandom(2**22)
+
+    def write() -> None:
+        with path.open("wb") as file:
+            for _ in range(ONE_FILE // len(data)):
+                file.write(data)
+            os.fsync(file.fileno())
+
+    written = seconds_of(write)
+    hashed = seconds_of(partial(_hash, path))
+    path.unlink()
+    return ONE_FILE / written, ONE_FILE / hashed
+
+
+def cache_rates() -> tuple[float, float]:
+    """Return the bytes per second of reading a file that is in memory, and of writing one that stays there."""
+    source, target = FOLDER / "source.bin", FOLDER / "target.bin"
+    source.write_bytes(os.urandom(ONE_FILE))
+    os.sync()
+    buffer = bytearray(2**22)
+
+    def read() -> None:
+        with source.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+    def write() -> None:
+        with target.open("wb", buffering=0) as file:
+            for _ in range(ONE_FILE // len(buffer)):
+                file.write(buffer)
+
+    taken = seconds_of(read), seconds_of(write)
+    source.unlink()
+    target.unlink()
+    return ONE_FILE / taken[0], ONE_FILE / taken[1]
+
+
+def decoding_rate(*, num_images: int = 40) -> float:
+    """Return how many JPEGs of 500x375 one core decodes and resizes in a second."""
+    transform, jpeg = PixelTransform(make_processor(["a photo"], vocab_size=300)), draw_jpeg(0)
+
+    def decode() -> None:
+        for _ in range(num_images):
+            transform.resize_and_crop(PILImage.open(io.BytesIO(jpeg)).convert("RGB"))
+
+    return num_images / seconds_of(decode)
+
+
+def seconds_of(way: Callable[[], Any]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    way()
+    return time.perf_counter() - start
+
+
+def _forward_backward(
+    layer: Callable[[], torch.Tensor], inputs: list[torch.Tensor], *, backward: bool
+) -> tuple[float, float]:
+    """Return the time of a forward pass and of its backward pass, each the fastest of three after one to warm up."""
+    for tensor in inputs:
+        tensor.requires_grad_(backward)
+    forward, gradients = [], []
+    for _ in range(4):
+        start = time.perf_counter()
+        out = layer()
+        forward.append(time.perf_counter() - start)
+        gradient = torch.ones_like(out)
+        if backward:
+            gradients.append(seconds_of(partial(torch.autograd.grad, out, inputs, gradient)))
+    return min(forward[1:]), min(gradients[1:], default=0.0)
+
+
+def _hash(path: Path) -> None:
+    with path.open("rb") as file:
+        hashlib.file_digest(file, "sha256")
