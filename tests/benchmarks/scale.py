@@ -3,13 +3,12 @@
     python tests/benchmarks/scale.py [presets measured check] [--matrix 100e12 --disk 1.0 --network 0.1 --memory 80]
 
 `presets` needs no measurement: GPUs of 80 GB, with rates that are assumed, and the machine that the options describe.
-`measured` is this machine, whose rates are measured first. `check` runs B/32 and L/14 here and compares. Without a word,
-all three.
+`measured` is this machine, whose rates are measured first. `check` runs B/32 and L/14 here and compares. All three
+without a word.
 """
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 
 from common import Row, arguments, report
 from machines import PLANS, PRESETS, USABLE, Job, Machine, Seconds

@@ -135,7 +135,7 @@ def training_bytes(config: CLIPVisionConfig, *, eager: bool = False) -> tuple[in
     quick = config.hidden_act == "quick_gelu"
     width, mlp = tokens * config.hidden_size, tokens * config.intermediate_size
     forward = 76 * width + (14 if quick else 4) * mlp + 24 * scores
-    backward = 134 * width + (30 if quick else 8) * mlp + 40 * scores
+    backward = 134 * width + (30 if quick else 8) * mlp + 28 * scores
     return layers * forward, layers * backward
 
 
