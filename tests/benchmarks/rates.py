@@ -137,28 +137,33 @@ def decoding_rate(*, num_images: int = 40) -> float:
     return num_images / seconds_of(decode)
 
 
+def now() -> float:
+    """Return seconds; with one thread those of the processor, so that what else runs on the machine does not count."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 def seconds_of(way: Callable[[], Any]) -> float:
     """Time one call."""
-    start = time.perf_counter()
+    start = now()
     way()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def _forward_backward(
     layer: Callable[[], torch.Tensor], inputs: list[torch.Tensor], *, backward: bool
 ) -> tuple[float, float]:
-    """Return the time of a forward pass and of its backward pass, each the fastest of three after one to warm up."""
+    """Return the time of a forward pass and of its backward pass, each the median of three after one to warm up."""
     for tensor in inputs:
         tensor.requires_grad_(backward)
     forward, gradients = [], []
     for _ in range(4):
-        start = time.perf_counter()
+        start = now()
         out = layer()
-        forward.append(time.perf_counter() - start)
+        forward.append(now() - start)
         gradient = torch.ones_like(out)
         if backward:
             gradients.append(seconds_of(partial(torch.autograd.grad, out, inputs, gradient)))
-    return min(forward[1:]), min(gradients[1:], default=0.0)
+    return statistics.median(forward[1:]), statistics.median(gradients[1:]) if backward else 0.0
 
 
 def _hash(path: Path) -> None:

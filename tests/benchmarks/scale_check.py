@@ -1,8 +1,10 @@
 """Does the simulation hold? Its predictions for this machine, from rates measured in the same minutes, against runs.
 
+One thread, in seconds of the processor: the times do not depend on what else the machine does.
+
 `scale.py` starts this script for each job, in a process of its own whose memory is watched:
 
-    python tests/benchmarks/scale_check.py train ViT-B/32 out.json [--rounds 3] [--threads N] [--quick]
+    python tests/benchmarks/scale_check.py train ViT-B/32 out.json --threads 1 [--rounds 5] [--quick]
 """
 
 import argparse
@@ -16,11 +18,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from common import FOLDER, MIB, Row, arguments, child
 from machines import Job, Machine, Memory, Plan
 from material import SMALL_TOWER, fine_tuned, make_clip
-from rates import Rates, cache_rates, seconds_of, tower_rates
+from rates import Rates, cache_rates, now, seconds_of, tower_rates
 from simulation import model_bytes, sweep_memory, sweep_seconds, training_memory, training_seconds
 from sweep import Sweep
 from towers import clip_config, num_tokens
@@ -35,7 +38,7 @@ from hf_paint.sweep import weight_line
 WITHIN = 0.3
 BATCHES = {"ViT-B/32": 32, "ViT-L/14": 4}
 """Images of a training step, so many that a step takes seconds."""
-NUM_IMAGES = {"ViT-B/32": 96, "ViT-L/14": 12}
+NUM_IMAGES = {"ViT-B/32": 64, "ViT-L/14": 8}
 """Images of an evaluation."""
 
 
@@ -52,7 +55,7 @@ def main() -> None:
 def check(task: str, shape: str, parsed: argparse.Namespace) -> list[Row]:
     """Run a job in a process of its own, and return the rows of its time and its memory."""
     out = FOLDER / "check.json"
-    options = [f"--rounds={parsed.rounds}", f"--threads={parsed.threads}", *(["--quick"] if parsed.quick else [])]
+    options = [f"--rounds={parsed.rounds}", "--threads=1", *(["--quick"] if parsed.quick else [])]
     child([sys.executable, __file__, task, shape, str(out), *options])
     found = json.loads(out.read_text())
     seconds = [_row(f"{shape}, {name}", *pair, "s") for name, *pair in found["seconds"]]
@@ -61,16 +64,16 @@ def check(task: str, shape: str, parsed: argparse.Namespace) -> list[Row]:
 
 def check_training(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
     """Predict and measure a step of the trainer in bfloat16."""
-    before, batch, num_steps = resident(), BATCHES[shape], 3
-    training = Training(shape, "cpu", batch, num_steps, quick=quick)
+    before, batch = resident(), BATCHES[shape]
+    training = Training(shape, "cpu", batch, 2, quick=quick)  # the first step of each run is not timed
     config, job = checked_config(shape, quick=quick), Job(batch_size=batch, num_steps=1)
     predicted, measured = [], []
-    training.trainer(bf16=True)
     forget_peak()
     for _ in range(rounds):
         machine = machine_of(tower_rates(config.vision_config, batch))
         predicted.append(training_seconds(config, machine, Plan(), job).total())
-        measured.append(training.trainer(bf16=True)[0].seconds / (num_steps - 1))
+        with patch("training.now", lambda device: now()):
+            measured.append(training.trainer(bf16=True)[0].seconds)
     memory = training_memory(config, machine, Plan(), job)
     return result(f"training step of {batch} images, bf16", predicted, measured, memory, before)
 
