@@ -188,10 +188,10 @@ def test_what_overlaps_is_not_added():
 
 def test_files_in_written_out_numbers():
     config = towers.clip_config("ViT-B/32")  # 605 MB
-    assert simulation.interpolation_seconds(config, GPU, 11).total() == pytest.approx(13 * 0.605, rel=0.001)
-    assert simulation.interpolation_seconds(config, GPU, 11, item_size=2).total() == pytest.approx(
-        7.5 * 0.605, rel=0.001
-    )
+    seconds = simulation.interpolation_seconds(config, replace(GPU, cores=1e10), 11)
+    assert seconds.disk == pytest.approx(13 * 0.605, rel=0.001)
+    assert seconds.memory_bandwidth == pytest.approx(11 * 46 * 0.0151, rel=0.01)
+    assert simulation.interpolation_seconds(config, GPU, 11, item_size=2).disk == pytest.approx(7.5 * 0.605, rel=0.001)
     pushed = simulation.push_seconds(replace(GPU, hashing=1e9), 1e9)
     assert (pushed.network, pushed.total(), pushed.limit()) == (10.0, 12.0, "network")
 

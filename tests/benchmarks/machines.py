@@ -21,6 +21,7 @@ class Machine:
         matrix: Floating-point operations of matrix products in bfloat16, per device.
         matrix_backward: Those of the backward pass; as `matrix` by default.
         elementwise: Bytes that all other operations move, per device.
+        cores: Bytes that operations of the host move, where files are interpolated.
         link: Bytes between devices.
         disk: Bytes written to a file, or read.
         network: Bytes uploaded.
@@ -35,6 +36,7 @@ class Machine:
     matrix: float
     matrix_backward: float = 0.0
     elementwise: float
+    cores: float = 40e9
     link: float = 300e9
     disk: float
     network: float

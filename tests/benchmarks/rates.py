@@ -80,6 +80,7 @@ def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Ma
         matrix=matrix,
         matrix_backward=matrix_backward,
         elementwise=elementwise,
+        cores=elementwise,
         disk=statistics.median(rate for rate, _ in files),
         hashing=statistics.median(rate for _, rate in files),
         network=network,
@@ -103,12 +104,9 @@ def file_rates() -> tuple[float, float]:
     return ONE_FILE / written, ONE_FILE / hashed
 
 
-def cache_rates() -> tuple[float, float]:
-    """Return the bytes per second of reading a file that is in memory, and of writing one that stays there."""
-    source, target = FOLDER / "source.bin", FOLDER / "target.bin"
-    source.write_bytes(os.urandom(ONE_FILE))
-    os.sync()
-    buffer = bytearray(2**22)
+def cache_rates(source: Path) -> tuple[float, float]:
+    """Return the bytes per second of reading a file that is in memory, and of writing a new one of its size there."""
+    target, buffer, size = FOLDER / "target.bin", bytearray(2**20), source.stat().st_size
 
     def read() -> None:
         with source.open("rb", buffering=0) as file:
@@ -117,13 +115,12 @@ def cache_rates() -> tuple[float, float]:
 
     def write() -> None:
         with target.open("wb", buffering=0) as file:
-            for _ in range(ONE_FILE // len(buffer)):
+            for _ in range(size // len(buffer)):
                 file.write(buffer)
 
     taken = seconds_of(read), seconds_of(write)
-    source.unlink()
     target.unlink()
-    return ONE_FILE / taken[0], ONE_FILE / taken[1]
+    return size / taken[0], size / taken[1]
 
 
 def decoding_rate(*, num_images: int = 40) -> float:

@@ -94,9 +94,9 @@ def given_machine(parsed: argparse.Namespace) -> Machine:
 def table(machine: Machine, job: Job) -> str:
     """Return what every model takes on a machine, as Markdown."""
     rates = f"{machine.matrix / 1e12:.3g} TFLOP/s, {machine.elementwise / GB:.3g} GB/s of memory, "
-    rates += f"{machine.disk / GB:.2g} GB/s of disk, {machine.network / GB:.2g} GB/s of network, "
+    rates += f"{machine.disk / GB:.2g} GB/s of disk, {machine.network / GB:.2g} GB/s of network"
     work = f"{job.num_steps} steps of batch {job.batch_size}, {job.num_alphas} alphas x {job.num_images} images"
-    lines = [f"\n## {machine.name}\n", f"{rates}{machine.decoding:.0f} images/s decoded; {work}.\n", _line(HEADER)]
+    lines = [f"\n## {machine.name}\n", f"{rates}, {machine.decoding:.0f} images/s decoded; {work}.\n", _line(HEADER)]
     lines.append(" --- ".join("|" * (len(HEADER) + 1)))
     for shape in SHAPES:
         config = clip_config(shape)
@@ -120,42 +120,27 @@ def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     """Say whether a sweep fits: on a GPU with both ends beside the model, or with the ends on the host."""
-    first = sweep_memory(config, machine)
-    then = sweep_memory(config, machine, ends_on_device=False)
-    limit, remaining = first.limit(machine.memory), then.limit(machine.memory)
-    host = sweep_host_memory(config, machine) > USABLE * machine.host_memory and not machine.is_cpu
-    if remaining or host:
-        missing = (
-            f"a device of {_gb(then.total() / USABLE)}"
-            if remaining
-            else f"{_gb(sweep_host_memory(config, machine))} of host memory"
-        )
-        return ["sweep", _gb(first.total()), limit or "memory: host", f"nothing here: {missing}", "", "", ""]
+    ways = [sweep_memory(config, machine, ends_on_device=on_device) for on_device in (True, False)]
+    limit, remaining = (memory.limit(machine.memory) for memory in ways)
+    at_first, then = (_gb(memory.total()) for memory in ways)
+    host = sweep_host_memory(config, machine)
+    if remaining:
+        return ["sweep", at_first, limit, f"nothing here: a device of {_gb(ways[1].total() / USABLE)}", "", "", ""]
+    if not machine.is_cpu and host > USABLE * machine.host_memory:
+        return ["sweep", at_first, "memory: host", f"{_gb(host / USABLE)} beside the devices", "", "", ""]
     seconds = sweep_seconds(config, machine, job)
-    plan = "ends on the host (automatic)"
-    return [
-        "sweep",
-        _gb(first.total()),
-        *_removed(limit, plan, seconds),
-        _gb((then if limit else first).total()),
-        *_time(seconds),
-    ]
+    removed = _removed(limit, "ends on the host (automatic)", seconds)
+    return ["sweep", at_first, *removed, then if limit else at_first, *_time(seconds)]
 
 
 def interpolation_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Say how long it takes to write every variant."""
+    """Say how long it takes to write every variant; the memory is that of some pieces of a file."""
     seconds = interpolation_seconds(config, machine, job.num_variants)
     half = interpolation_seconds(config, machine, job.num_variants, item_size=2)
-    remedy = f"`save_dtype: bfloat16`: {_duration(half.total())}"
-    written = f"{_gb(job.num_variants * model_bytes(config))} of disk"
-    return [
-        f"interpolate, {job.num_variants} variants",
-        f"0.1 GB, {written}",
-        "time: disk",
-        remedy,
-        "0.1 GB",
-        *_time(seconds),
-    ]
+    written = f"0.1 GB, {_gb(job.num_variants * model_bytes(config))} of disk"
+    remedy = f"`--save_dtype bfloat16`: {_duration(half.total())}"
+    name = f"interpolate, {job.num_variants} variants"
+    return [name, written, f"time: {seconds.limit()}", remedy, "0.1 GB", *_time(seconds)]
 
 
 def push_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
@@ -163,14 +148,8 @@ def push_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     seconds = push_seconds(machine, job.num_variants * model_bytes(config))
     delta = push_seconds(machine, 4 * image_parameters(config.vision_config))
     remedy = f"`--form delta`: {_duration(delta.total())}"
-    return [
-        f"push, {job.num_variants} branches",
-        f"{_gb(model_bytes(config))} of disk",
-        f"time: {seconds.limit()}",
-        remedy,
-        "",
-        *_time(seconds),
-    ]
+    name, disk = f"push, {job.num_variants} branches", f"1 GB, {_gb(model_bytes(config))} of disk"
+    return [name, disk, f"time: {seconds.limit()}", remedy, "1 GB", *_time(seconds)]
 
 
 def checked(parsed: argparse.Namespace) -> list[Row]:

@@ -24,7 +24,14 @@ from common import FOLDER, MIB, Row, arguments, child
 from machines import Job, Machine, Memory, Plan
 from material import SMALL_TOWER, fine_tuned, make_clip
 from rates import Rates, cache_rates, now, seconds_of, tower_rates
-from simulation import model_bytes, sweep_memory, sweep_seconds, training_memory, training_seconds
+from simulation import (
+    interpolation_seconds,
+    model_bytes,
+    sweep_memory,
+    sweep_seconds,
+    training_memory,
+    training_seconds,
+)
 from sweep import Sweep
 from towers import clip_config, num_tokens
 from training import Training
@@ -109,9 +116,12 @@ def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, An
         raise RuntimeError(f"{shape} has {size} bytes of weights, not {model_bytes(clip_config(shape))}")
     predicted, measured = [], []
     for _ in range(rounds):
-        read, write = cache_rates()
-        predicted.append(2 * size / read + size / write)
         shutil.rmtree(FOLDER / "alpha", ignore_errors=True)
+        read, write = cache_rates(folders[0] / "model.safetensors")
+        cores = tower_rates(model.config.vision_config, 2, backward=False).elementwise
+        disk = 3 * size / (2 * size / read + size / write)
+        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=cores)
+        predicted.append(interpolation_seconds(clip_config(shape), machine, 1).total())
         measured.append(seconds_of(partial(interpolate_checkpoints, *folders, {0.3: FOLDER / "alpha"})))
     return {"seconds": [("interpolation, one alpha, files in memory", predicted, measured)], "memory": []}
 

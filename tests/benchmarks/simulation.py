@@ -113,10 +113,10 @@ def model_bytes(config: CLIPConfig, *, item_size: int = 4) -> int:
 
 
 def interpolation_seconds(config: CLIPConfig, machine: Machine, num_variants: int, *, item_size: int = 4) -> Seconds:
-    """Return the time from folder to folder: both ends are read once, however many variants are written."""
-    return Seconds(
-        disk=(2 * model_bytes(config) + num_variants * model_bytes(config, item_size=item_size)) / machine.disk
-    )
+    """Return the time from folder to folder: both ends are read once, however many variants are made and written."""
+    moved = num_variants * COMBINE_BYTES * model_bytes(config, item_size=1)
+    stored = 2 * model_bytes(config) + num_variants * model_bytes(config, item_size=item_size)
+    return Seconds(memory_bandwidth=moved / machine.cores, disk=stored / machine.disk)
 
 
 def push_seconds(machine: Machine, size: float) -> Seconds:
