@@ -125,7 +125,8 @@ def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     at_first, then = (_gb(memory.total()) for memory in ways)
     host = sweep_host_memory(config, machine)
     if remaining:
-        return ["sweep", at_first, limit, f"nothing here: a device of {_gb(ways[1].total() / USABLE)}", "", "", ""]
+        removed = f"a device of {_gb(ways[1].total() / USABLE)}, `precision: bf16`"
+        return ["sweep", at_first, limit, removed, then, "", ""]
     if not machine.is_cpu and host > USABLE * machine.host_memory:
         return ["sweep", at_first, "memory: host", f"{_gb(host / USABLE)} beside the devices", "", "", ""]
     seconds = sweep_seconds(config, machine, job)
@@ -148,8 +149,8 @@ def push_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     seconds = push_seconds(machine, job.num_variants * model_bytes(config))
     delta = push_seconds(machine, 4 * image_parameters(config.vision_config))
     remedy = f"`--form delta`: {_duration(delta.total())}"
-    name, disk = f"push, {job.num_variants} branches", f"1 GB, {_gb(model_bytes(config))} of disk"
-    return [name, disk, f"time: {seconds.limit()}", remedy, "1 GB", *_time(seconds)]
+    name, disk = f"push, {job.num_variants} branches", f"{_gb(model_bytes(config))} of disk"
+    return [name, disk, f"time: {seconds.limit()}", remedy, "", *_time(seconds)]
 
 
 def checked(parsed: argparse.Namespace) -> list[Row]:
