@@ -24,7 +24,7 @@ from hf_paint.pixels import PixelTransform
 
 
 ONE_FILE = 256 * 2**20
-"""Bytes that are written, read and hashed."""
+"""Bytes that are written."""
 
 
 class Rates(NamedTuple):
@@ -64,44 +64,49 @@ def tower_rates(config: CLIPVisionConfig, num_images: int, *, backward: bool = T
 
 
 def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Machine:
-    """Measure this machine, with one tower's shapes; the network is not measured.
+    """Measure one core of this machine, with one tower's shapes, and take it times the cores.
 
     Args:
         config: The image tower.
-        network: Bytes per second that are uploaded.
+        network: Bytes per second that are uploaded, which are not measured.
         rounds: How often; medians count.
     """
-    found = [tower_rates(config, 4) for _ in range(rounds)]
-    matrix, matrix_backward, elementwise = (statistics.median(column) for column in zip(*found, strict=True))
-    files = [file_rates() for _ in range(rounds)]
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = [(*tower_rates(config, 4), disk_rate(), hashing_rate(), decoding_rate()) for _ in range(rounds)]
+    matrix, backward, elementwise, disk, hashing, decoding = map(statistics.median, zip(*found, strict=True))
+    torch.set_num_threads(cores)
     return Machine(
-        name=f"this machine, {torch.get_num_threads()} cores",
+        name=f"this machine, {cores} cores",
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        matrix=matrix,
-        matrix_backward=matrix_backward,
-        elementwise=elementwise,
-        cores=elementwise,
-        disk=statistics.median(rate for rate, _ in files),
-        hashing=statistics.median(rate for _, rate in files),
+        matrix=cores * matrix,
+        matrix_backward=cores * backward,
+        elementwise=cores * elementwise,
+        cores=cores * elementwise,
+        disk=disk,
+        hashing=hashing,
         network=network,
-        decoding=torch.get_num_threads() * statistics.median(decoding_rate() for _ in range(rounds)),
+        decoding=cores * decoding,
     )
 
 
-def file_rates() -> tuple[float, float]:
-    """Return the bytes per second that are written to a new file and reach the disk, and that SHA-256 reads."""
+def disk_rate() -> float:
+    """Return the bytes per second that are written to a new file and reach the disk."""
     path, data = FOLDER / "rate.bin", os.urandom(2**22)
-
-    def write() -> None:
-        with path.open("wb") as file:
-            for _ in range(ONE_FILE // len(data)):
-                file.write(data)
-            os.fsync(file.fileno())
-
-    written = seconds_of(write)
-    hashed = seconds_of(partial(_hash, path))
+    start = time.perf_counter()
+    with path.open("wb") as file:
+        for _ in range(ONE_FILE // len(data)):
+            file.write(data)
+        os.fsync(file.fileno())
+    taken = time.perf_counter() - start
     path.unlink()
-    return ONE_FILE / written, ONE_FILE / hashed
+    return ONE_FILE / taken
+
+
+def hashing_rate() -> float:
+    """Return the bytes per second of SHA-256."""
+    data = os.urandom(2**26)
+    return len(data) / seconds_of(partial(hashlib.sha256, data))
 
 
 def cache_rates(source: Path) -> tuple[float, float]:
@@ -161,8 +166,3 @@ def _forward_backward(
         if backward:
             gradients.append(seconds_of(partial(torch.autograd.grad, out, inputs, gradient)))
     return statistics.median(forward[1:]), statistics.median(gradients[1:]) if backward else 0.0
-
-
-def _hash(path: Path) -> None:
-    with path.open("rb") as file:
-        hashlib.file_digest(file, "sha256")

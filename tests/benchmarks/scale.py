@@ -112,8 +112,9 @@ def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     plan = first_fit(config, machine, job)
     limit = memory.limit(machine.memory)
     if plan is None:
-        needed = devices_needed(config, machine, job, PLANS[3])
-        return ["train", _gb(memory.total()), limit, f"{PLANS[3].name} over {needed} of these", "", "", ""]
+        needed = None if machine.is_cpu else devices_needed(config, machine, job, PLANS[3])
+        removed = f"{PLANS[3].name} over {needed} of these" if needed else "a GPU"
+        return ["train", _gb(memory.total()), limit, removed, "", "", ""]
     seconds, then = training_seconds(config, machine, plan, job), training_memory(config, machine, plan, job)
     return ["train", _gb(memory.total()), *_removed(limit, plan.name, seconds), _gb(then.total()), *_time(seconds)]
 
