@@ -59,8 +59,11 @@ class Evaluator:
 
     def carrier(self, tower: nn.Module) -> nn.Module:
         """Return a copy of an image tower in the dtype of the evaluations, into which weights can be written."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        carrier = deepcopy(tower).to(self.accelerator.device, dtype).eval().requires_grad_(False)
+        device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
+        copies: dict[int, Any] = {  # made in their dtype at once: a copy of everything in float32 may not fit
+            id(x): nn.Parameter(x.detach().to(device, dtype, copy=True)) for x in tower.parameters()
+        }
+        carrier = deepcopy(tower, copies).to(device, dtype).eval().requires_grad_(False)
         if isinstance(carrier, ImageClassifier):
             carrier.head.float()  # as zero-shot heads are, in whatever dtype the tower is
         if self.compile:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, cast
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -163,12 +164,15 @@ class PathModels:
 def weight_line(
     theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], model: nn.Module, evaluator: Evaluator
 ) -> WeightSpan:
-    """Return the line from theta_0 to theta_1, both ends on the device of the evaluations."""
-    before, after = (
-        {name: tensor.to(evaluator.accelerator.device) for name, tensor in theta.items()}
-        for theta in (theta_0, theta_1)
-    )
-    return WeightSpan(before, {"theta_1": after}, model, evaluator)
+    """Return the line from theta_0 to theta_1, both ends on the GPU of the evaluations if they fit beside the model.
+
+    Elsewhere they stay where they are, which may be on disk: they are read one tensor at a time.
+    """
+    device = evaluator.accelerator.device
+    ends = [theta_0, theta_1]
+    if device.type == "cuda" and sum(x.nbytes for end in ends for x in end.values()) < _free_memory(device) / 2:
+        ends = [{name: tensor.to(device) for name, tensor in end.items()} for end in ends]
+    return WeightSpan(ends[0], {"theta_1": ends[1]}, model, evaluator)
 
 
 def evaluate_at(
@@ -220,3 +224,9 @@ def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log
     result = score(predictions, pending if log.folder is not None else replace(pending, examples=None), task)
     log.append(result, predictions.correct)
     return result
+
+
+def _free_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU that nobody uses, with those that torch keeps for later."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -95,9 +95,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="also write the rows to this file, one JSON object per line")
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Read the arguments of a script, and keep this process and its children to the same cores."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+def arguments(description: str, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """Read the arguments of a script, and keep this process and its children to the same cores.
+
+    Args:
+        description: What the script is for, in its first line.
+        parser: Has the arguments that it alone takes.
+    """
+    parser = parser or argparse.ArgumentParser()
+    parser.description = description.splitlines()[0]
     add_arguments(parser)
     parsed = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):

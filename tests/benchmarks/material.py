@@ -11,6 +11,7 @@ from datasets import Dataset as Table
 from PIL import Image as PILImage
 from torch import Tensor
 from torch.utils.data import Dataset
+from towers import SHAPES, flops_per_image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer, CLIPVisionConfig
 from transformers.utils import logging
 
@@ -21,15 +22,6 @@ from hf_paint.modeling import IMAGE_TOWER
 
 logging.disable_progress_bar()
 SHARED = Path("../shared")
-SHAPES = {
-    "ViT-B/32": {"vision": {}, "text": {}, "projection_dim": 512},
-    "ViT-L/14": {
-        "vision": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-        | {"patch_size": 14},
-        "text": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
-        "projection_dim": 768,
-    },
-}
 SMALL_TOWER = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 """For the tower that a benchmark is not about."""
 
@@ -81,7 +73,7 @@ def make_image_task(folder: Path, num_images: int) -> tuple[Task, str]:
     else:
         labels = [index % 1000 for index in range(num_images)]
         features = Features({"image": Image(), "label": ClassLabel(names=[f"class {i}" for i in range(1000)])})
-        images = [{"bytes": _draw_jpeg(index), "path": None} for index in range(num_images)]
+        images = [{"bytes": draw_jpeg(index), "path": None} for index in range(num_images)]
         rows, kind = Table.from_dict({"image": images, "label": labels}, features=features), "drawn JPEGs of 500x375"
     path = folder / "images.parquet"
     rows.to_parquet(path)
@@ -112,15 +104,6 @@ class ProcessedImages(Dataset):
         image = self.rows[index]["image"]
         pixels = self.image_processor(image, return_tensors="pt", **self.options)["pixel_values"][0]
         return pixels, int(self.labels[index])
-
-
-def flops_per_image(config: CLIPVisionConfig) -> int:
-    """Return the floating-point operations of the matrix products of one image's forward pass."""
-    width, tokens = config.hidden_size, (config.image_size // config.patch_size) ** 2 + 1
-    projections = tokens * (4 * width * width + 2 * width * config.intermediate_size)
-    attention = 2 * tokens * tokens * width
-    patches = (tokens - 1) * 3 * config.patch_size**2 * width
-    return 2 * (config.num_hidden_layers * (projections + attention) + patches + width * config.projection_dim)
 
 
 class DrawnImages(Dataset):
@@ -177,7 +160,7 @@ def matrix_peak(*, size: int = 8192, repeats: int = 20) -> float:
     return 2 * size**3 * repeats / (start.elapsed_time(end) / 1000)
 
 
-def _draw_jpeg(seed: int) -> bytes:
+def draw_jpeg(seed: int) -> bytes:
     """A JPEG with structure of all sizes, so that it takes about as many bytes as a photograph."""
     generator = np.random.default_rng(seed)
     coarse = PILImage.fromarray(generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize((500, 375))

@@ -1,0 +1,168 @@
+"""The rates of this machine, measured: matrix products, other operations, disk, hashing, decoding."""
+
+import hashlib
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from common import FOLDER
+from machines import Machine
+from material import draw_jpeg, make_processor
+from PIL import Image as PILImage
+from torch.nn import functional
+from towers import num_tokens
+from transformers import CLIPVisionConfig
+from transformers.activations import ACT2FN
+
+from hf_paint.pixels import PixelTransform
+
+
+ONE_FILE = 256 * 2**20
+"""Bytes that are written."""
+
+
+class Rates(NamedTuple):
+    """What the cores do in a second, in the shapes of a tower: operations forward and backward, and bytes."""
+
+    matrix: float
+    matrix_backward: float
+    elementwise: float
+
+
+def tower_rates(config: CLIPVisionConfig, num_images: int, *, backward: bool = True) -> Rates:
+    """Measure the products of a layer and the activation of its MLP, in bfloat16, on the tokens of a batch.
+
+    Args:
+        config: The image tower.
+        num_images: Images of the batch.
+        backward: Measure the backward pass too.
+    """
+    rows, width, mlp = num_images * num_tokens(config), config.hidden_size, config.intermediate_size
+    shapes = [(width, width), (width, mlp), (mlp, width)]
+    forward_seconds = backward_seconds = 0.0
+    for count, (inputs, outputs) in zip((4, 1, 1), shapes, strict=True):
+        x, weight = (torch.randn(*shape, dtype=torch.bfloat16) for shape in ((rows, inputs), (outputs, inputs)))
+        layer = partial(functional.linear, x, weight)
+        taken = _forward_backward(layer, [x, weight], backward=backward)
+        forward_seconds, backward_seconds = forward_seconds + count * taken[0], backward_seconds + count * taken[1]
+    flops = 2 * rows * (4 * width * width + 2 * width * mlp)
+    x = torch.randn(rows, mlp, dtype=torch.bfloat16)
+    taken = _forward_backward(partial(ACT2FN[config.hidden_act], x), [x], backward=backward)
+    quick = config.hidden_act == "quick_gelu"
+    moved = (14 if quick else 4) * x.numel() + ((28 if quick else 6) * x.numel() if backward else 0)
+    return Rates(
+        matrix=flops / forward_seconds,
+        matrix_backward=2 * flops / backward_seconds if backward else 0.0,
+        elementwise=moved / sum(taken),
+    )
+
+
+def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Machine:
+    """Measure one core of this machine, with one tower's shapes, and take it times the cores.
+
+    Args:
+        config: The image tower.
+        network: Bytes per second that are uploaded, which are not measured.
+        rounds: How often; medians count.
+    """
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = [(*tower_rates(config, 4), disk_rate(), hashing_rate(), decoding_rate()) for _ in range(rounds)]
+    matrix, backward, elementwise, disk, hashing, decoding = map(statistics.median, zip(*found, strict=True))
+    torch.set_num_threads(cores)
+    return Machine(
+        name=f"this machine, {cores} cores",
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        matrix=cores * matrix,
+        matrix_backward=cores * backward,
+        elementwise=cores * elementwise,
+        cores=cores * elementwise,
+        disk=disk,
+        hashing=hashing,
+        network=network,
+        decoding=cores * decoding,
+    )
+
+
+def disk_rate() -> float:
+    """Return the bytes per second that are written to a new file and reach the disk."""
+    path, data = FOLDER / "rate.bin", os.urandom(2**22)
+    start = time.perf_counter()
+    with path.open("wb") as file:
+        for _ in range(ONE_FILE // len(data)):
+            file.write(data)
+        os.fsync(file.fileno())
+    taken = time.perf_counter() - start
+    path.unlink()
+    return ONE_FILE / taken
+
+
+def hashing_rate() -> float:
+    """Return the bytes per second of SHA-256."""
+    data = os.urandom(2**26)
+    return len(data) / seconds_of(partial(hashlib.sha256, data))
+
+
+def cache_rates(source: Path) -> tuple[float, float]:
+    """Return the bytes per second of reading a file that is in memory, and of writing a new one of its size there."""
+    target, buffer, size = FOLDER / "target.bin", bytearray(2**20), source.stat().st_size
+
+    def read() -> None:
+        with source.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+    def write() -> None:
+        with target.open("wb", buffering=0) as file:
+            for _ in range(size // len(buffer)):
+                file.write(buffer)
+
+    taken = seconds_of(read), seconds_of(write)
+    target.unlink()
+    return size / taken[0], size / taken[1]
+
+
+def decoding_rate(*, num_images: int = 40) -> float:
+    """Return how many JPEGs of 500x375 one core decodes and resizes in a second."""
+    transform, jpeg = PixelTransform(make_processor(["a photo"], vocab_size=300)), draw_jpeg(0)
+
+    def decode() -> None:
+        for _ in range(num_images):
+            transform.resize_and_crop(PILImage.open(io.BytesIO(jpeg)).convert("RGB"))
+
+    return num_images / seconds_of(decode)
+
+
+def now() -> float:
+    """Return seconds; with one thread those of the processor, so that what else runs on the machine does not count."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def seconds_of(way: Callable[[], Any]) -> float:
+    """Time one call."""
+    start = now()
+    way()
+    return now() - start
+
+
+def _forward_backward(
+    layer: Callable[[], torch.Tensor], inputs: list[torch.Tensor], *, backward: bool
+) -> tuple[float, float]:
+    """Return the time of a forward pass and of its backward pass, each the median of three after one to warm up."""
+    for tensor in inputs:
+        tensor.requires_grad_(backward)
+    forward, gradients = [], []
+    for _ in range(4):
+        start = now()
+        out = layer()
+        forward.append(now() - start)
+        gradient = torch.ones_like(out)
+        if backward:
+            gradients.append(seconds_of(partial(torch.autograd.grad, out, inputs, gradient)))
+    return statistics.median(forward[1:]), statistics.median(gradients[1:]) if backward else 0.0

@@ -1,0 +1,192 @@
+"""Does the simulation hold? Its predictions for this machine, from rates measured in the same minutes, against runs.
+
+One thread, in seconds of the processor: the times do not depend on what else the machine does.
+
+`scale.py` starts this script for each job, in a process of its own whose memory is watched:
+
+    python tests/benchmarks/scale_check.py train ViT-B/32 out.json --threads 1 [--rounds 5] [--quick]
+"""
+
+import argparse
+import ctypes
+import json
+import shutil
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from common import FOLDER, MIB, Row, arguments, child
+from machines import Job, Machine, Memory, Plan
+from material import SMALL_TOWER, fine_tuned, make_clip
+from rates import Rates, cache_rates, now, seconds_of, tower_rates
+from simulation import (
+    interpolation_seconds,
+    model_bytes,
+    sweep_memory,
+    sweep_seconds,
+    training_memory,
+    training_seconds,
+)
+from sweep import Sweep
+from towers import clip_config, num_tokens
+from training import Training
+from transformers import CLIPConfig
+
+from hf_paint import interpolate_checkpoints
+from hf_paint.evaluator import CPU_ACTIVATION_BYTES
+from hf_paint.sweep import weight_line
+
+
+WITHIN = 0.3
+BATCHES = {"ViT-B/32": 32, "ViT-L/14": 4}
+"""Images of a training step, so many that a step takes seconds."""
+NUM_IMAGES = {"ViT-B/32": 64, "ViT-L/14": 8}
+"""Images of an evaluation."""
+
+
+def main() -> None:
+    """Do one job, and write what was predicted and what was measured."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("task", choices=JOBS)
+    parser.add_argument("shape", choices=BATCHES)
+    parser.add_argument("out", type=Path)
+    parsed = arguments(__doc__, parser)
+    parsed.out.write_text(json.dumps(JOBS[parsed.task](parsed.shape, parsed.rounds, quick=parsed.quick)))
+
+
+def check(task: str, shape: str, parsed: argparse.Namespace) -> list[Row]:
+    """Run a job in a process of its own, and return the rows of its time and its memory."""
+    out = FOLDER / "check.json"
+    options = [f"--rounds={parsed.rounds}", "--threads=1", *(["--quick"] if parsed.quick else [])]
+    child([sys.executable, __file__, task, shape, str(out), *options])
+    found = json.loads(out.read_text())
+    seconds = [_row(f"{shape}, {name}", *pair, "s") for name, *pair in found["seconds"]]
+    return [*seconds, *(_row(f"{shape}, {name}", *pair, "MiB") for name, *pair in found["memory"])]
+
+
+def check_training(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
+    """Predict and measure a step of the trainer in bfloat16."""
+    before, batch = resident(), BATCHES[shape]
+    training = Training(shape, "cpu", batch, 2, quick=quick)  # the first step of each run is not timed
+    config, job = checked_config(shape, quick=quick), Job(batch_size=batch, num_steps=1)
+    predicted, measured = [], []
+    forget_peak()
+    for _ in range(rounds):
+        machine = machine_of(tower_rates(config.vision_config, batch))
+        predicted.append(training_seconds(config, machine, Plan(), job).total())
+        with patch("training.now", lambda device: now()):
+            measured.append(training.trainer(bf16=True)[0].seconds)
+    memory = training_memory(config, machine, Plan(), job)
+    return result(f"training step of {batch} images, bf16", predicted, measured, memory, before)
+
+
+def check_sweep(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
+    """Predict and measure a sweep of two alphas in bfloat16, on images that are decoded."""
+    before, num_images, alphas = resident(), NUM_IMAGES[shape], (0.3, 0.6)
+    sweep = Sweep(shape, num_images, alphas, device="cpu", quick=quick)
+    config, job = checked_config(shape, quick=quick), Job(num_alphas=len(alphas), num_images=num_images)
+    vision, evaluator, prepared = config.vision_config, sweep.evaluator("bf16"), sweep.prepare()
+    group = max(1, CPU_ACTIVATION_BYTES // (num_tokens(vision) * vision.intermediate_size * 2))
+    forget_peak()
+    line = weight_line(sweep.theta_0, sweep.theta_1, sweep.tower, evaluator)
+    sweep.along(line, evaluator, prepared)
+    predicted, measured = [], []
+    for _ in range(rounds):
+        machine = machine_of(tower_rates(vision, group, backward=False))
+        predicted.append(sweep_seconds(config, machine, job).total())
+        measured.append(seconds_of(partial(sweep.along, line, evaluator, prepared)))
+    memory = sweep_memory(config, machine, group=group)
+    return result(f"sweep of 2 alphas x {num_images} images, bf16", predicted, measured, memory, before)
+
+
+def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
+    """Predict and measure interpolation from folder to folder; the files stay in the cache of the system."""
+    model = make_clip(shape, quick=quick)
+    folders = FOLDER / "theta_0", FOLDER / "theta_1"
+    for folder in folders:
+        model.save_pretrained(folder)
+        model.load_state_dict(fine_tuned(model.state_dict()))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    if not quick and size != model_bytes(clip_config(shape)):
+        raise RuntimeError(f"{shape} has {size} bytes of weights, not {model_bytes(clip_config(shape))}")
+    predicted, measured = [], []
+    for _ in range(rounds):
+        shutil.rmtree(FOLDER / "alpha", ignore_errors=True)
+        read, write = cache_rates(folders[0] / "model.safetensors")
+        cores = tower_rates(model.config.vision_config, 2, backward=False).elementwise
+        disk = 3 * size / (2 * size / read + size / write)
+        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=cores)
+        predicted.append(interpolation_seconds(clip_config(shape), machine, 1).total())
+        measured.append(seconds_of(partial(interpolate_checkpoints, *folders, {0.3: FOLDER / "alpha"})))
+    return {"seconds": [("interpolation, one alpha, files in memory", predicted, measured)], "memory": []}
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "train": check_training,
+    "sweep": check_sweep,
+    "interpolate": check_interpolation,
+}
+
+
+def checked_config(shape: str, *, quick: bool) -> CLIPConfig:
+    """Return the config of what is measured: the text tower is a small one."""
+    config = clip_config(shape)
+    config.text_config = type(config.text_config)(**SMALL_TOWER, projection_dim=config.projection_dim)
+    if quick:
+        config.vision_config.num_hidden_layers = 2
+    return config
+
+
+def machine_of(rates: Rates) -> Machine:
+    """Return this machine as the jobs see it, whose images are decoded and whose weights were hashed before."""
+    machine = Machine(name="", memory=0, matrix=1, elementwise=1, disk=1, network=1, decoding=float("inf"))
+    return replace(machine, **rates._asdict(), hashing=float("inf"))
+
+
+def result(name: str, predicted: list[float], measured: list[float], memory: Memory, before: float) -> dict[str, Any]:
+    """Return what a job found; memory is what came on top of the interpreter and its libraries."""
+    peak = status("VmHWM") - before
+    return {
+        "seconds": [(name, predicted, measured)],
+        "memory": [(f"{name.partition(' of')[0]}, peak memory", [memory.total() / MIB], [peak / MIB])],
+    }
+
+
+def resident() -> float:
+    """Return the bytes of this process that are in memory."""
+    return status("VmRSS")
+
+
+def forget_peak() -> None:
+    """Give memory that is free back to the system, and let the peak begin anew."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def status(key: str) -> float:
+    """Return a size in bytes from what the system says of this process."""
+    text = Path("/proc/self/status").read_text()
+    return 1024 * float(text.partition(f"{key}:")[2].split()[0])
+
+
+def _row(job: str, predicted: list[float], measured: list[float], unit: str) -> Row:
+    ratios = [p / m for p, m in zip(predicted, measured, strict=True)]
+    ratio = statistics.median(ratios)
+    spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    return Row(
+        job=job,
+        plain=f"{statistics.median(predicted):.3g} {unit}",
+        ours=f"{statistics.median(measured):.3g} {unit}",
+        ratio=f"{ratio:.2f}{spread}",
+        target=f"predicted / measured within {WITHIN:.0%} of 1",
+        met=abs(ratio - 1) <= WITHIN,
+    )
+
+
+if __name__ == "__main__":
+    main()

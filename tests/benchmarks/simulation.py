@@ -1,0 +1,143 @@
+"""Memory and time of each job of patching a model on a machine: arithmetic alone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from machines import PLANS, Job, Machine, Memory, Plan, Seconds
+from towers import (
+    COMBINE_BYTES,
+    STEP_BYTES,
+    flops_per_image,
+    forward_bytes,
+    image_parameters,
+    layer_parameters,
+    lora_parameters,
+    num_tokens,
+    saved_bytes,
+    text_parameters,
+    training_bytes,
+)
+from transformers import CLIPConfig
+
+
+def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Memory:
+    """Return the peak of a training: float32 weights, their bfloat16 casts, AdamW, and what is kept for backward.
+
+    Without accumulation gradients come as activations go, so that only the larger of both counts. On a CPU the base is
+    in the same memory.
+    """
+    vision, text = config.vision_config, text_parameters(config.text_config)
+    image = image_parameters(vision)
+    trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image
+    shards = machine.devices if plan.sharded else 1
+    casts = 8 * layer_parameters(vision) if plan.sharded else 2 * image  # two layers in bf16, the gradients of one
+    weights = 4 * (image / shards + text) + (4 * image if machine.is_cpu else 0)
+    weights += 4 * trained if plan.lora_rank else 0
+    share = job.batch_size / machine.devices
+    at_once = min(share, plan.micro_batch)
+    kept = at_once * saved_bytes(vision, eager=machine.is_cpu, checkpointing=plan.checkpointing) + casts
+    gradients = 4 * trained / shards
+    if at_once == share:
+        kept, gradients = max(kept - gradients, 0.0), gradients
+    return Memory(weights, 8 * trained / shards, gradients, kept)
+
+
+def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Seconds:
+    """Return the time of a training; matrix products of the backward pass are twice those of the forward pass."""
+    vision = config.vision_config
+    images = job.num_steps * job.batch_size / machine.devices
+    trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image_parameters(vision)
+    forward, backward = training_bytes(vision, eager=machine.is_cpu)
+    passes = 2 if plan.checkpointing else 1
+    flops = flops_per_image(vision)
+    rate = machine.matrix_backward or machine.matrix
+    matrix = images * flops * (passes / machine.matrix + (1 if plan.lora_rank else 2) / rate)
+    moved = images * (passes * forward + backward)
+    moved += job.num_steps * STEP_BYTES * trained / (machine.devices if plan.sharded else 1)
+    return Seconds(
+        matrix_products=matrix,
+        memory_bandwidth=moved / machine.elementwise,
+        decoding=job.num_steps * job.batch_size / machine.decoding,
+        link=link_seconds(trained, machine, plan, job),
+        overlap=not machine.is_cpu,
+    )
+
+
+def link_seconds(image: int, machine: Machine, plan: Plan, job: Job) -> float:
+    """Return the time that gradients, and with FSDP2 weights twice, spend between devices in a training."""
+    if machine.devices == 1:
+        return 0.0
+    gathered = 2 * 2 * math.ceil(job.batch_size / (machine.devices * plan.micro_batch)) if plan.sharded else 0
+    return job.num_steps * image * (4 + gathered) / machine.link
+
+
+def sweep_memory(config: CLIPConfig, machine: Machine, *, group: int = 128, ends_on_device: bool = True) -> Memory:
+    """Return the peak of a sweep in bfloat16: the base in float32, theta_0 and theta_1, and the tower that carries.
+
+    Args:
+        config: The model.
+        machine: The machine.
+        group: Images that go through the tower at once.
+        ends_on_device: Whether theta_0 and theta_1 are there; otherwise they are read from the host.
+    """
+    vision = config.vision_config
+    image, text = image_parameters(vision), text_parameters(config.text_config)
+    ends = 8 * image if ends_on_device or machine.is_cpu else 0
+    activations = 2 * group * num_tokens(vision) * (3 * vision.hidden_size + 3 * vision.intermediate_size)
+    return Memory(weights=4 * (image + text) + ends + 2 * image, activations=activations)
+
+
+def sweep_host_memory(config: CLIPConfig, machine: Machine) -> float:
+    """Return the bytes of theta_0 and theta_1 in float32, and of the base while it is loaded, in all processes."""
+    image = image_parameters(config.vision_config)
+    return machine.devices * (8 * image + model_bytes(config))
+
+
+def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
+    """Return the time of a sweep: every image once per alpha, decoded once, and the weights of each alpha."""
+    vision = config.vision_config
+    image, images = image_parameters(vision), job.num_images * job.num_alphas / machine.devices
+    moved = images * forward_bytes(vision) + job.num_alphas * COMBINE_BYTES * image
+    return Seconds(
+        matrix_products=images * flops_per_image(vision) / machine.matrix,
+        memory_bandwidth=moved / machine.elementwise,
+        decoding=job.num_images / machine.decoding,
+        hashing=2 * 4 * image / machine.hashing,
+    )
+
+
+def model_bytes(config: CLIPConfig, *, item_size: int = 4) -> int:
+    """Return the bytes of the weights in a model's folder."""
+    return item_size * (image_parameters(config.vision_config) + text_parameters(config.text_config))
+
+
+def interpolation_seconds(config: CLIPConfig, machine: Machine, num_variants: int, *, item_size: int = 4) -> Seconds:
+    """Return the time from folder to folder: both ends are read once, however many variants are made and written."""
+    moved = num_variants * COMBINE_BYTES * model_bytes(config, item_size=1)
+    stored = 2 * model_bytes(config) + num_variants * model_bytes(config, item_size=item_size)
+    return Seconds(memory_bandwidth=moved / machine.cores, disk=stored / machine.disk)
+
+
+def push_seconds(machine: Machine, size: float) -> Seconds:
+    """Return the time in which bytes are written to a temporary folder, hashed and uploaded, all of them anew."""
+    return Seconds(disk=size / machine.disk, hashing=size / machine.hashing, network=size / machine.network)
+
+
+def first_fit(config: CLIPConfig, machine: Machine, job: Job, plans: Sequence[Plan] = PLANS) -> Plan | None:
+    """Return the first plan whose memory a machine has; None if there is none."""
+    for plan in plans:
+        if plan.sharded and machine.devices == 1:
+            continue
+        if not training_memory(config, machine, plan, job).limit(machine.memory):
+            return plan
+    return None
+
+
+def devices_needed(config: CLIPConfig, machine: Machine, job: Job, plan: Plan, *, most: int = 1024) -> int | None:
+    """Return how many devices a sharded plan needs."""
+    for devices in range(1, most + 1):
+        memory = training_memory(config, replace(machine, devices=devices), plan, job)
+        if not memory.limit(machine.memory):
+            return devices
+    return None

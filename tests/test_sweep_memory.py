@@ -1,0 +1,94 @@
+"""The memory of a sweep, as the operating system counts it, in a process of its own.
+
+Pages of files that are mapped are left out: the system takes them back whenever it likes.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import write_task_yaml
+
+
+SWEEP = """
+import json, sys, threading
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
+
+from hf_paint import get_task, prepare_task, sweep_alphas
+from hf_paint.evaluator import Evaluator
+from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.stored_tower import StoredTower
+
+small, task, ends, precision, folder = sys.argv[1:]
+torch.set_num_threads(1)
+
+
+def memory():
+    return 1024 * int(Path("/proc/self/status").read_text().partition("RssAnon:")[2].split()[0])
+
+
+def watch():
+    while not done.wait(0.001):
+        sizes.append(memory())
+
+
+def sweep(model, theta_0, theta_1):
+    prepared = [prepare_task(get_task(task), model, processor, splits=("test",), cache_dir=folder)]
+    evaluator = Evaluator(Accelerator(cpu=True), precision=precision)
+    return sweep_alphas(theta_0, theta_1, [0.25, 0.5, 1.0], prepared, model=image_tower(model), evaluator=evaluator)
+
+
+def fine_tuned(model):
+    return {name: tensor + 0.01 for name, tensor in image_tower_weights(model).items()}
+
+
+processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
+tiny = CLIPModel(config).eval()
+sweep(tiny, image_tower_weights(tiny), fine_tuned(tiny))  # whatever is imported when it is needed
+size = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16}
+config.vision_config = CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=config.projection_dim)
+start = memory()
+model = CLIPModel(config).eval()
+theta_0 = image_tower_weights(model)
+tower = sum(tensor.nbytes for tensor in theta_0.values())
+theta_1 = fine_tuned(model) if ends == "memory" else None
+if ends == "disk":
+    for name in ("theta_0", "theta_1"):
+        Path(folder, name).mkdir()
+        save_file(theta_0, Path(folder, name, "model.safetensors"))
+        theta_0["visual_projection.weight"].data.add_(0.01)
+    theta_0, theta_1 = StoredTower(f"{folder}/theta_0"), StoredTower(f"{folder}/theta_1")
+before, sizes, done = memory(), [], threading.Event()
+watcher = threading.Thread(target=watch)
+watcher.start()
+alphas = sweep(model, theta_0, theta_1).alphas
+done.set()
+watcher.join()
+peak = max(sizes)
+print(json.dumps([len(alphas), tower, (peak - before) / tower, (peak - start) / tower]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads sizes from /proc")
+@pytest.mark.parametrize(
+    ("ends", "precision", "own", "whole"),
+    [("memory", "fp32", 1, 3), ("memory", "bf16", 0.5, 2.5), ("disk", "fp32", 1, 2), ("disk", "bf16", 0.5, 1.5)],
+)
+def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, own, whole, model_folder, tmp_path):
+    """The model that is given is theta_0; with theta_1 in memory that is one model and one delta, and the copy."""
+    task = write_task_yaml(tmp_path / "task", splits={"train": None, "validation": None, "test": "test"}, test=8)
+    command = [sys.executable, "-c", SWEEP, model_folder, task, ends, precision, str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    num_alphas, tower, by_the_sweep, in_all = json.loads(finished.stdout.splitlines()[-1])
+    assert (num_alphas, tower > 2e8) == (4, True)
+    assert own - 0.1 < by_the_sweep < own + 0.25
+    assert in_all < whole + 0.3
