@@ -1,23 +1,36 @@
-"""The optimization of the papers in a `transformers.Trainer`: the schedule, and weight decay of every parameter."""
+"""The optimization of the papers in a `transformers.Trainer`: schedule, weight decay, and what a step is the mean of."""
 
+import logging
+from collections.abc import Iterator
 from functools import partial
-from typing import cast
+from itertools import islice
+from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import Trainer
+from transformers import Trainer, set_seed
+from transformers.trainer_utils import TrainOutput, has_length
 
 from hf_paint.errors import InputError
 from hf_paint.schedule import paint_learning_rate
 from hf_paint.training_args import PaintTrainingArguments
 
 
+logger = logging.getLogger(__name__)
+
+
 class PaperTrainer(Trainer):
-    """What the training of an image tower and that of a head alone have in common."""
+    """What the training of an image tower and that of a head alone have in common.
+
+    A step is the mean over its images, however many processes and micro-batches they are spread over and however the
+    epoch ends: the weights that come out do not depend on that.
+    """
 
     args: PaintTrainingArguments
-    loss_is_scaled_for_ga = False
+    loss_is_scaled_for_ga = True
+    _initial_weights: dict[str, Tensor] | None = None
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the parameters that weight decay applies to: all of them, as in the released code of PAINT."""
@@ -37,3 +50,63 @@ class PaperTrainer(Trainer):
             self.lr_scheduler = LambdaLR(cast(Optimizer, optimizer or self.optimizer), factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Tensor]:
+        """Return the micro-batches of a step, and how many images they have in all processes together.
+
+        Of the last batch of an epoch only the images that the epoch has left count: accelerate fills it up with others,
+        so that every process gets one. A process that has nothing left keeps one image, and `num_images` is 0.
+        """
+        batches = list(islice(epoch_iterator, num_batches))
+        for batch in batches:
+            batch["num_images"] = len(batch["labels"])
+        if batches and self.accelerator.gradient_state.end_of_dataloader:
+            last = batches[-1]
+            last["num_images"] = self._num_left(last["num_images"])
+            kept = max(1, last["num_images"])
+            batches[-1] = {key: value[:kept] if torch.is_tensor(value) else value for key, value in last.items()}
+        count = torch.tensor(sum(batch["num_images"] for batch in batches), device=device)
+        return batches, cast(Tensor, self.accelerator.reduce(count))
+
+    def share_of_step(self, loss: Tensor, batch: dict[str, Any], num_images: Tensor | int | None) -> Tensor:
+        """Return what the mean loss of a micro-batch adds to the mean over the images of the step.
+
+        Args:
+            loss: The mean loss of the micro-batch.
+            batch: The micro-batch.
+            num_images: How many images the step has in all processes together; None outside training.
+        """
+        if num_images is None:
+            return loss
+        return loss * (batch["num_images"] * self.args.world_size / num_images)  # processes average their gradients
+
+    def _num_left(self, batch_size: int) -> int:
+        """Return how many images of the last batch of an epoch the process has for itself; they come first."""
+        dataset, together = self.train_dataset, batch_size * self.args.world_size
+        if self.args.world_size == 1 or self.args.dataloader_drop_last or not has_length(dataset):
+            return batch_size
+        left = len(cast(Any, dataset)) % together or together
+        return min(max(left - batch_size * self.args.process_index, 0), batch_size)
+
+    def train(self, *args: Any, **options: Any) -> TrainOutput:
+        """Train as `Trainer.train` does."""
+        self._initial_weights = None
+        return super().train(*args, **options)
+
+    def _inner_training_loop(self, batch_size: int | None = None, args: Any = None, **options: Any) -> TrainOutput:
+        """Train; `auto_find_batch_size` calls this again, and the training then starts over as if it were the first."""
+        if self.args.auto_find_batch_size:
+            self._start_over(batch_size)
+        return super()._inner_training_loop(batch_size, args, **options)
+
+    def _start_over(self, batch_size: int | None) -> None:
+        if self._initial_weights is None:
+            weights = self.model.state_dict()
+            self._initial_weights = {name: tensor.to("cpu", copy=True) for name, tensor in weights.items()}
+            return
+        logger.warning(f"Out of memory: the training starts over, with {batch_size} images per process.")
+        self.model.load_state_dict(self._initial_weights)
+        self.optimizer = None
+        set_seed(self.args.seed)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -44,6 +46,9 @@ def embed_prompts(
 ) -> Tensor:
     """Return text embeddings of unit length, equal to those of each prompt on its own.
 
+    The processes of a launcher share the prompts, whole batches each, so that the bits do not depend on their number:
+    all of them have to call this.
+
     Args:
         model: The model whose text tower embeds the prompts, on its device.
         tokenizer: The tokenizer of that model.
@@ -68,14 +73,16 @@ def embed_prompts(
     rows = pack_prompts(distinct, context)
     tower = deepcopy(model.text_model).to(torch.bfloat16 if precision == "bf16" else torch.float32).eval()
     tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
-    embeds = []
-    with tqdm(total=len(distinct), desc="Embedding prompts", unit=" prompts", disable=len(rows) <= batch_size) as bar:
-        for start in range(0, len(rows), batch_size):
-            hidden = _last_hidden_states(tower, rows[start : start + batch_size])
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    embeds, state = [], PartialState()
+    quiet = len(batches) == 1 or not state.is_main_process
+    with state.split_between_processes(batches) as own:
+        for batch in tqdm(own, "Embedding prompts", unit="batch", disable=quiet):
+            hidden = _last_hidden_states(tower, batch)
             embeds.append(functional.linear(hidden.float(), model.text_projection.weight.float()).cpu())
-            bar.update(len(hidden))
+    text_embeds = functional.normalize(torch.cat(gather_object(embeds)), dim=-1)  # (len(distinct), embed_dim)
     index = {sequence: index for index, sequence in enumerate(distinct)}
-    return functional.normalize(torch.cat(embeds), dim=-1)[[index[sequence] for sequence in sequences]]
+    return text_embeds[[index[sequence] for sequence in sequences]]
 
 
 def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
