@@ -1,4 +1,4 @@
-"""The optimization of the papers in a `transformers.Trainer`: schedule, weight decay, and what a step is the mean of."""
+"""The optimization of the papers in a `transformers.Trainer`: schedule, weight decay, and the mean of a step."""
 
 import logging
 from collections.abc import Iterator
@@ -56,8 +56,8 @@ class PaperTrainer(Trainer):
     ) -> tuple[list[dict[str, Any]], Tensor]:
         """Return the micro-batches of a step, and how many images they have in all processes together.
 
-        Of the last batch of an epoch only the images that the epoch has left count: accelerate fills it up with others,
-        so that every process gets one. A process that has nothing left keeps one image, and `num_images` is 0.
+        accelerate fills up the last batch of an epoch, so that each process gets a whole one: of that only the images
+        that the epoch has left count. A process for which none is left keeps one, and its `num_images` is 0.
         """
         batches = list(islice(epoch_iterator, num_batches))
         for batch in batches:
@@ -96,7 +96,7 @@ class PaperTrainer(Trainer):
         return super().train(*args, **options)
 
     def _inner_training_loop(self, batch_size: int | None = None, args: Any = None, **options: Any) -> TrainOutput:
-        """Train; `auto_find_batch_size` calls this again, and the training then starts over as if it were the first."""
+        """Train; `auto_find_batch_size` calls this again, and then the training starts over."""
         if self.args.auto_find_batch_size:
             self._start_over(batch_size)
         return super()._inner_training_loop(batch_size, args, **options)

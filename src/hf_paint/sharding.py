@@ -68,8 +68,8 @@ def _check_fsdp(plugin: Any) -> None:
         )
     if plugin.cpu_ram_efficient_loading:
         raise InputError(
-            "With `fsdp_cpu_ram_efficient_loading: true` only one process would read the base, of which each needs the "
-            "text tower: set it to false."
+            "With `fsdp_cpu_ram_efficient_loading: true` one process alone would read the base, of which each needs "
+            "the text tower: set it to false."
         )
 
 
@@ -87,6 +87,6 @@ def _check_deepspeed(plugin: Any, mixed_precision: str) -> None:
         )
     if mixed_precision != "no":
         raise InputError(
-            f"DeepSpeed in {mixed_precision} keeps the weights of the model in {mixed_precision}, and theta_1 would be "
-            "rounded: set `mixed_precision: no`, or use FSDP2, which keeps them in float32."
+            f"DeepSpeed in {mixed_precision} keeps the weights in {mixed_precision}, which would round theta_1: set "
+            "`mixed_precision: no`, or use FSDP2, which keeps them in float32."
         )

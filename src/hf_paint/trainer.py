@@ -44,9 +44,9 @@ class PaintTrainer(HubTrainer):
     its files lie beside those of every checkpoint. `evaluate()` uses it for the train task, and zero-shot heads for
     the others.
 
-    The loss is the mean cross-entropy over the images of a step, in whichever process and micro-batch they are, and the
-    image tower is called through its wrapper, so that several processes see the same gradients. With weights that are
-    sharded (FSDP2, ZeRO) the model is usable through the trainer alone; `save_model`, on all processes, saves it whole.
+    The loss is the mean cross-entropy over the images of a step, in whichever process and micro-batch they are, and
+    the image tower is called through its wrapper, so that several processes see the same gradients. Where weights are
+    sharded (FSDP2, ZeRO), `save_model`, called by all processes, saves them whole; the model itself stays sharded.
 
     Args:
         model: The model to be trained, in float32.

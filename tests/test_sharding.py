@@ -1,0 +1,121 @@
+"""The configurations of accelerate in the recipes, and what is refused when weights are sharded."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from hf_paint import InputError, PaintTrainer, PaintTrainingArguments
+from hf_paint.sharding import check_sharding
+from hf_paint.weight_averaging import EMACallback
+
+
+CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate_configs"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "num_processes"),
+    [
+        ("cpu", "MULTI_GPU", 2),
+        ("single_gpu", "NO", 1),
+        ("multi_gpu", "MULTI_GPU", 8),
+        ("fsdp2", "FSDP", 8),
+        ("deepspeed_zero2", "DEEPSPEED", 8),
+        ("deepspeed_zero3", "DEEPSPEED", 8),
+    ],
+)
+def test_accelerate_reads_every_configuration(name, kind, num_processes):
+    config = load_config_from_file(str(CONFIGS / f"{name}.yaml"))
+    assert (config.distributed_type, config.num_processes) == (kind, num_processes)
+
+
+def test_every_configuration_is_tested():
+    assert len(list(CONFIGS.glob("*.yaml"))) == 6
+
+
+def launched(name, monkeypatch):
+    """Return the plugin that a launch with a configuration leads to, by way of the environment that it sets."""
+    arguments = launch_command_parser().parse_args(["--config_file", str(CONFIGS / f"{name}.yaml"), "patch.py"])
+    arguments = _validate_launch_command(arguments)[0]
+    fsdp = name.startswith("fsdp")
+    environment = prepare_multi_gpu_env(arguments) if fsdp else prepare_deepspeed_cmd_env(arguments)[1]
+    for key, value in environment.items():
+        if key.startswith(("FSDP_", "ACCELERATE_")):
+            monkeypatch.setenv(key, value)
+    return FullyShardedDataParallelPlugin() if fsdp else DeepSpeedPlugin()
+
+
+def accelerator(plugin, mixed_precision="no"):
+    """Return what `check_sharding` looks at; neither kind of sharding starts on a CPU."""
+    fsdp = isinstance(plugin, FullyShardedDataParallelPlugin)
+    kind = DistributedType.FSDP if fsdp else DistributedType.DEEPSPEED
+    state = SimpleNamespace(**{"fsdp_plugin" if fsdp else "deepspeed_plugin": plugin})
+    return SimpleNamespace(distributed_type=kind, state=state, mixed_precision=mixed_precision)
+
+
+def arguments(folder, **keys):
+    return PaintTrainingArguments(output_dir=str(folder), use_cpu=True, **keys)
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "deepspeed_zero2", "deepspeed_zero3"])
+def test_our_configurations_save_whole_models(name, monkeypatch, tmp_path):
+    check_sharding(accelerator(launched(name, monkeypatch)), arguments(tmp_path))
+
+
+def test_fsdp_settings_that_would_lose_the_weights_are_refused(monkeypatch, tmp_path):
+    plugin = launched("fsdp2", monkeypatch)
+    plugin.set_state_dict_type("SHARDED_STATE_DICT")
+    with pytest.raises(InputError, match=r"no checkpoint would hold the weights .*: FULL_STATE_DICT`"):
+        check_sharding(accelerator(plugin), arguments(tmp_path))
+    plugin = launched("fsdp2", monkeypatch)
+    plugin.cpu_ram_efficient_loading = True
+    with pytest.raises(InputError, match="one process alone would read the base"):
+        check_sharding(accelerator(plugin), arguments(tmp_path))
+    plugin.fsdp_version = 1
+    with pytest.raises(InputError, match="set `fsdp_version: 2`"):
+        check_sharding(accelerator(plugin), arguments(tmp_path))
+
+
+def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch, tmp_path):
+    plugin = launched("deepspeed_zero3", monkeypatch)
+    with pytest.raises(InputError, match="DeepSpeed in bf16 .* would round theta_1"):
+        check_sharding(accelerator(plugin, "bf16"), arguments(tmp_path))
+    plugin.zero3_init_flag = True
+    with pytest.raises(InputError, match="no process would read the whole base"):
+        check_sharding(accelerator(plugin), arguments(tmp_path))
+    del plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
+    with pytest.raises(InputError, match="ZeRO-3 saves shards alone, and the training would be lost"):
+        check_sharding(accelerator(plugin), arguments(tmp_path))
+
+
+def test_what_does_not_go_with_sharded_weights_is_refused(monkeypatch, tmp_path):
+    sharded = accelerator(launched("fsdp2", monkeypatch))
+    for key in ("train_head", "auto_find_batch_size"):
+        with pytest.raises(InputError, match=f"`{key}` does not go with sharded weights"):
+            check_sharding(sharded, arguments(tmp_path, **{key: True}))
+    with pytest.raises(InputError, match="Averages along a training"):
+        check_sharding(sharded, arguments(tmp_path), [EMACallback(decay=0.9)])
+
+
+def test_the_trainer_stops_before_the_training(model, processor, task, monkeypatch, tmp_path):
+    plugin = launched("fsdp2", monkeypatch)
+    plugin.set_state_dict_type("SHARDED_STATE_DICT")
+    monkeypatch.setattr(PaintTrainer, "create_accelerator_and_postprocess", lambda trainer: pretend(trainer, plugin))
+    with pytest.raises(InputError, match="no checkpoint would hold the weights"):
+        PaintTrainer(model, arguments(tmp_path / "run"), train_task=task, processing_class=processor)
+
+
+def pretend(trainer, plugin):
+    trainer.accelerator = accelerator(plugin)
+    trainer.is_deepspeed_enabled, trainer.is_fsdp_enabled = False, True
+
+
+def test_keys_of_the_launcher_are_refused_in_a_recipe(tmp_path):
+    args = arguments(tmp_path)
+    args.fsdp = True
+    with pytest.raises(InputError, match="`fsdp` and `deepspeed` are up to the launcher"):
+        check_sharding(SimpleNamespace(distributed_type=DistributedType.NO), args)
