@@ -124,7 +124,7 @@ def test_gradient_checkpointing_computes_the_same_twice(model, processor, task, 
 
 
 def test_a_training_that_runs_out_of_memory_starts_over(model, processor, task, tmp_path):
-    """In the fourth step, when the weights have moved: it ends as one that began with the batch size that was found."""
+    """In the fourth step, when the weights have moved: it ends as if it had begun with the batch size it found."""
     other, batch_sizes = deepcopy(model), []
 
     def run_out_once(module, inputs):

@@ -25,7 +25,7 @@ PARTS_OF_A_RUN = (
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
-    *("use_cpu", "disable_tqdm"),
+    *("use_cpu", "disable_tqdm", "gradient_checkpointing"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
