@@ -74,7 +74,7 @@ def run(launch, model_folder, folder):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-6000:]
-    return result.stdout
+    return result.stdout + result.stderr
 
 
 def free_port():
@@ -122,12 +122,13 @@ def check_same_run(one, two):
 
 
 def test_there_were_two(folder):
-    """Also, of two processes one prints the result."""
+    """Also, of two processes one prints the result and what goes on."""
     assert "process 0 of 1" in (folder / "one.txt").read_text()
     for launch, kind in (("two", "MULTI_CPU"), ("fsdp2", "FSDP")):
         printed = (folder / f"{launch}.txt").read_text()
         assert f"process 0 of 2: DistributedType.{kind}" in printed
         assert f"process 1 of 2: DistributedType.{kind}" in printed
+        assert printed.count("Adaptive sweep: ") == 1
         assert printed.count("0 (zero-shot)") == len(list((folder / launch).glob("*/results.jsonl")))
 
 
