@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
-from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_multi_gpu_env
 
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments
 from hf_paint.sharding import check_sharding
@@ -38,15 +38,17 @@ def test_every_configuration_is_tested():
 
 
 def launched(name, monkeypatch):
-    """Return the plugin that a launch with a configuration leads to, by way of the environment that it sets."""
+    """Return the plugin that a launch with a configuration leads to."""
+    if name.startswith("deepspeed"):  # its plugin needs the package
+        config = load_config_from_file(str(CONFIGS / f"{name}.yaml")).deepspeed_config
+        whole = config.get("zero3_save_16bit_model", False)
+        zero = {"stage": config["zero_stage"], "stage3_gather_16bit_weights_on_model_save": whole}
+        return SimpleNamespace(deepspeed_config={"zero_optimization": zero}, zero3_init_flag=config["zero3_init_flag"])
     arguments = launch_command_parser().parse_args(["--config_file", str(CONFIGS / f"{name}.yaml"), "patch.py"])
-    arguments = _validate_launch_command(arguments)[0]
-    fsdp = name.startswith("fsdp")
-    environment = prepare_multi_gpu_env(arguments) if fsdp else prepare_deepspeed_cmd_env(arguments)[1]
-    for key, value in environment.items():
+    for key, value in prepare_multi_gpu_env(_validate_launch_command(arguments)[0]).items():
         if key.startswith(("FSDP_", "ACCELERATE_")):
             monkeypatch.setenv(key, value)
-    return FullyShardedDataParallelPlugin() if fsdp else DeepSpeedPlugin()
+    return FullyShardedDataParallelPlugin()
 
 
 def accelerator(plugin, mixed_precision="no"):
@@ -102,16 +104,17 @@ def test_what_does_not_go_with_sharded_weights_is_refused(monkeypatch, tmp_path)
 
 
 def test_the_trainer_stops_before_the_training(model, processor, task, monkeypatch, tmp_path):
-    plugin = launched("fsdp2", monkeypatch)
+    create, plugin = PaintTrainer.create_accelerator_and_postprocess, launched("fsdp2", monkeypatch)
     plugin.set_state_dict_type("SHARDED_STATE_DICT")
-    monkeypatch.setattr(PaintTrainer, "create_accelerator_and_postprocess", lambda trainer: pretend(trainer, plugin))
+
+    def pretend(trainer):
+        create(trainer)
+        for key, value in {"distributed_type": DistributedType.FSDP, "fsdp_plugin": plugin}.items():
+            monkeypatch.setitem(trainer.accelerator.state._shared_state, key, value)
+
+    monkeypatch.setattr(PaintTrainer, "create_accelerator_and_postprocess", pretend)
     with pytest.raises(InputError, match="no checkpoint would hold the weights"):
         PaintTrainer(model, arguments(tmp_path / "run"), train_task=task, processing_class=processor)
-
-
-def pretend(trainer, plugin):
-    trainer.accelerator = accelerator(plugin)
-    trainer.is_deepspeed_enabled, trainer.is_fsdp_enabled = False, True
 
 
 def test_keys_of_the_launcher_are_refused_in_a_recipe(tmp_path):

@@ -10,13 +10,13 @@ import runpy
 import sys
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate import PartialState, accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 
 PATCH = Path(__file__).parents[2] / "recipes" / "patch.py"
-initialize = AcceleratorState.__init__
+initialize, shard = AcceleratorState.__init__, accelerator.fsdp2_prepare_model
 
 
 def initialize_sharded(self, *args, **kwargs):
@@ -25,9 +25,17 @@ def initialize_sharded(self, *args, **kwargs):
     initialize(self, *args, **kwargs)
 
 
+def shard_and_count(*args):
+    model = shard(*args)
+    own = sum(parameter.to_local().numel() for parameter in model.parameters())
+    total = sum(parameter.numel() for parameter in model.parameters())
+    print(f"process {PartialState().process_index} holds {own / total:.1f} of the parameters", flush=True)
+    return model
+
+
 def main(recipes):
     if recipes[0] == "--sharded":
-        AcceleratorState.__init__ = initialize_sharded
+        AcceleratorState.__init__, accelerator.fsdp2_prepare_model = initialize_sharded, shard_and_count
         recipes = recipes[1:]
     for recipe in recipes:
         sys.argv = [str(PATCH), "--config", recipe]

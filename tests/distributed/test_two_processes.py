@@ -182,6 +182,8 @@ def test_heads_have_the_same_bits(folder):
 
 def test_fsdp2_saves_whole_models(folder, model_folder):
     """Weights that were sharded while they were trained, and evaluated on the way, end as those that were not."""
+    for process in (0, 1):
+        assert f"process {process} holds 0.5 of the parameters" in (folder / "fsdp2.txt").read_text()
     check_same_run(folder / "one" / "single", folder / "fsdp2" / "single")
     check_same_run(folder / "one" / "sequential", folder / "fsdp2" / "sequential")
     base = load_file(f"{model_folder}/model.safetensors")
