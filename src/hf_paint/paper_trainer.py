@@ -80,33 +80,34 @@ class PaperTrainer(Trainer):
         """
         if num_images is None:
             return loss
-        return loss * (batch["num_images"] * self.args.world_size / num_images)  # processes average their gradients
+        return loss.mul(batch["num_images"] * self.args.world_size / num_images)  # processes average their gradients
 
     def _num_left(self, batch_size: int) -> int:
         """Return how many images of the last batch of an epoch the process has for itself; they come first."""
         dataset, together = self.train_dataset, batch_size * self.args.world_size
         if self.args.world_size == 1 or self.args.dataloader_drop_last or not has_length(dataset):
             return batch_size
-        left = len(cast(Any, dataset)) % together or together
-        return min(max(left - batch_size * self.args.process_index, 0), batch_size)
+        left = len(dataset) % together or together
+        before = batch_size * int(self.args.process_index)
+        return min(max(left - before, 0), batch_size)
 
     def train(self, *args: Any, **options: Any) -> TrainOutput:
         """Train as `Trainer.train` does."""
         self._initial_weights = None
         return super().train(*args, **options)
 
-    def _inner_training_loop(self, batch_size: int | None = None, args: Any = None, **options: Any) -> TrainOutput:
+    def _inner_training_loop(self, *args: Any, **options: Any) -> TrainOutput:
         """Train; `auto_find_batch_size` calls this again, and then the training starts over."""
         if self.args.auto_find_batch_size:
-            self._start_over(batch_size)
-        return super()._inner_training_loop(batch_size, args, **options)
+            self._start_over(*args)
+        return super()._inner_training_loop(*args, **options)
 
-    def _start_over(self, batch_size: int | None) -> None:
+    def _start_over(self, batch_size: int) -> None:
+        model = cast(nn.Module, self.model)
         if self._initial_weights is None:
-            weights = self.model.state_dict()
-            self._initial_weights = {name: tensor.to("cpu", copy=True) for name, tensor in weights.items()}
+            self._initial_weights = {name: x.to("cpu", copy=True) for name, x in model.state_dict().items()}
             return
         logger.warning(f"Out of memory: the training starts over, with {batch_size} images per process.")
-        self.model.load_state_dict(self._initial_weights)
+        model.load_state_dict(self._initial_weights)
         self.optimizer = None
         set_seed(self.args.seed)

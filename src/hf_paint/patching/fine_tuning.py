@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, cast
 
 from accelerate import PartialState
-from transformers.integrations import unset_hf_deepspeed_config
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_paint.classifier import ImageClassifier
 from hf_paint.patching.base import arguments_for, load_base
