@@ -87,7 +87,7 @@ class PaperTrainer(Trainer):
         dataset, together = self.train_dataset, batch_size * self.args.world_size
         if self.args.world_size == 1 or self.args.dataloader_drop_last or not has_length(dataset):
             return batch_size
-        left = len(dataset) % together or together
+        left: int = len(dataset) % together or together
         before = batch_size * int(self.args.process_index)
         return min(max(left - before, 0), batch_size)
 
