@@ -76,9 +76,9 @@ class PaperTrainer(Trainer):
         Args:
             loss: The mean loss of the micro-batch.
             batch: The micro-batch.
-            num_images: How many images the step has in all processes together; None outside training.
+            num_images: How many images the step has in all processes together.
         """
-        if num_images is None:
+        if num_images is None or "num_images" not in batch:  # a prediction, and no step
             return loss
         return loss.mul(batch["num_images"] * self.args.world_size / num_images)  # processes average their gradients
 
