@@ -208,11 +208,11 @@ def test_only_whole_checkpoints_are_resumed_from(tmp_path):
     from hf_paint.run_folder import RunFolder
 
     for name, files in {
-        "checkpoint-9": ["trainer_state.json", "optimizer.pt"],
-        "checkpoint-10": ["trainer_state.json", "optimizer.pt"],
+        "checkpoint-9": ["trainer_state.json", "scheduler.pt"],
+        "checkpoint-10": ["trainer_state.json", "scheduler.pt"],
         "checkpoint-11": ["trainer_state.json"],
-        "checkpoint-12": ["optimizer.pt"],
-        "checkpoint-best": ["trainer_state.json", "optimizer.pt"],
+        "checkpoint-12": ["scheduler.pt"],
+        "checkpoint-best": ["trainer_state.json", "scheduler.pt"],
     }.items():
         (tmp_path / name).mkdir()
         for file in files:

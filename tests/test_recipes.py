@@ -55,14 +55,6 @@ def test_public_models_are_of_the_base_and_of_their_task(size):
         assert get_task(task).splits.train
 
 
-@pytest.mark.parametrize("path", sorted((RECIPES / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_accelerate_config_is_one(path):
-    from accelerate.commands.config.config_args import load_config_from_file
-
-    config = load_config_from_file(str(path))
-    assert config.num_processes == yaml.safe_load(path.read_text())["num_processes"]
-
-
 @pytest.mark.parametrize("path", sorted((RECIPES / "scenes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipe_on_drawn_scenes_finds_its_tasks(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

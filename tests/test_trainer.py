@@ -1,5 +1,6 @@
 import math
 import shutil
+from copy import deepcopy
 
 import pytest
 import torch
@@ -67,8 +68,6 @@ def test_warmup_must_end():
 def test_equals_a_plain_torch_loop(model, processor, tmp_path):
     """Loss and weights of three steps against AdamW written out, with warm-up, clipping and decay of everything."""
     task = write_task(tmp_path, splits={"validation": None})
-    from copy import deepcopy
-
     reference = deepcopy(model)
     keys = {
         "max_steps": 3,
@@ -114,9 +113,36 @@ def test_only_the_image_tower_moves(model, processor, task, tmp_path):
     assert moved == {name for name in before if name.startswith(IMAGE_TOWER)}
 
 
-def test_accumulation_equals_a_large_batch(model, processor, task, tmp_path):
-    from copy import deepcopy
+def test_gradient_checkpointing_computes_the_same_twice(model, processor, task, tmp_path):
+    other, calls = deepcopy(model), []
+    plain = train(model, processor, task, tmp_path / "plain")
+    other.vision_model.encoder.layers[0].layer_norm1.register_forward_hook(lambda *_: calls.append(1))
+    recomputed = train(other, processor, task, tmp_path / "recomputed", gradient_checkpointing=True)
+    assert losses(recomputed) == losses(plain)
+    assert largest_difference(model, other) == 0
+    assert len(calls) == 2 * 6
 
+
+def test_a_training_that_runs_out_of_memory_starts_over(model, processor, task, tmp_path):
+    """In the fourth step, when the weights have moved: it ends as if it had begun with the batch size it found."""
+    other, batch_sizes = deepcopy(model), []
+
+    def run_out_once(module, inputs):
+        batch_sizes.append(len(inputs[0]))
+        if len(batch_sizes) == 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    model.visual_projection.register_forward_pre_hook(run_out_once)
+    keys = {"per_device_train_batch_size": 20, "auto_find_batch_size": True}
+    found = train(model, processor, task, tmp_path / "found", **keys)
+    given = train(other, processor, task, tmp_path / "given", per_device_train_batch_size=18)
+    assert batch_sizes == [20, 20, 20, 12, 18, 18, 18, 18, 18, 18]
+    assert found.state.train_batch_size == 18
+    assert losses(found)[-6:] == losses(given)
+    assert largest_difference(model, other) == 0
+
+
+def test_accumulation_equals_a_large_batch(model, processor, task, tmp_path):
     other = deepcopy(model)
     large = train(model, processor, task, tmp_path / "a", per_device_train_batch_size=32, max_steps=4)
     keys = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4, "max_steps": 4}
@@ -171,8 +197,6 @@ class StopAfter(TrainerCallback):
 @pytest.mark.parametrize("workers", [{}, {"dataloader_num_workers": 2, "dataloader_persistent_workers": True}])
 def test_resumed_equals_uninterrupted(model, processor, task, tmp_path, workers):
     """Interrupted at step 7 of 14, in the middle of an epoch of 5 steps; bit for bit."""
-    from copy import deepcopy
-
     interrupted, resumed = deepcopy(model), deepcopy(model)
     keys = {"max_steps": 14, "save_strategy": "steps", "save_steps": 7} | workers
     whole = train(model, processor, task, tmp_path / "whole", **keys)
@@ -250,8 +274,6 @@ def test_dataset_and_head_instead_of_a_task(model, processor, tmp_path):
 
 def test_resumed_equals_uninterrupted_on_a_stream(model, processor, tmp_path):
     """Interrupted at step 7, in the second pass over 80 rows in batches of 16."""
-    from copy import deepcopy
-
     task = write_task(tmp_path, splits={"validation": None})
     stream = Task.from_dict(task.to_dict() | {"streaming": True})
     interrupted, resumed = deepcopy(model), deepcopy(model)
@@ -275,8 +297,6 @@ def test_warmup_must_end_within_the_epochs_too(model, processor, task, tmp_path)
 
 def test_bf16_follows_fp32_and_leaves_the_attention_as_it_was(model, processor, task, tmp_path):
     """Two hundred steps: each mean of 25 losses within 2 % of the loss at the start."""
-    from copy import deepcopy
-
     runs = {}
     for bf16 in (False, True):
         copied = deepcopy(model)

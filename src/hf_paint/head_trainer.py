@@ -57,7 +57,7 @@ class HeadTrainer(PaperTrainer):
             )
         dataset = _EmbeddedImages(image_embeds, labels)
         super().__init__(head, args, data_collator=_keep, train_dataset=dataset, callbacks=[*callbacks])
-        self.model_accepts_loss_kwargs = False
+        self.model_accepts_loss_kwargs = True  # the loss counts the images of the step
 
     def compute_loss(
         self,
@@ -66,9 +66,10 @@ class HeadTrainer(PaperTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy of the batch."""
+        """Return what the batch adds to the mean cross-entropy over the step."""
         logits = model(inputs["image_embeds"])
         loss = functional.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
+        loss = self.share_of_step(loss, inputs, num_items_in_batch)
         return (loss, {"logits": logits}) if return_outputs else loss
 
 

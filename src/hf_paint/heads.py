@@ -2,12 +2,14 @@
 
 import logging
 import os
-import secrets
 from collections.abc import Hashable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,6 +22,7 @@ from hf_paint.families import IMAGE_TOWER, logit_scale
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.losses import masked_cross_entropy
 from hf_paint.prompts import embed_prompts
+from hf_paint.results import save_atomically
 from hf_paint.tasks import Task
 
 
@@ -181,7 +184,8 @@ def build_zero_shot_head(
     """Build the head of a task from its class names and prompt templates.
 
     Each prompt is embedded and normalised, the embeddings of a class are averaged over the templates and normalised
-    again. The result is that of embedding the prompts one by one; `embed_prompts` packs them and is many times faster.
+    again. `embed_prompts` packs them, which is many times faster than one by one, and shares them among the processes
+    of a launcher, all of which have to call this.
 
     Args:
         model: The model whose text tower embeds the prompts, on its device.
@@ -190,8 +194,7 @@ def build_zero_shot_head(
         templates: Prompts with one `{}` each.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
         precision: The arithmetic of the text tower, whatever the dtype of the model.
-        cache_dir: Where heads are kept, one file per text tower, tokenizer, class names, templates and precision; None
-            keeps none.
+        cache_dir: Where heads are kept, one file for all that is above; None keeps none.
 
     Returns:
         The head, in float32 on the CPU.
@@ -208,15 +211,16 @@ def build_zero_shot_head(
         raise InputError("A zero-shot head needs at least one class name and one template.")
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
-    if cache is not None and (head := _read(cache)):
-        return head
+    cached = _read(cache) if cache is not None else None
+    if all(gather_object([cached is not None])):  # some may look elsewhere, or a moment later
+        return cast(ZeroShotHead, cached)
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
     text_embeds = embed_prompts(model, tokenizer, prompts, batch_size=batch_size, precision=precision)
     text_embeds = text_embeds.unflatten(0, (len(class_names), len(templates)))
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
     head = ZeroShotHead(weight, logit_scale(model))
-    if cache is not None:
-        _save_atomically(head, cache)
+    if cache is not None and PartialState().is_local_main_process:
+        save_atomically(cache, partial(save_file, head.state_dict()))
     return head
 
 
@@ -241,10 +245,3 @@ def _read(path: Path) -> ZeroShotHead | None:
         return ZeroShotHead(**load_file(path))
     except (FileNotFoundError, SafetensorError):
         return None
-
-
-def _save_atomically(head: ZeroShotHead, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    save_file(head.state_dict(), partial)
-    partial.replace(path)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -111,7 +110,6 @@ def prepare_task(
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
     class_names = next(iter(loaded.values())).class_names
-    with PartialState().local_main_process_first():  # the others read what the first one cached
-        head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
+    head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
     images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
     return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)

@@ -1,15 +1,17 @@
 """Text embeddings of prompts. CLIP's are packed into rows, in which they share the beginnings they have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm, trange
+from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
@@ -45,6 +47,9 @@ def embed_prompts(
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Tensor:
     """Return text embeddings of unit length, equal to those of each prompt on its own.
+
+    The processes of a launcher share the prompts, whole batches each, so that the bits do not depend on their number:
+    all of them have to call this.
 
     Args:
         model: The model whose text tower embeds the prompts, on its device.
@@ -84,14 +89,13 @@ def _embed_packed(
     rows = pack_prompts(distinct, context)
     tower = deepcopy(clip.text_model).to(dtype).eval()
     tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
-    embeds = []
-    with tqdm(total=len(distinct), desc="Embedding prompts", unit=" prompts", disable=len(rows) <= batch_size) as bar:
-        for start in range(0, len(rows), batch_size):
-            hidden = _last_hidden_states(tower, rows[start : start + batch_size])
-            embeds.append(functional.linear(hidden.float(), clip.text_projection.weight.float()).cpu())
-            bar.update(len(hidden))
+
+    def embed(rows: Sequence[Row]) -> Tensor:
+        return functional.linear(_last_hidden_states(tower, rows).float(), clip.text_projection.weight.float())
+
+    embeds = _embed_together(embed, rows, batch_size)
     index = {sequence: index for index, sequence in enumerate(distinct)}
-    return torch.cat(embeds)[[index[sequence] for sequence in sequences]]
+    return embeds[[index[sequence] for sequence in sequences]]
 
 
 def _embed_padded(
@@ -107,14 +111,26 @@ def _embed_padded(
     padding: dict[str, Any] = {"padding": "max_length" if family.prompt_length else True}
     padding |= {"max_length": family.prompt_length or context, "truncation": True, "return_tensors": "pt"}
     texts = [prompt.lower() for prompt in prompts] if family.lower_case else list(prompts)
-    distinct = sorted(set(texts), key=len)  # short ones together need little padding
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))  # short ones together need little padding
     tower = cast(nn.Module, deepcopy(TextTower(model))).to(dtype).eval()
-    embeds = []
-    for start in trange(0, len(distinct), batch_size, desc="Embedding prompts", disable=len(distinct) <= batch_size):
-        tokens = tokenizer(distinct[start : start + batch_size], **padding).to(model.device)
-        embeds.append(tower(**tokens).float().cpu())
+
+    def embed(rows: Sequence[str]) -> Tensor:
+        embeds: Tensor = tower(**tokenizer(rows, **padding).to(model.device))
+        return embeds.float()
+
+    embeds = _embed_together(embed, distinct, batch_size)
     index = {text: index for index, text in enumerate(distinct)}
-    return torch.cat(embeds)[[index[text] for text in texts]]
+    return embeds[[index[text] for text in texts]]
+
+
+def _embed_together(embed: Callable[[Sequence[Any]], Tensor], rows: Sequence[Any], batch_size: int) -> Tensor:
+    """Return what `embed` makes of all rows, on the CPU; each batch of them is embedded by one process."""
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    state = PartialState()
+    quiet = len(batches) == 1 or not state.is_main_process
+    with state.split_between_processes(batches) as own:
+        embeds = [embed(batch).cpu() for batch in tqdm(own, "Embedding prompts", unit="batch", disable=quiet)]
+    return torch.cat(gather_object(embeds))
 
 
 def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
@@ -169,7 +185,7 @@ def ancestor_mask(positions: Tensor) -> Tensor:
     return ~left & (order[:, None] >= order)
 
 
-def _last_hidden_states(tower: CLIPTextModel, rows: list[Row]) -> Tensor:
+def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
     """Return the states (num_prompts, hidden_size) of the last token of each prompt."""
     ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True).to(tower.device)
     positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(tower.device)

@@ -22,6 +22,8 @@ COMMON_TRAINING_FIELDS = {
     "warmup_steps": "Steps of linear warm-up, below 1 a share of all steps (200).",
     "per_device_train_batch_size": "Training images per process and step (128).",
     "gradient_accumulation_steps": "Micro-batches per optimizer step (1).",
+    "gradient_checkpointing": "Compute activations twice instead of keeping them: slower, in less memory (False).",
+    "auto_find_batch_size": "When the memory is too small, start over with smaller batches (False).",
     "per_device_eval_batch_size": "Images per process and forward pass (128).",
     "lr_scheduler_type": "`cosine` is the papers' schedule, other names are transformers' (cosine).",
     "label_smoothing_factor": "Label smoothing (0.0).",

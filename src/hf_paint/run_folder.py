@@ -25,7 +25,7 @@ PARTS_OF_A_RUN = (
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
-    *("use_cpu", "disable_tqdm"),
+    *("use_cpu", "disable_tqdm", "gradient_checkpointing"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
@@ -197,7 +197,7 @@ class RunFolder:
         """Return the newest checkpoint that was written to its end, or None."""
         states = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
         steps = {int(match[1]): path for path in states if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))}
-        whole = [step for step, path in steps.items() if (path / "optimizer.pt").exists()]
+        whole = [step for step, path in steps.items() if (path / "scheduler.pt").exists()]  # as every wrapper names it
         return str(steps[max(whole)]) if whole else None
 
 

@@ -10,14 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers import (
-    PreTrainedModel,
-    ProcessorMixin,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
@@ -33,8 +26,10 @@ from hf_paint.modeling import attention, image_tower
 from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
 from hf_paint.prepared_task import PreparedTask, prepare_task
+from hf_paint.sharding import check_sharding, is_sharded
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training_images import EpochCallback
 from hf_paint.weight_files import HEAD_WEIGHT
 
 
@@ -49,8 +44,9 @@ class PaintTrainer(HubTrainer):
     its files lie beside those of every checkpoint. `evaluate()` uses it for the train task, and zero-shot heads for
     the others.
 
-    The loss is the mean cross-entropy of the micro-batch, so gradient accumulation divides it, and the image tower is
-    called through its wrapper, so that several processes see the same gradients.
+    The loss is the mean cross-entropy over the images of a step, in whichever process and micro-batch they are, and
+    the image tower is called through its wrapper, so that several processes see the same gradients. Where weights are
+    sharded (FSDP2, ZeRO), `save_model`, called by all processes, saves them whole; the model itself stays sharded.
 
     Args:
         model: The model to be trained, in float32.
@@ -88,10 +84,6 @@ class PaintTrainer(HubTrainer):
         train_tasks = [train_task] if isinstance(train_task, Task) else list(train_task or ())
         if bool(train_tasks) == (train_dataset is not None) or (train_dataset is None) != (head is None):
             raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
-        if args.fsdp or args.deepspeed:
-            raise InputError(
-                "FSDP and DeepSpeed are not supported: CLIP models are trained with plain data parallelism."
-            )
         check_hub_strategy(args)
         model.float().to(args.device)
         if train_tasks:
@@ -111,9 +103,12 @@ class PaintTrainer(HubTrainer):
             train_dataset=train_dataset,
             eval_dataset={task.task.name: task.images["validation"] for task in self.tasks} or None,
             processing_class=processing_class,
-            callbacks=[_EpochCallback(train_dataset), *callbacks],
+            callbacks=[EpochCallback(train_dataset), *callbacks],
         )
-        self.model_accepts_loss_kwargs = False
+        check_sharding(self.accelerator, args, callbacks)
+        if is_sharded(self.accelerator):
+            model.cpu()  # so that no device holds all of it when it is shared out
+        self.model_accepts_loss_kwargs = True  # the loss counts the images of the step
         self.head = cast(ZeroShotHead, head).to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)
 
@@ -132,7 +127,7 @@ class PaintTrainer(HubTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of the batch against the frozen head or the trained one, with label smoothing if asked for.
+        """Return what the batch adds to the mean loss over the step, with label smoothing if asked for.
 
         A trained head is called by the model: what a wrapper does not see takes no part in its gradients.
         """
@@ -140,10 +135,12 @@ class PaintTrainer(HubTrainer):
         smoothing = self.args.label_smoothing_factor
         if self.args.train_head:
             loss = functional.cross_entropy(outputs.logits, inputs["labels"], label_smoothing=smoothing)
-            return (loss, {"logits": outputs.logits}) if return_outputs else loss
-        image_embeds = outputs.image_embeds.float()
-        loss = self.head.loss(image_embeds, inputs["labels"], label_smoothing=smoothing)
-        return (loss, {"logits": self.head(image_embeds)}) if return_outputs else loss
+        else:
+            loss = self.head.loss(outputs.image_embeds.float(), inputs["labels"], label_smoothing=smoothing)
+        loss = self.share_of_step(loss, inputs, num_items_in_batch)
+        if not return_outputs:
+            return loss
+        return loss, {"logits": outputs.logits if self.args.train_head else self.head(outputs.image_embeds.float())}
 
     def evaluate(  # type: ignore[override]
         self,
@@ -232,17 +229,3 @@ def _new_head(tasks: Sequence[Task], head: ZeroShotHead, args: PaintTrainingArgu
     [task] = tasks
     class_names = load_splits(task, ("train",))["train"].class_names
     return ClassificationHead.from_zero_shot(head, class_names, templates=task.templates, task=task.name)
-
-
-class _EpochCallback(TrainerCallback):
-    """Tells the training images the epoch, before the dataloader makes its workers and on every way of resuming."""
-
-    def __init__(self, train_dataset: Any) -> None:
-        self.train_dataset = train_dataset
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Set the epoch; `state.epoch` is a fraction when a run resumes in the middle of one."""
-        if hasattr(self.train_dataset, "set_epoch"):
-            self.train_dataset.set_epoch(int(state.epoch or 0))

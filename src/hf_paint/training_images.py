@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_paint.data import Split
 from hf_paint.errors import InputError
@@ -140,3 +141,21 @@ def shuffled(rows: Iterator[Row], buffer_size: int, generator: np.random.Generat
         yield drawn
     for index in generator.permutation(len(buffer)):
         yield buffer[index]
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training images the epoch, before the dataloader makes its workers and on every way of resuming.
+
+    Args:
+        train_dataset: The images; those that know no epochs are left alone.
+    """
+
+    def __init__(self, train_dataset: Any) -> None:
+        self.train_dataset = train_dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the epoch; `state.epoch` is a fraction when a run resumes in the middle of one."""
+        if hasattr(self.train_dataset, "set_epoch"):
+            self.train_dataset.set_epoch(int(state.epoch or 0))

@@ -1,4 +1,7 @@
-"""Two processes against one, through `accelerate launch` and the recipe script."""
+"""Two processes against one, and FSDP2, through `accelerate launch` and the recipe script.
+
+A start costs many seconds, so that each kind of launch runs all recipes, and the tests look at what it left behind.
+"""
 
 import json
 import os
@@ -15,8 +18,63 @@ from safetensors.torch import load_file
 from conftest import write_task_yaml
 
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "recipes" / "accelerate_configs"
 ROUNDING_ONLY = "k_proj.bias"  # its gradient is rounding noise: the softmax cancels it
+LAUNCHES = {"one": ["single_gpu.yaml"], "two": ["cpu.yaml"], "fsdp2": ["fsdp2.yaml", "--num_processes", "2"]}
+PER_PROCESS = {"one": 16, "two": 8, "fsdp2": 8}
+"""Training images per process, so that the whole batch is 16: 101 images make six of them, and one of 5."""
+
+
+def recipes_for(launch, model_folder, data):
+    """Name -> recipe."""
+    colours, others, kept = (str(data / f"{name}.yaml") for name in ("colours", "others", "kept"))
+    batch_size = PER_PROCESS[launch]
+    line = {
+        **{"model": model_folder, "patching_tasks": [colours], "supported_tasks": [others], "use_cpu": True},
+        **{"alphas": [0, 0.25, 0.5, 0.75, 1], "learning_rate": 1e-4, "max_steps": 9, "warmup_steps": 2},
+        **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "disable_tqdm": True},
+    }
+    watched = {"alphas": [step / 20 for step in range(21)], "sweep": "adaptive"}
+    watched |= {"eval_strategy": "steps", "eval_steps": 3}
+    accumulated = {"per_device_train_batch_size": batch_size // 2, "gradient_accumulation_steps": 2}
+    several = line | {"patching_tasks": [colours, others], "supported_tasks": [kept], "max_steps": 4}
+    head = {"train_head": True, "head_steps": 4, "head_learning_rate": 1e-2, "supported_tasks": [], "alphas": [1.0]}
+    recipes = {
+        "single": line | watched,
+        "accumulated": line | accumulated | {"gradient_checkpointing": True},
+        "joint": several | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16},
+        "sequential": several | {"strategy": "sequential"},
+        "parallel": several | {"strategy": "parallel", "search_budget": 8},
+        "head": line | head | {"selection": "none", "augmentation": "none", "max_steps": 4},
+    }
+    return {name: recipes[name] for name in ("single", "sequential")} if launch == "fsdp2" else recipes
+
+
+def run(launch, model_folder, folder):
+    """Run all recipes in one launch, and return what it printed."""
+    paths = []
+    for name, recipe in recipes_for(launch, model_folder, folder / "data").items():
+        paths.append(str(folder / f"{launch}-{name}.yaml"))
+        Path(paths[-1]).write_text(yaml.safe_dump(recipe | {"output_dir": str(folder / launch / name)}))
+    config, *options = LAUNCHES[launch]
+    if launch != "one":
+        options += ["--main_process_port", str(free_port())]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config), *options]
+    sharded = ["--sharded"] if launch == "fsdp2" else []
+    cache = str(folder / launch / "cache")  # what another launch has cached would be no work to share
+    result = subprocess.run(
+        [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-6000:]
+    return result.stdout + result.stderr
 
 
 def free_port():
@@ -25,134 +83,111 @@ def free_port():
         return server.getsockname()[1]
 
 
-def launch(recipe, processes):
-    """Run recipes/patch.py under accelerate and return what it printed."""
-    config = ROOT / "recipes" / "accelerate_configs" / ("cpu.yaml" if processes > 1 else "single_gpu.yaml")
-    port = ["--main_process_port", str(free_port())] if processes > 1 else []
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), *port]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, str(ROOT / "recipes" / "patch.py"), "--config", str(recipe)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+@pytest.fixture(scope="module")
+def folder(model_folder, tmp_path_factory):
+    """The folder of all runs, with what each launch printed; 37 test images do not divide by two processes."""
+    folder = tmp_path_factory.mktemp("processes")
+    for seed, name in enumerate(("colours", "others", "kept")):
+        write_task_yaml(folder / "data", name, seed=7 * seed, train=112, test=37)
+    for launch in LAUNCHES:
+        (folder / f"{launch}.txt").write_text(run(launch, model_folder, folder))
+    return folder
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one(model_folder, tmp_path):
-    """37 test images and batches of 8 do not divide by two processes: duplicates must not be counted."""
-    tasks = (
-        write_task_yaml(tmp_path, "colours", train=112, test=37),
-        write_task_yaml(tmp_path, "others", test=37, seed=7),
-    )
-    outputs = {}
-    for processes, batch_size in ((1, 16), (2, 8)):
-        recipe = {
-            "model": model_folder,
-            "patching_tasks": [tasks[0]],
-            "supported_tasks": [tasks[1]],
-            "alphas": [step / 20 for step in range(21)],
-            "sweep": "adaptive",
-            "learning_rate": 1e-4,
-            "max_steps": 6,
-            "warmup_steps": 2,
-            "per_device_train_batch_size": batch_size,
-            "per_device_eval_batch_size": 8,
-            "use_cpu": True,
-            "eval_strategy": "steps",
-            "eval_steps": 3,
-            "output_dir": str(tmp_path / f"run-{processes}"),
-        }
-        path = tmp_path / f"recipe-{processes}.yaml"
-        path.write_text(yaml.safe_dump(recipe))
-        outputs[processes] = launch(path, processes)
-    assert outputs[2].count("0 (zero-shot)") == 1  # one process prints
-    state = json.loads((tmp_path / "run-2" / "checkpoint-6" / "trainer_state.json").read_text())
-    assert state["train_batch_size"] == 8
-    assert state["global_step"] == 6
-    assert len(list((tmp_path / "run-2" / "checkpoint-6").glob("rng_state_*.pth"))) == 2  # there were two
-    records = {}
-    for processes in (1, 2):
-        lines = (tmp_path / f"run-{processes}" / "results.jsonl").read_text().splitlines()
-        records[processes] = [json.loads(line) for line in lines]
-    assert len(records[2]) >= 21 * 4
-    assert {record["exact"] for record in records[2]} == {True, False}
-    for one, two in zip(records[1], records[2], strict=True):
+def theta_1(run_folder):
+    files = ("model.safetensors", "head.safetensors")
+    return {k: v for f in files if (run_folder / f).exists() for k, v in load_file(run_folder / f).items()}
+
+
+def largest_difference(one, two):
+    assert one.keys() == two.keys()
+    return max(float((one[name] - two[name]).abs().max()) for name in one if ROUNDING_ONLY not in name)
+
+
+def records(run_folder):
+    return [json.loads(line) for line in (run_folder / "results.jsonl").read_text().splitlines()]
+
+
+def check_same_run(one, two):
+    """The same counts in every record, and the same choice."""
+    first, second = records(one), records(two)
+    for record, other in zip(first, second, strict=True):
         for key in ("alpha", "task", "split", "correct", "total", "exact", "head", "data"):
-            assert one[key] == two[key]
-        assert one["loss"] == pytest.approx(two["loss"], abs=1e-4)
-    one, two = (load_file(tmp_path / f"run-{n}" / "theta_1" / "model.safetensors") for n in (1, 2))
-    differences = {name: float((one[name] - two[name]).abs().max()) for name in one if ROUNDING_ONLY not in name}
-    assert max(differences.values()) < 1e-5
-    assert not torch.equal(
-        one["visual_projection.weight"], load_file(f"{model_folder}/model.safetensors")["visual_projection.weight"]
-    )
+            assert record[key] == other[key]
+        assert record["loss"] == pytest.approx(other["loss"], abs=1e-4)
+    if (one / "selection.json").exists():
+        chosen = [json.loads((path / "selection.json").read_text())["alpha"] for path in (one, two)]
+        assert chosen[0] == chosen[1]
+    return second
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_head(model_folder, tmp_path):
+def test_there_were_two(folder):
+    """Also, of two processes one prints the result and what goes on."""
+    assert "process 0 of 1" in (folder / "one.txt").read_text()
+    for launch, kind in (("two", "MULTI_CPU"), ("fsdp2", "FSDP")):
+        printed = (folder / f"{launch}.txt").read_text()
+        assert f"process 0 of 2: DistributedType.{kind}" in printed
+        assert f"process 1 of 2: DistributedType.{kind}" in printed
+        assert printed.count("Adaptive sweep: ") == 1
+        assert printed.count("0 (zero-shot)") == len(list((folder / launch).glob("*/results.jsonl")))
+
+
+def test_two_processes_equal_one(folder, model_folder):
+    """Training past the end of an epoch whose last batch is not full, evaluating what does not divide by two."""
+    found = check_same_run(folder / "one" / "single", folder / "two" / "single")
+    assert len(found) >= 21 * 4
+    assert {record["exact"] for record in found} == {True, False}
+    assert {record["total"] for record in found} == {37, 11}
+    state = json.loads((folder / "two" / "single" / "checkpoint-9" / "trainer_state.json").read_text())
+    assert (state["train_batch_size"], state["global_step"]) == (8, 9)
+    one, two = (theta_1(folder / launch / "single" / "theta_1") for launch in ("one", "two"))
+    assert largest_difference(one, two) < 1e-5
+    before = load_file(f"{model_folder}/model.safetensors")["visual_projection.weight"]
+    assert not torch.equal(one["visual_projection.weight"], before)
+
+
+@pytest.mark.parametrize("launch", ["one", "two"])
+def test_accumulation_equals_whole_batches(launch, folder):
+    """Two micro-batches of half the size, recomputed activations: the last step of the epoch has 5 images too."""
+    whole = theta_1(folder / "one" / "single" / "theta_1")
+    assert largest_difference(whole, theta_1(folder / launch / "accumulated" / "theta_1")) < 1e-5
+    check_same_run(folder / "one" / "accumulated", folder / launch / "accumulated")
+
+
+def test_joint_training_is_the_same_with_two_processes(folder):
+    check_same_run(folder / "one" / "joint", folder / "two" / "joint")
+    one, two = (theta_1(folder / launch / "joint" / "theta_1") for launch in ("one", "two"))
+    assert largest_difference(one, two) < 1e-5
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "parallel"])
+def test_coefficients_are_the_same_with_two_processes(strategy, folder):
+    """Every process searches and chooses by itself: what they are told must be the same to the last bit."""
+    check_same_run(folder / "one" / strategy, folder / "two" / strategy)
+
+
+def test_two_processes_train_one_head(folder):
     """The head alone, and then with the image tower: both see the gradients of all processes."""
-    task = write_task_yaml(tmp_path, "colours", train=112, test=37)
-    weights = {}
-    for processes, batch_size in ((1, 16), (2, 8)):
-        output = tmp_path / f"run-{processes}"
-        recipe = {
-            **{"model": model_folder, "patching_tasks": [task], "alphas": [1.0], "selection": "none"},
-            **{"train_head": True, "head_steps": 4, "head_learning_rate": 1e-2, "learning_rate": 1e-4},
-            **{"max_steps": 4, "warmup_steps": 2, "augmentation": "none", "use_cpu": True},
-            **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "output_dir": str(output)},
-        }
-        path = tmp_path / f"recipe-{processes}.yaml"
-        path.write_text(yaml.safe_dump(recipe))
-        launch(path, processes)
-        weights[processes] = load_file(output / "theta_1" / "model.safetensors")
-        weights[processes] |= load_file(output / "theta_1" / "head.safetensors")
-    assert len(list((tmp_path / "run-2" / "head" / "checkpoint-4").glob("rng_state_*.pth"))) == 2
-    one, two = weights[1], weights[2]
-    differences = {name: float((one[name] - two[name]).abs().max()) for name in one if ROUNDING_ONLY not in name}
-    assert max(differences.values()) < 1e-4
-    before = load_file(tmp_path / "run-1" / "theta_0" / "head.safetensors")["head.weight"]
+    one, two = (theta_1(folder / launch / "head" / "theta_1") for launch in ("one", "two"))
+    assert largest_difference(one, two) < 1e-4
+    before = load_file(folder / "one" / "head" / "theta_0" / "head.safetensors")["head.weight"]
     assert float((one["head.weight"] - before).abs().max()) > 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["sequential", "parallel"])
-def test_coefficients_are_the_same_with_two_processes(strategy, model_folder, tmp_path):
-    """Every process searches and chooses by itself: what they are told must be the same to the last bit."""
-    tasks = [
-        write_task_yaml(tmp_path / "data", name, seed=seed, test=37) for seed, name in enumerate(("a", "b", "kept"))
-    ]
-    selections, records = {}, {}
-    for processes, batch_size in ((1, 16), (2, 8)):
-        output = tmp_path / f"run-{processes}"
-        recipe = {
-            "model": model_folder,
-            "strategy": strategy,
-            "patching_tasks": [str(path) for path in tasks[:2]],
-            "supported_tasks": [str(tasks[2])],
-            "alphas": [0, 0.5, 1],
-            "learning_rate": 1e-4,
-            "max_steps": 4,
-            "warmup_steps": 1,
-            "per_device_train_batch_size": batch_size,
-            "per_device_eval_batch_size": 8,
-            "use_cpu": True,
-            "output_dir": str(output),
-        }
-        if strategy == "parallel":
-            recipe["search_budget"] = 8
-        path = tmp_path / f"recipe-{processes}.yaml"
-        path.write_text(yaml.safe_dump(recipe))
-        assert launch(path, processes).count("0 (zero-shot)") == 1
-        selections[processes] = json.loads((output / "selection.json").read_text())["alpha"]
-        lines = (output / "results.jsonl").read_text().splitlines()
-        records[processes] = [
-            [json.loads(line)[key] for key in ("alpha", "task", "split", "correct", "total")] for line in lines
-        ]
-    assert selections[1] == selections[2]
-    assert records[1] == records[2]
+def test_heads_have_the_same_bits(folder):
+    """The prompts are shared in whole batches."""
+    for head in (folder / "one" / "cache" / "heads").glob("*.safetensors"):
+        assert head.read_bytes() == (folder / "two" / "cache" / "heads" / head.name).read_bytes()
+
+
+def test_fsdp2_saves_whole_models(folder, model_folder):
+    """Weights that were sharded while they were trained, and evaluated on the way, end as those that were not."""
+    for process in (0, 1):
+        assert f"process {process} holds 0.5 of the parameters" in (folder / "fsdp2.txt").read_text()
+    check_same_run(folder / "one" / "single", folder / "fsdp2" / "single")
+    check_same_run(folder / "one" / "sequential", folder / "fsdp2" / "sequential")
+    base = load_file(f"{model_folder}/model.safetensors")
+    for saved in ("theta_1", "checkpoint-9", "patched"):
+        one, two = (theta_1(folder / launch / "single" / saved) for launch in ("one", "fsdp2"))
+        assert {name: tensor.shape for name, tensor in two.items()} == {name: base[name].shape for name in base}
+        assert largest_difference(one, two) < 1e-5

@@ -5,13 +5,15 @@ from functools import partial
 from typing import Any, cast
 
 from accelerate import PartialState
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_paint.classifier import ImageClassifier
-from hf_paint.patching.base import arguments_for
+from hf_paint.patching.base import arguments_for, load_base
 from hf_paint.patching.run import PatchRun, Weights
 from hf_paint.patching.trained_head import train_head_alone
 from hf_paint.prepared_task import prepare_task
 from hf_paint.run_folder import RunFolder
+from hf_paint.sharding import is_sharded
 from hf_paint.tasks import Task
 from hf_paint.trainer import PaintTrainer
 from hf_paint.training_args import PaintTrainingArguments
@@ -42,8 +44,7 @@ def fine_tune(
         _train_tower(run, tasks, folder, args)
     folder.save_folder(folder.theta_1, run.save)
     PartialState().wait_for_everyone()
-    weights = {name: tensor for name, tensor in tower.state_dict().items() if tensor.is_floating_point()}
-    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+    return run.read(folder.theta_1)
 
 
 def _train_tower(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:
@@ -61,5 +62,16 @@ def _train_tower(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: 
     if run.head is not None:
         trained.head.load_state_dict(run.head.state_dict())
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())
+    if is_sharded(trainer.accelerator):
+        _gather(run, trainer)
     if run.head is not None:
         run.head.load_state_dict(trained.head.state_dict())
+
+
+def _gather(run: PatchRun, trainer: PaintTrainer) -> None:
+    """Give the run a whole model again, on the main process with the weights that the processes shared."""
+    accelerator: Any = trainer.accelerator
+    weights = accelerator.get_state_dict(trainer.model_wrapped)  # the others get nothing
+    unset_hf_deepspeed_config()  # or ZeRO-3 would share out every model that is loaded
+    run.model = load_base(run.given, run.options)[0]
+    run.carry(weights or {})

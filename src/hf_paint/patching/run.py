@@ -20,7 +20,7 @@ from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.methods import WeightPath, read_method
-from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
+from hf_paint.modeling import image_tower, image_tower_weights, save_clip
 from hf_paint.patching.base import absolute, accelerator_for, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
@@ -28,6 +28,8 @@ from hf_paint.precision import compare_precisions
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.results import ResultLog, Role
 from hf_paint.run_folder import RunFolder
+from hf_paint.sharding import check_launch
+from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
@@ -67,6 +69,7 @@ class PatchRun:
         self.options = options
         self.method = read_method(options.method)
         self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
+        check_launch(args)
         self.model, self.processor, base_dtype = load_base(model, options)
         self.save_dtype: torch.dtype = getattr(torch, options.save_dtype) if options.save_dtype else base_dtype
         self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
@@ -129,7 +132,7 @@ class PatchRun:
 
     def read(self, folder: Path) -> Weights:
         """Return the weights of a model that was saved, and of the head beside it where that is trained."""
-        weights = image_tower_weights(load_clip(str(folder))[0])
+        weights = dict(StoredTower(folder))
         return weights if self.head is None else weights | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
 
     def carry(self, weights: Mapping[str, Tensor]) -> None:
