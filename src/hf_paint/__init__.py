@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from hf_paint.adapters import combine_adapters, scale_adapter
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.classifier import ClassificationHead, load_classifier
     from hf_paint.comparison import compare_runs
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from hf_paint.layerwise import interpolate_layerwise, layer_index, lines_alphas
     from hf_paint.lazy_weights import LazyWeights
     from hf_paint.learned_soups import learned_soup
+    from hf_paint.lora import interpolate_adapter
+    from hf_paint.lora_extraction import extract_lora
     from hf_paint.model_stock import interpolate_model_stock
     from hf_paint.patches import apply_patch
     from hf_paint.patching import (
@@ -78,6 +81,7 @@ _MODULES = {
     "build_zero_shot_head": "heads",
     "collect_logits": "ensembles",
     "combine": "interpolation",
+    "combine_adapters": "adapters",
     "combine_checkpoints": "checkpoints",
     "compare_runs": "comparison",
     "corrupted": "corrupted_tasks",
@@ -88,10 +92,12 @@ _MODULES = {
     "estimate_fisher": "fisher",
     "evaluate_ensemble": "ensemble_sweep",
     "evaluate_tasks": "evaluation",
+    "extract_lora": "lora_extraction",
     "fit_baseline": "robustness",
     "get_task": "tasks",
     "greedy_soup": "soups",
     "interpolate": "interpolation",
+    "interpolate_adapter": "lora",
     "interpolate_checkpoints": "checkpoints",
     "interpolate_fisher": "fisher",
     "interpolate_layerwise": "layerwise",
@@ -112,6 +118,7 @@ _MODULES = {
     "read_vqa": "vqa",
     "relative_robustness": "robustness",
     "robustness_table": "robustness_report",
+    "scale_adapter": "adapters",
     "search_coefficients": "search",
     "sweep_alphas": "sweep",
     "sweep_ensemble": "ensembles",
@@ -145,6 +152,7 @@ __all__ = [
     "build_zero_shot_head",
     "collect_logits",
     "combine",
+    "combine_adapters",
     "combine_checkpoints",
     "compare_runs",
     "corrupted",
@@ -155,10 +163,12 @@ __all__ = [
     "estimate_fisher",
     "evaluate_ensemble",
     "evaluate_tasks",
+    "extract_lora",
     "fit_baseline",
     "get_task",
     "greedy_soup",
     "interpolate",
+    "interpolate_adapter",
     "interpolate_checkpoints",
     "interpolate_fisher",
     "interpolate_layerwise",
@@ -179,6 +189,7 @@ __all__ = [
     "read_vqa",
     "relative_robustness",
     "robustness_table",
+    "scale_adapter",
     "search_coefficients",
     "sweep_alphas",
     "sweep_ensemble",

@@ -8,11 +8,23 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from hf_paint.commands import Parser, Run, compare, evaluate, interpolate, patch, push, quickstart, tasks, variants
+from hf_paint.commands import (
+    Parser,
+    Run,
+    compare,
+    evaluate,
+    extract_lora,
+    interpolate,
+    patch,
+    push,
+    quickstart,
+    tasks,
+    variants,
+)
 from hf_paint.errors import InputError, JobError
 
 
-COMMANDS = (quickstart, patch, evaluate, interpolate, compare, push, variants, tasks)
+COMMANDS = (quickstart, patch, evaluate, interpolate, extract_lora, compare, push, variants, tasks)
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 

@@ -6,6 +6,7 @@ from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.interpolation import tensor_specs
 from hf_paint.multitask import check_trainable
+from hf_paint.patching.adapter import check_adapter
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.run import PatchRun
 from hf_paint.stored_tower import StoredTower, find_tower
@@ -20,11 +21,13 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
     """
     method, options = run.method, run.options
     method.check(run.theta_0)
-    if run.args.train_head and (method.name != "interpolate" or options.ingredients or options.thetas):
+    given = next((key for key in ("train_head", "use_peft") if getattr(run.args, key)), None)
+    if given and (method.name != "interpolate" or options.ingredients or options.thetas):
         raise InputError(
-            "`train_head` interpolates one fine-tuning of head and image tower: leave out `method`, `ingredients` and "
-            "`thetas`."
+            f"`{given}` interpolates what one fine-tuning changes: leave out `method`, `ingredients` and `thetas`."
         )
+    if run.args.use_peft:
+        check_adapter(run)
     if strategy == "parallel":
         _check_parallel(run, tasks)
     else:
