@@ -23,9 +23,7 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
     method.check(run.theta_0)
     given = next((key for key in ("train_head", "use_peft") if getattr(run.args, key)), None)
     if given and (method.name != "interpolate" or options.ingredients or options.thetas):
-        raise InputError(
-            f"`{given}` interpolates what one fine-tuning changes: leave out `method`, `ingredients` and `thetas`."
-        )
+        raise InputError(f"`{given}` interpolates one fine-tuning: leave out `method`, `ingredients` and `thetas`.")
     if run.args.use_peft:
         check_adapter(run)
     if strategy == "parallel":
