@@ -87,7 +87,7 @@ def check_linear(config: Mapping[str, Any], name: str | Path) -> None:
         )
 
 
-def base_on_hub(config: Mapping[str, Any], base_model_id: str | None = None) -> tuple[str | None, str | None]:
+def base_of_adapter(config: Mapping[str, Any], base_model_id: str | None = None) -> tuple[str | None, str | None]:
     """Return the id of the base of an adapter on the Hub and its revision; a folder would mean nothing to others.
 
     Args:

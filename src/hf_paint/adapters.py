@@ -10,7 +10,7 @@ from hf_paint.adapter_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     Factors,
-    base_on_hub,
+    base_of_adapter,
     check_linear,
     read_adapter_config,
     read_factors,
@@ -56,7 +56,7 @@ def scale_adapter(
     check_alpha(alpha, extrapolate=extrapolate)
     config = read_adapter_config(adapter)
     check_linear(config, adapter)
-    base = base_on_hub(config, base_model_id)
+    base = base_of_adapter(config, base_model_id)
     check_free([Path(output_folder)], [adapter], overwrite=overwrite)
     pattern = {module: value * alpha for module, value in (config.get("alpha_pattern") or {}).items()}
     scaled = config | {"lora_alpha": config["lora_alpha"] * alpha, "alpha_pattern": pattern}
@@ -101,7 +101,7 @@ def combine_adapters(
     configs = {name: read_adapter_config(folder) for name, folder in adapters.items()}
     for name, config in configs.items():
         check_linear(config, adapters[name])
-    bases = {base_on_hub(config, base_model_id) for config in configs.values()}
+    bases = {base_of_adapter(config, base_model_id) for config in configs.values()}
     if base_model_id is None and len(bases) > 1:
         named = ", ".join(sorted(" at ".join(filter(None, base)) or "none" for base in bases))
         raise InputError(f"The adapters name different bases: {named}. If they are one, give base_model_id.")

@@ -31,9 +31,10 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.adapter_files import ADAPTER_WEIGHTS
+    from hf_paint.adapter_files import ADAPTER_WEIGHTS, base_of_adapter
     from hf_paint.compatibility import check_alpha
     from hf_paint.lora_extraction import extract_lora
+    from hf_paint.modeling import load_clip
     from hf_paint.stored_tower import StoredTower, find_tower, pinned
     from hf_paint.tasks import get_task
 
@@ -42,10 +43,10 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     folder_0, folder_1 = find_tower(parsed.theta_0), find_tower(parsed.theta_1)
     theta_0 = StoredTower(folder_0)
     theta_1 = StoredTower(folder_1, theta_0)
-    base: tuple[str | None, str | None] = (parsed.base_model_id, None)
+    base, (name, revision) = base_of_adapter({}, parsed.base_model_id), (str(folder_0), "main")
     if not Path(parsed.theta_0).expanduser().is_dir():
-        repo_id, _, commit = pinned(parsed.theta_0, folder_0).partition("@")
-        base = (repo_id, commit)
+        name, _, revision = pinned(parsed.theta_0, folder_0).partition("@")
+        base = (name, revision)
     found = extract_lora(theta_0, theta_1, parsed.rank, parsed.output_dir, base=base, overwrite=parsed.overwrite)
     folders = [Path(parsed.output_dir) / f"rank-{rank}" for rank in found.kept]
     rows = [["rank", "of the linear layers", "of the image tower", "MB"]]
@@ -54,7 +55,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         shares = (100 * found.kept_of_linear[rank], 100 * kept)
         rows.append([str(rank), *(f"{share:.2f} %" for share in shares), f"{megabytes:.2f}"])
     if task is not None:
-        rows = _with_accuracies(rows, folder_0, theta_1, folders, task, parsed)
+        model, processor, _ = load_clip(name, revision=revision)
+        rows = _with_accuracies(rows, (model, processor), theta_1, folders, task, parsed)
     print_table(rows)
     sys.stdout.write(
         f"Shares of the squared norm of theta_1 - theta_0; {100 * sum(found.left_out.values()):.2f} % lie in "
@@ -64,7 +66,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
 def _with_accuracies(
     rows: list[list[str]],
-    folder_0: Path,
+    clip: tuple[Any, Any],
     theta_1: Mapping[str, Any],
     adapters: Sequence[Path],
     task: Any,
@@ -76,9 +78,9 @@ def _with_accuracies(
     from hf_paint.evaluation import evaluate_tasks
     from hf_paint.interpolation import interpolated
     from hf_paint.lora_extraction import adapted_weights
-    from hf_paint.modeling import image_tower_weights, load_clip
+    from hf_paint.modeling import image_tower_weights
 
-    model, processor, _ = load_clip(str(folder_0))
+    model, processor = clip
     accelerator = Accelerator(cpu=parsed.use_cpu)
     theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
     accuracies = [f"{task.name} {parsed.split}, alpha {parsed.alpha:g}"]

@@ -4,8 +4,9 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from transformers.utils.hub import cached_file
+from huggingface_hub import try_to_load_from_cache
 
+from hf_paint.adapter_files import base_of_adapter
 from hf_paint.adapters import combine_adapters, scale_adapter
 from hf_paint.alphas import Alpha, Coefficients
 from hf_paint.card_source import is_repo_id
@@ -20,23 +21,23 @@ def check_adapter(run: PatchRun) -> None:
     """Check that the run can train an adapter, and say what its users will miss.
 
     Raises:
-        InputError: If peft is not installed.
+        InputError: If peft is not installed, or `base_model_id` is no id.
     """
     import_peft()
-    if base_on_hub(run)[0] is None:
+    if base_of_run(run)[0] is None:
         logger.warning(
             f"The base is {run.base}, which is on no Hub: the adapter will name no base. Give its id, if it has one: "
             "base_model_id."
         )
 
 
-def base_on_hub(run: PatchRun) -> tuple[str | None, str | None]:
+def base_of_run(run: PatchRun) -> tuple[str | None, str | None]:
     """Return the id of the base of a run on the Hub and its commit, as far as there are such."""
     if not is_repo_id(run.base):
-        return run.options.base_model_id, None
+        return base_of_adapter({}, run.options.base_model_id)
     revision = run.options.model_revision
-    found = cached_file(run.base, "config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
-    return run.base, revision if found is None else Path(found).parent.name
+    found = try_to_load_from_cache(run.base, "config.json", revision=revision)
+    return run.base, Path(found).parent.name if isinstance(found, str) else revision
 
 
 def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:
@@ -46,7 +47,7 @@ def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:
     """
     if run.args.use_dora:
         return  # of the weights on the way from theta_0 to theta_1 none is that of an adapter
-    folder, base = run.folder, base_on_hub(run)
+    folder, base = run.folder, base_of_run(run)
     if not isinstance(alpha, Coefficients):
         save = partial(scale_adapter, folder.adapter, alpha, base_model_id=base[0], extrapolate=True)
     elif folder.step(1).exists():

@@ -21,9 +21,9 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
     """
     method, options = run.method, run.options
     method.check(run.theta_0)
-    given = next((key for key in ("train_head", "use_peft") if getattr(run.args, key)), None)
-    if given and (method.name != "interpolate" or options.ingredients or options.thetas):
-        raise InputError(f"`{given}` interpolates one fine-tuning: leave out `method`, `ingredients` and `thetas`.")
+    alone = next((key for key in ("train_head", "use_peft") if getattr(run.args, key)), None)
+    if alone and (method.name != "interpolate" or options.ingredients or options.thetas):
+        raise InputError(f"`{alone}` interpolates one fine-tuning: leave out `method`, `ingredients` and `thetas`.")
     if run.args.use_peft:
         check_adapter(run)
     if strategy == "parallel":

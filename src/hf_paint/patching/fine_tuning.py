@@ -8,7 +8,7 @@ from accelerate import PartialState
 
 from hf_paint.classifier import ImageClassifier
 from hf_paint.lora import merge_lora, save_lora
-from hf_paint.patching.adapter import base_on_hub
+from hf_paint.patching.adapter import base_of_run
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.run import PatchRun, Weights
 from hf_paint.patching.trained_head import train_head_alone
@@ -63,7 +63,7 @@ def _train_tower(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: 
         trained.head.load_state_dict(run.head.state_dict())
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())
     if args.use_peft:
-        folder.save_folder(folder.adapter, lambda path: save_lora(trained, path, base_on_hub(run)))
+        folder.save_folder(folder.adapter, lambda path: save_lora(trained, path, base_of_run(run)))
         merge_lora(trained)
     if run.head is not None:
         run.head.load_state_dict(trained.head.state_dict())
