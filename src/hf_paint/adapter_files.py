@@ -55,7 +55,7 @@ def read_adapter_config(folder: str | Path) -> dict[str, Any]:
     if not (path.parent / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"'{folder}' has no {ADAPTER_WEIGHTS}, and hf_paint reads nothing but safetensors.")
     try:
-        return {"lora_alpha": 8} | json.loads(path.read_bytes())  # peft's default
+        return {"lora_alpha": 8, **json.loads(path.read_bytes())}  # peft's default
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
 
@@ -146,7 +146,7 @@ def write_adapter(folder: Path, factors: Factors, base: tuple[str | None, str | 
         raise InputError("There is nothing to adapt: no linear layer has changed.")
     rank = max(len(a) for a, _ in factors.values())
     lower = {module: len(a) for module, (a, _) in factors.items() if len(a) != rank}
-    config = {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
+    config: dict[str, Any] = {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
     config |= {"target_modules": [*factors], "r": rank, "lora_alpha": rank}
     config |= {"rank_pattern": lower, "alpha_pattern": lower}
     tensors = {
