@@ -283,3 +283,34 @@ def test_gradient_checkpointing_and_bf16_train_the_adapter_too(model_folder, pro
     assert distance(found["checkpointing"], found["plain"]) < 1e-5
     assert {tensor.dtype for tensor in found["bf16"].values()} == {torch.float32}
     assert 0 < distance(found["bf16"], found["plain"]) < 0.05
+
+
+@pytest.mark.slow
+def test_a_recipe_patches_the_toy_clip_with_an_adapter(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    from hf_paint import quickstart
+    from hf_paint.cli import main
+
+    monkeypatch.setattr(quickstart, "NUM_RENDERED", 60)
+    monkeypatch.setattr(quickstart, "NUM_TEST_DIGITS", 200)
+    toy, tasks = str(quickstart.TOY), {}
+    for task in (quickstart._digits(tmp_path / "data"), quickstart._rendered(tmp_path / "data", "shapes")):
+        tasks[task.name] = str(tmp_path / f"{task.name}.yaml")
+        Path(tasks[task.name]).write_text(yaml.safe_dump(task.to_dict()))
+    values = {"model": toy, "patching_tasks": [tasks["digits"]], "supported_tasks": [tasks["shapes"]]}
+    values |= {"alphas": [0.5, 1.0], "selection": "supported_within", "tolerance": 0.2, "base_model_id": "me/toy"}
+    values |= {"use_peft": True, "lora_r": 4, "learning_rate": 5e-3, "max_steps": 15, "warmup_steps": 2}
+    values |= {"per_device_train_batch_size": 32, "use_cpu": True, "output_dir": str(tmp_path / "run")}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    assert main(["patch", "--config", str(tmp_path / "recipe.yaml")]) == 0
+    curve = AlphaCurve.from_run(tmp_path / "run")
+    before, after = (curve.mean_accuracy(alpha, "patching", "test") for alpha in (0.0, 1.0))
+    assert after > before + 0.05
+    base = CLIPModel.from_pretrained(toy)
+    patched = weights(tmp_path / "run" / "patched")
+    assert distance(loaded(base, tmp_path / "run" / "patched_adapter"), patched) < 1e-6
+    sizes = [
+        (tmp_path / "run" / name).stat().st_size
+        for name in ("patched_adapter/adapter_model.safetensors", "patched/model.safetensors")
+    ]
+    assert 10 * sizes[0] < sizes[1]
