@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import HfApi
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import CLIPModel
@@ -283,6 +284,22 @@ def test_gradient_checkpointing_and_bf16_train_the_adapter_too(model_folder, pro
     assert distance(found["checkpointing"], found["plain"]) < 1e-5
     assert {tensor.dtype for tensor in found["bf16"].values()} == {torch.float32}
     assert 0 < distance(found["bf16"], found["plain"]) < 0.05
+
+
+def test_an_adapter_of_a_base_on_the_hub_is_found_with_it(hub, model_folder, tasks, tmp_path):
+    api = HfApi()
+    api.create_repo("tester/clip")
+    api.upload_folder(repo_id="tester/clip", folder_path=model_folder)
+    patch_single("tester/clip", tasks[0], [tasks[2]], arguments(tmp_path / "run", **LORA), alphas=[0.5])
+    commit = api.model_info("tester/clip").sha
+    for name in ("adapter", "patched_adapter"):
+        config = config_of(tmp_path / "run" / name)
+        assert (config["base_model_name_or_path"], config["revision"]) == ("tester/clip", commit)
+    adapted = CLIPModel.from_pretrained(tmp_path / "run" / "patched_adapter").eval()  # finds its base by itself
+    patched = CLIPModel.from_pretrained(tmp_path / "run" / "patched").eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    features = [clip.get_image_features(pixel_values=pixels).pooler_output for clip in (adapted, patched)]
+    assert (features[0] - features[1]).abs().max() < 1e-5
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     print_table(rows)
     sys.stdout.write(
         f"Shares of the squared norm of theta_1 - theta_0; {100 * sum(found.left_out.values()):.2f} % lie in "
-        f"{len(found.left_out)} tensors that LoRA does not hold (layer norms, biases, embeddings).\n"
+        f"{len(found.left_out)} tensors that LoRA does not hold (layer norms, biases, embeddings, convolutions).\n"
     )
 
 
