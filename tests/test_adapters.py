@@ -15,7 +15,7 @@ from transformers import CLIPModel
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
 from hf_paint.cli import main
 from hf_paint.lora_extraction import adapted_weights
-from hf_paint.modeling import IMAGE_TOWER, image_tower_weights
+from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, save_clip
 
 
 ATTENTION = r"vision_model\.encoder\.layers\.\d+\.self_attn\.(q|v)_proj"
@@ -251,6 +251,15 @@ def test_interpolate_writes_adapters_or_merged_models(model, model_folder, adapt
         assert all(torch.equal(merged[name], x) for name, x in interpolate(theta_0, theta_1, alpha).items())
         assert distance(loaded(model, f"{small}/alpha-{alpha:.2f}"), merged) < 1e-6
         CLIPModel.from_pretrained(f"{large}/alpha-{alpha:.2f}")
+
+
+def test_a_half_base_is_merged_in_float32_and_rounded_once(model, processor, adapter_folder, tmp_path):
+    save_clip(deepcopy(model).half(), processor, tmp_path / "half")
+    interpolate_adapter(tmp_path / "half", adapter_folder, {0.3: tmp_path / "out"})
+    model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    expected = interpolate(model.state_dict(), loaded(model, adapter_folder), 0.3)
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(found[name], tensor.half()) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize(
