@@ -28,7 +28,10 @@ NOT_LINEAR = {
     "trainable_token_indices": "embeddings that were trained in full do not scale with the adapter",
     "layer_replication": "the adapted model has other layers than its base",
     **dict.fromkeys(
-        ("alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "use_bdlora", "use_qalora"),
+        (
+            *("alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config"),
+            *("use_bdlora", "use_qalora", "velora_config"),
+        ),
         "it is a variant of LoRA that hf_paint does not know",
     ),
 }
