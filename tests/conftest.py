@@ -137,6 +137,19 @@ def patch_folder(_base_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def adapter_folder(_base_model, tmp_path_factory):
+    """A LoRA adapter of rank 4 and scale 2 of the tiny CLIP, with random factors, saved by peft."""
+    from peft import LoraConfig, get_peft_model
+
+    layers = r"vision_model.*(q_proj|fc1)"
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=layers, init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("adapter") / "tiny-adapter"
+    get_peft_model(deepcopy(_base_model), config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def classifier_folder(_base_model, processor, tmp_path_factory):
     """The tiny CLIP with a head of two classes beside it."""
     folder = tmp_path_factory.mktemp("classifier") / "tiny-clip"

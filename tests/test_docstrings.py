@@ -19,6 +19,7 @@ OBJECTS = [
     *(
         (f"{module}.{name}", getattr(import_module(f"hf_paint.{module}"), name))
         for module, name in [
+            ("adapter_files", "check_linear"),
             ("adaptive", "bisection"),
             ("adaptive", "sweep_adaptively"),
             ("compatibility", "check_compatible"),
@@ -60,10 +61,21 @@ NEEDS_NO_EXAMPLE = {"InputError", "PatchOptions", "PatchResult", "PushOptions", 
 
 @pytest.mark.parametrize(("name", "thing"), OBJECTS, ids=[name for name, _ in OBJECTS])
 def test_example_runs(
-    name, thing, model, processor, model_folder, patch_folder, classifier_folder, task, other_task, tmp_path
+    name,
+    thing,
+    model,
+    processor,
+    model_folder,
+    patch_folder,
+    adapter_folder,
+    classifier_folder,
+    task,
+    other_task,
+    tmp_path,
 ):
     here = {"np": np, "torch": torch, "nn": nn, "model": model, "processor": processor, "model_folder": model_folder}
     here |= {"patch_folder": patch_folder, "classifier_folder": classifier_folder}
+    here |= {"adapter_folder": adapter_folder}
     here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
     here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
     here |= {"Accelerator": Accelerator, "Evaluator": Evaluator}

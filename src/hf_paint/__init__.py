@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from hf_paint.adapters import combine_adapters, scale_adapter
     from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.classifier import ClassificationHead, load_classifier
     from hf_paint.comparison import compare_runs
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from hf_paint.layerwise import interpolate_layerwise, lines_alphas
     from hf_paint.lazy_weights import LazyWeights
     from hf_paint.learned_soups import learned_soup
+    from hf_paint.lora import interpolate_adapter
+    from hf_paint.lora_extraction import extract_lora
     from hf_paint.model_stock import interpolate_model_stock
     from hf_paint.patches import apply_patch
     from hf_paint.patching import (
@@ -79,6 +82,7 @@ _MODULES = {
     "apply_patch": "patches",
     "build_zero_shot_head": "heads",
     "combine": "interpolation",
+    "combine_adapters": "adapters",
     "combine_checkpoints": "checkpoints",
     "compare_runs": "comparison",
     "convert_open_clip": "conversion",
@@ -90,10 +94,12 @@ _MODULES = {
     "estimate_fisher": "fisher",
     "evaluate_ensemble": "ensemble_sweep",
     "evaluate_tasks": "evaluation",
+    "extract_lora": "lora_extraction",
     "fit_baseline": "robustness",
     "get_task": "tasks",
     "greedy_soup": "soups",
     "interpolate": "interpolation",
+    "interpolate_adapter": "lora",
     "interpolate_checkpoints": "checkpoints",
     "interpolate_fisher": "fisher",
     "interpolate_layerwise": "layerwise",
@@ -114,6 +120,7 @@ _MODULES = {
     "read_vqa": "vqa",
     "relative_robustness": "robustness",
     "robustness_table": "robustness_report",
+    "scale_adapter": "adapters",
     "search_coefficients": "search",
     "sweep_alphas": "sweep",
     "ties": "task_arithmetic",
@@ -145,6 +152,7 @@ __all__ = [
     "apply_patch",
     "build_zero_shot_head",
     "combine",
+    "combine_adapters",
     "combine_checkpoints",
     "compare_runs",
     "convert_open_clip",
@@ -156,10 +164,12 @@ __all__ = [
     "estimate_fisher",
     "evaluate_ensemble",
     "evaluate_tasks",
+    "extract_lora",
     "fit_baseline",
     "get_task",
     "greedy_soup",
     "interpolate",
+    "interpolate_adapter",
     "interpolate_checkpoints",
     "interpolate_fisher",
     "interpolate_layerwise",
@@ -180,6 +190,7 @@ __all__ = [
     "read_vqa",
     "relative_robustness",
     "robustness_table",
+    "scale_adapter",
     "search_coefficients",
     "sweep_alphas",
     "ties",

@@ -79,6 +79,14 @@ def _taken(thetas: Mapping[str, str | None]) -> str:
     return f"Models that others had fine-tuned were taken for {', '.join(links)}." if links else ""
 
 
+def adapter_sentence(recipe: Mapping[str, Any]) -> str:
+    """Return what was trained where it was an adapter; nothing where it was all weights."""
+    if not recipe.get("use_peft"):
+        return ""
+    kind = "DoRA" if recipe.get("use_dora") else "LoRA"
+    return f" What was trained is a {kind} adapter of rank {recipe.get('lora_r', 16)}, merged into these weights."
+
+
 def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:
     """Return how alpha was chosen."""
     alpha = alpha_from_json(selection["alpha"])

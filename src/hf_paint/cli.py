@@ -15,6 +15,7 @@ from hf_paint.commands import (
     compare,
     convert,
     evaluate,
+    extract_lora,
     interpolate,
     patch,
     push,
@@ -25,7 +26,7 @@ from hf_paint.commands import (
 from hf_paint.errors import InputError, JobError
 
 
-COMMANDS = (quickstart, patch, evaluate, interpolate, convert, compare, push, variants, tasks)
+COMMANDS = (quickstart, patch, evaluate, interpolate, extract_lora, convert, compare, push, variants, tasks)
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 

@@ -4,9 +4,10 @@ import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import Future
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import CommitInfo, HfApi, create_branch, list_repo_commits, run_as_future, upload_folder
 from torch import Tensor
@@ -16,6 +17,7 @@ from transformers.utils.hub import PushInProgress
 
 from hf_paint.classifier import ClassificationHead, ImageClassifier
 from hf_paint.errors import InputError
+from hf_paint.families import IMAGE_TOWER
 from hf_paint.fine_tuned_card import FineTuning, render_fine_tuned_card
 from hf_paint.modeling import save_clip
 from hf_paint.paper_trainer import PaperTrainer
@@ -109,9 +111,11 @@ class HubTrainer(PaperTrainer):
 
     def _save_clip(self, folder: str | Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """Save a complete CLIP repository instead of the image tower alone, and a trained head beside it."""
-        weights = self.clip_model.state_dict()
-        trained = {name: tensor for name, tensor in (state_dict or self.model.state_dict()).items() if name in weights}
-        save_clip(self.clip_model, self.processing_class, folder, state_dict=weights | trained)
+        model = deepcopy(cast(Any, self.model)).merge_and_unload() if self.args.use_peft else self.model
+        clip, tower = self.clip_model.state_dict(), state_dict or model.state_dict()
+        weights = {name: tensor for name, tensor in clip.items() if not name.startswith(IMAGE_TOWER)}
+        weights |= {name: tensor for name, tensor in tower.items() if name.startswith(IMAGE_TOWER)}
+        save_clip(self.clip_model, self.processing_class, folder, state_dict=weights)
         if isinstance(self.model, ImageClassifier):
             self.model.head.save(folder)
 

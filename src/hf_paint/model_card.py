@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
 from hf_paint.card_sentences import (
+    adapter_sentence,
     claim,
     method_sentence,
     points,
@@ -112,7 +113,8 @@ def base_link(base_model_id: str | None, family: Family) -> str:
 def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
     if source.trains_head:
         return trained_head_sentence(source.recipe, tasks, alpha)
-    return method_sentence(source.strategy, tasks, alpha, source.method, source.thetas)
+    sentence = method_sentence(source.strategy, tasks, alpha, source.method, source.thetas)
+    return sentence + adapter_sentence(source.recipe)
 
 
 def _trained(source: CardSource, tasks: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
     *("baseline", "save_dtype", "precision", "train_head", "freeze_tower", "head_steps", "head_learning_rate"),
+    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora"),
     *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),

@@ -21,7 +21,7 @@ from hf_paint.tasks import get_task
 
 PARTS_OF_A_RUN = (
     *("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head"),
+    *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
@@ -60,6 +60,8 @@ class RunFolder:
         self.robustness_plot = self.path / "robustness.png"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
+        self.adapter = self.path / "adapter"
+        self.patched_adapter = self.path / "patched_adapter"
         self.scores = self.path / "scores.json"
 
     @property

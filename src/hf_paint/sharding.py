@@ -37,7 +37,7 @@ def check_sharding(
         )
     if not is_sharded(accelerator):
         return
-    given = [name for name in ("train_head", "auto_find_batch_size", "push_to_hub") if getattr(args, name)]
+    given = [name for name in ("train_head", "use_peft", "auto_find_batch_size", "push_to_hub") if getattr(args, name)]
     if given:
         raise InputError(f"`{given[0]}` does not go with sharded weights (FSDP, DeepSpeed): leave it out.")
     if any(isinstance(callback, WeightAveraging) for callback in callbacks):

@@ -21,6 +21,7 @@ from hf_paint.evaluator import Evaluator
 from hf_paint.heads import ZeroShotHead
 from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
 from hf_paint.images import collate
+from hf_paint.lora import add_lora, save_lora
 from hf_paint.metrics import mean_per_class_accuracy
 from hf_paint.modeling import attention, image_tower
 from hf_paint.multitask import make_training_set
@@ -38,7 +39,8 @@ class PaintTrainer(HubTrainer):
 
     `vision_model.*` and `visual_projection` are trained; the head is made of text embeddings and frozen, and the text
     tower takes no part in a step. The CLIP model that is passed in is trained in place, and every checkpoint is a
-    complete CLIP repository.
+    complete CLIP repository. With `args.use_peft` a LoRA adapter of the image tower is trained instead: checkpoints
+    are adapters in peft's format, and `trainer.model.merge_and_unload()` merges what was trained into the CLIP model.
 
     With `args.train_head` the head is trained too (WiSE-FT, Section 3): it is part of the model that is trained, and
     its files lie beside those of every checkpoint. `evaluate()` uses it for the train task, and zero-shot heads for
@@ -97,7 +99,7 @@ class PaintTrainer(HubTrainer):
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(tower.config, token, getattr(processing_class.tokenizer, token))
         super().__init__(
-            tower,
+            add_lora(tower, args) if args.use_peft else tower,
             args,
             data_collator=collate,
             train_dataset=train_dataset,
@@ -199,11 +201,11 @@ class PaintTrainer(HubTrainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save a complete CLIP repository, and what the trainer itself keeps."""
+        """Save a complete CLIP repository or the adapter, and what the trainer itself keeps."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or str(self.args.output_dir))
-        self._save_clip(folder, state_dict)
+        save_lora(cast(Any, self.model), folder) if self.args.use_peft else self._save_clip(folder, state_dict)
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

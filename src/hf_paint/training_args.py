@@ -67,6 +67,26 @@ class PaintTrainingArguments(TrainingArguments):
     head_learning_rate: float | None = field(
         default=None, metadata={"help": "Peak learning rate of these steps; that of the others by default."}
     )
+    use_peft: bool = field(
+        default=False, metadata={"help": "Train a LoRA adapter of the image tower, with peft, instead of its weights."}
+    )
+    lora_r: int = field(default=16, metadata={"help": "With use_peft: the rank of the adapter."})
+    lora_alpha: float = field(
+        default=32, metadata={"help": "With use_peft: the adapter is scaled by lora_alpha / lora_r."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "With use_peft: dropout of what the adapter is given."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "With use_peft: names or patterns of the layers of the image tower that are adapted; those of "
+            "attention and MLP by default."
+        },
+    )
+    use_rslora: bool = field(default=False, metadata={"help": "With use_peft: scale by lora_alpha / sqrt(lora_r)."})
+    use_dora: bool = field(
+        default=False,
+        metadata={"help": "With use_peft: DoRA. It is not linear in alpha, so only merged weights are interpolated."},
+    )
     task_sampling: TaskSampling = field(
         default="proportional",
         metadata={
@@ -102,6 +122,7 @@ class PaintTrainingArguments(TrainingArguments):
             )
 
         self._check_head()
+        self._check_lora()
         rules = get_args(TaskSampling)
         if self.task_sampling not in rules:
             hint = did_you_mean(self.task_sampling, rules)
@@ -119,6 +140,15 @@ class PaintTrainingArguments(TrainingArguments):
             raise InputError("With `freeze_tower` there is nothing to evaluate on the way: `eval_strategy: no`.")
         if self.head_learning_rate and not self.head_steps:
             raise InputError("`head_learning_rate` is that of `head_steps`, and there are none.")
+
+    def _check_lora(self) -> None:
+        given = [name for name in self._given if name.startswith("lora_") or name in ("use_rslora", "use_dora")]
+        if given and not self.use_peft:
+            raise InputError(f"`{given[0]}` is about an adapter that is trained: it needs `use_peft: true`.")
+        if self.use_peft and self.train_head:
+            raise InputError("`use_peft` trains an adapter of the image tower alone: leave out `train_head`.")
+        if self.lora_r < 1:
+            raise InputError(f"lora_r must be at least 1, got {self.lora_r}.")
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were given other values than their defaults, as plain values for a recipe.

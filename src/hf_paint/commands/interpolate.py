@@ -1,4 +1,4 @@
-"""`hf-paint interpolate`: checkpoints from folder to folder."""
+"""`hf-paint interpolate`: checkpoints and adapters from folder to folder."""
 
 import argparse
 import sys
@@ -6,20 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from hf_paint.commands import add_command
+from hf_paint.errors import InputError
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    text = "Interpolate two models from folder to folder; takes seconds and little memory."
-    epilog = "  hf-paint interpolate clip runs/mnist/theta_1 --alphas 0.3 0.5 --output_dir runs/mnist/alphas"
+    text = "Interpolate two models, or a model and a LoRA adapter, from folder to folder; takes seconds."
+    epilog = (
+        "  hf-paint interpolate clip runs/mnist/theta_1 --alphas 0.3 0.5 --output_dir runs/mnist/alphas\n"
+        "  hf-paint interpolate --adapter runs/lora/adapter --alphas 0.3 0.5 --output_dir runs/lora/adapters\n"
+        "  hf-paint interpolate clip --adapter runs/lora/adapter --alphas 0.3 --output_dir runs/lora/models"
+    )
     command = add_command(commands, "interpolate", run, text, epilog)
-    command.add_argument("theta_0", metavar="THETA_0", help="the folder of the model before fine-tuning")
-    command.add_argument("theta_1", metavar="THETA_1", help="the folder of the model after fine-tuning")
+    command.add_argument("theta_0", nargs="?", metavar="THETA_0", help="the folder of the model before fine-tuning")
+    command.add_argument("theta_1", nargs="?", metavar="THETA_1", help="the folder of the model after fine-tuning")
+    command.add_argument(
+        "--adapter",
+        help="the folder of an adapter, instead of THETA_1: with THETA_0 merged models are written, else adapters",
+    )
     command.add_argument("--alphas", nargs="+", type=float, required=True, metavar="ALPHA", help="0 is THETA_0")
     command.add_argument(
         "--output_dir", required=True, help="each model is written to its folder OUTPUT_DIR/alpha-x.xx"
     )
     command.add_argument("--save_dtype", help="float32, bfloat16 or float16 (default: the dtype of the models)")
+    command.add_argument("--base_model_id", help="the id of THETA_0 on the Hub, for adapters that do not name it")
     command.add_argument("--extrapolate", action="store_true", help="allow alphas outside [0, 1]")
     command.add_argument("--overwrite", action="store_true", help="replace models that are there")
 
@@ -27,9 +37,32 @@ def add(commands: Any) -> None:
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
     from hf_paint.alphas import format_alpha
-    from hf_paint.checkpoints import interpolate_checkpoints
 
     folders = {alpha: Path(parsed.output_dir) / f"alpha-{format_alpha(alpha)}" for alpha in parsed.alphas}
-    options = {name: getattr(parsed, name) for name in ("save_dtype", "extrapolate", "overwrite")}
-    interpolate_checkpoints(parsed.theta_0, parsed.theta_1, folders, show_progress=True, **options)
+    scales = parsed.adapter is not None and parsed.theta_0 is None
+    if (parsed.adapter is None) != (parsed.theta_1 is not None):
+        raise InputError("Give THETA_0 and THETA_1, or THETA_0 and --adapter, or --adapter alone.")
+    if parsed.save_dtype if scales else parsed.base_model_id:
+        raise InputError("--save_dtype is for models, and --base_model_id for adapters: a model names no base.")
+    _write_adapters(parsed, folders) if scales else _write_models(parsed, folders)
     sys.stdout.writelines(f"{folder}\n" for folder in folders.values())
+
+
+def _write_adapters(parsed: argparse.Namespace, folders: dict[float, Path]) -> None:
+    from hf_paint.adapters import scale_adapter
+
+    options = {name: getattr(parsed, name) for name in ("base_model_id", "extrapolate", "overwrite")}
+    for alpha, folder in folders.items():
+        scale_adapter(parsed.adapter, alpha, folder, **options)
+
+
+def _write_models(parsed: argparse.Namespace, folders: dict[float, Path]) -> None:
+    from hf_paint.checkpoints import interpolate_checkpoints
+
+    options = {name: getattr(parsed, name) for name in ("save_dtype", "extrapolate", "overwrite")}
+    if parsed.adapter is None:
+        interpolate_checkpoints(parsed.theta_0, parsed.theta_1, folders, show_progress=True, **options)
+        return
+    from hf_paint.lora import interpolate_adapter
+
+    interpolate_adapter(parsed.theta_0, parsed.adapter, folders, show_progress=True, **options)

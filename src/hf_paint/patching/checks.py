@@ -7,6 +7,7 @@ from hf_paint.data import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.interpolation import tensor_specs
 from hf_paint.multitask import check_trainable
+from hf_paint.patching.adapter import check_adapter
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
@@ -23,6 +24,8 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
     """
     run.method.check(run.theta_0)
     _check_options(run)
+    if run.args.use_peft:
+        check_adapter(run)
     if strategy == "parallel":
         _check_parallel(run, tasks)
     else:
@@ -56,11 +59,9 @@ def check_validation(run: PatchRun) -> None:
 def _check_options(run: PatchRun) -> None:
     """Refuse options that the method of the run would pass over."""
     method, options = run.method, run.options
-    if run.args.train_head and (method.name != "interpolate" or options.ingredients or options.thetas):
-        raise InputError(
-            "`train_head` interpolates one fine-tuning of head and image tower: leave out `method`, `ingredients` and "
-            "`thetas`."
-        )
+    alone = next((key for key in ("train_head", "use_peft") if getattr(run.args, key)), None)
+    if alone and (method.name != "interpolate" or options.ingredients or options.thetas):
+        raise InputError(f"`{alone}` interpolates one fine-tuning: leave out `method`, `ingredients` and `thetas`.")
     if method.callbacks() and options.thetas:
         raise InputError(
             f"The method '{method.name}' averages along a training: leave out `thetas`, which are trained already."

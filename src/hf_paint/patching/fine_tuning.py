@@ -8,6 +8,8 @@ from accelerate import PartialState
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_paint.classifier import ImageClassifier
+from hf_paint.lora import merge_lora, save_lora
+from hf_paint.patching.adapter import base_of_run
 from hf_paint.patching.base import arguments_for, load_base
 from hf_paint.patching.run import PatchRun, Weights
 from hf_paint.patching.trained_head import train_head_alone
@@ -62,7 +64,10 @@ def _train_tower(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: 
     if run.head is not None:
         trained.head.load_state_dict(run.head.state_dict())
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())
-    if is_sharded(trainer.accelerator):
+    if args.use_peft:
+        folder.save_folder(folder.adapter, lambda path: save_lora(trained, path, base_of_run(run)))
+        merge_lora(trained)
+    elif is_sharded(trainer.accelerator):
         _gather(run, trainer)
     if run.head is not None:
         run.head.load_state_dict(trained.head.state_dict())

@@ -12,6 +12,7 @@ from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
 from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
+from hf_paint.patching.adapter import save_patched_adapter
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.shifts import save_robustness
@@ -54,6 +55,8 @@ def finish(
     if alpha is not None:
         if card:
             run.folder.save_card_facts(_card_facts(run))
+        if run.args.use_peft:
+            save_patched_adapter(run, alpha)
         _save_model(run, run.folder.patched, weights_at(alpha), card=card)
     PartialState().wait_for_everyone()
     model = run.model if alpha is not None else None

@@ -126,7 +126,7 @@ def _step(run: PatchRun, number: int) -> PatchRun:
     """Return the run of a step; its models are in float32, so that what is published is rounded once."""
     options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
     if number > 1:
-        options = replace(options, model_revision="main", base_fingerprint=None)
+        options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
     step = PatchRun(
         run.given if number == 1 else str(run.folder.step(number - 1) / "patched"),
         arguments_for(run.args, run.folder.step(number)),

@@ -1,0 +1,92 @@
+"""`hf-paint extract-lora`: a whole fine-tuning as LoRA adapters."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_paint.commands import add_command, print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "Turn a fine-tuned model into LoRA adapters of some ranks, and say what each of them keeps."
+    epilog = (
+        "  hf-paint extract-lora openai/clip-vit-base-patch32 runs/mnist/theta_1 --rank 8 16 32 "
+        "--output_dir runs/mnist/lora --task mnist"
+    )
+    command = add_command(commands, "extract-lora", run, text, epilog)
+    command.add_argument("theta_0", metavar="THETA_0", help="the model before fine-tuning: a folder or an id")
+    command.add_argument("theta_1", metavar="THETA_1", help="the model after fine-tuning")
+    command.add_argument("--rank", nargs="+", type=int, required=True, metavar="RANK", help="the ranks")
+    command.add_argument("--output_dir", required=True, help="each adapter is written to OUTPUT_DIR/rank-x")
+    command.add_argument("--base_model_id", help="the id of THETA_0 on the Hub, if it is a folder")
+    command.add_argument("--overwrite", action="store_true", help="replace adapters that are there")
+    command.add_argument("--task", help="also evaluate the adapters: a built-in name or a task YAML")
+    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
+    command.add_argument("--alpha", type=float, default=1.0, help="where to evaluate (default: %(default)s)")
+    command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
+
+
+def run(parsed: argparse.Namespace, rest: list[str]) -> None:
+    """Run the command."""
+    from hf_paint.adapter_files import ADAPTER_WEIGHTS, base_of_adapter
+    from hf_paint.compatibility import check_alpha
+    from hf_paint.lora_extraction import extract_lora
+    from hf_paint.modeling import load_clip
+    from hf_paint.stored_tower import StoredTower, find_tower, pinned
+    from hf_paint.tasks import get_task
+
+    check_alpha(parsed.alpha)
+    task = None if parsed.task is None else get_task(parsed.task)
+    folder_0, folder_1 = find_tower(parsed.theta_0), find_tower(parsed.theta_1)
+    theta_0 = StoredTower(folder_0)
+    theta_1 = StoredTower(folder_1, theta_0)
+    base, (name, revision) = base_of_adapter({}, parsed.base_model_id), (str(folder_0), "main")
+    if not Path(parsed.theta_0).expanduser().is_dir():
+        name, _, revision = pinned(parsed.theta_0, folder_0).partition("@")
+        base = (name, revision)
+    found = extract_lora(theta_0, theta_1, parsed.rank, parsed.output_dir, base=base, overwrite=parsed.overwrite)
+    folders = [Path(parsed.output_dir) / f"rank-{rank}" for rank in found.kept]
+    rows = [["rank", "of the linear layers", "of the image tower", "MB"]]
+    for folder, (rank, kept) in zip(folders, found.kept.items(), strict=True):
+        megabytes = (folder / ADAPTER_WEIGHTS).stat().st_size / 1e6
+        shares = (100 * found.kept_of_linear[rank], 100 * kept)
+        rows.append([str(rank), *(f"{share:.2f} %" for share in shares), f"{megabytes:.2f}"])
+    if task is not None:
+        model, processor, _ = load_clip(name, revision=revision)
+        rows = _with_accuracies(rows, (model, processor), theta_1, folders, task, parsed)
+    print_table(rows)
+    sys.stdout.write(
+        f"Shares of the squared norm of theta_1 - theta_0; {100 * sum(found.left_out.values()):.2f} % lie in "
+        f"{len(found.left_out)} tensors that LoRA does not hold (layer norms, biases, embeddings, convolutions).\n"
+    )
+
+
+def _with_accuracies(
+    rows: list[list[str]],
+    clip: tuple[Any, Any],
+    theta_1: Mapping[str, Any],
+    adapters: Sequence[Path],
+    task: Any,
+    parsed: argparse.Namespace,
+) -> list[list[str]]:
+    """Return the table with the accuracy of each adapter at an alpha, and that of theta_1 in the last row."""
+    from accelerate import Accelerator
+
+    from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.interpolation import interpolated
+    from hf_paint.lora_extraction import adapted_weights
+    from hf_paint.modeling import image_tower_weights
+
+    model, processor = clip
+    accelerator = Accelerator(cpu=parsed.use_cpu)
+    theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
+    accuracies = [f"{task.name} {parsed.split}, alpha {parsed.alpha:g}"]
+    for weights in (*(adapted_weights(theta_0, folder) for folder in adapters), {**theta_1}):
+        with interpolated(model, theta_0, weights, parsed.alpha):
+            [result] = evaluate_tasks(model, [task], processor=processor, split=parsed.split, accelerator=accelerator)
+        accuracies.append(f"{100 * result.accuracy:.2f} %")
+    rows = [*rows, ["theta_1", "100 %", "100 %", ""]]
+    return [[*row, accuracy] for row, accuracy in zip(rows, accuracies, strict=True)]

@@ -1,0 +1,165 @@
+"""LoRA on the image tower: trained as an adapter of peft, saved as one, and merged into the weights."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel, set_seed
+
+from hf_paint.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
+from hf_paint.checkpoints import interpolate_checkpoints
+from hf_paint.errors import InputError
+from hf_paint.modeling import load_clip
+from hf_paint.training_args import PaintTrainingArguments
+
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+"""The linear layers of attention and MLP."""
+
+
+def image_tower_pattern(names: Sequence[str]) -> str:
+    """Return the pattern of layers of the image tower that have one of these names, or match one as a pattern.
+
+    It finds nothing in a text tower, whose layers have the same names.
+    """
+    return rf"(vision_model\..+\.)?({'|'.join(names)})"
+
+
+def add_lora(tower: PreTrainedModel, args: PaintTrainingArguments) -> "PeftModel":
+    """Add new LoRA layers to an image tower, in place, and freeze everything else.
+
+    Args:
+        tower: The image tower.
+        args: The rank, the scale, the layers and the seed.
+
+    Returns:
+        The tower as a model of peft.
+
+    Raises:
+        InputError: If peft is not installed, or can adapt no such layers.
+    """
+    peft = import_peft()
+    config = peft.LoraConfig(
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=image_tower_pattern(args.lora_target_modules or LORA_TARGETS),
+        use_rslora=args.use_rslora,
+        use_dora=args.use_dora,
+    )
+    set_seed(args.seed)  # of the factors that are drawn
+    try:
+        return cast("PeftModel", peft.get_peft_model(tower, config))
+    except ValueError as error:
+        raise InputError(f"LoRA cannot be added to the image tower: {_one_line(error)}") from error
+
+
+def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, str | None] = (None, None)) -> None:
+    """Save the adapter of a model in peft's format.
+
+    Args:
+        model: A model of peft.
+        folder: Where to.
+        base: The id of the base on the Hub, and its revision.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = import_peft().get_peft_model_state_dict(model)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    model.peft_config["default"].save_pretrained(str(folder))
+    config = read_adapter_config(folder) | {"inference_mode": True}
+    write_adapter_config(folder / ADAPTER_CONFIG, config, base)
+
+
+def merge_lora(model: "PeftModel") -> None:
+    """Merge the adapter into the weights of the tower, in place: an ordinary model again, and no longer frozen."""
+    cast(nn.Module, model.merge_and_unload()).requires_grad_(True)
+
+
+def interpolate_adapter(
+    folder_0: str | Path,
+    adapter: str | Path,
+    outputs: Mapping[float, str | Path],
+    *,
+    save_dtype: str | None = None,
+    extrapolate: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> None:
+    """Interpolate between a model and the model with an adapter merged into it, in float32, from folder to folder.
+
+    For whole models, and for adapters that `scale_adapter` refuses. As `interpolate_checkpoints`; any adapter that
+    peft can merge will do.
+
+    Args:
+        folder_0: The model, a folder with safetensors.
+        adapter: The folder of an adapter that peft saved.
+        outputs: alpha -> the folder that is to be written; 1 is the model with the whole adapter.
+        save_dtype: As `interpolate_checkpoints`; by default that of the model.
+        extrapolate: Allow an alpha outside [0, 1].
+        overwrite: Replace models that are in the output folders.
+        show_progress: Show a progress bar.
+
+    Raises:
+        InputError: As `interpolate_checkpoints`, and if the adapter cannot be read or merged into this model.
+
+    Example:
+        >>> interpolate_adapter(model_folder, adapter_folder, {0.3: tmp_path / "alpha-0.30"})
+        >>> (tmp_path / "alpha-0.30" / "model.safetensors").exists()
+        True
+    """
+    model, _, dtype = load_clip(str(folder_0))
+    _merge(model, Path(adapter))
+    with TemporaryDirectory() as folder_1:
+        model.save_pretrained(folder_1)
+        interpolate_checkpoints(
+            folder_0,
+            folder_1,
+            outputs,
+            save_dtype=save_dtype or str(dtype).removeprefix("torch."),
+            extrapolate=extrapolate,
+            overwrite=overwrite,
+            show_progress=show_progress,
+        )
+
+
+def import_peft() -> ModuleType:
+    """Return peft, which is imported only where LoRA is used.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise InputError("LoRA needs peft: pip install 'hf-paint[peft]'.") from error
+    return peft
+
+
+def _merge(model: PreTrainedModel, adapter: Path) -> None:
+    """Merge an adapter into a model, in place."""
+    peft = import_peft()
+    read_adapter_config(adapter)
+    try:
+        with safe_open(adapter / ADAPTER_WEIGHTS, framework="pt") as file:
+            held = set(file.keys())
+        adapted = peft.PeftModel.from_pretrained(model, str(adapter))
+        strangers = held - peft.get_peft_model_state_dict(adapted).keys()
+        adapted.merge_and_unload()
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"The adapter '{adapter}' cannot be merged: {_one_line(error)}") from error
+    if strangers:
+        raise InputError(f"The adapter '{adapter}' is of another model: '{min(strangers)}' has no place in this one.")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,136 @@
+"""A whole fine-tuning as LoRA: the truncated SVD of what it changed in each linear layer of the image tower."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_paint.adapter_files import Factors, read_adapter_config, read_factors, write_adapter
+from hf_paint.compatibility import check_compatible
+from hf_paint.errors import InputError
+from hf_paint.interpolation import tensor_specs
+from hf_paint.model_folders import check_free
+
+
+REPORT = "extraction.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraExtraction:
+    """What ranks keep of a change, in shares of `||theta_1 - theta_0||^2`.
+
+    Attributes:
+        kept: Rank -> what its adapter keeps of the change of the image tower.
+        kept_of_linear: Rank -> what it keeps of the change of the linear layers.
+        layers: Linear layer -> rank -> what it keeps of the change of this layer.
+        left_out: Tensor that LoRA cannot change (layer norms, biases, embeddings, convolutions) -> its share of the
+            change of the image tower. Tensors that did not change are not listed.
+    """
+
+    kept: dict[int, float]
+    kept_of_linear: dict[int, float]
+    layers: dict[str, dict[int, float]]
+    left_out: dict[str, float]
+
+
+@torch.no_grad()
+def extract_lora(
+    theta_0: Mapping[str, Tensor],
+    theta_1: Mapping[str, Tensor],
+    ranks: Sequence[int],
+    output_dir: str | Path,
+    *,
+    base: tuple[str | None, str | None] = (None, None),
+    overwrite: bool = False,
+) -> LoraExtraction:
+    """Write what fine-tuning changed as LoRA adapters: in each linear layer the nearest matrix of a rank.
+
+    The nearest in the Frobenius norm: the largest singular values with their vectors (Eckart and Young, 1936).
+
+    Args:
+        theta_0: The image tower before fine-tuning; tensors are read one at a time.
+        theta_1: The image tower after fine-tuning.
+        ranks: The ranks; a layer has at most its own.
+        output_dir: Each adapter is written to its folder `rank-8`, ..., and what they keep to `extraction.json`.
+        base: The id of theta_0 on the Hub, and its revision.
+        overwrite: Replace adapters that are there.
+
+    Returns:
+        What each rank keeps.
+
+    Raises:
+        InputError: If the weights do not fit together, no linear layer differs, a rank is below 1, or an output folder
+            is taken.
+
+    Example:
+        >>> theta_0 = image_tower_weights(model)
+        >>> theta_1 = {name: tensor + 0.01 for name, tensor in theta_0.items()}
+        >>> extraction = extract_lora(theta_0, theta_1, [1, 4], tmp_path / "lora")
+        >>> round(extraction.kept_of_linear[1], 4)
+        1.0
+    """
+    if not ranks or min(ranks) < 1:
+        raise InputError(f"Ranks are integers from 1 on, got {list(ranks)}.")
+    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+    folders = {rank: Path(output_dir) / f"rank-{rank}" for rank in sorted(set(ranks))}
+    check_free([*folders.values()], [], overwrite=overwrite)
+    factors: Factors = {}
+    squared: dict[str, float] = {}
+    layers: dict[str, dict[int, float]] = {}
+    for name in tqdm(theta_0, "Decomposing", unit="tensor", leave=False):
+        change = theta_1[name].float() - theta_0[name].float()
+        squared[name] = float(change.double().square().sum())
+        if squared[name] and _is_linear(name, change):
+            module = name.removesuffix(".weight")
+            factors[module], energies = _decompose(change, max(folders))
+            layers[module] = {rank: min(1.0, float(energies[:rank].sum()) / squared[name]) for rank in folders}
+    for rank, folder in folders.items():
+        write_adapter(folder, {module: (a[:rank], b[:, :rank]) for module, (a, b) in factors.items()}, base)
+    extraction = _extraction(squared, layers)
+    (Path(output_dir) / REPORT).write_text(json.dumps(asdict(extraction), indent=2) + "\n", encoding="utf-8")
+    return extraction
+
+
+def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[str, Tensor]:
+    """Return theta_1 as an adapter says it: theta_0 with B @ A added to its linear layers, in float32.
+
+    Raises:
+        InputError: If the adapter cannot be read, or adapts other layers.
+    """
+    theta_1 = {name: tensor.float() for name, tensor in theta_0.items()}
+    for module, (a, b) in read_factors(adapter, read_adapter_config(adapter)).items():
+        name = f"{module}.weight"
+        if name not in theta_1 or theta_1[name].shape != (len(b), a.shape[1]):
+            raise InputError(f"The adapter '{adapter}' is of another model: no '{name}' has the shape that it needs.")
+        theta_1[name] = theta_1[name] + b @ a
+    return theta_1
+
+
+def _is_linear(name: str, weight: Tensor) -> bool:
+    return name.endswith(".weight") and weight.ndim == 2 and ".embeddings." not in name
+
+
+def _decompose(change: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return A and B of a rank, or of the rank of the matrix, and all squared singular values."""
+    u, s, v = torch.linalg.svd(change, full_matrices=False)
+    root = s[:rank].sqrt()
+    return (root[:, None] * v[:rank], u[:, :rank] * root), s.double().square()
+
+
+def _extraction(squared: Mapping[str, float], layers: dict[str, dict[int, float]]) -> LoraExtraction:
+    total = sum(squared.values())
+    linear = {module: squared[f"{module}.weight"] for module in layers}
+    left_out = {name: of / total for name, of in squared.items() if of and name.removesuffix(".weight") not in linear}
+    kept = {
+        rank: sum(linear[module] * layers[module][rank] for module in layers) for rank in next(iter(layers.values()))
+    }
+    return LoraExtraction(
+        kept={rank: of / total for rank, of in kept.items()},
+        kept_of_linear={rank: of / sum(linear.values()) for rank, of in kept.items()},
+        layers=layers,
+        left_out=left_out,
+    )
