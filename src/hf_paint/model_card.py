@@ -19,7 +19,7 @@ from hf_paint.card_sentences import (
     trained_head_sentence,
     where,
 )
-from hf_paint.card_source import CardSource, is_repo_id
+from hf_paint.card_source import CardSource, example_plot, is_repo_id
 from hf_paint.card_tables import answer_type_rows
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
@@ -83,6 +83,7 @@ def render_model_card(
         example_prompt=patching[0].templates[0] if patching[0].choices_column is None else patching[0].prompt,
         table=source.curve.to_markdown(source.split, selected=alpha, end=source.method.end),
         plot=source.plot,
+        examples=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
         gains=_gain_rows(source.curve, alpha, source.split),
         answer_types=answer_type_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
