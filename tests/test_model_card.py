@@ -137,6 +137,60 @@ def test_curve_in_the_metadata_is_that_of_the_records(source):
     assert sorted(rows) == sorted(tuple(getattr(result, name) for name in fields) for result in source.curve.results)
 
 
+def test_metrics_of_the_case_studies_are_in_text_and_metadata(source):
+    """Attack success, the error of counts and the accuracy of each type of answer."""
+    from dataclasses import replace
+
+    def more(result):
+        better = 2 if result.alpha else 1
+        if result.role == "supported":
+            return replace(result, answer_types={"yes/no": [60 * better, 400], "other": [90, 600]})
+        return replace(result, attack_success=300 // better, mean_absolute_error=1.5 / better)
+
+    source = replace(source, curve=AlphaCurve([more(result) for result in source.curve.results]))
+    card = render_model_card(source)
+    claim = "(+42.8 points, attack success 30.0 % → 15.0 %, mean absolute error 1.50 → 0.75); mine 89.8 %"
+    assert claim in card
+    assert "| mine | yes/no | 400 | 15.00 | 30.00 |" in card
+    data = ModelCard(card).data
+    assert data.metrics == ["accuracy", "attack_success", "mae"]
+    found = {(r.dataset_name, r.metric_type, r.metric_name): r.metric_value for r in data.eval_results}
+    assert found == {
+        ("mnist", "accuracy", "top-1 accuracy at alpha 0.40"): 0.911,
+        ("mnist", "attack_success", "attack success at alpha 0.40"): 0.15,
+        ("mnist", "mae", "mean absolute error at alpha 0.40"): 0.75,
+        ("mine", "accuracy", "top-1 accuracy at alpha 0.40"): 0.893,
+        ("mine", "accuracy", "top-1 accuracy at alpha 0.40, answers of type yes/no"): 0.3,
+        ("mine", "accuracy", "top-1 accuracy at alpha 0.40, answers of type other"): 0.15,
+    }
+    metadata = yaml.safe_load(card.split("---")[1])["hf_paint"]["curve"]
+    fields = ("alpha", "task", "split", "attack_success", "mean_absolute_error", "answer_types")
+    read, made = (
+        {tuple(str(getattr(result, name)) for name in fields) for result in curve.results}
+        for curve in (curve_from_metadata(metadata), source.curve)
+    )
+    assert read == made
+    assert len(read) == 12
+
+
+def test_changed_images_are_no_benchmark_of_their_data_set(source):
+    from dataclasses import replace
+
+    attacked = Task.from_dict(TASKS[0].to_dict() | {"attack": {}})
+    data = ModelCard(render_model_card(replace(source, tasks=[attacked, TASKS[1]]))).data
+    assert {(r.dataset_name, r.dataset_type) for r in data.eval_results} == {("mnist", "mnist"), ("mine", "mine")}
+
+
+def test_examples_are_shown_with_their_captions(source):
+    from dataclasses import replace
+
+    card = render_model_card(replace(source, examples={"mnist": "Drawn somehow."}), alpha=1.0)
+    before, after = card.split("## Before and after")
+    assert "mnist: Drawn somehow.\n\n![Images of mnist with" in after
+    assert "](examples-mnist.png)\n\n## How alpha was chosen" in after
+    assert "the chosen one, at 0.40" in after
+
+
 def test_curve_metadata_keeps_gaps_and_what_is_not_exact():
     keys = {"task": "mnist", "role": "patching", "total": 10}
     results = [
