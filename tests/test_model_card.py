@@ -185,7 +185,7 @@ def test_examples_are_shown_with_their_captions(source):
     from dataclasses import replace
 
     card = render_model_card(replace(source, examples={"mnist": "Drawn somehow."}), alpha=1.0)
-    before, after = card.split("## Before and after")
+    _, after = card.split("## Before and after")
     assert "mnist: Drawn somehow.\n\n![Images of mnist with" in after
     assert "](examples-mnist.png)\n\n## How alpha was chosen" in after
     assert "the chosen one, at 0.40" in after
