@@ -129,7 +129,7 @@ def test_captions_count_what_became_right_and_wrong(run):
 def said_by_transformers(folder, processor, image, prompts):
     """The probabilities of prompts, one image and one model at a time, without hf_paint."""
     model = CLIPModel.from_pretrained(folder).eval()
-    inputs = processor(images=image, text=prompts, return_tensors="pt", padding=True)
+    inputs = processor(images=image, text=prompts, return_tensors="pt", padding=True, truncation=True)
     with torch.no_grad():
         return model(**inputs).logits_per_image.softmax(dim=-1)[0].numpy()
 

@@ -29,7 +29,7 @@ def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
                 results = [curve.get(alpha, role, task, split) for alpha in curve.alphas]
                 if any(results):
                     correct = " ".join(_count(result) for result in results)
-                    total = _line(result and result.total for result in results)
+                    total = _line(None if result is None else result.total for result in results)
                     entry = {"task": task, "role": role, "split": split, "correct": correct, "total": total}
                     tasks.append(entry | _write_optional(results) | _write_answer_types(results))
     return {"alphas": _write_alphas(curve.alphas), "tasks": tasks}
@@ -77,7 +77,7 @@ def _read_alphas(written: Any) -> list[Alpha]:
 
 
 def _write_optional(results: Sequence[Result | None]) -> dict[str, str]:
-    lines = {key: _line(result and getattr(result, key) for result in results) for key in OPTIONAL}
+    lines = {key: _line(getattr(result, key, None) for result in results) for key in OPTIONAL}
     return {key: line for key, line in lines.items() if set(line.split()) != {MISSING}}
 
 

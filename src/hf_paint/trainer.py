@@ -188,7 +188,8 @@ class PaintTrainer(HubTrainer):
     def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
         training = self.model.training
         self.model.eval()
-        metrics, accuracies = {}, []
+        metrics: dict[str, float] = {}
+        accuracies = []
         for task in tasks:
             pending = self.evaluator.pending(task, "validation", alpha=1.0, weights="")
             result = score(self.evaluator.predict(self.model, task, "validation"), pending, task)
