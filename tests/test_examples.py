@@ -25,8 +25,9 @@ from hf_paint import (
 from hf_paint.alphas import Coefficients, alpha_from_json
 from hf_paint.data import load_splits
 from hf_paint.example_plot import plot_examples
-from hf_paint.examples import Example, choose_images, describe_choice
+from hf_paint.examples import NUM_EXAMPLES, Example, choose_images, describe_choice
 from hf_paint.images import decode
+from hf_paint.recipe import PatchRecipe
 from hf_paint.run_folder import RunFolder
 from hf_paint.scenes import SceneStyle
 from test_patching import arguments
@@ -194,6 +195,7 @@ def test_number_of_examples(run, tasks, model_folder, tmp_path):
     )
     assert not list(folder.glob("**/examples-*"))
     assert "Before and after" not in (folder / "patched" / "README.md").read_text()
+    assert PatchRecipe().num_examples == PatchOptions().num_examples == NUM_EXAMPLES
     with pytest.raises(InputError, match="0 for none; got -1"):
         patch_single(model_folder, tasks["plain"], [], arguments(tmp_path), options=PatchOptions(num_examples=-1))
 

@@ -33,25 +33,35 @@ def save_examples(
     Returns:
         Task -> how its images were chosen.
     """
-    chosen: list[tuple[PreparedTask, NDArray[np.int64], str]] = []
-    for task in run.tasks if run.options.num_examples else ():
-        correct = [_correct(curve, task, point, split) for point in (0.0, alpha)]
-        if task.role != "shift" and correct[0] is not None and correct[1] is not None:
-            count, images = run.options.num_examples, f"{split} images"
-            indices = choose_images(correct[0], correct[1], count=count)
-            chosen.append((task, indices, describe_choice(correct[0], correct[1], images=images, count=count)))
     for stale in run.folder.example_plots if run.folder.write else ():
         stale.unlink()
+    chosen = _choose(run, curve, alpha, split)
+    if not chosen:
+        return {}
     evaluator, tower = Evaluator(accelerator_for(run.args)), run.tower()
     before = [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
-    tower.load_state_dict({name: weights[name] for name in run.theta_0})
+    run.carry(weights)  # the tower is that of the model of the run
     after = [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
+    patched = f"patched ({where(alpha)})"
     for (task, indices, caption), *said in zip(chosen, before, after, strict=True):
         if run.folder.write:
             examples = make_examples(task, split, indices, before=said[0], after=said[1])
             path, title = run.folder.path / example_plot(task.task.name), f"{task.task.name} ({task.role})"
-            plot_examples(examples, path, title=title, patched=f"patched ({where(alpha)})", caption=caption)
+            plot_examples(examples, path, title=title, patched=patched, caption=caption)
     return {task.task.name: caption for task, _, caption in chosen}
+
+
+def _choose(
+    run: PatchRun, curve: AlphaCurve, alpha: Alpha, split: str
+) -> list[tuple[PreparedTask, NDArray[np.int64], str]]:
+    """Return each task that has images to show, their indices, and how they were chosen."""
+    chosen, count = [], run.options.num_examples
+    for task in run.tasks if count else ():
+        before, after = (_correct(curve, task, point, split) for point in (0.0, alpha))
+        if task.role != "shift" and before is not None and after is not None:
+            caption = describe_choice(before, after, images=f"{split} images", count=count)
+            chosen.append((task, choose_images(before, after, count=count), caption))
+    return chosen
 
 
 def _correct(curve: AlphaCurve, task: PreparedTask, alpha: Alpha, split: str) -> NDArray[np.bool_] | None:
