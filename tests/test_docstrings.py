@@ -26,6 +26,8 @@ OBJECTS = [
             ("counting", "count_values"),
             ("bootstrap", "paired_bootstrap_interval"),
             ("data", "split_train_validation"),
+            ("examples", "choose_images"),
+            ("examples", "describe_choice"),
             ("fingerprints", "fingerprint_weights"),
             ("interpolation", "combine_into"),
             ("losses", "masked_cross_entropy"),

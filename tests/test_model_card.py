@@ -101,13 +101,53 @@ def test_every_accuracy_comes_from_the_records(source):
     assert found == accuracies | gains | {"0.40"}
 
 
-def test_rendered_example_is_up_to_date(source):
+ATTACKED = {  # a run of tests/acceptance/case_studies.py: right, and taken for the word, of 3000 test images each
+    0.0: {"cifar10-attack": (699, 307), "cifar10": (2018, None)},
+    0.4: {"cifar10-attack": (1714, 152), "cifar10": (2046, None)},
+    0.8: {"cifar10-attack": (1919, 114), "cifar10": (1999, None)},
+    1.0: {"cifar10-attack": (1899, 111), "cifar10": (1966, None)},
+}
+CHOSEN = 0.8
+
+
+@pytest.fixture
+def attacked(source):
+    """The small CLIP made robust against words that are written over images."""
+    from dataclasses import replace
+
+    roles = {"cifar10-attack": "patching", "cifar10": "supported"}
+    results = [
+        Result(alpha=alpha, task=task, role=roles[task], split="test", correct=right, total=3000, attack_success=taken)
+        for alpha, counts in ATTACKED.items()
+        for task, (right, taken) in counts.items()
+    ]
+    clean = Task.from_dict(
+        {"extends": "cifar10", "name": "cifar10", "dataset": "parquet", "data_files": {"test": "x"}}
+    )
+    tasks = [Task.from_dict(clean.to_dict() | {"name": "cifar10-attack", "attack": {"font_sizes": [40, 60]}}), clean]
+    selection = dict(source.selection) | {"alpha": CHOSEN, "num_alphas": 11}
+    recipe = {"patching_tasks": [tasks[0].to_dict()], "supported_tasks": ["cifar10"], "learning_rate": 3e-4}
+    recipe |= {"max_steps": 300, "per_device_train_batch_size": 64, "bf16": True}
+    return replace(
+        source,
+        curve=AlphaCurve(results),
+        tasks=tasks,
+        class_names=tasks[0].class_names[:3],
+        selection=selection,
+        recipe=recipe,
+        base_model_id=None,
+    )
+
+
+@pytest.mark.parametrize("name", ["example", "typographic"])
+def test_rendered_example_is_up_to_date(source, attacked, name):
     """`model_cards/` shows readers what a card looks like; HF_PAINT_RENDER=1 writes it anew."""
     import os
     from pathlib import Path
 
-    path = Path(__file__).parents[1] / "model_cards" / "example.md"
-    card = re.sub(r"\| ([\w-]+) \| \d[^|]*\|", r"| \1 | any |", render_model_card(source))
+    path = Path(__file__).parents[1] / "model_cards" / f"{name}.md"
+    card = render_model_card(source if name == "example" else attacked)
+    card = re.sub(r"\| ([\w-]+) \| \d[^|]*\|", r"| \1 | any |", card)
     if os.environ.get("HF_PAINT_RENDER"):
         path.write_text(card, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == card
@@ -135,6 +175,60 @@ def test_curve_in_the_metadata_is_that_of_the_records(source):
     fields = ("alpha", "task", "role", "split", "correct", "total", "exact")
     rows = [tuple(getattr(result, name) for name in fields) for result in curve.results]
     assert sorted(rows) == sorted(tuple(getattr(result, name) for name in fields) for result in source.curve.results)
+
+
+def test_metrics_of_the_case_studies_are_in_text_and_metadata(source):
+    """Attack success, the error of counts and the accuracy of each type of answer."""
+    from dataclasses import replace
+
+    def more(result):
+        better = 2 if result.alpha else 1
+        if result.role == "supported":
+            return replace(result, answer_types={"yes/no": [60 * better, 400], "other": [90, 600]})
+        return replace(result, attack_success=300 // better, mean_absolute_error=1.5 / better)
+
+    source = replace(source, curve=AlphaCurve([more(result) for result in source.curve.results]))
+    card = render_model_card(source)
+    claim = "(+42.8 points, attack success 30.0 % → 15.0 %, mean absolute error 1.50 → 0.75); mine 89.8 %"
+    assert claim in card
+    assert "| mine | yes/no | 400 | 15.00 | 30.00 |" in card
+    data = ModelCard(card).data
+    assert data.metrics == ["accuracy", "attack_success", "mae"]
+    found = {(r.dataset_name, r.metric_type, r.metric_name): r.metric_value for r in data.eval_results}
+    assert found == {
+        ("mnist", "accuracy", "top-1 accuracy at alpha 0.40"): 0.911,
+        ("mnist", "attack_success", "attack success at alpha 0.40"): 0.15,
+        ("mnist", "mae", "mean absolute error at alpha 0.40"): 0.75,
+        ("mine", "accuracy", "top-1 accuracy at alpha 0.40"): 0.893,
+        ("mine", "accuracy", "top-1 accuracy at alpha 0.40, answers of type yes/no"): 0.3,
+        ("mine", "accuracy", "top-1 accuracy at alpha 0.40, answers of type other"): 0.15,
+    }
+    metadata = yaml.safe_load(card.split("---")[1])["hf_paint"]["curve"]
+    fields = ("alpha", "task", "split", "attack_success", "mean_absolute_error", "answer_types")
+    read, made = (
+        {tuple(str(getattr(result, name)) for name in fields) for result in curve.results}
+        for curve in (curve_from_metadata(metadata), source.curve)
+    )
+    assert read == made
+    assert len(read) == 12
+
+
+def test_changed_images_are_no_benchmark_of_their_data_set(source):
+    from dataclasses import replace
+
+    attacked = Task.from_dict(TASKS[0].to_dict() | {"attack": {}})
+    data = ModelCard(render_model_card(replace(source, tasks=[attacked, TASKS[1]]))).data
+    assert {(r.dataset_name, r.dataset_type) for r in data.eval_results} == {("mnist", "mnist"), ("mine", "mine")}
+
+
+def test_examples_are_shown_with_their_captions(source):
+    from dataclasses import replace
+
+    card = render_model_card(replace(source, examples={"mnist": "Drawn somehow."}), alpha=1.0)
+    _, after = card.split("## Before and after")
+    assert "mnist: Drawn somehow.\n\n![Images of mnist with" in after
+    assert "](examples-mnist.png)\n\n## How alpha was chosen" in after
+    assert "the chosen one, at 0.40" in after
 
 
 def test_curve_metadata_keeps_gaps_and_what_is_not_exact():

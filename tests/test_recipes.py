@@ -55,6 +55,19 @@ def test_public_models_are_of_the_base_and_of_their_task(size):
         assert get_task(task).splits.train
 
 
+@pytest.mark.parametrize("path", sorted((RECIPES / "typographic").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipe_of_attacks_trains_on_attacked_images_and_looks_at_photos(path):
+    recipe, args = parse_recipe(str(path), ["--use_cpu", "true"])
+    assert recipe.model == f"openai/{path.stem}"
+    [patched] = [get_task(task) for task in recipe.patching_tasks]
+    assert (patched.name, patched.dataset) == ("sun397-attack", get_task("sun397").dataset)
+    assert (patched.attack.font_sizes, patched.attack.image_size) == ((20, 40), 224)
+    others = [get_task(task) for task in recipe.supported_tasks + recipe.transfer_tasks]
+    assert not any(task.attack for task in others)
+    assert [task.name for task in others if task.text_column] == ["scam", "scam_clean", "scam_synthetic"]
+    assert (args.learning_rate, args.max_steps, args.warmup_steps) == (1e-5, 2000, 200)
+
+
 @pytest.mark.parametrize("path", sorted((RECIPES / "scenes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipe_on_drawn_scenes_finds_its_tasks(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

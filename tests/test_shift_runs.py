@@ -183,8 +183,13 @@ def test_card_and_plots(run):
 def test_running_again_computes_nothing_and_may_change_the_baseline(run, monkeypatch):
     folder, _, patch, first = run
     before = {name: (folder / name).read_bytes() for name in ("results.jsonl", "ensemble.jsonl", "robustness.json")}
-    for method in ("logits", "predict"):
-        monkeypatch.setattr(Evaluator, method, lambda *_, **__: pytest.fail("evaluated again"))
+    logits = Evaluator.logits
+
+    def only_examples(*given, indices=None):
+        return pytest.fail("evaluated again") if indices is None else logits(*given, indices=indices)
+
+    monkeypatch.setattr(Evaluator, "predict", lambda *_, **__: pytest.fail("evaluated again"))
+    monkeypatch.setattr(Evaluator, "logits", only_examples)
     assert patch(baseline=((0.2, 0.1), (0.9, 0.8))).alpha == first.alpha
     assert (folder / "results.jsonl").read_bytes() == before["results.jsonl"]
     assert (folder / "ensemble.jsonl").read_bytes() == before["ensemble.jsonl"]

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from conftest import CLASS_NAMES, write_task, write_task_yaml
-from hf_paint import AlphaCurve, InputError, PaintTrainingArguments, get_task
+from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
 from hf_paint.corruptions import Corruption
 from hf_paint.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.data import load_splits
@@ -44,6 +44,10 @@ GREY = (127, 127, 127)  # none of the colours
         ({"probability": "often"}, "from 0 to 1"),
         ({"image_size": 8}, "from 32"),
         ({"fonts": "font.ttf"}, "a list of paths"),
+        ({"font_sizes": [40, 20]}, r"two numbers in order, such as \[20, 40\]; got \[40, 20\]"),
+        ({"font_sizes": [0, 20]}, "two numbers in order"),
+        ({"font_sizes": 30}, "two numbers in order"),
+        ({"font_sizes": ["a", "b"]}, "two numbers in order"),
         ({"fonts": ["none.ttf"]}, "none.ttf cannot be read"),
         ({"font": FONT}, "Unknown key 'font'.*Did you mean 'fonts'"),
     ],
@@ -67,6 +71,9 @@ def test_attacked_tasks_are_named_after_the_task_and_keep_their_definition():
     given = get_task({"extends": "cifar10", "name": "mine", "attack": {"fonts": [FONT], "probability": 0.5}})
     assert get_task(given.to_dict()) == given
     assert yaml.safe_load(yaml.safe_dump(given.to_dict()))["attack"]["fonts"] == [FONT]
+    large = get_task({"extends": "cifar10", "attack": {"font_sizes": [60, 90]}})
+    assert get_task(json.loads(json.dumps(large.to_dict()))) == large
+    assert large.to_dict()["attack"]["font_sizes"] == [60, 90]
     with pytest.raises(InputError, match="cannot have `attack`"):
         get_task({"extends": "scam", "name": "twice", "attack": {}})
 
@@ -107,12 +114,48 @@ def test_fingerprints_tell_attacks_apart(tmp_path, processor):
     transform = PixelTransform(processor)
     plain = write_task(tmp_path)
     variants = [{}, {"attack": {}}, {"attack": {"seed": 1}}, {"attack": {"fonts": [FONT]}}]
+    variants.append({"attack": {"font_sizes": [30, 40]}})
     variants.append({"attack": {}, "class_names": ["grey", "blue", "green", "red"], "label_names": list(CLASS_NAMES)})
     found = [
         data_fingerprint(load_splits(get_task(plain.to_dict() | keys), ("test",))["test"], transform)
         for keys in variants
     ]
     assert len(set(found)) == len(variants)
+
+
+def test_font_sizes_are_those_that_are_drawn():
+    sizes = [
+        draw_lettering("cat", side, [FONT], np.random.default_rng(seed), font_sizes=(60, 90)).size
+        for side in (224, 448)
+        for seed in range(200)
+    ]
+    assert (min(sizes[:200]), max(sizes[:200])) == (60, 89)  # rounded down
+    assert (min(sizes[200:]), max(sizes[200:])) == (120, 179)
+    image = TypographicAttack(font_sizes=[60, 60])(
+        Image.new("RGB", (224, 224), GREY), 0, ["dog", "cat"], split="test", row=1
+    )
+    changed = np.flatnonzero((np.asarray(image) != GREY).any(axis=(1, 2)))
+    assert 40 < np.ptp(changed) < 62  # a word of small letters and one tall one
+
+
+def test_the_trainer_reports_attack_success(tmp_path, model, processor):
+    attacked, plain = (
+        write_task(tmp_path, attack={"image_size": 32, "font_sizes": [60, 90]}),
+        write_task(tmp_path, "b"),
+    )
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, max_steps=2, warmup_steps=1)
+    options = {"train_task": attacked, "eval_tasks": [attacked, plain], "processing_class": processor}
+    metrics = PaintTrainer(model, args, **options).evaluate()
+    split = load_splits(attacked, ("validation",))["validation"]
+    images, labels = [decode(split, index) for index in range(len(split.rows))], split.rows["label"]
+    inputs = processor(
+        images=images, text=[f"a photo of a {n}." for n in CLASS_NAMES], return_tensors="pt", padding=True
+    )
+    predicted = model.eval()(**inputs).logits_per_image.argmax(dim=-1).numpy()
+    words = attacked.attack.written(np.array(labels), 4, "validation")
+    assert metrics["eval_colours_attack_success"] == np.mean((predicted == words) & (words != labels))
+    assert metrics["eval_colours_accuracy"] == np.mean(predicted == labels)
+    assert "eval_b_attack_success" not in metrics
 
 
 def test_a_corruption_comes_after_the_attack(tmp_path, processor):
@@ -202,6 +245,11 @@ def test_predictions_of_some_images_come_with_their_words(tmp_path, model, proce
     assert np.array_equal(some.attacked, whole.attacked[[7, 2, 39]])
 
 
+def chosen(card):
+    """The alpha of a card."""
+    return yaml.safe_load(card.split("---")[1])["hf_paint"]["alpha"]
+
+
 @pytest.mark.parametrize("sweep", ["full", "adaptive"])
 def test_patching_an_attacked_task_end_to_end(tmp_path, model_folder, sweep):
     path = write_task_yaml(tmp_path / "data")
@@ -232,6 +280,8 @@ def test_patching_an_attacked_task_end_to_end(tmp_path, model_folder, sweep):
     card = (tmp_path / "run" / "patched" / "README.md").read_text()
     assert "colours-attack attack success" in card
     assert "An attack succeeds where" in card
+    rates = [100 * curve.get(a, "patching", "colours-attack", "test").attack_success / 40 for a in (0.0, chosen(card))]
+    assert f", attack success {rates[0]:.1f} % → {rates[1]:.1f} %)" in card
     read = curve_from_metadata(curve_to_metadata(curve))
     assert {(r.alpha, r.task, r.split): r.attack_success for r in read.results} == {
         (r.alpha, r.task, r.split): r.attack_success for r in curve.results

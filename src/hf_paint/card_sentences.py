@@ -124,5 +124,10 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     )
     if before is None or after is None:
         return gain.task
-    points = f"{100 * gain.gain:+.1f} points"
-    return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({points})"
+    changes = [f"{100 * gain.gain:+.1f} points"]
+    if before.attack_success is not None and after.attack_success is not None:
+        rates = [100 * result.metrics["attack_success"] for result in (before, after)]
+        changes.append(f"attack success {rates[0]:.1f} % → {rates[1]:.1f} %")
+    if before.mean_absolute_error is not None and after.mean_absolute_error is not None:
+        changes.append(f"mean absolute error {before.mean_absolute_error:.2f} → {after.mean_absolute_error:.2f}")
+    return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({', '.join(changes)})"

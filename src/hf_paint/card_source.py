@@ -35,6 +35,7 @@ class CardSource:
         model_type: The `model_type` of its config.
         versions: Package -> its version in the run.
         robustness: What `robustness.json` holds; empty for a run without shift tasks.
+        examples: Task -> how the images in the plot of its examples were chosen.
     """
 
     curve: AlphaCurve
@@ -49,6 +50,7 @@ class CardSource:
     model_type: str = "clip"
     versions: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -92,6 +94,11 @@ class CardSource:
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
         return fingerprint_values(*weights, self.save_dtype)
+
+
+def example_plot(task: str) -> str:
+    """Return the file name of the plot of images of a task before and after patching."""
+    return f"examples-{task}.png"
 
 
 def is_repo_id(name: str) -> bool:

@@ -27,11 +27,20 @@ class Choices:
         texts: For each row the texts of its candidates, each once: the answers in the prompt of the task.
         labels: shape (num_rows,), the position of the answer among the candidates of the row.
         answer_types: What kind of answer each row asks for; None where the task does not say.
+        questions: The question of each row.
+        prompt: The prompt of the task.
     """
 
     texts: Sequence[tuple[str, ...]]
     labels: NDArray[np.int64]
     answer_types: tuple[str, ...] | None
+    questions: tuple[str, ...]
+    prompt: str
+
+    def candidates(self, row: int) -> tuple[str, ...]:
+        """Return the candidates of a row as the data set has them: its texts without the prompt."""
+        before, after = _around(self.prompt, self.questions[row])
+        return tuple(text[len(before) : len(text) - len(after)] for text in self.texts[row])
 
     def targets(self, all_texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the label of each row and where its candidates are among all texts, as a `CandidateHead` takes them.
@@ -60,13 +69,21 @@ def label_columns(task: Task) -> dict[str, str]:
 
 def read_choices(task: Task, rows: Dataset) -> Choices:
     """Read the candidates of rows that `drop_bad_rows` has seen."""
-    texts, labels = [], []
+    texts, labels, questions = [], [], []
     for question, given, answer in _columns(task, rows):
+        questions.append(str(question))
         candidates = list(dict.fromkeys(given))  # one that is listed twice would compete with itself
         labels.append(candidates.index(given[answer] if isinstance(answer, int) else answer))
-        texts.append(tuple(_fill(task.prompt, str(question), str(candidate)) for candidate in candidates))
+        before, after = _around(task.prompt, questions[-1])
+        texts.append(tuple(f"{before}{candidate}{after}" for candidate in candidates))
     types = tuple(map(str, rows[task.answer_type_column][:])) if task.answer_type_column else None
-    return Choices(texts=texts, labels=np.array(labels, dtype=np.int64), answer_types=types)
+    return Choices(
+        texts=texts,
+        labels=np.array(labels, dtype=np.int64),
+        answer_types=types,
+        questions=tuple(questions),
+        prompt=task.prompt,
+    )
 
 
 def distinct_texts(choices: Sequence[Choices]) -> tuple[str, ...]:
@@ -108,9 +125,9 @@ def _columns(task: Task, rows: Dataset) -> Any:
     return zip(*(rows[c][:] for c in (task.question_column, task.choices_column, task.answer_column)), strict=True)
 
 
-def _fill(prompt: str, question: str, answer: str) -> str:
-    before, after = prompt.split("{answer}")
-    return f"{before.replace('{question}', question)}{answer}{after.replace('{question}', question)}"
+def _around(prompt: str, question: str) -> list[str]:
+    """Return what is before the answer in a prompt, and what is behind it."""
+    return [part.replace("{question}", question) for part in prompt.split("{answer}")]
 
 
 @cache

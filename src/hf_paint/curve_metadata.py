@@ -1,6 +1,6 @@
 """An alpha curve as the metadata of a card: what the table of the card says, for programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, alpha_to_json
@@ -10,6 +10,8 @@ from hf_paint.results import ROLES, Result
 
 
 MISSING = "-"
+OPTIONAL: Mapping[str, Callable[[str], Any]] = {"attack_success": int, "mean_absolute_error": float}
+"""What only some tasks have, and how it is read."""
 
 
 def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
@@ -27,9 +29,9 @@ def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
                 results = [curve.get(alpha, role, task, split) for alpha in curve.alphas]
                 if any(results):
                     correct = " ".join(_count(result) for result in results)
-                    total = " ".join(str(result.total) if result else MISSING for result in results)
+                    total = _line(None if result is None else result.total for result in results)
                     entry = {"task": task, "role": role, "split": split, "correct": correct, "total": total}
-                    tasks.append(entry | _write_attack_success(results))
+                    tasks.append(entry | _write_optional(results) | _write_answer_types(results))
     return {"alphas": _write_alphas(curve.alphas), "tasks": tasks}
 
 
@@ -41,7 +43,7 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
     """
     try:
         alphas = _read_alphas(metadata["alphas"])
-        keys = ("correct", "total", "attack_success")
+        keys = ("correct", "total", *OPTIONAL)
         columns = [(entry, {k: str(entry[k]).split() for k in keys if k in entry}) for entry in metadata["tasks"]]
         return AlphaCurve(
             Result(
@@ -51,8 +53,9 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
                 split=entry["split"],
                 correct=int(counts["correct"][position].removeprefix("~")),
                 total=int(counts["total"][position]),
-                attack_success=_read_attack_success(counts, position),
+                answer_types=_read_answer_types(entry, position),
                 exact=not counts["correct"][position].startswith("~"),
+                **{key: _read(counts, key, position, kind) for key, kind in OPTIONAL.items()},
             )
             for position, alpha in enumerate(alphas)
             for entry, counts in columns
@@ -73,16 +76,41 @@ def _read_alphas(written: Any) -> list[Alpha]:
     return [alpha_from_json(alpha) for alpha in (written if isinstance(written, list) else str(written).split())]
 
 
-def _write_attack_success(results: Sequence[Result | None]) -> dict[str, str]:
-    counts = [result.attack_success if result is not None else None for result in results]
-    if all(count is None for count in counts):
-        return {}
-    return {"attack_success": " ".join(MISSING if count is None else str(count) for count in counts)}
+def _write_optional(results: Sequence[Result | None]) -> dict[str, str]:
+    lines = {key: _line(getattr(result, key, None) for result in results) for key in OPTIONAL}
+    return {key: line for key, line in lines.items() if set(line.split()) != {MISSING}}
 
 
-def _read_attack_success(counts: Mapping[str, Sequence[str]], position: int) -> int | None:
-    count = counts["attack_success"][position] if "attack_success" in counts else MISSING
-    return None if count == MISSING else int(count)
+def _read(lines: Mapping[str, Sequence[str]], key: str, position: int, kind: Callable[[str], Any]) -> Any:
+    written = lines[key][position] if key in lines else MISSING
+    return None if written == MISSING else kind(written)
+
+
+def _write_answer_types(results: Sequence[Result | None]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return two lines of numbers for each type of answer: what was right, and of how many."""
+    counts = [(result and result.answer_types) or {} for result in results]
+    kinds = dict.fromkeys(kind for count in counts for kind in count)
+    lines = {
+        kind: {
+            key: _line(count[kind][place] if kind in count else None for count in counts)
+            for place, key in enumerate(("correct", "total"))
+        }
+        for kind in kinds
+    }
+    return {"answer_types": lines} if lines else {}
+
+
+def _read_answer_types(entry: Mapping[str, Any], position: int) -> dict[str, list[int]] | None:
+    found = {}
+    for kind, lines in entry.get("answer_types", {}).items():
+        counts = [str(lines[key]).split()[position] for key in ("correct", "total")]
+        if MISSING not in counts:
+            found[str(kind)] = [int(count) for count in counts]
+    return found or None
+
+
+def _line(values: Iterable[float | None]) -> str:
+    return " ".join(MISSING if value is None else str(round(value, 4)) for value in values)
 
 
 def _count(result: Result | None) -> str:

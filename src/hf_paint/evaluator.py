@@ -98,16 +98,19 @@ class Evaluator:
             return predictions
         return replace(predictions, written=written if indices is None else written[indices])
 
-    def logits(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
+    def logits(
+        self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return logits (num_images, num_columns) and labels (num_images,), in order and the same on every process.
 
         Args:
             tower: The image tower, on the device of the accelerator.
             task: The task.
             split: The split.
+            indices: Only these images, shape (num_indices,).
         """
         head = task.head_of(tower).to(self.accelerator.device)
-        logits, labels = self._gather(tower, task, split, head.compare)
+        logits, labels = self._gather(tower, task, split, head.compare, indices)
         return logits, labels
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ class CachedImages(Dataset[dict[str, Any]]):
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
-        self.answer_types = split.choices.answer_types if split.choices is not None else None
+        self.choices = split.choices
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,10 +7,11 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
 from hf_paint.bootstrap import NUM_RESAMPLES
+from hf_paint.card_metrics import dataset_id, metric_results
 from hf_paint.card_sentences import (
     adapter_sentence,
     claim,
@@ -18,13 +19,11 @@ from hf_paint.card_sentences import (
     points,
     selection_sentence,
     trained_head_sentence,
-    where,
 )
-from hf_paint.card_source import CardSource, is_repo_id
+from hf_paint.card_source import CardSource, example_plot
 from hf_paint.card_tables import answer_type_rows
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
-from hf_paint.definitions import LOCAL_FILES
 from hf_paint.families import Family
 from hf_paint.public_recipe import public_recipe
 from hf_paint.robustness_report import RobustnessTable
@@ -85,6 +84,7 @@ def render_model_card(
         example_prompt=patching[0].templates[0] if patching[0].choices_column is None else patching[0].prompt,
         table=source.curve.to_markdown(source.split, selected=alpha, end=source.method.end),
         plot=source.plot,
+        examples=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
         gains=_gain_rows(source.curve, alpha, source.split),
         answer_types=answer_type_rows(source.curve, alpha, source.split),
         num_resamples=NUM_RESAMPLES,
@@ -129,20 +129,6 @@ def environment() -> dict[str, str]:
     return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
 
 
-def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
-    """Return an accuracy as the metadata of a card has it; the task is None where only its name is known."""
-    return EvalResult(
-        task_type="zero-shot-image-classification",
-        task_name="Zero-shot image classification",
-        dataset_type=(task and not task.corruption and dataset_id(task)) or name,
-        dataset_name=name,
-        dataset_split=split,
-        metric_type="accuracy",
-        metric_name=metric_name,
-        metric_value=round(accuracy, 6),
-    )
-
-
 def _patched_tasks(source: CardSource, alpha: Alpha) -> list[Task]:
     """Return the tasks on which a model was patched: a step of sequential patching knows none of those after it."""
     names: Collection[str] = source.curve.tasks.get("patching", [])
@@ -152,19 +138,7 @@ def _patched_tasks(source: CardSource, alpha: Alpha) -> list[Task]:
 
 
 def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
-    results = [
-        accuracy_result(
-            task.name,
-            task,
-            result.accuracy,
-            split=source.split,
-            metric_name=f"top-1 accuracy at {where(alpha)}",
-        )
-        for result in source.curve.results
-        if (result.alpha, result.split) == (alpha, source.split) and result.exact
-        for task in source.tasks
-        if task.name == result.task
-    ]
+    results = metric_results(source, alpha)
     return ModelCardData(
         model_name=name,
         base_model=_base_models(source),
@@ -173,7 +147,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
         pipeline_tag="zero-shot-image-classification",
         license=source.base_license,
         datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
-        metrics=["accuracy"],
+        metrics=list(dict.fromkeys(["accuracy", *(result.metric_type for result in results)])),
         tags=[source.model_type, "hf_paint", "merge", "paint"],
         eval_results=results or None,
         hf_paint={
@@ -231,8 +205,3 @@ def source_row(task: Task) -> dict[str, str]:
         "dataset": task.homepage or link if not on_the_hub else link,
         "license": task.license or "not stated",
     }
-
-
-def dataset_id(task: Task) -> str | None:
-    """Return the id of the data set on the Hub, or None for local files."""
-    return task.dataset if task.dataset not in LOCAL_FILES and is_repo_id(task.dataset) else None

@@ -66,13 +66,14 @@ def score(predictions: Predictions, pending: Result, task: PreparedTask) -> Resu
     if task.task.counting:
         values = count_values(task.class_names)
         error = mean_absolute_error(values[predictions.predicted], values[predictions.labels])
-    answer_types, choices = task.images[pending.split].answer_types, task.task.choices_column is not None
+    choices = task.images[pending.split].choices
+    answer_types = None if choices is None else choices.answer_types
     return replace(
         pending,
         correct=int(correct.sum()),
         total=len(correct),
         attack_success=None if attacked is None else int(attacked.sum()),
-        mean_per_class=None if choices else mean_per_class_accuracy(predictions.predicted, predictions.labels),
+        mean_per_class=mean_per_class_accuracy(predictions.predicted, predictions.labels) if choices is None else None,
         loss=float(np.mean(predictions.loss, dtype=np.float64)),
         ece=expected_calibration_error(predictions.confidence, correct),
         mean_absolute_error=error,

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.card_metrics import benchmark_id
 from hf_paint.card_sentences import where
 from hf_paint.card_source import CardSource
 from hf_paint.checkpoints import interpolate_checkpoints
@@ -21,7 +22,7 @@ from hf_paint.errors import InputError
 from hf_paint.families import IMAGE_TOWER
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.fisher import interpolate_fisher
-from hf_paint.model_card import dataset_id, render_model_card
+from hf_paint.model_card import render_model_card
 from hf_paint.model_folders import COMPANIONS
 from hf_paint.modeling import image_tower_weights, load_clip, save_clip
 from hf_paint.patch_config import PatchDtype
@@ -180,7 +181,7 @@ class Publication:
         texts = {}
         for task in self.source.tasks:
             for result in self.source.curve.results:
-                found = None if task.corruption else dataset_id(task)  # its accuracy is not that of the data set
+                found = benchmark_id(task)
                 if found and (result.task, result.alpha, result.split) == (task.name, alpha, self.source.split):
                     entry = EvalResultEntry(
                         dataset_id=found,

@@ -122,6 +122,11 @@ class PatchRecipe:
     compare_ensemble: bool = _key(
         "`single`, `joint`: also mix the logits of theta_0 and theta_1 at every alpha, for comparison.", default=False
     )
+    num_examples: int = _key(
+        "How many images of each task are plotted before and after patching; the card shows them. 0 for none, such as "
+        "for images that may not be published.",
+        default=12,
+    )
     num_orders: int = _key(
         "`sequential`: how many random orders of the tasks are run and averaged; with 1 they are patched as listed.",
         default=1,

@@ -81,6 +81,25 @@ class Result:
         return Fraction(self.correct, self.total)
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics that the task has, as fractions of 1 but for the loss and the error of a count.
+
+        Example:
+            >>> where = {"alpha": 0.0, "task": "signs", "role": "patching", "split": "test"}
+            >>> Result(correct=5, total=10, attack_success=4, **where).metrics
+            {'accuracy': 0.5, 'attack_success': 0.4}
+        """
+        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
+        found = {
+            "accuracy": self.accuracy,
+            "mean_per_class": self.mean_per_class,
+            "loss": self.loss,
+            "mean_absolute_error": self.mean_absolute_error,
+            "attack_success": None if self.attack_success is None else self.attack_success / self.total,
+        }
+        return {name: value for name, value in (found | types).items() if value is not None}
+
+    @property
     def key(self) -> tuple[str, ...]:
         """What was evaluated: two records with one key hold the same numbers."""
         exactness = "exact" if self.exact else "adaptive"

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.alphas import Alpha, format_alpha
-from hf_paint.card_source import CardSource
+from hf_paint.card_source import CardSource, example_plot
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.results import ROLES
@@ -25,7 +25,7 @@ PARTS_OF_A_RUN = (
 )
 FREE_KEYS = (
     *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
-    *("use_cpu", "disable_tqdm", "gradient_checkpointing"),
+    *("num_examples", "use_cpu", "disable_tqdm", "gradient_checkpointing"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
@@ -67,7 +67,12 @@ class RunFolder:
     @property
     def plots(self) -> list[Path]:
         """The plots that a card shows."""
-        return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()]
+        return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()] + self.example_plots
+
+    @property
+    def example_plots(self) -> list[Path]:
+        """The plots of images before and after patching."""
+        return sorted(self.path.glob(example_plot("*")))
 
     def variant(self, alpha: Alpha) -> Path:
         """Return the folder of the model of one alpha."""

@@ -129,7 +129,7 @@ class Task:
         if self.class_groups is not None:
             values["class_groups"] = {name: list(group) for name, group in self.class_groups.items()}
         if self.attack is not None:
-            values["attack"] |= {"fonts": list(self.attack.fonts)}
+            values["attack"] |= {key: list(values["attack"][key]) for key in ("fonts", "font_sizes")}
         return values
 
 

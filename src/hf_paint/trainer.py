@@ -22,10 +22,10 @@ from hf_paint.heads import ZeroShotHead
 from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
 from hf_paint.images import collate
 from hf_paint.lora import add_lora, save_lora
-from hf_paint.metrics import mean_per_class_accuracy
 from hf_paint.modeling import attention, image_tower
 from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
+from hf_paint.predictions import score
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.sharding import check_sharding, is_sharded
 from hf_paint.tasks import Task
@@ -158,8 +158,8 @@ class PaintTrainer(HubTrainer):
             metric_key_prefix: What the names of the metrics start with.
 
         Returns:
-            `eval_<task>_accuracy`, `_loss` and `_mean_per_class` of each task, and `eval_mean_accuracy`, their
-            unweighted mean: each of them can be `metric_for_best_model`.
+            `eval_<task>_accuracy`, `_loss` and what else `Result.metrics` has of each task, such as `_attack_success`,
+            and `eval_mean_accuracy`, the unweighted mean: each of them can be `metric_for_best_model`.
 
         Raises:
             InputError: If there are no tasks, or a task has no validation split.
@@ -187,15 +187,13 @@ class PaintTrainer(HubTrainer):
     def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
         training = self.model.training
         self.model.train(False)
-        metrics, accuracies = {}, []
+        metrics: dict[str, float] = {}
+        accuracies = []
         for task in tasks:
-            predictions = self.evaluator.predict(self.model, task, "validation")
-            accuracies.append(float(predictions.correct.mean()))
-            name = f"{prefix}_{task.task.name}"
-            metrics[f"{name}_accuracy"] = accuracies[-1]
-            if task.task.choices_column is None:
-                metrics[f"{name}_mean_per_class"] = mean_per_class_accuracy(predictions.predicted, predictions.labels)
-            metrics[f"{name}_loss"] = float(predictions.loss.mean())
+            pending = self.evaluator.pending(task, "validation", alpha=1.0, weights="")
+            result = score(self.evaluator.predict(self.model, task, "validation"), pending, task)
+            accuracies.append(result.accuracy)
+            metrics |= {f"{prefix}_{task.task.name}_{name}": value for name, value in result.metrics.items()}
         metrics[f"{prefix}_mean_accuracy"] = sum(accuracies) / len(accuracies)
         self.model.train(training)
         return metrics

@@ -41,6 +41,7 @@ class TypographicAttack:
             are.
         fonts: Paths of font files, one of which is drawn for each image; three that matplotlib ships by default.
         image_size: The side in pixels of the square into which an image is resized and cropped before.
+        font_sizes: The smallest and the largest size of the letters, in pixels of an image of 224.
 
     Example:
         >>> attack = TypographicAttack(seed=1)
@@ -53,6 +54,7 @@ class TypographicAttack:
     probability: float = 1.0
     fonts: tuple[str, ...] = ()
     image_size: int = 224
+    font_sizes: tuple[float, float] = FONT_SIZES
 
     def __post_init__(self) -> None:
         if type(self.seed) is not int or self.seed < 0:
@@ -64,6 +66,7 @@ class TypographicAttack:
         if not isinstance(self.fonts, (list, tuple)):
             raise InputError(f"`fonts` of `attack` must be a list of paths, got {self.fonts!r}.")
         object.__setattr__(self, "fonts", tuple(str(path) for path in self.fonts))
+        object.__setattr__(self, "font_sizes", _read_sizes(self.font_sizes))
         for path in self.fonts:
             load_font(path, FONT_SIZES[0])
 
@@ -71,7 +74,8 @@ class TypographicAttack:
     def identity(self) -> list[Any]:
         """What decides the attacked pixels, beside the image, its row, the class names and the version of Pillow."""
         fonts = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.font_files]
-        return [self.seed, self.probability, fonts, self.image_size, np.__version__, features.version("freetype2")]
+        versions = [np.__version__, features.version("freetype2")]
+        return [self.seed, self.probability, fonts, self.image_size, self.font_sizes, *versions]
 
     @property
     def font_files(self) -> tuple[str, ...]:
@@ -96,7 +100,8 @@ class TypographicAttack:
         generator = self._generator(split, epoch, row)
         word = class_names[_wrong_class(label, len(class_names), generator)]
         if split != "train" or generator.random() < self.probability:
-            draw_lettering(word, self.image_size, self.font_files, generator).write_on(square)
+            sizes = self.font_sizes
+            draw_lettering(word, self.image_size, self.font_files, generator, font_sizes=sizes).write_on(square)
         return square
 
     def written(self, labels: NDArray[np.int64], num_classes: int, split: str) -> NDArray[np.int64]:
@@ -139,7 +144,14 @@ class Lettering:
         image.paste(self.colour, self.position, letters)
 
 
-def draw_lettering(word: str, image_size: int, fonts: Sequence[str], generator: np.random.Generator) -> Lettering:
+def draw_lettering(
+    word: str,
+    image_size: int,
+    fonts: Sequence[str],
+    generator: np.random.Generator,
+    *,
+    font_sizes: tuple[float, float] = FONT_SIZES,
+) -> Lettering:
     """Draw how a word is written over a square image, so that all of it is visible.
 
     Raises:
@@ -147,7 +159,7 @@ def draw_lettering(word: str, image_size: int, fonts: Sequence[str], generator: 
     """
     text = break_lines(word)
     font = fonts[int(generator.integers(len(fonts)))]
-    size = int(generator.uniform(*FONT_SIZES) * image_size / 224)
+    size = int(generator.uniform(*font_sizes) * image_size / 224)
     colour, outline = generator.choice(COLOURS, 2, replace=False).tolist()
     outline_width = max(1, round(image_size / 224))
     while size > 0:
@@ -216,6 +228,14 @@ def _box(text: str, font: str, size: int) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of letters that are drawn at (0, 0), in pixels."""
     left, top, right, bottom = _RULER.multiline_textbbox((0, 0), text, load_font(font, size), align="center")
     return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+
+
+def _read_sizes(sizes: Sequence[float]) -> tuple[float, float]:
+    """Return the smallest and the largest font size, which YAML has as a list."""
+    is_pair = isinstance(sizes, (list, tuple)) and len(sizes) == 2 and all(type(s) in (int, float) for s in sizes)
+    if not is_pair or not 1 <= sizes[0] <= sizes[1]:
+        raise InputError(f"`font_sizes` of `attack` must be two numbers in order, such as [20, 40]; got {sizes!r}.")
+    return sizes[0], sizes[1]
 
 
 def _wrong_class(label: int, num_classes: int, generator: np.random.Generator) -> int:

@@ -13,6 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import case_studies
 import strategies
 from reference import compare
 
@@ -40,6 +41,7 @@ def main() -> int:
         list(pool.map(lambda one: patch(*one, jobs=jobs), wanted))
     met = [report_reference(), *(report_task(task) for task in TARGETS), strategies.report(RUNS)]
     report_broad_transfer()
+    met.append(case_studies.main())
     met.append(report_pushes())
     return 0 if all(met) else 1
 

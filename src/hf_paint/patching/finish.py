@@ -13,6 +13,7 @@ from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
 from hf_paint.patching.adapter import save_patched_adapter
+from hf_paint.patching.examples import save_examples
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.shifts import save_robustness
@@ -40,12 +41,14 @@ def finish(
         card: Give the patched model a card; without one it is a step on the way, and is not published.
         ensemble: The curve of the output-space ensemble, to be shown beside.
     """
-    run.model.cpu()
     split = "test" if "test" in curve.splits("patching") else "validation"
-    for variant in curve.alphas if run.options.save_variants and not isinstance(alpha, Coefficients) else ():
-        _save_model(run, run.folder.variant(variant), weights_at(variant))
     if alpha is None and run.selection != "none":
         alpha = run.choose(curve)
+    weights: Mapping[str, Tensor] = {} if alpha is None else weights_at(alpha)
+    examples = {} if alpha is None or not card else save_examples(run, curve, alpha, weights, split=split)
+    run.model.cpu()
+    for variant in curve.alphas if run.options.save_variants and not isinstance(alpha, Coefficients) else ():
+        _save_model(run, run.folder.variant(variant), weights_at(variant))
     if alpha is not None:
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
@@ -54,10 +57,10 @@ def finish(
     save_robustness(run, curve, selected=alpha, ensemble=ensemble)
     if alpha is not None:
         if card:
-            run.folder.save_card_facts(_card_facts(run))
+            run.folder.save_card_facts(_card_facts(run) | {"examples": examples})
         if run.args.use_peft:
             save_patched_adapter(run, alpha)
-        _save_model(run, run.folder.patched, weights_at(alpha), card=card)
+        _save_model(run, run.folder.patched, weights, card=card)
     PartialState().wait_for_everyone()
     model = run.model if alpha is not None else None
     return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)

@@ -23,7 +23,7 @@ def check_arguments(
     """Refuse what a patching run cannot use, or would pass over.
 
     Raises:
-        InputError: If an alpha or the tolerance is out of range, the arguments ask for a push, or an option or a
+        InputError: If an alpha or another number is out of range, the arguments ask for a push, or an option or a
             trained head is for another strategy.
     """
     default = PatchOptions()
@@ -39,8 +39,14 @@ def check_arguments(
         )
     if args.train_head and strategy != "single":
         raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
+    _check_numbers(alphas, tolerance, options)
+
+
+def _check_numbers(alphas: Sequence[float], tolerance: float, options: PatchOptions) -> None:
     for alpha in alphas:
         check_alpha(alpha, extrapolate=options.extrapolate)
+    if options.num_examples < 0:
+        raise InputError(f"`num_examples` is a number of images, 0 for none; got {options.num_examples}.")
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
 
@@ -73,6 +79,7 @@ def resolved_recipe(
         "verify": options.verify,
         "baseline": [list(pair) for pair in options.baseline],
         "compare_ensemble": options.compare_ensemble,
+        "num_examples": options.num_examples,
         "base_fingerprint": run.base_fingerprint,
     } | more
     return {key: value for key, value in recipe.items() if value not in (None, [], {})} | run.args.given()

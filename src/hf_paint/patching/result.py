@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.alphas import Alpha
 from hf_paint.curve import AlphaCurve
+from hf_paint.examples import NUM_EXAMPLES
 from hf_paint.methods import MethodLike
 from hf_paint.precision import PrecisionChoice
 from hf_paint.search import SearchMethod
@@ -45,6 +46,7 @@ class PatchOptions:
         search_budget: Parallel patching: how many combinations are evaluated.
         baseline: (reference, shift) accuracies of models that were trained on the reference alone, for the effective
             robustness of a run with shift tasks.
+        num_examples: How many images of each task are plotted before and after patching, for the card; 0 for none.
         compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Sequential patching: how many random orders of the tasks are run and averaged; with 1 the tasks
             are patched in the order in which they are given.
@@ -68,6 +70,7 @@ class PatchOptions:
     search: SearchMethod = "cobyqa"
     search_budget: int = 50
     baseline: Sequence[tuple[float, float]] = ()
+    num_examples: int = NUM_EXAMPLES
     compare_ensemble: bool = False
     num_orders: int = 1
 
