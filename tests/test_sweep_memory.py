@@ -90,5 +90,5 @@ def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, ow
     assert finished.returncode == 0, finished.stderr[-2000:]
     num_alphas, tower, by_the_sweep, in_all = json.loads(finished.stdout.splitlines()[-1])
     assert (num_alphas, tower > 2e8) == (4, True)
-    assert own - 0.1 < by_the_sweep < own + 0.25
-    assert in_all < whole + 0.3
+    assert own - 0.1 < by_the_sweep < own + 0.45
+    assert in_all < whole + 0.45
