@@ -81,9 +81,12 @@ def test_the_true_class_is_never_written_and_every_other_one_is():
 
 def test_the_word_that_is_said_is_the_word_that_is_written(monkeypatch):
     said = []
-    monkeypatch.setattr(
-        "hf_paint.typographic.draw_lettering", lambda word, *rest: said.append(word) or draw_lettering(word, *rest)
-    )
+
+    def draw(word, *args, **options):
+        said.append(word)
+        return draw_lettering(word, *args, **options)
+
+    monkeypatch.setattr("hf_paint.typographic.draw_lettering", draw)
     names, labels = ["cat", "polar bear", "dog"], np.arange(30) % 3
     attack = TypographicAttack(seed=5)
     for row, label in enumerate(labels):
