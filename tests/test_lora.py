@@ -226,6 +226,14 @@ def test_dora_is_interpolated_as_merged_weights(model_folder, tasks, tmp_path, c
         ({"lora_r": 8}, "`lora_r` is about an adapter that is trained: it needs `use_peft: true`"),
         ({"use_dora": True}, "`use_dora` is about an adapter"),
         ({"use_peft": True, "lora_r": 0}, "lora_r must be at least 1, got 0"),
+        (
+            {
+                "use_peft": True,
+                "gradient_checkpointing": True,
+                "gradient_checkpointing_kwargs": {"use_reentrant": True},
+            },
+            "`use_reentrant: true` gives the layers of an adapter no gradients",
+        ),
         ({"use_peft": True, "train_head": True}, "`use_peft` trains an adapter of the image tower alone"),
     ],
 )

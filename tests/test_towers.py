@@ -1,8 +1,11 @@
 """Every family of models through the whole slice: head, training, sweep, saving, pushing, pulling, pipeline."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
 
@@ -12,12 +15,14 @@ from hf_paint import (
     PaintTrainingArguments,
     PushOptions,
     build_zero_shot_head,
+    extract_lora,
     layer_index,
     load_classifier,
     patch_single,
     push_variants,
 )
 from hf_paint.families import IMAGE_TOWER, find_family, logit_scale
+from hf_paint.lora import LORA_TARGETS, image_tower_pattern
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.pixels import PixelTransform
 from hf_paint.prompts import embed_prompts
@@ -194,3 +199,21 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
     save_clip(model, processor, tmp_path / "oblong")
     with pytest.raises(InputError, match="resize to a square"):
         load_clip(str(tmp_path / "oblong"))
+
+
+def test_lora_leaves_out_attention_that_would_pass_an_adapter_over(tmp_path):
+    """torch's attention in SigLIP's pooling reads the weight of `out_proj` and never calls the layer."""
+    model, _ = make("siglip")
+    theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
+    theta_1 = {name: tensor + 0.01 * torch.randn_like(tensor) for name, tensor in theta_0.items()}
+    extraction = extract_lora(theta_0, theta_1, [64], tmp_path / "lora")
+    assert "vision_model.head.attention.out_proj.weight" in extraction.left_out
+    held = {name.removesuffix(".weight") for name in extraction.layers}
+    pattern = re.compile(image_tower_pattern(LORA_TARGETS))
+    assert {name for name, _ in model.named_modules() if pattern.fullmatch(name)} == held
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        adapted = PeftModel.from_pretrained(model, str(tmp_path / "lora" / "rank-64")).eval()
+        unmerged = adapted.get_image_features(pixel_values=pixels).pooler_output
+        merged = adapted.merge_and_unload().get_image_features(pixel_values=pixels).pooler_output
+    torch.testing.assert_close(unmerged, merged, atol=1e-5, rtol=0)

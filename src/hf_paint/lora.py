@@ -1,5 +1,6 @@
 """LoRA on the image tower: trained as an adapter of peft, saved as one, and merged into the weights."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,13 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel, set_seed
 
-from hf_paint.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
+from hf_paint.adapter_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    POOLING_ATTENTION,
+    read_adapter_config,
+    write_adapter_config,
+)
 from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
 from hf_paint.modeling import load_clip
@@ -28,9 +35,9 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 def image_tower_pattern(names: Sequence[str]) -> str:
     """Return the pattern of layers of the image tower that have one of these names, or match one as a pattern.
 
-    It finds nothing in a text tower, whose layers have the same names.
+    It finds nothing in a text tower, whose layers have the same names, and nothing where an adapter is passed over.
     """
-    return rf"(vision_model\..+\.)?({'|'.join(names)})"
+    return rf"(?!{re.escape(POOLING_ATTENTION)})(vision_model\..+\.)?({'|'.join(names)})"
 
 
 def add_lora(tower: PreTrainedModel, args: PaintTrainingArguments) -> "PeftModel":

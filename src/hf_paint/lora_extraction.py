@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_paint.adapter_files import Factors, read_adapter_config, read_factors, write_adapter
+from hf_paint.adapter_files import POOLING_ATTENTION, Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
 from hf_paint.interpolation import tensor_specs
@@ -111,7 +111,8 @@ def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[
 
 
 def _is_linear(name: str, weight: Tensor) -> bool:
-    return name.endswith(".weight") and weight.ndim == 2 and ".embeddings." not in name
+    adaptable = name.endswith(".weight") and ".embeddings." not in name and not name.startswith(POOLING_ATTENTION)
+    return adaptable and weight.ndim == 2
 
 
 def _decompose(change: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
