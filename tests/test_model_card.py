@@ -213,10 +213,11 @@ def test_metrics_of_the_case_studies_are_in_text_and_metadata(source):
     assert len(read) == 12
 
 
-def test_changed_images_are_no_benchmark_of_their_data_set(source):
+@pytest.mark.parametrize("keys", [{"attack": {}}, {"class_split": {"part": 0}}, {"only_classes": ["0"]}])
+def test_changed_images_and_some_classes_are_no_benchmark_of_their_data_set(source, keys):
     from dataclasses import replace
 
-    attacked = Task.from_dict(TASKS[0].to_dict() | {"attack": {}})
+    attacked = Task.from_dict(TASKS[0].to_dict() | keys)
     data = ModelCard(render_model_card(replace(source, tasks=[attacked, TASKS[1]]))).data
     assert {(r.dataset_name, r.dataset_type) for r in data.eval_results} == {("mnist", "mnist"), ("mine", "mine")}
 

@@ -66,7 +66,7 @@ def test_the_letters_are_those_of_pillow_on_a_large_canvas(name, width):
 def test_the_true_class_is_never_written_and_every_other_one_is():
     attack = TypographicAttack()
     labels = np.arange(4000) % 5
-    words = attack.written(labels, 5, "test")
+    words = attack.written(labels, list("abcde"), "test")
     assert (words != labels).all()
     assert words.min() == 0
     assert words.max() == 4
@@ -74,9 +74,19 @@ def test_the_true_class_is_never_written_and_every_other_one_is():
     off_diagonal = counts[~np.eye(5, dtype=bool)]
     assert off_diagonal.min() > 140  # 200 each on average, 12 the standard deviation
     assert off_diagonal.max() < 260
-    assert set(attack.written(np.array([0, 1] * 10), 2, "validation")) == {0, 1}
+    assert set(attack.written(np.array([0, 1] * 10), list("ab"), "validation")) == {0, 1}
     with pytest.raises(InputError, match="two classes"):
-        attack.written(np.zeros(1, dtype=np.int64), 1, "test")
+        attack.written(np.zeros(1, dtype=np.int64), list("a"), "test")
+
+
+def test_the_name_of_the_true_class_is_not_written_as_that_of_another():
+    """Two classes of ImageNet are called missile."""
+    names, labels = ["missile", "dog", "missile"], np.arange(60) % 3
+    words = TypographicAttack().written(labels, names, "test")
+    assert set(words[labels != 1]) == {1}
+    assert set(words[labels == 1]) == {0, 2}
+    with pytest.raises(InputError, match="two classes"):
+        TypographicAttack().written(labels, ["missile"] * 3, "test")
 
 
 def test_the_word_that_is_said_is_the_word_that_is_written(monkeypatch):
@@ -91,7 +101,7 @@ def test_the_word_that_is_said_is_the_word_that_is_written(monkeypatch):
     attack = TypographicAttack(seed=5)
     for row, label in enumerate(labels):
         attack(Image.new("RGB", (50, 40)), int(label), names, split="validation", row=row)
-    assert said == [names[index] for index in attack.written(labels, 3, "validation")]
+    assert said == [names[index] for index in attack.written(labels, names, "validation")]
 
 
 def test_the_looks_vary_over_fonts_sizes_colours_and_places():

@@ -111,6 +111,24 @@ def test_photos_are_evaluated_and_a_word_that_is_the_label_is_no_attack(tmp_path
     )
 
 
+def test_splits_with_other_words_need_the_candidates_of_all(tmp_path, model, processor):
+    """Without `class_names` each split would have candidates of its own, and they have one head."""
+    words, files = {"validation": "cow", "test": "ape"}, {}
+    for split, word in words.items():
+        files[split] = str(tmp_path / f"{split}.parquet")
+        rows = {"image": draw_rows(2, 0)["image"], "label": ["dog", "cat"], "text": [word, word]}
+        Dataset.from_dict(rows).to_parquet(files[split])
+    keys = {"name": "t", "dataset": "parquet", "data_files": files, "text_column": "text", "templates": ["{}"]}
+    keys |= {"splits": {"train": None, "validation": "validation", "test": "test"}}
+    with pytest.raises(InputError, match="splits validation, test of task 't' do not have the same classes.*class_na"):
+        prepare_task(get_task(keys), model, processor, cache_dir=tmp_path)
+    named = get_task(keys | {"class_names": ["ape", "cat", "cow", "dog"]})
+    prepared = prepare_task(named, model, processor, cache_dir=tmp_path)
+    assert prepared.images["validation"].written.tolist() == [2, 2]
+    assert prepared.images["test"].labels.tolist() == [3, 1]
+    assert prepared.images["test"].written.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("class_names", [None, ["dog", "cat", "cow"]])
 def test_words_in_a_column_and_rows_that_are_wanted(tmp_path, class_names):
     rows = {"image": draw_rows(4, 0)["image"], "object": ["dog", "dog", "cat", "cow"]}

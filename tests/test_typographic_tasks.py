@@ -152,7 +152,7 @@ def test_the_trainer_reports_attack_success(tmp_path, model, processor):
         images=images, text=[f"a photo of a {n}." for n in CLASS_NAMES], return_tensors="pt", padding=True
     )
     predicted = model.eval()(**inputs).logits_per_image.argmax(dim=-1).numpy()
-    words = attacked.attack.written(np.array(labels), 4, "validation")
+    words = attacked.attack.written(np.array(labels), CLASS_NAMES, "validation")
     assert metrics["eval_colours_attack_success"] == np.mean((predicted == words) & (words != labels))
     assert metrics["eval_colours_accuracy"] == np.mean(predicted == labels)
     assert "eval_b_attack_success" not in metrics

@@ -54,7 +54,7 @@ class Split:
         """
         task, rows = self.task, self.rows
         if task.attack is not None and self.name != "train":
-            return task.attack.written(labels, len(self.class_names), self.name)
+            return task.attack.written(labels, self.class_names, self.name)
         if task.text_column is None:
             return None
         names = getattr(rows.features[task.text_column], "names", None)

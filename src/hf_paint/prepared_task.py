@@ -109,7 +109,12 @@ def prepare_task(
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
-    class_names = next(iter(loaded.values())).class_names
+    class_names, *others = dict.fromkeys(split.class_names for split in loaded.values())
+    if others:
+        raise InputError(
+            f"The splits {', '.join(loaded)} of task '{task.name}' do not have the same classes in the same order: "
+            "list them all as `class_names`."
+        )
     head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
     images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
     return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)

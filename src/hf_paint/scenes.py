@@ -33,7 +33,7 @@ class SceneStyle:
         image_size: The side of the image, in pixels.
         radius: The smallest and the largest radius of an object, as a share of the side.
         max_overlap: How far the circles around two objects may reach into each other, as a share of the diameter of
-            the smaller one: 0 keeps objects apart, 1 allows any place.
+            the smaller one: 0 keeps objects apart, 1 lets one lie within another.
         gap: The distance that objects keep where none may overlap, as a share of the side.
         shapes: The shapes, of `hf_paint.rendering.SHAPES`.
         colours: The colours, of `hf_paint.rendering.COLOURS`.

@@ -98,16 +98,16 @@ class TypographicAttack:
         size = (self.image_size, self.image_size)
         square = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.BICUBIC)
         generator = self._generator(split, epoch, row)
-        word = class_names[_wrong_class(label, len(class_names), generator)]
+        word = class_names[_wrong_class(label, class_names, generator)]
         if split != "train" or generator.random() < self.probability:
             sizes = self.font_sizes
             draw_lettering(word, self.image_size, self.font_files, generator, font_sizes=sizes).write_on(square)
         return square
 
-    def written(self, labels: NDArray[np.int64], num_classes: int, split: str) -> NDArray[np.int64]:
+    def written(self, labels: NDArray[np.int64], class_names: Sequence[str], split: str) -> NDArray[np.int64]:
         """Return the class index of the word on each image of a split in epoch 0, for labels (num_images,)."""
         words = (
-            _wrong_class(int(label), num_classes, self._generator(split, 0, row)) for row, label in enumerate(labels)
+            _wrong_class(int(label), class_names, self._generator(split, 0, row)) for row, label in enumerate(labels)
         )
         return np.fromiter(words, dtype=np.int64, count=len(labels))
 
@@ -238,9 +238,9 @@ def _read_sizes(sizes: Sequence[float]) -> tuple[float, float]:
     return sizes[0], sizes[1]
 
 
-def _wrong_class(label: int, num_classes: int, generator: np.random.Generator) -> int:
-    """Draw one of the other classes."""
-    if num_classes < 2:
+def _wrong_class(label: int, class_names: Sequence[str], generator: np.random.Generator) -> int:
+    """Draw one of the classes with another name; two classes may share one, as `missile` of ImageNet."""
+    others = [index for index, name in enumerate(class_names) if name != class_names[label]]
+    if not others:
         raise InputError("`attack` writes the name of a wrong class: the task needs two classes or more.")
-    drawn = int(generator.integers(num_classes - 1))
-    return drawn + (drawn >= label)
+    return others[int(generator.integers(len(others)))]

@@ -67,12 +67,12 @@ def read_vqa(
         >>> read_vqa(tmp_path / "q.json", tmp_path / "a.json", tmp_path)["choices"][:]
         [['yes', 'no']]
     """
-    answers = {entry["question_id"]: entry for entry in _entries(annotations, "annotations", "question_id")}
+    answers = {entry["question_id"]: entry for entry in _entries(annotations, "annotations", ["question_id"])}
     counts = Counter(entry.get("multiple_choice_answer") for entry in answers.values())
     popular = [answer for answer, _ in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))) if answer]
     files = _image_files(Path(images))
     rows = []
-    for entry in _entries(questions, "questions", "question"):
+    for entry in _entries(questions, "questions", ["question", "question_id", "image_id"]):
         said = answers.get(entry["question_id"], {})
         answer, image_id = said.get("multiple_choice_answer"), entry["image_id"]
         if image_id not in files:
@@ -103,13 +103,14 @@ def _sample(answer: str | None, popular: Sequence[str], count: int, rng: np.rand
     return [choices[index] for index in rng.permutation(len(choices))]
 
 
-def _entries(path: str | Path, key: str, needed: str) -> list[dict[str, Any]]:
+def _entries(path: str | Path, key: str, needed: Sequence[str]) -> list[dict[str, Any]]:
     try:
         entries: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read as a VQA file with the key '{key}': {error!r}") from error
-    if not entries or not all(needed in entry for entry in entries):
-        raise InputError(f"{path} holds no `{key}` that have '{needed}': it is not the VQA file of that name.")
+    for name in needed:
+        if not entries or not all(name in entry for entry in entries):
+            raise InputError(f"{path} holds no `{key}` that have '{name}': it is not the VQA file of that name.")
     return entries
 
 
