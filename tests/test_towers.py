@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pi
 from conftest import CLASS_NAMES, draw_rows, write_task
 from hf_paint import (
     InputError,
+    PaintTrainer,
     PaintTrainingArguments,
     PushOptions,
     build_zero_shot_head,
@@ -72,6 +73,13 @@ def test_a_prompt_is_embedded_alike_beside_others_and_alone(family):
     long = embed_prompts(model, processor.tokenizer, ["long " * 200])
     assert long.isfinite().all()
     assert processor.tokenizer("long " * 9).input_ids == processor.tokenizer("long " * 9, truncation=False).input_ids
+
+
+def test_checkpointing_needs_layers_that_know_it(tmp_path):
+    model, processor = make("align")
+    args = PaintTrainingArguments(output_dir=str(tmp_path), gradient_checkpointing=True, use_cpu=True)
+    with pytest.raises(InputError, match="no layers to compute twice"):
+        PaintTrainer(model, args, train_task=write_task(tmp_path / "data"), processing_class=processor)
 
 
 @each_family

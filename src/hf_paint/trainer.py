@@ -95,6 +95,8 @@ class PaintTrainer(HubTrainer):
         self.clip_model, self.train_tasks, self.trained_head = model, train_tasks, trained
         self.tasks = self._prepare(eval_tasks, processing_class)
         tower = (image_tower(model) if trained is None else image_classifier(model, trained)).train()
+        if args.gradient_checkpointing and not any(hasattr(m, "gradient_checkpointing") for m in tower.modules()):
+            raise InputError("This image tower has no layers to compute twice: leave out `gradient_checkpointing`.")
         # transformers would announce that it copies these from the tokenizer; they mean nothing to the image tower
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(tower.config, token, getattr(processing_class.tokenizer, token))

@@ -147,11 +147,8 @@ class PaintTrainingArguments(TrainingArguments):
             raise InputError(f"`{given[0]}` is about an adapter that is trained: it needs `use_peft: true`.")
         if self.use_peft and self.train_head:
             raise InputError("`use_peft` trains an adapter of the image tower alone: leave out `train_head`.")
-        if (
-            self.use_peft
-            and self.gradient_checkpointing
-            and (self.gradient_checkpointing_kwargs or {}).get("use_reentrant")
-        ):
+        checkpointing: Any = self.gradient_checkpointing_kwargs or {}
+        if self.use_peft and self.gradient_checkpointing and checkpointing.get("use_reentrant"):
             raise InputError(
                 "`use_reentrant: true` gives the layers of an adapter no gradients, for nothing before them has any: "
                 "leave out `gradient_checkpointing_kwargs`."
