@@ -15,7 +15,7 @@ from transformers import CLIPModel
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
 from hf_paint.cli import main
 from hf_paint.lora_extraction import adapted_weights
-from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, save_clip
+from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, load_clip, save_clip
 
 
 ATTENTION = r"vision_model\.encoder\.layers\.\d+\.self_attn\.(q|v)_proj"
@@ -346,7 +346,11 @@ def test_extract_lora_tells_what_each_rank_keeps_and_does(model, model_folder, t
 
 def accuracy(model, tasks_folder, model_folder):
     from hf_paint import evaluate_tasks, get_task
-    from hf_paint.modeling import load_clip
 
     processor = load_clip(model_folder)[1]
     return evaluate_tasks(model, [get_task(str(tasks_folder / "colours.yaml"))], processor=processor)[0].accuracy
+
+
+def test_an_adapter_is_no_model_by_itself(adapter_folder):
+    with pytest.raises(InputError, match=r"is an adapter of peft\. Make models of it: hf-paint interpolate BASE"):
+        load_clip(str(adapter_folder))

@@ -318,6 +318,17 @@ def test_folders_are_interpolated_with_their_heads(run, tmp_path):
     assert load_file(tmp_path / "half" / "head.safetensors")["head.weight"].dtype == torch.bfloat16
 
 
+def test_heads_of_other_classes_are_not_mixed(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run / "theta_1", other)
+    head = json.loads((other / "head.json").read_text())
+    head["class_names"][1:] = reversed(head["class_names"][1:])
+    (other / "head.json").write_text(json.dumps(head))
+    with pytest.raises(InputError, match="of other classes, first in row 1"):
+        interpolate_checkpoints(run / "theta_0", other, {0.5: tmp_path / "half"})
+    assert not (tmp_path / "half").exists()
+
+
 def test_branches_carry_the_head(run, hub):
     push_variants(run, "tester/wise", options=PushOptions(base_model_id="o/clip"))
     for alpha in ALPHAS:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -135,6 +136,22 @@ def test_branches_can_be_added_to_a_repository(hub, run):
     twice = repository(hub, "tester/once")
     weights = {branch: files["model.safetensors"] for branch, files in once.items()}
     assert weights == {branch: files["model.safetensors"] for branch, files in twice.items()}
+
+
+def test_images_that_a_run_no_longer_shows_leave_the_repository(hub, run, tmp_path):
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    assert "examples-colours.png" in repository(hub)["main"]
+    (run / "examples-colours.png").unlink()
+    facts = json.loads((run / "card.json").read_text())
+    facts["examples"].pop("colours")
+    (run / "card.json").write_text(json.dumps(facts))
+    plan = push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    assert {branch.action for branch in plan.branches} == {"update card"}
+    for files in repository(hub).values():
+        assert "examples-colours.png" not in files
+        assert "examples-others.png" in files
+        assert "model.safetensors" in files
 
 
 def test_other_weights_are_refused_unless_they_may_go(hub, run, model_folder):

@@ -21,8 +21,6 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 """What peft puts before the name of a module of the base."""
-POOLING_ATTENTION = "vision_model.head.attention."
-"""SigLIP's pooling: attention of torch, which reads the weights of its layers past the adapters of peft."""
 
 NOT_LINEAR = {
     "use_dora": "DoRA normalises the weights anew at every scale",

@@ -4,13 +4,14 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hf_paint.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
 from hf_paint.errors import InputError
-from hf_paint.model_folders import check_free, copy_companions, published_together
+from hf_paint.model_folders import HEAD_CONFIG, check_free, copy_companions, published_together
 from hf_paint.streaming import equal, singled_out, stream
 from hf_paint.weight_files import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
 
@@ -106,6 +107,7 @@ def _combine(
     wanted = [(folder, [alphas[name] for name in folders]) for folder, alphas in outputs]
     for position, name in enumerate(folders):
         _check_tensors(thetas[0], thetas[position + 1], name, save_dtype)
+        _check_classes(thetas[0], thetas[position + 1], name)
         if any(alphas[position] and singled_out(alphas) is None for _, alphas in wanted):
             _check_integers(thetas[0], thetas[position + 1])
     with ExitStack() as stack:
@@ -152,6 +154,15 @@ def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype
             f"theta_0 and {name} are stored in different dtypes, first '{differing[0]}' "
             f"({' against '.join(stored[differing[0]])}). Say how to store the output: save_dtype."
         )
+
+
+def _check_classes(theta_0: Checkpoint, theta: Checkpoint, name: str) -> None:
+    """Refuse a head whose rows are other classes than those of the same rows before."""
+    files = [model.folder / HEAD_CONFIG for model in (theta_0, theta)]
+    before, after = (json.loads(file.read_bytes())["class_names"] if file.exists() else None for file in files)
+    if before is not None and after is not None and before != after:
+        row = next(row for row, pair in enumerate(zip_longest(before, after)) if pair[0] != pair[1])
+        raise InputError(f"The heads of theta_0 and {name} are of other classes, first in row {row}.")
 
 
 def _specs(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, TensorSpec]:

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
 from tqdm.auto import tqdm
 
+from hf_paint.card_source import example_plot
 from hf_paint.errors import InputError
 from hf_paint.hub_errors import said_clearly
 from hf_paint.patch_config import PatchDtype
@@ -137,7 +138,7 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
             revision=branch.name,
             commit_message="Update the card" if branch.action == "update card" else publication.title(branch.alpha),
             parent_commit=branch.head,
-            delete_patterns="*" if branch.action == "replace" else None,
+            delete_patterns={"replace": "*", "update card": example_plot("*")}.get(branch.action),
         )
 
 

@@ -12,15 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel, set_seed
 
-from hf_paint.adapter_files import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    POOLING_ATTENTION,
-    read_adapter_config,
-    write_adapter_config,
-)
+from hf_paint.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
 from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
+from hf_paint.families import POOLING_ATTENTION
 from hf_paint.modeling import load_clip
 from hf_paint.training_args import PaintTrainingArguments
 

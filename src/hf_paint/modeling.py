@@ -20,6 +20,12 @@ from hf_paint.towers import ImageTower
 
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+OTHER_FORMATS = {
+    OPEN_CLIP_CONFIG: "a model of open_clip. Convert it once: hf-paint convert {} OUTPUT",
+    "adapter_config.json": "an adapter of peft. Make models of it: hf-paint interpolate BASE --adapter {} --alphas 1 "
+    "--output_dir OUTPUT",
+}
+"""File that is there instead of a config -> what it is the sign of, and what to do."""
 
 
 def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
@@ -41,10 +47,9 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a config can be wrong in as many ways as it has keys
-        if _is_open_clip(name_or_path, revision):
-            raise InputError(
-                f"'{name_or_path}' is a model of open_clip. Convert it once: hf-paint convert {name_or_path} OUTPUT"
-            ) from error
+        for file, advice in OTHER_FORMATS.items():
+            if _holds(name_or_path, file, revision):
+                raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
         raise InputError(f"No model can be read from '{name_or_path}': {_one_line(error)}") from error
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
@@ -114,9 +119,9 @@ def save_clip(model: PreTrainedModel, processor: ProcessorMixin, folder: str | P
     processor.image_processor.save_pretrained(folder)
 
 
-def _is_open_clip(name_or_path: str, revision: str) -> bool:
+def _holds(name_or_path: str, file: str, revision: str) -> bool:
     try:
-        return cached_file(name_or_path, OPEN_CLIP_CONFIG, revision=revision) is not None
+        return cached_file(name_or_path, file, revision=revision) is not None
     except (OSError, ValueError):  # there is no such file, or no such model
         return False
 

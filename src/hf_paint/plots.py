@@ -27,6 +27,7 @@ def plot_trade_off(
     selected: Alpha | None = None,
     connected: bool = True,
     ensemble: AlphaCurve | None = None,
+    end: str = "fine-tuned",
 ) -> None:
     """Plot patching accuracy against supported accuracy, one point per alpha (PAINT, Figure 1).
 
@@ -39,6 +40,7 @@ def plot_trade_off(
         selected: The alpha to mark.
         connected: Draw a line through the points in their order; a search for coefficients has none.
         ensemble: The curve of the output-space ensemble, to be drawn beside.
+        end: What alpha 1 is called.
     """
     figure, axes = _figure()
     has_supported = split in curve.splits("supported")
@@ -48,7 +50,7 @@ def plot_trade_off(
     if connected:
         axes.plot(across, patching, color="tab:blue", linewidth=1, zorder=1)
     axes.scatter(across, patching, color="tab:blue", s=14, zorder=2)
-    _mark(axes, curve.points(split), across, patching, selected=selected)
+    _mark(axes, curve.points(split), across, patching, selected=selected, end=end)
     names = {role: ", ".join(curve.tasks.get(role, [])) for role in ("patching", "supported")}
     axes.set_xlabel(f"supported accuracy, % ({names['supported']}, {split})" if has_supported else "alpha")
     axes.set_ylabel(f"patching accuracy, % ({names['patching']}, {split})")
@@ -62,6 +64,7 @@ def plot_robustness(
     *,
     selected: Alpha | None = None,
     ensemble: RobustnessTable | None = None,
+    end: str = "fine-tuned",
 ) -> None:
     """Plot accuracy under shift against accuracy on the reference, both logit-scaled (WiSE-FT, Figure 1).
 
@@ -72,13 +75,14 @@ def plot_robustness(
         path: The image file.
         selected: The alpha to mark.
         ensemble: The same of the output-space ensemble.
+        end: What alpha 1 is called.
     """
     figure, axes = _figure()
     x, y = _logits(table)
     if ensemble is not None:
         _draw_ensemble(axes, *_logits(ensemble))
     axes.plot(x, y, color="tab:blue", linewidth=1, marker=".", zorder=1)
-    _mark(axes, [row.alpha for row in table.rows], x, y, selected=selected)
+    _mark(axes, [row.alpha for row in table.rows], x, y, selected=selected, end=end)
     if table.baseline:
         _draw_baseline(axes, table.baseline)
     for axis in (axes.xaxis, axes.yaxis):
@@ -116,13 +120,13 @@ def _logits(table: RobustnessTable) -> tuple[list[float], list[float]]:
 
 
 def _mark(
-    axes: Axes, alphas: Sequence[Alpha], x: Sequence[float], y: Sequence[float], *, selected: Alpha | None
+    axes: Axes, alphas: Sequence[Alpha], x: Sequence[float], y: Sequence[float], *, selected: Alpha | None, end: str
 ) -> None:
-    """Mark the zero-shot and the fine-tuned model, and draw a circle around the chosen one."""
+    """Mark both ends, and draw a circle around the chosen one."""
     circle = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 2}
     marks: list[tuple[Alpha | None, str, int, str, dict[str, Any]]] = [
         (0.0, "*", 160, "zero-shot", {"color": "tab:blue"}),
-        (1.0, "D", 50, "fine-tuned", {"color": "tab:orange"}),
+        (1.0, "D", 50, end, {"color": "tab:orange"}),
         (selected, "o", 200, "patched", circle),
     ]
     for alpha, marker, area, label, style in marks:

@@ -53,7 +53,7 @@ def finish(
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
         shown: dict[str, Any] = {"split": plot_split or split, "selected": alpha, "connected": plot_split is None}
-        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble)
+        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble, end=run.method.end)
     save_robustness(run, curve, selected=alpha, ensemble=ensemble)
     if alpha is not None:
         if card:

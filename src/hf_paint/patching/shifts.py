@@ -63,4 +63,5 @@ def save_robustness(
     table = robustness_table(curve, baseline=baseline)
     other = None if ensemble is None else robustness_table(ensemble, baseline=baseline)
     run.folder.save_robustness({"weights": table.to_dict(), "ensemble": other and other.to_dict()})
-    plot_robustness(table, run.folder.robustness_plot, selected=selected, ensemble=other)
+    plot = run.folder.robustness_plot
+    plot_robustness(table, plot, selected=selected, ensemble=other, end=run.method.end)
