@@ -6,6 +6,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, parse_flag_from_env
 from transformers import TrainerCallback
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_paint.errors import InputError
 from hf_paint.training_args import PaintTrainingArguments
@@ -45,6 +46,7 @@ def check_sharding(
     if accelerator.distributed_type == DistributedType.FSDP:
         _check_fsdp(accelerator.state.fsdp_plugin)
     else:
+        unset_hf_deepspeed_config()  # or ZeRO-3 would share out every model that is loaded, `zero3_init_flag` or not
         _check_deepspeed(accelerator.state.deepspeed_plugin, accelerator.mixed_precision)
 
 

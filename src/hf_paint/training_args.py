@@ -114,6 +114,7 @@ class PaintTrainingArguments(TrainingArguments):
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         super().__post_init__()  # type: ignore[no-untyped-call]
+        self.deepspeed_plugin = None  # all accelerators of a process share the one that accelerate makes
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         if 0 < self.max_steps <= self.warmup_steps:
             raise InputError(

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, cast
 
 from accelerate import PartialState
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_paint.classifier import ImageClassifier
 from hf_paint.lora import merge_lora, save_lora
@@ -77,6 +76,5 @@ def _gather(run: PatchRun, trainer: PaintTrainer) -> None:
     """Give the run a whole model again, on the main process with the weights that the processes shared."""
     accelerator: Any = trainer.accelerator
     weights = accelerator.get_state_dict(trainer.model_wrapped)  # the others get nothing
-    unset_hf_deepspeed_config()  # or ZeRO-3 would share out every model that is loaded
     run.model = load_base(run.given, run.options)[0]
     run.carry(weights or {})
