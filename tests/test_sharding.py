@@ -10,7 +10,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments
-from hf_paint.sharding import check_sharding
+from hf_paint.sharding import check_checkpoint, check_sharding
 from hf_paint.weight_averaging import EMACallback
 
 
@@ -89,6 +89,10 @@ def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch,
     plugin.zero3_init_flag = True
     with pytest.raises(InputError, match="no process would read the whole base"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
+    plugin.deepspeed_config["scheduler"] = {"type": "WarmupLR"}
+    with pytest.raises(InputError, match="`scheduler` of the DeepSpeed config would replace that of the recipe"):
+        check_sharding(accelerator(plugin), arguments(tmp_path))
+    del plugin.deepspeed_config["scheduler"]
     del plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
     with pytest.raises(InputError, match="ZeRO-3 saves shards alone, and the training would be lost"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
@@ -115,6 +119,14 @@ def test_the_trainer_stops_before_the_training(model, processor, task, monkeypat
     monkeypatch.setattr(PaintTrainer, "create_accelerator_and_postprocess", pretend)
     with pytest.raises(InputError, match="no checkpoint would hold the weights"):
         PaintTrainer(model, arguments(tmp_path / "run"), train_task=task, processing_class=processor)
+
+
+def test_a_checkpoint_of_another_kind_of_training_is_refused(monkeypatch, tmp_path):
+    """Transformers would go on from it without a word, with an optimizer and a schedule that start anew."""
+    (tmp_path / "optimizer.pt").touch()
+    check_checkpoint(SimpleNamespace(distributed_type=DistributedType.NO), str(tmp_path))
+    with pytest.raises(InputError, match="holds no optimizer that could go on here"):
+        check_checkpoint(accelerator(launched("fsdp2", monkeypatch)), str(tmp_path))
 
 
 def test_keys_of_the_launcher_are_refused_in_a_recipe(tmp_path):

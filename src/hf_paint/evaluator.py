@@ -19,6 +19,7 @@ from hf_paint.images import collate
 from hf_paint.predictions import Predictions, outputs
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result
+from hf_paint.sharding import is_sharded
 
 
 Precision = Literal["fp32", "bf16"]
@@ -148,7 +149,8 @@ class Evaluator:
     ) -> list[Tensor]:
         """Return what a function of the embeddings and labels of a batch returns, of all images, on the CPU."""
         device, gathered = self.accelerator.device, []
-        with torch.inference_mode():
+        # what ZeRO-3 gathers for a layer serves the next training step too, which inference tensors cannot
+        with torch.no_grad() if is_sharded(self.accelerator) else torch.inference_mode():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 made = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))

@@ -1,6 +1,7 @@
 """Training whose weights are spread over processes (FSDP, DeepSpeed): what would lose them is refused beforehand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -60,6 +61,33 @@ def check_launch(args: PaintTrainingArguments) -> None:
         check_sharding(Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision), args)
 
 
+def check_checkpoint(accelerator: Accelerator, checkpoint: str) -> None:
+    """Refuse a checkpoint of a training that spread its weights in another way: the optimizer would start anew.
+
+    Args:
+        accelerator: That of the training which is to go on.
+        checkpoint: The folder of the checkpoint.
+
+    Raises:
+        InputError: If it holds no optimizer of this kind.
+    """
+    if not any(Path(checkpoint).glob(_optimizer_of(accelerator))):
+        raise InputError(
+            f"{checkpoint} holds no optimizer that could go on here: those of whole weights, FSDP2, ZeRO-2 and ZeRO-3 "
+            "are saved in different ways. Launch the run as before, or choose another output_dir."
+        )
+
+
+def _optimizer_of(accelerator: Accelerator) -> str:
+    """Return a pattern of file names that checkpoints of this kind of training hold, and of no other."""
+    if accelerator.distributed_type == DistributedType.FSDP:
+        return "optimizer.bin"
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return "optimizer.pt"
+    whole = accelerator.state.deepspeed_plugin.zero_stage < 3
+    return f"global_step*/{'mp' if whole else 'zero_pp'}_rank_*_model_states.pt"
+
+
 def _check_fsdp(plugin: Any) -> None:
     if plugin.fsdp_version != 2:
         raise InputError(f"FSDP of version {plugin.fsdp_version} is not supported: set `fsdp_version: 2`.")
@@ -76,6 +104,9 @@ def _check_fsdp(plugin: Any) -> None:
 
 
 def _check_deepspeed(plugin: Any, mixed_precision: str) -> None:
+    own = [key for key in ("optimizer", "scheduler") if key in plugin.deepspeed_config]
+    if own:
+        raise InputError(f"The `{own[0]}` of the DeepSpeed config would replace that of the recipe: leave it out.")
     zero = plugin.deepspeed_config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise InputError(

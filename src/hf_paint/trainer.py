@@ -27,7 +27,7 @@ from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
 from hf_paint.predictions import score
 from hf_paint.prepared_task import PreparedTask, prepare_task
-from hf_paint.sharding import check_sharding, is_sharded
+from hf_paint.sharding import check_checkpoint, check_sharding, is_sharded
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import EpochCallback
@@ -116,13 +116,15 @@ class PaintTrainer(HubTrainer):
         self.head = cast(ZeroShotHead, head).to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)
 
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train as `Trainer.train` does; on a CPU in bfloat16, with the attention that is fast there.
 
         The backward pass of torch's fused attention takes three times as long in bfloat16 as in float32 on a CPU.
         """
+        if isinstance(resume_from_checkpoint, str):
+            check_checkpoint(self.accelerator, resume_from_checkpoint)
         with attention(self.model, "eager") if self.args.bf16 and self.args.device.type == "cpu" else nullcontext():
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def compute_loss(
         self,

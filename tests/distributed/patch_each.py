@@ -3,20 +3,22 @@
     accelerate launch ... patch_each.py [--sharded] RECIPE...
 
 With `--sharded` the processes are taken for GPUs when accelerate decides about FSDP: on CPUs it would run plain data
-parallelism without a word. FSDP2 itself works over gloo.
+parallelism without a word. FSDP2 itself works over gloo. ZeRO-3 shares out small tensors too, otherwise left whole.
 """
 
+import os
 import runpy
 import sys
 from pathlib import Path
 
-from accelerate import PartialState, accelerator
+from accelerate import Accelerator, PartialState, accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import DeepSpeedPlugin, DistributedType
 
 
 PATCH = Path(__file__).parents[2] / "recipes" / "patch.py"
 initialize, shard = AcceleratorState.__init__, accelerator.fsdp2_prepare_model
+read_config, start_engine = DeepSpeedPlugin.__post_init__, Accelerator._prepare_deepspeed
 
 
 def initialize_sharded(self, *args, **kwargs):
@@ -33,10 +35,32 @@ def shard_and_count(*args):
     return model
 
 
+def read_config_for_small_models(plugin):
+    read_config(plugin)
+    plugin.deepspeed_config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+
+
+def start_engine_and_count(*args):
+    prepared = start_engine(*args)
+    if len(prepared) == 2:  # or else it is a dataloader
+        engine = prepared[0]
+        total = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in engine.module.parameters())
+        own = sum(getattr(parameter, "ds_tensor", parameter).numel() for parameter in engine.module.parameters())
+        flat = "fp32_partitioned_groups_flat", "single_partition_of_fp32_groups"  # of ZeRO-3, of ZeRO-2
+        stepped = sum(x.numel() for name in flat for x in getattr(engine.optimizer, name, ()))
+        shares = f"{own / total:.1f} of the parameters, {stepped / total:.1f} of the optimizer"
+        print(f"process {PartialState().process_index} holds {shares}", flush=True)
+    return prepared
+
+
 def main(recipes):
     if recipes[0] == "--sharded":
-        AcceleratorState.__init__, accelerator.fsdp2_prepare_model = initialize_sharded, shard_and_count
         recipes = recipes[1:]
+        if "ACCELERATE_USE_FSDP" in os.environ:
+            AcceleratorState.__init__, accelerator.fsdp2_prepare_model = initialize_sharded, shard_and_count
+        else:
+            DeepSpeedPlugin.__post_init__ = read_config_for_small_models
+            Accelerator._prepare_deepspeed = start_engine_and_count
     for recipe in recipes:
         sys.argv = [str(PATCH), "--config", recipe]
         try:

@@ -1,6 +1,7 @@
-"""Two processes against one, and FSDP2, through `accelerate launch` and the recipe script.
+"""Two processes against one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
 
 A start costs many seconds, so that each kind of launch runs all recipes, and the tests look at what it left behind.
+ZeRO is tested where deepspeed is installed.
 """
 
 import json
@@ -8,14 +9,20 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from conftest import write_task_yaml
+from hf_paint import InputError
+from hf_paint.sharding import check_checkpoint
 
 
 pytestmark = pytest.mark.slow
@@ -24,19 +31,23 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "recipes" / "accelerate_configs"
 ROUNDING_ONLY = "k_proj.bias"  # its gradient is rounding noise: the softmax cancels it
 LAUNCHES = {"one": ["single_gpu.yaml"], "two": ["cpu.yaml"], "fsdp2": ["fsdp2.yaml", "--num_processes", "2"]}
-PER_PROCESS = {"one": 16, "two": 8, "fsdp2": 8}
-"""Training images per process, so that the whole batch is 16: 101 images make six of them, and one of 5."""
+ZERO = ["zero2", "zero3"]
+if find_spec("deepspeed"):
+    LAUNCHES |= {launch: [f"deepspeed_{launch}.yaml", "--num_processes", "2"] for launch in ZERO}
+SHARDED = {"fsdp2": ("single", "sequential"), **dict.fromkeys(ZERO, ("single", "sequential", "accumulated"))}
 
 
 def recipes_for(launch, model_folder, data):
     """Name -> recipe."""
     colours, others, kept = (str(data / f"{name}.yaml") for name in ("colours", "others", "kept"))
-    batch_size = PER_PROCESS[launch]
+    batch_size = 16 if launch == "one" else 8  # 101 images make six batches of 16, and one of 5
     line = {
         **{"model": model_folder, "patching_tasks": [colours], "supported_tasks": [others], "use_cpu": True},
         **{"alphas": [0, 0.25, 0.5, 0.75, 1], "learning_rate": 1e-4, "max_steps": 9, "warmup_steps": 2},
         **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "disable_tqdm": True},
     }
+    if launch in ZERO:  # with `use_cpu` accelerate would run plain data parallelism without a word
+        line |= {"use_cpu": False, "ddp_backend": "gloo"}
     watched = {"alphas": [step / 20 for step in range(21)], "sweep": "adaptive"}
     watched |= {"eval_strategy": "steps", "eval_steps": 3}
     accumulated = {"per_device_train_batch_size": batch_size // 2, "gradient_accumulation_steps": 2}
@@ -50,7 +61,7 @@ def recipes_for(launch, model_folder, data):
         "parallel": several | {"strategy": "parallel", "search_budget": 8},
         "head": line | head | {"selection": "none", "augmentation": "none", "max_steps": 4},
     }
-    return {name: recipes[name] for name in ("single", "sequential")} if launch == "fsdp2" else recipes
+    return {name: recipes[name] for name in SHARDED.get(launch, recipes)}
 
 
 def run(launch, model_folder, folder):
@@ -63,11 +74,14 @@ def run(launch, model_folder, folder):
     if launch != "one":
         options += ["--main_process_port", str(free_port())]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config), *options]
-    sharded = ["--sharded"] if launch == "fsdp2" else []
+    sharded = ["--sharded"] if launch in SHARDED else []
+    device = {"ACCELERATE_USE_CPU": "true"}
+    if launch in ZERO:
+        device = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     cache = str(folder / launch / "cache")  # what another launch has cached would be no work to share
     result = subprocess.run(
         [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache},
+        env=os.environ | device | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache},
         capture_output=True,
         text=True,
         timeout=600,
@@ -124,7 +138,8 @@ def check_same_run(one, two):
 def test_there_were_two(folder):
     """Also, of two processes one prints the result and what goes on."""
     assert "process 0 of 1" in (folder / "one.txt").read_text()
-    for launch, kind in (("two", "MULTI_CPU"), ("fsdp2", "FSDP")):
+    kinds = {"two": "MULTI_CPU", "fsdp2": "FSDP"} | {launch: "DEEPSPEED" for launch in ZERO if launch in LAUNCHES}
+    for launch, kind in kinds.items():
         printed = (folder / f"{launch}.txt").read_text()
         assert f"process 0 of 2: DistributedType.{kind}" in printed
         assert f"process 1 of 2: DistributedType.{kind}" in printed
@@ -180,14 +195,41 @@ def test_heads_have_the_same_bits(folder):
         assert head.read_bytes() == (folder / "two" / "cache" / "heads" / head.name).read_bytes()
 
 
-def test_fsdp2_saves_whole_models(folder, model_folder):
+@pytest.mark.parametrize(
+    ("launch", "shares"),
+    [
+        ("fsdp2", "0.5 of the parameters"),
+        ("zero2", "1.0 of the parameters, 0.5 of the optimizer"),
+        ("zero3", "0.5 of the parameters, 0.5 of the optimizer"),
+    ],
+)
+def test_sharded_trainings_save_whole_models(launch, shares, folder, model_folder):
     """Weights that were sharded while they were trained, and evaluated on the way, end as those that were not."""
+    if launch not in LAUNCHES:
+        pytest.skip("deepspeed is not installed")
     for process in (0, 1):
-        assert f"process {process} holds 0.5 of the parameters" in (folder / "fsdp2.txt").read_text()
-    check_same_run(folder / "one" / "single", folder / "fsdp2" / "single")
-    check_same_run(folder / "one" / "sequential", folder / "fsdp2" / "sequential")
+        assert f"process {process} holds {shares}" in (folder / f"{launch}.txt").read_text()
     base = load_file(f"{model_folder}/model.safetensors")
-    for saved in ("theta_1", "checkpoint-9", "patched"):
-        one, two = (theta_1(folder / launch / "single" / saved) for launch in ("one", "fsdp2"))
-        assert {name: tensor.shape for name, tensor in two.items()} == {name: base[name].shape for name in base}
-        assert largest_difference(one, two) < 1e-5
+    for name in SHARDED[launch]:
+        check_same_run(folder / "one" / name, folder / launch / name)
+        for saved in ("theta_1", "checkpoint-9", "patched") if name != "sequential" else ("patched",):
+            one, two = (theta_1(folder / which / name / saved) for which in ("one", launch))
+            assert {key: tensor.shape for key, tensor in two.items()} == {key: base[key].shape for key in base}
+            assert largest_difference(one, two) < 1e-5
+
+
+def test_checkpoints_of_another_launch_are_refused(folder):
+    """Their optimizer could not be read, and some would go on without a word with one that starts anew."""
+    kinds = {"one": DistributedType.NO, "two": DistributedType.MULTI_CPU, "fsdp2": DistributedType.FSDP}
+    stages = {launch: SimpleNamespace(zero_stage=int(launch[-1])) for launch in ZERO}
+    for saved_by, launch in product(LAUNCHES, LAUNCHES):
+        kind = kinds.get(launch, DistributedType.DEEPSPEED)
+        accelerator = SimpleNamespace(
+            distributed_type=kind, state=SimpleNamespace(deepspeed_plugin=stages.get(launch))
+        )
+        checkpoint = str(folder / saved_by / "single" / "checkpoint-9")
+        if saved_by == launch or {saved_by, launch} == {"one", "two"}:
+            check_checkpoint(accelerator, checkpoint)
+        else:
+            with pytest.raises(InputError, match="no optimizer that could go on here"):
+                check_checkpoint(accelerator, checkpoint)
