@@ -24,6 +24,8 @@ def check_sharding(
 ) -> None:
     """Refuse what does not go with sharded weights, and settings under which no checkpoint would hold them.
 
+    Models that are loaded afterwards stay whole on every process.
+
     Args:
         accelerator: Knows what the launcher was told.
         args: The training arguments.

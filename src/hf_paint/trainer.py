@@ -120,6 +120,9 @@ class PaintTrainer(HubTrainer):
         """Train as `Trainer.train` does; on a CPU in bfloat16, with the attention that is fast there.
 
         The backward pass of torch's fused attention takes three times as long in bfloat16 as in float32 on a CPU.
+
+        Raises:
+            InputError: If the checkpoint is of a training that spread its weights over processes in another way.
         """
         if isinstance(resume_from_checkpoint, str):
             check_checkpoint(self.accelerator, resume_from_checkpoint)
