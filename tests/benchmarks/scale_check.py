@@ -25,7 +25,7 @@ from unittest.mock import patch
 from common import FOLDER, MIB, Row, arguments, child
 from machines import Job, Machine, Memory, Plan
 from material import SMALL_TOWER, fine_tuned, make_clip
-from rates import Rates, cache_rates, now, seconds_of, tower_rates
+from rates import Rates, cache_rates, chunk_rate, now, seconds_of, tower_rates
 from safetensors.torch import load_file, save_file
 from simulation import (
     interpolation_seconds,
@@ -131,9 +131,8 @@ def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, An
     for _ in range(rounds):
         shutil.rmtree(FOLDER / "alpha", ignore_errors=True)
         read, write = cache_rates(folders[0] / "model.safetensors")
-        cores = tower_rates(model.config.vision_config, 2, backward=False).elementwise
         disk = 3 * size / (2 * size / read + size / write)
-        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=cores)
+        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=chunk_rate())
         predicted.append(interpolation_seconds(clip_config(shape), machine, 1).total())
         measured.append(seconds_of(partial(interpolate_checkpoints, *folders, {0.3: FOLDER / "alpha"})))
     return {"seconds": [("interpolation, one alpha, files in memory", predicted, measured)], "memory": []}
