@@ -24,8 +24,9 @@ from transformers import CLIPConfig
 def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Memory:
     """Return the peak of a training: float32 weights, their bfloat16 casts, AdamW, and what is kept for backward.
 
-    Without accumulation gradients come as activations go, so that only the larger of both counts. The base stays in
-    its file.
+    Without accumulation gradients come as activations go, so that only the larger of both counts. FSDP2 accumulates
+    whole gradients, in bfloat16, and shares them out at the last micro-batch; DDP sends all gradients from a copy. The
+    base stays in its file.
     """
     vision, text = config.vision_config, text_parameters(config.text_config)
     image = image_parameters(vision)
@@ -38,8 +39,11 @@ def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) 
     kept = at_once * saved_bytes(vision, eager=machine.is_cpu, checkpointing=plan.checkpointing) + casts
     gradients = 4 * trained / shards
     if at_once == share:
-        kept, gradients = max(kept - gradients, 0.0), gradients
-    return Memory(weights, 8 * trained / shards, gradients, kept)
+        kept = max(kept - gradients, 0.0)
+    elif plan.sharded:
+        gradients = 2 * trained
+    sent = 4 * trained if machine.devices > 1 and not plan.sharded else 0
+    return Memory(weights, 8 * trained / shards, gradients + sent, kept)
 
 
 def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Seconds:
@@ -63,12 +67,16 @@ def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job)
     )
 
 
-def link_seconds(image: int, machine: Machine, plan: Plan, job: Job) -> float:
-    """Return the time that gradients, and with FSDP2 weights twice, spend between devices in a training."""
+def link_seconds(trained: int, machine: Machine, plan: Plan, job: Job) -> float:
+    """Return the time that gradients and weights spend between devices in a training.
+
+    DDP sends each gradient twice: to where it is added up, and back. FSDP2 sends it once, and weights twice in each
+    micro-batch, in bfloat16.
+    """
     if machine.devices == 1:
         return 0.0
-    gathered = 2 * 2 * math.ceil(job.batch_size / (machine.devices * plan.micro_batch)) if plan.sharded else 0
-    return job.num_steps * image * (4 + gathered) / machine.link
+    gathered = 2 * 2 * math.ceil(job.batch_size / (machine.devices * plan.micro_batch))
+    return job.num_steps * trained * (4 + (gathered if plan.sharded else 4)) / machine.link
 
 
 def sweep_memory(
