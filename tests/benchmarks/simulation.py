@@ -26,14 +26,14 @@ def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) 
 
     Without accumulation gradients come as activations go, so that only the larger of both counts. FSDP2 accumulates
     whole gradients, in bfloat16, and shares them out at the last micro-batch; DDP sends all gradients from a copy. The
-    base stays in its file.
+    base stays in its file, and the text tower on the host.
     """
-    vision, text = config.vision_config, text_parameters(config.text_config)
+    vision = config.vision_config
     image = image_parameters(vision)
     trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image
     shards = machine.devices if plan.sharded else 1
     casts = 8 * layer_parameters(vision) if plan.sharded else 2 * image  # two layers in bf16, the gradients of one
-    weights = 4 * (image / shards + text) + (4 * trained if plan.lora_rank else 0)
+    weights = 4 * image / shards + (4 * trained if plan.lora_rank else 0)
     share = job.batch_size / machine.devices
     at_once = min(share, plan.micro_batch)
     kept = at_once * saved_bytes(vision, eager=machine.is_cpu, checkpointing=plan.checkpointing) + casts

@@ -114,12 +114,9 @@ class PatchRun:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
-        model: Any = self.model
-        model.to(self.args.device)  # for the text tower
         for role, group in tasks.items():
             splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
-            self.tasks += [prepare_task(task, model, self.processor, role=role, splits=splits) for task in group]
-        model.cpu()
+            self.tasks += [prepare_task(task, self.model, self.processor, role=role, splits=splits) for task in group]
         if self.selection != "none":
             _check_validation(self.tasks, self.selection, each=own_validation)
         if self.args.train_head:
