@@ -217,3 +217,10 @@ def test_every_model_and_job_has_a_row(machine):
         towers.SHAPES
     )
     assert {row.count("|") for row in rows if row.startswith("|")} == {len(scale.HEADER) + 1}
+
+
+@pytest.mark.parametrize("rate", ["matrix", "elementwise", "link", "disk", "hashing", "decoding", "network"])
+def test_every_limit_has_a_remedy(rate):
+    slow = replace(PRESETS[1], **{rate: getattr(PRESETS[1], rate) / 1e4})
+    limit = {"matrix": "matrix products", "elementwise": "memory bandwidth"}.get(rate, rate)
+    assert f"| time: {limit} |" in scale.table(slow, Job())
