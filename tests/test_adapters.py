@@ -16,6 +16,7 @@ from hf_paint import InputError, combine_adapters, extract_lora, interpolate, in
 from hf_paint.cli import main
 from hf_paint.lora_extraction import adapted_weights
 from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, load_clip, save_clip
+from tiny_families import make
 
 
 ATTENTION = r"vision_model\.encoder\.layers\.\d+\.self_attn\.(q|v)_proj"
@@ -122,6 +123,31 @@ def test_combined_adapters_are_the_sum_of_their_changes(model, tmp_path):
     scale_adapter(tmp_path / "all", 0.5, tmp_path / "half")  # what was combined is scaled like any other
     half = {name: (theta_0[name] + expected[name]) / 2 for name in theta_0}
     assert distance(loaded(model, tmp_path / "half"), half) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "layer", [r".*\.(expand_conv|reduce)", r".*embeddings\.convolution"]
+)  # of one pixel, and of nine
+def test_adapters_of_convolutions_add_up_too(layer, tmp_path):
+    model, _ = make("align")
+    adapters, thetas = {}, {}
+    for rank in (4, 6):
+        config = {"r": rank, "target_modules": rf"vision_model\.{layer}"}
+        adapters[f"rank {rank}"], thetas[rank] = make_adapter(model, tmp_path / f"{rank}", **config)
+    tower = image_tower_weights(model)
+    assert distance(adapted_weights(tower, tmp_path / "4"), {name: thetas[4][name] for name in tower}) < 1e-6
+    combine_adapters(adapters, {"rank 4": 0.5, "rank 6": -0.3}, tmp_path / "both")
+    found = loaded(model, tmp_path / "both")
+    expected = {n: 0.8 * x.double() + 0.5 * thetas[4][n] - 0.3 * thetas[6][n] for n, x in tower.items()}
+    assert distance({name: found[name] for name in tower}, expected) < 1e-6
+    assert distance(expected, tower) > 1e-3
+
+
+def test_adapters_of_convolutions_in_groups_are_not_added_up(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=2))
+    get_peft_model(model, LoraConfig(r=4, target_modules=["0"])).save_pretrained(tmp_path / "a")
+    with pytest.raises(InputError, match="0' is a convolution in groups"):
+        combine_adapters({"a": tmp_path / "a"}, {"a": 1.0}, tmp_path / "b")
 
 
 REFUSED = {

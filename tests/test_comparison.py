@@ -128,6 +128,14 @@ def test_json_holds_every_number(runs, tmp_path):
     assert "![trade_off.png](trade_off.png)" in text
 
 
+def test_a_specialised_model_is_fine_tuned_and_no_more_if_there_is_one(runs, tmp_path):
+    lines = {0.0: accuracies(40, None, 90, 80), 1.0: accuracies(70, None, 80, 70)}
+    folders = [write_run(tmp_path / "lines", lines, method={"lines": {"beta": 0.5}}), *runs]
+    for given, specialised in ((folders, "mnist"), (folders[:1], "lines")):
+        [found] = [method.sources for method in compare_runs(given).methods if method.sources]
+        assert found["mnist"] == specialised
+
+
 def test_points_of_several_coefficients(tmp_path):
     """The specialised models of a parallel run are its points with one coefficient of 1."""
     both, first = Coefficients({"mnist": 0.5, "svhn": 0.25}), Coefficients({"mnist": 0.5})

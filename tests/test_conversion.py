@@ -1,6 +1,7 @@
 """Models of open_clip, written out in plain torch under its names, against what they are converted to."""
 
 import json
+import re
 import string
 import sys
 from collections import OrderedDict
@@ -23,6 +24,11 @@ LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 VOCABULARY = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
 TEXT = {"context_length": 24, "vocab_size": len(VOCABULARY), "width": 48, "heads": 3, "layers": 3}
 MODEL = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": TEXT}
+
+
+@pytest.fixture(autouse=True)
+def without_open_clip(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)  # its tokenizer has more tokens than the models here
 
 
 class QuickGELU(nn.Module):
@@ -78,7 +84,7 @@ class OpenCLIP(nn.Module):
         self.text_projection = nn.Parameter(torch.randn(width, embed_dim) / width**0.5)
         self.logit_scale = nn.Parameter(torch.tensor(3.0))
         mask = torch.full((text_cfg["context_length"],) * 2, -torch.inf).triu(1)
-        self.register_buffer("attn_mask", mask)
+        self.register_buffer("attn_mask", mask, persistent=False)
 
     def encode_image(self, pixels):
         return self.visual(pixels)
@@ -88,6 +94,18 @@ class OpenCLIP(nn.Module):
         for block in self.transformer["resblocks"]:
             x = block(x, self.attn_mask)
         return self.ln_final(x)[torch.arange(len(ids)), ids.argmax(dim=-1)] @ self.text_projection
+
+
+def tokenize(texts, context_length):
+    """As `open_clip.tokenize`, letter by letter: without padding at the end, where open_clip has zeros."""
+    ids = {token: index for index, token in enumerate(VOCABULARY)}
+    rows = torch.zeros(len(texts), context_length, dtype=torch.long)
+    for row, text in zip(rows, texts, strict=True):
+        words = [f"{word}</w>" for word in re.findall(r"[a-z]+|[.,]", text.lower())]
+        spelled = [ids[piece] for word in words for piece in re.findall(r"\S</w>|\S", word)]
+        kept = [ids["<|startoftext|>"], *spelled[: context_length - 2], ids["<|endoftext|>"]]
+        row[: len(kept)] = torch.tensor(kept)
+    return rows
 
 
 def write(folder, model, keys=None, *, tokenizer=True, binary=False, **preprocess):
@@ -162,7 +180,7 @@ def test_the_dtype_is_that_of_the_weights(tmp_path):
 
 
 def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=OpenCLIP))
+    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=OpenCLIP, tokenize=tokenize))
     source = write(tmp_path / "source", random_model())
     assert convert_open_clip(source, tmp_path / "clip").difference < 1e-6
     assert main(["convert", str(source), str(tmp_path / "again")]) == 0
@@ -172,7 +190,7 @@ def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypa
         def encode_text(self, ids):
             return super().encode_text(ids).flip(1)
 
-    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=Other))
+    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=Other, tokenize=tokenize))
     with pytest.raises(InputError, match="embeddings of the converted model differ"):
         convert_open_clip(source, tmp_path / "other")
     assert not (tmp_path / "other").exists()
@@ -187,7 +205,9 @@ def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypa
         ({"vision_cfg": VISION | {"pool_type": "avg"}}, "pool_type: avg"),
         ({"text_cfg": {"hf_model_name": "roberta-base"}}, "hf_model_name: roberta-base.*text_cfg"),
         ({"text_cfg": TEXT | {"no_causal_mask": True}}, "no_causal_mask"),
-        ({"custom_text": True}, "custom_text: True.*model_cfg"),
+        ({"text_cfg": TEXT | {"pool_type": "tok"}}, "pool_type: tok.*text_cfg"),
+        ({"vision_cfg": VISION | {"output_tokens": True}}, "output_tokens: True.*vision_cfg"),
+        ({"init_logit_bias": -10}, "init_logit_bias: -10.*model_cfg"),
         ({"multimodal_cfg": {"width": 8}}, "multimodal_cfg"),
         ({"vision_cfg": VISION | {"width": 192}}, "must give 'vision_model.embeddings.class_embedding' of shape"),
         ({"text_cfg": TEXT | {"layers": 2}}, "CLIPModel has no tensor for 'text_model.encoder.layers.2"),
@@ -202,8 +222,36 @@ def test_what_clip_lacks_is_said(tmp_path, keys, missing):
 
 
 def test_keys_that_change_nothing_are_accepted(tmp_path):
-    keys = {"vision_cfg": VISION | {"patch_dropout": 0.5, "pool_type": "tok", "attentional_pool": False}}
-    convert_open_clip(write(tmp_path / "source", random_model(), keys), tmp_path / "clip")
+    vision = VISION | {"patch_dropout": 0.5, "pool_type": "tok", "attentional_pool": False}
+    text = TEXT | {"pool_type": "argmax", "proj_type": "linear", "eos_id": 137, "pad_id": 0}
+    settings = {"resize_mode": None, "interpolation": "random", "mean": 0.5}  # as open_clip reads them
+    source = write(tmp_path / "source", random_model(), {"vision_cfg": vision, "text_cfg": text}, **settings)
+    convert_open_clip(source, tmp_path / "clip")
+    processor = CLIPProcessor.from_pretrained(tmp_path / "clip").image_processor
+    assert (processor.size["shortest_edge"], processor.resample, list(processor.image_mean)) == (32, 3, [0.5] * 3)
+
+
+def test_names_of_training_and_of_a_text_tower_of_its_own_are_those_of_clip(tmp_path):
+    reference = random_model()
+    source = write(tmp_path / "source", reference, {"custom_text": True}, binary=True)
+    weights = {
+        f"module.{name}" if name.startswith(("visual.", "logit_scale")) else f"module.text.{name}": tensor
+        for name, tensor in reference.state_dict().items()
+    }
+    torch.save({"epoch": 3, "state_dict": weights, "optimizer": {}}, source / "open_clip_pytorch_model.bin")
+    convert_open_clip(source, tmp_path / "clip")
+    found = load_file(tmp_path / "clip" / "model.safetensors")
+    assert torch.equal(found["text_projection.weight"], reference.text_projection.T)
+    assert torch.equal(found["logit_scale"], reference.logit_scale)
+
+
+def test_of_mixed_dtypes_the_widest_is_kept(tmp_path):
+    reference = random_model().half()
+    reference.ln_final.float()
+    assert convert_open_clip(write(tmp_path / "source", reference), tmp_path / "clip").dtype == "float32"
+    weights = load_file(tmp_path / "clip" / "model.safetensors")
+    assert torch.equal(weights["text_model.final_layer_norm.bias"], reference.ln_final.bias)
+    assert torch.equal(weights["visual_projection.weight"], reference.visual.proj.T.float())
 
 
 def test_damage_is_refused(tmp_path, model_folder):
@@ -217,11 +265,21 @@ def test_damage_is_refused(tmp_path, model_folder):
     with pytest.raises(InputError, match="has no CLIP tokenizer of 138 tokens"):
         convert_open_clip(source, tmp_path / "clip", tokenizer=model_folder)
     whole = write(tmp_path / "whole", random_model())
+    (tmp_path / "longest" / "open_clip_config.json").write_text("{torn")
+    with pytest.raises(InputError, match="open_clip_config.json is no JSON"):
+        convert_open_clip(tmp_path / "longest", tmp_path / "clip")
     convert_open_clip(source, tmp_path / "clip", tokenizer=whole)
+    (tmp_path / "clip" / "head.json").write_text("of the model before")
+    convert_open_clip(source, tmp_path / "clip", tokenizer=whole, overwrite=True)
+    assert not (tmp_path / "clip" / "head.json").exists()
     (source / "open_clip_model.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="is damaged"):
         convert_open_clip(source, tmp_path / "torn", tokenizer=whole)
     (source / "open_clip_model.safetensors").unlink()
+    torch.save({"epoch": 3}, source / "open_clip_pytorch_model.bin")
+    with pytest.raises(InputError, match="holds more than tensors"):
+        convert_open_clip(source, tmp_path / "none", tokenizer=whole)
+    (source / "open_clip_pytorch_model.bin").unlink()
     with pytest.raises(InputError, match="has no weights of open_clip"):
         convert_open_clip(source, tmp_path / "none", tokenizer=whole)
 

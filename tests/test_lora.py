@@ -255,8 +255,32 @@ def test_one_fine_tuning_is_interpolated(options, model_folder, tasks, tmp_path)
 
 def test_layers_that_are_not_there_are_refused(model_folder, tasks, tmp_path):
     args = arguments(tmp_path / "run", lora_target_modules=["query"], **LORA)
-    with pytest.raises(InputError, match="LoRA cannot be added to the image tower: .*not found"):
+    there = "fc1, fc2, k_proj, out_proj, patch_embedding, q_proj, v_proj, visual_projection"
+    with pytest.raises(InputError, match=f"layers query of the image tower, and it has none of them.*: {there}"):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
+
+
+def test_training_that_starts_over_begins_with_the_base_and_a_new_adapter(model_folder, tasks, tmp_path, monkeypatch):
+    step, found = PaintTrainer.training_step, {}
+
+    def out_of_memory(self, model, inputs, *args, **keys):
+        loss = step(self, model, inputs, *args, **keys)
+        if len(inputs["labels"]) == 16 and self.state.global_step == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return loss
+
+    monkeypatch.setattr(PaintTrainer, "training_step", out_of_memory)
+    for size in (16, 14):  # the second is what accelerate makes of the first
+        model, processor, _ = load_clip(model_folder)
+        keys = {"per_device_train_batch_size": size, "auto_find_batch_size": True, "lora_dropout": 0.1, "max_steps": 4}
+        args = arguments(tmp_path / f"{size}", **LORA | keys)
+        trainer = PaintTrainer(model, args, train_task=tasks[0], processing_class=processor)
+        trainer.train()
+        trainer.model.merge_and_unload()
+        found[size] = model.state_dict()
+        assert trainer.state.train_batch_size == 14
+    assert distance(found[16], found[14]) == 0
+    assert distance(found[16], weights(model_folder)) > 1e-3
 
 
 def test_without_peft_nothing_is_trained(model_folder, tasks, tmp_path, monkeypatch):

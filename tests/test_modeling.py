@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPModel, CLIPProcessor, pipeline
 
 from hf_paint import InputError
-from hf_paint.modeling import IMAGE_TOWER, image_tower, image_tower_weights, load_clip, save_clip
+from hf_paint.modeling import IMAGE_TOWER, image_tower, image_tower_weights, load_clip, save_clip, with_weights
 
 
 def test_tower_shares_parameters_and_names(model):
@@ -24,6 +24,20 @@ def test_tower_config_is_a_copy(model):
     before = model.config.to_dict()
     image_tower(model).config.use_cache = False
     assert model.config.to_dict() == before
+
+
+def test_a_copy_with_other_weights_shares_what_it_can(model):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = {name: 1.5 * tensor for name, tensor in image_tower_weights(model).items()}
+    copy, half = with_weights(model, other), with_weights(model, other, torch.bfloat16)
+    for name, tensor in model.state_dict().items():
+        expected = other.get(name, tensor)
+        assert torch.equal(copy.state_dict()[name], expected)
+        assert copy.state_dict()[name].data_ptr() == expected.data_ptr()
+        assert torch.equal(half.state_dict()[name], expected.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.nn.init.zeros_(half.visual_projection.weight)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_load_is_float32_and_says_the_stored_dtype(model, processor, tmp_path):

@@ -13,11 +13,42 @@ import pytest
 from conftest import write_task_yaml
 
 
-SWEEP = """
-import json, sys, threading
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads sizes from /proc")
+WATCH = """
+import ctypes, json, sys, threading
 from pathlib import Path
 
 import torch
+
+torch.set_num_threads(1)
+
+
+def memory():
+    return 1024 * int(Path("/proc/self/status").read_text().partition("RssAnon:")[2].split()[0])
+
+
+def peak_of(function):
+    def watch():
+        while not done.wait(0.001):
+            sizes.append(memory())
+
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
+    sizes, done = [], threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    made = function()
+    done.set()
+    watcher.join()
+    return made, max(sizes)
+"""
+LARGE = """
+size = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16}
+config.vision_config = CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=config.projection_dim)
+start = memory()
+"""
+SWEEP = (
+    WATCH
+    + """
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
@@ -28,16 +59,6 @@ from hf_paint.modeling import image_tower, image_tower_weights
 from hf_paint.stored_tower import StoredTower
 
 small, task, ends, precision, folder = sys.argv[1:]
-torch.set_num_threads(1)
-
-
-def memory():
-    return 1024 * int(Path("/proc/self/status").read_text().partition("RssAnon:")[2].split()[0])
-
-
-def watch():
-    while not done.wait(0.001):
-        sizes.append(memory())
 
 
 def sweep(model, theta_0, theta_1):
@@ -53,9 +74,9 @@ def fine_tuned(model):
 processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
 tiny = CLIPModel(config).eval()
 sweep(tiny, image_tower_weights(tiny), fine_tuned(tiny))  # whatever is imported when it is needed
-size = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16}
-config.vision_config = CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=config.projection_dim)
-start = memory()
+"""
+    + LARGE
+    + """
 model = CLIPModel(config).eval()
 theta_0 = image_tower_weights(model)
 tower = sum(tensor.nbytes for tensor in theta_0.values())
@@ -66,18 +87,51 @@ if ends == "disk":
         save_file(theta_0, Path(folder, name, "model.safetensors"))
         theta_0["visual_projection.weight"].data.add_(0.01)
     theta_0, theta_1 = StoredTower(f"{folder}/theta_0"), StoredTower(f"{folder}/theta_1")
-before, sizes, done = memory(), [], threading.Event()
-watcher = threading.Thread(target=watch)
-watcher.start()
-alphas = sweep(model, theta_0, theta_1).alphas
-done.set()
-watcher.join()
-peak = max(sizes)
-print(json.dumps([len(alphas), tower, (peak - before) / tower, (peak - start) / tower]))
+before = memory()
+curve, peak = peak_of(lambda: sweep(model, theta_0, theta_1))
+print(json.dumps([len(curve.alphas), tower, (peak - before) / tower, (peak - start) / tower]))
 """
+)
+RUN = (
+    WATCH
+    + """
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
+
+from hf_paint import PaintTrainingArguments, PatchOptions, patch_single
+from hf_paint.modeling import save_clip
+from hf_paint.patching.run import PatchRun
+
+small, patching, supported, precision, folder = sys.argv[1:]
+sweep, peaks = PatchRun.sweep, []
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads sizes from /proc")
+def watched(*args):
+    curve, peak = peak_of(lambda: sweep(*args))
+    peaks.append(peak)
+    return curve
+
+
+def patch(name):
+    save_clip(CLIPModel(config), processor, f"{folder}/{name}")
+    size = Path(folder, name, "model.safetensors").stat().st_size
+    args = PaintTrainingArguments(f"{folder}/{name}-run", max_steps=1, warmup_steps=0, use_cpu=True)
+    options = PatchOptions(precision=precision)
+    patch_single(f"{folder}/{name}", patching, [supported], args, alphas=[0.5, 1.0], options=options)
+    return size
+
+
+PatchRun.sweep = watched
+processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
+patch("tiny")  # whatever is imported when it is needed
+"""
+    + LARGE
+    + """
+size = patch("large")
+print(json.dumps([size, (peaks[-1] - start) / size]))
+"""
+)
+
+
 @pytest.mark.parametrize(
     ("ends", "precision", "own", "whole"),
     [("memory", "fp32", 1, 3), ("memory", "bf16", 0.5, 2.5), ("disk", "fp32", 1, 2), ("disk", "bf16", 0.5, 1.5)],
@@ -85,10 +139,23 @@ print(json.dumps([len(alphas), tower, (peak - before) / tower, (peak - start) / 
 def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, own, whole, model_folder, tmp_path):
     """The model that is given is theta_0; with theta_1 in memory that is one model and one delta, and the copy."""
     task = write_task_yaml(tmp_path / "task", splits={"train": None, "validation": None, "test": "test"}, test=8)
-    command = [sys.executable, "-c", SWEEP, model_folder, task, ends, precision, str(tmp_path)]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    num_alphas, tower, by_the_sweep, in_all = json.loads(finished.stdout.splitlines()[-1])
+    num_alphas, tower, by_the_sweep, in_all = said_by(SWEEP, model_folder, task, ends, precision, tmp_path)
     assert (num_alphas, tower > 2e8) == (4, True)
     assert own - 0.1 < by_the_sweep < own + 0.45
     assert in_all < whole + 0.45
+
+
+@pytest.mark.parametrize(("precision", "whole"), [("fp32", 1), ("bf16", 0.5)])
+def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(precision, whole, model_folder, tmp_path):
+    """Both ends are in their files, and weights, gradients and optimizer of the training are gone."""
+    tasks = [write_task_yaml(tmp_path, name, train=24, test=8) for name in ("colours", "others")]
+    model, in_all = said_by(RUN, model_folder, *tasks, precision, tmp_path)
+    assert model > 2e8
+    assert whole - 0.1 < in_all < whole + 0.6
+
+
+def said_by(script, *arguments):
+    """Return what a script prints at its end."""
+    finished = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    return json.loads(finished.stdout.splitlines()[-1])

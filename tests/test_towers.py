@@ -15,6 +15,7 @@ from hf_paint import (
     PaintTrainer,
     PaintTrainingArguments,
     PushOptions,
+    apply_patch,
     build_zero_shot_head,
     extract_lora,
     layer_index,
@@ -24,6 +25,7 @@ from hf_paint import (
 )
 from hf_paint.families import IMAGE_TOWER, find_family, logit_scale
 from hf_paint.lora import LORA_TARGETS, image_tower_pattern
+from hf_paint.methods import read_method
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.pixels import PixelTransform
 from hf_paint.prompts import embed_prompts
@@ -131,6 +133,10 @@ def test_the_whole_slice(family, tasks, tmp_path, hub):
         expected = theta_0[name] if name in frozen else middle.to(tensor.dtype)
         torch.testing.assert_close(tensor, expected, atol=0 if name in frozen else 1e-7, rtol=0)
 
+    push_variants(tmp_path / "run", "tester/delta", options=PushOptions(base_model_id="o/base", form="delta"))
+    patched = apply_patch(tmp_path / "base", "tester/delta", 0.5).state_dict()
+    assert all(torch.equal(tensor, patched[name]) for name, tensor in pulled.state_dict().items())
+
     card = (tmp_path / "run" / "patched" / "README.md").read_text()
     assert f"This is an ordinary {find_family(pulled.config, 'it').name} model" in card
     assert f"- {pulled.config.model_type}\n" in card
@@ -149,8 +155,9 @@ def test_the_whole_slice(family, tasks, tmp_path, hub):
     np.testing.assert_allclose(found, scores.detach(), atol=1e-5)
 
 
-def test_a_head_is_trained_with_any_tower(tasks, tmp_path):
-    save_clip(*make("siglip"), tmp_path / "base")
+@pytest.mark.parametrize("family", ["siglip", "align"])
+def test_a_head_is_trained_with_any_tower(family, tasks, tmp_path):
+    save_clip(*make(family), tmp_path / "base")
     keys = {"learning_rate": 1e-3, "max_steps": 2, "warmup_steps": 1, "train_head": True}
     args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, disable_tqdm=True, **keys)
     patch_single(tmp_path / "base", tasks[0], [tasks[1]], args, alphas=[0.0, 1.0])
@@ -207,6 +214,35 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
     save_clip(model, processor, tmp_path / "oblong")
     with pytest.raises(InputError, match="resize to a square"):
         load_clip(str(tmp_path / "oblong"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "q_proj, k_proj, .*, fc2 of the image tower, and it has none of them"),
+        (["depthwise_conv"], r"vision_model.encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) is none"),
+        (["depthwise_conv.depthwise_conv"], r"\(AlignVisionDepthwiseConv2d\) is none"),
+    ],
+)
+def test_lora_on_convolutions_says_which_layers_there_are(names, message, tasks, tmp_path, monkeypatch):
+    save_clip(*make("align"), tmp_path / "base")
+    keys = {"use_peft": True, "lora_target_modules": names}
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, **keys)
+    monkeypatch.setattr("hf_paint.patching.run.prepare_task", None)  # before anything is decoded
+    there = "`lora_target_modules`: convolution, expand, expand_conv, project_conv, reduce"
+    with pytest.raises(InputError, match=f"{message}.*{there}"):
+        patch_single(tmp_path / "base", tasks[0], [tasks[1]], args)
+
+
+def test_lines_goes_to_the_last_layer_of_any_tower():
+    model, _ = make("align")
+    theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
+    theta_1 = {name: tensor + 1 for name, tensor in theta_0.items()}
+    moved = read_method({"lines": {"beta": 0.5}}).merge(theta_0, {"task": theta_1}, None)
+    shares = {"embeddings": 0.5, "encoder.blocks.0": 0.75, "encoder.blocks.1": 1.0}  # and nothing comes after them
+    for name, tensor in moved.items():
+        [share] = [share for part, share in shares.items() if name.startswith(f"vision_model.{part}.")]
+        torch.testing.assert_close(tensor, theta_0[name] + share)
 
 
 def test_lora_leaves_out_attention_that_would_pass_an_adapter_over(tmp_path):

@@ -41,7 +41,10 @@ INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
 """Those that leave the weights of the base as they are."""
 
 Factors = dict[str, tuple[Tensor, Tensor]]
-"""Module -> A of shape (rank, in_features) and B of shape (out_features, rank); B @ A is added to its weight."""
+"""Module -> A of shape (rank, in_features) and B of shape (out_features, rank); B @ A is added to its weight.
+
+Of a convolution, A is (rank, in_channels, height, width) and B (out_channels, rank, 1, 1).
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +132,8 @@ def read_factors(folder: str | Path, config: Mapping[str, Any]) -> Factors:
     factors = {}
     for name in names:
         a, b = (weights[f"{name}.lora_{letter}.weight"].float() for letter in "AB")
+        if b.shape[1] != len(a):  # each group has its own part of A
+            raise InputError(f"{path} cannot be added to others: '{name}' is a convolution in groups.")
         module = name.removeprefix(PREFIX)
         factors[module] = (_scale(config, module, len(a)) * a, b)
     return factors

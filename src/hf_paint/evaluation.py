@@ -50,7 +50,7 @@ def evaluate_tasks(
         40
     """
     accelerator = accelerator or Accelerator()
-    model.to(accelerator.device).eval()
+    model.eval()
     prepared = [prepare_task(task, model, processor, splits=(split,)) for task in tasks]
     weights = fingerprint_weights(image_tower_weights(model))
     if precision == "auto":

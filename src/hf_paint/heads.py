@@ -133,7 +133,7 @@ def build_task_head(
     """Build the head of a task: that of its class names, of its `class_groups`, or of all its candidates.
 
     Args:
-        model: The model whose text tower embeds the prompts, on its device.
+        model: The model whose text tower embeds the prompts.
         tokenizer: The tokenizer of that model.
         task: The task.
         class_names: The classes of the task or of its half, or the texts of all candidates, in the order of the rows.
@@ -188,7 +188,7 @@ def build_zero_shot_head(
     of a launcher, all of which have to call this.
 
     Args:
-        model: The model whose text tower embeds the prompts, on its device.
+        model: The model whose text tower embeds the prompts.
         tokenizer: The tokenizer of that model.
         class_names: The names of the classes, in the order of the logits.
         templates: Prompts with one `{}` each.

@@ -29,5 +29,9 @@ def layer_index(name: str) -> int | None:
 
 
 def count_layers(names: Iterable[str]) -> int:
-    """Return how many layers `layer_index` tells apart: two more than the encoder has."""
-    return 2 + max((layer for layer in map(layer_index, names) if layer is not None), default=0)
+    """Return how many layers `layer_index` tells apart.
+
+    Two more than the encoder has, and one more where nothing comes after the encoder, as in ALIGN.
+    """
+    layers = {layer for layer in map(layer_index, names) if layer is not None}
+    return 1 + max(layers, default=0) + (-1 in layers)

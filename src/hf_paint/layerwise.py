@@ -16,7 +16,7 @@ def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
     """Return the alphas of LiNeS, `alpha + beta * (l - 1) / (L - 1)` for l = 1 ... L (Wang et al., 2025, Section 4).
 
     Args:
-        num_layers: L, all layers that `layer_index` tells apart: two more than the encoder has.
+        num_layers: L, all layers that `layer_index` tells apart: two more than the encoder of a CLIP model has.
         alpha: Of the first layer.
         beta: What the last layer has more.
 
@@ -84,8 +84,8 @@ def _by_layer(names: Sequence[str], alphas: Sequence[float], default: float | No
     num_layers = count_layers(names)
     if len(alphas) != num_layers:
         raise InputError(
-            f"The image tower has {num_layers} layers (embeddings, {num_layers - 2} of the encoder, projection), got "
-            f"{len(alphas)} alphas. Give one for each."
+            f"The image tower has {num_layers} layers (embeddings, those of the encoder, and what comes after them), "
+            f"got {len(alphas)} alphas. Give one for each."
         )
     chosen = {name: alphas[layer] for name, layer in layers.items() if layer is not None}
     return chosen if default is None else dict.fromkeys(names, default) | chosen

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """The linear layers of attention and MLP."""
+ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
+"""The layers of image towers that peft adapts."""
 
 
 def image_tower_pattern(names: Sequence[str]) -> str:
@@ -33,6 +35,30 @@ def image_tower_pattern(names: Sequence[str]) -> str:
     It finds nothing in a text tower, whose layers have the same names, and nothing where an adapter is passed over.
     """
     return rf"(?!{re.escape(POOLING_ATTENTION)})(vision_model\..+\.)?({'|'.join(names)})"
+
+
+def check_lora_layers(tower: PreTrainedModel, args: PaintTrainingArguments) -> None:
+    """Check that an image tower has the layers that are to be adapted.
+
+    Raises:
+        InputError: If it has none of them, or something else by that name; it says which layers there are.
+    """
+    names = args.lora_target_modules or LORA_TARGETS
+    pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
+    found = [name for name in modules if pattern.fullmatch(name)]
+    others = [name for name in found if not _is_adaptable(modules[name])]
+    if found and not others:
+        return
+    wrong = f"{others[0]} ({type(modules[others[0]]).__name__}) is none" if others else "it has none of them"
+    layers = {
+        name.rpartition(".")[2]
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear | nn.Conv2d) and _is_adaptable(module)
+    }
+    raise InputError(
+        f"LoRA adapts the layers {', '.join(names)} of the image tower, and {wrong}. Name some of these in "
+        f"`lora_target_modules`: {', '.join(sorted(layers))}."
+    )
 
 
 def add_lora(tower: PreTrainedModel, args: PaintTrainingArguments) -> "PeftModel":
@@ -49,6 +75,7 @@ def add_lora(tower: PreTrainedModel, args: PaintTrainingArguments) -> "PeftModel
         InputError: If peft is not installed, or can adapt no such layers.
     """
     peft = import_peft()
+    check_lora_layers(tower, args)
     config = peft.LoraConfig(
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
@@ -161,6 +188,11 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
         raise InputError(f"The adapter '{adapter}' cannot be merged: {_one_line(error)}") from error
     if strangers:
         raise InputError(f"The adapter '{adapter}' is of another model: '{min(strangers)}' has no place in this one.")
+
+
+def _is_adaptable(module: nn.Module) -> bool:
+    """Return whether peft adapts a module, and merges what was trained: not where it works in groups."""
+    return isinstance(module, ADAPTABLE) and getattr(module, "groups", 1) == 1
 
 
 def _one_line(error: Exception) -> str:

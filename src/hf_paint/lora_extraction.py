@@ -97,17 +97,19 @@ def extract_lora(
 
 
 def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[str, Tensor]:
-    """Return theta_1 as an adapter says it: theta_0 with B @ A added to its linear layers, in float32.
+    """Return theta_1 as an adapter says it: theta_0 with B @ A added to its layers, in float32.
+
+    In a convolution, A has its kernel and B one of a single pixel.
 
     Raises:
         InputError: If the adapter cannot be read, or adapts other layers.
     """
     theta_1 = {name: tensor.float() for name, tensor in theta_0.items()}
     for module, (a, b) in read_factors(adapter, read_adapter_config(adapter)).items():
-        name = f"{module}.weight"
-        if name not in theta_1 or theta_1[name].shape != (len(b), a.shape[1]):
-            raise InputError(f"The adapter '{adapter}' is of another model: no '{name}' has the shape that it needs.")
-        theta_1[name] = theta_1[name] + b @ a
+        name, shape = f"{module}.weight", (len(b), *a.shape[1:])
+        if name not in theta_1 or theta_1[name].shape != shape:
+            raise InputError(f"The adapter '{adapter}' is of another model: it needs a '{name}' of shape {shape}.")
+        theta_1[name] = theta_1[name] + (b.flatten(1) @ a.flatten(1)).view(shape)
     return theta_1
 
 

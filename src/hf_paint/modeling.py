@@ -1,14 +1,15 @@
 """Models as patching sees them: a base that is read safely, and its image tower."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import transformers
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 from transformers.utils.hub import cached_file
@@ -19,6 +20,7 @@ from hf_paint.pixels import PixelTransform
 from hf_paint.towers import ImageTower
 
 
+Model = TypeVar("Model", bound=nn.Module)
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OTHER_FORMATS = {
     OPEN_CLIP_CONFIG: "a model of open_clip. Convert it once: hf-paint convert {} OUTPUT",
@@ -82,6 +84,29 @@ def image_tower_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """
     tensors = model.state_dict().items()
     return {name: tensor for name, tensor in tensors if name.startswith(IMAGE_TOWER) and tensor.is_floating_point()}
+
+
+def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Model:
+    """Return a copy of a model, on its device, with other weights and in a dtype; tensors that fit are not copied.
+
+    Args:
+        model: The model.
+        weights: Name -> tensor; the others are those of the model.
+        dtype: The dtype of all that is floating-point.
+
+    Example:
+        >>> other = with_weights(model, {"visual_projection.weight": torch.zeros(24, 32)})
+        >>> float(other.visual_projection.weight.sum())
+        0.0
+        >>> other.text_projection.weight.data_ptr() == model.text_projection.weight.data_ptr()
+        True
+    """
+    copies: dict[int, Any] = {}
+    for name, there in model.state_dict(keep_vars=True).items():
+        tensor = weights.get(name, there).detach()
+        tensor = tensor.to(there.device, dtype if tensor.is_floating_point() else tensor.dtype)
+        copies[id(there)] = nn.Parameter(tensor) if isinstance(there, nn.Parameter) else tensor
+    return deepcopy(model, copies)
 
 
 @contextmanager

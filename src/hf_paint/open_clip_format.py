@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from hf_paint.errors import InputError
@@ -31,21 +32,21 @@ _NAMES_IN_LAYER = {
     ".mlp.c_proj.": ".mlp.fc2.",
 }
 _PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-_IGNORED = ("attn_mask",)
+_WRAPPERS = ("module.", "text.")
+"""What stands before names in a checkpoint of training, and before those of a text tower of its own (custom_text)."""
 
 MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
 _VISION = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
 """What the config of an open_clip tower may leave out."""
 
-_NEUTRAL = {
-    "pool_type": ("tok", "argmax"),
-    "pos_embed_type": ("learnable",),
-    "patch_dropout": None,
-    "init_logit_scale": None,
-    "output_tokens": None,
+_ANY = None
+_NEUTRAL: dict[str, dict[str, Any]] = {
+    "model_cfg": {"custom_text": _ANY, "init_logit_scale": _ANY},
+    "vision_cfg": {"pool_type": "tok", "pos_embed_type": "learnable", "patch_dropout": _ANY},
+    "text_cfg": {"pool_type": "argmax", "proj_type": "linear", "pad_id": _ANY, "eos_id": _ANY},
 }
-"""Keys that change nothing at inference, with the values for which that is so: those of every CLIP; None for any."""
+"""Keys that change nothing at inference, with the value for which that is so: that of every CLIP."""
 
 
 def clip_config(config: Config) -> dict[str, Any]:
@@ -82,8 +83,24 @@ def clip_config(config: Config) -> dict[str, Any]:
     }
 
 
+def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of an open_clip model by the names of its plainest form, without its mask.
+
+    Example:
+        >>> list(plain_weights({"module.text.ln_final.bias": torch.zeros(2), "attn_mask": torch.zeros(2, 2)}))
+        ['ln_final.bias']
+    """
+    plain = {}
+    for name, tensor in weights.items():
+        for wrapper in _WRAPPERS:
+            name = name.removeprefix(wrapper)
+        plain[name] = tensor
+    plain.pop("attn_mask", None)
+    return plain
+
+
 def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an open_clip model by the names that they have in `CLIPModel`.
+    """Return the tensors of an open_clip model, as `plain_weights` names them, by their names in `CLIPModel`.
 
     The three projections of an attention layer are one tensor in open_clip, and the projections into the space of
     embeddings are transposed.
@@ -99,7 +116,7 @@ def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif found := re.fullmatch(r"(.+\.attn\.)in_proj_(weight|bias)", name):
             for projection, part in zip("qkv", tensor.chunk(3), strict=True):
                 converted[f"{_rename(found[1])}{projection}_proj.{found[2]}"] = part.clone()
-        elif name not in _IGNORED:
+        else:
             converted[_rename(name)] = tensor
     return converted
 
@@ -130,15 +147,16 @@ def image_settings(preprocess: Config, image_size: int) -> dict[str, Any]:
     """
     square = {"height": image_size, "width": image_size}
     sizes = {"shortest": {"shortest_edge": image_size}, "squash": square}
-    resamples = {"bicubic": 3, "bilinear": 2}
-    mode, interpolation = preprocess.get("resize_mode", "shortest"), preprocess.get("interpolation", "bicubic")
+    resamples = {"bicubic": 3, "bilinear": 2, "random": 3}  # only training draws it
+    mode, interpolation = preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic"
     if mode not in sizes or interpolation not in resamples:
         raise InputError(
             f"CLIPImageProcessor cannot resize images as the open_clip model asks: `resize_mode: {mode}`, "
             f"`interpolation: {interpolation}`."
         )
     settings = {"size": sizes[mode], "crop_size": square, "resample": resamples[interpolation]}
-    return settings | {f"image_{key}": list(preprocess[key]) for key in ("mean", "std") if preprocess.get(key)}
+    given = [key for key in ("mean", "std") if preprocess.get(key)]
+    return settings | {f"image_{key}": np.broadcast_to(preprocess[key], 3).tolist() for key in given}
 
 
 def _transformer(config: Config, num_heads: int) -> dict[str, int]:
@@ -153,12 +171,11 @@ def _transformer(config: Config, num_heads: int) -> dict[str, int]:
 def _check(part: str, config: Config, known: Collection[str]) -> None:
     """Refuse a part of a config that says something that `CLIPModel` does not know."""
     for key, value in config.items():
-        allowed = _NEUTRAL.get(key, ())
-        unknown = key not in known and value and allowed is not None and value not in allowed
-        if unknown or isinstance(value, list):  # lists are the layers of a ResNet, and sizes that are not square
+        neutral = key in known or not value or _NEUTRAL[part].get(key, ()) in (value, _ANY)
+        if not neutral or isinstance(value, list):  # lists are the layers of a ResNet, and sizes that are not square
             raise InputError(
-                f"CLIPModel cannot be made of this open_clip model: it has no `{key}: {value}` (of {part}). Only "
-                "vision and text transformers as OpenAI's can be converted."
+                f"CLIPModel has no `{key}: {value}`, which {part} of the open_clip model says. Only vision and text "
+                "transformers as OpenAI's can be converted."
             )
 
 

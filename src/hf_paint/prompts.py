@@ -52,7 +52,7 @@ def embed_prompts(
     all of them have to call this.
 
     Args:
-        model: The model whose text tower embeds the prompts, on its device.
+        model: The model whose text tower embeds the prompts: a copy of it, on the device of the process.
         tokenizer: The tokenizer of that model.
         prompts: Any texts. One that is longer than the context is cut, and keeps its end-of-text token.
         batch_size: Rows per forward pass; a packed row is as long as the context and holds many short prompts.
@@ -87,11 +87,12 @@ def _embed_packed(
     sequences = _tokenize(tokenizer, prompts, context, cast(int, config.eos_token_id))
     distinct = sorted(set(sequences))
     rows = pack_prompts(distinct, context)
-    tower = deepcopy(clip.text_model).to(dtype).eval()
+    tower = deepcopy(clip.text_model).to(PartialState().device, dtype).eval()
     tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
 
     def embed(rows: Sequence[Row]) -> Tensor:
-        return functional.linear(_last_hidden_states(tower, rows).float(), clip.text_projection.weight.float())
+        hidden = _last_hidden_states(tower, rows).float()
+        return functional.linear(hidden, clip.text_projection.weight.to(hidden))
 
     embeds = _embed_together(embed, rows, batch_size)
     index = {sequence: index for index, sequence in enumerate(distinct)}
@@ -112,10 +113,11 @@ def _embed_padded(
     padding |= {"max_length": family.prompt_length or context, "truncation": True, "return_tensors": "pt"}
     texts = [prompt.lower() for prompt in prompts] if family.lower_case else list(prompts)
     distinct = sorted(set(texts), key=lambda text: (len(text), text))  # short ones together need little padding
-    tower = cast(nn.Module, deepcopy(TextTower(model))).to(dtype).eval()
+    device = PartialState().device
+    tower = cast(nn.Module, deepcopy(TextTower(model))).to(device, dtype).eval()
 
     def embed(rows: Sequence[str]) -> Tensor:
-        embeds: Tensor = tower(**tokenizer(rows, **padding).to(model.device))
+        embeds: Tensor = tower(**tokenizer(rows, **padding).to(device))
         return embeds.float()
 
     embeds = _embed_together(embed, distinct, batch_size)

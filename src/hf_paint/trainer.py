@@ -27,7 +27,7 @@ from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
 from hf_paint.predictions import score
 from hf_paint.prepared_task import PreparedTask, prepare_task
-from hf_paint.sharding import check_checkpoint, check_sharding, is_sharded
+from hf_paint.sharding import check_checkpoint, check_sharding
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import EpochCallback
@@ -87,7 +87,7 @@ class PaintTrainer(HubTrainer):
         if bool(train_tasks) == (train_dataset is not None) or (train_dataset is None) != (head is None):
             raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
         check_hub_strategy(args)
-        model.float().to(args.device)
+        model.float()
         if train_tasks:
             train_dataset, head = make_training_set(train_tasks, model, processing_class, args)
         self.transform = PixelTransform(processing_class)
@@ -110,8 +110,6 @@ class PaintTrainer(HubTrainer):
             callbacks=[EpochCallback(train_dataset), *callbacks],
         )
         check_sharding(self.accelerator, args, callbacks)
-        if is_sharded(self.accelerator):
-            model.cpu()  # so that no device holds all of it when it is shared out
         self.model_accepts_loss_kwargs = True  # the loss counts the images of the step
         self.head = cast(ZeroShotHead, head).to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)

@@ -77,7 +77,7 @@ class Plan:
         micro_batch: The most images that a device holds at once; the others of its batch are accumulated.
         checkpointing: Keep the inputs of layers alone, and compute their inside twice.
         sharded: Weights, gradients and optimizer spread over all devices (FSDP2).
-        lora_rank: Train adapters of this rank on query and value instead of the weights; 0 trains the weights.
+        lora_rank: Train adapters of this rank on attention and MLP instead of the weights; 0 trains the weights.
     """
 
     name: str = ""
@@ -138,8 +138,10 @@ class Seconds(NamedTuple):
         return max(work, *beside) if self.overlap else work + sum(beside)
 
     def limit(self) -> str:
-        """Return what most of the time is spent on."""
-        return max(self._fields[:-1], key=lambda name: getattr(self, name)).replace("_", " ")
+        """Return what most of the time is spent on: not what is done beside longer work."""
+        hidden = ("decoding", "link") if self.overlap and self.total() > max(self.decoding, self.link) else ()
+        names = [name for name in self._fields[:-1] if name not in hidden]
+        return max(names, key=lambda name: getattr(self, name)).replace("_", " ")
 
 
 PRESETS = (

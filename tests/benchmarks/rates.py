@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from common import FOLDER
 from machines import Machine
@@ -21,6 +22,7 @@ from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 
 from hf_paint.pixels import PixelTransform
+from hf_paint.streaming import CHUNK
 
 
 ONE_FILE = 256 * 2**20
@@ -73,8 +75,9 @@ def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Ma
     """
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = [(*tower_rates(config, 4), disk_rate(), hashing_rate(), decoding_rate()) for _ in range(rounds)]
-    matrix, backward, elementwise, disk, hashing, decoding = map(statistics.median, zip(*found, strict=True))
+    single = chunk_rate, disk_rate, hashing_rate, decoding_rate
+    found = [(*tower_rates(config, 4), *(rate() for rate in single)) for _ in range(rounds)]
+    matrix, backward, elementwise, chunks, disk, hashing, decoding = map(statistics.median, zip(*found, strict=True))
     torch.set_num_threads(cores)
     return Machine(
         name=f"this machine, {cores} cores",
@@ -82,12 +85,25 @@ def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Ma
         matrix=cores * matrix,
         matrix_backward=cores * backward,
         elementwise=cores * elementwise,
-        cores=cores * elementwise,
+        cores=cores * chunks,
         disk=disk,
         hashing=hashing,
         network=network,
         decoding=cores * decoding,
     )
+
+
+def chunk_rate() -> float:
+    """Return the bytes per second that the arithmetic of interpolation moves, in the chunks that it works on."""
+    x_0, x_1 = np.random.default_rng(0).standard_normal((2, CHUNK), np.float32)
+
+    def combine() -> None:
+        for _ in range(20):
+            part = x_1 - x_0
+            part *= 0.3
+            part += x_0
+
+    return 20 * (12 + 8 + 12) * CHUNK / statistics.median(seconds_of(combine) for _ in range(5))
 
 
 def disk_rate() -> float:
@@ -111,7 +127,7 @@ def hashing_rate() -> float:
 
 def cache_rates(source: Path) -> tuple[float, float]:
     """Return the bytes per second of reading a file that is in memory, and of writing a new one of its size there."""
-    target, buffer, size = FOLDER / "target.bin", bytearray(2**20), source.stat().st_size
+    target, buffer, size = FOLDER / "target.bin", bytearray(4 * CHUNK), source.stat().st_size
 
     def read() -> None:
         with source.open("rb", buffering=0) as file:
@@ -119,13 +135,14 @@ def cache_rates(source: Path) -> tuple[float, float]:
                 pass
 
     def write() -> None:
+        target.unlink(missing_ok=True)
         with target.open("wb", buffering=0) as file:
             for _ in range(size // len(buffer)):
                 file.write(buffer)
 
-    taken = seconds_of(read), seconds_of(write)
+    rates = [size / statistics.median(seconds_of(way) for _ in range(3)) for way in (read, write)]
     target.unlink()
-    return size / taken[0], size / taken[1]
+    return rates[0], rates[1]
 
 
 def decoding_rate(*, num_images: int = 40) -> float:

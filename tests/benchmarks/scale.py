@@ -35,7 +35,8 @@ SPEEDUPS = {
     "memory bandwidth": "`torch_compile: true`",
     "decoding": "more cores",
     "link": "larger micro-batches",
-    "hashing": "fewer variants",
+    "disk": "a faster disk",
+    "hashing": "faster cores",
 }
 """What shortens the longest part of a job."""
 
@@ -120,7 +121,7 @@ def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 
 def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Say whether a sweep fits: on a GPU with both ends beside the model, or with the ends on the host."""
+    """Say whether a sweep fits: on a GPU with both ends beside the model, or with the ends in their files."""
     ways = [sweep_memory(config, machine, ends_on_device=on_device) for on_device in (True, False)]
     limit, remaining = (memory.limit(machine.memory) for memory in ways)
     at_first, then = (_gb(memory.total()) for memory in ways)
@@ -131,7 +132,7 @@ def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     if not machine.is_cpu and host > USABLE * machine.host_memory:
         return ["sweep", at_first, "memory: host", f"{_gb(host / USABLE)} beside the devices", "", "", ""]
     seconds = sweep_seconds(config, machine, job)
-    removed = _removed(limit, "ends on the host (automatic)", seconds)
+    removed = _removed(limit, "ends in their files (automatic)", seconds)
     return ["sweep", at_first, *removed, then if limit else at_first, *_time(seconds)]
 
 

@@ -13,17 +13,20 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from unittest.mock import patch
 
 from common import FOLDER, MIB, Row, arguments, child
 from machines import Job, Machine, Memory, Plan
 from material import SMALL_TOWER, fine_tuned, make_clip
-from rates import Rates, cache_rates, now, seconds_of, tower_rates
+from rates import Rates, cache_rates, chunk_rate, now, seconds_of, tower_rates
+from safetensors.torch import load_file, save_file
 from simulation import (
     interpolation_seconds,
     model_bytes,
@@ -33,12 +36,14 @@ from simulation import (
     training_seconds,
 )
 from sweep import Sweep
+from torch import Tensor
 from towers import clip_config, num_tokens
 from training import Training
 from transformers import CLIPConfig
 
 from hf_paint import interpolate_checkpoints
 from hf_paint.evaluator import CPU_ACTIVATION_BYTES
+from hf_paint.modeling import image_tower, with_weights
 from hf_paint.sweep import weight_line
 
 
@@ -71,37 +76,45 @@ def check(task: str, shape: str, parsed: argparse.Namespace) -> list[Row]:
 
 def check_training(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
     """Predict and measure a step of the trainer in bfloat16."""
-    before, batch = resident(), BATCHES[shape]
+    before, batch = in_memory(), BATCHES[shape]
     training = Training(shape, "cpu", batch, 2, quick=quick)  # the first step of each run is not timed
+    training.weights = mapped(training.weights, "base")
     config, job = checked_config(shape, quick=quick), Job(batch_size=batch, num_steps=1)
     predicted, measured = [], []
-    forget_peak()
     for _ in range(rounds):
         machine = machine_of(tower_rates(config.vision_config, batch))
         predicted.append(training_seconds(config, machine, Plan(), job).total())
         with patch("training.now", lambda device: now()):
             measured.append(training.trainer(bf16=True)[0].seconds)
+    with watched_memory() as sizes:
+        training.trainer(bf16=True)
     memory = training_memory(config, machine, Plan(), job)
-    return result(f"training step of {batch} images, bf16", predicted, measured, memory, before)
+    return result(f"training step of {batch} images, bf16", predicted, measured, memory, max(sizes) - before)
 
 
 def check_sweep(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
     """Predict and measure a sweep of two alphas in bfloat16, on images that are decoded."""
-    before, num_images, alphas = resident(), NUM_IMAGES[shape], (0.3, 0.6)
+    num_images, alphas = NUM_IMAGES[shape], (0.3, 0.6)
     sweep = Sweep(shape, num_images, alphas, device="cpu", quick=quick)
+    theta_0, theta_1 = mapped(sweep.theta_0, "theta_0"), mapped(sweep.theta_1, "theta_1")
+    sweep.theta_0 = sweep.theta_1 = {}
+    sweep.model = with_weights(sweep.model, theta_0)
+    sweep.tower = image_tower(sweep.model)
     config, job = checked_config(shape, quick=quick), Job(num_alphas=len(alphas), num_images=num_images)
     vision, evaluator, prepared = config.vision_config, sweep.evaluator("bf16"), sweep.prepare()
     group = max(1, CPU_ACTIVATION_BYTES // (num_tokens(vision) * vision.intermediate_size * 2))
-    forget_peak()
-    line = weight_line(sweep.theta_0, sweep.theta_1, sweep.tower, evaluator)
-    sweep.along(line, evaluator, prepared)
+    make_line = partial(weight_line, theta_0, theta_1, sweep.tower, evaluator)
+    sweep.along(make_line(), evaluator, prepared)  # whatever is loaded when it is needed
+    with watched_memory() as sizes:
+        line = make_line()
+        sweep.along(line, evaluator, prepared)
     predicted, measured = [], []
     for _ in range(rounds):
         machine = machine_of(tower_rates(vision, group, backward=False))
         predicted.append(sweep_seconds(config, machine, job).total())
         measured.append(seconds_of(partial(sweep.along, line, evaluator, prepared)))
-    memory = sweep_memory(config, machine, group=group)
-    return result(f"sweep of 2 alphas x {num_images} images, bf16", predicted, measured, memory, before)
+    memory = sweep_memory(config, machine, batch_size=num_images, group=group)
+    return result(f"sweep of 2 alphas x {num_images} images, bf16", predicted, measured, memory, max(sizes) - sizes[0])
 
 
 def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
@@ -118,9 +131,8 @@ def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, An
     for _ in range(rounds):
         shutil.rmtree(FOLDER / "alpha", ignore_errors=True)
         read, write = cache_rates(folders[0] / "model.safetensors")
-        cores = tower_rates(model.config.vision_config, 2, backward=False).elementwise
         disk = 3 * size / (2 * size / read + size / write)
-        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=cores)
+        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=chunk_rate())
         predicted.append(interpolation_seconds(clip_config(shape), machine, 1).total())
         measured.append(seconds_of(partial(interpolate_checkpoints, *folders, {0.3: FOLDER / "alpha"})))
     return {"seconds": [("interpolation, one alpha, files in memory", predicted, measured)], "memory": []}
@@ -144,34 +156,48 @@ def checked_config(shape: str, *, quick: bool) -> CLIPConfig:
 
 def machine_of(rates: Rates) -> Machine:
     """Return this machine as the jobs see it, whose images are decoded and whose weights were hashed before."""
-    machine = Machine(name="", memory=0, matrix=1, elementwise=1, disk=1, network=1, decoding=float("inf"))
-    return replace(machine, **rates._asdict(), hashing=float("inf"))
+    infinite = dict.fromkeys(("decoding", "hashing", "disk"), float("inf"))
+    return Machine(name="", memory=0, network=1, **infinite, **rates._asdict())
 
 
-def result(name: str, predicted: list[float], measured: list[float], memory: Memory, before: float) -> dict[str, Any]:
-    """Return what a job found; memory is what came on top of the interpreter and its libraries."""
-    peak = status("VmHWM") - before
+def result(name: str, predicted: list[float], measured: list[float], memory: Memory, peak: float) -> dict[str, Any]:
+    """Return what a job found; memory is what it added."""
     return {
         "seconds": [(name, predicted, measured)],
         "memory": [(f"{name.partition(' of')[0]}, peak memory", [memory.total() / MIB], [peak / MIB])],
     }
 
 
-def resident() -> float:
-    """Return the bytes of this process that are in memory."""
-    return status("VmRSS")
+def mapped(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Write weights to a file, and return them mapped into memory, as a run has them."""
+    path = FOLDER / f"{name}.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    return load_file(path)
 
 
-def forget_peak() -> None:
-    """Give memory that is free back to the system, and let the peak begin anew."""
+@contextmanager
+def watched_memory(*, interval: float = 0.01) -> Iterator[list[float]]:
+    """Give memory that is free back to the system, and note how much is used every few milliseconds."""
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
+    sizes, done = [in_memory()], Event()
+
+    def watch() -> None:
+        while not done.wait(interval):
+            sizes.append(in_memory())
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield sizes
+    finally:
+        done.set()
+        watcher.join()
 
 
-def status(key: str) -> float:
-    """Return a size in bytes from what the system says of this process."""
+def in_memory() -> float:
+    """Return the bytes of this process that are in memory alone; pages of files the system takes back as it likes."""
     text = Path("/proc/self/status").read_text()
-    return 1024 * float(text.partition(f"{key}:")[2].split()[0])
+    return 1024 * float(text.partition("RssAnon:")[2].split()[0])
 
 
 def _row(job: str, predicted: list[float], measured: list[float], unit: str) -> Row:

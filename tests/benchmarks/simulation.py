@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from machines import PLANS, Job, Machine, Memory, Plan, Seconds
+from machines import PLANS, USABLE, Job, Machine, Memory, Plan, Seconds
 from towers import (
     COMBINE_BYTES,
     STEP_BYTES,
@@ -24,23 +24,26 @@ from transformers import CLIPConfig
 def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Memory:
     """Return the peak of a training: float32 weights, their bfloat16 casts, AdamW, and what is kept for backward.
 
-    Without accumulation gradients come as activations go, so that only the larger of both counts. On a CPU the base is
-    in the same memory.
+    Without accumulation gradients come as activations go, so that only the larger of both counts. FSDP2 accumulates
+    whole gradients, in bfloat16, and shares them out at the last micro-batch; DDP sends all gradients from a copy. The
+    base stays in its file, and the text tower on the host.
     """
-    vision, text = config.vision_config, text_parameters(config.text_config)
+    vision = config.vision_config
     image = image_parameters(vision)
     trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image
     shards = machine.devices if plan.sharded else 1
     casts = 8 * layer_parameters(vision) if plan.sharded else 2 * image  # two layers in bf16, the gradients of one
-    weights = 4 * (image / shards + text) + (4 * image if machine.is_cpu else 0)
-    weights += 4 * trained if plan.lora_rank else 0
+    weights = 4 * image / shards + (4 * trained if plan.lora_rank else 0)
     share = job.batch_size / machine.devices
     at_once = min(share, plan.micro_batch)
     kept = at_once * saved_bytes(vision, eager=machine.is_cpu, checkpointing=plan.checkpointing) + casts
     gradients = 4 * trained / shards
     if at_once == share:
-        kept, gradients = max(kept - gradients, 0.0), gradients
-    return Memory(weights, 8 * trained / shards, gradients, kept)
+        kept = max(kept - gradients, 0.0)
+    elif plan.sharded:
+        gradients = 2 * trained
+    sent = 4 * trained if machine.devices > 1 and not plan.sharded else 0
+    return Memory(weights, 8 * trained / shards, gradients + sent, kept)
 
 
 def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Seconds:
@@ -64,46 +67,58 @@ def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job)
     )
 
 
-def link_seconds(image: int, machine: Machine, plan: Plan, job: Job) -> float:
-    """Return the time that gradients, and with FSDP2 weights twice, spend between devices in a training."""
+def link_seconds(trained: int, machine: Machine, plan: Plan, job: Job) -> float:
+    """Return the time that gradients and weights spend between devices in a training.
+
+    DDP sends each gradient twice: to where it is added up, and back. FSDP2 sends it once, and weights twice in each
+    micro-batch, in bfloat16.
+    """
     if machine.devices == 1:
         return 0.0
-    gathered = 2 * 2 * math.ceil(job.batch_size / (machine.devices * plan.micro_batch)) if plan.sharded else 0
-    return job.num_steps * image * (4 + gathered) / machine.link
+    gathered = 2 * 2 * math.ceil(job.batch_size / (machine.devices * plan.micro_batch))
+    return job.num_steps * trained * (4 + (gathered if plan.sharded else 4)) / machine.link
 
 
-def sweep_memory(config: CLIPConfig, machine: Machine, *, group: int = 128, ends_on_device: bool = True) -> Memory:
-    """Return the peak of a sweep in bfloat16: the base in float32, theta_0 and theta_1, and the tower that carries.
+def sweep_memory(
+    config: CLIPConfig, machine: Machine, *, batch_size: int = 128, group: int = 128, ends_on_device: bool = True
+) -> Memory:
+    """Return the peak of a sweep in bfloat16: the tower that carries, and on a GPU theta_0 and theta_1 in float32.
 
     Args:
         config: The model.
         machine: The machine.
+        batch_size: Images whose pixels are there, in uint8, float32 and bfloat16.
         group: Images that go through the tower at once.
-        ends_on_device: Whether theta_0 and theta_1 are there; otherwise they are read from the host.
+        ends_on_device: Whether theta_0 and theta_1 are there; otherwise, and on a CPU, they stay in their files.
     """
     vision = config.vision_config
-    image, text = image_parameters(vision), text_parameters(config.text_config)
-    ends = 8 * image if ends_on_device or machine.is_cpu else 0
-    activations = 2 * group * num_tokens(vision) * (3 * vision.hidden_size + 3 * vision.intermediate_size)
-    return Memory(weights=4 * (image + text) + ends + 2 * image, activations=activations)
+    image = image_parameters(vision)
+    ends = 8 * image if ends_on_device and not machine.is_cpu else 0
+    pixels = batch_size * 3 * vision.image_size**2
+    layer = min(group, batch_size) * num_tokens(vision) * (3 * vision.hidden_size + 3 * vision.intermediate_size)
+    return Memory(weights=ends + 2 * image, activations=(1 + 4 + 2) * pixels + 2 * layer)
 
 
 def sweep_host_memory(config: CLIPConfig, machine: Machine) -> float:
-    """Return the bytes of theta_0 and theta_1 in float32, and of the base while it is loaded, in all processes."""
-    image = image_parameters(config.vision_config)
-    return machine.devices * (8 * image + model_bytes(config))
+    """Return the bytes of the base in all processes; one that is stored in float32 is mapped, and takes none."""
+    return machine.devices * model_bytes(config)
 
 
 def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
-    """Return the time of a sweep: every image once per alpha, decoded once, and the weights of each alpha."""
+    """Return the time of a sweep: every image once per alpha, decoded once, and the weights of each alpha.
+
+    Files that do not fit into the memory are read once per alpha.
+    """
     vision = config.vision_config
     image, images = image_parameters(vision), job.num_images * job.num_alphas / machine.devices
+    reads = 1 if 8 * image < USABLE * (machine.host_memory or machine.memory) else job.num_alphas
     moved = images * forward_bytes(vision) + job.num_alphas * COMBINE_BYTES * image
     return Seconds(
         matrix_products=images * flops_per_image(vision) / machine.matrix,
         memory_bandwidth=moved / machine.elementwise,
         decoding=job.num_images / machine.decoding,
-        hashing=2 * 4 * image / machine.hashing,
+        disk=reads * 8 * image / machine.disk,
+        hashing=8 * image / machine.hashing,
     )
 
 

@@ -79,8 +79,9 @@ def text_parameters(config: CLIPTextConfig) -> int:
 
 
 def lora_parameters(config: CLIPVisionConfig, rank: int) -> int:
-    """Return the parameters of adapters on the query and value projections."""
-    return config.num_hidden_layers * 2 * rank * 2 * config.hidden_size
+    """Return the parameters of adapters on the layers that `use_peft` adapts: all linear ones of attention and MLP."""
+    attention, mlp = 4 * 2 * config.hidden_size, 2 * (config.hidden_size + config.intermediate_size)
+    return config.num_hidden_layers * rank * (attention + mlp)
 
 
 def flops_per_image(config: CLIPVisionConfig) -> int:

@@ -93,7 +93,8 @@ def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Compa
 
     Args:
         folders: What `hf-paint patch` or `patch_single` wrote. The specialised model of a task is theta_1 of the first
-            run that patched this task alone, or such a point of a parallel run.
+            run that patched this task alone, without a `method` if there is such a run, or such a point of a parallel
+            run.
         split: The split whose accuracies are compared, `test` or `validation`.
 
     Raises:

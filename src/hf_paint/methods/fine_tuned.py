@@ -93,7 +93,7 @@ class Lines(Method):
         """Return by how much each layer moves."""
         return (
             f"`theta_1` is the fine-tuned model with the change of its layers scaled by depth, from {1 - self.beta:g} "
-            "at the embeddings to 1 at the projection (LiNeS)."
+            "at the embeddings to 1 at the end (LiNeS)."
         )
 
 

@@ -10,7 +10,8 @@ from hf_paint.adapter_files import base_of_adapter
 from hf_paint.adapters import combine_adapters, scale_adapter
 from hf_paint.alphas import Alpha, Coefficients
 from hf_paint.card_source import is_repo_id
-from hf_paint.lora import import_peft
+from hf_paint.lora import check_lora_layers, import_peft
+from hf_paint.modeling import image_tower
 from hf_paint.patching.run import PatchRun
 
 
@@ -21,9 +22,10 @@ def check_adapter(run: PatchRun) -> None:
     """Check that the run can train an adapter, and say what its users will miss.
 
     Raises:
-        InputError: If peft is not installed, or `base_model_id` is no id.
+        InputError: If peft is not installed, the image tower has no such layers, or `base_model_id` is no id.
     """
     import_peft()
+    check_lora_layers(image_tower(run.model), run.args)
     if base_of_run(run)[0] is None:
         logger.warning(
             f"The base is {run.base}, which is on no Hub: the adapter will name no base. Give its id, if it has one: "

@@ -75,12 +75,12 @@ class RunBench:
         made = path.exists()
         PartialState().wait_for_everyone()  # all look before one of them makes it
         if not made:
-            self._tower.load_state_dict(dict(theta), strict=False)
+            tower = self.run.tower_with(theta)
             tasks = [task for task in self.run.tasks if task.role == "patching"]
             found = []
             for task in tasks:
                 batches = self._training_pixels(task, -(-num_images // len(tasks)), seed)
-                found.append(estimate_fisher(self._tower, task.head.to(self.device), batches, seed=seed))
+                found.append(estimate_fisher(tower, task.head.to(self.device), batches, seed=seed))
             mean = {key: (sum(f[key] for f in found[1:]) + found[0][key]).cpu() / len(found) for key in found[0]}
             if self.run.folder.write:
                 save_atomically(path, partial(save_file, mean))
@@ -89,11 +89,11 @@ class RunBench:
 
     @cached_property
     def _tower(self) -> ImageTower:
-        return cast(ImageTower, self.run.tower())
+        return self.run.tower_with(self.run.theta_0)
 
     @cached_property
     def _carrier(self) -> nn.Module:
-        return self._evaluator.carrier(self._tower)
+        return self._evaluator.carrier(self.run.tower())
 
     @cached_property
     def _before(self) -> list[Result]:

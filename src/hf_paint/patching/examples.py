@@ -38,10 +38,11 @@ def save_examples(
     chosen = _choose(run, curve, alpha, split)
     if not chosen:
         return {}
-    evaluator, tower = Evaluator(accelerator_for(run.args)), run.tower()
-    before = [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
-    run.carry(weights)  # the tower is that of the model of the run
-    after = [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
+    evaluator = Evaluator(accelerator_for(run.args))
+    before, after = (
+        [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
+        for tower in map(run.tower_with, (run.theta_0, weights))
+    )
     patched = f"patched ({where(alpha)})"
     for (task, indices, caption), *said in zip(chosen, before, after, strict=True):
         if run.folder.write:

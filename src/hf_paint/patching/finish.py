@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from accelerate import PartialState
-from torch import Tensor, nn
+from torch import Tensor
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
 from hf_paint.card_source import is_repo_id, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
+from hf_paint.modeling import with_weights
 from hf_paint.patching.adapter import save_patched_adapter
 from hf_paint.patching.examples import save_examples
 from hf_paint.patching.result import PatchResult
@@ -46,7 +47,6 @@ def finish(
         alpha = run.choose(curve)
     weights: Mapping[str, Tensor] = {} if alpha is None else weights_at(alpha)
     examples = {} if alpha is None or not card else save_examples(run, curve, alpha, weights, split=split)
-    run.model.cpu()
     for variant in curve.alphas if run.options.save_variants and not isinstance(alpha, Coefficients) else ():
         _save_model(run, run.folder.variant(variant), weights_at(variant))
     if alpha is not None:
@@ -62,17 +62,15 @@ def finish(
             save_patched_adapter(run, alpha)
         _save_model(run, run.folder.patched, weights, card=card)
     PartialState().wait_for_everyone()
-    model = run.model if alpha is not None else None
+    model = None if alpha is None else with_weights(run.model, weights, run.save_dtype)
     return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
 
 
 def _save_model(run: PatchRun, folder: Path, weights: Mapping[str, Tensor], *, card: bool = False) -> None:
     """Save a complete CLIP repository, rounded once to the dtype of the base or of `save_dtype`."""
-    run.carry(weights)
-    cast(nn.Module, run.model).to(run.save_dtype)
 
     def save(path: Path) -> None:
-        run.save(path)
+        run.save(path, weights, run.save_dtype)
         if card:
             (path / "README.md").write_text(render_model_card(run.folder.card_source()), encoding="utf-8")
             for plot in run.folder.plots:

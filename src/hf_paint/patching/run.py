@@ -20,7 +20,7 @@ from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.methods import WeightPath, read_method
-from hf_paint.modeling import image_tower, image_tower_weights, save_clip
+from hf_paint.modeling import image_tower, image_tower_weights, save_clip, with_weights
 from hf_paint.patching.base import absolute, accelerator_for, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
@@ -32,15 +32,18 @@ from hf_paint.sharding import check_launch
 from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
 from hf_paint.tasks import Task
+from hf_paint.towers import ImageTower
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.weight_files import HEAD_WEIGHT
 
 
-Weights = dict[str, Tensor]
+Weights = Mapping[str, Tensor]
 
 
 class PatchRun:
     """One run of a patching strategy in its folder.
+
+    Its model, on the CPU, and its head stay those of theta_0: what is trained, evaluated or saved is a copy.
 
     Args:
         model: The base: an id on the Hub, a folder, or a model in memory, which is copied.
@@ -72,7 +75,7 @@ class PatchRun:
         check_launch(args)
         self.model, self.processor, base_dtype = load_base(model, options)
         self.save_dtype: torch.dtype = getattr(torch, options.save_dtype) if options.save_dtype else base_dtype
-        self.theta_0: Weights = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
+        self.head: ClassificationHead | None = None
         self.base_fingerprint = fingerprint_weights(self.theta_0)
         if options.base_fingerprint not in (None, self.base_fingerprint):
             raise InputError(
@@ -82,8 +85,11 @@ class PatchRun:
         self.base: str = absolute(name) if name else f"a model in memory ({self.base_fingerprint})"
         self.tasks: list[PreparedTask] = []
         self.baseline: Fraction | None = None
-        self.head: ClassificationHead | None = None
-        cast(nn.Module, self.model).to(args.device)
+
+    @property
+    def theta_0(self) -> Weights:
+        """The image tower of the base, with the head where that is trained."""
+        return weights_of(self.model, self.head)
 
     def prepare(
         self, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], *, own_validation: bool = False
@@ -115,7 +121,6 @@ class PatchRun:
             _check_validation(self.tasks, self.selection, each=own_validation)
         if self.args.train_head:
             self.head, self.tasks = share_head(self.tasks)
-            self.theta_0[HEAD_WEIGHT] = self.head.weight.detach().clone()
 
     @contextmanager
     def claimed(self, recipe: dict[str, Any]) -> Iterator[None]:
@@ -132,23 +137,17 @@ class PatchRun:
 
     def read(self, folder: Path) -> Weights:
         """Return the weights of a model that was saved, and of the head beside it where that is trained."""
-        weights = dict(StoredTower(folder))
+        weights = dict(StoredTower(folder))  # the files are mapped into memory, not read
         return weights if self.head is None else weights | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
 
-    def carry(self, weights: Mapping[str, Tensor]) -> None:
-        """Let the model, and the head where that is trained, carry these weights."""
-        self.model.float().load_state_dict(weights, strict=False)
+    def save(self, folder: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
+        """Save the model with these weights, and the head beside it where that is trained, rounded once to a dtype."""
+        save_clip(with_weights(self.model, weights, dtype), self.processor, folder)
         if self.head is not None:
-            self.head.load_state_dict({"weight": weights[HEAD_WEIGHT]})
-
-    def save(self, folder: Path) -> None:
-        """Save the model as it is, and the head beside it where that is trained."""
-        save_clip(self.model, self.processor, folder)
-        if self.head is not None:
-            self.head.save(folder, dtype=self.model.dtype)
+            with_weights(self.head, {"weight": weights[HEAD_WEIGHT]}, dtype).save(folder, dtype=dtype)
 
     def sweep(self, theta_1: Weights, alphas: Sequence[float], path: WeightPath | None = None) -> AlphaCurve:
-        """Evaluate every alpha on every task, on the line or on another path; the model carries theta_0 afterwards."""
+        """Evaluate every alpha on every task, on the line or on another path."""
         log, evaluator = self.log(), self.evaluator(theta_1)
         tower = self.tower()
         line = weight_line(self.theta_0, theta_1, tower, evaluator) if path is None else None
@@ -172,13 +171,15 @@ class PatchRun:
             curve = AlphaCurve([*curve.results, *run(sweep_models, [alpha]).results], folder=log.folder)
         return curve
 
-    def tower(self) -> nn.Module:
-        """Return the image tower, with the head where that is trained: theta_0 again, on the device of the run."""
-        self.carry(self.theta_0)
-        cast(nn.Module, self.model).to(self.args.device).eval()
-        if self.head is None:
-            return image_tower(self.model)
-        return image_classifier(self.model, self.head.to(self.args.device))
+    def tower(self) -> ImageTower:
+        """Return the image tower of the base, with the head where that is trained."""
+        return tower_of(self.model, self.head)
+
+    def tower_with(self, weights: Weights) -> ImageTower:
+        """Return the image tower with these weights, on the device of the run; on a CPU none is copied."""
+        tower = with_weights(self.tower(), weights)
+        cast(nn.Module, tower).to(self.args.device)
+        return tower
 
     def log(self) -> ResultLog:
         """Return the records of the run."""
@@ -196,14 +197,8 @@ class PatchRun:
         return evaluator
 
     def _compare_precisions(self, evaluator: Evaluator, thetas: Sequence[Mapping[str, Tensor]]) -> Precision:
-        tower = self.tower()
-
-        def towers() -> Iterator[nn.Module]:
-            for theta in (self.theta_0, *thetas):
-                tower.load_state_dict({name: theta[name] for name in self.theta_0}, strict=False)
-                yield tower
-
-        check = compare_precisions(towers(), self.tasks, evaluator)
+        towers = (self.tower_with(theta) for theta in (self.theta_0, *thetas))
+        check = compare_precisions(towers, self.tasks, evaluator)
         evaluator.accelerator.wait_for_everyone()
         self.folder.save_precision(asdict(check) | {"precision": check.precision})
         return check.precision
@@ -212,6 +207,17 @@ class PatchRun:
         """Return the alpha that the rule of the run chooses."""
         rule = cast(SelectionRule, self.selection)
         return curve.select(rule, tolerance=self.tolerance, baseline=self.baseline)
+
+
+def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:
+    """Return the image tower of a model, with a head where one is trained; it shares the parameters of both."""
+    return image_tower(model) if head is None else image_classifier(model, head)
+
+
+def weights_of(model: PreTrainedModel, head: ClassificationHead | None) -> dict[str, Tensor]:
+    """Return the weights of the image tower of a model, with those of a head where one is trained; none is copied."""
+    weights = image_tower_weights(model)
+    return weights if head is None else weights | {HEAD_WEIGHT: head.weight.detach()}
 
 
 def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bool) -> None:

@@ -1,6 +1,6 @@
 """What a run says about distribution shift, and about the output-space ensemble beside interpolated weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -35,7 +35,7 @@ def check_shifts(options: PatchOptions, strategy: str) -> None:
         raise InputError("An ensemble mixes logits within [0, 1]: leave out `extrapolate` or `compare_ensemble`.")
 
 
-def sweep_ensemble_of(run: PatchRun, theta_1: dict[str, Tensor], alphas: Sequence[Alpha]) -> AlphaCurve | None:
+def sweep_ensemble_of(run: PatchRun, theta_1: Mapping[str, Tensor], alphas: Sequence[Alpha]) -> AlphaCurve | None:
     """Return the curve of the output-space ensemble, kept in `ensemble.jsonl`, where the run asks for it."""
     if not run.options.compare_ensemble:
         return None

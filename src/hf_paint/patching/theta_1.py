@@ -47,8 +47,7 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> Weights:
     if not made:
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
         theta_1 = run.method.merge(run.theta_0, thetas, RunBench(run))
-        run.carry(theta_1)
-        run.folder.save_folder(run.folder.theta_1, run.save)
+        run.folder.save_folder(run.folder.theta_1, lambda folder: run.save(folder, theta_1))
         PartialState().wait_for_everyone()
     return run.read(run.folder.theta_1)
 
