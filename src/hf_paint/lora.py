@@ -44,7 +44,12 @@ def check_lora_layers(tower: PreTrainedModel, args: PaintTrainingArguments) -> N
         InputError: If it has none of them, or something else by that name; it says which layers there are.
     """
     names = args.lora_target_modules or LORA_TARGETS
-    pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
+    try:
+        pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
+    except re.error as error:
+        raise InputError(
+            f"`lora_target_modules`: '{'|'.join(names)}' is no regular expression: {error.msg}."
+        ) from error
     found = [name for name in modules if pattern.fullmatch(name)]
     others = [name for name in found if not _is_adaptable(modules[name])]
     if found and not others:
