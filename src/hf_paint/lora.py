@@ -18,6 +18,7 @@ from hf_paint.errors import InputError
 from hf_paint.families import POOLING_ATTENTION
 from hf_paint.modeling import load_clip
 from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.weight_files import read_checkpoint
 
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def interpolate_adapter(
         >>> (tmp_path / "alpha-0.30" / "model.safetensors").exists()
         True
     """
+    read_checkpoint(folder_0)  # refuses an id on the Hub before anything is loaded
     model, _, dtype = load_clip(str(folder_0))
     _merge(model, Path(adapter))
     with TemporaryDirectory() as folder_1:
