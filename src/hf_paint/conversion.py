@@ -111,7 +111,9 @@ def convert_open_clip(
 def _read_config(source: str, revision: str) -> dict[str, Any]:
     path = _find(source, OPEN_CLIP_CONFIG, revision)
     if path is None:
-        raise InputError(f"'{source}' has no {OPEN_CLIP_CONFIG}, so it is no model of open_clip.")
+        raise InputError(
+            f"'{source}' has no {OPEN_CLIP_CONFIG}, so it is no model of open_clip. A CLIPModel needs no conversion."
+        )
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
