@@ -279,6 +279,12 @@ def test_interpolate_writes_adapters_or_merged_models(model, model_folder, adapt
         CLIPModel.from_pretrained(f"{large}/alpha-{alpha:.2f}")
 
 
+def test_models_are_made_in_folders(adapter_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_paint.lora.load_clip", None)  # before anything is loaded
+    with pytest.raises(InputError, match="'openai/clip-vit-base-patch32' is not a folder."):
+        interpolate_adapter("openai/clip-vit-base-patch32", adapter_folder, {0.5: tmp_path / "merged"})
+
+
 def test_a_half_base_is_merged_in_float32_and_rounded_once(model, processor, adapter_folder, tmp_path):
     save_clip(deepcopy(model).half(), processor, tmp_path / "half")
     interpolate_adapter(tmp_path / "half", adapter_folder, {0.3: tmp_path / "out"})

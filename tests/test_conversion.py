@@ -268,6 +268,10 @@ def test_damage_is_refused(tmp_path, model_folder):
     (tmp_path / "longest" / "open_clip_config.json").write_text("{torn")
     with pytest.raises(InputError, match="open_clip_config.json is no JSON"):
         convert_open_clip(tmp_path / "longest", tmp_path / "clip")
+    for said in ("[]", '{"model_cfg": 3}', json.dumps({"model_cfg": MODEL | {"vision_cfg": "ViT-B-32"}})):
+        (tmp_path / "longest" / "open_clip_config.json").write_text(said)
+        with pytest.raises(InputError, match="must hold a `model_cfg` with embed_dim, vision_cfg and text_cfg"):
+            convert_open_clip(tmp_path / "longest", tmp_path / "clip")
     convert_open_clip(source, tmp_path / "clip", tokenizer=whole)
     (tmp_path / "clip" / "head.json").write_text("of the model before")
     convert_open_clip(source, tmp_path / "clip", tokenizer=whole, overwrite=True)
@@ -276,9 +280,10 @@ def test_damage_is_refused(tmp_path, model_folder):
     with pytest.raises(InputError, match="is damaged"):
         convert_open_clip(source, tmp_path / "torn", tokenizer=whole)
     (source / "open_clip_model.safetensors").unlink()
-    torch.save({"epoch": 3}, source / "open_clip_pytorch_model.bin")
-    with pytest.raises(InputError, match="holds more than tensors"):
-        convert_open_clip(source, tmp_path / "none", tokenizer=whole)
+    for saved in ({"epoch": 3}, [torch.ones(1)], {"state_dict": None}):
+        torch.save(saved, source / "open_clip_pytorch_model.bin")
+        with pytest.raises(InputError, match="holds more than tensors"):
+            convert_open_clip(source, tmp_path / "none", tokenizer=whole)
     (source / "open_clip_pytorch_model.bin").unlink()
     with pytest.raises(InputError, match="has no weights of open_clip"):
         convert_open_clip(source, tmp_path / "none", tokenizer=whole)

@@ -258,6 +258,9 @@ def test_layers_that_are_not_there_are_refused(model_folder, tasks, tmp_path):
     there = "fc1, fc2, k_proj, out_proj, patch_embedding, q_proj, v_proj, visual_projection"
     with pytest.raises(InputError, match=f"layers query of the image tower, and it has none of them.*: {there}"):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
+    args = arguments(tmp_path / "run", lora_target_modules=["*_proj"], **LORA)
+    with pytest.raises(InputError, match="`lora_target_modules`: .* is no regular expression"):
+        patch_single(model_folder, tasks[0], [tasks[2]], args)
 
 
 def test_training_that_starts_over_begins_with_the_base_and_a_new_adapter(model_folder, tasks, tmp_path, monkeypatch):

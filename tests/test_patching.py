@@ -334,6 +334,14 @@ def test_save_dtype_rounds_once_and_half_base_keeps_its_text_tower(model, proces
     assert CLIPModel.from_pretrained(tmp_path / "run" / "patched").dtype == torch.float16
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_model_in_memory_may_be_on_a_gpu(model, processor, task, other_task, tmp_path):
+    args = PaintTrainingArguments(output_dir=tmp_path / "run", max_steps=2, warmup_steps=1, use_cpu=True)
+    options = PatchOptions(processor=processor)
+    result = patch_single(model.cuda(), task, [other_task], args, alphas=[0.5], options=options)
+    assert (model.device.type, result.model.device.type) == ("cuda", "cpu")
+
+
 def test_model_in_memory_is_not_changed(model, processor, task, other_task, tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     options = PatchOptions(processor=processor, transfer_tasks=[write_task(tmp_path, "third", seed=3)])

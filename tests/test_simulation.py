@@ -174,7 +174,7 @@ def test_several_devices_send_gradients():
     assert (one.gradients, ddp.gradients) == (4 * image, 8 * image)  # DDP sends them from a copy
     assert simulation.training_memory(config, eight, small, job).gradients == 2 * image  # whole while they add up
     assert simulation.link_seconds(image, eight, Plan(), job) == 100 * 8 * image / 1e11
-    assert simulation.link_seconds(image, eight, small, job) == 100 * (4 + 4 * 4) * image / 1e11
+    assert simulation.link_seconds(image, eight, small, job) == 100 * (2 + 4 * 4) * image / 1e11
 
 
 def test_adapters_have_no_optimizer_to_speak_of():

@@ -111,7 +111,7 @@ def _combine(
         if any(alphas[position] and singled_out(alphas) is None for _, alphas in wanted):
             _check_integers(thetas[0], thetas[position + 1])
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(unit="B", unit_scale=True, disable=not show_progress))
+        bar = stack.enter_context(tqdm(desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress))
         streamed = []
         for folder, alphas in wanted:
             partial = stack.enter_context(published_together(folder))

@@ -37,6 +37,7 @@ from hf_paint.open_clip_format import (
 
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_PARTS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
 TOLERANCE = 1e-5
 """How far an embedding of unit length may be from open_clip's: the order of additions differs."""
 
@@ -110,12 +111,15 @@ def convert_open_clip(
 def _read_config(source: str, revision: str) -> dict[str, Any]:
     path = _find(source, OPEN_CLIP_CONFIG, revision)
     if path is None:
-        raise InputError(f"'{source}' has no {OPEN_CLIP_CONFIG}, so it is no model of open_clip.")
+        raise InputError(
+            f"'{source}' has no {OPEN_CLIP_CONFIG}, so it is no model of open_clip. A CLIPModel needs no conversion."
+        )
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from error
-    if not all((said.get("model_cfg") or {}).get(key) for key in ("embed_dim", "vision_cfg", "text_cfg")):
+    model = said.get("model_cfg") if isinstance(said, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(model.get(key), kind) for key, kind in _PARTS.items()):
         raise InputError(
             f"The {OPEN_CLIP_CONFIG} of '{source}' must hold a `model_cfg` with embed_dim, vision_cfg and text_cfg."
         )
@@ -133,8 +137,8 @@ def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
         loaded = torch.load(found, map_location="cpu", weights_only=True)  # runs no code
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(f"{found} is damaged, or holds more than tensors: {str(error)[:200]}") from error
-    weights: dict[str, Tensor] = loaded.get("state_dict", loaded)  # training saves its optimizer beside it
-    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    weights = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None  # training saves more beside it
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{found} holds more than tensors.")
     return weights
 

@@ -18,6 +18,7 @@ from hf_paint.errors import InputError
 from hf_paint.families import POOLING_ATTENTION
 from hf_paint.modeling import load_clip
 from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.weight_files import read_checkpoint
 
 
 if TYPE_CHECKING:
@@ -44,7 +45,12 @@ def check_lora_layers(tower: PreTrainedModel, args: PaintTrainingArguments) -> N
         InputError: If it has none of them, or something else by that name; it says which layers there are.
     """
     names = args.lora_target_modules or LORA_TARGETS
-    pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
+    try:
+        pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
+    except re.error as error:
+        raise InputError(
+            f"`lora_target_modules`: '{'|'.join(names)}' is no regular expression: {error.msg}."
+        ) from error
     found = [name for name in modules if pattern.fullmatch(name)]
     others = [name for name in found if not _is_adaptable(modules[name])]
     if found and not others:
@@ -146,6 +152,7 @@ def interpolate_adapter(
         >>> (tmp_path / "alpha-0.30" / "model.safetensors").exists()
         True
     """
+    read_checkpoint(folder_0)  # refuses an id on the Hub before anything is loaded
     model, _, dtype = load_clip(str(folder_0))
     _merge(model, Path(adapter))
     with TemporaryDirectory() as folder_1:

@@ -51,7 +51,8 @@ class PaintTrainer(HubTrainer):
     sharded (FSDP2, ZeRO), `save_model`, called by all processes, saves them whole; the model itself stays sharded.
 
     Args:
-        model: The model to be trained, in float32.
+        model: The model to be trained, in float32. Its image tower moves to the device of the training, its text tower
+            stays where it is; to use all of it afterwards: `model.to(device)`.
         args: The training arguments.
         train_task: The task to be trained on: its train split, with its head. Or several tasks: each image against the
             head of its own task, each task as often as `args.task_sampling` says. Or else:

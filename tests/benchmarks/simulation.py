@@ -70,13 +70,13 @@ def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job)
 def link_seconds(trained: int, machine: Machine, plan: Plan, job: Job) -> float:
     """Return the time that gradients and weights spend between devices in a training.
 
-    DDP sends each gradient twice: to where it is added up, and back. FSDP2 sends it once, and weights twice in each
-    micro-batch, in bfloat16.
+    DDP sends each gradient twice, in float32: to where it is added up, and back. FSDP2 sends it once, and weights
+    twice in each micro-batch, all in bfloat16.
     """
     if machine.devices == 1:
         return 0.0
     gathered = 2 * 2 * math.ceil(job.batch_size / (machine.devices * plan.micro_batch))
-    return job.num_steps * trained * (4 + (gathered if plan.sharded else 4)) / machine.link
+    return job.num_steps * trained * (2 + gathered if plan.sharded else 2 * 4) / machine.link
 
 
 def sweep_memory(

@@ -140,9 +140,8 @@ def _specialised(
     """Return theta_1 of each patching task; for supported tasks the specialised model is the zero-shot one."""
     results: dict[str, Result] = {}
     sources: dict[str, str] = {}
-    for run in sorted(
-        runs, key=lambda run: bool(run.recipe.get("method"))
-    ):  # theta_1 as it was fine-tuned, if there is one
+    as_fine_tuned_first = sorted(runs, key=lambda run: bool(run.recipe.get("method")))
+    for run in as_fine_tuned_first:
         for alpha in run.curve.alphas:
             task = run.specialised_in(alpha)
             result = run.get(alpha, task, split) if task is not None else None

@@ -2,10 +2,11 @@
 
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
@@ -23,7 +24,7 @@ def absolute(name: str) -> str:
 def load_base(
     model: str | PreTrainedModel, options: PatchOptions
 ) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
-    """Return the base in float32, its processor and its dtype; a model in memory is copied.
+    """Return the base in float32 on the CPU, its processor and its dtype; a model in memory is copied.
 
     Raises:
         InputError: If it cannot be read, or has no processor.
@@ -38,7 +39,8 @@ def load_base(
                 "A model that was not read from anywhere needs its processor: PatchOptions(processor=...)."
             )
         processor = load_clip(model.name_or_path)[1]
-    return deepcopy(model).float().eval(), processor, model.dtype
+    copied = cast(nn.Module, deepcopy(model)).to("cpu", torch.float32).eval()
+    return cast(PreTrainedModel, copied), processor, model.dtype
 
 
 def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:

@@ -84,7 +84,7 @@ class PatchResult:
             `selection="none"`.
         curve: Accuracy of every task at every alpha.
         run_folder: Where everything was written.
-        model: The patched model as it was saved; None without a chosen alpha.
+        model: The patched model as it was saved, on the CPU; None without a chosen alpha.
     """
 
     alpha: Alpha | None
