@@ -135,10 +135,10 @@ GPU = Machine(
 
 
 def test_training_in_written_out_numbers():
-    """B/32: 87.8 million parameters; 16 bytes each with AdamW in float32."""
+    """B/32: 87.8 million parameters; 16 bytes each with AdamW in float32, and the text tower beside them."""
     config, job = towers.clip_config("ViT-B/32"), Job(batch_size=128, num_steps=100)
     memory = simulation.training_memory(config, GPU, Plan(), job)
-    assert memory.weights + memory.optimizer + memory.gradients == 16 * 87849216
+    assert memory.weights + memory.optimizer + memory.gradients == 16 * 87849216 + 4 * 63428097
     held = 128 * towers.saved_bytes(config.vision_config) + 2 * 87849216  # gradients come as these go
     assert memory.activations == held - 4 * 87849216
     accumulated = simulation.training_memory(config, GPU, Plan(micro_batch=16), job)
@@ -182,7 +182,7 @@ def test_adapters_have_no_optimizer_to_speak_of():
     memory = simulation.training_memory(config, GPU, PLANS[-1], Job())
     trained = 48 * 16 * (4 * (1664 + 1664) + 2 * (1664 + 8192))  # q, k, v and out, fc1 and fc2
     assert memory.optimizer == 8 * trained
-    assert memory.weights == 4 * towers.image_parameters(config.vision_config) + 4 * trained
+    assert memory.weights == simulation.model_bytes(config) + 4 * trained
 
 
 def test_the_limit_is_where_the_memory_is_full():
@@ -224,3 +224,9 @@ def test_every_limit_has_a_remedy(rate):
     slow = replace(PRESETS[1], **{rate: getattr(PRESETS[1], rate) / 1e4})
     limit = {"matrix": "matrix products", "elementwise": "memory bandwidth"}.get(rate, rate)
     assert f"| time: {limit} |" in scale.table(slow, Job())
+
+
+def test_small_hosts_are_a_limit():
+    rows = scale.table(replace(PRESETS[1], host_memory=100e9), Job())
+    assert "| 18B/14, 17.6 B | train | 365 GB | memory: host | 1.28e+03 GB beside the devices |" in rows
+    assert "| 18B/14, 17.6 B | sweep | 183 GB | memory: host | 652 GB beside the devices |" in rows

@@ -43,7 +43,7 @@ def check_compatible(
 def check_alpha(alpha: float, *, extrapolate: bool = False) -> None:
     """Refuse an alpha that is not a finite number in [0, 1] (any finite number with `extrapolate`)."""
     if not math.isfinite(alpha) or not (extrapolate or 0 <= alpha <= 1):
-        raise InputError(f"alpha must be in [0, 1], got {alpha}. To go beyond, ask for it: extrapolate=True.")
+        raise InputError(f"alpha must be in [0, 1], got {alpha}. To go beyond, ask for it: `extrapolate`.")
 
 
 def check_coefficients(thetas: Collection[str], alphas: Mapping[str, float]) -> None:

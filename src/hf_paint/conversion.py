@@ -101,9 +101,9 @@ def convert_open_clip(
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in weights.values()})
     model = CLIPModel.from_pretrained(None, config=config, state_dict=converted, dtype=dtype)
     difference = _compare(model, processor.tokenizer, said["model_cfg"], weights)
+    for stale in (*output.glob("model*.safetensors*"), *output.glob("head.*")):
+        stale.unlink()  # the model that is replaced may have another number of files, and a head
     save_clip(model, processor, output)
-    for stale in output.glob("head.*"):
-        stale.unlink()  # the model that is replaced may have had one
     load_clip(str(output))
     return Conversion(output, len(converted), str(dtype).removeprefix("torch."), difference)
 

@@ -27,7 +27,7 @@ from hf_paint.multitask import make_training_set
 from hf_paint.pixels import PixelTransform
 from hf_paint.predictions import score
 from hf_paint.prepared_task import PreparedTask, prepare_task
-from hf_paint.sharding import check_checkpoint, check_sharding
+from hf_paint.sharding import check_checkpoint, check_sharding, is_sharded
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import EpochCallback
@@ -51,8 +51,7 @@ class PaintTrainer(HubTrainer):
     sharded (FSDP2, ZeRO), `save_model`, called by all processes, saves them whole; the model itself stays sharded.
 
     Args:
-        model: The model to be trained, in float32. Its image tower moves to the device of the training, its text tower
-            stays where it is; to use all of it afterwards: `model.to(device)`.
+        model: The model to be trained, in float32, on the device of the training.
         args: The training arguments.
         train_task: The task to be trained on: its train split, with its head. Or several tasks: each image against the
             head of its own task, each task as often as `args.task_sampling` says. Or else:
@@ -111,6 +110,8 @@ class PaintTrainer(HubTrainer):
             callbacks=[EpochCallback(train_dataset), *callbacks],
         )
         check_sharding(self.accelerator, args, callbacks)
+        if not is_sharded(self.accelerator):
+            cast(nn.Module, model).to(args.device)  # the text tower too: a model is on one device
         self.model_accepts_loss_kwargs = True  # the loss counts the images of the step
         self.head = cast(ZeroShotHead, head).to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)

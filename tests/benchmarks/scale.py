@@ -15,10 +15,10 @@ from machines import PLANS, PRESETS, USABLE, Job, Machine, Seconds
 from simulation import (
     devices_needed,
     first_fit,
+    host_memory,
     interpolation_seconds,
     model_bytes,
     push_seconds,
-    sweep_host_memory,
     sweep_memory,
     sweep_seconds,
     training_memory,
@@ -116,6 +116,9 @@ def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
         needed = None if machine.is_cpu else devices_needed(config, machine, job, PLANS[3])
         removed = f"{PLANS[3].name} over {needed} of these" if needed else "a GPU"
         return ["train", _gb(memory.total()), limit, removed, "", "", ""]
+    host = host_memory(config, machine, training=True)
+    if not machine.is_cpu and host > USABLE * machine.host_memory:
+        return ["train", _gb(memory.total()), *_host_limit(host), "", "", ""]
     seconds, then = training_seconds(config, machine, plan, job), training_memory(config, machine, plan, job)
     return ["train", _gb(memory.total()), *_removed(limit, plan.name, seconds), _gb(then.total()), *_time(seconds)]
 
@@ -125,12 +128,12 @@ def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
     ways = [sweep_memory(config, machine, ends_on_device=on_device) for on_device in (True, False)]
     limit, remaining = (memory.limit(machine.memory) for memory in ways)
     at_first, then = (_gb(memory.total()) for memory in ways)
-    host = sweep_host_memory(config, machine)
+    host = host_memory(config, machine, training=False)
     if remaining:
         removed = f"a device of {_gb(ways[1].total() / USABLE)}, `precision: bf16`"
         return ["sweep", at_first, limit, removed, then, "", ""]
     if not machine.is_cpu and host > USABLE * machine.host_memory:
-        return ["sweep", at_first, "memory: host", f"{_gb(host / USABLE)} beside the devices", "", "", ""]
+        return ["sweep", at_first, *_host_limit(host), "", "", ""]
     seconds = sweep_seconds(config, machine, job)
     removed = _removed(limit, "ends in their files (automatic)", seconds)
     return ["sweep", at_first, *removed, then if limit else at_first, *_time(seconds)]
@@ -168,6 +171,10 @@ def checked(parsed: argparse.Namespace) -> list[Row]:
 def _removed(limit: str, plan: str, seconds: Seconds) -> tuple[str, str]:
     """Return the first limit and what removes it: that of the memory, or else what takes longest."""
     return (limit, plan) if limit else (f"time: {seconds.limit()}", SPEEDUPS[seconds.limit()])
+
+
+def _host_limit(size: float) -> tuple[str, str]:
+    return "memory: host", f"{_gb(size / USABLE)} beside the devices"
 
 
 def _time(seconds: Seconds) -> tuple[str, str]:

@@ -26,14 +26,15 @@ def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) 
 
     Without accumulation gradients come as activations go, so that only the larger of both counts. FSDP2 accumulates
     whole gradients, in bfloat16, and shares them out at the last micro-batch; DDP sends all gradients from a copy. The
-    base stays in its file, and the text tower on the host.
+    base stays in its file; sharded, and on a CPU, so does the text tower.
     """
     vision = config.vision_config
     image = image_parameters(vision)
+    text = 0 if plan.sharded or machine.is_cpu else text_parameters(config.text_config)
     trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image
     shards = machine.devices if plan.sharded else 1
     casts = 8 * layer_parameters(vision) if plan.sharded else 2 * image  # two layers in bf16, the gradients of one
-    weights = 4 * image / shards + (4 * trained if plan.lora_rank else 0)
+    weights = 4 * (image / shards + text) + (4 * trained if plan.lora_rank else 0)
     share = job.batch_size / machine.devices
     at_once = min(share, plan.micro_batch)
     kept = at_once * saved_bytes(vision, eager=machine.is_cpu, checkpointing=plan.checkpointing) + casts
@@ -99,9 +100,12 @@ def sweep_memory(
     return Memory(weights=ends + 2 * image, activations=(1 + 4 + 2) * pixels + 2 * layer)
 
 
-def sweep_host_memory(config: CLIPConfig, machine: Machine) -> float:
-    """Return the bytes of the base in all processes; one that is stored in float32 is mapped, and takes none."""
-    return machine.devices * model_bytes(config)
+def host_memory(config: CLIPConfig, machine: Machine, *, training: bool) -> float:
+    """Return the bytes beside the devices, in all processes: the base, and the copy that is to be trained.
+
+    A base that is stored in float32 is mapped, and takes none.
+    """
+    return machine.devices * (model_bytes(config) + (4 * image_parameters(config.vision_config) if training else 0))
 
 
 def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
