@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 
 from hf_paint.pixels import PixelTransform
-from hf_paint.streaming import CHUNK
+from hf_paint.streaming import CHUNK, THREADS
 
 
 ONE_FILE = 256 * 2**20
@@ -94,16 +95,16 @@ def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Ma
 
 
 def chunk_rate() -> float:
-    """Return the bytes per second that the arithmetic of interpolation moves, in the chunks that it works on."""
+    """Return the bytes per second of one core in the arithmetic of interpolation, in its chunks and threads."""
     x_0, x_1 = np.random.default_rng(0).standard_normal((2, CHUNK), np.float32)
 
-    def combine() -> None:
-        for _ in range(20):
-            part = x_1 - x_0
-            part *= 0.3
-            part += x_0
+    def combine(_: int) -> None:
+        part = x_1 - x_0
+        part *= 0.3
+        part += x_0
 
-    return 20 * (12 + 8 + 12) * CHUNK / statistics.median(seconds_of(combine) for _ in range(5))
+    chunks = range(400)
+    return len(chunks) * (12 + 8 + 12) * CHUNK / in_threads(combine, chunks)
 
 
 def disk_rate() -> float:
@@ -126,23 +127,30 @@ def hashing_rate() -> float:
 
 
 def cache_rates(source: Path) -> tuple[float, float]:
-    """Return the bytes per second of reading a file that is in memory, and of writing a new one of its size there."""
-    target, buffer, size = FOLDER / "target.bin", bytearray(4 * CHUNK), source.stat().st_size
+    """Return the bytes per second of one core in reading a file that is in memory, and in writing one of its size.
 
-    def read() -> None:
-        with source.open("rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-
-    def write() -> None:
-        target.unlink(missing_ok=True)
-        with target.open("wb", buffering=0) as file:
-            for _ in range(size // len(buffer)):
-                file.write(buffer)
-
-    rates = [size / statistics.median(seconds_of(way) for _ in range(3)) for way in (read, write)]
+    In the chunks and threads of interpolation; what is written is flushed, as there.
+    """
+    target, size = FOLDER / "target.bin", source.stat().st_size
+    chunks = range(0, size - 4 * CHUNK, 4 * CHUNK)
+    target.unlink(missing_ok=True)
+    with source.open("rb", buffering=0) as file:
+        reading = in_threads(
+            lambda offset: os.preadv(file.fileno(), [np.empty(4 * CHUNK, np.uint8).data], offset), chunks
+        )
+    data = os.urandom(4 * CHUNK)
+    with target.open("wb", buffering=0) as file:
+        os.truncate(file.fileno(), size)
+        writing = in_threads(lambda offset: os.pwrite(file.fileno(), data, offset), chunks)
+        writing += seconds_of(partial(os.fsync, file.fileno()))
     target.unlink()
-    return rates[0], rates[1]
+    return size / reading, size / writing
+
+
+def in_threads(work: Callable[[int], Any], pieces: range) -> float:
+    """Time work on pieces in as many threads as interpolation has."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return seconds_of(lambda: list(pool.map(work, pieces)))
 
 
 def decoding_rate(*, num_images: int = 40) -> float:
