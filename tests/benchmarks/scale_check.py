@@ -127,12 +127,13 @@ def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, An
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if not quick and size != model_bytes(clip_config(shape)):
         raise RuntimeError(f"{shape} has {size} bytes of weights, not {model_bytes(clip_config(shape))}")
-    predicted, measured = [], []
+    predicted, measured, best = [], [], (0.0, 0.0, 0.0)
     for _ in range(rounds):
         shutil.rmtree(FOLDER / "alpha", ignore_errors=True)
-        read, write = cache_rates(folders[0] / "model.safetensors")
+        found = (*cache_rates(folders[0] / "model.safetensors"), chunk_rate())
+        read, write, cores = best = tuple(map(max, best, found))
         disk = 3 * size / (2 * size / read + size / write)
-        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=chunk_rate())
+        machine = replace(machine_of(Rates(1, 1, 1)), disk=disk, cores=cores)
         predicted.append(interpolation_seconds(clip_config(shape), machine, 1).total())
         measured.append(seconds_of(partial(interpolate_checkpoints, *folders, {0.3: FOLDER / "alpha"})))
     return {"seconds": [("interpolation, one alpha, files in memory", predicted, measured)], "memory": []}
@@ -206,9 +207,9 @@ def _row(job: str, predicted: list[float], measured: list[float], unit: str) -> 
     spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
     return Row(
         job=job,
-        plain=f"{min(predicted):.3g} {unit}",
-        ours=f"{min(measured):.3g} {unit}",
-        ratio=f"{ratio:.2f}{spread}",
+        plain=f"predicted {min(predicted):.3g} {unit}",
+        ours=f"measured {min(measured):.3g} {unit}",
+        ratio=f"best {ratio:.2f}{spread}",
         target=f"predicted / measured within {WITHIN:.0%} of 1",
         met=abs(ratio - 1) <= WITHIN,
     )
