@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-tests-")  # nothing is read from or left in the user's cache
 os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start too: two workers share two cores
 
 from copy import deepcopy
 

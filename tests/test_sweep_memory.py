@@ -42,7 +42,7 @@ def peak_of(function):
     return made, max(sizes)
 """
 LARGE = """
-size = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16}
+size = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 3, "num_attention_heads": 16}
 config.vision_config = CLIPVisionConfig(**size, image_size=32, patch_size=8, projection_dim=config.projection_dim)
 start = memory()
 """
@@ -114,7 +114,8 @@ def watched(*args):
 def patch(name):
     save_clip(CLIPModel(config), processor, f"{folder}/{name}")
     size = Path(folder, name, "model.safetensors").stat().st_size
-    args = PaintTrainingArguments(f"{folder}/{name}-run", max_steps=1, warmup_steps=0, use_cpu=True)
+    steps = {"max_steps": 1, "warmup_steps": 0, "per_device_train_batch_size": 8}
+    args = PaintTrainingArguments(f"{folder}/{name}-run", **steps, use_cpu=True)
     options = PatchOptions(precision=precision)
     patch_single(f"{folder}/{name}", patching, [supported], args, alphas=[0.5, 1.0], options=options)
     return size
@@ -134,13 +135,13 @@ print(json.dumps([size, (peaks[-1] - start) / size]))
 
 @pytest.mark.parametrize(
     ("ends", "precision", "own", "whole"),
-    [("memory", "fp32", 1, 3), ("memory", "bf16", 0.5, 2.5), ("disk", "fp32", 1, 2), ("disk", "bf16", 0.5, 1.5)],
+    [("memory", "fp32", 1, 3), ("disk", "bf16", 0.5, 1.5)],
 )
 def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, own, whole, model_folder, tmp_path):
     """The model that is given is theta_0; with theta_1 in memory that is one model and one delta, and the copy."""
     task = write_task_yaml(tmp_path / "task", splits={"train": None, "validation": None, "test": "test"}, test=8)
     num_alphas, tower, by_the_sweep, in_all = said_by(SWEEP, model_folder, task, ends, precision, tmp_path)
-    assert (num_alphas, tower > 2e8) == (4, True)
+    assert (num_alphas, tower > 1.5e8) == (4, True)
     assert own - 0.1 < by_the_sweep < own + 0.45
     assert in_all < whole + 0.45
 
@@ -150,7 +151,7 @@ def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(precision, whole, model_
     """Both ends are in their files, and weights, gradients and optimizer of the training are gone."""
     tasks = [write_task_yaml(tmp_path, name, train=24, test=8) for name in ("colours", "others")]
     model, in_all = said_by(RUN, model_folder, *tasks, precision, tmp_path)
-    assert model > 2e8
+    assert model > 1.5e8
     assert whole - 0.1 < in_all < whole + 0.6
 
 
