@@ -142,17 +142,16 @@ def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, ow
     task = write_task_yaml(tmp_path / "task", splits={"train": None, "validation": None, "test": "test"}, test=8)
     num_alphas, tower, by_the_sweep, in_all = said_by(SWEEP, model_folder, task, ends, precision, tmp_path)
     assert (num_alphas, tower > 1.5e8) == (4, True)
-    assert own - 0.1 < by_the_sweep < own + 0.45
-    assert in_all < whole + 0.45
+    assert own - 0.1 < by_the_sweep < own + 0.6
+    assert in_all < whole + 0.6
 
 
-@pytest.mark.parametrize(("precision", "whole"), [("fp32", 1), ("bf16", 0.5)])
-def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(precision, whole, model_folder, tmp_path):
+def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(model_folder, tmp_path):
     """Both ends are in their files, and weights, gradients and optimizer of the training are gone."""
     tasks = [write_task_yaml(tmp_path, name, train=24, test=8) for name in ("colours", "others")]
-    model, in_all = said_by(RUN, model_folder, *tasks, precision, tmp_path)
+    model, in_all = said_by(RUN, model_folder, *tasks, "fp32", tmp_path)
     assert model > 1.5e8
-    assert whole - 0.1 < in_all < whole + 0.6
+    assert 0.9 < in_all < 1.6
 
 
 def said_by(script, *arguments):
