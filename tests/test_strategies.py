@@ -252,7 +252,8 @@ def test_steps_choose_on_tasks_seen_so_far_and_count_the_loss_from_the_start(mod
     assert patching[result.alpha["second"]] == max(patching[a] for a in within)
 
 
-def test_orders_are_run_and_averaged(model_folder, tasks, tmp_path):
+def test_orders_are_run_and_their_average_is_printed(caplog, model_folder, tasks, tmp_path):
+    caplog.set_level("INFO")
     result = sequential(model_folder, tasks, tmp_path, options=PatchOptions(num_orders=2))
     summary = json.loads((tmp_path / "orders.json").read_text())
     histories = [AlphaCurve.from_run(tmp_path / f"order-{i}") for i in (1, 2)]
@@ -261,6 +262,8 @@ def test_orders_are_run_and_averaged(model_folder, tasks, tmp_path):
         after = [h.get(h.alphas[-1], row["role"], row["task"], "test").accuracy for h in histories]
         assert row["mean"] == pytest.approx(np.mean(after))
         assert row["std"] == pytest.approx(np.std(after, ddof=1))
+    kept = next(row for row in summary["tasks"] if row["task"] == "kept")
+    assert f"| kept | supported | {100 * kept['zero_shot']:.2f} | {100 * kept['mean']:.2f} ± " in caplog.text
     assert result.run_folder in (tmp_path / "order-1", tmp_path / "order-2")
 
 
@@ -360,13 +363,6 @@ def test_a_task_without_validation_images_cannot_have_a_coefficient(patch, model
     with pytest.raises(InputError, match="needs a `selection`"):
         patch(model_folder, tasks[:1], [], arguments(tmp_path / "run"), selection="none")
     assert not (tmp_path / "run").exists()
-
-
-def test_average_over_orders_is_printed(caplog, model_folder, tasks, tmp_path):
-    caplog.set_level("INFO")
-    sequential(model_folder, tasks, tmp_path, options=PatchOptions(num_orders=2))
-    row = next(row for row in json.loads((tmp_path / "orders.json").read_text())["tasks"] if row["task"] == "kept")
-    assert f"| kept | supported | {100 * row['zero_shot']:.2f} | {100 * row['mean']:.2f} ± " in caplog.text
 
 
 def test_a_finished_run_may_be_moved_and_its_orders_run_again(model_folder, tasks, tmp_path, monkeypatch):
