@@ -1,5 +1,6 @@
 """Fixtures: a tiny CLIP made from a config, tasks made of drawn images, and no network."""
 
+import gc
 import io
 import os
 import tempfile
@@ -30,6 +31,7 @@ from hub_server import HubServer
 
 
 torch.set_num_threads(1)
+gc.freeze()  # what was imported stays, and no collection of garbage looks through it again
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
