@@ -24,7 +24,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
-from hf_paint.model_folders import check_free
+from hf_paint.model_folders import check_free, remove_weights
 from hf_paint.modeling import OPEN_CLIP_CONFIG, load_clip, save_clip
 from hf_paint.open_clip_format import (
     MODEL_KEYS,
@@ -101,8 +101,7 @@ def convert_open_clip(
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in weights.values()})
     model = CLIPModel.from_pretrained(None, config=config, state_dict=converted, dtype=dtype)
     difference = _compare(model, processor.tokenizer, said["model_cfg"], weights)
-    for stale in (*output.glob("model*.safetensors*"), *output.glob("head.*")):
-        stale.unlink()  # the model that is replaced may have another number of files, and a head
+    remove_weights(output)
     save_clip(model, processor, output)
     load_clip(str(output))
     return Conversion(output, len(converted), str(dtype).removeprefix("torch."), difference)

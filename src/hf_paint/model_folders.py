@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwri
             raise InputError(f"{folder} holds a model already. Choose another folder, or overwrite it.")
 
 
+def remove_weights(folder: Path, *, keep: Collection[Path] = ()) -> None:
+    """Remove the weights of a model that is replaced: it may have another number of files, and a head."""
+    for stale in (*folder.glob("model*.safetensors*"), *folder.glob("head.*")):
+        if stale not in keep:
+            stale.unlink()
+
+
 @contextmanager
 def published_together(folder: Path) -> Iterator[Callable[[str], Path]]:
     """Give out temporary names in a folder; at the end the files get their own in that order, or go if it failed."""
@@ -49,9 +56,7 @@ def published_together(folder: Path) -> Iterator[Callable[[str], Path]]:
         for path in partials.values():
             path.unlink(missing_ok=True)
         raise
-    for stale in (*folder.glob("model*.safetensors*"), *folder.glob("head.*")):
-        if stale not in partials.values():
-            stale.unlink()  # the replaced model may have another number of files, and a head
+    remove_weights(folder, keep=partials.values())
     for final, path in partials.items():
         path.replace(final)
 

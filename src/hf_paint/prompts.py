@@ -87,12 +87,15 @@ def _embed_packed(
     sequences = _tokenize(tokenizer, prompts, context, cast(int, config.eos_token_id))
     distinct = sorted(set(sequences))
     rows = pack_prompts(distinct, context)
-    tower = deepcopy(clip.text_model).to(PartialState().device, dtype).eval()
+    device = PartialState().device
+    tower, projection = (
+        deepcopy(clip.text_model).to(device, dtype).eval(),
+        clip.text_projection.weight.to(device).float(),
+    )
     tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
 
     def embed(rows: Sequence[Row]) -> Tensor:
-        hidden = _last_hidden_states(tower, rows).float()
-        return functional.linear(hidden, clip.text_projection.weight.to(hidden))
+        return functional.linear(_last_hidden_states(tower, rows).float(), projection)
 
     embeds = _embed_together(embed, rows, batch_size)
     index = {sequence: index for index, sequence in enumerate(distinct)}
