@@ -26,6 +26,7 @@ from hf_paint import (
     robustness_table,
 )
 from hf_paint.alphas import Coefficients
+from hf_paint.card_source import CardSource
 from hf_paint.corruptions import Corruption
 from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower, image_tower_weights
@@ -177,7 +178,7 @@ def test_card_and_plots(run):
     for name in ("robustness.png", "curve.png"):
         assert (folder / "patched" / name).read_bytes() == (folder / name).read_bytes()
         assert f"]({name})" in card
-    assert RunFolder(folder, write=False).card_source().robustness == report
+    assert CardSource.from_run(RunFolder(folder, write=False)).robustness == report
 
 
 def test_running_again_computes_nothing_and_may_change_the_baseline(run, monkeypatch):

@@ -1,10 +1,12 @@
 """What a model card is made of: the records of a run, and little else."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -15,7 +17,9 @@ from hf_paint.errors import InputError
 from hf_paint.families import FAMILIES, Family
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.methods import Method, read_method
-from hf_paint.tasks import Task
+from hf_paint.results import ROLES
+from hf_paint.run_folder import RunFolder
+from hf_paint.tasks import Task, get_task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,33 @@ class CardSource:
     versions: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
+        """Read what the cards of a run are made of from its files.
+
+        Args:
+            folder: The run folder.
+            base_model_id: The id of the base on the Hub, where the recipe does not say it.
+
+        Raises:
+            InputError: If the run is not finished, or nothing was chosen.
+        """
+        if not folder.selection.exists() or not folder.card_facts.exists():
+            raise InputError(
+                f"{folder.path} is not a run that chose an alpha: it has no {folder.selection.name} or "
+                f"{folder.card_facts.name}. Finish it with `hf-paint patch`, and a `selection` other than none."
+            )
+        recipe = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+        facts = json.loads(folder.card_facts.read_text(encoding="utf-8"))
+        if base_model_id is not None:
+            facts["base_model_id"] = base_model_id
+        tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
+        curve = AlphaCurve.from_run(folder.path)
+        selection = json.loads(folder.selection.read_text(encoding="utf-8"))
+        if folder.robustness.exists():
+            facts["robustness"] = json.loads(folder.robustness.read_text(encoding="utf-8"))
+        return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property
     def split(self) -> str:
@@ -94,11 +125,6 @@ class CardSource:
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
         return fingerprint_values(*weights, self.save_dtype)
-
-
-def example_plot(task: str) -> str:
-    """Return the file name of the plot of images of a task before and after patching."""
-    return f"examples-{task}.png"
 
 
 def is_repo_id(name: str) -> bool:

@@ -19,7 +19,6 @@ from hf_paint.images import collate
 from hf_paint.predictions import Predictions, outputs
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result
-from hf_paint.sharding import is_sharded
 
 
 Precision = Literal["fp32", "bf16"]
@@ -41,6 +40,7 @@ class Evaluator:
         batch_size: Images per process and forward pass; on a CPU, fewer where the activations are large.
         precision: The arithmetic of the forward pass.
         compile: Compile the towers that `carrier` returns. It takes tens of seconds once, and pays on long sweeps.
+        inference_mode: Run under `torch.inference_mode`; sharded towers, which gather their weights, need `False`.
     """
 
     def __init__(
@@ -50,11 +50,13 @@ class Evaluator:
         batch_size: int = 128,
         precision: Precision = "fp32",
         compile: bool = False,
+        inference_mode: bool = True,
     ) -> None:
         self.accelerator = accelerator
         self.batch_size = batch_size
         self.precision: Precision = precision
         self.compile = compile
+        self.inference_mode = inference_mode
         self.num_images = 0
         self._dataloaders: dict[int, Any] = {}
 
@@ -149,8 +151,7 @@ class Evaluator:
     ) -> list[Tensor]:
         """Return what a function of the embeddings and labels of a batch returns, of all images, on the CPU."""
         device, gathered = self.accelerator.device, []
-        # what ZeRO-3 gathers for a layer serves the next training step too, which inference tensors cannot
-        with torch.no_grad() if is_sharded(self.accelerator) else torch.inference_mode():
+        with torch.inference_mode() if self.inference_mode else torch.no_grad():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 made = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))

@@ -3,23 +3,25 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LENGTH = 16
 """Hexadecimal digits of a fingerprint (64 bits)."""
 
 
-def fingerprint_weights(weights: Mapping[str, Tensor]) -> str:
+def fingerprint_weights(weights: Mapping[str, "Tensor"]) -> str:
     """Return a fingerprint of tensors: of their names, dtypes, shapes and bytes, whatever their order and device.
 
     Example:
         >>> fingerprint_weights({"w": torch.zeros(2)}) == fingerprint_weights({"w": torch.zeros(3)})
         False
     """
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

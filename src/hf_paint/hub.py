@@ -4,19 +4,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
 from tqdm.auto import tqdm
 
-from hf_paint.card_source import example_plot
 from hf_paint.errors import InputError
 from hf_paint.hub_errors import said_clearly
 from hf_paint.patch_config import PatchDtype
-from hf_paint.patching import PatchResult
 from hf_paint.publication import TEMPORARY, Publication
 from hf_paint.push_plan import Branch, PushPlan, plan_push
+from hf_paint.run_folder import example_plot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,16 @@ class PushOptions:
     eval_results: bool = False
 
 
+class HasRunFolder(Protocol):
+    """The result of a patching strategy."""
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the run."""
+
+
 def push_variants(
-    run: PatchResult | str | Path,
+    run: HasRunFolder | str | Path,
     repo_id: str,
     *,
     alphas: Sequence[float] | None = None,
@@ -76,7 +83,7 @@ def push_variants(
         >>> push_variants("runs/mnist", "me/clip-mnist", private=True)  # doctest: +SKIP
     """
     options = options or PushOptions()
-    folder = run.run_folder if isinstance(run, PatchResult) else Path(run)
+    folder = Path(run) if isinstance(run, str | Path) else run.run_folder
     with said_clearly(f"Planning the push to {repo_id} failed"):
         publication = Publication.from_run(
             folder,

@@ -13,7 +13,7 @@ from hf_paint.task_vectors import subtract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LearnedSoup:
+class LearnedSoupResult:
     """A learned soup.
 
     Attributes:
@@ -32,7 +32,7 @@ def learned_soup(
     steps: int = 100,
     learning_rate: float = 0.05,
     group: Callable[[str], Hashable] = lambda name: None,
-) -> LearnedSoup:
+) -> LearnedSoupResult:
     """Learn the coefficients of a soup by gradient descent (Wortsman et al., 2022, Section 2 and its appendix).
 
     The coefficients are the softmax of free parameters, which start equal and are trained with Adam. All models are in
@@ -78,7 +78,7 @@ def learned_soup(
     theta = {
         name: combine_tensor(name, x_0, _parts(name, others, learned[groups[name]])) for name, x_0 in first.items()
     }
-    return LearnedSoup(theta, {key: dict(zip(thetas, values, strict=True)) for key, values in learned.items()})
+    return LearnedSoupResult(theta, {key: dict(zip(thetas, values, strict=True)) for key, values in learned.items()})
 
 
 def _mix(x_0: Tensor, taus: Tensor, coefficients: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -17,7 +17,6 @@ from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
 from hf_paint.families import POOLING_ATTENTION
 from hf_paint.modeling import load_clip
-from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.weight_files import read_checkpoint
 
 
@@ -30,6 +29,18 @@ ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
 """The layers of image towers that peft adapts."""
 
 
+class LoraArguments(Protocol):
+    """The training arguments that LoRA layers are made from."""
+
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float
+    lora_target_modules: list[str] | None
+    use_rslora: bool
+    use_dora: bool
+    seed: int
+
+
 def image_tower_pattern(names: Sequence[str]) -> str:
     """Return the pattern of layers of the image tower that have one of these names, or match one as a pattern.
 
@@ -38,7 +49,7 @@ def image_tower_pattern(names: Sequence[str]) -> str:
     return rf"(?!{re.escape(POOLING_ATTENTION)})(vision_model\..+\.)?({'|'.join(names)})"
 
 
-def check_lora_layers(tower: PreTrainedModel, args: PaintTrainingArguments) -> None:
+def check_lora_layers(tower: PreTrainedModel, args: LoraArguments) -> None:
     """Check that an image tower has the layers that are to be adapted.
 
     Raises:
@@ -67,7 +78,7 @@ def check_lora_layers(tower: PreTrainedModel, args: PaintTrainingArguments) -> N
     )
 
 
-def add_lora(tower: PreTrainedModel, args: PaintTrainingArguments) -> "PeftModel":
+def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
     """Add new LoRA layers to an image tower, in place, and freeze everything else.
 
     Args:

@@ -20,13 +20,14 @@ from hf_paint.card_sentences import (
     selection_sentence,
     trained_head_sentence,
 )
-from hf_paint.card_source import CardSource, example_plot
+from hf_paint.card_source import CardSource
 from hf_paint.card_tables import answer_type_rows
 from hf_paint.curve import AlphaCurve
 from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.families import Family
 from hf_paint.public_recipe import public_recipe
 from hf_paint.robustness_report import RobustnessTable
+from hf_paint.run_folder import example_plot
 from hf_paint.tasks import Task
 
 

@@ -95,8 +95,8 @@ def plot_robustness(
     figure.savefig(path)
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6, 4.5), dpi=150, layout="constrained")
+def _figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.grid(alpha=0.3)
     return figure, axes

@@ -72,7 +72,7 @@ class Publication:
             InputError: If the run chose no alpha, an alpha was not evaluated, or the base has no id or has changed.
         """
         run = RunFolder(folder, write=True)
-        source = run.card_source(base_model_id=base_model_id)
+        source = CardSource.from_run(run, base_model_id=base_model_id)
         if source.base_model_id is None:
             raise InputError(
                 f"The run in {folder} started from a folder, and a card names its base by an id on the Hub: "

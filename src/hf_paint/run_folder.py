@@ -12,11 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.alphas import Alpha, format_alpha
-from hf_paint.card_source import CardSource, example_plot
-from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
-from hf_paint.results import ROLES
-from hf_paint.tasks import get_task
 
 
 PARTS_OF_A_RUN = (
@@ -164,31 +160,6 @@ class RunFolder:
         if self.write:
             _write_text(self.robustness, json.dumps(tables, indent=2) + "\n")
 
-    def card_source(self, *, base_model_id: str | None = None) -> CardSource:
-        """Return what the cards of this run are made of, read from its files.
-
-        Args:
-            base_model_id: The id of the base on the Hub, where the recipe does not say it.
-
-        Raises:
-            InputError: If the run is not finished, or nothing was chosen.
-        """
-        if not self.selection.exists() or not self.card_facts.exists():
-            raise InputError(
-                f"{self.path} is not a run that chose an alpha: it has no {self.selection.name} or "
-                f"{self.card_facts.name}. Finish it with `hf-paint patch`, and a `selection` other than none."
-            )
-        recipe = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
-        facts = json.loads(self.card_facts.read_text(encoding="utf-8"))
-        if base_model_id is not None:
-            facts["base_model_id"] = base_model_id
-        tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
-        curve = AlphaCurve.from_run(self.path)
-        selection = json.loads(self.selection.read_text(encoding="utf-8"))
-        if self.robustness.exists():
-            facts["robustness"] = json.loads(self.robustness.read_text(encoding="utf-8"))
-        return CardSource(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
-
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
         """Let `save` fill a folder, which gets its name when it is complete; an older one is replaced."""
         if not self.write:
@@ -221,3 +192,8 @@ def _is_free(key: str) -> bool:
 def _brief(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def example_plot(task: str) -> str:
+    """Return the file name of the plot of images of a task before and after patching."""
+    return f"examples-{task}.png"

@@ -15,7 +15,7 @@ SEPARATOR = " + "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GreedySoup:
+class GreedySoupResult:
     """A greedy soup.
 
     Attributes:
@@ -60,7 +60,7 @@ def greedy_soup(
     score: Callable[[Mapping[str, Tensor]], float],
     *,
     log: MutableMapping[str, float] | None = None,
-) -> GreedySoup:
+) -> GreedySoupResult:
     """Average fine-tuned models, the best first, as long as each one helps (Wortsman et al., 2022, Recipe 1).
 
     The models are sorted by their scores; each in turn joins the soup if that raises the score of the soup. A score
@@ -99,7 +99,7 @@ def greedy_soup(
         if log[candidate] > log[ingredients]:
             soup.add(thetas[name], name)
             ingredients = candidate
-    return GreedySoup(soup.mean(), tuple(ingredients.split(SEPARATOR)), log[ingredients])
+    return GreedySoupResult(soup.mean(), tuple(ingredients.split(SEPARATOR)), log[ingredients])
 
 
 def check_names(names: Collection[str]) -> None:

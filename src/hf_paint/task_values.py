@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from hf_paint.corruptions import Corruption
-from hf_paint.definitions import DEFAULTS, check_keys, complete, read_groups, read_keys, read_names
+from hf_paint.definitions import DEFAULTS, check_keys, read_groups, read_keys, read_names
 from hf_paint.errors import InputError
 from hf_paint.splits import ClassSplit, Splits
 from hf_paint.typographic import TypographicAttack
@@ -20,14 +20,13 @@ def read_values(definition: Mapping[str, Any], known: Sequence[str], source: str
     """Return key -> value of a task, from the keys of a task YAML or from those in which it differs from another.
 
     Args:
-        definition: The keys as they are written.
+        definition: The keys as they are written, completed with those of the task that it extends.
         known: The keys that a task has.
         source: The built-in name or the path that they were read from.
 
     Raises:
         InputError: If a key is unknown or missing, or a value cannot be used.
     """
-    definition = complete(definition)
     definition = {**DEFAULTS.get(str(definition.get("dataset")), {}), **definition}
     where = f" in {source}" if source else ""
     check_keys(definition, ["extends", "class_subset", *known], where)

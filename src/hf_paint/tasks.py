@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from hf_paint.corruptions import Corruption
 from hf_paint.counting import count_values
-from hf_paint.definitions import read_definition, read_file
+from hf_paint.definitions import complete, read_definition, read_file
 from hf_paint.errors import InputError
 from hf_paint.splits import ClassSplit, Splits
 from hf_paint.task_values import NAME_LISTS, read_inline, read_values
@@ -107,7 +107,7 @@ class Task:
         Raises:
             InputError: If a key is unknown or missing, or a value cannot be used.
         """
-        return cls(**read_values(definition, [f.name for f in fields(cls) if f.name != "source"], source))
+        return cls(**read_values(complete(definition), [f.name for f in fields(cls) if f.name != "source"], source))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:

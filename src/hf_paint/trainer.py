@@ -114,7 +114,11 @@ class PaintTrainer(HubTrainer):
             cast(nn.Module, model).to(args.device)  # the text tower too: a model is on one device
         self.model_accepts_loss_kwargs = True  # the loss counts the images of the step
         self.head = cast(ZeroShotHead, head).to(args.device)
-        self.evaluator = Evaluator(self.accelerator, batch_size=args.per_device_eval_batch_size)
+        self.evaluator = Evaluator(
+            self.accelerator,
+            batch_size=args.per_device_eval_batch_size,
+            inference_mode=not is_sharded(self.accelerator),
+        )
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train as `Trainer.train` does; on a CPU in bfloat16, with the attention that is fast there.

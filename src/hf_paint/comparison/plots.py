@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hf_paint.comparison.methods import Method
 from hf_paint.comparison.runs import Run
 from hf_paint.comparison.tables import Tasks, mean_columns
+from hf_paint.plots import _figure
 from hf_paint.weight_changes import ALL, WeightChanges
 
 
@@ -88,10 +88,3 @@ def plot_cosines(changes: Mapping[str, WeightChanges]) -> Figure | None:
     axes.set_ylabel("cosine(theta_0, theta_1)")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
-
-
-def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
-    axes = figure.subplots()
-    axes.grid(alpha=0.3)
-    return figure, axes

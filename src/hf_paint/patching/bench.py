@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hf_paint.alphas import Alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
@@ -28,8 +27,6 @@ from hf_paint.sweep import record
 from hf_paint.towers import ImageTower
 
 
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in a score, in points of patching accuracy."""
 BATCH_SIZE = 64
 """Images of a batch on which the coefficients of a soup take a step, and which are decoded at once."""
 
@@ -55,7 +52,7 @@ class RunBench:
         results = self._results(theta, 1.0, rule)
         if rule == "patching":
             return float(AlphaCurve(results).mean_accuracy(1.0, "patching", "validation"))
-        return score_by_rule(self.run, AlphaCurve([*self._before, *results]), 1.0)
+        return self.run.score(AlphaCurve([*self._before, *results]), 1.0)
 
     def loss(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Return the mean cross-entropy over the patching tasks of a random batch of validation images each."""
@@ -146,12 +143,3 @@ class KeptScores(UserDict[str, float]):
 
     def _save(self, path: Path) -> None:
         path.write_text(json.dumps(self.data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def score_by_rule(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> float:
-    """Return what a search maximises: the selection rule, with a price on a supported loss that it would refuse."""
-    patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-    if run.selection == "mean":
-        return float(patching + supported) / 2
-    lost = float(curve.mean_accuracy(0.0, "supported", "validation") - supported) - run.tolerance
-    return float(patching) - LOSS_WEIGHT * max(0.0, lost)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from hf_paint.alphas import Alpha
 from hf_paint.card_sentences import where
-from hf_paint.card_source import example_plot
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
 from hf_paint.example_plot import plot_examples
@@ -16,6 +15,7 @@ from hf_paint.examples import choose_images, describe_choice, make_examples, pro
 from hf_paint.patching.base import accelerator_for
 from hf_paint.patching.run import PatchRun
 from hf_paint.prepared_task import PreparedTask
+from hf_paint.run_folder import example_plot
 
 
 def save_examples(

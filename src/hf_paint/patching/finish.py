@@ -9,7 +9,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
-from hf_paint.card_source import is_repo_id, license_of
+from hf_paint.card_source import CardSource, is_repo_id, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
 from hf_paint.modeling import with_weights
@@ -72,7 +72,7 @@ def _save_model(run: PatchRun, folder: Path, weights: Mapping[str, Tensor], *, c
     def save(path: Path) -> None:
         run.save(path, weights, run.save_dtype)
         if card:
-            (path / "README.md").write_text(render_model_card(run.folder.card_source()), encoding="utf-8")
+            (path / "README.md").write_text(render_model_card(CardSource.from_run(run.folder)), encoding="utf-8")
             for plot in run.folder.plots:
                 (path / plot.name).write_bytes(plot.read_bytes())
 

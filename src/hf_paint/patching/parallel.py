@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.interpolation import combine
-from hf_paint.patching.bench import score_by_rule
 from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.fine_tuning import fine_tune
 from hf_paint.patching.finish import finish
@@ -154,7 +153,7 @@ class _Combinations:
     def score(self, alpha: Coefficients) -> float:
         """Return what the search maximises."""
         self.evaluate(alpha, "validation")
-        return score_by_rule(self.run, AlphaCurve(self.log.results), alpha)
+        return self.run.score(AlphaCurve(self.log.results), alpha)
 
     def report(self, chosen: Coefficients) -> AlphaCurve:
         """Evaluate what is reported on the test images: both ends, and each theta_i by itself on its own task."""

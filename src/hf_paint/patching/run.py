@@ -208,6 +208,10 @@ class PatchRun:
         rule = cast(SelectionRule, self.selection)
         return curve.select(rule, tolerance=self.tolerance, baseline=self.baseline)
 
+    def score(self, curve: AlphaCurve, alpha: Alpha) -> float:
+        """Return how good an alpha is by the rule of the run."""
+        return curve.score(alpha, cast(SelectionRule, self.selection), tolerance=self.tolerance)
+
 
 def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:
     """Return the image tower of a model, with a head where one is trained; it shares the parameters of both."""
