@@ -162,7 +162,7 @@ class AlphaCurve:
         return max(within or [max(alphas, key=lambda a: supported[a])], key=lambda a: (patching[a], -size(a)))
 
     def score(self, alpha: Alpha, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
-        """Return the score that a search maximises: the selection rule, with a price on a supported loss it refuses."""
+        """Return the score that a search maximises: the selection rule, with a price on a supported loss."""
         patching, supported = (self.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
         if rule == "mean":
             return float(patching + supported) / 2
