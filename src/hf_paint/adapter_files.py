@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hf_paint.card_source import is_repo_id
 from hf_paint.errors import InputError
 from hf_paint.model_folders import published_together
+from hf_paint.repositories import is_repo_id
 
 
 ADAPTER_CONFIG = "adapter_config.json"

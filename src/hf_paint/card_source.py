@@ -8,8 +8,6 @@ from typing import Any, Self
 
 import yaml
 from huggingface_hub import ModelCard
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hf_paint.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
@@ -17,6 +15,7 @@ from hf_paint.errors import InputError
 from hf_paint.families import FAMILIES, Family
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.methods import Method, read_method
+from hf_paint.repositories import is_repo_id
 from hf_paint.results import ROLES
 from hf_paint.run_folder import RunFolder
 from hf_paint.tasks import Task, get_task
@@ -125,15 +124,6 @@ class CardSource:
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
         return fingerprint_values(*weights, self.save_dtype)
-
-
-def is_repo_id(name: str) -> bool:
-    """Return whether a name is an id on the Hub, and no folder."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not Path(name).exists()
 
 
 def license_of(base: str) -> str | None:

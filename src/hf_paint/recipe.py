@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -134,21 +133,6 @@ class PatchRecipe:
     base_fingerprint: str | None = _key(
         "Refuse a base whose image tower has another fingerprint; a resolved recipe holds it.", default=None
     )
-
-
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a recipe YAML.
-
-    Raises:
-        InputError: If the file cannot be read or is no mapping.
-    """
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(recipe, dict):
-        raise InputError(f"The recipe {path} does not hold a mapping of keys to values.")
-    return recipe
 
 
 def recipe_arguments(recipe: Mapping[str, Any], *, known: set[str]) -> list[str]:

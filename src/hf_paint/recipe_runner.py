@@ -8,9 +8,9 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_paint.alphas import format_alpha
-from hf_paint.card_source import is_repo_id
 from hf_paint.corrupted_tasks import get_tasks
 from hf_paint.errors import InputError
+from hf_paint.files import read_recipe
 from hf_paint.hub import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
 from hf_paint.methods import Method, read_method
@@ -22,7 +22,8 @@ from hf_paint.patching import (
     patch_sequential,
     patch_single,
 )
-from hf_paint.recipe import PatchRecipe, check_flags, read_recipe, recipe_arguments
+from hf_paint.recipe import PatchRecipe, check_flags, recipe_arguments
+from hf_paint.repositories import is_repo_id
 from hf_paint.robustness_report import read_baseline
 from hf_paint.training_args import PaintTrainingArguments
 

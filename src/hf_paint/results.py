@@ -2,8 +2,7 @@
 
 import json
 import os
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from hf_paint.alphas import Alpha, alpha_from_json, alpha_to_json
 from hf_paint.errors import InputError
+from hf_paint.files import save_atomically
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]
@@ -207,14 +207,6 @@ def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
         if result.task not in names:
             names.append(result.task)
     return tasks
-
-
-def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` write a file, which gets its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
-    save(partial)
-    partial.replace(path)
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.errors import InputError
+from hf_paint.files import _write_text
 
 
 PARTS_OF_A_RUN = (
@@ -177,12 +178,6 @@ class RunFolder:
         steps = {int(match[1]): path for path in states if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))}
         whole = [step for step, path in steps.items() if (path / "scheduler.pt").exists()]  # as every wrapper names it
         return str(steps[max(whole)]) if whole else None
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _is_free(key: str) -> bool:

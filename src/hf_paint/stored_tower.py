@@ -56,9 +56,3 @@ def find_tower(name_or_path: str) -> Path:
             raise InputError(f"The fine-tuned model '{name_or_path}' cannot be fetched: {message}") from error
     read_checkpoint(folder)
     return folder.resolve()
-
-
-def pinned(name_or_path: str, folder: Path) -> str:
-    """Return the name of a model that was found in a folder so that it stays the same: with its commit on the Hub."""
-    on_the_hub = folder.parent.name == "snapshots"
-    return f"{name_or_path.partition('@')[0]}@{folder.name}" if on_the_hub else str(folder)

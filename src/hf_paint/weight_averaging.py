@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_paint.errors import InputError
-from hf_paint.results import save_atomically
+from hf_paint.files import save_atomically
 from hf_paint.task_vectors import add, subtract
 
 

@@ -35,7 +35,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     from hf_paint.compatibility import check_alpha
     from hf_paint.lora_extraction import extract_lora
     from hf_paint.modeling import load_clip
-    from hf_paint.stored_tower import StoredTower, find_tower, pinned
+    from hf_paint.repositories import pinned
+    from hf_paint.stored_tower import StoredTower, find_tower
     from hf_paint.tasks import get_task
 
     check_alpha(parsed.alpha)

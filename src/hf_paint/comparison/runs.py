@@ -9,7 +9,7 @@ from typing import Any
 from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
-from hf_paint.recipe import read_recipe
+from hf_paint.files import read_recipe
 from hf_paint.results import ROLES, Result, Role
 
 

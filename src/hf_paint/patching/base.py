@@ -15,12 +15,6 @@ from hf_paint.patching.result import PatchOptions
 from hf_paint.training_args import PaintTrainingArguments
 
 
-def absolute(name: str) -> str:
-    """Return a folder by its absolute path, so that the recipe works from anywhere, and an id on the Hub as it is."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.is_dir() else name
-
-
 def load_base(
     model: str | PreTrainedModel, options: PatchOptions
 ) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:

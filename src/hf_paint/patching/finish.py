@@ -9,7 +9,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
-from hf_paint.card_source import CardSource, is_repo_id, license_of
+from hf_paint.card_source import CardSource, license_of
 from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
 from hf_paint.modeling import with_weights
@@ -19,6 +19,7 @@ from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.shifts import save_robustness
 from hf_paint.plots import plot_trade_off
+from hf_paint.repositories import is_repo_id
 
 
 def finish(

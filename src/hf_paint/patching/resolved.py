@@ -8,7 +8,8 @@ from hf_paint.errors import InputError
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.shifts import check_shifts
-from hf_paint.stored_tower import find_tower, pinned
+from hf_paint.repositories import pinned
+from hf_paint.stored_tower import find_tower
 from hf_paint.tasks import Task
 from hf_paint.training_args import PaintTrainingArguments
 

@@ -21,11 +21,12 @@ from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.methods import WeightPath, read_method
 from hf_paint.modeling import image_tower, image_tower_weights, save_clip, with_weights
-from hf_paint.patching.base import absolute, accelerator_for, load_base
+from hf_paint.patching.base import accelerator_for, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
 from hf_paint.precision import compare_precisions
 from hf_paint.prepared_task import PreparedTask, prepare_task
+from hf_paint.repositories import absolute
 from hf_paint.results import ResultLog, Role
 from hf_paint.run_folder import RunFolder
 from hf_paint.sharding import check_launch
