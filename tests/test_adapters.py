@@ -15,7 +15,8 @@ from transformers import CLIPModel
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
 from hf_paint.cli import main
 from hf_paint.lora_extraction import adapted_weights
-from hf_paint.modeling import IMAGE_TOWER, image_tower_weights, load_clip, save_clip
+from hf_paint.modeling import image_tower_weights, load_clip, save_clip
+from hf_paint.weights.layers import IMAGE_TOWER
 from tiny_families import make
 
 

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPProcessor
 
-from hf_paint import InputError, combine, combine_checkpoints, interpolate, interpolate_checkpoints, streaming
+from hf_paint import InputError, combine, combine_checkpoints, interpolate, interpolate_checkpoints
 from hf_paint.cli import main
+from hf_paint.weights import streaming
 
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]

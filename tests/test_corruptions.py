@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import yaml
+from hf_paint.tasks.task.corruptions import STRENGTHS, Corruption
+from hf_paint.tasks.task.registry import get_tasks
 from PIL import Image, ImageFilter
 
 from conftest import draw_rows, write_task, write_task_yaml
 from hf_paint import InputError, corrupted, evaluate_tasks, get_task
-from hf_paint.corrupted_tasks import get_tasks
-from hf_paint.corruptions import STRENGTHS, Corruption
 from hf_paint.data import load_splits
 from hf_paint.images import CachedImages, decode
 from hf_paint.pixels import PixelTransform

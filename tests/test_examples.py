@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from hf_paint.tasks.task.scenes import SceneStyle
 from PIL import Image as PILImage
 from transformers import CLIPModel
 
@@ -29,7 +30,6 @@ from hf_paint.examples import NUM_EXAMPLES, Example, choose_images, describe_cho
 from hf_paint.images import decode
 from hf_paint.recipe import PatchRecipe
 from hf_paint.run_folder import RunFolder
-from hf_paint.scenes import SceneStyle
 from test_patching import arguments
 
 

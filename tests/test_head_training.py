@@ -37,7 +37,8 @@ from hf_paint import (
 )
 from hf_paint.cli import main
 from hf_paint.data import load_splits
-from hf_paint.modeling import IMAGE_TOWER, load_clip
+from hf_paint.modeling import load_clip
+from hf_paint.weights.layers import IMAGE_TOWER
 from test_trainer import ROUNDING_ONLY, largest_difference, losses
 
 

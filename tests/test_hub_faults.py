@@ -168,7 +168,7 @@ def test_a_branch_is_what_its_card_says(lfs_hub, run):
     from safetensors.torch import load_file
 
     from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
-    from hf_paint.modeling import IMAGE_TOWER
+    from hf_paint.weights.layers import IMAGE_TOWER
 
     push(run)
 

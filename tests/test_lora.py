@@ -26,8 +26,9 @@ from hf_paint import (
 )
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import IMAGE_TOWER, load_clip
+from hf_paint.modeling import load_clip
 from hf_paint.patching import PatchOptions
+from hf_paint.weights.layers import IMAGE_TOWER
 from test_adapters import config_of, distance, loaded
 from test_cli import recipe  # noqa: F401
 from test_patching import arguments, weights

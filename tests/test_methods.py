@@ -18,11 +18,12 @@ from hf_paint import (
 )
 from hf_paint.curve import AlphaCurve
 from hf_paint.data import load_splits
-from hf_paint.modeling import IMAGE_TOWER, load_clip
+from hf_paint.modeling import load_clip
 from hf_paint.patching import bench
 from hf_paint.publication import Publication
 from hf_paint.trainer import PaintTrainer
 from hf_paint.weight_averaging import EMACallback, SWACallback
+from hf_paint.weights.layers import IMAGE_TOWER
 from test_patching import arguments
 
 

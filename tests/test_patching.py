@@ -12,8 +12,8 @@ from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
 from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import IMAGE_TOWER
 from hf_paint.patching import PatchOptions
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 ALPHAS = [0.0, 0.3, 1.0]

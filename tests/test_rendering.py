@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from hf_paint.rendering import RENDERED_TASKS, UNSEEN_SHAPES, UNSEEN_WORDS, render_pairs, rendered_task
+from hf_paint.tasks.task.rendering import RENDERED_TASKS, UNSEEN_SHAPES, UNSEEN_WORDS, render_pairs, rendered_task
 
 
 @pytest.mark.parametrize("name", RENDERED_TASKS)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from datasets import Dataset
+from hf_paint.tasks.task.corruptions import Corruption
 from transformers import CLIPModel, CLIPProcessor
 
 from conftest import write_task
@@ -27,7 +28,6 @@ from hf_paint import (
 )
 from hf_paint.alphas import Coefficients
 from hf_paint.card_source import CardSource
-from hf_paint.corruptions import Corruption
 from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower, image_tower_weights
 from hf_paint.plots import plot_robustness

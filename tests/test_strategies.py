@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hf_paint.tasks.task.subsets import Splits
 from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPVisionModel
 
@@ -25,7 +26,6 @@ from hf_paint.modeling import image_tower_weights, load_clip
 from hf_paint.patching import PatchOptions
 from hf_paint.patching.orders import draw_orders
 from hf_paint.stored_tower import StoredTower
-from hf_paint.tasks import Splits
 from hf_paint.trainer import PaintTrainer
 from test_patching import arguments
 

@@ -23,12 +23,13 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
-from hf_paint.families import IMAGE_TOWER, find_family, logit_scale
+from hf_paint.families import find_family, logit_scale
 from hf_paint.lora import LORA_TARGETS, image_tower_pattern
 from hf_paint.methods import read_method
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
 from hf_paint.pixels import PixelTransform
 from hf_paint.prompts import embed_prompts
+from hf_paint.weights.layers import IMAGE_TOWER
 from tiny_families import FAMILIES, make
 
 

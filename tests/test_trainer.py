@@ -12,8 +12,8 @@ from transformers.optimization import get_cosine_schedule_with_warmup
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, build_zero_shot_head
 from hf_paint.data import load_splits
-from hf_paint.modeling import IMAGE_TOWER
 from hf_paint.schedule import paint_learning_rate
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 def arguments(folder, **keys):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
+from hf_paint.tasks.task.typographic import COLOURS, TypographicAttack, break_lines, draw_lettering, load_font
 from PIL import Image, ImageDraw
 
 from hf_paint import InputError
-from hf_paint.typographic import COLOURS, TypographicAttack, break_lines, draw_lettering, load_font
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"
@@ -96,7 +96,7 @@ def test_the_word_that_is_said_is_the_word_that_is_written(monkeypatch):
         said.append(word)
         return draw_lettering(word, *args, **options)
 
-    monkeypatch.setattr("hf_paint.typographic.draw_lettering", draw)
+    monkeypatch.setattr("hf_paint.tasks.typographic.draw_lettering", draw)
     names, labels = ["cat", "polar bear", "dog"], np.arange(30) % 3
     attack = TypographicAttack(seed=5)
     for row, label in enumerate(labels):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import yaml
 from accelerate import Accelerator
+from hf_paint.tasks.task.corruptions import Corruption
+from hf_paint.tasks.task.typographic import TypographicAttack, draw_lettering
 from PIL import Image
 
 from conftest import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
-from hf_paint.corruptions import Corruption
 from hf_paint.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
@@ -28,7 +29,6 @@ from hf_paint.prepared_task import prepare_task
 from hf_paint.recipe_runner import run_recipe
 from hf_paint.results import Result
 from hf_paint.training_images import TrainImages
-from hf_paint.typographic import TypographicAttack, draw_lettering
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"

@@ -8,6 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, Image, List, Value
+from hf_paint.tasks.task.rendering import COLOURS
+from hf_paint.tasks.task.scenes import SCENE_SHAPES, SceneStyle
 from torch.nn import functional
 
 import hf_paint.heads
@@ -32,8 +34,6 @@ from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower
 from hf_paint.prompts import embed_prompts
-from hf_paint.rendering import COLOURS
-from hf_paint.scenes import SCENE_SHAPES, SceneStyle
 from test_patching import arguments
 
 

@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 from hf_paint import EMACallback, InputError, SWACallback
-from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.weights.layers import IMAGE_TOWER
 from test_trainer import StopAfter, arguments, losses, train
 
 

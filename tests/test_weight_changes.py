@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hf_paint import InputError, streaming
-from hf_paint.weight_changes import layer_of, measure_weight_changes
+from hf_paint import InputError
+from hf_paint.weights import streaming
+from hf_paint.weights.changes import layer_of, measure_weight_changes
 
 
 LAYERS = {

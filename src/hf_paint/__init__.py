@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_paint.adapters import combine_adapters, scale_adapter
-    from hf_paint.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.classifier import ClassificationHead, load_classifier
     from hf_paint.comparison import compare_runs
     from hf_paint.conversion import convert_open_clip
-    from hf_paint.corrupted_tasks import corrupted
     from hf_paint.curve import AlphaCurve
-    from hf_paint.definitions import list_tasks
     from hf_paint.ensemble_sweep import evaluate_ensemble
     from hf_paint.ensembles import ensemble_logits
     from hf_paint.errors import InputError
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from hf_paint.heads import CandidateHead, ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
     from hf_paint.interpolation import combine, interpolate, interpolated
-    from hf_paint.layers import layer_index
     from hf_paint.layerwise import interpolate_layerwise, lines_alphas
     from hf_paint.lazy_weights import LazyWeights
     from hf_paint.learned_soups import learned_soup
@@ -45,18 +41,22 @@ if TYPE_CHECKING:
     from hf_paint.pull import load_curve
     from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
     from hf_paint.robustness_report import robustness_table
-    from hf_paint.scene_tasks import write_counting_task, write_questions_task, write_shapes_task
-    from hf_paint.scenes import SceneStyle, draw_scene
     from hf_paint.search import search_coefficients
     from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
     from hf_paint.task_arithmetic import add_task_vectors, dare, ties
-    from hf_paint.tasks import Task, get_task
+    from hf_paint.tasks.definitions import list_tasks
+    from hf_paint.tasks.registry import corrupted, get_task
+    from hf_paint.tasks.scene_tasks import write_counting_task, write_questions_task, write_shapes_task
+    from hf_paint.tasks.scenes import SceneStyle, draw_scene
+    from hf_paint.tasks.task import Task
+    from hf_paint.tasks.typographic import TypographicAttack
+    from hf_paint.tasks.vqa import read_vqa
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
-    from hf_paint.typographic import TypographicAttack
-    from hf_paint.vqa import read_vqa
     from hf_paint.weight_averaging import EMACallback, SWACallback
+    from hf_paint.weights.checkpoints import combine_checkpoints, interpolate_checkpoints
+    from hf_paint.weights.layers import layer_index
 
 __version__ = "0.1.0"
 
@@ -74,21 +74,21 @@ _MODULES = {
     "PatchResult": "patching",
     "PushOptions": "hub",
     "SWACallback": "weight_averaging",
-    "SceneStyle": "scenes",
-    "Task": "tasks",
-    "TypographicAttack": "typographic",
+    "SceneStyle": "tasks.scenes",
+    "Task": "tasks.task",
+    "TypographicAttack": "tasks.typographic",
     "ZeroShotHead": "heads",
     "add_task_vectors": "task_arithmetic",
     "apply_patch": "patches",
     "build_zero_shot_head": "heads",
     "combine": "interpolation",
     "combine_adapters": "adapters",
-    "combine_checkpoints": "checkpoints",
+    "combine_checkpoints": "weights.checkpoints",
     "compare_runs": "comparison",
     "convert_open_clip": "conversion",
-    "corrupted": "corrupted_tasks",
+    "corrupted": "tasks.registry",
     "dare": "task_arithmetic",
-    "draw_scene": "scenes",
+    "draw_scene": "tasks.scenes",
     "effective_robustness": "robustness",
     "ensemble_logits": "ensembles",
     "estimate_fisher": "fisher",
@@ -96,19 +96,19 @@ _MODULES = {
     "evaluate_tasks": "evaluation",
     "extract_lora": "lora_extraction",
     "fit_baseline": "robustness",
-    "get_task": "tasks",
+    "get_task": "tasks.registry",
     "greedy_soup": "soups",
     "interpolate": "interpolation",
     "interpolate_adapter": "lora",
-    "interpolate_checkpoints": "checkpoints",
+    "interpolate_checkpoints": "weights.checkpoints",
     "interpolate_fisher": "fisher",
     "interpolate_layerwise": "layerwise",
     "interpolate_model_stock": "model_stock",
     "interpolated": "interpolation",
-    "layer_index": "layers",
+    "layer_index": "weights.layers",
     "learned_soup": "learned_soups",
     "lines_alphas": "layerwise",
-    "list_tasks": "definitions",
+    "list_tasks": "tasks.definitions",
     "load_classifier": "classifier",
     "load_curve": "pull",
     "patch_joint": "patching",
@@ -117,7 +117,7 @@ _MODULES = {
     "patch_single": "patching",
     "prepare_task": "prepared_task",
     "push_variants": "hub",
-    "read_vqa": "vqa",
+    "read_vqa": "tasks.vqa",
     "relative_robustness": "robustness",
     "robustness_table": "robustness_report",
     "scale_adapter": "adapters",
@@ -125,9 +125,9 @@ _MODULES = {
     "sweep_alphas": "sweep",
     "ties": "task_arithmetic",
     "uniform_soup": "soups",
-    "write_counting_task": "scene_tasks",
-    "write_questions_task": "scene_tasks",
-    "write_shapes_task": "scene_tasks",
+    "write_counting_task": "tasks.scene_tasks",
+    "write_questions_task": "tasks.scene_tasks",
+    "write_shapes_task": "tasks.scene_tasks",
 }
 
 __all__ = [

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.model_folders import published_together
 from hf_paint.repositories import is_repo_id
+from hf_paint.weights.folders import published_together
 
 
 ADAPTER_CONFIG = "adapter_config.json"

@@ -17,9 +17,9 @@ from hf_paint.adapter_files import (
     write_adapter,
     write_adapter_config,
 )
-from hf_paint.compatibility import check_alpha, check_coefficients
 from hf_paint.errors import InputError
-from hf_paint.model_folders import check_free, published_together
+from hf_paint.weights.compatibility import check_alpha, check_coefficients
+from hf_paint.weights.folders import check_free, published_together
 
 
 def scale_adapter(

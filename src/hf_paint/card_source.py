@@ -18,7 +18,8 @@ from hf_paint.methods import Method, read_method
 from hf_paint.repositories import is_repo_id
 from hf_paint.results import ROLES
 from hf_paint.run_folder import RunFolder
-from hf_paint.tasks import Task, get_task
+from hf_paint.tasks.registry import get_task
+from hf_paint.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

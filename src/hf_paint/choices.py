@@ -11,7 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 NUM_SHOWN = 3

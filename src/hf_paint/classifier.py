@@ -16,10 +16,10 @@ from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
 from hf_paint.heads import ZeroShotHead
-from hf_paint.model_folders import HEAD_CONFIG
 from hf_paint.modeling import load_clip
 from hf_paint.towers import ImageTower, ImageTowerOutput
-from hf_paint.weight_files import HEAD, HEAD_WEIGHT
+from hf_paint.weights.folders import HEAD_CONFIG
+from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
 
 
 class ClassificationHead(nn.Module):

@@ -24,7 +24,6 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
-from hf_paint.model_folders import check_free, remove_weights
 from hf_paint.modeling import OPEN_CLIP_CONFIG, load_clip, save_clip
 from hf_paint.open_clip_format import (
     MODEL_KEYS,
@@ -34,6 +33,7 @@ from hf_paint.open_clip_format import (
     image_settings,
     plain_weights,
 )
+from hf_paint.weights.folders import check_free, remove_weights
 
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from hf_paint.compatibility import check_alpha
 from hf_paint.errors import InputError
 from hf_paint.interpolation import combine_tensor
+from hf_paint.weights.compatibility import check_alpha
 
 
 def ensemble_logits(logits_0: Tensor, logits_1: Tensor, alpha: float) -> Tensor:

@@ -13,7 +13,7 @@ from hf_paint.precision import PrecisionChoice, compare_precisions
 from hf_paint.predictions import score
 from hf_paint.prepared_task import prepare_task
 from hf_paint.results import Result
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 def evaluate_tasks(

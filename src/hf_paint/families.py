@@ -11,12 +11,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-IMAGE_TOWER = ("vision_model.", "visual_projection.")
-"""Prefixes of the tensors that patching changes, in every family; everything else stays as it is."""
-POOLING_ATTENTION = "vision_model.head.attention."
-"""SigLIP's pooling: attention of torch, which reads the weights of its layers past the adapters of peft."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """What a family of models has of its own.

@@ -1,4 +1,4 @@
-"""Recipes: the keys of `hf-paint patch`, in a YAML file or as flags. Needs no torch, so that `--help` is quick."""
+"""Files and folders that are complete or absent."""
 
 import secrets
 from collections.abc import Callable

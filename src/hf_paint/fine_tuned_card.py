@@ -14,7 +14,7 @@ from hf_paint.families import FAMILIES
 from hf_paint.model_card import base_link, environment, source_row
 from hf_paint.public_recipe import PUBLIC_KEYS
 from hf_paint.repositories import is_repo_id
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
 from hf_paint.heads import ZeroShotHead
-from hf_paint.interpolation import combine_tensor, tensor_specs
+from hf_paint.interpolation import combine_tensor
 from hf_paint.modeling import attention
 from hf_paint.task_vectors import add, subtract
 from hf_paint.towers import ImageTower
+from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 
 
 FLOOR = 1e-8

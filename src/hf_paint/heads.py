@@ -18,12 +18,13 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
-from hf_paint.families import IMAGE_TOWER, logit_scale
+from hf_paint.families import logit_scale
 from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.losses import masked_cross_entropy
 from hf_paint.prompts import embed_prompts
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 logger = logging.getLogger(__name__)

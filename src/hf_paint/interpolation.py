@@ -7,8 +7,8 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from hf_paint.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
 from hf_paint.errors import InputError
+from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible, tensor_specs
 
 
 def interpolate(
@@ -154,11 +154,6 @@ def combine_into(
         if name in theta_0:
             x_0 = theta_0[name].to(into.device)
             into.copy_(combine_tensor(name, x_0, [(theta[name].to(into.device), alpha) for theta, alpha in parts]))
-
-
-def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
-    """Return name -> (dtype, shape), the part of the weights that decides whether they fit together."""
-    return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}
 
 
 def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:

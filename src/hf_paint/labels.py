@@ -6,7 +6,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, IterableDataset
 
 from hf_paint.errors import InputError
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:

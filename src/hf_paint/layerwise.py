@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
-from hf_paint.interpolation import bits, combine_tensor, tensor_specs
-from hf_paint.layers import count_layers, layer_index
+from hf_paint.interpolation import bits, combine_tensor
+from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.layers import count_layers, layer_index
 
 
 def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:

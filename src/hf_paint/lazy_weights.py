@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from hf_paint.weight_files import read_checkpoint
+from hf_paint.weights.headers import read_checkpoint
 
 
 class LazyWeights(Mapping[str, Tensor]):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
-from hf_paint.interpolation import combine_tensor, tensor_specs
+from hf_paint.interpolation import combine_tensor
 from hf_paint.task_vectors import subtract
+from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,11 +13,11 @@ from torch import nn
 from transformers import PreTrainedModel, set_seed
 
 from hf_paint.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
-from hf_paint.checkpoints import interpolate_checkpoints
 from hf_paint.errors import InputError
-from hf_paint.families import POOLING_ATTENTION
 from hf_paint.modeling import load_clip
-from hf_paint.weight_files import read_checkpoint
+from hf_paint.weights.checkpoints import interpolate_checkpoints
+from hf_paint.weights.headers import read_checkpoint
+from hf_paint.weights.layers import POOLING_ATTENTION
 
 
 if TYPE_CHECKING:

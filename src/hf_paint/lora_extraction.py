@@ -10,11 +10,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_paint.adapter_files import Factors, read_adapter_config, read_factors, write_adapter
-from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
-from hf_paint.families import POOLING_ATTENTION
-from hf_paint.interpolation import tensor_specs
-from hf_paint.model_folders import check_free
+from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.folders import check_free
+from hf_paint.weights.layers import POOLING_ATTENTION
 
 
 REPORT = "extraction.json"

@@ -28,7 +28,7 @@ from hf_paint.families import Family
 from hf_paint.public_recipe import public_recipe
 from hf_paint.robustness_report import RobustnessTable
 from hf_paint.run_folder import example_plot
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 TEMPLATE = files("hf_paint") / "model_card_template.md"

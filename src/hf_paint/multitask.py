@@ -14,7 +14,7 @@ from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
 from hf_paint.joint_images import JointImages
 from hf_paint.losses import masked_cross_entropy
 from hf_paint.pixels import PixelTransform
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import check_stream, make_training_images
 

@@ -11,14 +11,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_paint.compatibility import check_alpha, check_compatible
 from hf_paint.errors import InputError
-from hf_paint.families import IMAGE_TOWER
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.interpolation import tensor_specs
 from hf_paint.modeling import image_tower_weights, load_clip
 from hf_paint.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, PatchConfig, PatchDtype, patch_file, read_patch_config
-from hf_paint.weight_files import StoredTensor, WeightFile
+from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.headers import StoredTensor, WeightFile
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 _CODES = {"float32": "F32", "bfloat16": "BF16"}

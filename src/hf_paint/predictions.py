@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hf_paint.counting import count_values
 from hf_paint.metrics import expected_calibration_error, mean_absolute_error, mean_per_class_accuracy
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results import Result
+from hf_paint.tasks.counting import count_values
 
 
 @dataclass(frozen=True, slots=True, eq=False)

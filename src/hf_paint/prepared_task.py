@@ -16,7 +16,7 @@ from hf_paint.heads import GroupedHead, ZeroShotHead, build_task_head, default_c
 from hf_paint.images import CachedImages
 from hf_paint.pixels import PixelTransform
 from hf_paint.results import Role
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

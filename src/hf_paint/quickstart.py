@@ -14,8 +14,8 @@ from transformers.utils import logging
 
 from hf_paint.errors import InputError
 from hf_paint.patching import PatchOptions, PatchResult, patch_single
-from hf_paint.rendering import rendered_task
-from hf_paint.tasks import Task
+from hf_paint.tasks.rendering import rendered_task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 

@@ -8,7 +8,6 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_paint.alphas import format_alpha
-from hf_paint.corrupted_tasks import get_tasks
 from hf_paint.errors import InputError
 from hf_paint.files import read_recipe
 from hf_paint.hub import PushOptions, make_repository, push_variants
@@ -25,6 +24,7 @@ from hf_paint.patching import (
 from hf_paint.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.repositories import is_repo_id
 from hf_paint.robustness_report import read_baseline
+from hf_paint.tasks.registry import get_tasks
 from hf_paint.training_args import PaintTrainingArguments
 
 

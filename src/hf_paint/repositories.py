@@ -1,4 +1,4 @@
-"""Image towers as they lie on disk: read one tensor at a time, when it is needed."""
+"""A model by its name: a folder, an id on the Hub, an id at a revision."""
 
 from pathlib import Path
 

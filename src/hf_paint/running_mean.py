@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from hf_paint.compatibility import check_compatible
-from hf_paint.interpolation import tensor_specs
 from hf_paint.task_vectors import add, subtract
+from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 
 class RunningMean:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from hf_paint.compatibility import check_alpha
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.weights.compatibility import check_alpha
 
 
 SearchMethod = Literal["cobyqa", "random"]

@@ -7,7 +7,7 @@ from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builde
 from hf_paint.choices import label_columns
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.typographic_folder import read_typographic_folder
 
 

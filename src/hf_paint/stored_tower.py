@@ -8,9 +8,9 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.families import IMAGE_TOWER
 from hf_paint.lazy_weights import LazyWeights
-from hf_paint.weight_files import FLOATS, read_checkpoint
+from hf_paint.weights.headers import FLOATS, read_checkpoint
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 class StoredTower(Mapping[str, Tensor]):

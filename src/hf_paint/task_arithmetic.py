@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.interpolation import combine, tensor_specs
+from hf_paint.interpolation import combine
 from hf_paint.task_vectors import add, subtract
+from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 
 Weights = Mapping[str, Tensor]

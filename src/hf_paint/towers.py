@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from hf_paint.families import IMAGE_TOWER, family_of
+from hf_paint.families import family_of
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 class Tower(PreTrainedModel):

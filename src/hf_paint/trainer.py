@@ -28,10 +28,10 @@ from hf_paint.pixels import PixelTransform
 from hf_paint.predictions import score
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.sharding import check_checkpoint, check_sharding, is_sharded
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import EpochCallback
-from hf_paint.weight_files import HEAD_WEIGHT
+from hf_paint.weights.headers import HEAD_WEIGHT
 
 
 class PaintTrainer(HubTrainer):

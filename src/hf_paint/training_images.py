@@ -14,7 +14,7 @@ from hf_paint.data import Split
 from hf_paint.errors import InputError
 from hf_paint.images import CachedImages, decode, stream_rows
 from hf_paint.pixels import Augmentation, PixelTransform, augment
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 

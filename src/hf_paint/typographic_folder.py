@@ -9,7 +9,7 @@ from PIL import Image as PILImage
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 SPLIT = "test"

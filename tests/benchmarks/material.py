@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from hf_paint import Task
 from hf_paint.data import Split
-from hf_paint.modeling import IMAGE_TOWER
+from hf_paint.weights.layers import IMAGE_TOWER
 
 
 logging.disable_progress_bar()

@@ -23,7 +23,7 @@ from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 
 from hf_paint.pixels import PixelTransform
-from hf_paint.streaming import CHUNK, THREADS
+from hf_paint.weights.streaming import CHUNK, THREADS
 
 
 ONE_FILE = 256 * 2**20

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_paint.commands import add_command, print_table
-from hf_paint.corrupted_tasks import get_tasks
+from hf_paint.tasks.registry import get_tasks
 
 
 logger = logging.getLogger(__name__)

@@ -32,12 +32,12 @@ def add(commands: Any) -> None:
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
     from hf_paint.adapter_files import ADAPTER_WEIGHTS, base_of_adapter
-    from hf_paint.compatibility import check_alpha
     from hf_paint.lora_extraction import extract_lora
     from hf_paint.modeling import load_clip
     from hf_paint.repositories import pinned
     from hf_paint.stored_tower import StoredTower, find_tower
-    from hf_paint.tasks import get_task
+    from hf_paint.tasks.registry import get_task
+    from hf_paint.weights.compatibility import check_alpha
 
     check_alpha(parsed.alpha)
     task = None if parsed.task is None else get_task(parsed.task)

@@ -57,7 +57,7 @@ def _write_adapters(parsed: argparse.Namespace, folders: dict[float, Path]) -> N
 
 
 def _write_models(parsed: argparse.Namespace, folders: dict[float, Path]) -> None:
-    from hf_paint.checkpoints import interpolate_checkpoints
+    from hf_paint.weights.checkpoints import interpolate_checkpoints
 
     options = {name: getattr(parsed, name) for name in ("save_dtype", "extrapolate", "overwrite")}
     if parsed.adapter is None:

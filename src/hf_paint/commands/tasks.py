@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from hf_paint.commands import add_command, print_table
-from hf_paint.definitions import list_tasks
-from hf_paint.tasks import get_task
+from hf_paint.tasks.definitions import list_tasks
+from hf_paint.tasks.registry import get_task
 
 
 def add(commands: Any) -> None:

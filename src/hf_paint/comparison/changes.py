@@ -8,8 +8,8 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from hf_paint.comparison.runs import Run
-from hf_paint.weight_changes import WeightChanges, measure_weight_changes
-from hf_paint.weight_files import INDEX, SINGLE
+from hf_paint.weights.changes import WeightChanges, measure_weight_changes
+from hf_paint.weights.headers import INDEX, SINGLE
 
 
 def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]]:

@@ -14,7 +14,7 @@ from hf_paint.comparison.runs import Run, read_runs
 from hf_paint.comparison.tables import change_tables, distance_table, method_table, size_table
 from hf_paint.errors import InputError
 from hf_paint.results import Role
-from hf_paint.weight_changes import WeightChanges
+from hf_paint.weights.changes import WeightChanges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

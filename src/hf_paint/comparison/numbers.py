@@ -10,7 +10,7 @@ from hf_paint.alphas import Alpha, alpha_to_json
 from hf_paint.comparison.methods import Method, mean, specialised_of
 from hf_paint.comparison.runs import Run
 from hf_paint.comparison.tables import AVERAGED, Tasks, mean_columns
-from hf_paint.weight_changes import WeightChanges
+from hf_paint.weights.changes import WeightChanges
 
 
 def method_numbers(method: Method, methods: Sequence[Method], tasks: Tasks) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hf_paint.comparison.methods import Method
 from hf_paint.comparison.runs import Run
 from hf_paint.comparison.tables import Tasks, mean_columns
 from hf_paint.plots import _figure
-from hf_paint.weight_changes import ALL, WeightChanges
+from hf_paint.weights.changes import ALL, WeightChanges
 
 
 MARKERS = "osD^vPX"

@@ -9,7 +9,7 @@ from hf_paint.alphas import format_alpha
 from hf_paint.comparison.methods import Method, mean, specialised_of
 from hf_paint.comparison.runs import Run
 from hf_paint.results import Role
-from hf_paint.weight_changes import WeightChanges
+from hf_paint.weights.changes import WeightChanges
 
 
 Tasks = Mapping[Role, Sequence[str]]

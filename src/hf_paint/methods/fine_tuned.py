@@ -10,10 +10,10 @@ from transformers import TrainerCallback
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values, fingerprint_weights
 from hf_paint.fisher import interpolate_fisher
-from hf_paint.layers import count_layers
 from hf_paint.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.methods.base import Bench, Method, WeightPath, Weights, check_share
 from hf_paint.weight_averaging import EMACallback, SWACallback
+from hf_paint.weights.layers import count_layers
 
 
 @dataclass(frozen=True, kw_only=True)

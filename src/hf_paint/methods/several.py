@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.layers import layer_index
 from hf_paint.learned_soups import learned_soup
 from hf_paint.methods.base import Bench, Method, Weights
 from hf_paint.model_stock import interpolate_model_stock
 from hf_paint.soups import greedy_soup, uniform_soup
 from hf_paint.task_arithmetic import add_task_vectors, check_density, dare, ties
+from hf_paint.weights.layers import layer_index
 
 
 Score = Literal["patching", "selection"]

@@ -19,7 +19,7 @@ from hf_paint.modeling import load_clip
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.result import PatchResult
 from hf_paint.results import ROLES
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 

@@ -13,7 +13,7 @@ from hf_paint.examples import NUM_EXAMPLES
 from hf_paint.methods import MethodLike
 from hf_paint.precision import PrecisionChoice
 from hf_paint.search import SearchMethod
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 Selection = Literal["mean", "supported_within", "none"]

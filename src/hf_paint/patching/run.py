@@ -32,10 +32,10 @@ from hf_paint.run_folder import RunFolder
 from hf_paint.sharding import check_launch
 from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 from hf_paint.towers import ImageTower
 from hf_paint.training_args import PaintTrainingArguments
-from hf_paint.weight_files import HEAD_WEIGHT
+from hf_paint.weights.headers import HEAD_WEIGHT
 
 
 Weights = Mapping[str, Tensor]

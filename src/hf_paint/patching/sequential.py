@@ -23,7 +23,8 @@ from hf_paint.prepared_task import PreparedTask
 from hf_paint.recipe import DEFAULT_ALPHAS
 from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import WeightSpan, evaluate_at
-from hf_paint.tasks import Task, get_task
+from hf_paint.tasks.registry import get_task
+from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 
 

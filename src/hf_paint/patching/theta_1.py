@@ -16,7 +16,7 @@ from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun, Weights
 from hf_paint.patching.shifts import sweep_ensemble_of
 from hf_paint.stored_tower import StoredTower, find_tower
-from hf_paint.tasks import Task
+from hf_paint.tasks.task import Task
 
 
 FINE_TUNED = "fine-tuned"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
-from hf_paint.counting import NUMBER_WORDS, count_values
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.scenes import SceneObject, SceneStyle, draw_scene
-from hf_paint.tasks import Task
+from hf_paint.tasks.counting import NUMBER_WORDS, count_values
+from hf_paint.tasks.scenes import SceneObject, SceneStyle, draw_scene
+from hf_paint.tasks.task import Task
 
 
 COUNTS = NUMBER_WORDS[3:11]

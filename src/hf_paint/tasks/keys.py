@@ -1,15 +1,15 @@
 """The keys of a task YAML as the values of a `Task`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, cast
 
 import yaml
 
-from hf_paint.corruptions import Corruption
-from hf_paint.definitions import DEFAULTS, check_keys, read_groups, read_keys, read_names
-from hf_paint.errors import InputError
-from hf_paint.splits import ClassSplit, Splits
-from hf_paint.typographic import TypographicAttack
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.tasks.corruptions import Corruption
+from hf_paint.tasks.subsets import ClassSplit, Splits
+from hf_paint.tasks.typographic import TypographicAttack
 
 
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
@@ -58,3 +58,47 @@ def read_inline(text: str) -> dict[str, Any] | str:
     except yaml.YAMLError as error:
         raise InputError(f"The task {text} cannot be read: {' '.join(str(error).split())}") from error
     return definition
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
+}
+"""What tasks of some data sets need not say."""
+Keys = TypeVar("Keys")
+
+
+def read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
+    """Read a list of names; YAML turns an unquoted yes, no, on and off into booleans."""
+    if not isinstance(names, (list, tuple)) or any(
+        isinstance(n, bool) or not isinstance(n, (str, int)) for n in names
+    ):
+        raise InputError(f"`{key}`{where} must be a list of strings; put quotes around words such as yes and no.")
+    return tuple(str(name) for name in names)
+
+
+def read_keys(kind: type[Keys], key: str, values: Mapping[str, Any], where: str) -> Keys:
+    """Read a mapping of a task YAML into a dataclass."""
+    known = [f.name for f in fields(cast(Any, kind))]
+    if not isinstance(values, Mapping):
+        raise InputError(f"`{key}`{where} must be a mapping with the keys {', '.join(known)}, got {values!r}.")
+    check_keys(values, known, f" in `{key}`{where}")
+    missing = [f.name for f in fields(cast(Any, kind)) if f.default is MISSING and f.name not in values]
+    if missing:
+        raise InputError(f"`{key}`{where} needs the key '{missing[0]}'.")
+    return kind(**values)
+
+
+def read_groups(groups: Any, where: str) -> dict[str, tuple[str, ...]]:
+    """Read the names of each class."""
+    if not isinstance(groups, Mapping) or not groups or not all(groups.values()):
+        raise InputError(
+            f"`class_groups`{where} must map each class to its names, such as {{bike: [bicycle, tandem]}}."
+        )
+    return {str(name): read_names("class_groups", group, where) for name, group in groups.items()}
+
+
+def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse a key that is not known, with the nearest one."""
+    for key in values:
+        if key not in known:
+            raise InputError(f"Unknown key '{key}'{where}.{did_you_mean(str(key), known)} Keys: {', '.join(known)}.")

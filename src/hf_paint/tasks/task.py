@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from hf_paint.corruptions import Corruption
-from hf_paint.counting import count_values
-from hf_paint.definitions import complete, read_definition, read_file
 from hf_paint.errors import InputError
-from hf_paint.splits import ClassSplit, Splits
-from hf_paint.task_values import NAME_LISTS, read_inline, read_values
-from hf_paint.typographic import TypographicAttack
+from hf_paint.tasks.corruptions import Corruption
+from hf_paint.tasks.counting import count_values
+from hf_paint.tasks.definitions import complete, read_file
+from hf_paint.tasks.keys import NAME_LISTS, read_values
+from hf_paint.tasks.subsets import ClassSplit, Splits
+from hf_paint.tasks.typographic import TypographicAttack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,32 +131,6 @@ class Task:
         if self.attack is not None:
             values["attack"] |= {key: list(values["attack"][key]) for key in ("fonts", "font_sizes")}
         return values
-
-
-def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
-    """Return a built-in task by name, or a user's own task by the path of its YAML file.
-
-    Args:
-        name_or_path: A name that `list_tasks()` lists, a path that ends in `.yaml`, or a definition as a mapping or in
-            braces, as a shell passes it: `{extends: mnist, class_split: {part: 0}}`.
-
-    Raises:
-        InputError: If there is no such task; the nearest name is suggested.
-
-    Example:
-        >>> get_task("mnist").templates
-        ('a photo of the number: "{}".',)
-    """
-    if isinstance(name_or_path, Task):
-        return name_or_path
-    if isinstance(name_or_path, Mapping):
-        return Task.from_dict(name_or_path)
-    name = str(name_or_path)
-    if isinstance(definition := read_inline(name), Mapping):
-        return Task.from_dict(definition)
-    if name.endswith((".yaml", ".yml")):
-        return Task.from_yaml(name)
-    return Task.from_dict(read_definition(name), source=name)
 
 
 def _check(task: Task) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_paint.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
 from hf_paint.errors import InputError
-from hf_paint.model_folders import HEAD_CONFIG, check_free, copy_companions, published_together
-from hf_paint.streaming import equal, singled_out, stream
-from hf_paint.weight_files import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
+from hf_paint.weights.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
+from hf_paint.weights.folders import HEAD_CONFIG, check_free, copy_companions, published_together
+from hf_paint.weights.headers import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
+from hf_paint.weights.streaming import equal, singled_out, stream
 
 
 def interpolate_checkpoints(

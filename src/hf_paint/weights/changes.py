@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.compatibility import check_compatible
 from hf_paint.errors import InputError
-from hf_paint.families import IMAGE_TOWER
-from hf_paint.layers import layer_index
-from hf_paint.streaming import Tensors, read_together
-from hf_paint.weight_files import FLOATS, read_checkpoint
+from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.headers import FLOATS, read_checkpoint
+from hf_paint.weights.layers import IMAGE_TOWER, layer_index
+from hf_paint.weights.streaming import Tensors, read_together
 
 
 ALL = "all"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from hf_paint.errors import InputError
-from hf_paint.rendering import COLOURS, SHAPES
+from hf_paint.tasks.rendering import COLOURS, SHAPES
 
 
 Circle = tuple[float, float, float]

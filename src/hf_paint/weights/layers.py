@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from hf_paint.families import IMAGE_TOWER
+
+if TYPE_CHECKING:
+    pass
 
 
 _EMBEDDINGS = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
@@ -35,3 +38,9 @@ def count_layers(names: Iterable[str]) -> int:
     """
     layers = {layer for layer in map(layer_index, names) if layer is not None}
     return 1 + max(layers, default=0) + (-1 in layers)
+
+
+IMAGE_TOWER = ("vision_model.", "visual_projection.")
+"""Prefixes of the tensors that patching changes, in every family; everything else stays as it is."""
+POOLING_ATTENTION = "vision_model.head.attention."
+"""SigLIP's pooling: attention of torch, which reads the weights of its layers past the adapters of peft."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
-from hf_paint.weight_files import ITEM_SIZES, StoredTensor
+from hf_paint.weights.headers import ITEM_SIZES, StoredTensor
 
 
 CHUNK = 1 << 18

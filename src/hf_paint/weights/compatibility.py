@@ -3,6 +3,8 @@
 import math
 from collections.abc import Collection, Mapping
 
+from torch import Tensor
+
 from hf_paint.errors import InputError
 
 
@@ -62,3 +64,8 @@ def _refuse(name: str, problem: str, tensors: list[str]) -> None:
             f"theta_0 and {name} cannot be interpolated: {len(tensors)} tensors {problem}: "
             f"{', '.join(tensors[:3])}{more}. Both must come from the same base model."
         )
+
+
+def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
+    """Return name -> (dtype, shape), the part of the weights that decides whether they fit together."""
+    return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}

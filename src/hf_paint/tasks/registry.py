@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from hf_paint.corruptions import SEVERITIES, STRENGTHS, Corruption
-from hf_paint.definitions import check_keys
 from hf_paint.errors import InputError
-from hf_paint.task_values import read_inline
-from hf_paint.tasks import Task, get_task
+from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
+from hf_paint.tasks.definitions import read_definition
+from hf_paint.tasks.keys import check_keys, read_inline
+from hf_paint.tasks.task import Task
 
 
 def corrupted(
@@ -63,3 +64,29 @@ def get_tasks(references: Iterable[str | Mapping[str, Any] | Task]) -> list[Task
         else:
             tasks.append(get_task(reference))
     return tasks
+
+
+def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
+    """Return a built-in task by name, or a user's own task by the path of its YAML file.
+
+    Args:
+        name_or_path: A name that `list_tasks()` lists, a path that ends in `.yaml`, or a definition as a mapping or in
+            braces, as a shell passes it: `{extends: mnist, class_split: {part: 0}}`.
+
+    Raises:
+        InputError: If there is no such task; the nearest name is suggested.
+
+    Example:
+        >>> get_task("mnist").templates
+        ('a photo of the number: "{}".',)
+    """
+    if isinstance(name_or_path, Task):
+        return name_or_path
+    if isinstance(name_or_path, Mapping):
+        return Task.from_dict(name_or_path)
+    name = str(name_or_path)
+    if isinstance(definition := read_inline(name), Mapping):
+        return Task.from_dict(definition)
+    if name.endswith((".yaml", ".yml")):
+        return Task.from_yaml(name)
+    return Task.from_dict(read_definition(name), source=name)

@@ -1,0 +1,1 @@
+"""Weights on disk: headers, compatibility, and interpolation from file to file without torch."""
