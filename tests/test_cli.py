@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hf_paint.results.records.alphas import alpha_from_json, format_alpha
 
 from conftest import write_task_yaml
-from hf_paint.alphas import alpha_from_json, format_alpha
 from hf_paint.cli import main
 from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
 from hf_paint.training_args import PaintTrainingArguments

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
+from hf_paint.data.splits.splits import load_splits, split_train_validation
 
 from conftest import draw_rows, write_task
 from hf_paint import InputError, Task
-from hf_paint.data import load_splits, split_train_validation
 
 
 def test_mnist_split_is_the_one_of_the_released_code():
@@ -153,7 +153,7 @@ def test_stream_without_a_known_length_cannot_draw_a_split(tmp_path):
 
 def test_streamed_sides_are_those_of_the_rows_over_several_shards(tmp_path, monkeypatch):
     """Six shards of twenty rows: train and validation of the stream share no row, in whatever order they are read."""
-    import hf_paint.data as data
+    import hf_paint.data.splits as data
 
     whole = Dataset.from_parquet(write_task(tmp_path, train=120).data_files["train"])
     paths = []
@@ -224,7 +224,7 @@ def test_a_half_of_string_labels_matches_them_among_all_classes(tmp_path):
 
 
 def test_a_half_of_a_stream_has_the_same_rows(tmp_path, monkeypatch):
-    import hf_paint.data as data
+    import hf_paint.data.splits as data
 
     monkeypatch.setattr(data, "stream_length", lambda task, source: 80)
     task = write_task(tmp_path)

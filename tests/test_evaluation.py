@@ -3,6 +3,7 @@ import shutil
 import pytest
 import torch
 from accelerate import Accelerator
+from hf_paint.results.records.records import ResultLog
 
 from conftest import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
@@ -10,7 +11,6 @@ from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.interpolation import interpolate
 from hf_paint.modeling import image_tower, image_tower_weights
-from hf_paint.results import ResultLog
 
 
 def moved(model, seed=1):

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from hf_paint.data.splits.images import decode
+from hf_paint.data.splits.splits import load_splits
+from hf_paint.results.records.alphas import Coefficients, alpha_from_json
+from hf_paint.results.records.run_folder import RunFolder
 from hf_paint.tasks.task.scenes import SceneStyle
 from PIL import Image as PILImage
 from transformers import CLIPModel
@@ -23,13 +27,9 @@ from hf_paint import (
     patch_single,
     write_questions_task,
 )
-from hf_paint.alphas import Coefficients, alpha_from_json
-from hf_paint.data import load_splits
 from hf_paint.example_plot import plot_examples
 from hf_paint.examples import NUM_EXAMPLES, Example, choose_images, describe_choice
-from hf_paint.images import decode
 from hf_paint.recipe import PatchRecipe
-from hf_paint.run_folder import RunFolder
 from test_patching import arguments
 
 

@@ -14,6 +14,8 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from hf_paint.results.records.bootstrap import paired_bootstrap_interval
+from hf_paint.results.records.curve import AlphaCurve
 from huggingface_hub import HfApi, ModelCard, constants
 from transformers import CLIPModel
 
@@ -29,9 +31,7 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
-from hf_paint.bootstrap import paired_bootstrap_interval
 from hf_paint.cli import main
-from hf_paint.curve import AlphaCurve
 from hf_paint.modeling import image_tower_weights
 from hub_server import Fault
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hf_paint.results.records.curve import AlphaCurve
 from huggingface_hub import HfApi
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -24,7 +25,6 @@ from hf_paint import (
     patch_single,
     scale_adapter,
 )
-from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import load_clip
 from hf_paint.patching import PatchOptions

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from hf_paint.data.splits.splits import load_splits
 
 from conftest import write_task, write_task_yaml
 from hf_paint import (
@@ -15,7 +16,6 @@ from hf_paint import (
     patch_parallel,
     patch_sequential,
 )
-from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
 from hf_paint.methods import METHODS, read_method
 from hf_paint.recipe_runner import run_recipe

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hf_paint.data.splits.splits import load_splits
+from hf_paint.results.records.curve import AlphaCurve
 from safetensors.torch import load_file
 
 from conftest import write_task
@@ -16,8 +18,6 @@ from hf_paint import (
     dare,
     patch_single,
 )
-from hf_paint.curve import AlphaCurve
-from hf_paint.data import load_splits
 from hf_paint.modeling import load_clip
 from hf_paint.patching import bench
 from hf_paint.publication import Publication

@@ -8,16 +8,16 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from hf_paint.data.splits.joint_images import JointImages, images_per_epoch
+from hf_paint.data.splits.splits import load_splits
+from hf_paint.data.splits.training_images import TrainImages
+from hf_paint.data.splits.transforms import PixelTransform
 from huggingface_hub import ModelCard
 from torch.nn import functional
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, ZeroShotHead, build_zero_shot_head
-from hf_paint.data import load_splits
-from hf_paint.joint_images import JointImages, images_per_epoch
 from hf_paint.multitask import JointHead
-from hf_paint.pixels import PixelTransform
-from hf_paint.training_images import TrainImages
 from test_trainer import StopAfter, arguments, largest_difference, losses, train
 
 

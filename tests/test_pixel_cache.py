@@ -15,15 +15,15 @@ import pytest
 import torch
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
+from hf_paint.data.splits.images import CachedImages, _in_threads, decode
+from hf_paint.data.splits.pixel_cache import cache_limit, open_pixels
+from hf_paint.data.splits.splits import load_splits
+from hf_paint.data.splits.transforms import PixelTransform
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from conftest import draw_rows, encode
 from hf_paint import InputError, Task
-from hf_paint.data import load_splits
-from hf_paint.images import CachedImages, _in_threads, decode
-from hf_paint.pixel_cache import cache_limit, open_pixels
-from hf_paint.pixels import PixelTransform
 
 
 MEGABYTE = 1_000_000
@@ -250,7 +250,7 @@ def test_a_split_over_the_limit_is_refused_before_it_is_decoded(tmp_path, monkey
 
 def test_a_stream_makes_room_as_it_grows(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr("hf_paint.pixel_cache.STREAM_STEP", MEGABYTE)
+    monkeypatch.setattr("hf_paint.data.pixel_cache.STREAM_STEP", MEGABYTE)
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", "0.006")
     entry(tmp_path, "a")
     entry(tmp_path, "b", num_bytes=None)
@@ -283,7 +283,7 @@ def test_a_cache_that_may_only_be_read_is_read(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError
 
-    monkeypatch.setattr("hf_paint.pixel_cache.FileLock.acquire", refuse)
+    monkeypatch.setattr("hf_paint.data.pixel_cache.FileLock.acquire", refuse)
     monkeypatch.setattr(os, "utime", refuse)
     entry(tmp_path, "a", calls=calls)
     assert calls == []

@@ -10,6 +10,11 @@ import torch
 import yaml
 from accelerate import Accelerator
 from datasets import Dataset
+from hf_paint.results.records.alphas import Coefficients
+from hf_paint.results.records.plots import plot_robustness
+from hf_paint.results.records.records import Result
+from hf_paint.results.records.robustness_table import RobustnessTable, read_baseline
+from hf_paint.results.records.run_folder import RunFolder
 from hf_paint.tasks.task.corruptions import Corruption
 from transformers import CLIPModel, CLIPProcessor
 
@@ -26,15 +31,10 @@ from hf_paint import (
     prepare_task,
     robustness_table,
 )
-from hf_paint.alphas import Coefficients
 from hf_paint.card_source import CardSource
 from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower, image_tower_weights
-from hf_paint.plots import plot_robustness
 from hf_paint.recipe_runner import parse_recipe, run_recipe
-from hf_paint.results import Result
-from hf_paint.robustness_report import RobustnessTable, read_baseline
-from hf_paint.run_folder import RunFolder
 
 
 ALPHAS = (0.0, 0.3, 1.0)

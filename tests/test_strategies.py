@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hf_paint.results.records.alphas import Coefficients
+from hf_paint.results.records.curve import AlphaCurve
 from hf_paint.tasks.task.subsets import Splits
 from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPVisionModel
 
 from conftest import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
-from hf_paint.alphas import Coefficients
-from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
 from hf_paint.interpolation import combine_into
 from hf_paint.lazy_weights import LazyWeights
@@ -137,7 +137,7 @@ def test_every_combination_is_task_arithmetic(parallel_run, model_folder, tasks)
 
 
 def by_transformers(model, processor, task, split):
-    from hf_paint.data import load_splits
+    from hf_paint.data.splits.splits import load_splits
 
     rows = load_splits(task, (split,))[split]
     prompts = [template.format(name) for name in rows.class_names for template in task.templates[:1]]

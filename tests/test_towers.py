@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from hf_paint.data.splits.transforms import PixelTransform
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
@@ -27,7 +28,6 @@ from hf_paint.families import find_family, logit_scale
 from hf_paint.lora import LORA_TARGETS, image_tower_pattern
 from hf_paint.methods import read_method
 from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
-from hf_paint.pixels import PixelTransform
 from hf_paint.prompts import embed_prompts
 from hf_paint.weights.layers import IMAGE_TOWER
 from tiny_families import FAMILIES, make

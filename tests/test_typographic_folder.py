@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 from datasets import Dataset
+from hf_paint.data.splits.images import decode
+from hf_paint.data.splits.splits import load_splits
 from PIL import Image
 
 from conftest import draw_rows, write_task_yaml
 from hf_paint import InputError, evaluate_tasks, get_task
 from hf_paint.cli import main
-from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
-from hf_paint.images import decode
 from hf_paint.modeling import image_tower
 from hf_paint.prepared_task import prepare_task
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, Image, List, Value
+from hf_paint.data.splits.splits import load_splits
 from hf_paint.tasks.task.rendering import COLOURS
 from hf_paint.tasks.task.scenes import SCENE_SHAPES, SceneStyle
 from torch.nn import functional
@@ -30,7 +31,6 @@ from hf_paint import (
     write_questions_task,
     write_shapes_task,
 )
-from hf_paint.data import load_splits
 from hf_paint.evaluator import Evaluator
 from hf_paint.modeling import image_tower
 from hf_paint.prompts import embed_prompts

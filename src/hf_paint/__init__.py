@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_paint.adapters import combine_adapters, scale_adapter
     from hf_paint.classifier import ClassificationHead, load_classifier
-    from hf_paint.comparison import compare_runs
     from hf_paint.conversion import convert_open_clip
-    from hf_paint.curve import AlphaCurve
     from hf_paint.ensemble_sweep import evaluate_ensemble
     from hf_paint.ensembles import ensemble_logits
     from hf_paint.errors import InputError
@@ -39,9 +37,11 @@ if TYPE_CHECKING:
     )
     from hf_paint.prepared_task import prepare_task
     from hf_paint.pull import load_curve
-    from hf_paint.robustness import effective_robustness, fit_baseline, relative_robustness
-    from hf_paint.robustness_report import robustness_table
-    from hf_paint.search import search_coefficients
+    from hf_paint.results.comparison import compare_runs
+    from hf_paint.results.curve import AlphaCurve
+    from hf_paint.results.robustness import effective_robustness, fit_baseline, relative_robustness
+    from hf_paint.results.robustness_table import robustness_table
+    from hf_paint.results.search import search_coefficients
     from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
     from hf_paint.task_arithmetic import add_task_vectors, dare, ties
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "AlphaCurve": "curve",
+    "AlphaCurve": "results.curve",
     "CandidateHead": "heads",
     "ClassificationHead": "classifier",
     "EMACallback": "weight_averaging",
@@ -84,18 +84,18 @@ _MODULES = {
     "combine": "interpolation",
     "combine_adapters": "adapters",
     "combine_checkpoints": "weights.checkpoints",
-    "compare_runs": "comparison",
+    "compare_runs": "results.comparison",
     "convert_open_clip": "conversion",
     "corrupted": "tasks.registry",
     "dare": "task_arithmetic",
     "draw_scene": "tasks.scenes",
-    "effective_robustness": "robustness",
+    "effective_robustness": "results.robustness",
     "ensemble_logits": "ensembles",
     "estimate_fisher": "fisher",
     "evaluate_ensemble": "ensemble_sweep",
     "evaluate_tasks": "evaluation",
     "extract_lora": "lora_extraction",
-    "fit_baseline": "robustness",
+    "fit_baseline": "results.robustness",
     "get_task": "tasks.registry",
     "greedy_soup": "soups",
     "interpolate": "interpolation",
@@ -118,10 +118,10 @@ _MODULES = {
     "prepare_task": "prepared_task",
     "push_variants": "hub",
     "read_vqa": "tasks.vqa",
-    "relative_robustness": "robustness",
-    "robustness_table": "robustness_report",
+    "relative_robustness": "results.robustness",
+    "robustness_table": "results.robustness_table",
     "scale_adapter": "adapters",
-    "search_coefficients": "search",
+    "search_coefficients": "results.search",
     "sweep_alphas": "sweep",
     "ties": "task_arithmetic",
     "uniform_soup": "soups",

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from huggingface_hub import EvalResult
 
-from hf_paint.alphas import Alpha
 from hf_paint.card_sentences import where
 from hf_paint.card_source import CardSource
 from hf_paint.repositories import is_repo_id
-from hf_paint.results import Result
+from hf_paint.results.alphas import Alpha
+from hf_paint.results.records import Result
 from hf_paint.tasks.definitions import LOCAL_FILES
 from hf_paint.tasks.task import Task
 

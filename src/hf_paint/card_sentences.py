@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
-from hf_paint.curve import AlphaCurve, Gain
 from hf_paint.methods import Method
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
+from hf_paint.results.curve import AlphaCurve, Gain
 
 
 LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"

@@ -9,15 +9,15 @@ from typing import Any, Self
 import yaml
 from huggingface_hub import ModelCard
 
-from hf_paint.alphas import Alpha, alpha_from_json, format_alpha
-from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.families import FAMILIES, Family
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.methods import Method, read_method
 from hf_paint.repositories import is_repo_id
-from hf_paint.results import ROLES
-from hf_paint.run_folder import RunFolder
+from hf_paint.results.alphas import Alpha, alpha_from_json, format_alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import ROLES
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 

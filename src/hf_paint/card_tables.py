@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from hf_paint.alphas import Alpha
-from hf_paint.curve import AlphaCurve
-from hf_paint.results import ROLES
+from hf_paint.results.alphas import Alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import ROLES
 
 
 def answer_type_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ from functools import cache, partial
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hf_paint.curve import AlphaCurve
 from hf_paint.ensembles import ensemble_logits
 from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.predictions import predictions_from_logits
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import ResultLog
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import ResultLog
 from hf_paint.sweep import WeightSpan, record, sorted_alphas, weight_line
 
 

@@ -12,7 +12,7 @@ from hf_paint.modeling import image_tower, image_tower_weights
 from hf_paint.precision import PrecisionChoice, compare_precisions
 from hf_paint.predictions import score
 from hf_paint.prepared_task import prepare_task
-from hf_paint.results import Result
+from hf_paint.results.records import Result
 from hf_paint.tasks.task import Task
 
 

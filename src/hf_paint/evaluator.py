@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.classifier import ImageClassifier
-from hf_paint.images import collate
+from hf_paint.data.images import collate
 from hf_paint.predictions import Predictions, outputs
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import Result
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.records import Result
 
 
 Precision = Literal["fp32", "bf16"]

@@ -1,7 +1,6 @@
 """The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
 import logging
-import os
 from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, Literal, cast
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -223,11 +221,6 @@ def build_zero_shot_head(
     if cache is not None and PartialState().is_local_main_process:
         save_atomically(cache, partial(save_file, head.state_dict()))
     return head
-
-
-def default_cache_dir() -> Path:
-    """Return where heads and decoded pixels are kept: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
-    return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint")).expanduser()
 
 
 def _cache_file(

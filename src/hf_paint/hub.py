@@ -15,7 +15,7 @@ from hf_paint.hub_errors import said_clearly
 from hf_paint.patch_config import PatchDtype
 from hf_paint.publication import TEMPORARY, Publication
 from hf_paint.push_plan import Branch, PushPlan, plan_push
-from hf_paint.run_folder import example_plot
+from hf_paint.results.run_folder import example_plot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

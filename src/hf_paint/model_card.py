@@ -9,8 +9,6 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from hf_paint.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
-from hf_paint.bootstrap import NUM_RESAMPLES
 from hf_paint.card_metrics import dataset_id, metric_results
 from hf_paint.card_sentences import (
     adapter_sentence,
@@ -22,12 +20,14 @@ from hf_paint.card_sentences import (
 )
 from hf_paint.card_source import CardSource
 from hf_paint.card_tables import answer_type_rows
-from hf_paint.curve import AlphaCurve
-from hf_paint.curve_metadata import curve_to_metadata
 from hf_paint.families import Family
 from hf_paint.public_recipe import public_recipe
-from hf_paint.robustness_report import RobustnessTable
-from hf_paint.run_folder import example_plot
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
+from hf_paint.results.bootstrap import NUM_RESAMPLES
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.curve_metadata import curve_to_metadata
+from hf_paint.results.robustness_table import RobustnessTable
+from hf_paint.results.run_folder import example_plot
 from hf_paint.tasks.task import Task
 
 

@@ -14,9 +14,9 @@ from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 from transformers.utils.hub import cached_file
 
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.families import Family, find_family
-from hf_paint.pixels import PixelTransform
 from hf_paint.towers import ImageTower
 from hf_paint.weights.layers import IMAGE_TOWER
 

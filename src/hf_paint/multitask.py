@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
-from hf_paint.data import load_splits
+from hf_paint.data.joint_images import JointImages
+from hf_paint.data.pixel_cache import default_cache_dir
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead, build_task_head, default_cache_dir
-from hf_paint.joint_images import JointImages
+from hf_paint.heads import ZeroShotHead, build_task_head
 from hf_paint.losses import masked_cross_entropy
-from hf_paint.pixels import PixelTransform
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import check_stream, make_training_images

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from hf_paint.metrics import expected_calibration_error, mean_absolute_error, mean_per_class_accuracy
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import Result
+from hf_paint.results.records import Result
 from hf_paint.tasks.counting import count_values
 
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
-from hf_paint.data import load_splits
+from hf_paint.data.images import CachedImages
+from hf_paint.data.pixel_cache import default_cache_dir
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.heads import GroupedHead, ZeroShotHead, build_task_head, default_cache_dir, member_rows
-from hf_paint.images import CachedImages
-from hf_paint.pixels import PixelTransform
-from hf_paint.results import Role
+from hf_paint.heads import GroupedHead, ZeroShotHead, build_task_head, member_rows
+from hf_paint.results.records import Role
 from hf_paint.tasks.task import Task
 
 

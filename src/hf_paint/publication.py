@@ -13,7 +13,6 @@ from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 from torch import nn
 
-from hf_paint.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.card_metrics import benchmark_id
 from hf_paint.card_sentences import where
 from hf_paint.card_source import CardSource
@@ -24,7 +23,8 @@ from hf_paint.model_card import render_model_card
 from hf_paint.modeling import image_tower_weights, load_clip, save_clip
 from hf_paint.patch_config import PatchDtype
 from hf_paint.patches import save_patch
-from hf_paint.run_folder import RunFolder
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.stored_tower import StoredTower
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS

@@ -11,12 +11,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hf_paint.alphas import Coefficients, alpha_from_json, format_alpha
-from hf_paint.curve import AlphaCurve
-from hf_paint.curve_metadata import curve_from_metadata
 from hf_paint.errors import InputError, JobError
 from hf_paint.hub_errors import FAILURES, said, said_clearly
-from hf_paint.results import ROLES
+from hf_paint.results.alphas import Coefficients, alpha_from_json, format_alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.curve_metadata import curve_from_metadata
+from hf_paint.results.records import ROLES
 
 
 def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:

@@ -7,10 +7,10 @@ from typing import Literal
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.errors import InputError
 from hf_paint.publication import Publication
 from hf_paint.pull import card_metadata, read_card
+from hf_paint.results.alphas import Alpha, format_alpha
 
 
 Action = Literal["upload", "replace", "update card", "keep"]

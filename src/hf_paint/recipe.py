@@ -7,10 +7,8 @@ from typing import Any, Literal
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.results.alphas import DEFAULT_ALPHAS
 
-
-DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
-"""The grid of the released code of PAINT."""
 
 COMMON_TRAINING_FIELDS = {
     "output_dir": "The run folder.",

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from hf_paint.alphas import format_alpha
 from hf_paint.errors import InputError
 from hf_paint.files import read_recipe
 from hf_paint.hub import PushOptions, make_repository, push_variants
@@ -23,7 +22,8 @@ from hf_paint.patching import (
 )
 from hf_paint.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.repositories import is_repo_id
-from hf_paint.robustness_report import read_baseline
+from hf_paint.results.alphas import format_alpha
+from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.training_args import PaintTrainingArguments
 

@@ -9,15 +9,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from hf_paint.alphas import Alpha, Coefficients, format_alpha
-from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
 from hf_paint.interpolation import combine_into
 from hf_paint.methods import WeightPath
 from hf_paint.predictions import Predictions, score
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.results import Result, ResultLog
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import Result, ResultLog
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, get_args
 
 from transformers import TrainingArguments
 
+from hf_paint.data.joint_images import TaskSampling
 from hf_paint.errors import InputError, did_you_mean
 
 
 PAINT_MAX_STEPS = 2000
-TaskSampling = Literal["proportional", "uniform", "temperature"]
 
 
 @dataclass

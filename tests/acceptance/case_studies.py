@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from hf_paint.results.records.alphas import alpha_from_json, format_alpha
+
 from hf_paint import AlphaCurve
-from hf_paint.alphas import alpha_from_json, format_alpha
 
 
 HERE = Path(__file__).parent

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from common import FOLDER
+from hf_paint.data.splits.transforms import PixelTransform
 from machines import Machine
 from material import draw_jpeg, make_processor
 from PIL import Image as PILImage
@@ -22,7 +23,6 @@ from towers import num_tokens
 from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 
-from hf_paint.pixels import PixelTransform
 from hf_paint.weights.streaming import CHUNK, THREADS
 
 

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.comparison import compare_runs
+    from hf_paint.results.comparison import compare_runs
 
     comparison = compare_runs(parsed.runs, split=parsed.split)
     sys.stdout.write(comparison.to_markdown())

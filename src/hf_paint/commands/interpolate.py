@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.alphas import format_alpha
+    from hf_paint.results.alphas import format_alpha
 
     folders = {alpha: Path(parsed.output_dir) / f"alpha-{format_alpha(alpha)}" for alpha in parsed.alphas}
     scales = parsed.adapter is not None and parsed.theta_0 is None

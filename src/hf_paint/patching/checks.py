@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hf_paint.data import load_splits
+from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.multitask import check_trainable
 from hf_paint.patching.adapter import check_adapter

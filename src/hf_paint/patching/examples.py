@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hf_paint.alphas import Alpha
 from hf_paint.card_sentences import where
-from hf_paint.curve import AlphaCurve
 from hf_paint.evaluator import Evaluator
 from hf_paint.example_plot import plot_examples
 from hf_paint.examples import choose_images, describe_choice, make_examples, probabilities
 from hf_paint.patching.base import accelerator_for
 from hf_paint.patching.run import PatchRun
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.run_folder import example_plot
+from hf_paint.results.alphas import Alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.run_folder import example_plot
 
 
 def save_examples(

@@ -18,7 +18,7 @@ from hf_paint.patching.base import arguments_for
 from hf_paint.patching.run import PatchRun, Weights, weights_of
 from hf_paint.patching.trained_head import train_head_alone
 from hf_paint.prepared_task import prepare_task
-from hf_paint.run_folder import RunFolder
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.sharding import is_sharded
 from hf_paint.tasks.task import Task
 from hf_paint.trainer import PaintTrainer

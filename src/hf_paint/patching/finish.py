@@ -8,9 +8,7 @@ from typing import Any
 from accelerate import PartialState
 from torch import Tensor
 
-from hf_paint.alphas import Alpha, Coefficients, alpha_to_json
 from hf_paint.card_source import CardSource, license_of
-from hf_paint.curve import AlphaCurve
 from hf_paint.model_card import environment, render_model_card
 from hf_paint.modeling import with_weights
 from hf_paint.patching.adapter import save_patched_adapter
@@ -18,8 +16,10 @@ from hf_paint.patching.examples import save_examples
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.shifts import save_robustness
-from hf_paint.plots import plot_trade_off
 from hf_paint.repositories import is_repo_id
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_to_json
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.plots import plot_trade_off
 
 
 def finish(

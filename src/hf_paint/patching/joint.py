@@ -9,7 +9,7 @@ from hf_paint.patching.resolved import check_arguments
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.single import patch_along_line
-from hf_paint.recipe import DEFAULT_ALPHAS
+from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
-from hf_paint.alphas import Alpha, format_alpha
-from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.modeling import load_clip
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.result import PatchResult
-from hf_paint.results import ROLES
+from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import ROLES
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 

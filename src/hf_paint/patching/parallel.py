@@ -10,8 +10,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hf_paint.alphas import Alpha, Coefficients, format_alpha
-from hf_paint.curve import AlphaCurve
 from hf_paint.interpolation import combine
 from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.fine_tuning import fine_tune
@@ -20,8 +18,9 @@ from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.theta_1 import merge, sweep_and_finish
-from hf_paint.recipe import DEFAULT_ALPHAS
-from hf_paint.search import check_search, search_coefficients
+from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.search import check_search, search_coefficients
 from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks.registry import get_task

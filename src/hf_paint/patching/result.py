@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from hf_paint.alphas import Alpha
-from hf_paint.curve import AlphaCurve
 from hf_paint.examples import NUM_EXAMPLES
 from hf_paint.methods import MethodLike
 from hf_paint.precision import PrecisionChoice
-from hf_paint.search import SearchMethod
+from hf_paint.results.alphas import Alpha
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.task import Task
 
 

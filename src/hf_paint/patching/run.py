@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_paint.adaptive import sweep_models_adaptively, verified
-from hf_paint.alphas import Alpha, Coefficients
 from hf_paint.classifier import ClassificationHead, image_classifier
-from hf_paint.curve import AlphaCurve, SelectionRule
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
@@ -27,8 +25,10 @@ from hf_paint.patching.trained_head import share_head
 from hf_paint.precision import compare_precisions
 from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.repositories import absolute
-from hf_paint.results import ResultLog, Role
-from hf_paint.run_folder import RunFolder
+from hf_paint.results.alphas import Alpha, Coefficients
+from hf_paint.results.curve import AlphaCurve, SelectionRule
+from hf_paint.results.records import ResultLog, Role
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.sharding import check_launch
 from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line

@@ -8,8 +8,6 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from hf_paint.alphas import Alpha, Coefficients, size
-from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.checks import check_method, check_validation
@@ -20,7 +18,8 @@ from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.recipe import DEFAULT_ALPHAS
+from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
+from hf_paint.results.curve import AlphaCurve
 from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks.registry import get_task

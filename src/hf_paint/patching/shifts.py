@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from hf_paint.alphas import Alpha, Coefficients
-from hf_paint.curve import AlphaCurve
 from hf_paint.ensemble_sweep import evaluate_ensemble
 from hf_paint.errors import InputError
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
-from hf_paint.plots import plot_robustness
-from hf_paint.results import ENSEMBLE, ResultLog
-from hf_paint.robustness import fit_baseline
-from hf_paint.robustness_report import robustness_table
+from hf_paint.results.alphas import Alpha, Coefficients
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.plots import plot_robustness
+from hf_paint.results.records import ENSEMBLE, ResultLog
+from hf_paint.results.robustness import fit_baseline
+from hf_paint.results.robustness_table import robustness_table
 
 
 def check_shifts(options: PatchOptions, strategy: str) -> None:

@@ -10,7 +10,7 @@ from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
-from hf_paint.recipe import DEFAULT_ALPHAS
+from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments

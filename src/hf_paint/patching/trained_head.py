@@ -12,7 +12,7 @@ from hf_paint.evaluator import Evaluator
 from hf_paint.head_trainer import HeadTrainer
 from hf_paint.patching.base import accelerator_for, arguments_for
 from hf_paint.prepared_task import PreparedTask
-from hf_paint.run_folder import RunFolder
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.training_args import PaintTrainingArguments
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hf_paint.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
-from hf_paint.bootstrap import NUM_RESAMPLES
-from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.results import ROLES, Result
-from hf_paint.robustness import Baseline, effective_robustness, fit_baseline, relative_robustness
+from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
+from hf_paint.results.bootstrap import NUM_RESAMPLES
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import ROLES, Result
+from hf_paint.results.robustness import Baseline, effective_robustness, fit_baseline, relative_robustness
 
 
 Interval = tuple[float, float]

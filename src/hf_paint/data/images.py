@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from hf_paint.data import Split
+from hf_paint.data.pixel_cache import Examples, open_pixels
+from hf_paint.data.splits import Split
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.pixel_cache import Examples, open_pixels
-from hf_paint.pixels import PixelTransform
 
 
 Item = TypeVar("Item")

@@ -9,11 +9,11 @@ import torch
 from datasets import Dataset, Image, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.choices import Choices, distinct_texts, drop_bad_rows, label_columns, read_choices
+from hf_paint.data.choices import Choices, distinct_texts, drop_bad_rows, label_columns, read_choices
+from hf_paint.data.labels import normalise, read_classes
+from hf_paint.data.sources import check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.labels import normalise, read_classes
-from hf_paint.sources import check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.tasks.counting import count_values
 from hf_paint.tasks.task import Task
 

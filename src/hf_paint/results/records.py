@@ -11,9 +11,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.alphas import Alpha, alpha_from_json, alpha_to_json
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
+from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]

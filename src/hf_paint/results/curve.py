@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.alphas import Alpha, Coefficients, format_alpha, size
-from hf_paint.bootstrap import paired_bootstrap_interval
-from hf_paint.curve_cells import accuracy_cell, alpha_label, attack_cell
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.results import RESULTS, ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, size
+from hf_paint.results.bootstrap import paired_bootstrap_interval
+from hf_paint.results.records import RESULTS, ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.tables import accuracy_cell, alpha_label, attack_cell
 
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from huggingface_hub import constants
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
@@ -201,3 +202,8 @@ def _usage(folder: Path) -> tuple[float, int]:
     with suppress(FileNotFoundError):
         return folder.stat().st_mtime, sum(path.stat().st_size for path in folder.iterdir())
     return 0.0, 0
+
+
+def default_cache_dir() -> Path:
+    """Return where heads and decoded pixels are kept: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
+    return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint")).expanduser()

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_paint.comparison.changes import changes_of
-from hf_paint.comparison.methods import Method, methods_of, notes_of, tasks_of
-from hf_paint.comparison.numbers import change_numbers, method_numbers, pair_numbers, run_numbers
-from hf_paint.comparison.plots import plot_cosines, plot_methods, plot_trade_offs
-from hf_paint.comparison.runs import Run, read_runs
-from hf_paint.comparison.tables import change_tables, distance_table, method_table, size_table
 from hf_paint.errors import InputError
-from hf_paint.results import Role
+from hf_paint.results.compared_models import Method, methods_of, notes_of, tasks_of
+from hf_paint.results.comparison_tables import (
+    change_numbers,
+    change_tables,
+    distance_table,
+    method_numbers,
+    method_table,
+    pair_numbers,
+    run_numbers,
+    size_table,
+)
+from hf_paint.results.plots import plot_cosines, plot_methods, plot_trade_offs
+from hf_paint.results.records import Role
+from hf_paint.results.runs import Run, changes_of, read_runs
 from hf_paint.weights.changes import WeightChanges
 
 

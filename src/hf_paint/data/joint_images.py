@@ -3,16 +3,18 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from hf_paint.data.training_images import TrainImages
 from hf_paint.errors import InputError
-from hf_paint.training_args import TaskSampling
-from hf_paint.training_images import TrainImages
+
+
+TaskSampling = Literal["proportional", "uniform", "temperature"]
 
 
 class JointImages(Dataset[dict[str, Any]]):

@@ -4,6 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 
+DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+"""The grid of the released code of PAINT."""
+
+
 class Coefficients(Mapping[str, float]):
     """One coefficient per task, as immutable as an alpha (PAINT, Section 5: sequential and parallel patching).
 

@@ -1,7 +1,11 @@
 """The cells of the table of a curve."""
 
-from hf_paint.alphas import Alpha, format_alpha
-from hf_paint.results import Result
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.records import Result
 
 
 def alpha_label(alpha: Alpha, end: str) -> str:
@@ -29,3 +33,25 @@ def attack_cell(result: Result | None) -> str:
 
 def _about(result: Result) -> str:
     return "" if result.exact else "~"
+
+
+def _percent(accuracy: Fraction | None, *, exact: bool) -> str:
+    return "" if accuracy is None else f"{'' if exact else '~'}{100 * float(accuracy):.2f}"
+
+
+def _points(distance: Fraction | None) -> str:
+    return "" if distance is None else f"{100 * float(distance):+.2f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first two columns are text; empty where there is nothing below the header."""
+    if len(rows) < 2:
+        return ""
+    alignment = ["---", "---", *["---:"] * (len(rows[0]) - 2)]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (rows[0], alignment, *rows[1:])
+    )

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hf_paint.alphas import Alpha, format_alpha
 from hf_paint.errors import InputError
 from hf_paint.files import _write_text
+from hf_paint.results.alphas import Alpha, format_alpha
 
 
 PARTS_OF_A_RUN = (

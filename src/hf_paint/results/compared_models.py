@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 
-from hf_paint.alphas import Alpha
-from hf_paint.comparison.runs import Run
 from hf_paint.errors import InputError
-from hf_paint.results import ROLES, Result, Role
+from hf_paint.results.alphas import Alpha
+from hf_paint.results.records import ROLES, Result, Role
+from hf_paint.results.runs import Run
 
 
 ZERO_SHOT = "zero-shot"

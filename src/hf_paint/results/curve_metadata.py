@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from hf_paint.alphas import Alpha, Coefficients, alpha_from_json, alpha_to_json
-from hf_paint.curve import AlphaCurve
 from hf_paint.errors import InputError
-from hf_paint.results import ROLES, Result
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_to_json
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import ROLES, Result
 
 
 MISSING = "-"

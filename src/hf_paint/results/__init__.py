@@ -1,0 +1,1 @@
+"""Records, the alpha curve and how alpha is chosen, robustness, run folders, comparison."""
