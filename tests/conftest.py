@@ -25,7 +25,8 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from transformers.utils import logging
 
 from hf_paint import ClassificationHead, Task
-from hf_paint.modeling import image_tower_weights, save_clip
+from hf_paint.models.loading import save_clip
+from hf_paint.models.towers import image_tower_weights
 from hf_paint.patches import save_patch
 from hub_server import HubServer
 

@@ -15,7 +15,8 @@ from transformers import CLIPModel
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
 from hf_paint.cli import main
 from hf_paint.lora_extraction import adapted_weights
-from hf_paint.modeling import image_tower_weights, load_clip, save_clip
+from hf_paint.models.loading import load_clip, save_clip
+from hf_paint.models.towers import image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
 from tiny_families import make
 
@@ -281,7 +282,7 @@ def test_interpolate_writes_adapters_or_merged_models(model, model_folder, adapt
 
 
 def test_models_are_made_in_folders(adapter_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_paint.lora.load_clip", None)  # before anything is loaded
+    monkeypatch.setattr("hf_paint.models.loading.load_clip", None)  # before anything is loaded
     with pytest.raises(InputError, match="'openai/clip-vit-base-patch32' is not a folder."):
         interpolate_adapter("openai/clip-vit-base-patch32", adapter_folder, {0.5: tmp_path / "merged"})
 

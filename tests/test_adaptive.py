@@ -8,8 +8,8 @@ from hf_paint.results.records.records import Result, ResultLog
 from hf_paint import evaluate_tasks, prepare_task, sweep_alphas
 from hf_paint.adaptive import NUM_ANCHORS, bisection, sweep_adaptively, verified
 from hf_paint.evaluator import Evaluator
-from hf_paint.interpolation import interpolate
-from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.merging.interpolation import interpolate
+from hf_paint.models.towers import image_tower, image_tower_weights
 
 
 ALPHAS = [step / 40 for step in range(41)]

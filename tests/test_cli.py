@@ -232,7 +232,7 @@ def test_corrupt_training_image_in_a_worker_is_named(recipe, tasks_folder, tmp_p
 def test_towers_of_different_shape(model_folder, tmp_path, capsys, processor, recipe):
     from transformers import CLIPConfig, CLIPModel
 
-    from hf_paint.modeling import save_clip
+    from hf_paint.models.loading import save_clip
 
     assert recipe() == 0
     config = CLIPConfig.from_pretrained(model_folder)

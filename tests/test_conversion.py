@@ -290,7 +290,7 @@ def test_damage_is_refused(tmp_path, model_folder):
 
 
 def test_loading_a_model_of_open_clip_names_the_conversion(tmp_path):
-    from hf_paint.modeling import load_clip
+    from hf_paint.models.loading import load_clip
 
     source = write(tmp_path / "source", random_model())
     with pytest.raises(InputError, match="is a model of open_clip. Convert it once: hf-paint convert"):

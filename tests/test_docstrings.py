@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch import nn
 
 import hf_paint
-from hf_paint import modeling
 from hf_paint.evaluator import Evaluator
+from hf_paint.models import loading as modeling
 
 
 OBJECTS = [

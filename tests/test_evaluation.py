@@ -9,8 +9,8 @@ from conftest import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
 from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.interpolation import interpolate
-from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.merging.interpolation import interpolate
+from hf_paint.models.towers import image_tower, image_tower_weights
 
 
 def moved(model, seed=1):

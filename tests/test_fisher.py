@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from hf_paint import InputError, ZeroShotHead, estimate_fisher, interpolate, interpolate_fisher
-from hf_paint.modeling import attention, image_tower
+from hf_paint.models.towers import attention, image_tower
 from test_interpolation import bits
 
 

@@ -37,7 +37,7 @@ from hf_paint import (
     push_variants,
 )
 from hf_paint.cli import main
-from hf_paint.modeling import load_clip
+from hf_paint.models.loading import load_clip
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_trainer import ROUNDING_ONLY, largest_difference, losses
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_paint import InputError, build_zero_shot_head
-from hf_paint.heads import GroupedHead, ZeroShotHead
+from hf_paint.models.heads import GroupedHead, ZeroShotHead
 
 
 NAMES = ["red", "a photo one two", "blue"]

@@ -32,7 +32,7 @@ from hf_paint import (
     push_variants,
 )
 from hf_paint.cli import main
-from hf_paint.modeling import image_tower_weights
+from hf_paint.models.towers import image_tower_weights
 from hub_server import Fault
 
 

@@ -11,7 +11,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, Task, patch_single
-from hf_paint.modeling import load_clip
+from hf_paint.models.loading import load_clip
 from hub_server import Fault
 from test_cli import recipe  # noqa: F401
 from test_trainer import arguments

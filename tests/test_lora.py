@@ -26,7 +26,7 @@ from hf_paint import (
     scale_adapter,
 )
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import load_clip
+from hf_paint.models.loading import load_clip
 from hf_paint.patching import PatchOptions
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_adapters import config_of, distance, loaded

@@ -17,7 +17,7 @@ from hf_paint import (
     patch_sequential,
 )
 from hf_paint.evaluator import Evaluator
-from hf_paint.methods import METHODS, read_method
+from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.recipe_runner import run_recipe
 from hf_paint.trainer import PaintTrainer
 from test_methods import (  # noqa: F401

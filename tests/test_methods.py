@@ -18,11 +18,11 @@ from hf_paint import (
     dare,
     patch_single,
 )
-from hf_paint.modeling import load_clip
+from hf_paint.merging.averaging import EMACallback, SWACallback
+from hf_paint.models.loading import load_clip
 from hf_paint.patching import bench
 from hf_paint.publication import Publication
 from hf_paint.trainer import PaintTrainer
-from hf_paint.weight_averaging import EMACallback, SWACallback
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_patching import arguments
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_paint import InputError, interpolate_model_stock, layer_index
-from hf_paint.model_stock import model_stock_alphas
+from hf_paint.merging.model_stock import model_stock_alphas
 from test_interpolation import bits
 from test_task_arithmetic import models, taus
 

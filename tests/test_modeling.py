@@ -7,7 +7,8 @@ import torch
 from transformers import CLIPModel, CLIPProcessor, pipeline
 
 from hf_paint import InputError
-from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip, with_weights
+from hf_paint.models.loading import load_clip, save_clip
+from hf_paint.models.towers import image_tower, image_tower_weights, with_weights
 from hf_paint.weights.layers import IMAGE_TOWER
 
 

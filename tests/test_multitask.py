@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, ZeroShotHead, build_zero_shot_head
-from hf_paint.multitask import JointHead
+from hf_paint.models.heads import JointHead
 from test_trainer import StopAfter, arguments, largest_difference, losses, train
 
 

@@ -12,7 +12,8 @@ from transformers import CLIPModel
 import hf_paint
 from hf_paint import InputError, apply_patch, combine, interpolate
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.modeling import image_tower_weights, save_clip
+from hf_paint.models.loading import save_clip
+from hf_paint.models.towers import image_tower_weights
 from hf_paint.patch_config import read_patch_config
 from hf_paint.patches import save_patch
 

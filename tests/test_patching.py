@@ -319,7 +319,7 @@ def test_selection_needs_validation_on_both_sides(model_folder, tmp_path, side, 
 
 
 def test_save_dtype_rounds_once_and_half_base_keeps_its_text_tower(model, processor, tmp_path):
-    from hf_paint.modeling import save_clip
+    from hf_paint.models.loading import save_clip
 
     save_clip(model.half(), processor, tmp_path / "half")
     tasks = write_task(tmp_path / "data"), write_task(tmp_path / "data", "others", seed=7)

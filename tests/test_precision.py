@@ -7,7 +7,7 @@ from accelerate import Accelerator
 
 from hf_paint import evaluate_tasks, prepare_task
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower
+from hf_paint.models.towers import image_tower
 from hf_paint.precision import PrecisionCheck, compare_precisions
 
 

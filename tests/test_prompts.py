@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from hf_paint import InputError, prompts
-from hf_paint.prompts import ancestor_mask, embed_prompts, pack_prompts
+from hf_paint import InputError
+from hf_paint.models import prompts
+from hf_paint.models.prompts import ancestor_mask, embed_prompts, pack_prompts
 
 
 WORDS = ["red", "green", "a photo of", "one two", "three", "abc xyz", "0123", "the number", "blue grey."]

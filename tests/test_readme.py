@@ -12,7 +12,7 @@ import yaml
 import hf_paint
 from conftest import write_task
 from hf_paint import PushOptions, Task, get_task, push_variants
-from hf_paint.methods import METHODS
+from hf_paint.merging.registry import METHODS
 from hf_paint.recipe_runner import parse_recipe
 
 

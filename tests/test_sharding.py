@@ -10,8 +10,8 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments
+from hf_paint.merging.averaging import EMACallback
 from hf_paint.sharding import check_checkpoint, check_sharding
-from hf_paint.weight_averaging import EMACallback
 
 
 CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate_configs"

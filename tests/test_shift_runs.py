@@ -33,7 +33,7 @@ from hf_paint import (
 )
 from hf_paint.card_source import CardSource
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.recipe_runner import parse_recipe, run_recipe
 
 

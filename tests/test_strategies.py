@@ -20,12 +20,12 @@ from transformers import CLIPModel, CLIPVisionModel
 from conftest import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.evaluator import Evaluator
-from hf_paint.interpolation import combine_into
-from hf_paint.lazy_weights import LazyWeights
-from hf_paint.modeling import image_tower_weights, load_clip
+from hf_paint.merging.interpolation import combine_into
+from hf_paint.models.loading import load_clip
+from hf_paint.models.stored import LazyWeights, StoredTower
+from hf_paint.models.towers import image_tower_weights
 from hf_paint.patching import PatchOptions
 from hf_paint.patching.orders import draw_orders
-from hf_paint.stored_tower import StoredTower
 from hf_paint.trainer import PaintTrainer
 from test_patching import arguments
 

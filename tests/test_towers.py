@@ -24,11 +24,12 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
-from hf_paint.families import find_family, logit_scale
 from hf_paint.lora import LORA_TARGETS, image_tower_pattern
-from hf_paint.methods import read_method
-from hf_paint.modeling import image_tower, image_tower_weights, load_clip, save_clip
-from hf_paint.prompts import embed_prompts
+from hf_paint.merging.registry import read_method
+from hf_paint.models.families import find_family, logit_scale
+from hf_paint.models.loading import load_clip, save_clip
+from hf_paint.models.prompts import embed_prompts
+from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
 from tiny_families import FAMILIES, make
 

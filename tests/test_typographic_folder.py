@@ -12,7 +12,7 @@ from conftest import draw_rows, write_task_yaml
 from hf_paint import InputError, evaluate_tasks, get_task
 from hf_paint.cli import main
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower
+from hf_paint.models.towers import image_tower
 from hf_paint.prepared_task import prepare_task
 
 

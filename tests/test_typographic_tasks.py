@@ -25,7 +25,7 @@ from PIL import Image
 from conftest import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower
+from hf_paint.models.towers import image_tower
 from hf_paint.predictions import Predictions, score
 from hf_paint.prepared_task import prepare_task
 from hf_paint.recipe_runner import run_recipe

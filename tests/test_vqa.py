@@ -13,7 +13,7 @@ from hf_paint.tasks.task.rendering import COLOURS
 from hf_paint.tasks.task.scenes import SCENE_SHAPES, SceneStyle
 from torch.nn import functional
 
-import hf_paint.heads
+import hf_paint.models.heads
 from conftest import draw_rows
 from hf_paint import (
     AlphaCurve,
@@ -32,8 +32,8 @@ from hf_paint import (
     write_shapes_task,
 )
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower
-from hf_paint.prompts import embed_prompts
+from hf_paint.models.prompts import embed_prompts
+from hf_paint.models.towers import image_tower
 from test_patching import arguments
 
 
@@ -114,7 +114,7 @@ def test_each_text_is_embedded_once(model, processor, questions, monkeypatch, tm
         embedded.extend(prompts)
         return embed_prompts(model, tokenizer, prompts, **options)
 
-    monkeypatch.setattr(hf_paint.heads, "embed_prompts", counting)
+    monkeypatch.setattr(hf_paint.models.heads, "embed_prompts", counting)
     task = prepare_task(questions, model, processor, cache_dir=tmp_path)
     rows = [row for split in ("validation", "test") for row in Dataset.from_parquet(questions.data_files[split])]
     texts = [f"{choice} {row['question']}" for row in rows for choice in row["choices"]]

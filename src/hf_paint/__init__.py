@@ -9,23 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_paint.adapters import combine_adapters, scale_adapter
-    from hf_paint.classifier import ClassificationHead, load_classifier
-    from hf_paint.conversion import convert_open_clip
     from hf_paint.ensemble_sweep import evaluate_ensemble
     from hf_paint.ensembles import ensemble_logits
     from hf_paint.errors import InputError
     from hf_paint.evaluation import evaluate_tasks
-    from hf_paint.fisher import estimate_fisher, interpolate_fisher
     from hf_paint.head_trainer import HeadTrainer
-    from hf_paint.heads import CandidateHead, ZeroShotHead, build_zero_shot_head
     from hf_paint.hub import PushOptions, push_variants
-    from hf_paint.interpolation import combine, interpolate, interpolated
-    from hf_paint.layerwise import interpolate_layerwise, lines_alphas
-    from hf_paint.lazy_weights import LazyWeights
-    from hf_paint.learned_soups import learned_soup
     from hf_paint.lora import interpolate_adapter
     from hf_paint.lora_extraction import extract_lora
-    from hf_paint.model_stock import interpolate_model_stock
+    from hf_paint.merging.averaging import EMACallback, SWACallback
+    from hf_paint.merging.fisher import estimate_fisher, interpolate_fisher
+    from hf_paint.merging.interpolation import combine, interpolate, interpolated
+    from hf_paint.merging.layerwise import interpolate_layerwise, lines_alphas
+    from hf_paint.merging.learned_soups import learned_soup
+    from hf_paint.merging.model_stock import interpolate_model_stock
+    from hf_paint.merging.soups import greedy_soup, uniform_soup
+    from hf_paint.merging.task_arithmetic import add_task_vectors, dare, ties
+    from hf_paint.models.classifier import ClassificationHead, load_classifier
+    from hf_paint.models.heads import CandidateHead, ZeroShotHead
+    from hf_paint.models.open_clip import convert_open_clip
+    from hf_paint.models.stored import LazyWeights
+    from hf_paint.models.zero_shot import build_zero_shot_head
     from hf_paint.patches import apply_patch
     from hf_paint.patching import (
         PatchOptions,
@@ -42,9 +46,7 @@ if TYPE_CHECKING:
     from hf_paint.results.robustness import effective_robustness, fit_baseline, relative_robustness
     from hf_paint.results.robustness_table import robustness_table
     from hf_paint.results.search import search_coefficients
-    from hf_paint.soups import greedy_soup, uniform_soup
     from hf_paint.sweep import sweep_alphas
-    from hf_paint.task_arithmetic import add_task_vectors, dare, ties
     from hf_paint.tasks.definitions import list_tasks
     from hf_paint.tasks.registry import corrupted, get_task
     from hf_paint.tasks.scene_tasks import write_counting_task, write_questions_task, write_shapes_task
@@ -54,7 +56,6 @@ if TYPE_CHECKING:
     from hf_paint.tasks.vqa import read_vqa
     from hf_paint.trainer import PaintTrainer
     from hf_paint.training_args import PaintTrainingArguments
-    from hf_paint.weight_averaging import EMACallback, SWACallback
     from hf_paint.weights.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.weights.layers import layer_index
 
@@ -62,54 +63,54 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "AlphaCurve": "results.curve",
-    "CandidateHead": "heads",
-    "ClassificationHead": "classifier",
-    "EMACallback": "weight_averaging",
+    "CandidateHead": "models.heads",
+    "ClassificationHead": "models.classifier",
+    "EMACallback": "merging.averaging",
     "HeadTrainer": "head_trainer",
     "InputError": "errors",
-    "LazyWeights": "lazy_weights",
+    "LazyWeights": "models.stored",
     "PaintTrainer": "trainer",
     "PaintTrainingArguments": "training_args",
     "PatchOptions": "patching",
     "PatchResult": "patching",
     "PushOptions": "hub",
-    "SWACallback": "weight_averaging",
+    "SWACallback": "merging.averaging",
     "SceneStyle": "tasks.scenes",
     "Task": "tasks.task",
     "TypographicAttack": "tasks.typographic",
-    "ZeroShotHead": "heads",
-    "add_task_vectors": "task_arithmetic",
+    "ZeroShotHead": "models.heads",
+    "add_task_vectors": "merging.task_arithmetic",
     "apply_patch": "patches",
-    "build_zero_shot_head": "heads",
-    "combine": "interpolation",
+    "build_zero_shot_head": "models.zero_shot",
+    "combine": "merging.interpolation",
     "combine_adapters": "adapters",
     "combine_checkpoints": "weights.checkpoints",
     "compare_runs": "results.comparison",
-    "convert_open_clip": "conversion",
+    "convert_open_clip": "models.open_clip",
     "corrupted": "tasks.registry",
-    "dare": "task_arithmetic",
+    "dare": "merging.task_arithmetic",
     "draw_scene": "tasks.scenes",
     "effective_robustness": "results.robustness",
     "ensemble_logits": "ensembles",
-    "estimate_fisher": "fisher",
+    "estimate_fisher": "merging.fisher",
     "evaluate_ensemble": "ensemble_sweep",
     "evaluate_tasks": "evaluation",
     "extract_lora": "lora_extraction",
     "fit_baseline": "results.robustness",
     "get_task": "tasks.registry",
-    "greedy_soup": "soups",
-    "interpolate": "interpolation",
+    "greedy_soup": "merging.soups",
+    "interpolate": "merging.interpolation",
     "interpolate_adapter": "lora",
     "interpolate_checkpoints": "weights.checkpoints",
-    "interpolate_fisher": "fisher",
-    "interpolate_layerwise": "layerwise",
-    "interpolate_model_stock": "model_stock",
-    "interpolated": "interpolation",
+    "interpolate_fisher": "merging.fisher",
+    "interpolate_layerwise": "merging.layerwise",
+    "interpolate_model_stock": "merging.model_stock",
+    "interpolated": "merging.interpolation",
     "layer_index": "weights.layers",
-    "learned_soup": "learned_soups",
-    "lines_alphas": "layerwise",
+    "learned_soup": "merging.learned_soups",
+    "lines_alphas": "merging.layerwise",
     "list_tasks": "tasks.definitions",
-    "load_classifier": "classifier",
+    "load_classifier": "models.classifier",
     "load_curve": "pull",
     "patch_joint": "patching",
     "patch_parallel": "patching",
@@ -123,8 +124,8 @@ _MODULES = {
     "scale_adapter": "adapters",
     "search_coefficients": "results.search",
     "sweep_alphas": "sweep",
-    "ties": "task_arithmetic",
-    "uniform_soup": "soups",
+    "ties": "merging.task_arithmetic",
+    "uniform_soup": "merging.soups",
     "write_counting_task": "tasks.scene_tasks",
     "write_questions_task": "tasks.scene_tasks",
     "write_shapes_task": "tasks.scene_tasks",

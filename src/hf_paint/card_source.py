@@ -10,9 +10,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from hf_paint.errors import InputError
-from hf_paint.families import FAMILIES, Family
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.methods import Method, read_method
+from hf_paint.merging.base import Method
+from hf_paint.merging.registry import read_method
+from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.interpolation import combine_tensor
+from hf_paint.merging.interpolation import combine_tensor
 from hf_paint.weights.compatibility import check_alpha
 
 

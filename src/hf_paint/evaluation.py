@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.precision import PrecisionChoice, compare_precisions
 from hf_paint.predictions import score
 from hf_paint.prepared_task import prepare_task

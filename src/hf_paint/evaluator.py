@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from hf_paint.classifier import ImageClassifier
 from hf_paint.data.images import collate
+from hf_paint.models.classifier import ImageClassifier
 from hf_paint.predictions import Predictions, outputs
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha

@@ -9,8 +9,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from hf_paint.classifier import ClassificationHead
 from hf_paint.errors import InputError
+from hf_paint.models.classifier import ClassificationHead
 from hf_paint.paper_trainer import PaperTrainer
 from hf_paint.training_args import PaintTrainingArguments
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, set_seed
 
 from hf_paint.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
 from hf_paint.errors import InputError
-from hf_paint.modeling import load_clip
+from hf_paint.models.loading import load_clip
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.headers import read_checkpoint
 from hf_paint.weights.layers import POOLING_ATTENTION

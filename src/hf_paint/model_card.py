@@ -20,7 +20,7 @@ from hf_paint.card_sentences import (
 )
 from hf_paint.card_source import CardSource
 from hf_paint.card_tables import answer_type_rows
-from hf_paint.families import Family
+from hf_paint.models.families import Family
 from hf_paint.public_recipe import public_recipe
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES

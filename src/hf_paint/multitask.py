@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -13,47 +11,11 @@ from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead, build_task_head
-from hf_paint.losses import masked_cross_entropy
+from hf_paint.models.heads import JointHead, ZeroShotHead
+from hf_paint.models.zero_shot import build_task_head
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.training_images import check_stream, make_training_images
-
-
-class JointHead(ZeroShotHead):
-    """The heads of several tasks as one: its labels index the classes of the first task, then the second, and so on.
-
-    The logits are those of all classes, but in the loss an image only meets the classes of its own task.
-
-    Args:
-        heads: The heads of the tasks, built from one model.
-
-    Raises:
-        InputError: If the heads scale their logits differently.
-
-    Example:
-        >>> joint = JointHead([ZeroShotHead(torch.eye(2), torch.tensor(100.0)) for task in ("first", "second")])
-        >>> image_embeds = torch.tensor([[3.0, 0.0]])  # just like class 0 of each task
-        >>> joint(image_embeds)
-        tensor([[100.,   0., 100.,   0.]])
-        >>> joint.loss(image_embeds, torch.tensor([2]))
-        tensor(0.)
-    """
-
-    task_ids: Tensor
-
-    def __init__(self, heads: Sequence[ZeroShotHead]) -> None:
-        scale = heads[0].logit_scale
-        if not all(torch.equal(head.logit_scale, scale) for head in heads):
-            raise InputError("The heads scale their logits differently: build all of them from one model.")
-        super().__init__(torch.cat([head.weight for head in heads]), scale)
-        sizes = torch.tensor([len(head.weight) for head in heads])
-        self.register_buffer("task_ids", torch.arange(len(heads)).repeat_interleave(sizes))  # (num_classes,)
-
-    def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy of the batch, each image against the classes of its own task."""
-        others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
-        return masked_cross_entropy(self(image_embeds), labels, others, label_smoothing=label_smoothing)
 
 
 def make_training_set(

@@ -15,7 +15,8 @@ from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.heads import GroupedHead, ZeroShotHead, build_task_head, member_rows
+from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.task import Task
 

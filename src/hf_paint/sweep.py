@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from hf_paint.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
-from hf_paint.interpolation import combine_into
-from hf_paint.methods import WeightPath
+from hf_paint.merging.interpolation import combine_into
+from hf_paint.merging.path import WeightPath
 from hf_paint.predictions import Predictions, score
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha

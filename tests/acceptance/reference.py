@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from hf_paint import AlphaCurve, Task, build_zero_shot_head, interpolate, prepare_task
-from hf_paint.modeling import image_tower_weights, load_clip
+from hf_paint.models.loading import load_clip
+from hf_paint.models.towers import image_tower_weights
 from hf_paint.prepared_task import PreparedTask
 
 

@@ -18,7 +18,8 @@ from transformers import PrinterCallback
 from hf_paint import AlphaCurve, PaintTrainer, PaintTrainingArguments, get_task, prepare_task, sweep_alphas
 from hf_paint.adaptive import sweep_adaptively
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower, image_tower_weights, load_clip
+from hf_paint.models.loading import load_clip
+from hf_paint.models.towers import image_tower, image_tower_weights
 
 
 TASKS = Path(__file__).parents[1] / "acceptance/tasks"

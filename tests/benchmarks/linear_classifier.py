@@ -22,7 +22,7 @@ from transformers import PrinterCallback
 
 from hf_paint import ClassificationHead, HeadTrainer, PaintTrainer, PaintTrainingArguments, Task, prepare_task
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower
+from hf_paint.models.towers import image_tower
 from hf_paint.paper_trainer import PaperTrainer
 
 

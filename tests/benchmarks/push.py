@@ -21,7 +21,8 @@ from hf_paint.results.records.records import Result, ResultLog
 from material import fine_tuned, make_clip, make_processor
 
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
-from hf_paint.modeling import image_tower_weights, save_clip
+from hf_paint.models.loading import save_clip
+from hf_paint.models.towers import image_tower_weights
 
 
 SERVER = Path(__file__).parents[1] / "hub_server.py"

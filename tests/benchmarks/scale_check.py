@@ -43,7 +43,7 @@ from transformers import CLIPConfig
 
 from hf_paint import interpolate_checkpoints
 from hf_paint.evaluator import CPU_ACTIVATION_BYTES
-from hf_paint.modeling import image_tower, with_weights
+from hf_paint.models.towers import image_tower, with_weights
 from hf_paint.sweep import weight_line
 
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from hf_paint import prepare_task, sweep_alphas
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.sweep import WeightSpan, weight_line
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback
 
 from hf_paint import PaintTrainer, PaintTrainingArguments, build_zero_shot_head
-from hf_paint.modeling import attention, image_tower
+from hf_paint.models.towers import attention, image_tower
 
 
 MAX_OVERHEAD = 0.05

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.conversion import convert_open_clip
+    from hf_paint.models.open_clip import convert_open_clip
 
     options = {name: getattr(parsed, name) for name in ("tokenizer", "revision", "overwrite")}
     made = convert_open_clip(parsed.source, parsed.output, **options)

@@ -33,9 +33,9 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     tasks = get_tasks(parsed.tasks)
     from accelerate import Accelerator
 
-    from hf_paint.classifier import has_head
     from hf_paint.evaluation import evaluate_tasks
-    from hf_paint.modeling import load_clip
+    from hf_paint.models.classifier import has_head
+    from hf_paint.models.loading import load_clip
 
     accelerator = Accelerator(cpu=parsed.use_cpu)
     model, processor, _ = load_clip(parsed.model, revision=parsed.revision)

@@ -33,9 +33,9 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
     from hf_paint.adapter_files import ADAPTER_WEIGHTS, base_of_adapter
     from hf_paint.lora_extraction import extract_lora
-    from hf_paint.modeling import load_clip
+    from hf_paint.models.loading import load_clip
+    from hf_paint.models.stored import StoredTower, find_tower
     from hf_paint.repositories import pinned
-    from hf_paint.stored_tower import StoredTower, find_tower
     from hf_paint.tasks.registry import get_task
     from hf_paint.weights.compatibility import check_alpha
 
@@ -77,9 +77,9 @@ def _with_accuracies(
     from accelerate import Accelerator
 
     from hf_paint.evaluation import evaluate_tasks
-    from hf_paint.interpolation import interpolated
     from hf_paint.lora_extraction import adapted_weights
-    from hf_paint.modeling import image_tower_weights
+    from hf_paint.merging.interpolation import interpolated
+    from hf_paint.models.towers import image_tower_weights
 
     model, processor = clip
     accelerator = Accelerator(cpu=parsed.use_cpu)

@@ -9,7 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from hf_paint.adapter_files import base_of_adapter
 from hf_paint.adapters import combine_adapters, scale_adapter
 from hf_paint.lora import check_lora_layers, import_peft
-from hf_paint.modeling import image_tower
+from hf_paint.models.towers import image_tower
 from hf_paint.patching.run import PatchRun
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients

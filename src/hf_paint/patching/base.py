@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
-from hf_paint.modeling import load_clip
+from hf_paint.models.loading import load_clip
 from hf_paint.patching.result import PatchOptions
 from hf_paint.training_args import PaintTrainingArguments
 

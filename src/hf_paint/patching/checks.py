@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.merging.soups import check_names
+from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.multitask import check_trainable
 from hf_paint.patching.adapter import check_adapter
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
-from hf_paint.soups import check_names
-from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.tasks.task import Task
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
 

@@ -13,7 +13,7 @@ import numpy as np
 from accelerate import PartialState
 
 from hf_paint.errors import InputError
-from hf_paint.modeling import load_clip
+from hf_paint.models.loading import load_clip
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.result import PatchResult
 from hf_paint.results.alphas import Alpha, format_alpha

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_paint.errors import InputError
+from hf_paint.models.stored import find_tower
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.shifts import check_shifts
 from hf_paint.repositories import pinned
-from hf_paint.stored_tower import find_tower
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.weights.compatibility import check_alpha

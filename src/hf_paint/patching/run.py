@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_paint.adaptive import sweep_models_adaptively, verified
-from hf_paint.classifier import ClassificationHead, image_classifier
 from hf_paint.errors import InputError
 from hf_paint.evaluator import Evaluator, Precision
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.methods import WeightPath, read_method
-from hf_paint.modeling import image_tower, image_tower_weights, save_clip, with_weights
+from hf_paint.merging.path import WeightPath
+from hf_paint.merging.registry import read_method
+from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
+from hf_paint.models.loading import save_clip
+from hf_paint.models.stored import StoredTower
+from hf_paint.models.towers import ImageTower, with_weights
 from hf_paint.patching.base import accelerator_for, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
@@ -30,10 +33,8 @@ from hf_paint.results.curve import AlphaCurve, SelectionRule
 from hf_paint.results.records import ResultLog, Role
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.sharding import check_launch
-from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
 from hf_paint.tasks.task import Task
-from hf_paint.towers import ImageTower
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.weights.headers import HEAD_WEIGHT
 
@@ -212,17 +213,6 @@ class PatchRun:
     def score(self, curve: AlphaCurve, alpha: Alpha) -> float:
         """Return how good an alpha is by the rule of the run."""
         return curve.score(alpha, cast(SelectionRule, self.selection), tolerance=self.tolerance)
-
-
-def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:
-    """Return the image tower of a model, with a head where one is trained; it shares the parameters of both."""
-    return image_tower(model) if head is None else image_classifier(model, head)
-
-
-def weights_of(model: PreTrainedModel, head: ClassificationHead | None) -> dict[str, Tensor]:
-    """Return the weights of the image tower of a model, with those of a head where one is trained; none is copied."""
-    weights = image_tower_weights(model)
-    return weights if head is None else weights | {HEAD_WEIGHT: head.weight.detach()}
 
 
 def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bool) -> None:

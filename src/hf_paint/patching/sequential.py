@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hf_paint.errors import InputError
+from hf_paint.models.stored import StoredTower
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.finish import finish
@@ -20,7 +21,6 @@ from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
 from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.stored_tower import StoredTower
 from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task

@@ -7,7 +7,8 @@ from pathlib import Path
 from accelerate import PartialState
 from torch import Tensor
 
-from hf_paint.interpolation import interpolate
+from hf_paint.merging.interpolation import interpolate
+from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.patching.bench import RunBench
 from hf_paint.patching.fine_tuning import fine_tune
 from hf_paint.patching.finish import finish
@@ -15,7 +16,6 @@ from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.result import PatchResult
 from hf_paint.patching.run import PatchRun, Weights
 from hf_paint.patching.shifts import sweep_ensemble_of
-from hf_paint.stored_tower import StoredTower, find_tower
 from hf_paint.tasks.task import Task
 
 

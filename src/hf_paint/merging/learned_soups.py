@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.interpolation import combine_tensor
-from hf_paint.task_vectors import subtract
+from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.interpolation import combine_tensor, subtract
+from hf_paint.merging.path import Weights
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.layers import layer_index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,3 +93,37 @@ def _mix(x_0: Tensor, taus: Tensor, coefficients: Tensor) -> Tensor:
 
 def _parts(name: str, others: Sequence[Mapping[str, Tensor]], coefficients: list[float]) -> list[tuple[Tensor, float]]:
     return [(theta[name], alpha) for theta, alpha in zip(others, coefficients[1:], strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedSoup(Several):
+    """The mean whose coefficients are trained on the validation images of the patching tasks."""
+
+    name: ClassVar[str] = "learned_soup"
+    end: ClassVar[str] = "soup"
+    needs_validation: ClassVar[bool] = True
+    steps: int = 100
+    learning_rate: float = 0.05
+    by_layer: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.learning_rate > 0:
+            given = f"{self.steps} and {self.learning_rate}"
+            raise InputError(
+                f"The method '{self.name}' needs `steps` from 1 and a `learning_rate` above 0, got {given}."
+            )
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return the soup."""
+        loaded = {name: {key: x.to(bench.device) for key, x in theta.items()} for name, theta in thetas.items()}
+        options = {"group": layer_index} if self.by_layer else {}
+        soup = learned_soup(loaded, bench.loss, steps=self.steps, learning_rate=self.learning_rate, **options)
+        return soup.theta
+
+    def sentence(self) -> str:
+        """Return what the soup is."""
+        each = "each layer of each" if self.by_layer else "each"
+        return (
+            f"`theta_1` is a weighted mean of the fine-tuned models; the weight of {each} was trained for "
+            f"{self.steps} steps on the validation images (a learned soup)."
+        )

@@ -1,18 +1,20 @@
 """Task arithmetic: add and subtract task vectors (Ilharco et al., ICLR 2023), as they are, by TIES or by DARE."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.interpolation import combine
-from hf_paint.task_vectors import add, subtract
+from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.interpolation import add, combine, subtract
+from hf_paint.merging.path import Weights
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 
-Weights = Mapping[str, Tensor]
 
 
 def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: float) -> dict[str, Tensor]:
@@ -157,3 +159,66 @@ def _drop_randomly(tau: Tensor, density: float, fingerprint: str) -> Tensor:
     generator = torch.Generator().manual_seed(int(fingerprint, 16))
     kept = torch.rand(tau.shape, generator=generator) < density
     return torch.where(kept.to(tau.device), tau / density, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskArithmetic(Several):
+    """The sum of the task vectors, with one coefficient."""
+
+    name: ClassVar[str] = "task_arithmetic"
+    end: ClassVar[str] = "sum"
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return theta_0 and all task vectors."""
+        return add_task_vectors(theta_0, thetas, 1.0)
+
+    def sentence(self) -> str:
+        """Return what alpha scales."""
+        return "`theta_1 - theta_0` is the sum of the changes of the fine-tuned models (task arithmetic)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ties(Several):
+    """Task vectors without their interference."""
+
+    name: ClassVar[str] = "ties"
+    end: ClassVar[str] = "TIES"
+    density: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_density(self.density)
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return theta_0 and the merged task vector."""
+        return ties(theta_0, thetas, density=self.density)
+
+    def sentence(self) -> str:
+        """Return what is kept."""
+        return (
+            "`theta_1 - theta_0` is what is left of the changes of the fine-tuned models after trimming each to its "
+            f"largest {100 * self.density:g} % and electing a sign for each weight (TIES)."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dare(Several):
+    """The sum of task vectors of which most entries are dropped."""
+
+    name: ClassVar[str] = "dare"
+    end: ClassVar[str] = "DARE"
+    density: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_density(self.density)
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return theta_0 and the thinned task vectors."""
+        return dare(theta_0, thetas, density=self.density, seed=self.seed)
+
+    def sentence(self) -> str:
+        """Return what is kept."""
+        return (
+            "`theta_1 - theta_0` is the sum of the changes of the fine-tuned models, of which a random "
+            f"{100 * self.density:g} % of the entries were kept and scaled up (DARE, seed {self.seed})."
+        )

@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
-from hf_paint.families import family_of
-from hf_paint.towers import TextTower
+from hf_paint.models.families import family_of
+from hf_paint.models.towers import TextTower
 
 
 TokenIds = tuple[int, ...]

@@ -3,15 +3,22 @@
 import math
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from hf_paint.errors import InputError
-from hf_paint.running_mean import RunningMean
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.interpolation import add, subtract
+from hf_paint.merging.path import Weights
+from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 
 SEPARATOR = " + "
 """What is between the names of a soup's ingredients in a log."""
+
+
+Score = Literal["patching", "selection"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,3 +122,104 @@ def _finite(score: float, name: str) -> float:
     if not math.isfinite(score):
         raise InputError(f"The score of '{name}' must be a finite number, got {score}.")
     return float(score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformSoup(Several):
+    """The mean of all models."""
+
+    name: ClassVar[str] = "uniform_soup"
+    end: ClassVar[str] = "soup"
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return the soup."""
+        return uniform_soup(thetas)
+
+    def sentence(self) -> str:
+        """Return what the soup is."""
+        return "`theta_1` is the mean of all fine-tuned models (a uniform soup)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedySoup(Several):
+    """The mean of the models that help.
+
+    Attributes:
+        score: What has to rise on the validation images: the mean accuracy on the `patching` tasks, or what the
+            `selection` rule looks at.
+    """
+
+    name: ClassVar[str] = "greedy_soup"
+    end: ClassVar[str] = "soup"
+    needs_validation: ClassVar[bool] = True
+    score: Score = "patching"
+
+    def __post_init__(self) -> None:
+        if self.score not in get_args(Score):
+            hint = did_you_mean(str(self.score), get_args(Score))
+            raise InputError(f"`score` of the method '{self.name}' must be patching or selection.{hint}")
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return the soup; every score is kept as soon as it is known."""
+        return greedy_soup(thetas, lambda theta: bench.score(theta, self.score), log=bench.scores).theta
+
+    def sentence(self) -> str:
+        """Return what the soup is."""
+        what = "the patching accuracy" if self.score == "patching" else "what the selection rule looks at"
+        return (
+            "`theta_1` is the mean of those fine-tuned models which, added from the best to the worst, raised "
+            f"{what} on the validation images (a greedy soup)."
+        )
+
+
+class RunningMean:
+    """A mean that grows by one set of weights at a time.
+
+    It is kept as the sum of the differences to the first, in float32 (float64 for float64 tensors), so that a weight
+    that is equal in all is unchanged, which `(x + x + x) / 3` does not promise. In memory are that sum and the tensor
+    that is being read; the first is read again where its tensors are needed.
+
+    Args:
+        theta: The first set of weights, name -> tensor.
+
+    Example:
+        >>> mean = RunningMean({"w": torch.tensor([1.0])})
+        >>> mean.add({"w": torch.tensor([2.0])})
+        >>> mean.mean(), mean.mean({"w": torch.tensor([6.0])})
+        ({'w': tensor([1.5000])}, {'w': tensor([3.])})
+    """
+
+    def __init__(self, theta: Mapping[str, Tensor]) -> None:
+        self.count = 1
+        self._first = theta
+        self._specs = tensor_specs(theta)
+        self._totals: dict[str, Tensor] = {}
+
+    def add(self, theta: Mapping[str, Tensor], name: str = "theta") -> None:
+        """Let one more set of weights count; `name` is what messages call it.
+
+        Raises:
+            InputError: If it does not fit to the first, or an integer tensor differs.
+        """
+        check_compatible(self._specs, tensor_specs(theta), name)
+        for tensor in self._specs:
+            self._totals[tensor] = self._total(tensor, theta)
+        self.count += 1
+
+    def mean(self, theta: Mapping[str, Tensor] | None = None, name: str = "theta") -> dict[str, Tensor]:
+        """Return the mean, or what it would be with one more set of weights.
+
+        Raises:
+            InputError: As `add`.
+        """
+        if theta is None:
+            return {
+                tensor: add(x, self._totals[tensor] / self.count) if self.count > 1 else x.detach().clone()
+                for tensor, x in self._first.items()
+            }
+        check_compatible(self._specs, tensor_specs(theta), name)
+        return {tensor: add(x, self._total(tensor, theta) / (self.count + 1)) for tensor, x in self._first.items()}
+
+    def _total(self, tensor: str, theta: Mapping[str, Tensor]) -> Tensor:
+        tau = subtract(tensor, self._first[tensor], theta[tensor])
+        return tau + self._totals[tensor] if tensor in self._totals else tau

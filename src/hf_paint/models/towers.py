@@ -1,16 +1,22 @@
 """The towers of a model, each as a model of its own."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from hf_paint.families import family_of
+from hf_paint.models.families import family_of
 from hf_paint.weights.layers import IMAGE_TOWER
+
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Tower(PreTrainedModel):
@@ -100,3 +106,67 @@ class TextTower(Tower):
         """Return the embeddings (batch, embed_dim) of what a tokenizer returns."""
         embeds: Tensor = self._embed(self, **tokens).pooler_output
         return embeds
+
+
+def image_tower(model: PreTrainedModel) -> ImageTower:
+    """Return the image tower of a model as a model of its own that shares the parameters.
+
+    Training the tower trains the model, and the names of its tensors are those of the model.
+
+    Example:
+        >>> tower = image_tower(model)
+        >>> tower.visual_projection.weight is model.visual_projection.weight
+        True
+    """
+    return ImageTower(model)
+
+
+def image_tower_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights of the image tower by their names in the model, sharing storage with it.
+
+    What is no number with a fraction, such as how many batches a batch norm has seen, is no weight.
+    """
+    tensors = model.state_dict().items()
+    return {name: tensor for name, tensor in tensors if name.startswith(IMAGE_TOWER) and tensor.is_floating_point()}
+
+
+def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Model:
+    """Return a copy of a model, on its device, with other weights and in a dtype; tensors that fit are not copied.
+
+    Args:
+        model: The model.
+        weights: Name -> tensor; the others are those of the model.
+        dtype: The dtype of all that is floating-point.
+
+    Example:
+        >>> other = with_weights(model, {"visual_projection.weight": torch.zeros(24, 32)})
+        >>> float(other.visual_projection.weight.sum())
+        0.0
+        >>> other.text_projection.weight.data_ptr() == model.text_projection.weight.data_ptr()
+        True
+    """
+    copies: dict[int, Any] = {}
+    for name, there in model.state_dict(keep_vars=True).items():
+        tensor = weights.get(name, there).detach()
+        tensor = tensor.to(there.device, dtype if tensor.is_floating_point() else tensor.dtype)
+        copies[id(there)] = nn.Parameter(tensor) if isinstance(there, nn.Parameter) else tensor
+    return deepcopy(model, copies)
+
+
+@contextmanager
+def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
+    """Let a model use another implementation of attention, such as `eager` or `sdpa`, inside a `with` block.
+
+    Example:
+        >>> with attention(model, "eager"):
+        ...     model.vision_model.config._attn_implementation
+        'eager'
+        >>> model.vision_model.config._attn_implementation
+        'sdpa'
+    """
+    before = model.config._attn_implementation
+    model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

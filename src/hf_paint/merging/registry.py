@@ -5,9 +5,14 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.methods.base import Method
-from hf_paint.methods.fine_tuned import EMA, SWA, Fisher, Interpolate, Layerwise, Lines
-from hf_paint.methods.several import Dare, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, UniformSoup
+from hf_paint.merging.averaging import EMA, SWA
+from hf_paint.merging.base import Interpolate, Method
+from hf_paint.merging.fisher import Fisher
+from hf_paint.merging.layerwise import Layerwise, Lines
+from hf_paint.merging.learned_soups import LearnedSoup
+from hf_paint.merging.model_stock import ModelStock
+from hf_paint.merging.soups import GreedySoup, UniformSoup
+from hf_paint.merging.task_arithmetic import Dare, TaskArithmetic, Ties
 
 
 METHODS: dict[str, type[Method]] = {

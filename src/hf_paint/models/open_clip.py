@@ -24,8 +24,8 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
-from hf_paint.modeling import OPEN_CLIP_CONFIG, load_clip, save_clip
-from hf_paint.open_clip_format import (
+from hf_paint.models.loading import OPEN_CLIP_CONFIG, load_clip, save_clip
+from hf_paint.models.open_clip_format import (
     MODEL_KEYS,
     check_weights,
     clip_config,

@@ -1,6 +1,8 @@
 """Fisher-weighted interpolation: each weight moves as far as the model depends on it (Matena & Raffel, 2022)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,11 +10,12 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead
-from hf_paint.interpolation import combine_tensor
-from hf_paint.modeling import attention
-from hf_paint.task_vectors import add, subtract
-from hf_paint.towers import ImageTower
+from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values, fingerprint_weights
+from hf_paint.merging.base import Bench, Method
+from hf_paint.merging.interpolation import add, combine_tensor, subtract
+from hf_paint.merging.path import WeightPath, Weights
+from hf_paint.models.heads import ZeroShotHead
+from hf_paint.models.towers import ImageTower, attention
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 
 
@@ -144,3 +147,61 @@ def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tenso
 
 def _at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fisher(Method):
+    """Each weight moves by a share of its own, from its Fisher information (`interpolate_fisher`)."""
+
+    name: ClassVar[str] = "fisher"
+    is_line: ClassVar[bool] = False
+    num_images: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_images < 1 or self.seed < 0:
+            given = f"{self.num_images} and {self.seed}"
+            raise InputError(f"The method 'fisher' needs `num_images` from 1 and a `seed` from 0, got {given}.")
+
+    def path(self, theta_0: Weights, theta_1: Weights, bench: Bench) -> WeightPath:
+        """Return the path along which the Fisher information of both ends counts."""
+        ends = {"theta_0": theta_0, "theta_1": theta_1}
+        information = [
+            bench.fisher(name, theta, num_images=self.num_images, seed=self.seed) for name, theta in ends.items()
+        ]
+        return FisherPath(theta_0, theta_1, *information)
+
+    def sentence(self) -> str:
+        """Return what the shares come from."""
+        return (
+            "Each weight has a share of its own, by its Fisher information in both models: `theta_alpha` is `((1 - "
+            "alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, F being estimated on "
+            f"{self.num_images} training images."
+        )
+
+
+class FisherPath:
+    """The path of `interpolate_fisher`.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning.
+        fisher_0: Name -> Fisher information of theta_0.
+        fisher_1: Name -> Fisher information of theta_1.
+    """
+
+    def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
+        self.ends = theta_0, theta_1
+        self.information = fisher_0, fisher_1
+        self._fingerprints = [fingerprint_weights(weights) for weights in (*self.ends, *self.information)]
+
+    def at(self, alpha: float) -> dict[str, Tensor]:
+        """Return theta_alpha, name -> tensor."""
+        return interpolate_fisher(*self.ends, *self.information, alpha)
+
+    def fingerprint(self, alpha: float) -> str:
+        """Return the fingerprint of theta_alpha: at the ends, that of their weights."""
+        theta_0, theta_1, *_ = self._fingerprints
+        if alpha in (0, 1):
+            return fingerprint_interpolation(theta_0, theta_1, alpha)
+        return fingerprint_values("fisher", *self._fingerprints, float(alpha))

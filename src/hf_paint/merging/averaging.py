@@ -1,9 +1,10 @@
 """Averages along one training: EMA (Polyak & Juditsky, 1992) and SWA (Izmailov et al., UAI 2018)."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,7 +14,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
-from hf_paint.task_vectors import add, subtract
+from hf_paint.merging.base import Method
+from hf_paint.merging.interpolation import add, subtract
 
 
 class WeightAveraging(TrainerCallback):
@@ -148,3 +150,48 @@ class SWACallback(WeightAveraging):
         """Return 1 / n at the n-th step that counts, and 0 at the others."""
         since = step - max(1, math.ceil(self.start * max_steps))
         return 0.0 if since < 0 or since % self.every else 1 / (since // self.every + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SWA(Method):
+    """theta_1 is the mean of the weights at some steps (`SWACallback`)."""
+
+    name: ClassVar[str] = "swa"
+    end: ClassVar[str] = "SWA"
+    start: float = 0.75
+    every: int = 50
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """Return the average."""
+        return [SWACallback(self.start, every=self.every)]
+
+    def __post_init__(self) -> None:
+        self.callbacks()  # which checks the options
+
+    def sentence(self) -> str:
+        """Return which steps count."""
+        share = f"from {100 * self.start:g} % of the training on, the weights at every {self.every} steps"
+        return f"`theta_1` is a stochastic weight average: {share} count, all alike."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EMA(Method):
+    """theta_1 is the exponential moving average of the weights (`EMACallback`)."""
+
+    name: ClassVar[str] = "ema"
+    end: ClassVar[str] = "EMA"
+    decay: float = 0.999
+    warmup: bool = False
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """Return the average."""
+        return [EMACallback(self.decay, warmup=self.warmup)]
+
+    def __post_init__(self) -> None:
+        self.callbacks()  # which checks the options
+
+    def sentence(self) -> str:
+        """Return the decay."""
+        warmup = ", which grew at first" if self.warmup else ""
+        average = "the exponential moving average of the weights in training"
+        return f"`theta_1` is {average}, with decay {self.decay:g}{warmup}."

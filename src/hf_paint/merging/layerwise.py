@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.interpolation import bits, combine_tensor
+from hf_paint.merging.base import Bench, Method, check_share
+from hf_paint.merging.interpolation import bits, combine_tensor
+from hf_paint.merging.path import Weights
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 from hf_paint.weights.layers import count_layers, layer_index
 
@@ -103,3 +107,80 @@ def _match(names: Sequence[str], alphas: Mapping[str, float], default: float | N
         if not matched:
             raise InputError(f"'{pattern}' matches no tensor; the first is '{names[0]}'.")
     return {name: next((alphas[p] for p in alphas if re.search(p, name)), default) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Method):
+    """Layer l of L moves by `alpha * (1 - beta + beta (l - 1) / (L - 1))` (LiNeS; Wang et al., 2025, Section 4).
+
+    In the paper's letters, alpha and beta are `alpha (1 - beta)` and `alpha beta` here: alpha 0 is theta_0, and the
+    last layer moves by alpha.
+    """
+
+    name: ClassVar[str] = "lines"
+    end: ClassVar[str] = "LiNeS"
+    merges: ClassVar[bool] = True
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share(self.name, "beta", self.beta)
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return the fine-tuned model with its layers scaled."""
+        (theta,) = thetas.values()
+        return interpolate_layerwise(theta_0, theta, lines_alphas(count_layers(theta_0), 1 - self.beta, self.beta))
+
+    def sentence(self) -> str:
+        """Return by how much each layer moves."""
+        return (
+            f"`theta_1` is the fine-tuned model with the change of its layers scaled by depth, from {1 - self.beta:g} "
+            "at the embeddings to 1 at the end (LiNeS)."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layerwise(Method):
+    """Each layer moves by alpha times a factor of its own.
+
+    Attributes:
+        factors: One per layer, embeddings first and projection last, or regular expression -> factor, in [0, 1].
+        default: The factor of what no regular expression matches.
+    """
+
+    name: ClassVar[str] = "layerwise"
+    end: ClassVar[str] = "layerwise"
+    merges: ClassVar[bool] = True
+    factors: Mapping[str, float] | Sequence[float] = field(default_factory=dict)
+    default: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.factors, Mapping):
+            given = list(self.factors.values()) if all(isinstance(pattern, str) for pattern in self.factors) else []
+        else:
+            given = list(self.factors) if isinstance(self.factors, (list, tuple)) else []
+        if not given:
+            raise InputError(
+                "The method 'layerwise' needs `factors`, {regular expression: factor} or a list of one per layer; got "
+                f"{self.factors!r}."
+            )
+        for factor in given:
+            check_share(self.name, "factors", factor)
+        check_share(self.name, "default", self.default)
+
+    def check(self, theta_0: Weights) -> None:
+        """Refuse factors that are not one per layer, and regular expressions that match nothing."""
+        interpolate_layerwise(theta_0, theta_0, self.factors, default=self.default)
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return the fine-tuned model with its layers scaled."""
+        (theta,) = thetas.values()
+        return interpolate_layerwise(theta_0, theta, self.factors, default=self.default)
+
+    def sentence(self) -> str:
+        """Return by how much each layer moves."""
+        if isinstance(self.factors, Mapping):
+            parts = ", ".join(f"{factor:g} for `{pattern}`" for pattern, factor in self.factors.items())
+            scale = f"{parts}, and {self.default:g} for the others"
+        else:
+            scale = f"{', '.join(f'{factor:g}' for factor in self.factors)}, from the embeddings to the projection"
+        return f"`theta_1` is the fine-tuned model with the change of its layers scaled by {scale}."

@@ -1,15 +1,19 @@
 """Model Stock: how far to go from theta_0 to the mean of fine-tuned models, from their angle (Jang et al., 2024)."""
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.interpolation import combine_tensor
-from hf_paint.task_vectors import subtract
+from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.interpolation import combine_tensor, subtract
+from hf_paint.merging.path import Weights
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.layers import layer_index
 
 
 def interpolate_model_stock(
@@ -86,3 +90,25 @@ def _alpha(products: Tensor) -> float:
     pairs = list(combinations(range(k), 2))
     cos = min(max(sum(float(cosines[pair]) for pair in pairs) / len(pairs), 0.0), 1.0)
     return k * cos / (1 + (k - 1) * cos)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStock(Several):
+    """As far towards the mean as the angle between the models says."""
+
+    name: ClassVar[str] = "model_stock"
+    end: ClassVar[str] = "Model Stock"
+    chooses: ClassVar[bool] = True
+    by_layer: bool = False
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+        """Return the interpolation with the mean."""
+        return interpolate_model_stock(theta_0, thetas, **({"group": layer_index} if self.by_layer else {}))
+
+    def sentence(self) -> str:
+        """Return where theta_1 is."""
+        each = "layer" if self.by_layer else "tensor"
+        return (
+            "`theta_1` is between `theta_0` and the mean of the fine-tuned models, as far as the angle between them "
+            f"says for each {each} (Model Stock)."
+        )

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils.hub import cached_file
 
 from hf_paint.errors import InputError
-from hf_paint.heads import ZeroShotHead
-from hf_paint.modeling import load_clip
-from hf_paint.towers import ImageTower, ImageTowerOutput
+from hf_paint.models.heads import ZeroShotHead
+from hf_paint.models.loading import load_clip
+from hf_paint.models.towers import ImageTower, ImageTowerOutput, image_tower, image_tower_weights
 from hf_paint.weights.folders import HEAD_CONFIG
 from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
 
@@ -184,3 +184,14 @@ def _find(name_or_path: str | Path, name: str, revision: str) -> str | None:
         return cached_file(str(name_or_path), name, **options)
     except OSError as error:
         raise InputError(f"{name} of '{name_or_path}' cannot be fetched: {' '.join(str(error).split())}") from error
+
+
+def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:
+    """Return the image tower of a model, with a head where one is trained; it shares the parameters of both."""
+    return image_tower(model) if head is None else image_classifier(model, head)
+
+
+def weights_of(model: PreTrainedModel, head: ClassificationHead | None) -> dict[str, Tensor]:
+    """Return the weights of the image tower of a model, with those of a head where one is trained; none is copied."""
+    weights = image_tower_weights(model)
+    return weights if head is None else weights | {HEAD_WEIGHT: head.weight.detach()}

@@ -9,19 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from hf_paint.errors import InputError
-
-
-Weights = Mapping[str, Tensor]
-
-
-class WeightPath(Protocol):
-    """The weights between theta_0 (alpha 0) and theta_1 (alpha 1), where they are no straight line."""
-
-    def at(self, alpha: float) -> dict[str, Tensor]:
-        """Return theta_alpha, name -> tensor."""
-
-    def fingerprint(self, alpha: float) -> str:
-        """Return the fingerprint of theta_alpha, without computing it."""
+from hf_paint.merging.path import WeightPath, Weights
 
 
 class Bench(Protocol):
@@ -100,3 +88,18 @@ def check_share(method: str, option: str, value: float) -> None:
     """
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InputError(f"`{option}` of the method '{method}' must be in [0, 1], got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolate(Method):
+    """The straight line from theta_0 to the fine-tuned model (PAINT, Section 2; WiSE-FT, Section 3)."""
+
+    name: ClassVar[str] = "interpolate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Method):
+    """A method that makes theta_1 of several fine-tuned models."""
+
+    takes: ClassVar[str] = "several"
+    merges: ClassVar[bool] = True

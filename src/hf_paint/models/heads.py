@@ -1,0 +1,177 @@
+"""The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_weights
+
+
+class ZeroShotHead(nn.Module):
+    """A frozen classifier whose rows are text embeddings; it has buffers and no parameters.
+
+    Args:
+        weight: shape (num_classes, embed_dim), rows of unit length.
+        logit_scale: shape (), the exponentiated scale (100 for OpenAI's models).
+
+    Example:
+        >>> head = ZeroShotHead(torch.eye(2), torch.tensor(100.0))
+        >>> head(torch.tensor([[3.0, 0.0]]))
+        tensor([[100.,   0.]])
+    """
+
+    weight: Tensor
+    logit_scale: Tensor
+
+    def __init__(self, weight: Tensor, logit_scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("logit_scale", logit_scale)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the weight and the scale."""
+        return fingerprint_weights(self.state_dict())
+
+    def forward(self, image_embeds: Tensor) -> Tensor:
+        """Return logits (batch, num_classes) of un-normalised image embeddings (batch, embed_dim)."""
+        image_embeds = functional.normalize(image_embeds, dim=-1)
+        return self.logit_scale * image_embeds @ self.weight.T  # (batch, embed_dim) @ (embed_dim, num_classes)
+
+    def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy of image embeddings (batch, embed_dim) with labels (batch,), in nats.
+
+        A trainer needs no more than this of a head: what an image is compared with is the head's own affair.
+        """
+        return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
+
+    def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (batch, num_columns) that an evaluation looks at, and the right columns (batch,)."""
+        return self(image_embeds), labels
+
+
+class GroupedHead(ZeroShotHead):
+    """A head whose classes have one row or more each; the logit of a class is the highest of its rows.
+
+    Args:
+        weight: shape (num_rows, embed_dim), rows of unit length.
+        logit_scale: shape (), the exponentiated scale.
+        members: shape (num_classes, max_rows), the rows of each class; a class with fewer repeats one of them.
+
+    Example:
+        >>> head = GroupedHead(torch.eye(3), torch.tensor(100.0), torch.tensor([[0, 2], [1, 1]]))
+        >>> head(torch.tensor([[0.0, 0.0, 1.0]]))
+        tensor([[100.,   0.]])
+    """
+
+    members: Tensor
+
+    def __init__(self, weight: Tensor, logit_scale: Tensor, members: Tensor) -> None:
+        super().__init__(weight, logit_scale)
+        self.register_buffer("members", members)
+
+    def forward(self, image_embeds: Tensor) -> Tensor:
+        """Return logits (batch, num_classes) of un-normalised image embeddings (batch, embed_dim)."""
+        return super().forward(image_embeds)[:, self.members].amax(dim=-1)  # over (batch, num_classes, max_rows)
+
+
+class CandidateHead(ZeroShotHead):
+    """A head of texts, with some of which each image is compared: the candidate answers to a question about it.
+
+    Labels are rows of whole numbers, shape (batch, 1 + max_candidates): the position of the answer among the
+    candidates, then the rows of the candidates, -1 behind the last one.
+
+    Example:
+        >>> head = CandidateHead(torch.eye(3), torch.tensor(100.0))
+        >>> head.compare(torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([[1, 2, 1, -1]]))
+        (tensor([[  0., 100., -inf]]), tensor([1]))
+    """
+
+    def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (batch, max_candidates), minus infinity behind the last one, and the positions (batch,)."""
+        candidates, image_embeds = labels[:, 1:], functional.normalize(image_embeds, dim=-1).unsqueeze(-1)
+        # (batch, max_candidates, embed_dim) @ (batch, embed_dim, 1)
+        logits = self.logit_scale * (self.weight[candidates.clamp(min=0)] @ image_embeds).squeeze(-1)
+        return logits.masked_fill(candidates < 0, -torch.inf), labels[:, 0]
+
+    def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy of image embeddings (batch, embed_dim), each against its own candidates."""
+        logits, positions = self.compare(image_embeds, labels)
+        return masked_cross_entropy(logits, positions, labels[:, 1:] < 0, label_smoothing=label_smoothing)
+
+
+def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable]) -> Tensor:
+    """Return the rows of each class, shape (num_classes, max_rows), of a head with one row per name.
+
+    Example:
+        >>> member_rows([["bike", "tandem"], ["car"]], ["car", "bike", "tandem"])
+        tensor([[1, 2],
+                [0, 0]])
+    """
+    row, longest = {name: index for index, name in enumerate(names)}, max(map(len, groups))
+    return torch.tensor([[row[name] for name in [*group, *[group[0]] * (longest - len(group))]] for group in groups])
+
+
+def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy in nats, each image against its own columns.
+
+    One masked matrix for all images: to pick the columns of each one would make a GPU wait for the CPU.
+
+    Args:
+        logits: shape (batch, num_columns).
+        labels: shape (batch,), the right column of each image.
+        others: shape (batch, num_columns), which columns an image is not compared with.
+        label_smoothing: The share of the label that is spread over the columns of the image.
+
+    Example:
+        >>> others = torch.tensor([[False, False, True]])
+        >>> masked_cross_entropy(torch.tensor([[100.0, 0.0, 300.0]]), torch.tensor([0]), others)
+        tensor(0.)
+    """
+    log_p = logits.float().masked_fill(others, -torch.inf).log_softmax(dim=-1)  # autocast would leave it in bfloat16
+    loss = functional.nll_loss(log_p, labels)
+    if label_smoothing == 0.0:
+        return loss
+    num_columns = others.shape[1]
+    own_share = num_columns / (num_columns - others.sum(dim=1))  # 1 where all are its own, so that nothing is rounded
+    uniform = -log_p.masked_fill(others, 0).sum(dim=1) * own_share
+    return (1 - label_smoothing) * loss + label_smoothing / num_columns * uniform.mean()
+
+
+class JointHead(ZeroShotHead):
+    """The heads of several tasks as one: its labels index the classes of the first task, then the second, and so on.
+
+    The logits are those of all classes, but in the loss an image only meets the classes of its own task.
+
+    Args:
+        heads: The heads of the tasks, built from one model.
+
+    Raises:
+        InputError: If the heads scale their logits differently.
+
+    Example:
+        >>> joint = JointHead([ZeroShotHead(torch.eye(2), torch.tensor(100.0)) for task in ("first", "second")])
+        >>> image_embeds = torch.tensor([[3.0, 0.0]])  # just like class 0 of each task
+        >>> joint(image_embeds)
+        tensor([[100.,   0., 100.,   0.]])
+        >>> joint.loss(image_embeds, torch.tensor([2]))
+        tensor(0.)
+    """
+
+    task_ids: Tensor
+
+    def __init__(self, heads: Sequence[ZeroShotHead]) -> None:
+        scale = heads[0].logit_scale
+        if not all(torch.equal(head.logit_scale, scale) for head in heads):
+            raise InputError("The heads scale their logits differently: build all of them from one model.")
+        super().__init__(torch.cat([head.weight for head in heads]), scale)
+        sizes = torch.tensor([len(head.weight) for head in heads])
+        self.register_buffer("task_ids", torch.arange(len(heads)).repeat_interleave(sizes))  # (num_classes,)
+
+    def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean cross-entropy of the batch, each image against the classes of its own task."""
+        others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
+        return masked_cross_entropy(self(image_embeds), labels, others, label_smoothing=label_smoothing)
