@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from hf_paint.data.splits.images import decode
 from hf_paint.data.splits.splits import load_splits
+from hf_paint.evaluation.evaluate.examples import NUM_EXAMPLES, Example, choose_images, describe_choice, plot_examples
 from hf_paint.results.records.alphas import Coefficients, alpha_from_json
 from hf_paint.results.records.run_folder import RunFolder
 from hf_paint.tasks.task.scenes import SceneStyle
@@ -27,8 +28,6 @@ from hf_paint import (
     patch_single,
     write_questions_task,
 )
-from hf_paint.example_plot import plot_examples
-from hf_paint.examples import NUM_EXAMPLES, Example, choose_images, describe_choice
 from hf_paint.recipe import PatchRecipe
 from test_patching import arguments
 
@@ -93,7 +92,7 @@ def run(tasks, model_folder, tmp_path_factory):
         plot_examples(examples, path, **texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_paint.patching.examples.plot_examples", plot)
+        patch.setattr("hf_paint.evaluation.examples.plot_examples", plot)
         supported, args = [tasks["plain"]], arguments(folder)
         patch_single(model_folder, tasks["attacked"], supported, args, alphas=[0.0, 0.6, 1.0], options=options)
     return folder, shown
@@ -204,7 +203,8 @@ def test_number_of_examples(run, tasks, model_folder, tmp_path):
 def test_every_strategy_shows_the_model_that_it_saves(tasks, model_folder, processor, tmp_path, monkeypatch, patch):
     shown = {}
     monkeypatch.setattr(
-        "hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: shown.update({path.name: examples})
+        "hf_paint.evaluation.examples.plot_examples",
+        lambda examples, path, **texts: shown.update({path.name: examples}),
     )
     several, options = [tasks["attacked"], tasks["shift"]], PatchOptions(num_examples=3)
     if patch is patch_parallel:

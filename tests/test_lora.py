@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from hf_paint.results.records.curve import AlphaCurve
 from huggingface_hub import HfApi
 from peft import PeftModel
@@ -25,7 +26,6 @@ from hf_paint import (
     patch_single,
     scale_adapter,
 )
-from hf_paint.evaluator import Evaluator
 from hf_paint.models.loading import load_clip
 from hf_paint.patching import PatchOptions
 from hf_paint.weights.layers import IMAGE_TOWER

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from hf_paint.data.splits.splits import load_splits
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
 
 from conftest import write_task, write_task_yaml
 from hf_paint import (
@@ -16,7 +17,6 @@ from hf_paint import (
     patch_parallel,
     patch_sequential,
 )
-from hf_paint.evaluator import Evaluator
 from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.recipe_runner import run_recipe
 from hf_paint.trainer import PaintTrainer

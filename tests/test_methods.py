@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hf_paint.data.splits.splits import load_splits
+from hf_paint.hub.push.publication import Publication
 from hf_paint.results.records.curve import AlphaCurve
 from safetensors.torch import load_file
 
@@ -21,7 +22,6 @@ from hf_paint import (
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.models.loading import load_clip
 from hf_paint.patching import bench
-from hf_paint.publication import Publication
 from hf_paint.trainer import PaintTrainer
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_patching import arguments

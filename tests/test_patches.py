@@ -5,6 +5,8 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from hf_paint.adapters.lora_scaling.patch import save_patch
+from hf_paint.adapters.lora_scaling.patch_config import read_patch_config
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
@@ -14,8 +16,6 @@ from hf_paint import InputError, apply_patch, combine, interpolate
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.patch_config import read_patch_config
-from hf_paint.patches import save_patch
 
 
 FROZEN = "vision_model.embeddings.class_embedding"
@@ -285,7 +285,7 @@ def test_new_weights_never_stand_beside_an_old_config(model, patch, theta_0, the
     def interrupted(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hf_paint.patch_config.PatchConfig, "to_json", interrupted)
+    monkeypatch.setattr(hf_paint.adapters.patch_config.PatchConfig, "to_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_patch(theta_0, theta_1, patch, dtype="bfloat16")
     with pytest.raises(InputError, match="is not a patch"):
@@ -299,7 +299,7 @@ def test_the_base_is_loaded_at_the_revision_of_its_patch(model, patch, monkeypat
         asked.append((name, revision))
         return deepcopy(model), None, torch.float32
 
-    monkeypatch.setattr(hf_paint.patches, "load_clip", load_clip)
+    monkeypatch.setattr(hf_paint.adapters.patch, "load_clip", load_clip)
     apply_patch("someone/tiny", patch)
     apply_patch("someone/tiny", patch, base_revision="v2")
     apply_patch("another/copy", patch)
@@ -317,7 +317,7 @@ def test_both_files_come_from_one_commit(model, patch, monkeypatch, tmp_path):
         commit = "c0ffee" if len(asked) == 1 else revision
         return str(snapshots / commit / name)
 
-    monkeypatch.setattr(hf_paint.patch_config, "hf_hub_download", download)
+    monkeypatch.setattr(hf_paint.adapters.patch_config, "hf_hub_download", download)
     apply_patch(model, "someone/patch", 0.5, revision="alpha-0.50")
     first, second = ("patch_config.json", "alpha-0.50"), ("patch.safetensors", "c0ffee")
     assert asked == [("someone/patch", *first), ("someone/patch", *second)]

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from hf_paint.results.records.curve import AlphaCurve
 from safetensors.torch import load_file
 from transformers import CLIPModel, pipeline
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
-from hf_paint.evaluator import Evaluator
 from hf_paint.patching import PatchOptions
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -141,7 +141,7 @@ def test_precision_is_decided_once_in_a_run(run, model_folder, tmp_path, monkeyp
     check = json.loads((tmp_path / "precision.json").read_text())
     assert check["num_images"] == 2 * (8 + 8)
     assert {record.precision for record in result.curve.results} == {check["precision"]}
-    monkeypatch.setattr("hf_paint.patching.run.compare_precisions", None)
+    monkeypatch.setattr("hf_paint.evaluation.precision.compare_precisions", None)
     monkeypatch.setattr(Evaluator, "predict", None)
     again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(tmp_path), alphas=ALPHAS, options=options)
     assert again.alpha == result.alpha

@@ -10,6 +10,8 @@ import torch
 import yaml
 from accelerate import Accelerator
 from datasets import Dataset
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
+from hf_paint.hub.push.card_source import CardSource
 from hf_paint.results.records.alphas import Coefficients
 from hf_paint.results.records.plots import plot_robustness
 from hf_paint.results.records.records import Result
@@ -31,8 +33,6 @@ from hf_paint import (
     prepare_task,
     robustness_table,
 )
-from hf_paint.card_source import CardSource
-from hf_paint.evaluator import Evaluator
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.recipe_runner import parse_recipe, run_recipe
 

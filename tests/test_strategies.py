@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from hf_paint.results.records.alphas import Coefficients
 from hf_paint.results.records.curve import AlphaCurve
 from hf_paint.tasks.task.subsets import Splits
@@ -19,7 +20,6 @@ from transformers import CLIPModel, CLIPVisionModel
 
 from conftest import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
-from hf_paint.evaluator import Evaluator
 from hf_paint.merging.interpolation import combine_into
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower
@@ -318,9 +318,8 @@ def test_a_killed_run_repeats_nothing_that_was_finished(strategy, model_folder, 
 
 @pytest.mark.parametrize("fixture", ["parallel_run", "sequential_run"])
 def test_card_tells_the_coefficients(fixture, request):
+    from hf_paint.hub.push.pull import load_curve
     from huggingface_hub import ModelCard
-
-    from hf_paint.pull import load_curve
 
     run = request.getfixturevalue(fixture)
     card = ModelCard.load(run.run_folder / "patched/README.md")

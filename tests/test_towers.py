@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from hf_paint.adapters.lora_scaling.lora import LORA_TARGETS, image_tower_pattern
 from hf_paint.data.splits.transforms import PixelTransform
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -24,7 +25,6 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
-from hf_paint.lora import LORA_TARGETS, image_tower_pattern
 from hf_paint.merging.registry import read_method
 from hf_paint.models.families import find_family, logit_scale
 from hf_paint.models.loading import load_clip, save_clip
@@ -230,7 +230,7 @@ def test_lora_on_convolutions_says_which_layers_there_are(names, message, tasks,
     save_clip(*make("align"), tmp_path / "base")
     keys = {"use_peft": True, "lora_target_modules": names}
     args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, **keys)
-    monkeypatch.setattr("hf_paint.patching.run.prepare_task", None)  # before anything is decoded
+    monkeypatch.setattr("hf_paint.evaluation.prepared_task.prepare_task", None)  # before anything is decoded
     there = "`lora_target_modules`: convolution, expand, expand_conv, project_conv, reduce"
     with pytest.raises(InputError, match=f"{message}.*{there}"):
         patch_single(tmp_path / "base", tasks[0], [tasks[1]], args)

@@ -16,6 +16,9 @@ from hf_paint.data.splits.joint_images import JointImages
 from hf_paint.data.splits.splits import load_splits
 from hf_paint.data.splits.training_images import TrainImages
 from hf_paint.data.splits.transforms import PixelTransform
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
+from hf_paint.evaluation.evaluate.predictions import Predictions, score
+from hf_paint.evaluation.evaluate.prepared_task import prepare_task
 from hf_paint.results.records.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.results.records.records import Result
 from hf_paint.tasks.task.corruptions import Corruption
@@ -24,10 +27,7 @@ from PIL import Image
 
 from conftest import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
-from hf_paint.evaluator import Evaluator
 from hf_paint.models.towers import image_tower
-from hf_paint.predictions import Predictions, score
-from hf_paint.prepared_task import prepare_task
 from hf_paint.recipe_runner import run_recipe
 
 

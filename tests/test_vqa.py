@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, Image, List, Value
 from hf_paint.data.splits.splits import load_splits
+from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from hf_paint.tasks.task.rendering import COLOURS
 from hf_paint.tasks.task.scenes import SCENE_SHAPES, SceneStyle
 from torch.nn import functional
@@ -31,7 +32,6 @@ from hf_paint import (
     write_questions_task,
     write_shapes_task,
 )
-from hf_paint.evaluator import Evaluator
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.towers import image_tower
 from test_patching import arguments

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from hf_paint.adapters import combine_adapters, scale_adapter
-    from hf_paint.ensemble_sweep import evaluate_ensemble
-    from hf_paint.ensembles import ensemble_logits
+    from hf_paint.adapters.lora import interpolate_adapter
+    from hf_paint.adapters.lora_extraction import extract_lora
+    from hf_paint.adapters.lora_scaling import combine_adapters, scale_adapter
+    from hf_paint.adapters.patch import apply_patch
     from hf_paint.errors import InputError
-    from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.evaluation.ensembles import ensemble_logits, evaluate_ensemble
+    from hf_paint.evaluation.evaluate import evaluate_tasks
+    from hf_paint.evaluation.prepared_task import prepare_task
+    from hf_paint.evaluation.sweep import sweep_alphas
     from hf_paint.head_trainer import HeadTrainer
-    from hf_paint.hub import PushOptions, push_variants
-    from hf_paint.lora import interpolate_adapter
-    from hf_paint.lora_extraction import extract_lora
+    from hf_paint.hub.pull import load_curve
+    from hf_paint.hub.push import PushOptions, push_variants
     from hf_paint.merging.averaging import EMACallback, SWACallback
     from hf_paint.merging.fisher import estimate_fisher, interpolate_fisher
     from hf_paint.merging.interpolation import combine, interpolate, interpolated
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from hf_paint.models.open_clip import convert_open_clip
     from hf_paint.models.stored import LazyWeights
     from hf_paint.models.zero_shot import build_zero_shot_head
-    from hf_paint.patches import apply_patch
     from hf_paint.patching import (
         PatchOptions,
         PatchResult,
@@ -39,14 +41,11 @@ if TYPE_CHECKING:
         patch_sequential,
         patch_single,
     )
-    from hf_paint.prepared_task import prepare_task
-    from hf_paint.pull import load_curve
     from hf_paint.results.comparison import compare_runs
     from hf_paint.results.curve import AlphaCurve
     from hf_paint.results.robustness import effective_robustness, fit_baseline, relative_robustness
     from hf_paint.results.robustness_table import robustness_table
     from hf_paint.results.search import search_coefficients
-    from hf_paint.sweep import sweep_alphas
     from hf_paint.tasks.definitions import list_tasks
     from hf_paint.tasks.registry import corrupted, get_task
     from hf_paint.tasks.scene_tasks import write_counting_task, write_questions_task, write_shapes_task
@@ -73,17 +72,17 @@ _MODULES = {
     "PaintTrainingArguments": "training_args",
     "PatchOptions": "patching",
     "PatchResult": "patching",
-    "PushOptions": "hub",
+    "PushOptions": "hub.push",
     "SWACallback": "merging.averaging",
     "SceneStyle": "tasks.scenes",
     "Task": "tasks.task",
     "TypographicAttack": "tasks.typographic",
     "ZeroShotHead": "models.heads",
     "add_task_vectors": "merging.task_arithmetic",
-    "apply_patch": "patches",
+    "apply_patch": "adapters.patch",
     "build_zero_shot_head": "models.zero_shot",
     "combine": "merging.interpolation",
-    "combine_adapters": "adapters",
+    "combine_adapters": "adapters.lora_scaling",
     "combine_checkpoints": "weights.checkpoints",
     "compare_runs": "results.comparison",
     "convert_open_clip": "models.open_clip",
@@ -91,16 +90,16 @@ _MODULES = {
     "dare": "merging.task_arithmetic",
     "draw_scene": "tasks.scenes",
     "effective_robustness": "results.robustness",
-    "ensemble_logits": "ensembles",
+    "ensemble_logits": "evaluation.ensembles",
     "estimate_fisher": "merging.fisher",
-    "evaluate_ensemble": "ensemble_sweep",
-    "evaluate_tasks": "evaluation",
-    "extract_lora": "lora_extraction",
+    "evaluate_ensemble": "evaluation.ensembles",
+    "evaluate_tasks": "evaluation.evaluate",
+    "extract_lora": "adapters.lora_extraction",
     "fit_baseline": "results.robustness",
     "get_task": "tasks.registry",
     "greedy_soup": "merging.soups",
     "interpolate": "merging.interpolation",
-    "interpolate_adapter": "lora",
+    "interpolate_adapter": "adapters.lora",
     "interpolate_checkpoints": "weights.checkpoints",
     "interpolate_fisher": "merging.fisher",
     "interpolate_layerwise": "merging.layerwise",
@@ -111,19 +110,19 @@ _MODULES = {
     "lines_alphas": "merging.layerwise",
     "list_tasks": "tasks.definitions",
     "load_classifier": "models.classifier",
-    "load_curve": "pull",
+    "load_curve": "hub.pull",
     "patch_joint": "patching",
     "patch_parallel": "patching",
     "patch_sequential": "patching",
     "patch_single": "patching",
-    "prepare_task": "prepared_task",
-    "push_variants": "hub",
+    "prepare_task": "evaluation.prepared_task",
+    "push_variants": "hub.push",
     "read_vqa": "tasks.vqa",
     "relative_robustness": "results.robustness",
     "robustness_table": "results.robustness_table",
-    "scale_adapter": "adapters",
+    "scale_adapter": "adapters.lora_scaling",
     "search_coefficients": "results.search",
-    "sweep_alphas": "sweep",
+    "sweep_alphas": "evaluation.sweep",
     "ties": "merging.task_arithmetic",
     "uniform_soup": "merging.soups",
     "write_counting_task": "tasks.scene_tasks",

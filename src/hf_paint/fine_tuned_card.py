@@ -8,11 +8,10 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from hf_paint.card_metrics import accuracy_result, dataset_id
-from hf_paint.card_source import license_of
-from hf_paint.model_card import base_link, environment, source_row
+from hf_paint.hub.card_metadata import PUBLIC_KEYS, accuracy_result, dataset_id
+from hf_paint.hub.card_source import license_of
+from hf_paint.hub.model_card import base_link, environment, source_row
 from hf_paint.models.families import FAMILIES
-from hf_paint.public_recipe import PUBLIC_KEYS
 from hf_paint.repositories import is_repo_id
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments

@@ -9,7 +9,7 @@ from transformers import HfArgumentParser
 
 from hf_paint.errors import InputError
 from hf_paint.files import read_recipe
-from hf_paint.hub import PushOptions, make_repository, push_variants
+from hf_paint.hub.push import PushOptions, make_repository, push_variants
 from hf_paint.hub_trainer import check_hub_strategy
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method

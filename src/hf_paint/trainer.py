@@ -14,20 +14,20 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
+from hf_paint.adapters.lora import add_lora, save_lora
 from hf_paint.data.images import collate
 from hf_paint.data.splits import load_splits
 from hf_paint.data.training_images import EpochCallback
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
-from hf_paint.evaluator import Evaluator
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.predictions import score
+from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
-from hf_paint.lora import add_lora, save_lora
 from hf_paint.models.classifier import ClassificationHead, image_classifier
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, image_tower
 from hf_paint.multitask import make_training_set
-from hf_paint.predictions import score
-from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.sharding import check_checkpoint, check_sharding, is_sharded
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments

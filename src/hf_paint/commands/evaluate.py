@@ -33,7 +33,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     tasks = get_tasks(parsed.tasks)
     from accelerate import Accelerator
 
-    from hf_paint.evaluation import evaluate_tasks
+    from hf_paint.evaluation.evaluate import evaluate_tasks
     from hf_paint.models.classifier import has_head
     from hf_paint.models.loading import load_clip
 

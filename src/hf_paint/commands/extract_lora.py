@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.adapter_files import ADAPTER_WEIGHTS, base_of_adapter
-    from hf_paint.lora_extraction import extract_lora
+    from hf_paint.adapters.lora_extraction import extract_lora
+    from hf_paint.adapters.lora_files import ADAPTER_WEIGHTS, base_of_adapter
     from hf_paint.models.loading import load_clip
     from hf_paint.models.stored import StoredTower, find_tower
     from hf_paint.repositories import pinned
@@ -76,8 +76,8 @@ def _with_accuracies(
     """Return the table with the accuracy of each adapter at an alpha, and that of theta_1 in the last row."""
     from accelerate import Accelerator
 
-    from hf_paint.evaluation import evaluate_tasks
-    from hf_paint.lora_extraction import adapted_weights
+    from hf_paint.adapters.lora_extraction import adapted_weights
+    from hf_paint.evaluation.evaluate import evaluate_tasks
     from hf_paint.merging.interpolation import interpolated
     from hf_paint.models.towers import image_tower_weights
 

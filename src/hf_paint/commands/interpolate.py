@@ -49,7 +49,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _write_adapters(parsed: argparse.Namespace, folders: dict[float, Path]) -> None:
-    from hf_paint.adapters import scale_adapter
+    from hf_paint.adapters.lora_scaling import scale_adapter
 
     options = {name: getattr(parsed, name) for name in ("base_model_id", "extrapolate", "overwrite")}
     for alpha, folder in folders.items():
@@ -63,6 +63,6 @@ def _write_models(parsed: argparse.Namespace, folders: dict[float, Path]) -> Non
     if parsed.adapter is None:
         interpolate_checkpoints(parsed.theta_0, parsed.theta_1, folders, show_progress=True, **options)
         return
-    from hf_paint.lora import interpolate_adapter
+    from hf_paint.adapters.lora import interpolate_adapter
 
     interpolate_adapter(parsed.theta_0, parsed.adapter, folders, show_progress=True, **options)

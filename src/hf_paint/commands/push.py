@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.hub import PushOptions, push_variants
+    from hf_paint.hub.push import PushOptions, push_variants
 
     options = PushOptions(
         form=parsed.form,

@@ -16,6 +16,6 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.pull import variant_rows
+    from hf_paint.hub.pull import variant_rows
 
     print_table(variant_rows(parsed.repo, split=parsed.split))

@@ -15,8 +15,6 @@ from hf_paint.merging.path import Weights
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 
-
-
 def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: float) -> dict[str, Tensor]:
     """Return `theta_0 + scale * sum_i (theta_i - theta_0)` (Ilharco et al., 2023, Section 2).
 

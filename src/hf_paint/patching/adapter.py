@@ -6,9 +6,9 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from hf_paint.adapter_files import base_of_adapter
-from hf_paint.adapters import combine_adapters, scale_adapter
-from hf_paint.lora import check_lora_layers, import_peft
+from hf_paint.adapters.lora import check_lora_layers, import_peft
+from hf_paint.adapters.lora_files import base_of_adapter
+from hf_paint.adapters.lora_scaling import combine_adapters, scale_adapter
 from hf_paint.models.towers import image_tower
 from hf_paint.patching.run import PatchRun
 from hf_paint.repositories import is_repo_id

@@ -17,15 +17,15 @@ from torch.func import functional_call
 
 from hf_paint.data.images import decode, stream_rows
 from hf_paint.data.splits import load_splits
-from hf_paint.evaluator import Evaluator
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.sweep import record
 from hf_paint.files import save_atomically
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.models.towers import ImageTower
 from hf_paint.patching.run import PatchRun
-from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
-from hf_paint.sweep import record
 
 
 BATCH_SIZE = 64

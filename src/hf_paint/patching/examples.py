@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hf_paint.card_sentences import where
-from hf_paint.evaluator import Evaluator
-from hf_paint.example_plot import plot_examples
-from hf_paint.examples import choose_images, describe_choice, make_examples, probabilities
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.examples import choose_images, describe_choice, make_examples, plot_examples, probabilities
+from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.hub.card_text import where
 from hf_paint.patching.base import accelerator_for
 from hf_paint.patching.run import PatchRun
-from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import example_plot

@@ -10,14 +10,14 @@ from accelerate.utils import release_memory
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_paint.lora import merge_lora, save_lora
+from hf_paint.adapters.lora import merge_lora, save_lora
+from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
 from hf_paint.models.towers import image_tower_weights, with_weights
 from hf_paint.patching.adapter import base_of_run
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.run import PatchRun, Weights
 from hf_paint.patching.trained_head import train_head_alone
-from hf_paint.prepared_task import prepare_task
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.sharding import is_sharded
 from hf_paint.tasks.task import Task

@@ -8,8 +8,8 @@ from typing import Any
 from accelerate import PartialState
 from torch import Tensor
 
-from hf_paint.card_source import CardSource, license_of
-from hf_paint.model_card import environment, render_model_card
+from hf_paint.hub.card_source import CardSource, license_of
+from hf_paint.hub.model_card import environment, render_model_card
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.adapter import save_patched_adapter
 from hf_paint.patching.examples import save_examples

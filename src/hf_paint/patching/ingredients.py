@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.public_recipe import PUBLIC_KEYS
+from hf_paint.hub.card_metadata import PUBLIC_KEYS
 from hf_paint.training_args import PaintTrainingArguments
 
 

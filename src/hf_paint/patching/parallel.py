@@ -10,6 +10,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from hf_paint.evaluation.carrier import WeightSpan
+from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.interpolation import combine
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.patching.checks import check_method, check_validation
@@ -22,7 +24,6 @@ from hf_paint.patching.theta_1 import merge, sweep_and_finish
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.search import check_search, search_coefficients
-from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments

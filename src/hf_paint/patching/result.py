@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from hf_paint.examples import NUM_EXAMPLES
+from hf_paint.evaluation.examples import NUM_EXAMPLES
+from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
-from hf_paint.precision import PrecisionChoice
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.search import SearchMethod

@@ -12,9 +12,13 @@ from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_paint.adaptive import sweep_models_adaptively, verified
 from hf_paint.errors import InputError
-from hf_paint.evaluator import Evaluator, Precision
+from hf_paint.evaluation.adaptive_sweep import sweep_models_adaptively, verified
+from hf_paint.evaluation.carrier import PathModels, weight_line
+from hf_paint.evaluation.evaluator import Evaluator, Precision
+from hf_paint.evaluation.precision import compare_precisions
+from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
+from hf_paint.evaluation.sweep import sorted_alphas, sweep_models
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.path import WeightPath
 from hf_paint.merging.registry import read_method
@@ -25,15 +29,12 @@ from hf_paint.models.towers import ImageTower, with_weights
 from hf_paint.patching.base import accelerator_for, load_base
 from hf_paint.patching.result import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
-from hf_paint.precision import compare_precisions
-from hf_paint.prepared_task import PreparedTask, prepare_task
 from hf_paint.repositories import absolute
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.results.curve import AlphaCurve, SelectionRule
 from hf_paint.results.records import ResultLog, Role
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.sharding import check_launch
-from hf_paint.sweep import PathModels, sorted_alphas, sweep_models, weight_line
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments
 from hf_paint.weights.headers import HEAD_WEIGHT

@@ -9,6 +9,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hf_paint.errors import InputError
+from hf_paint.evaluation.carrier import WeightSpan
+from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.models.stored import StoredTower
 from hf_paint.patching.base import arguments_for
 from hf_paint.patching.checks import check_method, check_validation
@@ -18,10 +21,8 @@ from hf_paint.patching.resolved import check_arguments, resolved_recipe
 from hf_paint.patching.result import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
-from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.sweep import WeightSpan, evaluate_at
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 from hf_paint.training_args import PaintTrainingArguments

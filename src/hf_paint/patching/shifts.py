@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from hf_paint.ensemble_sweep import evaluate_ensemble
 from hf_paint.errors import InputError
+from hf_paint.evaluation.ensembles import evaluate_ensemble
 from hf_paint.patching.result import PatchOptions
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.alphas import Alpha, Coefficients

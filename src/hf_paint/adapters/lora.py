@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel, set_seed
 
-from hf_paint.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
+from hf_paint.adapters.lora_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
 from hf_paint.errors import InputError
 from hf_paint.models.loading import load_clip
 from hf_paint.weights.checkpoints import interpolate_checkpoints

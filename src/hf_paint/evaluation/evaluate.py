@@ -6,12 +6,12 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from hf_paint.evaluator import Evaluator
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.precision import PrecisionChoice, compare_precisions
+from hf_paint.evaluation.predictions import score
+from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.towers import image_tower, image_tower_weights
-from hf_paint.precision import PrecisionChoice, compare_precisions
-from hf_paint.predictions import score
-from hf_paint.prepared_task import prepare_task
 from hf_paint.results.records import Result
 from hf_paint.tasks.task import Task
 

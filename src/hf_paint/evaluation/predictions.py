@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hf_paint.metrics import expected_calibration_error, mean_absolute_error, mean_per_class_accuracy
-from hf_paint.prepared_task import PreparedTask
+from hf_paint.evaluation.metrics import expected_calibration_error, mean_absolute_error, mean_per_class_accuracy
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.results.records import Result
 from hf_paint.tasks.counting import count_values
 

@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
 )
 
 from hf_paint.errors import InputError, JobError
-from hf_paint.hub_errors import FAILURES, said, said_clearly
+from hf_paint.hub.errors import FAILURES, said, said_clearly
 from hf_paint.results.alphas import Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_metadata import curve_from_metadata

@@ -10,11 +10,11 @@ from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
 from tqdm.auto import tqdm
 
+from hf_paint.adapters.patch_config import PatchDtype
 from hf_paint.errors import InputError
-from hf_paint.hub_errors import said_clearly
-from hf_paint.patch_config import PatchDtype
-from hf_paint.publication import TEMPORARY, Publication
-from hf_paint.push_plan import Branch, PushPlan, plan_push
+from hf_paint.hub.errors import said_clearly
+from hf_paint.hub.plan import Branch, PushPlan, plan_push
+from hf_paint.hub.publication import TEMPORARY, Publication
 from hf_paint.results.run_folder import example_plot
 
 

@@ -1,37 +1,33 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 
-from hf_paint.card_metrics import dataset_id, metric_results
-from hf_paint.card_sentences import (
-    adapter_sentence,
+from hf_paint.hub.card_metadata import _metadata, dataset_id, public_recipe
+from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.card_text import (
+    _gain_rows,
+    _method,
+    _trained,
+    answer_type_rows,
     claim,
-    method_sentence,
     points,
     selection_sentence,
-    trained_head_sentence,
 )
-from hf_paint.card_source import CardSource
-from hf_paint.card_tables import answer_type_rows
 from hf_paint.models.families import Family
-from hf_paint.public_recipe import public_recipe
-from hf_paint.results.alphas import Alpha, Coefficients, alpha_to_json, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
-from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.curve_metadata import curve_to_metadata
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
 from hf_paint.tasks.task import Task
 
 
-TEMPLATE = files("hf_paint") / "model_card_template.md"
+TEMPLATE = files("hf_paint.hub") / "model_card_template.md"
 VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
 
 
@@ -111,20 +107,6 @@ def base_link(base_model_id: str | None, family: Family) -> str:
     return f"[{base_model_id}](https://huggingface.co/{base_model_id})"
 
 
-def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
-    if source.trains_head:
-        return trained_head_sentence(source.recipe, tasks, alpha)
-    sentence = method_sentence(source.strategy, tasks, alpha, source.method, source.thetas)
-    return sentence + adapter_sentence(source.recipe)
-
-
-def _trained(source: CardSource, tasks: Sequence[str]) -> list[str]:
-    """Return the tasks that were trained on in this run, and not by others."""
-    if source.strategy == "parallel":
-        return [task for task in tasks if task not in source.thetas]
-    return [] if source.thetas and not source.recipe.get("ingredients") else list(tasks)
-
-
 def environment() -> dict[str, str]:
     """Return the versions of what a run depends on."""
     return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
@@ -136,65 +118,6 @@ def _patched_tasks(source: CardSource, alpha: Alpha) -> list[Task]:
     if source.strategy == "sequential" and isinstance(alpha, Coefficients):
         names = alpha
     return [task for task in source.tasks if task.name in names]
-
-
-def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
-    results = metric_results(source, alpha)
-    return ModelCardData(
-        model_name=name,
-        base_model=_base_models(source),
-        base_model_relation=_relation(source, alpha, delta) if source.base_model_id else None,
-        library_name="hf_paint" if delta else "transformers",
-        pipeline_tag="zero-shot-image-classification",
-        license=source.base_license,
-        datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
-        metrics=list(dict.fromkeys(["accuracy", *(result.metric_type for result in results)])),
-        tags=[source.model_type, "hf_paint", "merge", "paint"],
-        eval_results=results or None,
-        hf_paint={
-            "alpha": alpha_to_json(alpha),
-            "selected_alpha": alpha_to_json(source.selected),
-            "weights": delta or source.fingerprint(alpha),
-            "base_fingerprint": source.recipe.get("base_fingerprint"),
-            "curve": curve_to_metadata(source.curve),
-        },
-    )
-
-
-def _base_models(source: CardSource) -> str | list[str] | None:
-    """Return the id of the base, and of the models that were not trained in this run."""
-    others = [name for name in source.thetas.values() if name]
-    return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
-
-
-def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:
-    if delta:
-        return "adapter"
-    return "finetune" if alpha == 1 and not source.method.merges else "merge"
-
-
-def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
-    rows = []
-    for gain in curve.gains(alpha, split):
-        before, after = (
-            curve.get(0.0, gain.role, gain.task, gain.split),
-            curve.get(alpha, gain.role, gain.task, gain.split),
-        )
-        if before is not None and after is not None:
-            interval = (
-                "" if gain.low is None or gain.high is None else f" ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
-            )
-            rows.append(
-                {
-                    "task": gain.task,
-                    "role": gain.role,
-                    "total": after.total,
-                    "before": f"{100 * before.accuracy:.2f}",
-                    "after": f"{100 * after.accuracy:.2f}",
-                    "gain": f"{100 * gain.gain:+.2f}{interval}",
-                }
-            )
-    return rows
 
 
 def source_row(task: Task) -> dict[str, str]:

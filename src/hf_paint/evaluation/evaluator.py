@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from hf_paint.data.images import collate
+from hf_paint.evaluation.predictions import Predictions, outputs
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
-from hf_paint.predictions import Predictions, outputs
-from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.records import Result
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_paint.adapter_files import Factors, read_adapter_config, read_factors, write_adapter
+from hf_paint.adapters.lora_files import Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.errors import InputError
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
 from hf_paint.weights.folders import check_free

@@ -11,11 +11,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hf_paint.adapters.patch_config import (
+    PATCH_CONFIG,
+    PATCH_WEIGHTS,
+    PatchConfig,
+    PatchDtype,
+    patch_file,
+    read_patch_config,
+)
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, PatchConfig, PatchDtype, patch_file, read_patch_config
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 from hf_paint.weights.headers import StoredTensor, WeightFile
 from hf_paint.weights.layers import IMAGE_TOWER

@@ -13,18 +13,18 @@ from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 from torch import nn
 
-from hf_paint.card_metrics import benchmark_id
-from hf_paint.card_sentences import where
-from hf_paint.card_source import CardSource
+from hf_paint.adapters.patch import save_patch
+from hf_paint.adapters.patch_config import PatchDtype
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
+from hf_paint.hub.card_metadata import benchmark_id
+from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.card_text import where
+from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.fisher import interpolate_fisher
-from hf_paint.model_card import render_model_card
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.patch_config import PatchDtype
-from hf_paint.patches import save_patch
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints

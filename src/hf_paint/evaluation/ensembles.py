@@ -6,14 +6,17 @@ from functools import cache, partial
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hf_paint.ensembles import ensemble_logits
-from hf_paint.evaluator import Evaluator
+from hf_paint.errors import InputError
+from hf_paint.evaluation.carrier import WeightSpan, weight_line
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.predictions import predictions_from_logits
+from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.sweep import record, sorted_alphas
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.predictions import predictions_from_logits
-from hf_paint.prepared_task import PreparedTask
+from hf_paint.merging.interpolation import combine_tensor
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ResultLog
-from hf_paint.sweep import WeightSpan, record, sorted_alphas, weight_line
+from hf_paint.weights.compatibility import check_alpha
 
 
 def evaluate_ensemble(
@@ -79,3 +82,28 @@ def _logits(line: WeightSpan, task: PreparedTask, split: str, evaluator: Evaluat
     logits_0, labels = evaluator.logits(line.at(0.0), task, split)
     logits_1, _ = evaluator.logits(line.at(1.0), task, split)
     return logits_0, logits_1, labels
+
+
+def ensemble_logits(logits_0: Tensor, logits_1: Tensor, alpha: float) -> Tensor:
+    """Return `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, with the exactness of `interpolate`.
+
+    For a model that is linear in its weights between theta_0 and theta_1 it equals interpolating the weights (WiSE-FT,
+    Proposition 1). It costs two forward passes at inference, interpolated weights cost one.
+
+    Args:
+        logits_0: shape (num_images, num_classes), of the model before fine-tuning.
+        logits_1: The same of the model after fine-tuning, for the same images and classes.
+        alpha: 0 is the first, 1 is the second.
+
+    Raises:
+        InputError: If the shapes or dtypes differ, or alpha is out of range.
+
+    Example:
+        >>> ensemble_logits(torch.tensor([[0.0, 4.0]]), torch.tensor([[2.0, 0.0]]), 0.25)
+        tensor([[0.5000, 3.0000]])
+    """
+    check_alpha(alpha)
+    if logits_0.shape != logits_1.shape or logits_0.dtype != logits_1.dtype:
+        given = " and ".join(f"{tuple(logits.shape)} {logits.dtype}" for logits in (logits_0, logits_1))
+        raise InputError(f"Logits of the same images and classes have one shape and dtype, got {given}.")
+    return combine_tensor("logits", logits_0, [(logits_1, alpha)])

@@ -12,14 +12,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from hf_paint.evaluator import Evaluator
+from hf_paint.evaluation.carrier import Models, weight_line
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.predictions import Predictions
+from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.sweep import record, sorted_alphas
 from hf_paint.files import save_atomically
-from hf_paint.predictions import Predictions
-from hf_paint.prepared_task import PreparedTask
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
-from hf_paint.sweep import Models, record, sorted_alphas, weight_line
 
 
 NUM_ANCHORS = 8

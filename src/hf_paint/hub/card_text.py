@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from hf_paint.hub.card_source import CardSource
 from hf_paint.merging.base import Method
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
+from hf_paint.results.records import ROLES
 
 
 LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
@@ -131,3 +133,55 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     if before.mean_absolute_error is not None and after.mean_absolute_error is not None:
         changes.append(f"mean absolute error {before.mean_absolute_error:.2f} → {after.mean_absolute_error:.2f}")
     return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({', '.join(changes)})"
+
+
+def answer_type_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
+    """Return, for each type of answer of the multiple-choice tasks, the accuracies at alpha 0 and at alpha."""
+    rows = []
+    for role in ROLES:
+        for task in curve.tasks.get(role, []):
+            before, after = (curve.get(point, role, task, split) for point in (0.0, alpha))
+            if before is None or after is None or before.answer_types is None or after.answer_types is None:
+                continue
+            for kind, (correct, total) in after.answer_types.items():
+                percent = {"before": 100 * before.answer_types[kind][0] / total, "after": 100 * correct / total}
+                rows.append({"task": task, "type": kind, "total": total} | percent)
+    return rows
+
+
+def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
+    if source.trains_head:
+        return trained_head_sentence(source.recipe, tasks, alpha)
+    sentence = method_sentence(source.strategy, tasks, alpha, source.method, source.thetas)
+    return sentence + adapter_sentence(source.recipe)
+
+
+def _trained(source: CardSource, tasks: Sequence[str]) -> list[str]:
+    """Return the tasks that were trained on in this run, and not by others."""
+    if source.strategy == "parallel":
+        return [task for task in tasks if task not in source.thetas]
+    return [] if source.thetas and not source.recipe.get("ingredients") else list(tasks)
+
+
+def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
+    rows = []
+    for gain in curve.gains(alpha, split):
+        before, after = (
+            curve.get(0.0, gain.role, gain.task, gain.split),
+            curve.get(alpha, gain.role, gain.task, gain.split),
+        )
+        if before is not None and after is not None:
+            interval = (
+                "" if gain.low is None or gain.high is None else f" ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
+            )
+            rows.append(
+                {
+                    "task": gain.task,
+                    "role": gain.role,
+                    "total": after.total,
+                    "before": f"{100 * before.accuracy:.2f}",
+                    "after": f"{100 * after.accuracy:.2f}",
+                    "gain": f"{100 * gain.gain:+.2f}{interval}",
+                }
+            )
+    return rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from hf_paint.adapter_files import (
+from hf_paint.adapters.lora_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     Factors,

@@ -8,8 +8,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from hf_paint.errors import InputError
-from hf_paint.publication import Publication
-from hf_paint.pull import card_metadata, read_card
+from hf_paint.hub.publication import Publication
+from hf_paint.hub.pull import card_metadata, read_card
 from hf_paint.results.alphas import Alpha, format_alpha
 
 

@@ -12,8 +12,8 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 from tqdm.auto import tqdm
 
-from hf_paint.evaluator import Evaluator, Precision
-from hf_paint.prepared_task import PreparedTask
+from hf_paint.evaluation.evaluator import Evaluator, Precision
+from hf_paint.evaluation.prepared_task import PreparedTask
 
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]

@@ -1,0 +1,1 @@
+"""What fine-tuning changed as a small file: LoRA adapters and patches."""

@@ -1,0 +1,1 @@
+"""A model on tasks, and every alpha on every task."""

@@ -1,0 +1,138 @@
+"""The metrics of a card for the Hub: what its `model-index` says of every task."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.card_text import (
+    where,
+)
+from hf_paint.repositories import is_repo_id
+from hf_paint.results.alphas import Alpha, alpha_to_json
+from hf_paint.results.curve_metadata import curve_to_metadata
+from hf_paint.results.records import Result
+from hf_paint.tasks.definitions import LOCAL_FILES
+from hf_paint.tasks.task import Task
+
+
+METRIC_TYPES = {"attack_success": "attack_success", "mean_absolute_error": "mae"}
+"""Beside accuracy: metric of a record -> what the Hub calls it."""
+
+
+PUBLIC_KEYS = (
+    *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
+    *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
+    *("baseline", "save_dtype", "precision", "train_head", "freeze_tower", "head_steps", "head_learning_rate"),
+    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora"),
+    *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
+    *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
+    *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
+)
+"""The keys of a recipe that a card shows: those that decide the numbers; no path and no secret of theirs is shown."""
+
+
+def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
+    """Return an accuracy as the metadata of a card has it; the task is None where only its name is known."""
+    return EvalResult(
+        task_type="zero-shot-image-classification",
+        task_name="Zero-shot image classification",
+        dataset_type=(task and benchmark_id(task)) or name,
+        dataset_name=name,
+        dataset_split=split,
+        metric_type="accuracy",
+        metric_name=metric_name,
+        metric_value=round(accuracy, 6),
+    )
+
+
+def metric_results(source: CardSource, alpha: Alpha) -> list[EvalResult]:
+    """Return the metrics of an alpha: of every task its accuracy, and what else it has."""
+    tasks = {task.name: task for task in source.tasks}
+    return [
+        found
+        for result in source.curve.results
+        if (result.alpha, result.split) == (alpha, source.split) and result.exact and result.task in tasks
+        for found in _results_of(result, tasks[result.task], where(alpha))
+    ]
+
+
+def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
+    name = f"top-1 accuracy at {place}"
+    accuracy = accuracy_result(task.name, task, result.accuracy, split=result.split, metric_name=name)
+    found, values = [accuracy], result.metrics
+    for key, kind in METRIC_TYPES.items():
+        if key in values:
+            name = f"{key.replace('_', ' ')} at {place}"
+            found.append(replace(accuracy, metric_type=kind, metric_name=name, metric_value=round(values[key], 6)))
+    for kind, (correct, total) in (result.answer_types or {}).items():
+        name = f"top-1 accuracy at {place}, answers of type {kind}"
+        found.append(replace(accuracy, metric_name=name, metric_value=round(correct / total, 6)))
+    return found
+
+
+def benchmark_id(task: Task) -> str | None:
+    """Return the id of the data set whose accuracy that of the task is: none for changed images, or some classes."""
+    is_changed = task.corruption or task.attack or task.class_split or task.only_classes
+    return None if is_changed else dataset_id(task)
+
+
+def dataset_id(task: Task) -> str | None:
+    """Return the id of the data set on the Hub, or None for local files."""
+    return task.dataset if task.dataset not in LOCAL_FILES and is_repo_id(task.dataset) else None
+
+
+def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
+    results = metric_results(source, alpha)
+    return ModelCardData(
+        model_name=name,
+        base_model=_base_models(source),
+        base_model_relation=_relation(source, alpha, delta) if source.base_model_id else None,
+        library_name="hf_paint" if delta else "transformers",
+        pipeline_tag="zero-shot-image-classification",
+        license=source.base_license,
+        datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
+        metrics=list(dict.fromkeys(["accuracy", *(result.metric_type for result in results)])),
+        tags=[source.model_type, "hf_paint", "merge", "paint"],
+        eval_results=results or None,
+        hf_paint={
+            "alpha": alpha_to_json(alpha),
+            "selected_alpha": alpha_to_json(source.selected),
+            "weights": delta or source.fingerprint(alpha),
+            "base_fingerprint": source.recipe.get("base_fingerprint"),
+            "curve": curve_to_metadata(source.curve),
+        },
+    )
+
+
+def _base_models(source: CardSource) -> str | list[str] | None:
+    """Return the id of the base, and of the models that were not trained in this run."""
+    others = [name for name in source.thetas.values() if name]
+    return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
+
+
+def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:
+    if delta:
+        return "adapter"
+    return "finetune" if alpha == 1 and not source.method.merges else "merge"
+
+
+def public_recipe(source: CardSource) -> str:
+    """Return the part of the recipe that decides the numbers, as YAML, with nothing of the machine that ran it."""
+    recipe = {key: source.recipe[key] for key in PUBLIC_KEYS if key in source.recipe}
+    recipe["model"] = source.base_model_id or "a local folder"
+    for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
+        if key in recipe:
+            recipe[key] = [_task_name(task) for task in recipe[key]]
+    if source.thetas:
+        recipe["thetas"] = {name: model or "a local folder" for name, model in source.thetas.items()}
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _task_name(task: str | Mapping[str, Any]) -> str:
+    return str(task["name"]) if isinstance(task, Mapping) else Path(task).name
