@@ -15,7 +15,7 @@ from hf_paint.results.records.alphas import alpha_from_json, format_alpha
 from conftest import write_task_yaml
 from hf_paint.cli import main
 from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 COMMANDS = [

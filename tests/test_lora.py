@@ -27,7 +27,7 @@ from hf_paint import (
     scale_adapter,
 )
 from hf_paint.models.loading import load_clip
-from hf_paint.patching import PatchOptions
+from hf_paint.patching.options import PatchOptions
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_adapters import config_of, distance, loaded
 from test_cli import recipe  # noqa: F401

@@ -19,7 +19,7 @@ from hf_paint import (
 )
 from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.recipe_runner import run_recipe
-from hf_paint.trainer import PaintTrainer
+from hf_paint.training.trainer import PaintTrainer
 from test_methods import (  # noqa: F401
     ALPHAS,
     INGREDIENTS,

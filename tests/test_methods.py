@@ -21,8 +21,8 @@ from hf_paint import (
 )
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.models.loading import load_clip
-from hf_paint.patching import bench
-from hf_paint.trainer import PaintTrainer
+from hf_paint.patching import measurements as bench
+from hf_paint.training.trainer import PaintTrainer
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_patching import arguments
 

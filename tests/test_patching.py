@@ -12,7 +12,7 @@ from transformers import CLIPModel, pipeline
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
-from hf_paint.patching import PatchOptions
+from hf_paint.patching.options import PatchOptions
 from hf_paint.weights.layers import IMAGE_TOWER
 
 

@@ -11,7 +11,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments
 from hf_paint.merging.averaging import EMACallback
-from hf_paint.sharding import check_checkpoint, check_sharding
+from hf_paint.training.sharding import check_checkpoint, check_sharding
 
 
 CONFIGS = Path(__file__).parents[1] / "recipes" / "accelerate_configs"

@@ -24,9 +24,9 @@ from hf_paint.merging.interpolation import combine_into
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.patching import PatchOptions
+from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.orders import draw_orders
-from hf_paint.trainer import PaintTrainer
+from hf_paint.training.trainer import PaintTrainer
 from test_patching import arguments
 
 

@@ -12,7 +12,7 @@ from transformers.optimization import get_cosine_schedule_with_warmup
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, build_zero_shot_head
-from hf_paint.schedule import paint_learning_rate
+from hf_paint.training.base_trainer import paint_learning_rate
 from hf_paint.weights.layers import IMAGE_TOWER
 
 

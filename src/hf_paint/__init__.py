@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hf_paint.evaluation.evaluate import evaluate_tasks
     from hf_paint.evaluation.prepared_task import prepare_task
     from hf_paint.evaluation.sweep import sweep_alphas
-    from hf_paint.head_trainer import HeadTrainer
     from hf_paint.hub.pull import load_curve
     from hf_paint.hub.push import PushOptions, push_variants
     from hf_paint.merging.averaging import EMACallback, SWACallback
@@ -33,14 +32,11 @@ if TYPE_CHECKING:
     from hf_paint.models.open_clip import convert_open_clip
     from hf_paint.models.stored import LazyWeights
     from hf_paint.models.zero_shot import build_zero_shot_head
-    from hf_paint.patching import (
-        PatchOptions,
-        PatchResult,
-        patch_joint,
-        patch_parallel,
-        patch_sequential,
-        patch_single,
-    )
+    from hf_paint.patching.joint import patch_joint
+    from hf_paint.patching.options import PatchOptions, PatchResult
+    from hf_paint.patching.parallel import patch_parallel
+    from hf_paint.patching.sequential import patch_sequential
+    from hf_paint.patching.single import patch_single
     from hf_paint.results.comparison import compare_runs
     from hf_paint.results.curve import AlphaCurve
     from hf_paint.results.robustness import effective_robustness, fit_baseline, relative_robustness
@@ -53,8 +49,9 @@ if TYPE_CHECKING:
     from hf_paint.tasks.task import Task
     from hf_paint.tasks.typographic import TypographicAttack
     from hf_paint.tasks.vqa import read_vqa
-    from hf_paint.trainer import PaintTrainer
-    from hf_paint.training_args import PaintTrainingArguments
+    from hf_paint.training.head_trainer import HeadTrainer
+    from hf_paint.training.trainer import PaintTrainer
+    from hf_paint.training.training_args import PaintTrainingArguments
     from hf_paint.weights.checkpoints import combine_checkpoints, interpolate_checkpoints
     from hf_paint.weights.layers import layer_index
 
@@ -65,13 +62,13 @@ _MODULES = {
     "CandidateHead": "models.heads",
     "ClassificationHead": "models.classifier",
     "EMACallback": "merging.averaging",
-    "HeadTrainer": "head_trainer",
+    "HeadTrainer": "training.head_trainer",
     "InputError": "errors",
     "LazyWeights": "models.stored",
-    "PaintTrainer": "trainer",
-    "PaintTrainingArguments": "training_args",
-    "PatchOptions": "patching",
-    "PatchResult": "patching",
+    "PaintTrainer": "training.trainer",
+    "PaintTrainingArguments": "training.training_args",
+    "PatchOptions": "patching.options",
+    "PatchResult": "patching.options",
     "PushOptions": "hub.push",
     "SWACallback": "merging.averaging",
     "SceneStyle": "tasks.scenes",
@@ -111,10 +108,10 @@ _MODULES = {
     "list_tasks": "tasks.definitions",
     "load_classifier": "models.classifier",
     "load_curve": "hub.pull",
-    "patch_joint": "patching",
-    "patch_parallel": "patching",
-    "patch_sequential": "patching",
-    "patch_single": "patching",
+    "patch_joint": "patching.joint",
+    "patch_parallel": "patching.parallel",
+    "patch_sequential": "patching.sequential",
+    "patch_single": "patching.single",
     "prepare_task": "evaluation.prepared_task",
     "push_variants": "hub.push",
     "read_vqa": "tasks.vqa",

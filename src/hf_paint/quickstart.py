@@ -13,10 +13,11 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from hf_paint.errors import InputError
-from hf_paint.patching import PatchOptions, PatchResult, patch_single
+from hf_paint.patching.options import PatchOptions, PatchResult
+from hf_paint.patching.single import patch_single
 from hf_paint.tasks.rendering import rendered_task
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 TOY = files("hf_paint") / "toy_clip"

@@ -10,23 +10,20 @@ from transformers import HfArgumentParser
 from hf_paint.errors import InputError
 from hf_paint.files import read_recipe
 from hf_paint.hub.push import PushOptions, make_repository, push_variants
-from hf_paint.hub_trainer import check_hub_strategy
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
-from hf_paint.patching import (
-    PatchOptions,
-    PatchResult,
-    patch_joint,
-    patch_parallel,
-    patch_sequential,
-    patch_single,
-)
+from hf_paint.patching.joint import patch_joint
+from hf_paint.patching.options import PatchOptions, PatchResult
+from hf_paint.patching.parallel import patch_parallel
+from hf_paint.patching.sequential import patch_sequential
+from hf_paint.patching.single import patch_single
 from hf_paint.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.hub_trainer import check_hub_strategy
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 STRATEGIES = {

@@ -23,7 +23,7 @@ from transformers import PrinterCallback
 
 from hf_paint import ClassificationHead, HeadTrainer, PaintTrainer, PaintTrainingArguments, Task, prepare_task
 from hf_paint.models.towers import image_tower
-from hf_paint.paper_trainer import PaperTrainer
+from hf_paint.training.base_trainer import PaperTrainer
 
 
 BATCH_SIZE = 32

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from conftest import write_task_yaml
 from hf_paint import InputError
-from hf_paint.sharding import check_checkpoint
+from hf_paint.training.sharding import check_checkpoint
 
 
 pytestmark = pytest.mark.slow

@@ -1,8 +1,8 @@
 """Patching strategies: how theta_1 comes about, and which alphas are looked at (PAINT, Sections 2 and 5)."""
 
 from hf_paint.patching.joint import patch_joint
+from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.parallel import patch_parallel
-from hf_paint.patching.result import PatchOptions, PatchResult
 from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
 

@@ -1,18 +1,20 @@
 """What a run starts from: the model that is patched, and the arguments of a training."""
 
-from copy import copy, deepcopy
+from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
 from hf_paint.models.loading import load_clip
-from hf_paint.patching.result import PatchOptions
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.patching.options import PatchOptions
+
+
+Weights = Mapping[str, Tensor]
 
 
 def load_base(
@@ -35,21 +37,3 @@ def load_base(
         processor = load_clip(model.name_or_path)[1]
     copied = cast(nn.Module, deepcopy(model)).to("cpu", torch.float32).eval()
     return cast(PreTrainedModel, copied), processor, model.dtype
-
-
-def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:
-    """Return the same training arguments with another output folder, and with others that are given."""
-    changed = copy(args)
-    values = {"output_dir": str(folder), **others}
-    for name, value in values.items():
-        setattr(changed, name, value)
-    changed._given = args._given | values
-    return changed
-
-
-def accelerator_for(args: PaintTrainingArguments) -> Accelerator:
-    """Return what spreads evaluations over processes.
-
-    All accelerators of a process share one state, and trainers that come later refuse one in another precision.
-    """
-    return Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)

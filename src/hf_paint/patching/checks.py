@@ -6,13 +6,19 @@ from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.soups import check_names
 from hf_paint.models.stored import StoredTower, find_tower
-from hf_paint.multitask import check_trainable
-from hf_paint.patching.adapter import check_adapter
-from hf_paint.patching.ingredients import ingredient_arguments
-from hf_paint.patching.result import PatchOptions
+from hf_paint.patching.fine_tuning import ingredient_arguments
+from hf_paint.patching.lora import check_adapter
+from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.run import PatchRun
+from hf_paint.results.robustness import fit_baseline
 from hf_paint.tasks.task import Task
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.training.training_set import check_trainable
+from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+
+
+OPTIONS_OF = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
+"""Options that one strategy alone knows."""
 
 
 def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
@@ -137,3 +143,56 @@ def _check_search(run: PatchRun) -> None:
         raise InputError("The search of coefficients stays within [0, 1]: leave out `extrapolate`.")
     if options.sweep != "full" or options.verify:
         raise InputError("`sweep` and `verify` are about a line of alphas, and `strategy: parallel` has none.")
+
+
+def check_arguments(
+    strategy: str, args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float, options: PatchOptions
+) -> None:
+    """Refuse what a patching run cannot use, or would pass over.
+
+    Raises:
+        InputError: If an alpha or another number is out of range, the arguments ask for a push, or an option or a
+            trained head is for another strategy.
+    """
+    default = PatchOptions()
+    for of, names in OPTIONS_OF.items():
+        for name in names:
+            if strategy != of and getattr(options, name) != getattr(default, name):
+                raise InputError(f"`{name}` is for `strategy: {of}`, and this run is {strategy}.")
+    check_shifts(options, strategy)
+    if args.push_to_hub:
+        raise InputError(
+            "Patching does not push: leave out `push_to_hub`, and publish what it returns with "
+            "push_variants(result, repo_id)."
+        )
+    if args.train_head and strategy != "single":
+        raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
+    _check_numbers(alphas, tolerance, options)
+
+
+def _check_numbers(alphas: Sequence[float], tolerance: float, options: PatchOptions) -> None:
+    for alpha in alphas:
+        check_alpha(alpha, extrapolate=options.extrapolate)
+    if options.num_examples < 0:
+        raise InputError(f"`num_examples` is a number of images, 0 for none; got {options.num_examples}.")
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
+
+
+def check_shifts(options: PatchOptions, strategy: str) -> None:
+    """Refuse, before training, options that no report could be made with.
+
+    Raises:
+        InputError: If a baseline cannot be fitted or has no shift tasks, or there is no line for an ensemble.
+    """
+    if options.baseline:
+        fit_baseline(options.baseline)
+        if not options.shift_tasks:
+            raise InputError("`baseline` tells what to expect under shift: it needs `shift_tasks`.")
+    if options.compare_ensemble and strategy not in ("single", "joint"):
+        raise InputError(
+            "`compare_ensemble` compares along the line from theta_0 to one theta_1: it goes with `strategy: single` "
+            f"and `joint`, not with `{strategy}`."
+        )
+    if options.compare_ensemble and options.extrapolate:
+        raise InputError("An ensemble mixes logits within [0, 1]: leave out `extrapolate` or `compare_ensemble`.")

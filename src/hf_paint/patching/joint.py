@@ -5,14 +5,14 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from hf_paint.patching.resolved import check_arguments
-from hf_paint.patching.result import PatchOptions, PatchResult, Selection
+from hf_paint.patching.checks import check_arguments
+from hf_paint.patching.line import patch_along_line
+from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
-from hf_paint.patching.single import patch_along_line
 from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 def patch_joint(

@@ -14,13 +14,12 @@ from accelerate import PartialState
 
 from hf_paint.errors import InputError
 from hf_paint.models.loading import load_clip
-from hf_paint.patching.base import arguments_for
-from hf_paint.patching.result import PatchResult
+from hf_paint.patching.options import PatchResult
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
 
 
 logger = logging.getLogger(__name__)

@@ -14,19 +14,18 @@ from hf_paint.evaluation.carrier import WeightSpan
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.interpolation import combine
 from hf_paint.models.stored import StoredTower, find_tower
-from hf_paint.patching.checks import check_method, check_validation
-from hf_paint.patching.fine_tuning import fine_tune
+from hf_paint.patching.checks import check_arguments, check_method, check_validation
+from hf_paint.patching.fine_tuning import fine_tune, merge
 from hf_paint.patching.finish import finish
-from hf_paint.patching.resolved import check_arguments, resolved_recipe
-from hf_paint.patching.result import PatchOptions, PatchResult, Selection
-from hf_paint.patching.run import PatchRun
-from hf_paint.patching.theta_1 import merge, sweep_and_finish
+from hf_paint.patching.line import sweep_and_finish
+from hf_paint.patching.options import PatchOptions, PatchResult, Selection
+from hf_paint.patching.run import PatchRun, resolved_recipe
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.search import check_search, search_coefficients
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 logger = logging.getLogger(__name__)

@@ -24,23 +24,20 @@ from hf_paint.merging.path import WeightPath
 from hf_paint.merging.registry import read_method
 from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
 from hf_paint.models.loading import save_clip
-from hf_paint.models.stored import StoredTower
+from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import ImageTower, with_weights
-from hf_paint.patching.base import accelerator_for, load_base
-from hf_paint.patching.result import PatchOptions, Selection
+from hf_paint.patching.base import Weights, load_base
+from hf_paint.patching.options import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
-from hf_paint.repositories import absolute
+from hf_paint.repositories import absolute, pinned
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.results.curve import AlphaCurve, SelectionRule
 from hf_paint.results.records import ResultLog, Role
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.sharding import check_launch
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.sharding import check_launch
+from hf_paint.training.training_args import PaintTrainingArguments, accelerator_for
 from hf_paint.weights.headers import HEAD_WEIGHT
-
-
-Weights = Mapping[str, Tensor]
 
 
 class PatchRun:
@@ -229,3 +226,42 @@ def _check_validation(tasks: Sequence[PreparedTask], selection: str, *, each: bo
                 f"Task '{without[0]}' has no validation images to choose its coefficient on. Name a validation split, "
                 "or set `strategy: joint`."
             )
+
+
+def resolved_recipe(
+    run: PatchRun, patching_tasks: Sequence[Task], supported_tasks: Sequence[Task], **more: Any
+) -> dict[str, Any]:
+    """Return the resolved recipe; `more` holds the strategy and the keys that only it knows."""
+    options = run.options
+    recipe = {
+        "model": run.base,
+        "model_revision": options.model_revision,
+        "strategy": None,
+        "patching_tasks": [_reference(task) for task in patching_tasks],
+        "supported_tasks": [_reference(task) for task in supported_tasks],
+        "transfer_tasks": [_reference(task) for task in options.transfer_tasks],
+        "shift_tasks": [_reference(task) for task in options.shift_tasks],
+        "alphas": None,
+        "selection": run.selection,
+        "tolerance": run.tolerance,
+        "method": run.method.to_recipe() if run.method.name != "interpolate" else None,
+        "ingredients": [dict(ingredient) for ingredient in options.ingredients],
+        "thetas": {name: pinned(given, find_tower(given)) for name, given in options.thetas.items()},
+        "extrapolate": options.extrapolate or None,
+        "save_variants": options.save_variants,
+        "save_dtype": options.save_dtype,
+        "base_model_id": options.base_model_id,
+        "precision": options.precision,
+        "sweep": options.sweep,
+        "verify": options.verify,
+        "baseline": [list(pair) for pair in options.baseline],
+        "compare_ensemble": options.compare_ensemble,
+        "num_examples": options.num_examples,
+        "base_fingerprint": run.base_fingerprint,
+    } | more
+    return {key: value for key, value in recipe.items() if value not in (None, [], {})} | run.args.given()
+
+
+def _reference(task: Task) -> str | dict[str, Any]:
+    """Return the name of a built-in task, and else the whole definition, so that an edited file is another recipe."""
+    return task.name if task.source == task.name else task.to_dict()

@@ -13,19 +13,18 @@ from hf_paint.evaluation.carrier import WeightSpan
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.models.stored import StoredTower
-from hf_paint.patching.base import arguments_for
-from hf_paint.patching.checks import check_method, check_validation
+from hf_paint.patching.checks import check_arguments, check_method, check_validation
+from hf_paint.patching.fine_tuning import make_theta_1
 from hf_paint.patching.finish import finish
+from hf_paint.patching.line import sweep_and_finish
+from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.orders import draw_orders, patch_orders
-from hf_paint.patching.resolved import check_arguments, resolved_recipe
-from hf_paint.patching.result import PatchOptions, PatchResult, Selection
-from hf_paint.patching.run import PatchRun
-from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
+from hf_paint.patching.run import PatchRun, resolved_recipe
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
 
 
 logger = logging.getLogger(__name__)

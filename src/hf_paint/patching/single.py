@@ -5,15 +5,14 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from hf_paint.patching.checks import check_method, check_validation
-from hf_paint.patching.resolved import check_arguments, resolved_recipe
-from hf_paint.patching.result import PatchOptions, PatchResult, Selection
+from hf_paint.patching.checks import check_arguments
+from hf_paint.patching.line import patch_along_line
+from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.run import PatchRun
-from hf_paint.patching.theta_1 import make_theta_1, sweep_and_finish
 from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 def patch_single(
@@ -65,22 +64,3 @@ def patch_single(
     base = str(model) if isinstance(model, Path) else model
     run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
     return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)
-
-
-def patch_along_line(
-    run: PatchRun,
-    strategy: str,
-    patching_tasks: Sequence[Task],
-    supported_tasks: Sequence[Task | str],
-    alphas: Sequence[float],
-) -> PatchResult:
-    """Make theta_1, evaluate the way from theta_0 to theta_1, and choose alpha: on one task, or on several."""
-    supported = [get_task(task) for task in supported_tasks]
-    grid = [float(alpha) for alpha in alphas]
-    check_method(run, strategy, patching_tasks)
-    recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
-    run.folder.check(recipe)
-    run.prepare(patching_tasks, supported)
-    check_validation(run)
-    with run.claimed(recipe):
-        return sweep_and_finish(run, make_theta_1(run, patching_tasks), alphas)

@@ -9,11 +9,10 @@ from torch import nn
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.head_trainer import HeadTrainer
 from hf_paint.models.classifier import ClassificationHead, ImageClassifier
-from hf_paint.patching.base import accelerator_for, arguments_for
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.head_trainer import HeadTrainer
+from hf_paint.training.training_args import PaintTrainingArguments, accelerator_for, arguments_for
 
 
 HEAD_WARMUP = 0.1

@@ -11,8 +11,8 @@ from transformers import TrainerCallback
 
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
-from hf_paint.paper_trainer import PaperTrainer
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.base_trainer import PaperTrainer
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 class HeadTrainer(PaperTrainer):

@@ -23,14 +23,14 @@ from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import score
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
-from hf_paint.hub_trainer import HubTrainer, check_hub_strategy
 from hf_paint.models.classifier import ClassificationHead, image_classifier
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, image_tower
-from hf_paint.multitask import make_training_set
-from hf_paint.sharding import check_checkpoint, check_sharding, is_sharded
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.hub_trainer import HubTrainer, check_hub_strategy
+from hf_paint.training.sharding import check_checkpoint, check_sharding, is_sharded
+from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.training.training_set import make_training_set
 from hf_paint.weights.headers import HEAD_WEIGHT
 
 

@@ -1,6 +1,7 @@
 """The optimization of the papers in a `transformers.Trainer`: schedule, weight decay, and the mean of a step."""
 
 import logging
+import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -14,8 +15,7 @@ from transformers import Trainer, set_seed
 from transformers.trainer_utils import TrainOutput, has_length
 
 from hf_paint.errors import InputError
-from hf_paint.schedule import paint_learning_rate
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 logger = logging.getLogger(__name__)
@@ -111,3 +111,14 @@ class PaperTrainer(Trainer):
         model.load_state_dict(self._initial_weights)
         self.optimizer = None
         set_seed(self.args.seed)
+
+
+def paint_learning_rate(step: int, *, num_warmup_steps: int, num_training_steps: int) -> float:
+    """Return the factor of the learning rate at a step of the papers' schedule.
+
+    `(step + 1) / warmup` during warm-up, then half a cosine down to zero: `0.5 (1 + cos(pi (step - w) / (S - w)))`.
+    """
+    if step < num_warmup_steps:
+        return (step + 1) / num_warmup_steps
+    remaining = max(1, num_training_steps - num_warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * (step - num_warmup_steps) / remaining))

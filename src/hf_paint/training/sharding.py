@@ -11,7 +11,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_paint.errors import InputError
 from hf_paint.merging.averaging import WeightAveraging
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 def is_sharded(accelerator: Accelerator) -> bool:

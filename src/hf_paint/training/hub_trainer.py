@@ -17,13 +17,13 @@ from transformers.utils.hub import PushInProgress
 
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.fine_tuned_card import FineTuning, render_fine_tuned_card
 from hf_paint.models.classifier import ClassificationHead, ImageClassifier
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import ImageTower
-from hf_paint.paper_trainer import PaperTrainer
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.base_trainer import PaperTrainer
+from hf_paint.training.model_card import FineTuning, render_fine_tuned_card
+from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.layers import IMAGE_TOWER
 
 

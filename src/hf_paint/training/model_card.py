@@ -14,10 +14,10 @@ from hf_paint.hub.model_card import base_link, environment, source_row
 from hf_paint.models.families import FAMILIES
 from hf_paint.repositories import is_repo_id
 from hf_paint.tasks.task import Task
-from hf_paint.training_args import PaintTrainingArguments
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
-TEMPLATE = files("hf_paint") / "fine_tuned_card_template.md"
+TEMPLATE = files("hf_paint.training") / "model_card_template.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

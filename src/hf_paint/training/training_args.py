@@ -1,9 +1,12 @@
 """Training arguments: transformers' own, with the defaults of PAINT (Section 3 and the released code)."""
 
+from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, get_args
 
+from accelerate import Accelerator
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
@@ -179,3 +182,21 @@ def _is_default(args: PaintTrainingArguments, f: Field[Any]) -> bool:
     unset = {"": None, "no": False}
     value = getattr(args, f.name)
     return bool(value == default or unset.get(str(default), default) == value)
+
+
+def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:
+    """Return the same training arguments with another output folder, and with others that are given."""
+    changed = copy(args)
+    values = {"output_dir": str(folder), **others}
+    for name, value in values.items():
+        setattr(changed, name, value)
+    changed._given = args._given | values
+    return changed
+
+
+def accelerator_for(args: PaintTrainingArguments) -> Accelerator:
+    """Return what spreads evaluations over processes.
+
+    All accelerators of a process share one state, and trainers that come later refuse one in another precision.
+    """
+    return Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)

@@ -1,0 +1,1 @@
+"""PaintTrainer, HeadTrainer and their arguments."""
