@@ -8,7 +8,7 @@ Flags win over the YAML: `--learning_rate 3e-5 --output_dir runs/mnist-3e-5`.
 
 import sys
 
-from hf_paint.cli import main
+from hf_paint.cli.main import main
 
 
 if __name__ == "__main__":

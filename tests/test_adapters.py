@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hf_paint.adapters.lora_scaling.lora_extraction import adapted_weights
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
-from hf_paint.cli import main
+from hf_paint.adapters.lora_extraction import adapted_weights
+from hf_paint.cli.main import main
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER

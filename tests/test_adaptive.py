@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from hf_paint.evaluation.evaluate.adaptive_sweep import NUM_ANCHORS, bisection, sweep_adaptively, verified
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.results.records.curve import AlphaCurve
-from hf_paint.results.records.records import Result, ResultLog
 
 from hf_paint import evaluate_tasks, prepare_task, sweep_alphas
+from hf_paint.evaluation.adaptive_sweep import NUM_ANCHORS, bisection, sweep_adaptively, verified
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.interpolation import interpolate
 from hf_paint.models.towers import image_tower, image_tower_weights
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import Result, ResultLog
 
 
 ALPHAS = [step / 40 for step in range(41)]

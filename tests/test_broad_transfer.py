@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from conftest import CLASS_NAMES, write_task_yaml
 from hf_paint import AlphaCurve, PaintTrainingArguments, PatchOptions, evaluate_tasks, get_task, patch_single
-from hf_paint.recipe_runner import run_recipe
+from hf_paint.cli.run_recipe import run_recipe
 
 
 PARTS = (0, 2), (1, 3)  # np.random.default_rng(0).permutation(4) is 2, 0, 1, 3

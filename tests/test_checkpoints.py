@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint import InputError, combine, combine_checkpoints, interpolate, interpolate_checkpoints
-from hf_paint.cli import main
+from hf_paint.cli.main import main
 from hf_paint.weights import streaming
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hf_paint.results.records.alphas import alpha_from_json, format_alpha
 
 from conftest import write_task_yaml
-from hf_paint.cli import main
-from hf_paint.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
+from hf_paint.cli.main import main
+from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
+from hf_paint.results.alphas import alpha_from_json, format_alpha
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -96,7 +96,7 @@ def test_parallel_takes_models_that_are_there(recipe, tmp_path, capsys):
 
 
 def test_strategies_may_be_no_without_quotes(tmp_path):
-    from hf_paint.recipe_runner import parse_recipe
+    from hf_paint.cli.run_recipe import parse_recipe
 
     path = tmp_path / "recipe.yaml"
     path.write_text("model: m\npatching_tasks: [mnist]\noutput_dir: o\nuse_cpu: true\nsave_strategy: no\nbf16: no\n")

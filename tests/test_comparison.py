@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hf_paint.results.records.alphas import Coefficients
-from hf_paint.results.records.records import Result, ResultLog
 from safetensors.torch import load_file
 
 from conftest import write_task
@@ -22,7 +20,9 @@ from hf_paint import (
     patch_sequential,
     patch_single,
 )
-from hf_paint.cli import main
+from hf_paint.cli.main import main
+from hf_paint.results.alphas import Coefficients
+from hf_paint.results.records import Result, ResultLog
 
 
 def write_run(folder, accuracies, *, chosen=None, split="test", base="base", **recipe):

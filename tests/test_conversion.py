@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer, pipeline
 
 from conftest import CLASS_NAMES, draw_rows
 from hf_paint import InputError, convert_open_clip
-from hf_paint.cli import main
+from hf_paint.cli.main import main
 
 
 VISION = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8, "mlp_ratio": 2.0}

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import yaml
-from hf_paint.data.splits.images import CachedImages, decode
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.data.splits.transforms import PixelTransform
-from hf_paint.tasks.task.corruptions import STRENGTHS, Corruption
-from hf_paint.tasks.task.registry import get_tasks
 from PIL import Image, ImageFilter
 
 from conftest import draw_rows, write_task, write_task_yaml
 from hf_paint import InputError, corrupted, evaluate_tasks, get_task
+from hf_paint.data.images import CachedImages, decode
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
+from hf_paint.tasks.corruptions import STRENGTHS, Corruption
+from hf_paint.tasks.registry import get_tasks
 
 
 PROGRAM = """

@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.evaluation.evaluate.predictions import Predictions, score
-from hf_paint.evaluation.evaluate.prepared_task import prepare_task
-from hf_paint.results.records.records import Result
-from hf_paint.tasks.task.counting import count_values
-from hf_paint.tasks.task.scene_tasks import COUNTS, write_counting_task, write_shapes_task
-from hf_paint.tasks.task.scenes import SceneStyle
 
 from conftest import draw_rows, write_task
 from hf_paint import AlphaCurve, InputError, PatchOptions, Task, evaluate_tasks, patch_single
+from hf_paint.data.splits import load_splits
+from hf_paint.evaluation.predictions import Predictions, score
+from hf_paint.evaluation.prepared_task import prepare_task
+from hf_paint.results.records import Result
+from hf_paint.tasks.counting import count_values
+from hf_paint.tasks.scene_tasks import COUNTS, write_counting_task, write_shapes_task
+from hf_paint.tasks.scenes import SceneStyle
 from test_patching import arguments
 
 

@@ -2,10 +2,10 @@ import csv
 
 import numpy as np
 import pytest
-from hf_paint.results.records.bootstrap import paired_bootstrap_interval
-from hf_paint.results.records.records import Result, ResultLog
 
 from hf_paint import AlphaCurve, InputError
+from hf_paint.results.bootstrap import paired_bootstrap_interval
+from hf_paint.results.records import Result, ResultLog
 
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
-from hf_paint.data.splits.splits import load_splits, split_train_validation
 
 from conftest import draw_rows, write_task
 from hf_paint import InputError, Task
+from hf_paint.data.splits import load_splits, split_train_validation
 
 
 def test_mnist_split_is_the_one_of_the_released_code():

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from torch import nn
 
 import hf_paint
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models import loading as modeling
 
 

@@ -3,14 +3,14 @@ import shutil
 import pytest
 import torch
 from accelerate import Accelerator
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.results.records.records import ResultLog
 
 from conftest import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import interpolate
 from hf_paint.models.towers import image_tower, image_tower_weights
+from hf_paint.results.records import ResultLog
 
 
 def moved(model, seed=1):

@@ -7,12 +7,6 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from hf_paint.data.splits.images import decode
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.evaluation.evaluate.examples import NUM_EXAMPLES, Example, choose_images, describe_choice, plot_examples
-from hf_paint.results.records.alphas import Coefficients, alpha_from_json
-from hf_paint.results.records.run_folder import RunFolder
-from hf_paint.tasks.task.scenes import SceneStyle
 from PIL import Image as PILImage
 from transformers import CLIPModel
 
@@ -28,7 +22,13 @@ from hf_paint import (
     patch_single,
     write_questions_task,
 )
-from hf_paint.recipe import PatchRecipe
+from hf_paint.cli.recipe import PatchRecipe
+from hf_paint.data.images import decode
+from hf_paint.data.splits import load_splits
+from hf_paint.evaluation.examples import NUM_EXAMPLES, Example, choose_images, describe_choice, plot_examples
+from hf_paint.results.alphas import Coefficients, alpha_from_json
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.tasks.scenes import SceneStyle
 from test_patching import arguments
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset, Features, Image, Value
-from hf_paint.data.splits.splits import load_splits
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from torch.nn import functional
@@ -36,7 +35,8 @@ from hf_paint import (
     prepare_task,
     push_variants,
 )
-from hf_paint.cli import main
+from hf_paint.cli.main import main
+from hf_paint.data.splits import load_splits
 from hf_paint.models.loading import load_clip
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_trainer import ROUNDING_ONLY, largest_difference, losses

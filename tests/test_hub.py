@@ -14,8 +14,6 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from hf_paint.results.records.bootstrap import paired_bootstrap_interval
-from hf_paint.results.records.curve import AlphaCurve
 from huggingface_hub import HfApi, ModelCard, constants
 from transformers import CLIPModel
 
@@ -31,8 +29,10 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
-from hf_paint.cli import main
+from hf_paint.cli.main import main
 from hf_paint.models.towers import image_tower_weights
+from hf_paint.results.bootstrap import paired_bootstrap_interval
+from hf_paint.results.curve import AlphaCurve
 from hub_server import Fault
 
 

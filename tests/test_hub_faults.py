@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 import pytest
-from hf_paint.hub.push.pull import card_metadata
 from huggingface_hub import HfApi, constants, hf_hub_download
 
 import hf_paint
 from conftest import write_task
 from hf_paint import PaintTrainingArguments, patch_single
-from hf_paint.cli import main
+from hf_paint.cli.main import main
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.hub.pull import card_metadata
 from hub_server import Fault
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hf_paint.results.records.curve import AlphaCurve
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from conftest import write_task
 from hf_paint import InputError, PushOptions, load_curve, push_variants
-from hf_paint.cli import main
+from hf_paint.cli.main import main
+from hf_paint.results.curve import AlphaCurve
 from test_hub import selected
 from test_hub_faults import expected_repository, kill_and_push_again, repository
 from test_strategies import joint, parallel, sequential

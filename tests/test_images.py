@@ -3,15 +3,15 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hf_paint.data.splits.images import CachedImages
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.data.splits.training_images import StreamedTrainImages, TrainImages, shuffled
-from hf_paint.data.splits.transforms import PixelTransform
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from conftest import draw_rows, write_task
 from hf_paint import InputError
+from hf_paint.data.images import CachedImages
+from hf_paint.data.splits import load_splits
+from hf_paint.data.training_images import StreamedTrainImages, TrainImages, shuffled
+from hf_paint.data.transforms import PixelTransform
 
 
 SIZES = [(32, 32), (40, 36), (36, 40), (333, 127), (75, 500), (20, 28)]

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.results.records.curve import AlphaCurve
 from huggingface_hub import HfApi
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -26,8 +24,10 @@ from hf_paint import (
     patch_single,
     scale_adapter,
 )
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchOptions
+from hf_paint.results.curve import AlphaCurve
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_adapters import config_of, distance, loaded
 from test_cli import recipe  # noqa: F401
@@ -295,7 +295,7 @@ def test_without_peft_nothing_is_trained(model_folder, tasks, tmp_path, monkeypa
 
 
 def test_a_recipe_and_the_resolved_one_again(recipe, tmp_path):  # noqa: F811
-    from hf_paint.cli import main
+    from hf_paint.cli.main import main
 
     keys = {"use_peft": True, "lora_r": 2, "lora_alpha": 4, "lora_target_modules": ["q_proj", "v_proj"]}
     assert recipe(**keys) == 0
@@ -341,8 +341,8 @@ def test_an_adapter_of_a_base_on_the_hub_is_found_with_it(hub, model_folder, tas
 @pytest.mark.slow
 def test_a_recipe_patches_the_toy_clip_with_an_adapter(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
-    from hf_paint import quickstart
-    from hf_paint.cli import main
+    from hf_paint.cli.main import main
+    from hf_paint.cli.main import run_quickstart as quickstart
 
     monkeypatch.setattr(quickstart, "NUM_RENDERED", 60)
     monkeypatch.setattr(quickstart, "NUM_TEST_DIGITS", 200)

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
 
 from conftest import write_task, write_task_yaml
 from hf_paint import (
@@ -17,8 +15,10 @@ from hf_paint import (
     patch_parallel,
     patch_sequential,
 )
+from hf_paint.cli.run_recipe import run_recipe
+from hf_paint.data.splits import load_splits
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.registry import METHODS, read_method
-from hf_paint.recipe_runner import run_recipe
 from hf_paint.training.trainer import PaintTrainer
 from test_methods import (  # noqa: F401
     ALPHAS,
@@ -166,7 +166,7 @@ def test_recipe_and_what_it_resolves_to(model_folder, tmp_path, monkeypatch):
 
 
 def test_order_of_factors_survives_the_command_line(tmp_path):
-    from hf_paint.recipe import recipe_arguments
+    from hf_paint.cli.recipe import recipe_arguments
 
     method = {"layerwise": {"factors": {"z": 0.5, "a": 0.25}}}
     _, text = recipe_arguments({"method": method}, known={"method"})

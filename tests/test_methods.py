@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.hub.push.publication import Publication
-from hf_paint.results.records.curve import AlphaCurve
 from safetensors.torch import load_file
 
 from conftest import write_task
@@ -19,9 +16,12 @@ from hf_paint import (
     dare,
     patch_single,
 )
+from hf_paint.data.splits import load_splits
+from hf_paint.hub.publication import Publication
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.models.loading import load_clip
 from hf_paint.patching import measurements as bench
+from hf_paint.results.curve import AlphaCurve
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.weights.layers import IMAGE_TOWER
 from test_patching import arguments

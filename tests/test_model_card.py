@@ -2,13 +2,13 @@ import re
 
 import pytest
 import yaml
-from hf_paint.hub.push.card_source import CardSource
-from hf_paint.hub.push.model_card import render_model_card
-from hf_paint.results.records.curve_metadata import curve_from_metadata, curve_to_metadata
-from hf_paint.results.records.records import Result
 from huggingface_hub import ModelCard
 
 from hf_paint import AlphaCurve, InputError, Task
+from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.model_card import render_model_card
+from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
+from hf_paint.results.records import Result
 
 
 TASKS = [

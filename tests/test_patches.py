@@ -5,14 +5,14 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from hf_paint.adapters.lora_scaling.patch import save_patch
-from hf_paint.adapters.lora_scaling.patch_config import read_patch_config
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 import hf_paint
 from hf_paint import InputError, apply_patch, combine, interpolate
+from hf_paint.adapters.patch import save_patch
+from hf_paint.adapters.patch_config import read_patch_config
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.results.records.curve import AlphaCurve
 from safetensors.torch import load_file
 from transformers import CLIPModel, pipeline
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.options import PatchOptions
+from hf_paint.results.curve import AlphaCurve
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
@@ -205,7 +205,7 @@ def test_two_runs_in_one_folder_are_refused(model_folder, task, other_task, tmp_
 
 
 def test_only_whole_checkpoints_are_resumed_from(tmp_path):
-    from hf_paint.results.records.run_folder import RunFolder
+    from hf_paint.results.run_folder import RunFolder
 
     for name, files in {
         "checkpoint-9": ["trainer_state.json", "scheduler.pt"],

@@ -15,15 +15,15 @@ import pytest
 import torch
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
-from hf_paint.data.splits.images import CachedImages, _in_threads, decode
-from hf_paint.data.splits.pixel_cache import cache_limit, open_pixels
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.data.splits.transforms import PixelTransform
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from conftest import draw_rows, encode
 from hf_paint import InputError, Task
+from hf_paint.data.images import CachedImages, _in_threads, decode
+from hf_paint.data.pixel_cache import cache_limit, open_pixels
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
 
 
 MEGABYTE = 1_000_000

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.evaluation.evaluate.precision import PrecisionCheck, compare_precisions
 
 from hf_paint import evaluate_tasks, prepare_task
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.precision import PrecisionCheck, compare_precisions
 from hf_paint.models.towers import image_tower
 
 

@@ -12,8 +12,8 @@ import yaml
 import hf_paint
 from conftest import write_task
 from hf_paint import PushOptions, Task, get_task, push_variants
+from hf_paint.cli.run_recipe import parse_recipe
 from hf_paint.merging.registry import METHODS
-from hf_paint.recipe_runner import parse_recipe
 
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from hf_paint import get_task, write_counting_task, write_questions_task, write_shapes_task
-from hf_paint.recipe_runner import parse_recipe
+from hf_paint.cli.run_recipe import parse_recipe
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hf_paint import get_task
-from hf_paint.cli import main
+from hf_paint.cli.main import main
 
 
 ACCEPTANCE = Path(__file__).parent / "acceptance"

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from hf_paint.tasks.task.rendering import RENDERED_TASKS, UNSEEN_SHAPES, UNSEEN_WORDS, render_pairs, rendered_task
+
+from hf_paint.tasks.rendering import RENDERED_TASKS, UNSEEN_SHAPES, UNSEEN_WORDS, render_pairs, rendered_task
 
 
 @pytest.mark.parametrize("name", RENDERED_TASKS)

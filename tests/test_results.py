@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from hf_paint.results.records.alphas import format_alpha
-from hf_paint.results.records.records import Result, ResultLog, read_results
 
 from hf_paint import InputError
+from hf_paint.results.alphas import format_alpha
+from hf_paint.results.records import Result, ResultLog, read_results
 
 
 def record(alpha=0.0, **keys):

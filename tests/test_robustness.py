@@ -1,9 +1,9 @@
 import math
 
 import pytest
-from hf_paint.results.records.robustness import Baseline, expit, logit
 
 from hf_paint import InputError, effective_robustness, fit_baseline
+from hf_paint.results.robustness import Baseline, expit, logit
 
 
 PAIRS = [(0.56, 0.42), (0.63, 0.51), (0.71, 0.58), (0.76, 0.66), (0.81, 0.69)]

@@ -2,11 +2,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hf_paint.tasks.task.rendering import COLOURS
-from hf_paint.tasks.task.scenes import SCENE_SHAPES, SceneStyle, draw_scene
 from scipy import ndimage
 
 from hf_paint import InputError
+from hf_paint.tasks.rendering import COLOURS
+from hf_paint.tasks.scenes import SCENE_SHAPES, SceneStyle, draw_scene
 
 
 def gaps(scene):

@@ -8,9 +8,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hf_paint.results.records.search import DIAGONAL, search_coefficients
 
 from hf_paint import AlphaCurve, InputError
+from hf_paint.results.search import DIAGONAL, search_coefficients
 
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))

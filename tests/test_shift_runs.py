@@ -10,14 +10,6 @@ import torch
 import yaml
 from accelerate import Accelerator
 from datasets import Dataset
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.hub.push.card_source import CardSource
-from hf_paint.results.records.alphas import Coefficients
-from hf_paint.results.records.plots import plot_robustness
-from hf_paint.results.records.records import Result
-from hf_paint.results.records.robustness_table import RobustnessTable, read_baseline
-from hf_paint.results.records.run_folder import RunFolder
-from hf_paint.tasks.task.corruptions import Corruption
 from transformers import CLIPModel, CLIPProcessor
 
 from conftest import write_task
@@ -33,8 +25,16 @@ from hf_paint import (
     prepare_task,
     robustness_table,
 )
+from hf_paint.cli.run_recipe import parse_recipe, run_recipe
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.hub.card_source import CardSource
 from hf_paint.models.towers import image_tower, image_tower_weights
-from hf_paint.recipe_runner import parse_recipe, run_recipe
+from hf_paint.results.alphas import Coefficients
+from hf_paint.results.plots import plot_robustness
+from hf_paint.results.records import Result
+from hf_paint.results.robustness_table import RobustnessTable, read_baseline
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.tasks.corruptions import Corruption
 
 
 ALPHAS = (0.0, 0.3, 1.0)

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.results.records.alphas import Coefficients
-from hf_paint.results.records.curve import AlphaCurve
-from hf_paint.tasks.task.subsets import Splits
 from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPVisionModel
 
 from conftest import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.interpolation import combine_into
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.orders import draw_orders
+from hf_paint.results.alphas import Coefficients
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.tasks.subsets import Splits
 from hf_paint.training.trainer import PaintTrainer
 from test_patching import arguments
 
@@ -137,7 +137,7 @@ def test_every_combination_is_task_arithmetic(parallel_run, model_folder, tasks)
 
 
 def by_transformers(model, processor, task, split):
-    from hf_paint.data.splits.splits import load_splits
+    from hf_paint.data.splits import load_splits
 
     rows = load_splits(task, (split,))[split]
     prompts = [template.format(name) for name in rows.class_names for template in task.templates[:1]]
@@ -318,8 +318,9 @@ def test_a_killed_run_repeats_nothing_that_was_finished(strategy, model_folder, 
 
 @pytest.mark.parametrize("fixture", ["parallel_run", "sequential_run"])
 def test_card_tells_the_coefficients(fixture, request):
-    from hf_paint.hub.push.pull import load_curve
     from huggingface_hub import ModelCard
+
+    from hf_paint.hub.pull import load_curve
 
     run = request.getfixturevalue(fixture)
     card = ModelCard.load(run.run_folder / "patched/README.md")

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 import yaml
-from hf_paint.data.splits.labels import match_class_names
-from hf_paint.tasks.task.subsets import ClassSplit
 
 from hf_paint import InputError, Task, get_task, list_tasks
+from hf_paint.data.labels import match_class_names
+from hf_paint.tasks.subsets import ClassSplit
 
 
 COUNTS = {  # classes and templates, from the released code of PAINT and WiSE-FT and the prompts of CLIP

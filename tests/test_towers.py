@@ -5,8 +5,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from hf_paint.adapters.lora_scaling.lora import LORA_TARGETS, image_tower_pattern
-from hf_paint.data.splits.transforms import PixelTransform
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
@@ -25,6 +23,8 @@ from hf_paint import (
     patch_single,
     push_variants,
 )
+from hf_paint.adapters.lora import LORA_TARGETS, image_tower_pattern
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.merging.registry import read_method
 from hf_paint.models.families import find_family, logit_scale
 from hf_paint.models.loading import load_clip, save_clip

@@ -4,7 +4,6 @@ from copy import deepcopy
 
 import pytest
 import torch
-from hf_paint.data.splits.splits import load_splits
 from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor, TrainerCallback
@@ -12,6 +11,7 @@ from transformers.optimization import get_cosine_schedule_with_warmup
 
 from conftest import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, build_zero_shot_head
+from hf_paint.data.splits import load_splits
 from hf_paint.training.base_trainer import paint_learning_rate
 from hf_paint.weights.layers import IMAGE_TOWER
 

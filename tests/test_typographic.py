@@ -6,10 +6,10 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
-from hf_paint.tasks.task.typographic import COLOURS, TypographicAttack, break_lines, draw_lettering, load_font
 from PIL import Image, ImageDraw
 
 from hf_paint import InputError
+from hf_paint.tasks.typographic import COLOURS, TypographicAttack, break_lines, draw_lettering, load_font
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 from datasets import Dataset
-from hf_paint.data.splits.images import decode
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.evaluation.evaluate.prepared_task import prepare_task
 from PIL import Image
 
 from conftest import draw_rows, write_task_yaml
 from hf_paint import InputError, evaluate_tasks, get_task
-from hf_paint.cli import main
+from hf_paint.cli.main import main
+from hf_paint.data.images import decode
+from hf_paint.data.splits import load_splits
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.models.towers import image_tower
 
 

@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 import yaml
 from accelerate import Accelerator
-from hf_paint.data.splits.images import CachedImages, data_fingerprint, decode
-from hf_paint.data.splits.joint_images import JointImages
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.data.splits.training_images import TrainImages
-from hf_paint.data.splits.transforms import PixelTransform
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.evaluation.evaluate.predictions import Predictions, score
-from hf_paint.evaluation.evaluate.prepared_task import prepare_task
-from hf_paint.results.records.curve_metadata import curve_from_metadata, curve_to_metadata
-from hf_paint.results.records.records import Result
-from hf_paint.tasks.task.corruptions import Corruption
-from hf_paint.tasks.task.typographic import TypographicAttack, draw_lettering
 from PIL import Image
 
 from conftest import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
+from hf_paint.cli.run_recipe import run_recipe
+from hf_paint.data.images import CachedImages, data_fingerprint, decode
+from hf_paint.data.joint_images import JointImages
+from hf_paint.data.splits import load_splits
+from hf_paint.data.training_images import TrainImages
+from hf_paint.data.transforms import PixelTransform
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.predictions import Predictions, score
+from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.models.towers import image_tower
-from hf_paint.recipe_runner import run_recipe
+from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
+from hf_paint.results.records import Result
+from hf_paint.tasks.corruptions import Corruption
+from hf_paint.tasks.typographic import TypographicAttack, draw_lettering
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"

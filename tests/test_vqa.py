@@ -8,10 +8,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, Image, List, Value
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.tasks.task.rendering import COLOURS
-from hf_paint.tasks.task.scenes import SCENE_SHAPES, SceneStyle
 from torch.nn import functional
 
 import hf_paint.models.heads
@@ -32,8 +28,12 @@ from hf_paint import (
     write_questions_task,
     write_shapes_task,
 )
+from hf_paint.data.splits import load_splits
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.towers import image_tower
+from hf_paint.tasks.rendering import COLOURS
+from hf_paint.tasks.scenes import SCENE_SHAPES, SceneStyle
 from test_patching import arguments
 
 

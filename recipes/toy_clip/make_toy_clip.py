@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hf_paint.tasks.task.rendering import IMAGE_SIZE, RENDERED_TASKS, Pixels, Subject, render_pairs, rendered_task
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -40,6 +39,8 @@ from transformers import (
     get_cosine_schedule_with_warmup,
     set_seed,
 )
+
+from hf_paint.tasks.rendering import IMAGE_SIZE, RENDERED_TASKS, Pixels, Subject, render_pairs, rendered_task
 
 
 CONTEXT_LENGTH = 32

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets import disable_progress_bars
-from hf_paint.tasks.task.subsets import ClassSplit
 
 from hf_paint import PaintTrainingArguments, PatchOptions, PatchResult, Task, get_task, patch_single
-from hf_paint.quickstart import _digits, _rendered
+from hf_paint.cli.run_quickstart import _digits, _rendered
+from hf_paint.tasks.subsets import ClassSplit
 
 
 RUNS = Path("runs/acceptance/broad_transfer")

@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from hf_paint.results.records.alphas import alpha_from_json, format_alpha
-
 from hf_paint import AlphaCurve
+from hf_paint.results.alphas import alpha_from_json, format_alpha
 
 
 HERE = Path(__file__).parent

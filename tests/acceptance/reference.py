@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from hf_paint.evaluation.evaluate.prepared_task import PreparedTask
 from safetensors.torch import load_file
 
 from hf_paint import AlphaCurve, Task, build_zero_shot_head, interpolate, prepare_task
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower_weights
 

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from hf_paint.results.records.alphas import Coefficients, alpha_from_json, format_alpha
-
 from hf_paint import AlphaCurve
+from hf_paint.results.alphas import Coefficients, alpha_from_json, format_alpha
 
 
 STRATEGIES = ("joint", "sequential", "parallel")

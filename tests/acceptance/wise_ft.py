@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from hf_paint import AlphaCurve
-from hf_paint.recipe_runner import run_recipe
+from hf_paint.cli.run_recipe import run_recipe
 
 
 RECIPE = Path(__file__).with_suffix(".yaml")

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from common import FOLDER, Row, Run, arguments, compare, report
-from hf_paint.evaluation.evaluate.adaptive_sweep import sweep_adaptively
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from material import SHARED
 from transformers import PrinterCallback
 
 from hf_paint import AlphaCurve, PaintTrainer, PaintTrainingArguments, get_task, prepare_task, sweep_alphas
+from hf_paint.evaluation.adaptive_sweep import sweep_adaptively
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower, image_tower_weights
 

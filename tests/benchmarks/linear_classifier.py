@@ -15,13 +15,13 @@ import torch
 from accelerate import Accelerator
 from common import FOLDER, Row, Run, Target, arguments, compare, interleave, report, seconds
 from datasets import ClassLabel, Dataset, Features, Image
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
 from material import make_clip, make_processor
 from PIL import Image as PILImage
 from training import StepClock
 from transformers import PrinterCallback
 
 from hf_paint import ClassificationHead, HeadTrainer, PaintTrainer, PaintTrainingArguments, Task, prepare_task
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.towers import image_tower
 from hf_paint.training.base_trainer import PaperTrainer
 

@@ -8,7 +8,6 @@ import torch
 from common import Row
 from datasets import ClassLabel, Features, Image
 from datasets import Dataset as Table
-from hf_paint.data.splits.splits import Split
 from PIL import Image as PILImage
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,6 +16,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from transformers.utils import logging
 
 from hf_paint import Task
+from hf_paint.data.splits import Split
 from hf_paint.weights.layers import IMAGE_TOWER
 
 

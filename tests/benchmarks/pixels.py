@@ -12,12 +12,13 @@ from functools import partial
 
 import torch
 from common import FOLDER, Target, arguments, compare, interleave, report, seconds
-from hf_paint.data.splits.images import CachedImages
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.data.splits.transforms import PixelTransform
 from material import ProcessedImages, make_image_task, make_processor
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from hf_paint.data.images import CachedImages
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
 
 
 WORKERS = 2

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import yaml
 from common import FOLDER, MIB, Row, arguments, child, report
-from hf_paint.results.records.curve import AlphaCurve
-from hf_paint.results.records.plots import plot_trade_off
-from hf_paint.results.records.records import Result, ResultLog
 from material import fine_tuned, make_clip, make_processor
 
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.plots import plot_trade_off
+from hf_paint.results.records import Result, ResultLog
 
 
 SERVER = Path(__file__).parents[1] / "hub_server.py"

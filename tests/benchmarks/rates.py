@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from common import FOLDER
-from hf_paint.data.splits.transforms import PixelTransform
 from machines import Machine
 from material import draw_jpeg, make_processor
 from PIL import Image as PILImage
@@ -23,6 +22,7 @@ from towers import num_tokens
 from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.weights.streaming import CHUNK, THREADS
 
 

@@ -23,8 +23,6 @@ from typing import Any
 from unittest.mock import patch
 
 from common import FOLDER, MIB, Row, arguments, child
-from hf_paint.evaluation.evaluate.carrier import weight_line
-from hf_paint.evaluation.evaluate.evaluator import CPU_ACTIVATION_BYTES
 from machines import Job, Machine, Memory, Plan
 from material import SMALL_TOWER, fine_tuned, make_clip
 from rates import Rates, cache_rates, chunk_rate, now, seconds_of, tower_rates
@@ -44,6 +42,8 @@ from training import Training
 from transformers import CLIPConfig
 
 from hf_paint import interpolate_checkpoints
+from hf_paint.evaluation.carrier import weight_line
+from hf_paint.evaluation.evaluator import CPU_ACTIVATION_BYTES
 from hf_paint.models.towers import image_tower, with_weights
 
 

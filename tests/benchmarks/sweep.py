@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from common import FOLDER, Row, Target, arguments, compare, interleave, report, seconds
-from hf_paint.data.splits.splits import load_splits
-from hf_paint.data.splits.transforms import PixelTransform
-from hf_paint.evaluation.evaluate.carrier import WeightSpan, weight_line
-from hf_paint.evaluation.evaluate.evaluator import Evaluator
-from hf_paint.evaluation.evaluate.prepared_task import PreparedTask
 from material import ProcessedImages, fine_tuned, make_clip, make_image_task, make_processor, share_of_peak
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from hf_paint import prepare_task, sweep_alphas
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
+from hf_paint.evaluation.carrier import WeightSpan, weight_line
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.towers import image_tower, image_tower_weights
 
 

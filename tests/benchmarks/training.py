@@ -14,14 +14,14 @@ from functools import partial
 
 import torch
 from common import FOLDER, Row, Run, Target, arguments, compare, interleave, report
-from hf_paint.data.splits.images import collate
-from hf_paint.data.splits.transforms import PixelTransform
 from material import DrawnImages, make_clip, make_processor, share_of_peak
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback
 
 from hf_paint import PaintTrainer, PaintTrainingArguments, build_zero_shot_head
+from hf_paint.data.images import collate
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.models.towers import attention, image_tower
 
 

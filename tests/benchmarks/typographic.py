@@ -14,10 +14,10 @@ from functools import partial
 
 import numpy as np
 from common import Row, Run, arguments, compare, interleave, report
-from hf_paint.tasks.task.typographic import draw_lettering
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_paint import TypographicAttack, get_task
+from hf_paint.tasks.typographic import draw_lettering
 
 
 MIN_RATE = 500

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Collection, Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
 
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TensorSpec = tuple[str, tuple[int, ...]]
 """The dtype and the shape of a tensor, such as `("float32", (512, 768))`."""
@@ -66,6 +68,6 @@ def _refuse(name: str, problem: str, tensors: list[str]) -> None:
         )
 
 
-def tensor_specs(theta: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
+def tensor_specs(theta: Mapping[str, "Tensor"]) -> dict[str, TensorSpec]:
     """Return name -> (dtype, shape), the part of the weights that decides whether they fit together."""
     return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}

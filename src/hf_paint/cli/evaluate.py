@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from hf_paint.commands import add_command, print_table
+from hf_paint.cli.parser import add_command, print_table
 from hf_paint.tasks.registry import get_tasks
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from hf_paint.commands import add_command, print_table
+from hf_paint.cli.parser import add_command, print_table
 
 
 def add(commands: Any) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from hf_paint.commands import add_command
+from hf_paint.cli.parser import add_command
 
 
 def add(commands: Any) -> None:
@@ -15,6 +15,6 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.quickstart import quickstart
+    from hf_paint.cli.run_quickstart import quickstart
 
     quickstart(parsed.output_dir)

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from hf_paint.commands import (
-    Parser,
-    Run,
+from hf_paint.cli import (
     compare,
     convert,
     evaluate,
@@ -23,6 +21,7 @@ from hf_paint.commands import (
     tasks,
     variants,
 )
+from hf_paint.cli.parser import Parser, Run
 from hf_paint.errors import InputError, JobError
 
 
@@ -71,7 +70,3 @@ def _parser() -> Parser:
     for command in COMMANDS:
         command.add(commands)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

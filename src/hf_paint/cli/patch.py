@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from hf_paint.commands import add_command
-from hf_paint.recipe import COMMON_TRAINING_FIELDS, describe_keys
+from hf_paint.cli.parser import add_command
+from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, describe_keys
 
 
 PATCH_EPILOG = """\
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.recipe_runner import print_every_field, run_recipe
+    from hf_paint.cli.run_recipe import print_every_field, run_recipe
 
     if parsed.help_all:
         print_every_field()

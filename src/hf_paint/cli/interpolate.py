@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hf_paint.commands import add_command
+from hf_paint.cli.parser import add_command
 from hf_paint.errors import InputError
 
 

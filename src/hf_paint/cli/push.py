@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from hf_paint.commands import add_command, print_table
+from hf_paint.cli.parser import add_command, print_table
 
 
 def add(commands: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from hf_paint.commands import add_command, print_table
+from hf_paint.cli.parser import add_command, print_table
 from hf_paint.tasks.definitions import list_tasks
 from hf_paint.tasks.registry import get_task
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
+from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.errors import InputError
 from hf_paint.files import read_recipe
 from hf_paint.hub.push import PushOptions, make_repository, push_variants
@@ -17,7 +18,6 @@ from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.parallel import patch_parallel
 from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
-from hf_paint.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_paint.commands import add_command, print_table
+from hf_paint.cli.parser import add_command, print_table
 
 
 def add(commands: Any) -> None:

@@ -1,0 +1,8 @@
+"""`python -m hf_paint.cli`: the same as `hf-paint`."""
+
+import sys
+
+from hf_paint.cli.main import main
+
+
+sys.exit(main())
