@@ -159,8 +159,7 @@ def test_class_names_are_part_of_the_cache_key(task, processor, tmp_path):
 
 
 def test_corrupt_image_is_named(tmp_path, processor):
-    from datasets import Dataset, Features, Value
-    from datasets import Image as ImageFeature
+    from datasets import Dataset, Features, Image as ImageFeature, Value
 
     task = write_task(tmp_path, splits={"validation": None})
     rows = Dataset.from_parquet(task.data_files["test"]).cast_column("image", ImageFeature(decode=False)).to_list()

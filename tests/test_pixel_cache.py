@@ -13,8 +13,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Features, Value
-from datasets import Image as ImageFeature
+from datasets import Dataset, Features, Image as ImageFeature, Value
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import Row
-from datasets import ClassLabel, Features, Image
-from datasets import Dataset as Table
+from datasets import ClassLabel, Dataset as Table, Features, Image
 from PIL import Image as PILImage
 from torch import Tensor
 from torch.utils.data import Dataset

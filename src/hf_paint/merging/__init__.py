@@ -1,1 +1,35 @@
 """From theta_0 and theta_1 to theta_alpha: one paper, one file."""
+
+from hf_paint.merging.averaging import EMACallback, SWACallback
+from hf_paint.merging.base import Method
+from hf_paint.merging.fisher import estimate_fisher, interpolate_fisher
+from hf_paint.merging.interpolation import combine, interpolate, interpolated
+from hf_paint.merging.layerwise import interpolate_layerwise, lines_alphas
+from hf_paint.merging.learned_soups import learned_soup
+from hf_paint.merging.model_stock import interpolate_model_stock
+from hf_paint.merging.registry import METHODS, read_method
+from hf_paint.merging.soups import greedy_soup, uniform_soup
+from hf_paint.merging.task_arithmetic import add_task_vectors, dare, ties
+
+
+__all__ = [
+    "METHODS",
+    "EMACallback",
+    "Method",
+    "SWACallback",
+    "add_task_vectors",
+    "combine",
+    "dare",
+    "estimate_fisher",
+    "greedy_soup",
+    "interpolate",
+    "interpolate_fisher",
+    "interpolate_layerwise",
+    "interpolate_model_stock",
+    "interpolated",
+    "learned_soup",
+    "lines_alphas",
+    "read_method",
+    "ties",
+    "uniform_soup",
+]
