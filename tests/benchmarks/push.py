@@ -25,7 +25,7 @@ from hf_paint.results.plots import plot_trade_off
 from hf_paint.results.records import Result, ResultLog
 
 
-SERVER = Path(__file__).parents[1] / "hub_server.py"
+SERVER = Path(__file__).parents[1] / "support" / "hub_server.py"
 ALPHAS = [step / 10 for step in range(11)]
 TASK = {"name": "mnist", "dataset": "ylecun/mnist", "templates": ["{}"], "class_names": ["0", "1"]}
 MAX_BYTES = 10**9

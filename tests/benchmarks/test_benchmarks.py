@@ -1,0 +1,84 @@
+"""The arithmetic of the benchmarks, against written-out numbers."""
+
+import os
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from transformers import CLIPVisionConfig
+
+
+sys.path.insert(0, str(Path(__file__).parent))
+with patch.dict(os.environ):  # the benchmarks have an environment of their own
+    import common
+    import material
+
+MIB = 2**20
+
+
+def test_ratios_are_those_of_the_rounds_and_rates_count_the_work():
+    plain = [common.Run(seconds) for seconds in (4.0, 9.0, 5.0)]
+    ours = [common.Run(2.0, 30 * MIB), common.Run(3.0, 20 * MIB), common.Run(1.0, 10 * MIB)]
+    row = common.compare("job", plain, ours, difference=2e-7)
+    assert (row.plain, row.ours) == ("5 s", "2 s")
+    assert row.ratio == "3.00 (2.00 to 5.00)"  # not 5 / 2
+    assert row.memory == "0 / 30 MiB"
+    assert row.difference == "2.0e-07"
+    assert row.met is None
+    rates = common.compare("job", plain, ours, unit="images", work=(10, 20))
+    assert (rates.plain, rates.ours) == ("2 images/s", "10 images/s")
+    assert rates.ratio == "6.00 (4.00 to 10.00)"
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        ({"speedup": 3}, True),
+        ({"speedup": 3.1}, False),
+        ({"speedup": 3, "mib": 30}, True),
+        ({"speedup": 3, "mib": 29}, False),
+        ({"difference": 1e-6}, True),
+        ({"difference": 0}, False),
+    ],
+)
+def test_every_part_of_a_target_counts(target, met):
+    plain, ours = [common.Run(3.0)], [common.Run(1.0, 30 * MIB)]
+    assert common.compare("job", plain, ours, difference=1e-6, target=common.Target(**target)).met is met
+
+
+def test_rows_survive_the_file_and_become_a_table(tmp_path):
+    rows = [common.Row(job="a", plain="2 s", ours="1 s", target="at least 2x", met=True)]
+    rows.append(common.Row(job="b", plain="", ours="3 s", met=False))
+    common.report(rows, type("Parsed", (), {"json": tmp_path / "rows.jsonl"}))
+    assert common.read_rows(tmp_path / "rows.jsonl") == rows
+    assert common.table(rows).splitlines()[2:] == [
+        "| a | 2 s | 1 s |  |  |  | at least 2x | yes |",
+        "| b |  | 3 s |  |  |  |  | NO |",
+    ]
+    assert common.read_rows(tmp_path / "none.jsonl") == []
+
+
+def test_ways_take_turns():
+    order = []
+    ways = {name: lambda name=name: order.append(name) or common.Run(len(order)) for name in "ab"}
+    assert common.interleave(ways, 2) == {"a": [(1, 0), (3, 0)], "b": [(2, 0), (4, 0)]}
+    assert order == ["a", "b", "a", "b"]
+
+
+def test_peak_memory_is_that_of_the_child_alone():
+    held = bytearray(200 * MIB)
+    small = common.child([sys.executable, "-S", "-c", "pass"])
+    large = common.child([sys.executable, "-S", "-c", "held = bytearray(b'1' * (100 * 2**20))"])
+    assert len(held) == 200 * MIB
+    assert small.peak < 50 * MIB
+    assert 100 * MIB < large.peak - small.peak + 10 * MIB < 250 * MIB
+    with pytest.raises(RuntimeError, match="ended with 3: no luck"):
+        common.child([sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"])
+
+
+@pytest.mark.parametrize(("patch_size", "shape", "gflops"), [(32, "ViT-B/32", 8.7), (14, "ViT-L/14", 162)])
+def test_operations_per_image_are_the_known_ones(patch_size, shape, gflops):
+    """Twice the multiply-adds that are known of these towers: 4.4 and 81 billion."""
+    config = CLIPVisionConfig(**{"patch_size": patch_size} | material.SHAPES[shape]["vision"])
+    assert material.flops_per_image(config) / 1e9 == pytest.approx(gflops, rel=0.02)
