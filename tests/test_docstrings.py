@@ -1,7 +1,10 @@
 """Every example in the docstrings of the public names runs."""
 
 import doctest
+import pkgutil
+import re
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,53 +14,24 @@ from torch import nn
 
 import hf_paint
 from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.models import loading as modeling
+from hf_paint.models.towers import image_tower, image_tower_weights
 
 
-OBJECTS = [
-    *((name, getattr(hf_paint, name)) for name in hf_paint.__all__),
-    *(
-        (f"{module}.{name}", getattr(import_module(f"hf_paint.{module}"), name))
-        for module, name in [
-            ("adapter_files", "check_linear"),
-            ("adaptive", "bisection"),
-            ("adaptive", "sweep_adaptively"),
-            ("compatibility", "check_compatible"),
-            ("counting", "count_values"),
-            ("bootstrap", "paired_bootstrap_interval"),
-            ("data", "split_train_validation"),
-            ("examples", "choose_images"),
-            ("examples", "describe_choice"),
-            ("fingerprints", "fingerprint_weights"),
-            ("interpolation", "combine_into"),
-            ("losses", "masked_cross_entropy"),
-            ("joint_images", "JointImages"),
-            ("joint_images", "images_per_epoch"),
-            ("classifier", "image_classifier"),
-            ("heads", "GroupedHead"),
-            ("heads", "member_rows"),
-            ("methods", "read_method"),
-            ("metrics", "Accuracy"),
-            ("metrics", "accuracy"),
-            ("metrics", "expected_calibration_error"),
-            ("metrics", "mean_absolute_error"),
-            ("metrics", "mean_per_class_accuracy"),
-            ("modeling", "attention"),
-            ("modeling", "image_tower"),
-            ("multitask", "JointHead"),
-            ("patch_config", "read_patch_config"),
-            ("patches", "save_patch"),
-            ("precision", "compare_precisions"),
-            ("prompts", "embed_prompts"),
-            ("results", "ResultLog"),
-            ("corruptions", "Corruption"),
-            ("run_folder", "RunFolder"),
-            ("running_mean", "RunningMean"),
-            ("weight_changes", "measure_weight_changes"),
-            ("weight_files", "read_checkpoint"),
-        ]
-    ),
-]
+def documented():
+    """Yield the public names, and everything else in the package whose docstring holds an example."""
+    seen = set()
+    for name in hf_paint.__all__:
+        seen.add(id(getattr(hf_paint, name)))
+        yield name, getattr(hf_paint, name)
+    for info in pkgutil.walk_packages(hf_paint.__path__, "hf_paint."):
+        if not info.name.endswith("__main__"):
+            for name, thing in vars(import_module(info.name)).items():
+                is_own = getattr(thing, "__module__", None) == info.name and id(thing) not in seen
+                if is_own and ">>>" in (getattr(thing, "__doc__", None) or ""):
+                    yield f"{info.name.removeprefix('hf_paint.')}.{name}", thing
+
+
+OBJECTS = list(documented())
 NEEDS_NO_EXAMPLE = {"InputError", "PatchOptions", "PatchResult", "PushOptions", "Task"}
 
 
@@ -81,7 +55,7 @@ def test_example_runs(
     here |= {"tokenizer": processor.tokenizer, "task": task, "other_task": other_task, "tmp_path": tmp_path}
     here |= {key: getattr(hf_paint, key) for key in hf_paint.__all__}
     here |= {"Accelerator": Accelerator, "Evaluator": Evaluator}
-    here |= {"image_tower": modeling.image_tower, "image_tower_weights": modeling.image_tower_weights}
+    here |= {"image_tower": image_tower, "image_tower_weights": image_tower_weights}
     module = import_module(thing.__module__)
     found = doctest.DocTestFinder(recurse=False).find(thing, name, module=module, globs=vars(module) | here)
     examples = [test for test in found if test.examples]
@@ -102,7 +76,10 @@ class IgnoreTrainingLog(doctest.OutputChecker):
 
 def test_public_names_are_the_documented_ones():
     assert sorted(hf_paint.__all__) == hf_paint.__all__
-    assert set(hf_paint.__all__) == set(hf_paint._MODULES)
-    assert not set(hf_paint.__all__) & set(hf_paint._MODULES.values())  # the module would hide the name
+    listed = [name for names in hf_paint._PACKAGES.values() for name in names]
+    assert sorted(listed) == hf_paint.__all__  # each once
+    assert not set(listed) & {package.partition(".")[0] for package in hf_paint._PACKAGES}  # it would hide the name
+    typed = re.findall(r"(\w+) as \1", Path(hf_paint.__file__).read_text())
+    assert sorted(typed) == hf_paint.__all__  # what type checkers see
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         hf_paint.nonsense  # noqa: B018

@@ -1,4 +1,4 @@
-"""Train the toy CLIP of `hf-paint quickstart` from nothing, on images drawn by `hf_paint.rendering`.
+"""Train the toy CLIP of `hf-paint quickstart` from nothing, on images drawn by `hf_paint.tasks.rendering`.
 
 OMP_NUM_THREADS=1 python recipes/toy_clip/make_toy_clip.py --output_dir toy_clip      # about 20 minutes on one core
 

@@ -1,4 +1,4 @@
-"""What can go wrong in one clear line: what the user gave, or something outside of the program."""
+"""Errors that fit on one line: bad input, and failures outside of the program."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -13,10 +13,16 @@ class InputError(ValueError):
 
 
 class JobError(RuntimeError):
-    """A job that failed for a reason outside of the program and of what it was given: the network, rights, a disk.
+    """A failure that neither the program nor its input caused: the network, missing rights, a full disk.
 
-    The message says how far it came and what to do. The command line prints it as one line and ends with exit code 1.
+    The message says how far the job came and what to do. The command line prints it as one line and ends with exit
+    code 1.
     """
+
+
+def one_line(error: BaseException | str, *, limit: int = 300) -> str:
+    """Return the text of an error on one line, cut to `limit` characters."""
+    return " ".join(str(error).split())[:limit]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_paint.evaluation.evaluate import metrics
+from hf_paint.evaluation import metrics
 
 
 RNG = np.random.default_rng(0)

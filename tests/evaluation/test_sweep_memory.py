@@ -55,7 +55,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
 from hf_paint import get_task, prepare_task, sweep_alphas
 from hf_paint.evaluator import Evaluator
-from hf_paint.modeling import image_tower, image_tower_weights
+from hf_paint.models import image_tower, image_tower_weights
 from hf_paint.stored_tower import StoredTower
 
 small, task, ends, precision, folder = sys.argv[1:]
@@ -98,7 +98,7 @@ RUN = (
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
 from hf_paint import PaintTrainingArguments, PatchOptions, patch_single
-from hf_paint.modeling import save_clip
+from hf_paint.models import save_clip
 from hf_paint.patching.run import PatchRun
 
 small, patching, supported, precision, folder = sys.argv[1:]

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, set_seed
 
 from hf_paint.adapters.lora_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.models.loading import load_clip
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.headers import read_checkpoint
@@ -105,7 +105,7 @@ def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
     try:
         return cast("PeftModel", peft.get_peft_model(tower, config))
     except ValueError as error:
-        raise InputError(f"LoRA cannot be added to the image tower: {_one_line(error)}") from error
+        raise InputError(f"LoRA cannot be added to the image tower: {one_line(error)}") from error
 
 
 def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, str | None] = (None, None)) -> None:
@@ -203,7 +203,7 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
         strangers = held - peft.get_peft_model_state_dict(adapted).keys()
         adapted.merge_and_unload()
     except (ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"The adapter '{adapter}' cannot be merged: {_one_line(error)}") from error
+        raise InputError(f"The adapter '{adapter}' cannot be merged: {one_line(error)}") from error
     if strangers:
         raise InputError(f"The adapter '{adapter}' is of another model: '{min(strangers)}' has no place in this one.")
 
@@ -211,7 +211,3 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
 def _is_adaptable(module: nn.Module) -> bool:
     """Return whether peft adapts a module, and merges what was trained: not where it works in groups."""
     return isinstance(module, ADAPTABLE) and getattr(module, "groups", 1) == 1
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

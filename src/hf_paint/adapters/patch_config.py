@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 
 
 PATCH_CONFIG = "patch_config.json"
@@ -102,7 +102,7 @@ def patch_file(patch: str | Path, name: str, revision: str) -> Path:
     except HFValidationError as error:
         raise InputError(f"'{patch}' is neither a folder nor an id on the Hub.") from error
     except (LocalEntryNotFoundError, GatedRepoError) as error:
-        raise InputError(f"'{patch}' is not a folder, and cannot be downloaded: {_one_line(error)}") from error
+        raise InputError(f"'{patch}' is not a folder, and cannot be downloaded: {one_line(error)}") from error
     except EntryNotFoundError as error:
         raise InputError(lacking) from error
     except RepositoryNotFoundError as error:
@@ -111,7 +111,7 @@ def patch_file(patch: str | Path, name: str, revision: str) -> Path:
             "A private one needs a login: hf auth login"
         ) from error
     except OSError as error:  # an unknown revision, a full disk, a server that fails
-        raise InputError(f"'{patch}' cannot be downloaded at revision '{revision}': {_one_line(error)}") from error
+        raise InputError(f"'{patch}' cannot be downloaded at revision '{revision}': {one_line(error)}") from error
 
 
 def _checked(config: PatchConfig) -> PatchConfig:
@@ -124,7 +124,3 @@ def _checked(config: PatchConfig) -> PatchConfig:
     if config.dtype not in get_args(PatchDtype):
         raise ValueError(f"the dtype is one of {', '.join(get_args(PatchDtype))}, got {config.dtype!r}")
     return replace(config, patching_tasks=tuple(config.patching_tasks))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -22,7 +22,7 @@ from hf_paint.cli import (
     variants,
 )
 from hf_paint.cli.parser import Parser, Run
-from hf_paint.errors import InputError, JobError
+from hf_paint.errors import InputError, JobError, one_line
 
 
 COMMANDS = (quickstart, patch, evaluate, interpolate, extract_lora, convert, compare, push, variants, tasks)
@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(parsed, rest)
     except InputError as error:
         message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
-        tqdm.write(f"hf-paint: {' '.join(message.split())}", file=sys.stderr)  # on a line of its own, above any bar
+        tqdm.write(f"hf-paint: {one_line(message)}", file=sys.stderr)  # on a line of its own, above any bar
         return EXIT_BAD_INPUT
     except JobError as error:
-        tqdm.write(f"hf-paint: {' '.join(str(error).split())}", file=sys.stderr)
+        tqdm.write(f"hf-paint: {one_line(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         tqdm.write("hf-paint: interrupted; start the same command again to go on", file=sys.stderr)

@@ -8,7 +8,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.files import read_recipe
 from hf_paint.hub.push import PushOptions, make_repository, push_variants
 from hf_paint.merging.base import Method
@@ -112,7 +112,7 @@ def _from_yaml(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"`{key}` is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"`{key}` is no YAML: {one_line(error)}") from error
 
 
 def _report(result: PatchResult, method: Method) -> None:

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from hf_paint.data.pixel_cache import Examples, open_pixels
 from hf_paint.data.splits import Split
 from hf_paint.data.transforms import PixelTransform
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.fingerprints import fingerprint_values
 
 
@@ -87,7 +87,7 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
     except Exception as error:  # Pillow and datasets raise many types for bytes that are no image
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
-            f"{_stored_name(split, index)}: {' '.join(str(error).split())}"
+            f"{_stored_name(split, index)}: {one_line(error)}"
         ) from error
     return _changed(split, row, index, epoch)
 
@@ -105,7 +105,7 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
         except StopIteration:
             return
         except Exception as error:  # the network, the decoder and the data set all speak here
-            message = " ".join(str(error).split())
+            message = one_line(error)
             raise InputError(
                 f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
             ) from error

@@ -9,7 +9,7 @@ from datasets import Dataset, Features, Image, IterableDataset, Value, load_data
 from PIL import Image as PILImage
 
 from hf_paint.data.choices import label_columns
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.task import Task
 
@@ -103,7 +103,7 @@ def load_rows(task: Task, source: str) -> Dataset | IterableDataset:
     try:
         return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
     except Exception as error:  # datasets raises a dozen types for one thing: it cannot be loaded
-        message = " ".join(str(error).split())[:300]
+        message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils.hub import cached_file
 
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import ImageTower, ImageTowerOutput, image_tower, image_tower_weights
@@ -183,7 +183,7 @@ def _find(name_or_path: str | Path, name: str, revision: str) -> str | None:
     try:
         return cached_file(str(name_or_path), name, **options)
     except OSError as error:
-        raise InputError(f"{name} of '{name_or_path}' cannot be fetched: {' '.join(str(error).split())}") from error
+        raise InputError(f"{name} of '{name_or_path}' cannot be fetched: {one_line(error)}") from error
 
 
 def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:

@@ -11,7 +11,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, loggi
 from transformers.utils.hub import cached_file
 
 from hf_paint.data.transforms import PixelTransform
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.models.families import Family, find_family
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -47,14 +47,14 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
         for file, advice in OTHER_FORMATS.items():
             if _holds(name_or_path, file, revision):
                 raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
-        raise InputError(f"No model can be read from '{name_or_path}': {_one_line(error)}") from error
+        raise InputError(f"No model can be read from '{name_or_path}': {one_line(error)}") from error
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
     model = _load_weights(name_or_path, revision, family)
     try:
         processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # the tokenizer and the image processor have many ways to be missing
-        raise InputError(f"'{name_or_path}' has no {family.processor}: {_one_line(error)}") from error
+        raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
     _check_processor(name_or_path, model, processor)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
 
@@ -103,7 +103,7 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
         kind = getattr(transformers, family.model)
         loaded = kind.from_pretrained(name_or_path, output_loading_info=True, **options)
     except Exception as error:  # torn files, other shapes, other architectures: each library has its own type
-        raise InputError(f"The weights of '{name_or_path}' cannot be read: {_one_line(error)}") from error
+        raise InputError(f"The weights of '{name_or_path}' cannot be read: {one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
     model, loading = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
@@ -137,7 +137,3 @@ def _stored_dtype(weights: str) -> torch.dtype | None:
         slices = [file.get_slice(name) for name in file.keys() if name.startswith(IMAGE_TOWER)]  # noqa: SIM118
     dtypes = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
     return next((dtypes[stored] for part in reversed(slices) if (stored := part.get_dtype()) in dtypes), None)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.models.loading import OPEN_CLIP_CONFIG, load_clip, save_clip
 from hf_paint.models.open_clip_format import (
     MODEL_KEYS,
@@ -146,7 +146,7 @@ def _find(source: str, name: str, revision: str) -> Path | None:
     try:
         found = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"'{source}' cannot be read: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"'{source}' cannot be read: {one_line(error)}") from error
     return None if found is None else Path(found)
 
 

@@ -8,7 +8,7 @@ from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import Tensor
 
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
 from hf_paint.weights.headers import FLOATS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -52,7 +52,7 @@ def find_tower(name_or_path: str) -> Path:
             repo_id, _, revision = name_or_path.partition("@")
             folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
         except (OSError, ValueError) as error:
-            message = " ".join(str(error).split())[:300]
+            message = one_line(error)
             raise InputError(f"The fine-tuned model '{name_or_path}' cannot be fetched: {message}") from error
     read_checkpoint(folder)
     return folder.resolve()

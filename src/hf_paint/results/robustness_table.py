@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.curve import AlphaCurve
@@ -155,7 +155,7 @@ def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             "`baseline` is a list of [reference, shift] accuracies, such as [[0.60, 0.40], [0.80, 0.70]], or a YAML "
-            f"or JSON file that holds one; got {' '.join(map(str, entries))}: {' '.join(str(error).split())}"
+            f"or JSON file that holds one; got {' '.join(map(str, entries))}: {one_line(error)}"
         ) from error
 
 

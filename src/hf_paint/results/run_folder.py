@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
-from hf_paint.files import _write_text
+from hf_paint.files import save_folder_atomically, write_json, write_text
 from hf_paint.results.alphas import Alpha, format_alpha
 
 
@@ -130,7 +129,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / ".lock", timeout=0):
-                _write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+                write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
                 yield
         except Timeout:
             raise InputError(
@@ -140,12 +139,12 @@ class RunFolder:
     def save_selection(self, selection: Mapping[str, Any]) -> None:
         """Write `selection.json`."""
         if self.write:
-            _write_text(self.selection, json.dumps(selection, indent=2) + "\n")
+            write_json(self.selection, selection)
 
     def save_precision(self, check: Mapping[str, Any]) -> None:
         """Write `precision.json`, so that a run that goes on does not decide again."""
         if self.write:
-            _write_text(self.precision, json.dumps(check, indent=2) + "\n")
+            write_json(self.precision, check)
 
     def load_precision(self) -> Any:
         """Return the precision that this run decided for, or None."""
@@ -154,23 +153,18 @@ class RunFolder:
     def save_card_facts(self, facts: Mapping[str, Any]) -> None:
         """Write `card.json`: what a card says that is neither in the records nor in the recipe."""
         if self.write:
-            _write_text(self.card_facts, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+            write_json(self.card_facts, facts)
 
     def save_robustness(self, tables: Mapping[str, Any]) -> None:
         """Write `robustness.json`: the tables of interpolated weights and of the output-space ensemble."""
         if self.write:
-            _write_text(self.robustness, json.dumps(tables, indent=2) + "\n")
+            write_json(self.robustness, tables)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
         """Let `save` fill a folder, which gets its name when it is complete; an older one is replaced."""
         if not self.write:
             return
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        save_folder_atomically(folder, save)
 
     def last_checkpoint(self) -> str | None:
         """Return the newest checkpoint that was written to its end, or None."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.tasks.keys import read_groups, read_names
 
 
@@ -54,7 +54,7 @@ def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         definition = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The task file {path} cannot be read: {' '.join(str(error).split())}") from error
+        raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(definition, dict):
         raise InputError(f"The task file {path} does not hold a mapping of keys to values.")
     return complete(definition, path.parent, seen=(*seen, path))

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.subsets import ClassSplit, Splits
 from hf_paint.tasks.typographic import TypographicAttack
@@ -56,7 +56,7 @@ def read_inline(text: str) -> dict[str, Any] | str:
     try:
         definition: dict[str, Any] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"The task {text} cannot be read: {' '.join(str(error).split())}") from error
+        raise InputError(f"The task {text} cannot be read: {one_line(error)}") from error
     return definition
 
 
