@@ -13,6 +13,7 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from hf_paint.errors import InputError
+from hf_paint.files import save_atomically
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
 from hf_paint.tasks.rendering import rendered_task
@@ -129,9 +130,7 @@ def _write_task(
         path = folder / f"{name}-{split}.parquet"
         if not path.exists():
             rows = Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
-            partial = path.with_suffix(".partial")
-            rows.to_parquet(partial)
-            partial.replace(path)
+            save_atomically(path, rows.to_parquet)
         data_files[split] = str(path)
     splits = {"train": "train"} if "train" in parts else {"train": None, "validation": "validation"}
     return Task.from_dict(

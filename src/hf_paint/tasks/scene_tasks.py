@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
+from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.counting import NUMBER_WORDS, count_values
 from hf_paint.tasks.scenes import SceneObject, SceneStyle, draw_scene
@@ -186,9 +187,7 @@ def _write_task(
         if not path.exists():
             stream = (seed[0], SPLIT_SEEDS[split])
             drawn = [row for index in range(size) for row in rows(index, (*stream, index))]
-            partial = path.with_suffix(".partial")
-            Dataset.from_list(drawn, features=features).to_parquet(partial)
-            partial.replace(path)
+            save_atomically(path, Dataset.from_list(drawn, features=features).to_parquet)
         files[split] = str(path)
     splits = {split: split if split in sizes else None for split in SPLIT_SEEDS}
     return Task.from_dict({"name": name, "dataset": "parquet", "data_files": files, "splits": splits} | dict(keys))
