@@ -96,7 +96,7 @@ def test_published_numbers_are_those_of_the_curve(shared):
 def test_the_table_of_methods_names_all_of_them_with_their_options():
     rows = dict(
         re.findall(
-            r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Other ways to theta_1")[1].split("\n## ")[0], re.M
+            r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Merging methods")[1].split("\n## ")[0], re.M
         )
     )
     del rows["method"]
