@@ -11,12 +11,9 @@ import yaml
 from huggingface_hub import HfApi
 from peft import PeftModel
 from safetensors.torch import load_file
-from test_cli import recipe  # noqa: F401
-from test_lora_files import config_of, distance, loaded
-from test_single import arguments, weights
 from transformers import CLIPModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import (
     InputError,
     PaintTrainer,
@@ -32,6 +29,9 @@ from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchOptions
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.weights.layers import IMAGE_TOWER
+from patch_runs import arguments, weights
+from peft_adapters import config_of, loaded
+from tensors import distance
 
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
@@ -294,7 +294,7 @@ def test_without_peft_nothing_is_trained(model_folder, tasks, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_and_the_resolved_one_again(recipe, tmp_path):  # noqa: F811
+def test_a_recipe_and_the_resolved_one_again(recipe, tmp_path):
     from hf_paint.cli.main import main
 
     keys = {"use_peft": True, "lora_r": 2, "lora_alpha": 4, "lora_target_modules": ["q_proj", "v_proj"]}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import write_task_yaml
+from drawn_tasks import write_task_yaml
 from hf_paint.cli.main import main
 from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
 from hf_paint.results.alphas import alpha_from_json, format_alpha
@@ -22,30 +22,6 @@ COMMANDS = [
     *([], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["extract-lora"], ["convert"], ["compare"]),
     ["tasks"],
 ]
-
-
-@pytest.fixture
-def recipe(model_folder, tasks_folder, tmp_path):
-    """A recipe as a mapping, and a function that runs it."""
-    values = {
-        "model": model_folder,
-        "patching_tasks": [str(tasks_folder / "colours.yaml")],
-        "supported_tasks": [str(tasks_folder / "others.yaml")],
-        "alphas": [0, 0.5, 1],
-        "learning_rate": "1e-3",
-        "max_steps": 4,
-        "warmup_steps": 1,
-        "per_device_train_batch_size": 16,
-        "use_cpu": True,
-        "output_dir": str(tmp_path / "run"),
-    }
-
-    def run(*flags, without=(), **changes):
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump({k: v for k, v in (values | changes).items() if k not in without}))
-        return main(["patch", "--config", str(path), *flags])
-
-    return run
 
 
 def test_patch_from_a_recipe_and_again_from_the_resolved_one(recipe, tmp_path, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import write_task_yaml
+from drawn_tasks import write_task_yaml
 
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads sizes from /proc")

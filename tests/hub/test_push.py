@@ -14,11 +14,10 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from hub_server import Fault
 from huggingface_hub import HfApi, ModelCard, constants
 from transformers import CLIPModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import (
     InputError,
     PaintTrainingArguments,
@@ -34,6 +33,8 @@ from hf_paint.cli.main import main
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve import AlphaCurve
+from hub_server import Fault
+from pushes import selected
 
 
 ALPHAS = [0.0, 0.3, 1.0]
@@ -56,10 +57,6 @@ def thetas(run, model_folder):
     return CLIPModel.from_pretrained(model_folder).state_dict(), CLIPModel.from_pretrained(
         run / "theta_1"
     ).state_dict()
-
-
-def selected(run):
-    return json.loads((run / "selection.json").read_text())["alpha"]
 
 
 def same(model, weights):
