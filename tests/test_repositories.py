@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from hub_server import Fault
 from huggingface_hub import HfApi, constants
 
 from hf_paint.errors import InputError, JobError
 from hf_paint.repositories import cached, commit_of, fetch, folder_of, pinned, split_revision
+from hub_server import Fault
 
 
 REPO = "tester/clip"
@@ -17,7 +17,11 @@ REPO = "tester/clip"
 def repo(hub):
     api = HfApi()
     api.create_repo(REPO)
-    for text, file in ((b"{}", "config.json"), (b"weights", "model.safetensors"), (b"---\nlicense: mit\n---\n", "README.md")):
+    for text, file in (
+        (b"{}", "config.json"),
+        (b"weights", "model.safetensors"),
+        (b"---\nlicense: mit\n---\n", "README.md"),
+    ):
         api.upload_file(path_or_fileobj=text, path_in_repo=file, repo_id=REPO)
     api.create_branch(REPO, branch="alpha-0.50")
     return REPO
