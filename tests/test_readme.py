@@ -95,9 +95,7 @@ def test_published_numbers_are_those_of_the_curve(shared):
 
 def test_the_table_of_methods_names_all_of_them_with_their_options():
     rows = dict(
-        re.findall(
-            r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Merging methods")[1].split("\n## ")[0], re.M
-        )
+        re.findall(r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Merging methods")[1].split("\n## ")[0], re.M)
     )
     del rows["method"]
     assert list(rows) == list(METHODS)
