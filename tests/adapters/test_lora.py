@@ -341,7 +341,7 @@ def test_an_adapter_of_a_base_on_the_hub_is_found_with_it(hub, model_folder, tas
 @pytest.mark.slow
 def test_a_recipe_patches_the_toy_clip_with_an_adapter(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
-    from hf_paint.cli.main import main, run_quickstart as quickstart
+    from hf_paint.cli import main, run_quickstart as quickstart
 
     monkeypatch.setattr(quickstart, "NUM_RENDERED", 60)
     monkeypatch.setattr(quickstart, "NUM_TEST_DIGITS", 200)

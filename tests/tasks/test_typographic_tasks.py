@@ -89,7 +89,7 @@ def test_fonts_are_relative_to_the_file(tmp_path):
 SCRIPT = """
 import hashlib
 from PIL import Image
-from hf_paint.typographic import TypographicAttack
+from hf_paint.tasks.typographic import TypographicAttack
 attack, image = TypographicAttack(seed=1), Image.new("RGB", (300, 200), "grey")
 images = [attack(image, row % 3, ["dog", "polar bear", "cat"], split="train", row=row, epoch=2) for row in range(20)]
 print(hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest())
