@@ -497,10 +497,10 @@ def test_methods_refuse_it(options, model_folder, task, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"train_head": False, "freeze_tower": True}, "`freeze_tower` is about a head that is trained"),
-        ({"freeze_tower": True, "head_steps": 5}, "leave out `head_steps`"),
-        ({"freeze_tower": True, "eval_strategy": "steps"}, "nothing to evaluate on the way"),
-        ({"head_learning_rate": 0.1}, "is that of `head_steps`"),
+        ({"train_head": False, "freeze_tower": True}, "`freeze_tower` requires `train_head: true`"),
+        ({"freeze_tower": True, "head_steps": 5}, "remove `head_steps`"),
+        ({"freeze_tower": True, "eval_strategy": "steps"}, "does not support evaluation during training"),
+        ({"head_learning_rate": 0.1}, "requires `head_steps`"),
     ],
 )
 def test_keys_that_do_not_fit_together(keys, message, tmp_path):
