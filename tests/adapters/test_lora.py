@@ -82,7 +82,7 @@ def test_the_run_keeps_adapters_that_plain_peft_loads(run, model_folder):
     assert (whole["base_model_name_or_path"], whole["revision"]) == ("me/clip", None)
     assert chosen["base_model_name_or_path"] == "me/clip"
     card = (folder / "patched" / "README.md").read_text()
-    assert "What was trained is a LoRA adapter of rank 4" in card
+    assert "A LoRA adapter of rank 4 was trained" in card
     assert "use_peft: true" in card
     for adapter in ("adapter", "patched_adapter"):
         assert not [p for p in (folder / adapter).iterdir() if model_folder.encode() in p.read_bytes()]

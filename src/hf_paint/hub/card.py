@@ -24,7 +24,7 @@ class Usage:
     Attributes:
         model_id: The id of the model on the Hub; a placeholder if it is unknown.
         revision: The branch of the model; None for `main`.
-        class_names: The candidate labels of the example.
+        class_names: The candidate labels of an example.
         template: The prompt template of the example.
         trained_head_tasks: The tasks whose accuracies are those of a trained head; empty without one.
         patch: The base and the alpha of a patch; None for a complete model.
@@ -38,6 +38,11 @@ class Usage:
     trained_head_tasks: str = ""
     patch: tuple[str, str] | None = None
     branches: str = ""
+
+    @property
+    def call(self) -> str:
+        """The labels and the prompt of the example, as arguments of a Python call."""
+        return f"candidate_labels={list(self.class_names)!r}, hypothesis_template={self.template!r}"
 
     @property
     def arguments(self) -> str:

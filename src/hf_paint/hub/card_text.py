@@ -69,17 +69,14 @@ def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_p
         base: The base, with a link.
     """
     model = f"an ordinary {source.family.name} model"
+    opening = f"This is {model}. Use it like its base model: it still recognizes new classes by name."
     if is_patch:
         opening = (
-            f"This repository contains a *patch*: the change of the image tower of {base} in fine-tuning, and nothing "
-            f"else. Applied to that model, it gives {model}, which still recognizes new classes by name. The model"
-        )
-    else:
-        opening = (
-            f"This is {model}: use it like the model that it was made from. It still recognizes new classes by name. It"
+            f"This is a *patch*: the change of the image tower of {base} in fine-tuning, and nothing else. Applied to "
+            f"that model, it gives {model}, which still recognizes new classes by name."
         )
     paint = "*patched* ([PAINT](https://arxiv.org/abs/2208.05592))"
-    return f"{opening} was {paint}: {_method(source, tasks, alpha)} The text tower is unchanged."
+    return f"{opening}\n\nThe model was {paint}: {_method(source, tasks, alpha)} The text tower is unchanged."
 
 
 def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
@@ -161,7 +158,7 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
         choice = f"In each step, with the tasks so far as patching tasks, the rule `{rule}` chose"
     return (
         f"{choice} {rules[rule]}. It used only the {selection['chosen_on']} images; the numbers above are from the "
-        f"{selection['reported_on']} images. Ties went to the smallest of the {candidates}."
+        f"{selection['reported_on']} images. Ties went to the smallest {candidates.removesuffix('s')}."
     )
 
 
@@ -171,7 +168,7 @@ def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> 
     summary = "This run trained nothing: it used existing fine-tuned models."
     if trained:
         summary = f"Trained on the train split of {', '.join(trained)} with the prompts of each task (`{prompt}`)."
-    return f"{summary} The recipe; all other settings are the defaults of PAINT:"
+    return f"{summary} Recipe (all other settings are the defaults of PAINT):"
 
 
 def _trained_tasks(source: CardSource, tasks: Sequence[str]) -> list[str]:
@@ -184,11 +181,13 @@ def branches_sentence(rows: str, branches: Sequence[str], model_class: str) -> s
     """Return which branches the repository has, or nothing; `rows` is the `row_name` of the table."""
     if not branches:
         return ""
-    subject = f"Every {rows}" if rows in ("alpha", "step") else "The model before patching"
+    subject, model = "The model before patching", "it"
+    if rows in ("alpha", "step"):
+        subject, model = f"Every {rows}", "one"
     return (
         f"{subject} is a branch of this repository with a complete model: "
-        f"{', '.join(f'`{branch}`' for branch in branches)}. Load it with `revision=\"{branches[0]}\"`, in `pipeline` "
-        f"or in `{model_class}.from_pretrained`."
+        f'{", ".join(f"`{branch}`" for branch in branches)}. Load {model} with `revision="{branches[0]}"`, in '
+        f"`pipeline` or in `{model_class}.from_pretrained`."
     )
 
 
@@ -203,8 +202,8 @@ def table_notes(table: str) -> list[str]:
     notes = {
         "~": "A number marked `~` was not measured on every image: where the two nearest measured alphas predict the "
         "same class, that prediction was reused.",
-        "attack success": "An attack succeeds if the model predicts the wrong word that is written on the image: lower "
-        "is better.",
+        "attack success": "An attack succeeds if the model predicts the wrong word that is written on the image: "
+        "lower is better.",
         "MAE": "MAE is the mean absolute error of the predicted count.",
     }
     return [note for mark, note in notes.items() if mark in table]
@@ -216,14 +215,14 @@ def robustness_caption(table: RobustnessTable) -> str:
     if table.baseline is not None:
         line = f"{table.baseline.slope:.3f} · logit(reference) {table.baseline.intercept:+.3f}"
         effective = (
-            "; *effective robustness* is the accuracy under shift minus the accuracy that a baseline predicts from the "
+            "; *effective robustness* is the accuracy under shift minus the prediction of a baseline from the "
             f"reference ([Taori et al., 2020](https://arxiv.org/abs/2007.00644)): in logits, {line}"
         )
     return (
         f"Accuracy in percent on the reference ({', '.join(table.reference_tasks)}, {table.reference_split} images), "
         f"and its mean over {num_shifts} distribution shift{'s' if num_shifts > 1 else ''} (test images). *Relative "
         "robustness* is the gain of that mean over the model before patching, in points"
-        f"{effective}. Brackets contain 95 % bootstrap intervals."
+        f"{effective}. Parentheses contain 95 % bootstrap intervals."
     )
 
 

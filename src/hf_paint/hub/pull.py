@@ -17,6 +17,7 @@ from hf_paint.results.alphas import Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_metadata import curve_from_metadata
 from hf_paint.results.records import ROLES
+from hf_paint.results.tables import percent
 
 
 def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
@@ -89,6 +90,6 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
         branches = [own] if own in names else []
         branches += ["main"] if alpha == alpha_from_json(metadata["selected_alpha"]) else []
         results = [curve.get(alpha, *column, split) for column in columns]
-        cells = [f"{100 * result.accuracy:.2f}" if result else "" for result in results]
+        cells = [percent(result.accuracy) if result else "" for result in results]
         rows.append([", ".join(branches) or "-", format_alpha(alpha), *cells])
     return rows

@@ -129,9 +129,9 @@ def _introduction(fine_tuning: FineTuning, base: str) -> str:
         head = "frozen zero-shot heads made of text embeddings"
         joint = " The tasks were trained on jointly: each image was compared with the classes of its own task."
     return (
+        f"This is an ordinary {fine_tuning.family.name} model. Use it like its base model.\n\n"
         f"The image tower of {base} was fine-tuned on {fine_tuning.trained_on} against {head}. This is the first step "
-        f"of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{joint} The text tower is unchanged. This is an "
-        f"ordinary {fine_tuning.family.name} model: use it like the model that it was made from."
+        f"of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{joint} The text tower is unchanged."
     )
 
 
@@ -170,7 +170,8 @@ def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
     """Return the arguments that determine the numbers, as YAML, without paths, secrets and unused arguments."""
     values: dict[str, object] = args.to_dict()  # type: ignore[no-untyped-call]
     epochs = args.max_steps is None or args.max_steps <= 0
-    unused = {
+    lora_keys = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
+    unused = dict.fromkeys(lora_keys, not args.use_peft) | {
         "num_train_epochs": not epochs,
         "max_steps": epochs,
         "task_sampling": not joint,

@@ -54,9 +54,7 @@ class PaintTrainingArguments(TrainingArguments):
     )
     augmentation: Literal["paint", "none"] = field(
         default="paint",
-        metadata={
-            "help": "`paint`: random crops of nine tenths of the image or more, without flips; or `none`."
-        },
+        metadata={"help": "`paint`: random crops of nine tenths of the image or more, without flips; or `none`."},
     )
     decay_all_parameters: bool = field(
         default=True,
