@@ -18,7 +18,7 @@ from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.hub.card_metadata import benchmark_id
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import where
+from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.fisher import interpolate_fisher
 from hf_paint.models.loading import load_clip, save_clip
@@ -126,7 +126,7 @@ class Publication:
 
     def title(self, alpha: Alpha | None) -> str:
         """Return the message of the commit."""
-        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {where(alpha)}"
+        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {alpha_phrase(alpha)}"
 
     def make_model(self, alpha: Alpha | None, folder: Path) -> None:
         """Write the model of a branch: weights, config, tokenizer and processor; or the delta."""
@@ -188,7 +188,7 @@ class Publication:
                         dataset_id=found,
                         task_id=task.config or "default",
                         value=round(100 * result.accuracy, 4),
-                        notes=f"top-1 accuracy on {result.split}, {where(result.alpha)}",
+                        notes=f"top-1 accuracy on {result.split}, {alpha_phrase(result.alpha)}",
                     )
                     text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
                     texts[f".eval_results/{task.name}.yaml"] = text
