@@ -78,8 +78,7 @@ def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
 
 def benchmark_id(task: Task) -> str | None:
     """Return the id of the data set whose accuracy that of the task is: none for changed images, or some classes."""
-    is_changed = task.corruption or task.attack or task.class_split or task.only_classes
-    return None if is_changed else dataset_id(task)
+    return None if task.is_changed else dataset_id(task)
 
 
 def dataset_id(task: Task) -> str | None:

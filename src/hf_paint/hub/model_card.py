@@ -78,7 +78,7 @@ def render_model_card(
         base_model_id=source.base_model_id,
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
-        example_prompt=patching[0].templates[0] if patching[0].choices_column is None else patching[0].prompt,
+        example_prompt=patching[0].example_prompt,
         table=source.curve.to_markdown(source.split, selected=alpha, end=source.method.end),
         plot=source.plot,
         examples=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
