@@ -306,7 +306,7 @@ def test_independent_runs_decode_an_entry_once(tmp_path):
         import time
         from pathlib import Path
         import numpy as np
-        from hf_paint.pixel_cache import open_pixels
+        from hf_paint.data.pixel_cache import open_pixels
 
         def decode():
             with open({str(tmp_path / "decoded")!r}, "a") as log:

@@ -24,7 +24,7 @@ PROGRAM = """
 import hashlib
 import numpy as np
 from PIL import Image
-from hf_paint.corruptions import Corruption
+from hf_paint.tasks.corruptions import Corruption
 pixels = np.random.default_rng(5).integers(256, size=(500, 32, 32, 3), dtype=np.uint8)
 noise = Corruption(name="noise", severity=3, seed=7)
 digests = {i: hashlib.sha256(noise(Image.fromarray(pixels[i])).tobytes()).hexdigest() for i in range(499, -1, -1)}
