@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Image as ImageFeature, Value
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
-from conftest import draw_rows, encode
+from drawn_tasks import draw_rows, encode
 from hf_paint import InputError, Task
 from hf_paint.data.images import CachedImages, _in_threads, decode
 from hf_paint.data.pixel_cache import cache_limit, open_pixels

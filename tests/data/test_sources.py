@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from PIL import Image
 
-from conftest import draw_rows, write_task_yaml
+from drawn_tasks import draw_rows, write_task_yaml
 from hf_paint import InputError, evaluate_tasks, get_task
 from hf_paint.cli.main import main
 from hf_paint.data.images import decode

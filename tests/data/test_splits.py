@@ -3,7 +3,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
-from conftest import draw_rows, write_task
+from drawn_tasks import draw_rows, write_task
 from hf_paint import InputError, Task
 from hf_paint.data.splits import load_splits, split_train_validation
 

@@ -20,7 +20,7 @@ import yaml
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
-from conftest import write_task_yaml
+from drawn_tasks import write_task_yaml
 from hf_paint import InputError
 from hf_paint.training.sharding import check_checkpoint
 

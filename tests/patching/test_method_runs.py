@@ -6,24 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from test_methods import (  # noqa: F401
-    ALPHAS,
-    INGREDIENTS,
-    NAMES,
-    SHORT,
-    assert_close,
-    by_transformers,
-    make_greedy,
-    make_tasks,
-    make_thetas,
-    mean,
-    patch,
-    total,
-    tower,
-)
-from test_single import arguments
 
-from conftest import write_task, write_task_yaml
+from drawn_tasks import write_task, write_task_yaml
 from hf_paint import (
     InputError,
     PatchOptions,
@@ -36,6 +20,8 @@ from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.training.trainer import PaintTrainer
+from method_runs import ALPHAS, INGREDIENTS, NAMES, SHORT, assert_close, by_transformers, mean, patch, total, tower
+from patch_runs import arguments
 
 
 def test_greedy_soup_is_the_recipe_on_validation(greedy, tasks, model_folder):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image, ImageFilter
 
-from conftest import draw_rows, write_task, write_task_yaml
+from drawn_tasks import draw_rows, write_task, write_task_yaml
 from hf_paint import InputError, corrupted, evaluate_tasks, get_task
 from hf_paint.data.images import CachedImages, decode
 from hf_paint.data.splits import load_splits

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset
-from test_single import arguments
 
-from conftest import draw_rows, write_task
+from drawn_tasks import draw_rows, write_task
 from hf_paint import AlphaCurve, InputError, PatchOptions, Task, evaluate_tasks, patch_single
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.predictions import Predictions, score
@@ -17,6 +16,7 @@ from hf_paint.results.records import Result
 from hf_paint.tasks.counting import count_values
 from hf_paint.tasks.scene_tasks import COUNTS, write_counting_task, write_shapes_task
 from hf_paint.tasks.scenes import SceneStyle
+from patch_runs import arguments
 
 
 SIZES = {"train": 32, "validation": 16, "test": 16}

@@ -13,7 +13,7 @@ import yaml
 from accelerate import Accelerator
 from PIL import Image
 
-from conftest import CLASS_NAMES, write_task, write_task_yaml
+from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
 from hf_paint.cli.run_recipe import run_recipe
 from hf_paint.data.images import CachedImages, data_fingerprint, decode

@@ -8,11 +8,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, Image, List, Value
-from test_single import arguments
 from torch.nn import functional
 
 import hf_paint.models.zero_shot
-from conftest import draw_rows
+from drawn_tasks import draw_rows
 from hf_paint import (
     AlphaCurve,
     CandidateHead,
@@ -35,6 +34,7 @@ from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.towers import image_tower
 from hf_paint.tasks.rendering import COLOURS
 from hf_paint.tasks.scenes import SCENE_SHAPES, SceneStyle
+from patch_runs import arguments
 
 
 SIZES = {"train": 12, "validation": 4, "test": 6}

@@ -11,10 +11,9 @@ import yaml
 from datasets import Dataset, Features, Image, Value
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from test_trainer import ROUNDING_ONLY, largest_difference, losses
 from torch.nn import functional
 
-from conftest import CLASS_NAMES, draw_rows, write_task, write_task_yaml
+from drawn_tasks import CLASS_NAMES, draw_rows, write_task, write_task_yaml
 from hf_paint import (
     ClassificationHead,
     HeadTrainer,
@@ -40,6 +39,7 @@ from hf_paint.cli.main import main
 from hf_paint.data.splits import load_splits
 from hf_paint.models.loading import load_clip
 from hf_paint.weights.layers import IMAGE_TOWER
+from training_runs import ROUNDING_ONLY, largest_difference, losses
 
 
 ALPHAS = [0.0, 0.5, 1.0]

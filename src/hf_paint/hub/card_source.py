@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import yaml
@@ -14,7 +13,7 @@ from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.models.families import FAMILIES, Family
-from hf_paint.repositories import is_repo_id
+from hf_paint.repositories import fetch, is_repo_id, split_revision
 from hf_paint.results.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
@@ -117,7 +116,7 @@ class CardSource:
     @property
     def thetas(self) -> dict[str, str | None]:
         """The models that were not trained in this run, by name: their ids on the Hub; None for one in a folder."""
-        given = {name: model.partition("@")[0] for name, model in self.recipe.get("thetas", {}).items()}
+        given = {name: split_revision(model)[0] for name, model in self.recipe.get("thetas", {}).items()}
         return {name: model if is_repo_id(model) else None for name, model in given.items()}
 
     def fingerprint(self, alpha: Alpha) -> str:
@@ -131,9 +130,8 @@ class CardSource:
 def license_of(base: str) -> str | None:
     """Return the licence in the card of the base, or None where there is no card or it does not say."""
     try:
-        readme = Path(base) / "README.md"
-        card = ModelCard.load(readme if Path(base).is_dir() else base)
+        card = fetch(base, "README.md")
+        license_name = card and ModelCard.load(card).data.get("license")
     except (OSError, ValueError):
         return None
-    license_name = card.data.get("license")
     return str(license_name) if license_name else None

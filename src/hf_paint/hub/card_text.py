@@ -9,6 +9,7 @@ from hf_paint.merging.base import Method
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
 from hf_paint.results.records import ROLES
+from hf_paint.results.tables import number, percent, points as in_points
 
 
 LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
@@ -126,13 +127,15 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     )
     if before is None or after is None:
         return gain.task
-    changes = [f"{100 * gain.gain:+.1f} points"]
+    changes = [f"{in_points(gain.gain, digits=1)} points"]
     if before.attack_success is not None and after.attack_success is not None:
-        rates = [100 * result.metrics["attack_success"] for result in (before, after)]
-        changes.append(f"attack success {rates[0]:.1f} % → {rates[1]:.1f} %")
+        rates = [percent(result.metrics["attack_success"], digits=1) for result in (before, after)]
+        changes.append(f"attack success {rates[0]} % → {rates[1]} %")
     if before.mean_absolute_error is not None and after.mean_absolute_error is not None:
-        changes.append(f"mean absolute error {before.mean_absolute_error:.2f} → {after.mean_absolute_error:.2f}")
-    return f"{gain.task} {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} % ({', '.join(changes)})"
+        errors = [number(result.mean_absolute_error) for result in (before, after)]
+        changes.append(f"mean absolute error {errors[0]} → {errors[1]}")
+    accuracies = [percent(result.accuracy, digits=1) for result in (before, after)]
+    return f"{gain.task} {accuracies[0]} % → {accuracies[1]} % ({', '.join(changes)})"
 
 
 def answer_type_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
@@ -166,22 +169,16 @@ def _trained(source: CardSource, tasks: Sequence[str]) -> list[str]:
 def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
     rows = []
     for gain in curve.gains(alpha, split):
-        before, after = (
-            curve.get(0.0, gain.role, gain.task, gain.split),
-            curve.get(alpha, gain.role, gain.task, gain.split),
-        )
+        before, after = (curve.get(point, gain.role, gain.task, gain.split) for point in (0.0, alpha))
         if before is not None and after is not None:
-            interval = (
-                "" if gain.low is None or gain.high is None else f" ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
-            )
             rows.append(
                 {
                     "task": gain.task,
                     "role": gain.role,
                     "total": after.total,
-                    "before": f"{100 * before.accuracy:.2f}",
-                    "after": f"{100 * after.accuracy:.2f}",
-                    "gain": f"{100 * gain.gain:+.2f}{interval}",
+                    "before": percent(before.accuracy),
+                    "after": percent(after.accuracy),
+                    "gain": in_points(gain.gain, gain.interval),
                 }
             )
     return rows

@@ -79,7 +79,7 @@ def render_model_card(
         example_labels=repr(list(source.class_names[:3])),
         example_template=repr(patching[0].templates[0]),
         example_prompt=patching[0].example_prompt,
-        table=source.curve.to_markdown(source.split, selected=alpha, end=source.method.end),
+        table=source.curve.to_markdown(source.split, selected=alpha, fine_tuned_label=source.method.end),
         plot=source.plot,
         examples=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
         gains=_gain_rows(source.curve, alpha, source.split),

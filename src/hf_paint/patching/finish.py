@@ -53,7 +53,7 @@ def finish(
         card: Give the patched model a card; without one it is a step on the way, and is not published.
         ensemble: The curve of the output-space ensemble, to be shown beside.
     """
-    split = "test" if "test" in curve.splits("patching") else "validation"
+    split = curve.reported_split
     if alpha is None and run.selection != "none":
         alpha = run.choose(curve)
     weights: Mapping[str, Tensor] = {} if alpha is None else weights_at(alpha)
@@ -64,7 +64,7 @@ def finish(
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
         shown: dict[str, Any] = {"split": plot_split or split, "selected": alpha, "connected": plot_split is None}
-        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble, end=run.method.end)
+        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble, fine_tuned_label=run.method.end)
     save_robustness(run, curve, selected=alpha, ensemble=ensemble)
     if alpha is not None:
         if card:
@@ -197,4 +197,4 @@ def save_robustness(
     other = None if ensemble is None else robustness_table(ensemble, baseline=baseline)
     run.folder.save_robustness({"weights": table.to_dict(), "ensemble": other and other.to_dict()})
     plot = run.folder.robustness_plot
-    plot_robustness(table, plot, selected=selected, ensemble=other, end=run.method.end)
+    plot_robustness(table, plot, selected=selected, ensemble=other, fine_tuned_label=run.method.end)
