@@ -175,7 +175,7 @@ def assert_one_line(capsys, message):
 
 
 BAD_TASKS = {
-    "missing column": ({"image_column": "img"}, "Column 'img' is not in 'parquet' (columns: image, label, track)."),
+    "missing column": ({"image_column": "img"}, "'parquet' has no column 'img'; its columns are image, label, track."),
     "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
     "empty split": ({"test": 0}, "is empty"),
     "missing split": ({"splits": {"test": "tests"}}, "no data files for the split 'tests'"),

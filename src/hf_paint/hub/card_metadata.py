@@ -76,8 +76,7 @@ def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
 
 def benchmark_id(task: Task) -> str | None:
     """Return the id of the data set that a task measures in full; None if it changes images or selects classes."""
-    is_changed = task.corruption or task.attack or task.class_split or task.only_classes
-    return None if is_changed else dataset_id(task)
+    return None if task.is_changed else dataset_id(task)
 
 
 def dataset_id(task: Task) -> str | None:

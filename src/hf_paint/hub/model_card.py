@@ -71,7 +71,7 @@ def render_model_card(
         robustness=_robustness(model),
         selection=selection_sentences(source.strategy, source.selection),
         training=Training(
-            summary=training_sentence(source, model.task_names, _prompt(model.tasks[0])),
+            summary=training_sentence(source, model.task_names, model.tasks[0].example_prompt),
             recipe=public_recipe(source).strip(),
             versions=source.versions or environment(),
         ),
@@ -206,10 +206,6 @@ def _robustness(model: _Model) -> Robustness | None:
         table=tables["weights"].to_markdown(selected=model.alpha),
         ensemble=tables["ensemble"].to_markdown() if "ensemble" in tables else "",
     )
-
-
-def _prompt(task: Task) -> str:
-    return task.templates[0] if task.choices_column is None else str(task.prompt)
 
 
 def base_link(base_model_id: str | None, family: Family) -> str:

@@ -18,6 +18,7 @@ from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
 from hf_paint.models.zero_shot import build_task_head
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -132,11 +133,11 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
             check_stream(task, args)
         if names.count(task.name) > 1:
             raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
-        keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key)]
+        keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key, None)]
         if len(tasks) > 1 and keys:
             reason = "streams" if task.streaming else f"has `{keys[0]}`"
             raise InputError(f"Task '{task.name}' {reason}, so it can only be trained on alone. Remove other tasks.")
-        if args.train_head and task.choices_column is not None:
+        if args.train_head and isinstance(task, MultipleChoiceTask):
             raise InputError(f"Task '{task.name}' has `choices_column` instead of classes: remove `train_head`.")
 
 
