@@ -1,4 +1,4 @@
-"""Multiple choice: every example brings its own candidates (PAINT, case studies)."""
+"""Multiple choice: every example has its own candidates (PAINT, case studies)."""
 
 import json
 from copy import deepcopy
