@@ -1,12 +1,10 @@
 """What a model card is made of: the records of a run, and little else."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from huggingface_hub import ModelCard
 
 from hf_paint.errors import InputError
@@ -68,20 +66,19 @@ class CardSource:
         Raises:
             InputError: If the run is not finished, or nothing was chosen.
         """
-        if not folder.selection.exists() or not folder.card_facts.exists():
+        selection, facts = folder.load_selection(), folder.load_card_facts()
+        if selection is None or facts is None:
             raise InputError(
                 f"{folder.path} is not a run that chose an alpha: it has no {folder.selection.name} or "
                 f"{folder.card_facts.name}. Finish it with `hf-paint patch`, and a `selection` other than none."
             )
-        recipe = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
-        facts = json.loads(folder.card_facts.read_text(encoding="utf-8"))
+        recipe = folder.load_recipe()
         if base_model_id is not None:
             facts["base_model_id"] = base_model_id
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(folder.path)
-        selection = json.loads(folder.selection.read_text(encoding="utf-8"))
-        if folder.robustness.exists():
-            facts["robustness"] = json.loads(folder.robustness.read_text(encoding="utf-8"))
+        if (robustness := folder.load_robustness()) is not None:
+            facts["robustness"] = robustness
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property
