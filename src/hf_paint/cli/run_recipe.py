@@ -22,7 +22,7 @@ from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
-from hf_paint.training.hub_trainer import check_hub_strategy
+from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
 
 

@@ -3,16 +3,11 @@
 from pathlib import Path
 from typing import Any, cast
 
-from huggingface_hub import HfApi, ModelCard, hf_hub_download
-from huggingface_hub.errors import (
-    HFValidationError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, ModelCard
 
 from hf_paint.errors import InputError, JobError
-from hf_paint.hub.errors import FAILURES, said, said_clearly
+from hf_paint.hub.errors import said_clearly
+from hf_paint.repositories import fetch
 from hf_paint.results.alphas import alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_metadata import curve_from_metadata
@@ -54,24 +49,11 @@ def card_metadata(repo: str | Path, *, revision: str = "main") -> dict[str, Any]
 
 
 def read_card(repo: str | Path, revision: str) -> Path:
-    """Return the path of a card, which is downloaded where it is on the Hub."""
-    if Path(repo).is_dir():
-        card = Path(repo) / "README.md"
-        if not card.exists():
-            raise InputError(f"'{repo}' has no README.md.")
-        return card
-    try:
-        return Path(hf_hub_download(str(repo), "README.md", revision=revision))
-    except HFValidationError as error:
-        raise InputError(f"'{repo}' is neither a folder nor an id on the Hub.") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"There is no repository '{repo}' on the Hub, or it is private and not yours.") from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"'{repo}' has no branch, tag or commit '{revision}'.") from error
-    except RemoteEntryNotFoundError as error:
-        raise InputError(f"'{repo}' has no card at {revision}.") from error
-    except FAILURES as error:
-        raise JobError(f"Reading the card of {repo} at {revision} failed: {said(error)}.") from error
+    """Return the path of a card, downloaded if the model is on the Hub."""
+    card = fetch(repo, "README.md", revision, failure=JobError)
+    if card is None:
+        raise InputError(f"'{repo}' has no README.md at revision '{revision}'.")
+    return card
 
 
 def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:

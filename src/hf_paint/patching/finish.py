@@ -14,9 +14,10 @@ from hf_paint.evaluation.ensembles import evaluate_ensemble
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.examples import choose_images, describe_choice, make_examples, plot_examples, probabilities
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
-from hf_paint.hub.card_text import where
-from hf_paint.hub.model_card import environment, render_model_card
+from hf_paint.hub.card_text import alpha_phrase
+from hf_paint.hub.model_card import render_model_card
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.lora import save_patched_adapter
 from hf_paint.patching.options import PatchResult
@@ -140,7 +141,7 @@ def save_examples(
         [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
         for tower in map(run.tower_with, (run.theta_0, weights))
     )
-    patched = f"patched ({where(alpha)})"
+    patched = f"patched ({alpha_phrase(alpha)})"
     for (task, indices, caption), *said in zip(chosen, before, after, strict=True):
         if run.folder.write:
             examples = make_examples(task, split, indices, before=said[0], after=said[1])

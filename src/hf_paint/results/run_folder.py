@@ -13,6 +13,7 @@ from hf_paint.errors import InputError
 from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
 from hf_paint.results import resuming
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.selection import Selection
 
 
 RECIPE = "recipe.yaml"
@@ -178,9 +179,10 @@ class RunFolder:
         """
         return read_recipe(self.recipe)
 
-    def load_selection(self) -> Json | None:
+    def load_selection(self) -> Selection | None:
         """Return the selection, or None if no alpha was chosen."""
-        return read_json(self.selection)
+        selection: Selection | None = read_json(self.selection)  # type: ignore[assignment]
+        return selection
 
     def load_card_facts(self) -> Json | None:
         """Return what only a card needs, beside the records and the recipe; None for a run that is not finished."""
