@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from hub_server import Fault
 from huggingface_hub import HfApi, constants
 
 from hf_paint.errors import InputError, JobError
 from hf_paint.repositories import cached, commit_of, fetch, folder_of, pinned, split_revision
+from hub_server import Fault
 
 
 REPO = "tester/clip"

@@ -17,6 +17,23 @@ Json: TypeAlias = dict[str, Any]
 """A JSON object or a YAML mapping."""
 
 
+def read_json(path: Path) -> Json | None:
+    """Read a JSON object, or return None if the file does not exist.
+
+    Raises:
+        InputError: If the file does not contain a JSON object.
+    """
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must contain a JSON object.")
+    return value
+
+
 def read_recipe(path: str | Path) -> Json:
     """Read a recipe YAML.
 

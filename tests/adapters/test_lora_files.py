@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from tiny_families import make
 from transformers import CLIPModel
 
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
@@ -19,6 +18,9 @@ from hf_paint.cli.main import main
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
+from peft_adapters import config_of, loaded
+from tensors import distance
+from tiny_families import make
 
 
 ATTENTION = r"vision_model\.encoder\.layers\.\d+\.self_attn\.(q|v)_proj"
@@ -37,7 +39,7 @@ CONFIGS = {
 
 
 def make_adapter(model, folder, **config):
-    """Write an adapter with random factors, by peft alone, and return its folder and the merged weights."""
+    """Write an adapter with random factors using plain peft, and return its folder and the merged weights."""
     torch.manual_seed(len(str(config)))
     adapted = get_peft_model(deepcopy(model), LoraConfig(**config))
     with torch.no_grad():
@@ -46,11 +48,6 @@ def make_adapter(model, folder, **config):
                 parameter.add_(0.1 * torch.randn_like(parameter))
     adapted.save_pretrained(folder)
     return folder, adapted.merge_and_unload().state_dict()
-
-
-def loaded(model, folder):
-    """Return plain CLIP weights with an adapter that plain peft has loaded and merged."""
-    return PeftModel.from_pretrained(deepcopy(model), str(folder)).merge_and_unload().state_dict()
 
 
 def changes(folder, config):
@@ -65,11 +62,6 @@ def changes(folder, config):
             module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
             found[f"{module}.weight"] = scale * b.double() @ a.double()
     return found
-
-
-def distance(weights, expected):
-    assert weights.keys() == expected.keys()
-    return max((weights[name].double() - expected[name].double()).abs().max().item() for name in expected)
 
 
 @pytest.mark.parametrize("alpha", [-0.5, 0.0, 0.3, 0.9, 1.0, 1.5])
@@ -122,7 +114,7 @@ def test_combined_adapters_are_the_sum_of_their_changes(model, tmp_path):
     assert distance(loaded(model, tmp_path / "all"), expected) < 1e-6
     tower = {name: tensor for name, tensor in expected.items() if name.startswith(IMAGE_TOWER)}
     assert distance(adapted_weights(image_tower_weights(model), tmp_path / "all"), tower) < 1e-6
-    scale_adapter(tmp_path / "all", 0.5, tmp_path / "half")  # what was combined is scaled like any other
+    scale_adapter(tmp_path / "all", 0.5, tmp_path / "half")  # a combined adapter scales like any other
     half = {name: (theta_0[name] + expected[name]) / 2 for name in theta_0}
     assert distance(loaded(model, tmp_path / "half"), half) < 1e-6
 
@@ -193,10 +185,6 @@ def copy_with(adapter, folder, **changed):
     (folder / "adapter_config.json").write_text(json.dumps(config))
     (folder / "adapter_model.safetensors").write_bytes((Path(adapter) / "adapter_model.safetensors").read_bytes())
     return folder
-
-
-def config_of(folder):
-    return json.loads((Path(folder) / "adapter_config.json").read_text())
 
 
 def test_a_base_is_an_id_on_the_hub_and_never_a_folder(adapter_folder, tmp_path, caplog):

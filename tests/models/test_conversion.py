@@ -1,4 +1,4 @@
-"""Models of open_clip, written out in plain torch under its names, against what they are converted to."""
+"""Models of open_clip, written out in plain torch under its names, against their conversions."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer, pipeline
 
-from conftest import CLASS_NAMES, draw_rows
+from drawn_tasks import CLASS_NAMES, draw_rows
 from hf_paint import InputError, convert_open_clip
 from hf_paint.cli.main import main
 
@@ -97,7 +97,7 @@ class OpenCLIP(nn.Module):
 
 
 def tokenize(texts, context_length):
-    """As `open_clip.tokenize`, letter by letter: without padding at the end, where open_clip has zeros."""
+    """Like `open_clip.tokenize`, letter by letter, without the zeros that open_clip pads with."""
     ids = {token: index for index, token in enumerate(VOCABULARY)}
     rows = torch.zeros(len(texts), context_length, dtype=torch.long)
     for row, text in zip(rows, texts, strict=True):
@@ -109,7 +109,7 @@ def tokenize(texts, context_length):
 
 
 def write(folder, model, keys=None, *, tokenizer=True, binary=False, **preprocess):
-    """Write a repository as open_clip does."""
+    """Write a repository in the format of open_clip."""
     folder.mkdir(exist_ok=True)
     said = {"model_cfg": MODEL | (keys or {}), "preprocess_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3} | preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(said))

@@ -1,12 +1,10 @@
 """Sequential patching in several random orders: what depends on the order, and what does not (PAINT, Section 5)."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,8 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
 
@@ -40,17 +40,17 @@ def patch_orders(
     Returns:
         The run of the order with the highest mean of patching and supported accuracy on the validation images.
     """
-    folder = Path(str(args.output_dir))
+    folder = RunFolder(str(args.output_dir), write=PartialState().is_main_process)
     runs = []
     for number, tasks in enumerate(orders, 1):
-        result = patch(tasks, arguments_for(args, folder / f"order-{number}"))
+        result = patch(tasks, arguments_for(args, folder.order(number).path))
         runs.append(replace(result, model=None))  # one model in memory is enough
-    if PartialState().is_main_process:
+    if folder.write:
         summary = average_orders([run.curve for run in runs])
-        (folder / "orders.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        folder.save_orders(summary)
         logger.info(orders_to_markdown(summary))
     best = max(runs, key=_validation_score)
-    return replace(best, model=load_clip(str(best.run_folder / "patched"))[0])
+    return replace(best, model=load_clip(str(best.patched))[0])
 
 
 def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[list[Task]]:
@@ -77,7 +77,7 @@ def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[li
 def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
     """Return the accuracy of each task before and after all steps: mean and standard deviation over the orders."""
     first = histories[0]
-    split = "test" if "test" in first.splits("patching") else "validation"
+    split = first.reported_split
     rows = []
     for role in ROLES:
         for task in first.tasks.get(role, []):
@@ -92,16 +92,12 @@ def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
 
 def orders_to_markdown(summary: Mapping[str, Any]) -> str:
     """Return the average over the orders as a Markdown table, in percent."""
-    lines = [
-        f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:",
-        "| task | role | zero-shot | after all steps |",
-        "| --- | --- | ---: | ---: |",
-    ]
+    rows = [["task", "role", "zero-shot", "after all steps"]]
     for row in summary["tasks"]:
-        spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
-        after = f"{100 * row['mean']:.2f}{spread}"
-        lines.append(f"| {row['task']} | {row['role']} | {100 * row['zero_shot']:.2f} | {after} |")
-    return "\n".join(lines)
+        spread = "" if row["std"] is None else f" ± {percent(row['std'])}"
+        rows.append([row["task"], row["role"], percent(row["zero_shot"]), f"{percent(row['mean'])}{spread}"])
+    title = f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:"
+    return f"{title}\n{markdown(rows, text_columns=2)}"
 
 
 def _validation_score(result: PatchResult) -> Fraction:
