@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
+from hub_server import HubServer
 from huggingface_hub import constants, hf_api
 from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
@@ -28,7 +29,6 @@ from hf_paint import ClassificationHead, Task
 from hf_paint.adapters.patch import save_patch
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
-from hub_server import HubServer
 
 
 torch.set_num_threads(1)

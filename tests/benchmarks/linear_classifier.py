@@ -17,13 +17,13 @@ from common import FOLDER, Row, Run, Target, arguments, compare, interleave, rep
 from datasets import ClassLabel, Dataset, Features, Image
 from material import make_clip, make_processor
 from PIL import Image as PILImage
-from training import StepClock
 from transformers import PrinterCallback
 
 from hf_paint import ClassificationHead, HeadTrainer, PaintTrainer, PaintTrainingArguments, Task, prepare_task
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.towers import image_tower
 from hf_paint.training.base_trainer import PaperTrainer
+from training import StepClock
 
 
 BATCH_SIZE = 32

@@ -38,13 +38,13 @@ from simulation import (
 from sweep import Sweep
 from torch import Tensor
 from towers import clip_config, num_tokens
-from training import Training
 from transformers import CLIPConfig
 
 from hf_paint import interpolate_checkpoints
 from hf_paint.evaluation.carrier import weight_line
 from hf_paint.evaluation.evaluator import CPU_ACTIVATION_BYTES
 from hf_paint.models.towers import image_tower, with_weights
+from training import Training
 
 
 WITHIN = 0.3

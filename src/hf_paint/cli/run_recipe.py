@@ -117,8 +117,8 @@ def _from_yaml(key: str, text: str) -> Any:
 
 def _report(result: PatchResult, method: Method) -> None:
     """Print the table, what was chosen, and where it is."""
-    split = "test" if "test" in result.curve.splits("patching") else "validation"
-    where = result.run_folder if result.alpha is None else result.run_folder / "patched"
+    split = result.curve.reported_split
+    where = result.run_folder if result.alpha is None else result.patched
     chosen = "no alpha was chosen" if result.alpha is None else f"alpha {format_alpha(result.alpha)}"
     sys.stdout.write(
         f"\n{result.curve.to_markdown(split, selected=result.alpha, end=method.end)}\n\n{chosen}: {where}\n"

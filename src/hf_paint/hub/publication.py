@@ -143,7 +143,7 @@ class Publication:
             )
         elif isinstance(alpha, Coefficients):
             last = alpha == self.source.selected
-            patched = self.run.patched if last else self.run.step(len(alpha)) / "patched"
+            patched = self.run.patched if last else self.run.step(len(alpha)).patched
             interpolate_checkpoints(self.base_folder, patched, {1.0: folder}, save_dtype=self.source.save_dtype)
         elif not self.source.method.is_line and alpha != 0:
             self._make_fisher_model(alpha, folder)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 SelectionRule = Literal["mean", "supported_within"]
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in a score, in points of patching accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +111,11 @@ class AlphaCurve:
         """Return the splits on which tasks of this role were evaluated."""
         return {r.split for r in self.results if r.role == role}
 
+    @property
+    def reported_split(self) -> str:
+        """The split that reports show: `test` where a patching task was evaluated on it, else `validation`."""
+        return "test" if "test" in self.splits("patching") else "validation"
+
     def mean_accuracy(self, alpha: Alpha, role: Role, split: str) -> Fraction:
         """Return the unweighted mean over the tasks of a role, exactly.
 
@@ -160,14 +163,6 @@ class AlphaCurve:
         floor = (supported[0.0] if baseline is None else baseline) - Fraction(str(tolerance))
         within = [a for a in alphas if supported[a] >= floor]
         return max(within or [max(alphas, key=lambda a: supported[a])], key=lambda a: (patching[a], -size(a)))
-
-    def score(self, alpha: Alpha, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
-        """Return the score that a search maximises: the selection rule, with a price on a supported loss."""
-        patching, supported = (self.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        if rule == "mean":
-            return float(patching + supported) / 2
-        loss = float(self.mean_accuracy(0.0, "supported", "validation") - supported) - tolerance
-        return float(patching) - LOSS_WEIGHT * max(0.0, loss)
 
     def gains(self, alpha: Alpha, split: str = "test") -> list[Gain]:
         """Return, task by task, what alpha gained over alpha 0, with 95 % paired bootstrap intervals."""

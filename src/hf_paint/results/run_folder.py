@@ -37,16 +37,17 @@ class RunFolder:
     Args:
         path: The folder.
         write: Whether this process writes.
+        recipe: The name of the recipe in it.
 
     Example:
         >>> RunFolder(tmp_path, write=True).theta_1.name
         'theta_1'
     """
 
-    def __init__(self, path: str | Path, *, write: bool) -> None:
+    def __init__(self, path: str | Path, *, write: bool, recipe: str = "recipe.yaml") -> None:
         self.path = Path(path)
         self.write = write
-        self.recipe = self.path / "recipe.yaml"
+        self.recipe = self.path / recipe
         self.selection = self.path / "selection.json"
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
@@ -74,9 +75,9 @@ class RunFolder:
         """Return the folder of the model of one alpha."""
         return self.path / "variants" / f"alpha-{format_alpha(alpha)}"
 
-    def step(self, number: int) -> Path:
+    def step(self, number: int) -> "RunFolder":
         """Return the run folder of a step of sequential patching; the first is 1."""
-        return self.path / f"step-{number}"
+        return RunFolder(self.path / f"step-{number}", write=self.write, recipe="step.yaml")
 
     def theta(self, name: str) -> "RunFolder":
         """Return the folder of one of several fine-tunings: on a task in parallel patching, or of an ingredient."""
