@@ -1,4 +1,4 @@
-"""Draw the scenes of the recipes beside this file: parquet files, and a task YAML for each task. Takes a minute.
+"""Draw the scenes of the recipes in this folder, as parquet files and a task YAML for each task, in about a minute.
 
 python recipes/scenes/make_scenes.py --output_dir runs/scenes
 """
@@ -12,7 +12,7 @@ from hf_paint import write_counting_task, write_questions_task, write_shapes_tas
 
 
 def main() -> None:
-    """Draw them."""
+    """Draw the scenes and write the tasks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/scenes"), help="default: %(default)s")
     folder = parser.parse_args().output_dir

@@ -11,12 +11,9 @@ import yaml
 from huggingface_hub import HfApi
 from peft import PeftModel
 from safetensors.torch import load_file
-from test_cli import recipe  # noqa: F401
-from test_lora_files import config_of, distance, loaded
-from test_single import arguments, weights
 from transformers import CLIPModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import (
     InputError,
     PaintTrainer,
@@ -32,6 +29,9 @@ from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchOptions
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.weights.layers import IMAGE_TOWER
+from patch_runs import arguments, weights
+from peft_adapters import config_of, loaded
+from tensors import distance
 
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
@@ -82,7 +82,7 @@ def test_the_run_keeps_adapters_that_plain_peft_loads(run, model_folder):
     assert (whole["base_model_name_or_path"], whole["revision"]) == ("me/clip", None)
     assert chosen["base_model_name_or_path"] == "me/clip"
     card = (folder / "patched" / "README.md").read_text()
-    assert "What was trained is a LoRA adapter of rank 4" in card
+    assert "A LoRA adapter of rank 4 was trained" in card
     assert "use_peft: true" in card
     for adapter in ("adapter", "patched_adapter"):
         assert not [p for p in (folder / adapter).iterdir() if model_folder.encode() in p.read_bytes()]
@@ -224,8 +224,8 @@ def test_dora_is_interpolated_as_merged_weights(model_folder, tasks, tmp_path, c
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"lora_r": 8}, "`lora_r` is about an adapter that is trained: it needs `use_peft: true`"),
-        ({"use_dora": True}, "`use_dora` is about an adapter"),
+        ({"lora_r": 8}, "`lora_r` requires `use_peft: true`"),
+        ({"use_dora": True}, "`use_dora` requires `use_peft: true`"),
         ({"use_peft": True, "lora_r": 0}, "lora_r must be at least 1, got 0"),
         (
             {
@@ -233,9 +233,9 @@ def test_dora_is_interpolated_as_merged_weights(model_folder, tasks, tmp_path, c
                 "gradient_checkpointing": True,
                 "gradient_checkpointing_kwargs": {"use_reentrant": True},
             },
-            "`use_reentrant: true` gives the layers of an adapter no gradients",
+            "With `use_reentrant: true`, adapters get no gradients",
         ),
-        ({"use_peft": True, "train_head": True}, "`use_peft` trains an adapter of the image tower alone"),
+        ({"use_peft": True, "train_head": True}, "`use_peft` trains only an adapter of the image tower"),
     ],
 )
 def test_arguments_that_do_not_fit_together_are_refused(keys, message, tmp_path):
@@ -294,7 +294,7 @@ def test_without_peft_nothing_is_trained(model_folder, tasks, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_and_the_resolved_one_again(recipe, tmp_path):  # noqa: F811
+def test_a_recipe_and_the_resolved_one_again(recipe, tmp_path):
     from hf_paint.cli.main import main
 
     keys = {"use_peft": True, "lora_r": 2, "lora_alpha": 4, "lora_target_modules": ["q_proj", "v_proj"]}
@@ -341,7 +341,7 @@ def test_an_adapter_of_a_base_on_the_hub_is_found_with_it(hub, model_folder, tas
 @pytest.mark.slow
 def test_a_recipe_patches_the_toy_clip_with_an_adapter(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
-    from hf_paint.cli.main import main, run_quickstart as quickstart
+    from hf_paint.cli import main, run_quickstart as quickstart
 
     monkeypatch.setattr(quickstart, "NUM_RENDERED", 60)
     monkeypatch.setattr(quickstart, "NUM_TEST_DIGITS", 200)

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from tiny_families import make
 from transformers import CLIPModel
 
 from hf_paint import InputError, combine_adapters, extract_lora, interpolate, interpolate_adapter, scale_adapter
@@ -19,6 +18,9 @@ from hf_paint.cli.main import main
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
+from peft_adapters import config_of, loaded
+from tensors import distance
+from tiny_families import make
 
 
 ATTENTION = r"vision_model\.encoder\.layers\.\d+\.self_attn\.(q|v)_proj"
@@ -48,11 +50,6 @@ def make_adapter(model, folder, **config):
     return folder, adapted.merge_and_unload().state_dict()
 
 
-def loaded(model, folder):
-    """Return plain CLIP weights with an adapter that plain peft has loaded and merged."""
-    return PeftModel.from_pretrained(deepcopy(model), str(folder)).merge_and_unload().state_dict()
-
-
 def changes(folder, config):
     """Return tensor -> scale * B @ A in float64, from the files and the formula of the LoRA paper."""
     factors = load_file(Path(folder) / "adapter_model.safetensors")
@@ -65,11 +62,6 @@ def changes(folder, config):
             module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
             found[f"{module}.weight"] = scale * b.double() @ a.double()
     return found
-
-
-def distance(weights, expected):
-    assert weights.keys() == expected.keys()
-    return max((weights[name].double() - expected[name].double()).abs().max().item() for name in expected)
 
 
 @pytest.mark.parametrize("alpha", [-0.5, 0.0, 0.3, 0.9, 1.0, 1.5])
@@ -193,10 +185,6 @@ def copy_with(adapter, folder, **changed):
     (folder / "adapter_config.json").write_text(json.dumps(config))
     (folder / "adapter_model.safetensors").write_bytes((Path(adapter) / "adapter_model.safetensors").read_bytes())
     return folder
-
-
-def config_of(folder):
-    return json.loads((Path(folder) / "adapter_config.json").read_text())
 
 
 def test_a_base_is_an_id_on_the_hub_and_never_a_folder(adapter_folder, tmp_path, caplog):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
-from conftest import draw_rows, write_task
+from drawn_tasks import draw_rows, write_task
 from hf_paint import InputError
 from hf_paint.data.images import CachedImages
 from hf_paint.data.splits import load_splits

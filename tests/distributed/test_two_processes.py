@@ -20,7 +20,7 @@ import yaml
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
-from conftest import write_task_yaml
+from drawn_tasks import write_task_yaml
 from hf_paint import InputError
 from hf_paint.training.sharding import check_checkpoint
 
@@ -231,5 +231,5 @@ def test_checkpoints_of_another_launch_are_refused(folder):
         if saved_by == launch or {saved_by, launch} == {"one", "two"}:
             check_checkpoint(accelerator, checkpoint)
         else:
-            with pytest.raises(InputError, match="no optimizer that could go on here"):
+            with pytest.raises(InputError, match="no optimizer state that this training can resume from"):
                 check_checkpoint(accelerator, checkpoint)

@@ -8,10 +8,9 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image as PILImage
-from test_single import arguments
 from transformers import CLIPModel
 
-from conftest import CLASS_NAMES, write_task
+from drawn_tasks import CLASS_NAMES, write_task
 from hf_paint import (
     AlphaCurve,
     InputError,
@@ -30,6 +29,7 @@ from hf_paint.evaluation.examples import NUM_EXAMPLES, Example, choose_images, d
 from hf_paint.results.alphas import Coefficients, alpha_from_json
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.scenes import SceneStyle
+from patch_runs import arguments
 
 
 def test_images_on_which_the_models_differ_come_first():

@@ -8,15 +8,14 @@ import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from safetensors.torch import load_file
-from test_push import selected
-from test_push_faults import expected_repository, kill_and_push_again, repository
-from test_strategies import joint, parallel, sequential
 from transformers import CLIPModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, PushOptions, load_curve, push_variants
 from hf_paint.cli.main import main
 from hf_paint.results.curve import AlphaCurve
+from patch_runs import joint, parallel, sequential
+from pushes import expected_repository, kill_and_push_again, repository, selected
 
 
 BASE = PushOptions(base_model_id="o/clip")

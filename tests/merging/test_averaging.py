@@ -4,12 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import StopAfter, arguments, losses, train
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 from hf_paint import EMACallback, InputError, SWACallback
 from hf_paint.weights.layers import IMAGE_TOWER
+from training_runs import StopAfter, arguments, losses, train
 
 
 class Record(TrainerCallback):

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from test_interpolation import bits
 from torch.nn import functional
 
 from hf_paint import InputError, ZeroShotHead, estimate_fisher, interpolate, interpolate_fisher
 from hf_paint.models.towers import attention, image_tower
+from tensors import bits
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 import pytest
 import torch
-from test_interpolation import bits
-from test_task_arithmetic import models, taus
 
 from hf_paint import InputError, interpolate_model_stock, layer_index
 from hf_paint.merging.model_stock import model_stock_alphas
+from tensors import bits, models, taus
 
 
 def near(theta_0, k=3, spread=0.8):

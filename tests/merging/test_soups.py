@@ -4,13 +4,13 @@ import weakref
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_interpolation import bits
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
 from hf_paint import InputError, LazyWeights, greedy_soup, learned_soup, uniform_soup
 from hf_paint.merging.soups import RunningMean
+from tensors import bits
 
 
 SPECIALS = torch.tensor([-0.0, float("inf"), float("nan"), 0.1])

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer, pipeline
 
-from conftest import CLASS_NAMES, draw_rows
+from drawn_tasks import CLASS_NAMES, draw_rows
 from hf_paint import InputError, convert_open_clip
 from hf_paint.cli.main import main
 

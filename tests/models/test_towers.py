@@ -7,10 +7,9 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny_families import FAMILIES, make
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
 
-from conftest import CLASS_NAMES, draw_rows, write_task
+from drawn_tasks import CLASS_NAMES, draw_rows, write_task
 from hf_paint import (
     InputError,
     PaintTrainer,
@@ -32,6 +31,7 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
+from tiny_families import FAMILIES, make
 
 
 TEMPLATE = "a photo of a {}."

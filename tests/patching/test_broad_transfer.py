@@ -8,7 +8,7 @@ import torch
 import yaml
 from datasets import Dataset
 
-from conftest import CLASS_NAMES, write_task_yaml
+from drawn_tasks import CLASS_NAMES, write_task_yaml
 from hf_paint import AlphaCurve, PaintTrainingArguments, PatchOptions, evaluate_tasks, get_task, patch_single
 from hf_paint.cli.run_recipe import run_recipe
 

@@ -6,24 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from test_methods import (  # noqa: F401
-    ALPHAS,
-    INGREDIENTS,
-    NAMES,
-    SHORT,
-    assert_close,
-    by_transformers,
-    make_greedy,
-    make_tasks,
-    make_thetas,
-    mean,
-    patch,
-    total,
-    tower,
-)
-from test_single import arguments
 
-from conftest import write_task, write_task_yaml
+from drawn_tasks import write_task, write_task_yaml
 from hf_paint import (
     InputError,
     PatchOptions,
@@ -36,6 +20,8 @@ from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.training.trainer import PaintTrainer
+from method_runs import ALPHAS, INGREDIENTS, NAMES, SHORT, assert_close, by_transformers, mean, patch, total, tower
+from patch_runs import arguments
 
 
 def test_greedy_soup_is_the_recipe_on_validation(greedy, tasks, model_folder):
@@ -59,8 +45,8 @@ def test_greedy_soup_by_the_selection_rule(model_folder, tasks, thetas, tmp_path
     method = {"greedy_soup": {"score": "selection"}}
     patch(model_folder, tasks, tmp_path, method=method, thetas=thetas)
     card = (tmp_path / "patched/README.md").read_text()
-    assert "Models that others had fine-tuned were taken for " in card
-    assert "Nothing was trained: the fine-tuned models were there already." in card
+    assert "Existing fine-tuned models were used for " in card
+    assert "This run trained nothing: it used existing fine-tuned models." in card
     scores = json.loads((tmp_path / "scores.json").read_text())
     for name, folder in thetas.items():
         parts = []
@@ -117,10 +103,10 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
         model_folder, [tasks[0], third], [tasks[1]], arguments(tmp_path / "run"), alphas=ALPHAS, options=options
     )
     card = (tmp_path / "run/patched/README.md").read_text()
-    assert "on each of colours, third by itself" in card
+    assert "on each of colours, third separately" in card
     assert "with the coefficients" not in card
     assert "trimming each to its largest 50 %" in card
-    assert "Of 3 alphas the rule" in card
+    assert "Of 3 alphas, the rule" in card
     assert "ties: {density: 0.5}" in card
 
 

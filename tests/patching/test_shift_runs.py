@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import (
     AlphaCurve,
     InputError,

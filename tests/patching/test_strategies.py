@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
-from test_single import arguments
 from transformers import CLIPModel, CLIPVisionModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.interpolation import combine_into
@@ -28,9 +26,7 @@ from hf_paint.results.alphas import Coefficients
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.tasks.subsets import Splits
 from hf_paint.training.trainer import PaintTrainer
-
-
-ALPHAS = [0.0, 0.25, 0.5, 1.0]
+from patch_runs import ALPHAS, arguments, joint, parallel, sequential, weights
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +42,6 @@ def tasks(tmp_path_factory):
 def single(model_folder, tasks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("single") / "run"
     return patch_single(model_folder, tasks[0], [tasks[2]], arguments(folder), alphas=ALPHAS)
-
-
-def weights(folder):
-    return load_file(Path(folder) / "model.safetensors")
 
 
 def assert_equal_weights(folder, other):
@@ -87,21 +79,6 @@ def test_parallel_with_one_task_is_single(single, model_folder, tasks, tmp_path)
     assert result.alpha == {"first": single.alpha}
     assert_equal_weights(tmp_path / "run/patched", single.run_folder / "patched")
     assert counts(result.curve, "validation") == counts(single.curve, "validation")
-
-
-def parallel(model_folder, tasks, folder, **options):
-    options = PatchOptions(search_budget=10, **options)
-    return patch_parallel(
-        model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=[0.0, 0.5, 1.0], options=options
-    )
-
-
-def sequential(model_folder, tasks, folder, **keys):
-    return patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=ALPHAS, **keys)
-
-
-def joint(model_folder, tasks, folder):
-    return patch_joint(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=ALPHAS)
 
 
 @pytest.fixture(scope="module")

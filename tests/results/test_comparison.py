@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import (
     InputError,
     PaintTrainingArguments,

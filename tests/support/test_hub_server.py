@@ -11,8 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hub_cards import metadata_errors
-from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationDelete, HfApi, ModelCard, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     BadRequestError,
@@ -23,6 +21,9 @@ from huggingface_hub.errors import (
 )
 from PIL import Image
 from transformers import CLIPModel, pipeline
+
+from hub_cards import metadata_errors
+from hub_server import Fault, HubServer
 
 
 REPO = "tester/clip"

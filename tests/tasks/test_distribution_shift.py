@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 
-from conftest import CLASS_NAMES, draw_rows, write_task_yaml
+from drawn_tasks import CLASS_NAMES, draw_rows, write_task_yaml
 from hf_paint import PaintTrainingArguments, PatchOptions, evaluate_tasks, get_task, patch_single
 
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from test_trainer import StopAfter, arguments, largest_difference, losses, train
 from torch.nn import functional
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, ZeroShotHead, build_zero_shot_head
 from hf_paint.data.joint_images import JointImages, images_per_epoch
 from hf_paint.data.splits import load_splits
 from hf_paint.data.training_images import TrainImages
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.models.heads import JointHead
+from training_runs import StopAfter, arguments, largest_difference, losses, train
 
 
 SIZES = (3, 5, 2)
@@ -295,7 +295,7 @@ def test_card_of_several_tasks(model, processor, task, small_task, tmp_path):
     for words in (
         "# CLIP fine-tuned on colours and small\n",
         "was fine-tuned on colours and small against frozen zero-shot heads made",
-        "trained on jointly, each image\nagainst the classes of its own task",
+        "trained on jointly: each image was compared with the classes of its own task",
         "task_sampling: uniform",
         "| small | [o/d]",
         "@misc{small}",

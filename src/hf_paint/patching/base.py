@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -19,7 +18,7 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import ImageTower, with_weights
 from hf_paint.patching.options import PatchOptions
-from hf_paint.repositories import absolute, is_repo_id
+from hf_paint.repositories import absolute, cached, commit_of, is_repo_id
 from hf_paint.weights.headers import HEAD_WEIGHT
 
 
@@ -106,8 +105,8 @@ class Base:
         """
         if not is_repo_id(self.name):
             return base_of_adapter({}, model_id)
-        cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
-        return self.name, Path(cached).parent.name if isinstance(cached, str) else self.revision
+        config = cached(self.name, "config.json", self.revision)
+        return self.name, commit_of(config.parent) if config else self.revision
 
 
 def _load(

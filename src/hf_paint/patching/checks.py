@@ -14,6 +14,7 @@ from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.search import check_search
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import check_trainable
@@ -93,7 +94,7 @@ def check_recipe(recipe: Recipe) -> None:
         _check_parallel(recipe)
     else:
         _check_models(recipe)
-    if recipe.method.name == "fisher" and any(task.choices_column is not None for task in recipe.patching_tasks):
+    if recipe.method.name == "fisher" and any(isinstance(task, MultipleChoiceTask) for task in recipe.patching_tasks):
         raise InputError(
             "The method 'fisher' draws labels among classes, and a task with `choices_column` has no classes."
         )

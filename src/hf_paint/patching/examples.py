@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.examples import choose_images, describe_choice, make_examples, plot_examples, probabilities
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.hub.card_text import where
+from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.patching.base import Weights
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.alphas import Alpha
@@ -50,7 +50,7 @@ def save_examples(run: PatchRun, curve: AlphaCurve, alpha: Alpha, weights: Weigh
     )
     if run.folder.write:
         for choice, *both in zip(choices, before, after, strict=True):
-            _plot(run, choice, split, *both, patched=f"patched ({where(alpha)})")
+            _plot(run, choice, split, *both, patched=f"patched ({alpha_phrase(alpha)})")
     return {choice.task.task.name: choice.caption for choice in choices}
 
 

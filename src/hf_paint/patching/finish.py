@@ -5,8 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hf_paint.evaluation.ensembles import evaluate_ensemble
+from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
-from hf_paint.hub.model_card import environment, render_model_card
+from hf_paint.hub.model_card import render_model_card
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.base import Weights
 from hf_paint.patching.examples import save_examples
@@ -107,14 +108,16 @@ def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: 
     searches, end = run.recipe.searches, run.method.end  # a search has points on the validation images, and no line
     split = "validation" if searches else curve.reported_split
     plot, connected = run.folder.curve_plot, not searches
-    plot_trade_off(curve, plot, split=split, selected=alpha, connected=connected, ensemble=ensemble, end=end)
+    plot_trade_off(
+        curve, plot, split=split, selected=alpha, connected=connected, ensemble=ensemble, fine_tuned_label=end
+    )
     if not curve.tasks.get("shift"):
         return
     baseline = fit_baseline(run.options.baseline) if run.options.baseline else None
     table = robustness_table(curve, baseline=baseline)
     other = None if ensemble is None else robustness_table(ensemble, baseline=baseline)
     run.folder.save_robustness({"weights": table.to_dict(), "ensemble": None if other is None else other.to_dict()})
-    plot_robustness(table, run.folder.robustness_plot, selected=alpha, ensemble=other, end=end)
+    plot_robustness(table, run.folder.robustness_plot, selected=alpha, ensemble=other, fine_tuned_label=end)
 
 
 def sweep_ensemble(run: PatchRun, theta_1: Weights, alphas: Sequence[Alpha]) -> AlphaCurve:

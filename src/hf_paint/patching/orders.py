@@ -18,6 +18,7 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Role
+from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 
 
@@ -124,16 +125,12 @@ def _average(task: str, role: Role, zero_shot: float, after: Sequence[float]) ->
 
 def orders_to_markdown(summary: OrdersSummary) -> str:
     """Return the average over the orders as a Markdown table, in percent."""
-    lines = [
-        f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:",
-        "| task | role | zero-shot | after all steps |",
-        "| --- | --- | ---: | ---: |",
-    ]
+    rows = [["task", "role", "zero-shot", "after all steps"]]
     for row in summary["tasks"]:
-        spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
-        after = f"{100 * row['mean']:.2f}{spread}"
-        lines.append(f"| {row['task']} | {row['role']} | {100 * row['zero_shot']:.2f} | {after} |")
-    return "\n".join(lines)
+        spread = "" if row["std"] is None else f" ± {percent(row['std'])}"
+        rows.append([row["task"], row["role"], percent(row["zero_shot"]), f"{percent(row['mean'])}{spread}"])
+    title = f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:"
+    return f"{title}\n{markdown(rows, text_columns=2)}"
 
 
 def _validation_score(result: PatchResult) -> Fraction:
