@@ -1,4 +1,4 @@
-"""Training a LoRA adapter of the image tower and patching with it, compared with peft and with formulas."""
+"""Train a LoRA adapter of the image tower and patch with it; compare with peft and with formulas."""
 
 import json
 import shutil
@@ -97,7 +97,7 @@ def test_a_sweep_of_adapters_has_the_accuracies_of_the_merged_sweep(run, model_f
         model = deepcopy(base)
         adapted = PeftModel.from_pretrained(model, str(tmp_path / f"{alpha}")).eval()
         pixels = torch.randn(2, 3, 32, 32)
-        features = adapted.get_image_features(pixel_values=pixels).pooler_output  # by peft, without merging
+        features = adapted.get_image_features(pixel_values=pixels).pooler_output  # peft without merging
         merged = adapted.merge_and_unload()
         assert (merged.get_image_features(pixel_values=pixels).pooler_output - features).abs().max() < 1e-5
         for split in ("validation", "test"):
@@ -331,7 +331,7 @@ def test_an_adapter_of_a_base_on_the_hub_is_found_with_it(hub, model_folder, tas
     for name in ("adapter", "patched_adapter"):
         config = config_of(tmp_path / "run" / name)
         assert (config["base_model_name_or_path"], config["revision"]) == ("tester/clip", commit)
-    adapted = CLIPModel.from_pretrained(tmp_path / "run" / "patched_adapter").eval()  # finds its base by itself
+    adapted = CLIPModel.from_pretrained(tmp_path / "run" / "patched_adapter").eval()  # finds its base
     patched = CLIPModel.from_pretrained(tmp_path / "run" / "patched").eval()
     pixels = torch.randn(2, 3, 32, 32)
     features = [clip.get_image_features(pixel_values=pixels).pooler_output for clip in (adapted, patched)]

@@ -39,7 +39,7 @@ CONFIGS = {
 
 
 def make_adapter(model, folder, **config):
-    """Write an adapter with random factors, by peft alone, and return its folder and the merged weights."""
+    """Write an adapter with random factors using plain peft, and return its folder and the merged weights."""
     torch.manual_seed(len(str(config)))
     adapted = get_peft_model(deepcopy(model), LoraConfig(**config))
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_combined_adapters_are_the_sum_of_their_changes(model, tmp_path):
     assert distance(loaded(model, tmp_path / "all"), expected) < 1e-6
     tower = {name: tensor for name, tensor in expected.items() if name.startswith(IMAGE_TOWER)}
     assert distance(adapted_weights(image_tower_weights(model), tmp_path / "all"), tower) < 1e-6
-    scale_adapter(tmp_path / "all", 0.5, tmp_path / "half")  # what was combined is scaled like any other
+    scale_adapter(tmp_path / "all", 0.5, tmp_path / "half")  # a combined adapter scales like any other
     half = {name: (theta_0[name] + expected[name]) / 2 for name in theta_0}
     assert distance(loaded(model, tmp_path / "half"), half) < 1e-6
 

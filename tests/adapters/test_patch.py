@@ -23,7 +23,7 @@ MOVED = "visual_projection.weight"
 
 
 def fine_tuned(model, seed=1):
-    """The image tower after small random steps: one tensor is frozen, and a row of another."""
+    """The image tower after small random steps, with one frozen tensor and one frozen row of another."""
     generator = torch.Generator().manual_seed(seed)
     theta = {
         name: tensor + 0.01 * torch.randn(tensor.shape, generator=generator)
@@ -162,7 +162,7 @@ def test_the_model_in_memory_and_what_is_frozen_do_not_change(model, patch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_folder_is_patched_in_its_dtype(model, processor, tmp_path, dtype):
-    """theta_1 is trained in float32; what is patched is rounded once, from float32."""
+    """theta_1 is trained in float32; the patched weights are rounded once, from float32."""
     save_clip(deepcopy(model).to(dtype), processor, tmp_path / "base")
     stored = load_file(tmp_path / "base" / "model.safetensors")
     wide = {name: x.float() for name, x in stored.items() if name in image_tower_weights(model)}

@@ -1,4 +1,4 @@
-"""Images before and after patching: which are shown, what is said about them, and where they are."""
+"""Examples before and after patching: their choice, captions and files."""
 
 import json
 import shutil
@@ -119,7 +119,8 @@ def test_captions_count_what_became_right_and_wrong(run):
     curve = AlphaCurve.from_run(folder)
     for role, name in (("patching", "colours"), ("supported", "others"), ("transfer", "questions")):
         before, after = (
-            np.load(folder / curve.get(alpha, role, name, "test").examples).astype(int) for alpha in (0.0, selected)
+            np.load(folder / curve.get(alpha, role, name, "test").correct_file).astype(int)
+            for alpha in (0.0, selected)
         )
         caption = shown[f"examples-{name}.png"][1]["caption"]
         assert f"of {len(before)} test images" in caption
@@ -127,7 +128,7 @@ def test_captions_count_what_became_right_and_wrong(run):
 
 
 def said_by_transformers(folder, processor, image, prompts):
-    """The probabilities of prompts, one image and one model at a time, without hf_paint."""
+    """The probabilities of prompts, one image and one model at a time, with plain transformers."""
     model = CLIPModel.from_pretrained(folder).eval()
     inputs = processor(images=image, text=prompts, return_tensors="pt", padding=True, truncation=True)
     with torch.no_grad():
@@ -135,7 +136,7 @@ def said_by_transformers(folder, processor, image, prompts):
 
 
 def index_of(example, images):
-    """Which image of a list an example shows."""
+    """The index of the image of an example."""
     [index] = [i for i, image in enumerate(images) if np.array_equal(image, example.pixels)]
     return index
 

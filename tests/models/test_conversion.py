@@ -1,4 +1,4 @@
-"""Models of open_clip, written out in plain torch under its names, against what they are converted to."""
+"""Models of open_clip, written out in plain torch under its names, against their conversions."""
 
 import json
 import re
@@ -97,7 +97,7 @@ class OpenCLIP(nn.Module):
 
 
 def tokenize(texts, context_length):
-    """As `open_clip.tokenize`, letter by letter: without padding at the end, where open_clip has zeros."""
+    """Like `open_clip.tokenize`, letter by letter, without the zeros that open_clip pads with."""
     ids = {token: index for index, token in enumerate(VOCABULARY)}
     rows = torch.zeros(len(texts), context_length, dtype=torch.long)
     for row, text in zip(rows, texts, strict=True):
@@ -109,7 +109,7 @@ def tokenize(texts, context_length):
 
 
 def write(folder, model, keys=None, *, tokenizer=True, binary=False, **preprocess):
-    """Write a repository as open_clip does."""
+    """Write a repository in the format of open_clip."""
     folder.mkdir(exist_ok=True)
     said = {"model_cfg": MODEL | (keys or {}), "preprocess_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3} | preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(said))

@@ -39,7 +39,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def tokens_of(processor, texts):
-    """What the pipeline of transformers gives to the text tower."""
+    """The text input in the pipeline of transformers."""
     padding = {"padding": True}
     if type(processor).__name__ == "SiglipProcessor":
         padding = {"padding": "max_length", "max_length": 64, "truncation": True}

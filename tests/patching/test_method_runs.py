@@ -1,4 +1,4 @@
-"""Methods in runs: soups that go on where they stopped, strategies, recipes and errors."""
+"""Methods in runs: resumed soups, strategies, recipes and errors."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Methods in a run: what theta_1 is, what lies before it, and that nothing is done twice."""
+"""Methods in a run: theta_1, the path to it, and no repeated work."""
 
 from dataclasses import replace
 from itertools import combinations

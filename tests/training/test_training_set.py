@@ -1,4 +1,4 @@
-"""Joint training: the loss, the sampling rules, and what a resumed run does."""
+"""Joint training: the loss, the sampling rules, and resumed runs."""
 
 import math
 import shutil
@@ -37,7 +37,7 @@ def generator():
 
 @pytest.fixture
 def small_task(tmp_path):
-    """24 images, three classes: the colours of the other task under other names."""
+    """24 images in three classes: the colours of the other task under new names."""
     return write_task(tmp_path / "data", "small", train=24, test=12, names=("one", "two", "three"), seed=3)
 
 
@@ -220,7 +220,7 @@ def test_workers_change_nothing(model, processor, task, small_task, tmp_path):
 
 
 def accuracy_and_loss(model, processor, task):
-    """Of the train images, with the processor's pixels."""
+    """Return accuracy and loss on the training images, with the pixels of the processor."""
     split = load_splits(task, ("train",))["train"]
     head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates)
     pixels = processor.image_processor(split.rows["image"][:], return_tensors="pt")["pixel_values"]

@@ -71,7 +71,7 @@ def _choose(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> list[_Choice]:
 def _correct(curve: AlphaCurve, task: PreparedTask, alpha: Alpha, split: str) -> NDArray[np.bool_] | None:
     """Return which images are right at an alpha, shape (num_images,), or None where the split was not evaluated."""
     result = curve.get(alpha, task.role, task.task.name, split)
-    return None if result is None else curve.examples(result)
+    return None if result is None else curve.correct_images(result)
 
 
 def _plot(

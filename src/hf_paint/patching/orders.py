@@ -10,7 +10,6 @@ from typing import TypedDict
 import numpy as np
 
 from hf_paint.errors import InputError
-from hf_paint.files import write_json
 from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Recipe
@@ -70,12 +69,12 @@ def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> Patc
     with run.claimed():
         results = []
         for number, tasks in enumerate(orders, 1):
-            args = run.args.with_changes(output_dir=str(run.folder.path / f"order-{number}"))
+            args = run.args.with_changes(output_dir=str(run.folder.order(number).path))
             result = patch(replace(recipe, patching_tasks=tasks, args=args, options=options))
             results.append(replace(result, model=None))  # one model in memory is enough
         if run.folder.write:
             summary = average_orders([result.curve for result in results])
-            write_json(run.folder.path / "orders.json", summary)
+            run.folder.save_orders(summary)
             logger.info(orders_to_markdown(summary))
     best = max(results, key=_validation_score)
     return replace(best, model=load_clip(str(best.patched))[0])

@@ -15,7 +15,7 @@ from hf_paint.patching.processes import is_main_process
 from hf_paint.repositories import pinned
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.run_folder import RECIPE, STEP_RECIPE, RunFolder
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -90,8 +90,8 @@ class Recipe:
     @property
     def folder(self) -> RunFolder:
         """The run folder. That of a step has a `step.yaml`, for its recipe cannot be run alone."""
-        name = "recipe.yaml" if self.step is None else "step.yaml"
-        return RunFolder(str(self.args.output_dir), write=is_main_process(self.args), recipe=name)
+        name = RECIPE if self.step is None else STEP_RECIPE
+        return RunFolder(str(self.args.output_dir), write=is_main_process(self.args), recipe_name=name)
 
     @property
     def searches(self) -> bool:

@@ -12,7 +12,8 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.towers import ImageTower, with_weights
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
-from hf_paint.results.records import RESULTS, ResultLog
+from hf_paint.results.records import ResultLog
+from hf_paint.results.run_folder import RESULTS
 
 
 class PatchRun:

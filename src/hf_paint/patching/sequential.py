@@ -1,6 +1,7 @@
 """Patching task after task: each step starts from the patched model of the step before (PAINT, Section 5)."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from hf_paint.evaluation.carrier import WeightSpan
-from hf_paint.evaluation.evaluator import Precision
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import evaluate_at
@@ -111,12 +111,13 @@ def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
 
 def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
     """Return the recipe of a step. Its models are in float32, so that the weights of the run are rounded once."""
-    number, base, rule = len(before) + 1, run.base, run.rule
+    base, rule, number = run.base, run.rule, len(before) + 1
+    folder = run.folder.step(number)
     options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
     if before:
         options = replace(options, precision=_precision(run))
         options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
-        start = f"../step-{number - 1}/patched"  # relative, since the run may be moved
+        start = os.path.relpath(before[-1].patched, folder.path)  # relative, since the run may be moved
         base = replace(Base.load(before[-1].patched, options), name=start)
         rule = replace(rule, baseline=before[0].curve.mean_accuracy(0.0, "supported", "validation"))
     tasks = run.recipe.patching_tasks[:number]
@@ -125,7 +126,7 @@ def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
         strategy="single",
         step=tasks[-1].name,
         base=base,
-        args=run.args.with_changes(output_dir=str(run.folder.step(number).path)),
+        args=run.args.with_changes(output_dir=str(folder.path)),
         patching_tasks=tasks,
         rule=rule,
         options=options,
@@ -134,8 +135,7 @@ def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
 
 def _precision(run: PatchRun) -> PrecisionChoice:
     """Return the precision after the first step, which decides `auto`."""
-    decided: Precision | None = run.folder.step(1).load_precision()
-    return decided or run.options.precision
+    return run.folder.step(1).load_precision() or run.options.precision
 
 
 def _step_tasks(run: PatchRun, number: int) -> list[PreparedTask]:
