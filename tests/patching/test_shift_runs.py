@@ -327,9 +327,9 @@ def test_options_are_refused_before_training(task, other_task, model_folder, tmp
     with pytest.raises(InputError, match="at least two models"):
         options = PatchOptions(baseline=PAIRS[:1], shift_tasks=shifts)
         patch_single(model_folder, task, [other_task], args, options=options)
-    with pytest.raises(InputError, match="`compare_ensemble` compares along the line .* not with `parallel`"):
+    with pytest.raises(InputError, match="`compare_ensemble` compares along the line .* got `parallel`"):
         patch_parallel(model_folder, [task], [other_task], args, options=PatchOptions(compare_ensemble=True))
-    with pytest.raises(InputError, match="leave out `extrapolate`"):
+    with pytest.raises(InputError, match="remove `extrapolate`"):
         options = PatchOptions(compare_ensemble=True, extrapolate=True)
         patch_single(model_folder, task, [other_task], args, options=options)
     assert not (tmp_path / "run").exists()

@@ -172,7 +172,7 @@ def test_a_vision_model_alone_is_fine_tuned_under_the_projection_of_its_base(mod
 
 
 def test_thetas_of_no_task_and_of_another_shape_are_refused(model_folder, tasks, tmp_path):
-    with pytest.raises(InputError, match="'frist', which is no patching task. Did you mean 'first'"):
+    with pytest.raises(InputError, match="'frist', which is not a patching task. Did you mean 'first'"):
         parallel(model_folder, tasks, tmp_path / "a", thetas={"frist": "some/model"})
     small = {name: tensor[:1].contiguous() for name, tensor in weights(model_folder).items() if tensor.ndim}
     from safetensors.torch import save_file
@@ -401,11 +401,11 @@ def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_
         (
             patch_joint,
             {"search": "random"},
-            "`search` is for `strategy: parallel`, and this run is joint",
+            "`search` needs `strategy: parallel`, got `strategy: joint`",
         ),
-        (patch_joint, {"num_orders": 2}, "`num_orders` is for `strategy: sequential`"),
-        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` has none"),
-        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has none"),
+        (patch_joint, {"num_orders": 2}, "`num_orders` needs `strategy: sequential`"),
+        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` lacks"),
+        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has one alpha"),
         (patch_sequential, {"num_orders": 3}, "from 1 to 2, the orders of 2 tasks"),
     ],
 )

@@ -1,6 +1,6 @@
 """What a method is: options, and what it does with the weights that fine-tuning gave."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -26,8 +26,8 @@ class Bench(Protocol):
     def score(self, theta: Weights, rule: str) -> float:
         """Return how good weights are on the validation images: of the patching tasks, or by the selection rule."""
 
-    def loss(self, theta: Weights) -> Tensor:
-        """Return the cross-entropy of a batch of validation images of the patching tasks, differentiable in theta."""
+    def losses(self) -> Callable[[Weights], Tensor]:
+        """Return the cross-entropy on the patching tasks, differentiable in the weights, of a new batch each call."""
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
         """Return the Fisher information of weights on training images of the patching tasks."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import pandas
 
 SelectionRule = Literal["mean", "supported_within"]
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in a score, in points of patching accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,14 +170,6 @@ class AlphaCurve:
         floor = (supported[0.0] if baseline is None else baseline) - Fraction(str(tolerance))
         within = [a for a in alphas if supported[a] >= floor]
         return max(within or [max(alphas, key=lambda a: supported[a])], key=lambda a: (patching[a], -size(a)))
-
-    def score(self, alpha: Alpha, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
-        """Return the score that a search maximises: the selection rule, with a price on a supported loss."""
-        patching, supported = (self.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        if rule == "mean":
-            return float(patching + supported) / 2
-        loss = float(self.mean_accuracy(0.0, "supported", "validation") - supported) - tolerance
-        return float(patching) - LOSS_WEIGHT * max(0.0, loss)
 
     def gains(self, alpha: Alpha, split: str = "test") -> list[Gain]:
         """Return, task by task, what alpha gained over alpha 0, with 95 % paired bootstrap intervals."""
