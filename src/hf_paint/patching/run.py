@@ -31,9 +31,10 @@ from hf_paint.patching.options import PatchOptions, Selection
 from hf_paint.patching.trained_head import share_head
 from hf_paint.repositories import absolute, pinned
 from hf_paint.results.alphas import Alpha, Coefficients
-from hf_paint.results.curve import AlphaCurve, SelectionRule
+from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ResultLog, Role
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.selection import SelectionRule
 from hf_paint.tasks.task import Task
 from hf_paint.training.sharding import check_launch
 from hf_paint.training.training_args import PaintTrainingArguments, accelerator_for
