@@ -50,9 +50,9 @@ def search_coefficients(
     """Search for the coefficients of `theta_0 + sum_i a_i * (theta_i - theta_0)` with the highest score.
 
     `cobyqa` evaluates uniform coefficients and continues from the best of them with COBYQA, a trust-region method that
-    models the score as a quadratic function (Ragonneau, 2022). It stops at convergence, often long before the budget is spent:
-    a restart from there costs half as many evaluations again and gains hundredths of a point. With a single task the
-    uniform coefficients are the whole search. `random`, the baseline, draws uniformly from the grid.
+    models the score as a quadratic function (Ragonneau, 2022). It stops at convergence, often long before the budget
+    is spent: a restart from there costs half as many evaluations again and gains hundredths of a point. With a single
+    task the uniform coefficients are the whole search. `random`, the baseline, draws uniformly from the grid.
 
     No point is evaluated twice. The points depend only on the arguments and the scores: to resume an interrupted
     search, repeat the call with a `score` that remembers its values.
