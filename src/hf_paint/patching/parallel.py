@@ -163,8 +163,7 @@ class _Combinations:
         """Return the score that the search maximises."""
         self.evaluate(alpha, "validation")
         curve = AlphaCurve(self.log.results)
-        patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        return self.run.rule.score(patching, supported, curve.mean_accuracy(0.0, "supported", "validation"))
+        return self.run.rule.score(curve.sides(alpha), curve.sides(0.0))
 
     def report(self, alpha: Coefficients) -> AlphaCurve:
         """Evaluate the reported combinations: both ends, and on the test images each theta_i alone on its task."""
