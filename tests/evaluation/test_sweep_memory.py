@@ -54,9 +54,9 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
 from hf_paint import get_task, prepare_task, sweep_alphas
-from hf_paint.evaluator import Evaluator
+from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models import image_tower, image_tower_weights
-from hf_paint.stored_tower import StoredTower
+from hf_paint.models.stored import StoredTower
 
 small, task, ends, precision, folder = sys.argv[1:]
 

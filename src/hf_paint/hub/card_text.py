@@ -5,13 +5,12 @@ from types import MappingProxyType
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
-from hf_paint.merging.base import Method
+from hf_paint.merging.base import LINE, Method
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
 from hf_paint.results.records import ROLES
 
 
-LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
 
 
@@ -68,7 +67,7 @@ def _strategy_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method
         )
     several = " several times" if method.takes == "several" else ""
     each = f"each of {names} by itself," if strategy == "parallel" else f"{names}{several}"
-    way = f", {LINE}," if method.is_line else ""
+    way = f", {method.formula}," if method.formula else ""
     return (
         f"the image tower was fine-tuned on {each} against {head}, and its weights were interpolated with those from "
         f"before{way} at alpha {format_alpha(alpha)}."
