@@ -200,7 +200,7 @@ def test_candidates_that_are_the_same_to_the_model_are_reported(questions, model
     assert "the same as another" not in caplog.text
     cut = Task.from_dict(questions.to_dict() | {"prompt": "{question} {answer}"})
     prepare_task(cut, model, processor, cache_dir=tmp_path)
-    assert "candidates of task 'questions' read the same as another" in caplog.text
+    assert "candidates of task 'questions' have the same embedding as another" in caplog.text
 
 
 def test_drawn_questions_have_the_right_answers(questions, tmp_path):

@@ -270,7 +270,7 @@ def test_imagenet_and_its_shifts_find_their_rows(model, processor, tasks):
 
 
 def test_a_model_without_a_head_is_no_classifier(model_folder):
-    with pytest.raises(InputError, match="no head was trained"):
+    with pytest.raises(InputError, match="has no classification head"):
         load_classifier(model_folder)
     with pytest.raises(InputError, match="'no/such-model'"):
         ClassificationHead.load("no/such-model")

@@ -91,7 +91,7 @@ def test_loss_of_one_head_is_its_own_bit_for_bit(generator, smoothing, bf16):
 
 
 def test_heads_of_two_models_are_refused(generator):
-    with pytest.raises(InputError, match="scale their logits differently"):
+    with pytest.raises(InputError, match="have different logit scales"):
         JointHead([make_head(2, generator), make_head(2, generator, scale=10.0)])
 
 

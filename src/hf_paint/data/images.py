@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -37,12 +36,13 @@ class CachedImages(Dataset[dict[str, Any]]):
         split: The rows.
         transform: Makes the pixels.
         cache_dir: Where the pixels are kept.
+        verify: Whether to compare the checksums of cached pixels; one process per node is enough.
 
     Raises:
         InputError: If an image is corrupt, there is none, or there is no room for the pixels.
     """
 
-    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
+    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path, verify: bool = True) -> None:
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
@@ -51,7 +51,7 @@ class CachedImages(Dataset[dict[str, Any]]):
             lambda: _pixels_and_labels(split, transform),
             name=f"{split.name} split of task '{split.task.name}'",
             num_bytes=num_bytes,
-            verify=PartialState().is_local_main_process,
+            verify=verify,
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
