@@ -9,7 +9,6 @@ from typing import Self, cast
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import nn
 
 from hf_paint.adapters.patch import save_patch
@@ -20,10 +19,10 @@ from hf_paint.hub.card_metadata import benchmark_id
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
-from hf_paint.merging.fisher import interpolate_fisher
+from hf_paint.merging.base import RecordedInformation
+from hf_paint.merging.path import Line, WeightPath
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
-from hf_paint.models.towers import image_tower_weights
 from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
@@ -83,17 +82,27 @@ class Publication:
         for asked, what in ((delta, "A delta"), (alphas, "A choice of alphas")):
             if asked and isinstance(source.selected, Coefficients):
                 raise InputError(f"{what} is for a run with one alpha; that in {folder} is {source.strategy}.")
-        if delta and not source.method.is_line:
-            raise InputError(
-                f"A delta is for models on a line, and the method '{source.method.name}' takes another path."
-            )
         if run.theta_0.exists():  # with the head
             if delta:
                 raise InputError(f"A delta is that of an image tower, and {folder} trained a head too: push variants.")
             base_folder = run.theta_0
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
-        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
+        publication = cls(
+            run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta
+        )
+        if delta and not isinstance(publication.path, Line):
+            raise InputError(
+                f"A delta is for models on a line, and the method '{source.method.name}' takes another path."
+            )
+        return publication
+
+    @property
+    def path(self) -> WeightPath:
+        """The image towers from theta_0 to theta_1."""
+        theta_1 = self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
+        information = RecordedInformation(self.run)
+        return self.source.method.path(StoredTower(self.base_folder), StoredTower(theta_1), information)
 
     @property
     def num_bytes(self) -> int:
@@ -141,22 +150,16 @@ class Publication:
             last = alpha == self.source.selected
             patched = self.run.patched if last else self.run.step(len(alpha)).patched
             interpolate_checkpoints(self.base_folder, patched, {1.0: folder}, save_dtype=self.source.save_dtype)
-        elif not self.source.method.is_line and alpha != 0:
-            self._make_fisher_model(alpha, folder)
+        elif alpha != 0 and not isinstance(self.path, Line):
+            model, processor, _ = load_clip(str(self.base_folder))
+            self.path.write(alpha, model.state_dict())
+            cast(nn.Module, model).to(getattr(torch, self.source.save_dtype))
+            save_clip(model, processor, folder)
         else:
             theta_1 = self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
             interpolate_checkpoints(
                 self.base_folder, theta_1, {alpha: folder}, save_dtype=self.source.save_dtype, extrapolate=True
             )
-
-    def _make_fisher_model(self, alpha: float, folder: Path) -> None:
-        """Write the model of an alpha from the Fisher information that the run kept."""
-        model, processor, _ = load_clip(str(self.base_folder))
-        theta_0, theta_1 = image_tower_weights(model), StoredTower(self.run.theta_1)
-        fisher_0, fisher_1 = (load_file(self.run.fisher(name)) for name in ("theta_0", "theta_1"))
-        model.load_state_dict(interpolate_fisher(theta_0, theta_1, fisher_0, fisher_1, alpha), strict=False)
-        cast(nn.Module, model).to(getattr(torch, self.source.save_dtype))
-        save_clip(model, processor, folder)
 
     def write_card(self, card: str, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write the card, its plots and other texts."""

@@ -119,7 +119,7 @@ def _check_options(recipe: Recipe) -> None:
         raise InputError(
             f"The method '{method.name}' averages along a training, and the `thetas` are trained already: remove them."
         )
-    if options.extrapolate and not method.is_line:
+    if options.extrapolate and not method.extrapolates:
         raise InputError(f"The method '{method.name}' is defined for alphas in [0, 1] only: remove `extrapolate`.")
 
 
@@ -177,7 +177,7 @@ def _check_parallel(recipe: Recipe) -> None:
 
 def _check_search(recipe: Recipe) -> None:
     method, options = recipe.method, recipe.options
-    if method.merges or not method.is_line:
+    if not method.spans:
         raise InputError(
             f"The method '{method.name}' takes one fine-tuned model. `strategy: parallel` takes `interpolate`, which "
             "searches a coefficient for each task, or a method that merges, such as `task_arithmetic`, `ties` or "

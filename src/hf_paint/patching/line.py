@@ -1,12 +1,10 @@
-"""The path from theta_0 to one theta_1: every alpha is evaluated, one is chosen."""
+"""The path from theta_0 to one theta_1: every alpha is evaluated, and one is chosen."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from hf_paint.evaluation.adaptive_sweep import sweep_models_adaptively, verified
-from hf_paint.evaluation.carrier import PathModels, weight_line
-from hf_paint.evaluation.sweep import sorted_alphas, sweep_models
-from hf_paint.merging.interpolation import interpolate
+from hf_paint.evaluation.adaptive_sweep import sweep_path_adaptively, verified
+from hf_paint.evaluation.carrier import Carrier
+from hf_paint.evaluation.sweep import sorted_alphas, sweep_path
 from hf_paint.merging.path import WeightPath
 from hf_paint.patching.base import Weights
 from hf_paint.patching.fine_tuning import make_theta_1
@@ -31,44 +29,34 @@ def patch_along_line(recipe: Recipe) -> PatchResult:
 def sweep_and_finish(run: PatchRun, theta_1: Weights) -> PatchResult:
     """Evaluate the path from theta_0 to theta_1, choose alpha, and save the results."""
     path = run.method.path(run.base.theta_0, theta_1, Measurements(run))
-    chosen = 1.0 if run.rule.selection == "none" and run.method.chooses else None
-    alphas = [*run.rule.alphas, chosen] if chosen is not None else run.rule.alphas
-    curve = sweep_path(run, theta_1, path, alphas)
+    fixed = 1.0 if run.rule.selection == "none" and run.method.chooses else None
+    curve = sweep_run(run, path, run.rule.alphas if fixed is None else [*run.rule.alphas, fixed])
     ensemble = sweep_ensemble(run, theta_1, curve.alphas) if run.options.compare_ensemble else None
-
-    def weights_at(alpha: Any) -> Weights:
-        if path is None:
-            return interpolate(run.base.theta_0, theta_1, alpha, extrapolate=run.options.extrapolate)
-        return path.at(alpha)
-
     if run.options.save_variants:
         for alpha in curve.alphas:
-            save_model(run, run.folder.variant(alpha), weights_at(alpha))
-    selected = run.rule.choose(curve) if chosen is None else chosen
-    return finish(run, curve, selected, {} if selected is None else weights_at(selected), ensemble=ensemble)
+            save_model(run, run.folder.variant(alpha), path.at(alpha))
+    chosen = run.rule.choose(curve) if fixed is None else fixed
+    return finish(run, curve, path, chosen, ensemble=ensemble)
 
 
-def sweep_path(run: PatchRun, theta_1: Weights, path: WeightPath | None, alphas: Sequence[float]) -> AlphaCurve:
+def sweep_run(run: PatchRun, path: WeightPath, alphas: Sequence[float]) -> AlphaCurve:
     """Evaluate every alpha of a path on every task of a run."""
-    log, evaluator = run.log(), run.evaluator(theta_1)
-    tower = run.base.tower()
-    line = weight_line(run.base.theta_0, theta_1, tower, evaluator) if path is None else None
-    models = PathModels(path, tower, evaluator) if path is not None else line
+    log = run.log()
+    carrier = Carrier(path, run.base.tower(), run.evaluator(*path.ends))
 
     def evaluate(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
-        ordered = sorted_alphas(alphas, extrapolate=run.options.extrapolate)
-        curve = sweep(models, ordered, run.tasks, log=log, evaluator=evaluator)
+        curve = sweep(carrier, sorted_alphas(alphas, extrapolate=run.options.extrapolate), run.tasks, log=log)
         wait_for_everyone()  # the intervals read what the main process writes
         return curve
 
     if run.options.sweep == "full":
-        return evaluate(sweep_models, alphas)
-    curve = evaluate(sweep_models_adaptively, alphas)
+        return evaluate(sweep_path, alphas)
+    curve = evaluate(sweep_path_adaptively, alphas)
     if run.options.verify:
-        return verified(curve, evaluate(sweep_models, alphas))
+        return verified(curve, evaluate(sweep_path, alphas))
     alpha = run.rule.choose(curve)
     while not (alpha is None or isinstance(alpha, Coefficients) or alpha in curve.exact_alphas):
-        exact = evaluate(sweep_models, [alpha])  # what is published is exact
+        exact = evaluate(sweep_path, [alpha])  # what is published is exact
         curve = AlphaCurve([*curve.results, *exact.results], folder=log.folder)
         alpha = run.rule.choose(curve)
     return curve

@@ -7,11 +7,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hf_paint.evaluation.carrier import WeightSpan
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
-from hf_paint.merging.interpolation import combine
+from hf_paint.merging.path import Span
 from hf_paint.models.stored import StoredTower, find_tower
-from hf_paint.patching.base import Weights
 from hf_paint.patching.fine_tuning import fine_tune, merge
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
@@ -105,11 +104,12 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
 
 
 def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResult:
-    thetas = {name: StoredTower(folder, run.base.theta_0) for name, folder in folders.items()}
-    combinations = _Combinations(run, thetas)
+    theta_0 = run.base.theta_0
+    path = Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in folders.items()})
+    combinations = _Combinations(run, path)
     alpha = combinations.search()
     curve = combinations.report(alpha)
-    return finish(run, curve, alpha, combine(run.base.theta_0, thetas, alpha))
+    return finish(run, curve, path, alpha)
 
 
 class _Combinations:
@@ -117,16 +117,16 @@ class _Combinations:
 
     Args:
         run: The run.
-        thetas: Task -> its theta_i.
+        path: theta_0 and the theta_i.
     """
 
-    def __init__(self, run: PatchRun, thetas: Mapping[str, Weights]) -> None:
+    def __init__(self, run: PatchRun, path: Span) -> None:
         self.run = run
-        self.names = [*thetas]
+        self.names = path.models
         self.log = run.log()
-        self.evaluator = run.evaluator(*thetas.values())
+        self.evaluator = run.evaluator(*path.ends)
         self.quiet = not self.evaluator.accelerator.is_local_main_process
-        self.span = WeightSpan(run.base.theta_0, thetas, run.base.tower(), self.evaluator)
+        self.carrier = Carrier(path, run.base.tower(), self.evaluator)
 
     def search(self) -> Coefficients:
         """Search on the validation images, and return the choice of the rule among all evaluated combinations."""
@@ -179,4 +179,4 @@ class _Combinations:
         """Evaluate one combination on a split of every task that has it, or of one task."""
         for task in self.run.tasks:
             if split in task.images and only in (None, task.task.name):
-                evaluate_at(self.span, alpha, task, split, log=self.log, evaluator=self.evaluator)
+                evaluate_at(self.carrier, alpha, task, split, log=self.log)

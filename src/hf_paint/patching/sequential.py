@@ -8,10 +8,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from hf_paint.evaluation.carrier import WeightSpan
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import evaluate_at
+from hf_paint.merging.path import Steps
 from hf_paint.models.stored import StoredTower
 from hf_paint.patching.base import Base
 from hf_paint.patching.fine_tuning import make_theta_1
@@ -94,8 +95,11 @@ def _patch_in_order(recipe: Recipe) -> PatchResult:
         steps: list[PatchResult] = []
         for _ in recipe.patching_tasks:
             steps.append(_patch_step(run, steps))
-        history = _history(run, steps)
-        return finish(run, history, history.alphas[-1], StoredTower(steps[-1].patched))
+        names = [task.name for task in recipe.patching_tasks]
+        thetas = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
+        path = Steps(run.base.theta_0, thetas)
+        history = _history(run, path, steps)
+        return finish(run, history, path, history.alphas[-1])
 
 
 def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
@@ -150,21 +154,19 @@ def _on_validation(task: PreparedTask) -> PreparedTask:
     return replace(task, images={split: images for split, images in task.images.items() if split == "validation"})
 
 
-def _history(run: PatchRun, steps: Sequence[PatchResult]) -> AlphaCurve:
+def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaCurve:
     """Evaluate every task before the first step and after each of them."""
-    names = [task.name for task in run.recipe.patching_tasks]
-    thetas = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
     recipe = replace(run.recipe, options=replace(run.options, precision=_precision(run)))
-    log, evaluator = run.log(), PatchRun(recipe, run.tasks).evaluator(thetas[names[-1]])
-    span = WeightSpan(run.base.theta_0, thetas, run.base.tower(), evaluator)
-    points: list[tuple[Alpha, Alpha]] = [(0.0, 0.0)]  # the alpha of a model in the history, and its alpha in the span
-    chosen: dict[str, float] = {}
-    for name, step in zip(names, steps, strict=True):
-        chosen[name] = size(step.alpha or 0.0)
-        points.append((Coefficients(chosen), Coefficients({name: 1.0})))
+    carrier = Carrier(path, run.base.tower(), PatchRun(recipe, run.tasks).evaluator(*path.ends))
+    log = run.log()
+    alphas: list[Alpha] = [0.0]
+    coefficients: dict[str, float] = {}
+    for name, step in zip(path.steps, steps, strict=True):
+        coefficients[name] = size(step.alpha or 0.0)
+        alphas.append(Coefficients(coefficients))
     results = [
-        evaluate_at(span, at, task, split, log=log, evaluator=evaluator, alpha=alpha)
-        for alpha, at in points
+        evaluate_at(carrier, alpha, task, split, log=log)
+        for alpha in alphas
         for task in run.tasks
         for split in task.images
     ]
