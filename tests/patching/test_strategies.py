@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPVisionModel
 from drawn_tasks import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.merging.interpolation import combine_into
+from hf_paint.merging.path import Span
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.models.towers import image_tower_weights
@@ -324,8 +324,9 @@ def test_one_tensor_of_each_model_is_in_memory_at_a_time(parallel_run, model_fol
     towers = {str(number): StoredTower(folder) for number in range(5)}
     theta_0 = image_tower_weights(load_clip(model_folder)[0])
     target = {name: torch.empty_like(tensor) for name, tensor in theta_0.items()}
+    span = Span(theta_0, towers)
     monkeypatch.setattr(LazyWeights, "__getitem__", counted)
-    combine_into(target, theta_0, towers, dict.fromkeys(towers, 0.2))
+    span.write(0.2, target)
     assert len(most) == 5 * len(theta_0)
     assert max(most) <= 2 * 5
     for name, expected in weights(folder).items():

@@ -72,7 +72,7 @@ def _check_options(run: PatchRun) -> None:
         raise InputError(
             f"The method '{method.name}' averages along a training: leave out `thetas`, which are trained already."
         )
-    if options.extrapolate and not method.is_line:
+    if options.extrapolate and not method.extrapolates:
         raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
 
 
@@ -122,7 +122,7 @@ def _check_parallel(run: PatchRun, tasks: Sequence[Task]) -> None:
             raise InputError(f"`thetas` names '{name}', which is no patching task.{did_you_mean(name, names)}")
     if options.ingredients:
         raise InputError("`strategy: parallel` fine-tunes once on each task: leave out `ingredients`.")
-    if run.method.takes == "one" and (run.method.merges or not run.method.is_line):
+    if run.method.takes == "one" and not run.method.spans:
         raise InputError(
             f"The method '{run.method.name}' is for one fine-tuned model: `strategy: parallel` takes `interpolate`, "
             "which searches a coefficient for each task, or one such as `task_arithmetic`, `ties` and `dare`."

@@ -1,6 +1,6 @@
 """What a run leaves behind once it is evaluated: the selection, the plot, the patched model with its card."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
+from hf_paint.merging.path import WeightPath
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.lora import save_patched_adapter
 from hf_paint.patching.options import PatchResult
@@ -36,7 +37,7 @@ from hf_paint.training.training_args import accelerator_for
 def finish(
     run: PatchRun,
     curve: AlphaCurve,
-    weights_at: Callable[[Any], Mapping[str, Tensor]],
+    path: WeightPath,
     *,
     alpha: Alpha | None = None,
     plot_split: str | None = None,
@@ -48,7 +49,7 @@ def finish(
     Args:
         run: The run.
         curve: What was evaluated.
-        weights_at: Returns the image tower of an alpha.
+        path: The weights of every alpha.
         alpha: What is to be saved, where it is chosen already; coefficients have no variants.
         plot_split: The split of the plot, if it is to show a search and not a line.
         card: Give the patched model a card; without one it is a step on the way, and is not published.
@@ -57,10 +58,10 @@ def finish(
     split = curve.reported_split
     if alpha is None and run.selection != "none":
         alpha = run.choose(curve)
-    weights: Mapping[str, Tensor] = {} if alpha is None else weights_at(alpha)
+    weights: Mapping[str, Tensor] = {} if alpha is None else path.at(alpha)
     examples = {} if alpha is None or not card else save_examples(run, curve, alpha, weights, split=split)
     for variant in curve.alphas if run.options.save_variants and not isinstance(alpha, Coefficients) else ():
-        _save_model(run, run.folder.variant(variant), weights_at(variant))
+        _save_model(run, run.folder.variant(variant), path.at(variant))
     if alpha is not None:
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:

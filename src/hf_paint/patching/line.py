@@ -1,10 +1,7 @@
 """theta_1 of a run: one fine-tuning, or what a method makes of one or several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor
-
-from hf_paint.merging.interpolation import interpolate
 from hf_paint.patching.base import Weights
 from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.fine_tuning import make_theta_1
@@ -20,15 +17,9 @@ def sweep_and_finish(run: PatchRun, theta_1: Weights, alphas: Sequence[float], *
     """Evaluate the way from theta_0 to theta_1, choose alpha, and save what the run leaves behind."""
     path = run.method.path(run.theta_0, theta_1, RunBench(run))
     chosen = 1.0 if run.selection == "none" and run.method.chooses else None
-    curve = run.sweep(theta_1, [*alphas, chosen] if chosen else alphas, path)
+    curve = run.sweep(path, [*alphas, chosen] if chosen else alphas)
     ensemble = sweep_ensemble_of(run, theta_1, curve.alphas)
-
-    def weights_at(alpha: float) -> Mapping[str, Tensor]:
-        if path is None:
-            return interpolate(run.theta_0, theta_1, alpha, extrapolate=run.options.extrapolate)
-        return path.at(alpha)
-
-    return finish(run, curve, weights_at, alpha=chosen, ensemble=ensemble, card=card)
+    return finish(run, curve, path, alpha=chosen, ensemble=ensemble, card=card)
 
 
 def patch_along_line(

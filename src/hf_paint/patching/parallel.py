@@ -1,18 +1,16 @@
 """Patching each task by itself and adding the changes up, with one coefficient per task (PAINT, Section 5)."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hf_paint.evaluation.carrier import WeightSpan
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
-from hf_paint.merging.interpolation import combine
+from hf_paint.merging.path import Span
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.patching.checks import check_arguments, check_method, check_validation
 from hf_paint.patching.fine_tuning import fine_tune, merge
@@ -98,10 +96,11 @@ def patch_parallel(
         if not searches:
             return sweep_and_finish(run, merge(run, folders), alphas)
         thetas = {name: StoredTower(folder, run.theta_0) for name, folder in folders.items()}
-        combinations = _Combinations(run, thetas)
+        path = Span(run.theta_0, thetas)
+        combinations = _Combinations(run, path)
         chosen = combinations.search(alphas)
         curve = combinations.report(chosen)
-        return finish(run, curve, partial(combine, run.theta_0, thetas), alpha=chosen, plot_split="validation")
+        return finish(run, curve, path, alpha=chosen, plot_split="validation")
 
 
 def _fine_tuned(run: PatchRun, task: Task) -> Path:
@@ -118,13 +117,13 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
 class _Combinations:
     """The combinations of the theta_i that have been evaluated."""
 
-    def __init__(self, run: PatchRun, thetas: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def __init__(self, run: PatchRun, path: Span) -> None:
         self.run = run
-        self.names = [*thetas]
+        self.names = path.models
         self.log = run.log()
-        self.evaluator = run.evaluator(*thetas.values())
+        self.evaluator = run.evaluator(*path.ends)
         self.quiet = not self.evaluator.accelerator.is_local_main_process
-        self.span = WeightSpan(run.theta_0, thetas, run.tower(), self.evaluator)
+        self.carrier = Carrier(path, run.tower(), self.evaluator)
 
     def search(self, alphas: Sequence[float]) -> Coefficients:
         """Search on the validation images, and return what the rule chooses among all that was evaluated."""
@@ -169,4 +168,4 @@ class _Combinations:
         """Evaluate one combination on a split of every task that has it, or of one task."""
         for task in self.run.tasks:
             if split in task.images and only in (None, task.task.name):
-                evaluate_at(self.span, alpha, task, split, log=self.log, evaluator=self.evaluator)
+                evaluate_at(self.carrier, alpha, task, split, log=self.log)

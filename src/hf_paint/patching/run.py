@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_paint.errors import InputError
-from hf_paint.evaluation.adaptive_sweep import sweep_models_adaptively, verified
-from hf_paint.evaluation.carrier import PathModels, weight_line
+from hf_paint.evaluation.adaptive_sweep import sweep_path_adaptively, verified
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator, Precision
 from hf_paint.evaluation.precision import compare_precisions
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
-from hf_paint.evaluation.sweep import sorted_alphas, sweep_models
+from hf_paint.evaluation.sweep import sorted_alphas, sweep_path
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.path import WeightPath
 from hf_paint.merging.registry import read_method
@@ -146,29 +146,27 @@ class PatchRun:
         if self.head is not None:
             with_weights(self.head, {"weight": weights[HEAD_WEIGHT]}, dtype).save(folder, dtype=dtype)
 
-    def sweep(self, theta_1: Weights, alphas: Sequence[float], path: WeightPath | None = None) -> AlphaCurve:
-        """Evaluate every alpha on every task, on the line or on another path."""
-        log, evaluator = self.log(), self.evaluator(theta_1)
-        tower = self.tower()
-        line = weight_line(self.theta_0, theta_1, tower, evaluator) if path is None else None
-        models = line or PathModels(cast(WeightPath, path), tower, evaluator)
+    def sweep(self, path: WeightPath, alphas: Sequence[float]) -> AlphaCurve:
+        """Evaluate every alpha of a path on every task."""
+        log, evaluator = self.log(), self.evaluator(*path.ends)
+        carrier = Carrier(path, self.tower(), evaluator)
 
         def run(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
             ordered = sorted_alphas(alphas, extrapolate=self.options.extrapolate)
-            curve = sweep(models, ordered, self.tasks, log=log, evaluator=evaluator)
+            curve = sweep(carrier, ordered, self.tasks, log=log)
             evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
             return curve
 
         if self.options.sweep == "full":
-            return run(sweep_models, alphas)
-        curve = run(sweep_models_adaptively, alphas)
+            return run(sweep_path, alphas)
+        curve = run(sweep_path_adaptively, alphas)
         if self.options.verify:
-            return verified(curve, run(sweep_models, alphas))
+            return verified(curve, run(sweep_path, alphas))
         while self.selection != "none":  # what is chosen and published is exact
             alpha = self.choose(curve)
             if alpha in curve.exact_alphas or isinstance(alpha, Coefficients):
                 break
-            curve = AlphaCurve([*curve.results, *run(sweep_models, [alpha]).results], folder=log.folder)
+            curve = AlphaCurve([*curve.results, *run(sweep_path, [alpha]).results], folder=log.folder)
         return curve
 
     def tower(self) -> ImageTower:

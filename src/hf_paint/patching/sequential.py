@@ -9,9 +9,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hf_paint.errors import InputError
-from hf_paint.evaluation.carrier import WeightSpan
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import evaluate_at
+from hf_paint.merging.path import Steps
 from hf_paint.models.stored import StoredTower
 from hf_paint.patching.checks import check_arguments, check_method, check_validation
 from hf_paint.patching.fine_tuning import make_theta_1
@@ -96,9 +97,10 @@ def patch_sequential(
     check_validation(run)
     with run.claimed(recipe):
         steps = _run_steps(run, tasks, grid)
-        history = _history(run, tasks, steps)
-        last = StoredTower(steps[-1].run_folder / "patched")
-        return finish(run, history, lambda _: last, alpha=history.alphas[-1])
+        towers = [StoredTower(step.run_folder / "patched") for step in steps]
+        path = Steps(run.theta_0, dict(zip([task.name for task in tasks], towers, strict=True)))
+        history = _history(run, path, steps)
+        return finish(run, history, path, alpha=history.alphas[-1])
 
 
 def _run_steps(run: PatchRun, tasks: Sequence[Task], alphas: Sequence[float]) -> list[PatchResult]:
@@ -143,19 +145,18 @@ def _on_validation(task: PreparedTask) -> PreparedTask:
     return replace(task, images={split: images for split, images in task.images.items() if split == "validation"})
 
 
-def _history(run: PatchRun, tasks: Sequence[Task], steps: Sequence[PatchResult]) -> AlphaCurve:
+def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaCurve:
     """Evaluate every task before the first step and after each of them."""
-    thetas = {task.name: StoredTower(step.run_folder / "patched") for task, step in zip(tasks, steps, strict=True)}
-    log, evaluator = run.log(), run.evaluator(thetas[tasks[-1].name])
-    span = WeightSpan(run.theta_0, thetas, run.tower(), evaluator)
-    points: list[tuple[Alpha, Alpha]] = [(0.0, 0.0)]  # what the history calls a model, and where it is
+    log, evaluator = run.log(), run.evaluator(*path.ends)
+    carrier = Carrier(path, run.tower(), evaluator)
+    alphas: list[Alpha] = [0.0]
     chosen: dict[str, float] = {}
-    for task, step in zip(tasks, steps, strict=True):
-        chosen[task.name] = size(step.alpha or 0.0)
-        points.append((Coefficients(chosen), Coefficients({task.name: 1.0})))
+    for name, step in zip(path.steps, steps, strict=True):
+        chosen[name] = size(step.alpha or 0.0)
+        alphas.append(Coefficients(chosen))
     results = [
-        evaluate_at(span, at, task, split, log=log, evaluator=evaluator, alpha=alpha)
-        for alpha, at in points
+        evaluate_at(carrier, alpha, task, split, log=log)
+        for alpha in alphas
         for task in run.tasks
         for split in task.images
     ]
