@@ -28,7 +28,7 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_its_data(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     data = {f"hf_paint/tasks/built_in/{name}.yaml" for name in list_tasks()}
-    data |= {"hf_paint/py.typed", "hf_paint/hub/model_card_template.md", "hf_paint/training/model_card_template.md"}
+    data |= {"hf_paint/py.typed", "hf_paint/hub/model_card_template.md"}
     data |= {f"hf_paint/toy_clip/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")}
     assert data <= names
     assert not [name for name in names if name.startswith("tests")]

@@ -82,7 +82,7 @@ def test_the_run_keeps_adapters_that_plain_peft_loads(run, model_folder):
     assert (whole["base_model_name_or_path"], whole["revision"]) == ("me/clip", None)
     assert chosen["base_model_name_or_path"] == "me/clip"
     card = (folder / "patched" / "README.md").read_text()
-    assert "What was trained is a LoRA adapter of rank 4" in card
+    assert "A LoRA adapter of rank 4 was trained" in card
     assert "use_peft: true" in card
     for adapter in ("adapter", "patched_adapter"):
         assert not [p for p in (folder / adapter).iterdir() if model_folder.encode() in p.read_bytes()]
@@ -224,8 +224,8 @@ def test_dora_is_interpolated_as_merged_weights(model_folder, tasks, tmp_path, c
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"lora_r": 8}, "`lora_r` is about an adapter that is trained: it needs `use_peft: true`"),
-        ({"use_dora": True}, "`use_dora` is about an adapter"),
+        ({"lora_r": 8}, "`lora_r` requires `use_peft: true`"),
+        ({"use_dora": True}, "`use_dora` requires `use_peft: true`"),
         ({"use_peft": True, "lora_r": 0}, "lora_r must be at least 1, got 0"),
         (
             {
@@ -233,9 +233,9 @@ def test_dora_is_interpolated_as_merged_weights(model_folder, tasks, tmp_path, c
                 "gradient_checkpointing": True,
                 "gradient_checkpointing_kwargs": {"use_reentrant": True},
             },
-            "`use_reentrant: true` gives the layers of an adapter no gradients",
+            "With `use_reentrant: true`, adapters get no gradients",
         ),
-        ({"use_peft": True, "train_head": True}, "`use_peft` trains an adapter of the image tower alone"),
+        ({"use_peft": True, "train_head": True}, "`use_peft` trains only an adapter of the image tower"),
     ],
 )
 def test_arguments_that_do_not_fit_together_are_refused(keys, message, tmp_path):

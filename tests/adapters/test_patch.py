@@ -255,7 +255,10 @@ def test_a_damaged_patch(model, patch, damage, message):
     ("name", "message"),
     [
         ("nowhere/at/all", "neither a folder nor an id on the Hub"),
-        ("someone/not-downloaded", "is not a folder, and cannot be downloaded: .*connection"),
+        (
+            "someone/not-downloaded",
+            "is not a folder, and downloading it .* failed: .*connection",
+        ),
     ],
 )
 def test_a_patch_that_is_not_there(model, name, message):
@@ -317,7 +320,7 @@ def test_both_files_come_from_one_commit(model, patch, monkeypatch, tmp_path):
         commit = "c0ffee" if len(asked) == 1 else revision
         return str(snapshots / commit / name)
 
-    monkeypatch.setattr(hf_paint.adapters.patch_config, "hf_hub_download", download)
+    monkeypatch.setattr(hf_paint.repositories, "hf_hub_download", download)
     apply_patch(model, "someone/patch", 0.5, revision="alpha-0.50")
     first, second = ("patch_config.json", "alpha-0.50"), ("patch.safetensors", "c0ffee")
     assert asked == [("someone/patch", *first), ("someone/patch", *second)]

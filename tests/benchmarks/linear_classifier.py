@@ -22,7 +22,7 @@ from transformers import PrinterCallback
 from hf_paint import ClassificationHead, HeadTrainer, PaintTrainer, PaintTrainingArguments, Task, prepare_task
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.towers import image_tower
-from hf_paint.training.base_trainer import PaperTrainer
+from hf_paint.training.base_trainer import BaseTrainer
 from training import StepClock
 
 
@@ -110,7 +110,7 @@ def training_arguments(max_steps: int, **others: bool | str) -> PaintTrainingArg
     return PaintTrainingArguments(output_dir=FOLDER / "run", **(options | others))
 
 
-def timed(make: "partial[PaperTrainer]") -> Run:
+def timed(make: "partial[BaseTrainer]") -> Run:
     """Train, and return the time from the end of the first step to that of the last."""
     clock = StepClock()
     trainer = make(callbacks=[clock])

@@ -123,7 +123,7 @@ BAD_INPUT = {
     ),
     "thetas nowhere": (
         {"strategy": "parallel", "thetas": {"colours": "/nowhere/at/all"}},
-        "The fine-tuned model '/nowhere/at/all' cannot be fetched",
+        "'/nowhere/at/all' is neither a folder nor an id on the Hub",
     ),
     "thetas of another strategy": (
         {"strategy": "sequential", "thetas": {"colours": "a/b"}},
@@ -145,7 +145,10 @@ BAD_INPUT = {
     "two tasks": ({"patching_tasks": ["mnist", "svhn"]}, "takes one patching task, got 2"),
     "no model": ({"model": None}, "The recipe needs `model`."),
     "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
-    "unreadable model": ({"model": "nowhere/at-all/model"}, "No model can be read from 'nowhere/at-all/model'"),
+    "unreadable model": (
+        {"model": "nowhere/at-all/model"},
+        "neither a folder nor an id on the Hub",
+    ),
     "tolerance": ({"tolerance": -1}, "tolerance is a fraction of 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
     "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
@@ -172,7 +175,7 @@ def assert_one_line(capsys, message):
 
 
 BAD_TASKS = {
-    "missing column": ({"image_column": "img"}, "Column 'img' is not in 'parquet' (columns: image, label, track)."),
+    "missing column": ({"image_column": "img"}, "'parquet' has no column 'img'; its columns are image, label, track."),
     "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
     "empty split": ({"test": 0}, "is empty"),
     "missing split": ({"splits": {"test": "tests"}}, "no data files for the split 'tests'"),

@@ -69,11 +69,11 @@ def test_bad_names_are_reported_and_refused_or_skipped(tmp_path, caplog):
 
 
 def test_folders_that_hold_nothing(tmp_path):
-    with pytest.raises(InputError, match="holds no file such as"):
+    with pytest.raises(InputError, match="contains no photo"):
         load_splits(folder_task(tmp_path))
     with pytest.raises(InputError, match="`data_dir` of task 'photos' must be a folder"):
         load_splits(folder_task(tmp_path / "none"))
-    with pytest.raises(InputError, match="one split, 'test'; task 'photos' asks for 'train'"):
+    with pytest.raises(InputError, match="one split, 'test', but task 'photos' reads 'train'"):
         load_splits(folder_task(tmp_path, splits={}))
 
 
@@ -143,12 +143,12 @@ def test_words_in_a_column_and_rows_that_are_wanted(tmp_path, class_names):
     pairs = [(split.class_names[i], split.class_names[j]) for i, j in zip(labels, split.written(labels), strict=True)]
     assert pairs == [("dog", "cat"), ("cat", "dog"), ("cow", "cat")]
     for bad, message in [
-        ({"where": {"kind": "real"}}, "Column 'kind' is not in .*`where: kind`"),
+        ({"where": {"kind": "real"}}, "has no column 'kind'.*`where: kind`"),
         ({"text_column": "words"}, "Did you mean 'word'"),
         ({"where": "real"}, "must map columns to values"),
         ({"where": {"type": "none"}}, "is empty"),
-        ({"streaming": True}, "cannot have `text_column`"),
-        ({"class_names": ["dog", "cow", "horse"]}, "holds the label 'cat'"),
+        ({"streaming": True}, "`streaming` is not a key of a typographic task.*`text_column`"),
+        ({"class_names": ["dog", "cow", "horse"]}, "contains the label 'cat'"),
     ]:
         with pytest.raises(InputError, match=message):
             load_splits(get_task(keys | bad))

@@ -231,5 +231,5 @@ def test_checkpoints_of_another_launch_are_refused(folder):
         if saved_by == launch or {saved_by, launch} == {"one", "two"}:
             check_checkpoint(accelerator, checkpoint)
         else:
-            with pytest.raises(InputError, match="no optimizer that could go on here"):
+            with pytest.raises(InputError, match="no optimizer state that this training can resume from"):
                 check_checkpoint(accelerator, checkpoint)

@@ -251,7 +251,7 @@ def test_curve_and_variants_are_read_back(hub, run, capsys):
     shown = capsys.readouterr().out
     assert f"{100 * expected.get(0.3, 'patching', 'colours', 'test').accuracy:.2f}" in shown
     assert "alpha-0.30" in shown
-    with pytest.raises(InputError, match="There is no repository"):
+    with pytest.raises(InputError, match="neither a folder nor a repository on the Hub"):
         load_curve("tester/nothing")
     with pytest.raises(InputError, match="no branch, tag or commit"):
         load_curve("tester/clip", revision="alpha-0.77")
@@ -267,7 +267,7 @@ def test_what_hinders_a_download_is_told_in_one_line(hub, run, capsys, monkeypat
         assert main(["variants", "tester/clip"]) == 1
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hf-paint:")]
         assert len(said) == 1
-        assert "Reading the card of tester/clip at main failed" in said[0]
+        assert "downloading it from the Hub at revision 'main' failed" in said[0]
         hub.faults = [Fault(kind, when="resolve", method="GET", part=part)]
         assert main(["variants", "tester/clip"]) in (0, 1)
         hub.faults = []

@@ -45,8 +45,8 @@ def test_greedy_soup_by_the_selection_rule(model_folder, tasks, thetas, tmp_path
     method = {"greedy_soup": {"score": "selection"}}
     patch(model_folder, tasks, tmp_path, method=method, thetas=thetas)
     card = (tmp_path / "patched/README.md").read_text()
-    assert "Models that others had fine-tuned were taken for " in card
-    assert "Nothing was trained: the fine-tuned models were there already." in card
+    assert "Existing fine-tuned models were used for " in card
+    assert "This run trained nothing: it used existing fine-tuned models." in card
     scores = json.loads((tmp_path / "scores.json").read_text())
     for name, folder in thetas.items():
         parts = []
@@ -103,10 +103,10 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
         model_folder, [tasks[0], third], [tasks[1]], arguments(tmp_path / "run"), alphas=ALPHAS, options=options
     )
     card = (tmp_path / "run/patched/README.md").read_text()
-    assert "on each of colours, third by itself" in card
+    assert "on each of colours, third separately" in card
     assert "with the coefficients" not in card
     assert "trimming each to its largest 50 %" in card
-    assert "Of 3 alphas the rule" in card
+    assert "Of 3 alphas, the rule" in card
     assert "ties: {density: 0.5}" in card
 
 

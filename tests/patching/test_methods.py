@@ -182,7 +182,7 @@ def test_model_stock_needs_no_validation(model_folder, tasks, thetas, tmp_path):
     assert result.alpha == 1.0
     assert_close(tmp_path / "patched", tower(tmp_path / "theta_1"))
     card = (tmp_path / "patched/README.md").read_text()
-    assert "the method itself says how far to go" in card
+    assert "the method determines alpha" in card
     assert "1 (Model Stock)" in card
 
 

@@ -77,11 +77,14 @@ def test_rows_of_some_classes_of_a_stream(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"only_classes": ["fore"]}, "`only_classes` of task 't' names 'fore'.*none of its 8.*Did you mean 'four'"),
+        (
+            {"only_classes": ["fore"]},
+            "`only_classes` of task 't' contains 'fore'.*one of its 8.*Did you mean 'four'",
+        ),
         ({"only_classes": ["four", "four"]}, "'four' twice"),
         ({"only_classes": "four"}, "`only_classes` must be a list"),
-        ({"own_head": True}, "`own_head`, which is that of its `only_classes`"),
-        ({"class_names": ["many", *COUNTS[1:]]}, "`counting` takes class names such as 3 or three.*got 'many'"),
+        ({"own_head": True}, "`own_head` of task 't' requires `only_classes`"),
+        ({"class_names": ["many", *COUNTS[1:]]}, "class names of a counting task must be numbers.*got 'many'"),
     ],
 )
 def test_bad_keys_are_named(counting, keys, message):

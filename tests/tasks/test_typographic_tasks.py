@@ -74,7 +74,7 @@ def test_attacked_tasks_are_named_after_the_task_and_keep_their_definition():
     large = get_task({"extends": "cifar10", "attack": {"font_sizes": [60, 90]}})
     assert get_task(json.loads(json.dumps(large.to_dict()))) == large
     assert large.to_dict()["attack"]["font_sizes"] == [60, 90]
-    with pytest.raises(InputError, match="cannot have `attack`"):
+    with pytest.raises(InputError, match="`attack` is not a key of a typographic task"):
         get_task({"extends": "scam", "name": "twice", "attack": {}})
 
 

@@ -346,9 +346,12 @@ def test_branches_carry_the_head(run, hub):
 
 def test_card_and_recipe_say_it(run):
     card = (run / "patched" / "README.md").read_text()
-    assert "a classification head that starts as text embeddings was trained on colours with the image tower" in card
+    assert (
+        "a classification head that starts as text embeddings was trained on colours together with the image tower"
+        in card
+    )
     assert "load_classifier(" in card
-    assert "frozen head" not in card
+    assert "frozen zero-shot head" not in card
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train_head"] is True
 
 
@@ -452,7 +455,7 @@ def test_a_trainer_of_its_own_publishes_the_head(model, processor, tasks, tmp_pa
     classifier = load_classifier("tester/both")
     assert torch.equal(classifier.head.weight, trainer.model.head.weight)
     card = ModelCard.load("tester/both").text
-    assert "a classification head, trained with it" in card
+    assert "a classification head that starts as text embeddings and was trained with it" in card
     assert 'load_classifier("tester/both")' in card
 
 
@@ -497,10 +500,10 @@ def test_methods_refuse_it(options, model_folder, task, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"train_head": False, "freeze_tower": True}, "`freeze_tower` is about a head that is trained"),
-        ({"freeze_tower": True, "head_steps": 5}, "leave out `head_steps`"),
-        ({"freeze_tower": True, "eval_strategy": "steps"}, "nothing to evaluate on the way"),
-        ({"head_learning_rate": 0.1}, "is that of `head_steps`"),
+        ({"train_head": False, "freeze_tower": True}, "`freeze_tower` requires `train_head: true`"),
+        ({"freeze_tower": True, "head_steps": 5}, "remove `head_steps`"),
+        ({"freeze_tower": True, "eval_strategy": "steps"}, "does not support evaluation during training"),
+        ({"head_learning_rate": 0.1}, "requires `head_steps`"),
     ],
 )
 def test_keys_that_do_not_fit_together(keys, message, tmp_path):

@@ -93,7 +93,7 @@ def test_a_failed_push_in_the_background_loses_no_training(hub, make_trainer, ca
     trainer = make_trainer(hub_strategy="every_save", save_strategy="steps", save_steps=4)
     hub.faults.append(Fault(403, "commit", times=99))
     assert trainer.train().global_step == 4
-    assert "A push in the background failed, and the training goes on: " in caplog.text
+    assert "A push in the background failed; training continues: " in caplog.text
 
 
 def test_the_branch_of_hub_revision_is_made_from_the_first_commit(hub, make_trainer):

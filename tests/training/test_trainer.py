@@ -202,7 +202,7 @@ def test_evaluate_gives_each_task_and_the_mean(model, processor, task, other_tas
     metrics = PaintTrainer(model, arguments(tmp_path), **options).evaluate()
     accuracies = [metrics["eval_colours_accuracy"], metrics["eval_others_accuracy"]]
     assert metrics["eval_mean_accuracy"] == pytest.approx(sum(accuracies) / 2)
-    with pytest.raises(InputError, match="nothing to evaluate"):
+    with pytest.raises(InputError, match="nothing to evaluate: pass"):
         PaintTrainer(model, arguments(tmp_path), train_task=task, processing_class=processor).evaluate()
 
 

@@ -23,6 +23,7 @@ from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower_weights
+from hf_paint.repositories import commit_of
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 from hf_paint.weights.headers import StoredTensor, WeightFile
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -163,7 +164,7 @@ def _open_patch(patch: str | Path, alpha: float | None, revision: str, extrapola
     if alpha is None:
         raise InputError(f"No alpha was chosen when '{patch}' was made. Give one: alpha=0.5.")
     check_alpha(alpha, extrapolate=extrapolate)
-    path = patch_file(patch, PATCH_WEIGHTS, folder.name)  # what is downloaded lies in a folder named by its commit
+    path = patch_file(patch, PATCH_WEIGHTS, commit_of(folder) or revision)  # the branch may have moved
     try:
         weights: Any = safe_open(path, framework="pt")
         slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118

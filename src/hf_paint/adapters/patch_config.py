@@ -5,16 +5,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
-
-from hf_paint.errors import InputError, one_line
+from hf_paint.errors import InputError
+from hf_paint.repositories import fetch
 
 
 PATCH_CONFIG = "patch_config.json"
@@ -86,32 +78,15 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
 
 
 def patch_file(patch: str | Path, name: str, revision: str) -> Path:
-    """Return a file of a patch, which is downloaded if the patch is on the Hub.
+    """Return a file of a patch, downloaded if the patch is on the Hub.
 
     Raises:
-        InputError: If there is no such patch, or it lacks the file.
+        InputError: If there is no such patch, or it has no such file.
     """
-    lacking = f"'{patch}' is not a patch: it has no {name}."
-    folder = Path(patch).expanduser()
-    if folder.is_dir():
-        if not (folder / name).is_file():
-            raise InputError(lacking)
-        return folder / name
-    try:
-        return Path(hf_hub_download(str(patch), name, revision=revision))
-    except HFValidationError as error:
-        raise InputError(f"'{patch}' is neither a folder nor an id on the Hub.") from error
-    except (LocalEntryNotFoundError, GatedRepoError) as error:
-        raise InputError(f"'{patch}' is not a folder, and cannot be downloaded: {one_line(error)}") from error
-    except EntryNotFoundError as error:
-        raise InputError(lacking) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"'{patch}' is neither a folder nor a repository on the Hub that you can see. "
-            "A private one needs a login: hf auth login"
-        ) from error
-    except OSError as error:  # an unknown revision, a full disk, a server that fails
-        raise InputError(f"'{patch}' cannot be downloaded at revision '{revision}': {one_line(error)}") from error
+    path = fetch(patch, name, revision)
+    if path is None:
+        raise InputError(f"'{patch}' is not a patch: it has no {name}.")
+    return path
 
 
 def _checked(config: PatchConfig) -> PatchConfig:

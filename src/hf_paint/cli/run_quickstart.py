@@ -15,6 +15,7 @@ from transformers.utils import logging
 from hf_paint.errors import InputError
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
+from hf_paint.results.tables import interval, points
 from hf_paint.tasks.rendering import rendered_task
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -146,8 +147,8 @@ def _report(result: PatchResult, digits: Task) -> None:
     write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
     write("Test accuracy in percent. The row in bold was chosen on validation images.\n\n")
     for gain in result.curve.gains(result.alpha or 0.0):
-        interval = f"{100 * (gain.low or 0):+.1f} to {100 * (gain.high or 0):+.1f}"
-        write(f"  {gain.task:<14} {gain.role:<10} {100 * gain.gain:+6.1f} points (95 % interval {interval})\n")
+        bounds = interval(gain.interval or (0.0, 0.0), digits=1)
+        write(f"  {gain.task:<14} {gain.role:<10} {points(gain.gain, digits=1):>6} points (95 % interval {bounds})\n")
     classify = pipeline("zero-shot-image-classification", model=str(patched), device="cpu")
     [row] = Dataset.from_parquet(dict(digits.data_files or {})["test"]).select([0])
     write(f"\nA handwritten {row['label']}, seen by pipeline('zero-shot-image-classification', model='{patched}'):\n")

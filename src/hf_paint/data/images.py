@@ -114,7 +114,7 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
-    columns = [split.task.image_column, split.task.label_column]
+    columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
     corrupted = [corruption.identity] if corruption is not None else []
@@ -126,8 +126,9 @@ def _changed(split: Split, row: dict[str, Any], index: int, epoch: int) -> Image
     """Return an image with the word of the attack written on it, and then corrupted."""
     image: Image.Image = row[split.task.image_column]
     if split.task.attack is not None:
-        label = split.class_id(row[split.task.label_column])
-        image = split.task.attack(image, label, split.class_names, split=split.name, row=index, epoch=epoch)
+        image = split.task.attack(
+            image, split.class_of(row), split.class_names, split=split.name, row=index, epoch=epoch
+        )
     return split.task.corruption(image) if split.task.corruption is not None else image
 
 
@@ -137,7 +138,7 @@ def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
 
     def read(row: Any) -> tuple[NDArray[np.uint8], int]:
         if split.task.streaming:
-            image, label = row[split.task.image_column], split.class_id(row[split.task.label_column])
+            image, label = row[split.task.image_column], split.class_of(row)
         else:
             image, label = decode(split, row[0]), int(row[1])
         return transform.resize_and_crop(image).numpy(), label

@@ -11,7 +11,7 @@ from torch.nn import functional
 from hf_paint.evaluation.metrics import expected_calibration_error, mean_absolute_error, mean_per_class_accuracy
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.results.records import Result
-from hf_paint.tasks.counting import count_values
+from hf_paint.tasks.counting import CountingTask, count_values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +63,7 @@ def outputs(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
 def score(predictions: Predictions, pending: Result, task: PreparedTask) -> Result:
     """Fill a pending record of a task with the counts and metrics of the predictions."""
     correct, attacked, error = predictions.correct, predictions.attacked, None
-    if task.task.counting:
+    if isinstance(task.task, CountingTask):
         values = count_values(task.class_names)
         error = mean_absolute_error(values[predictions.predicted], values[predictions.labels])
     choices = task.images[pending.split].choices

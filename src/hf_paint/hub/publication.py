@@ -9,27 +9,27 @@ from typing import Self, cast
 
 import torch
 import yaml
-from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 from torch import nn
 
 from hf_paint.adapters.patch import save_patch
 from hf_paint.adapters.patch_config import PatchDtype
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.hub.card_metadata import benchmark_id
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import where
+from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.fisher import interpolate_fisher
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import image_tower_weights
+from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS
-from hf_paint.weights.headers import read_checkpoint
+from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
@@ -126,7 +126,7 @@ class Publication:
 
     def title(self, alpha: Alpha | None) -> str:
         """Return the message of the commit."""
-        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {where(alpha)}"
+        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {alpha_phrase(alpha)}"
 
     def make_model(self, alpha: Alpha | None, folder: Path) -> None:
         """Write the model of a branch: weights, config, tokenizer and processor; or the delta."""
@@ -136,7 +136,7 @@ class Publication:
                 StoredTower(self.run.theta_1),
                 folder,
                 base_model_id=self.source.base_model_id,
-                base_revision=self.base_folder.name if self.base_folder.parent.name == "snapshots" else None,
+                base_revision=commit_of(self.base_folder),
                 alpha=cast(float, self.source.selected),  # of a run with one alpha
                 dtype=self.delta or "float32",
                 patching_tasks=self.source.curve.tasks["patching"],
@@ -188,7 +188,7 @@ class Publication:
                         dataset_id=found,
                         task_id=task.config or "default",
                         value=round(100 * result.accuracy, 4),
-                        notes=f"top-1 accuracy on {result.split}, {where(result.alpha)}",
+                        notes=f"top-1 accuracy on {result.split}, {alpha_phrase(result.alpha)}",
                     )
                     text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
                     texts[f".eval_results/{task.name}.yaml"] = text
@@ -214,9 +214,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
 
 
 def _base_folder(model: str, revision: str) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
-    if Path(model).is_absolute() or model.startswith("a model in memory"):
+    missing_folder = Path(model).is_absolute() and not Path(model).is_dir()
+    if missing_folder or model.startswith("a model in memory"):
         raise InputError(f"The base of the run is {model}, which is not there: a push needs its files.")
-    patterns = [*COMPANIONS, "*.safetensors", "*.safetensors.index.json"]
-    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    return folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)

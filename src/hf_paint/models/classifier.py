@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin
-from transformers.utils.hub import cached_file
 
-from hf_paint.errors import InputError, one_line
+from hf_paint.errors import InputError
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import ImageTower, ImageTowerOutput, image_tower, image_tower_weights
+from hf_paint.repositories import fetch
 from hf_paint.weights.folders import HEAD_CONFIG
 from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
 
@@ -58,12 +58,12 @@ class ClassificationHead(nn.Module):
         Raises:
             InputError: If there is none, or it cannot be fetched.
         """
-        weight, config = (_find(folder, name, revision) for name in (HEAD, HEAD_CONFIG))
+        weight, config = (fetch(folder, name, revision, optional=True) for name in (HEAD, HEAD_CONFIG))
         if weight is None or config is None:
             raise InputError(
                 f"'{folder}' has no {HEAD} with its {HEAD_CONFIG}: no head was trained with it (`train_head: true`)."
             )
-        said = json.loads(Path(config).read_text(encoding="utf-8"))
+        said = json.loads(config.read_text(encoding="utf-8"))
         keys = {key: said[key] for key in ("class_names", "templates", "task")}
         return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
 
@@ -175,15 +175,7 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
 
 def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:
     """Say whether a trained head lies beside a model in a folder or on the Hub."""
-    return _find(name_or_path, HEAD_CONFIG, revision) is not None
-
-
-def _find(name_or_path: str | Path, name: str, revision: str) -> str | None:
-    options: dict[str, Any] = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
-    try:
-        return cached_file(str(name_or_path), name, **options)
-    except OSError as error:
-        raise InputError(f"{name} of '{name_or_path}' cannot be fetched: {one_line(error)}") from error
+    return fetch(name_or_path, HEAD_CONFIG, revision, optional=True) is not None
 
 
 def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:

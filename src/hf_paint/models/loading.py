@@ -7,12 +7,13 @@ import torch
 import transformers
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
-from transformers.utils.hub import cached_file
+from transformers.utils import logging
 
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.models.families import Family, find_family
+from hf_paint.repositories import fetch
+from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
@@ -45,7 +46,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a config can be wrong in as many ways as it has keys
         for file, advice in OTHER_FORMATS.items():
-            if _holds(name_or_path, file, revision):
+            if fetch(name_or_path, file, revision, optional=True):
                 raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
         raise InputError(f"No model can be read from '{name_or_path}': {one_line(error)}") from error
     family = find_family(config, name_or_path)
@@ -75,19 +76,11 @@ def save_clip(model: PreTrainedModel, processor: ProcessorMixin, folder: str | P
     processor.image_processor.save_pretrained(folder)
 
 
-def _holds(name_or_path: str, file: str, revision: str) -> bool:
-    try:
-        return cached_file(name_or_path, file, revision=revision) is not None
-    except (OSError, ValueError):  # there is no such file, or no such model
-        return False
-
-
-def _find_safetensors(name_or_path: str, revision: str) -> str:
+def _find_safetensors(name_or_path: str, revision: str) -> Path:
     """Return the file of the weights, or of their index."""
-    for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
-        found = cached_file(name_or_path, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if found is not None:
-            return str(found)
+    for name in (SINGLE, INDEX):
+        if path := fetch(name_or_path, name, revision, optional=True):
+            return path
     raise InputError(
         f"'{name_or_path}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
         f"AutoModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
@@ -129,9 +122,9 @@ def _check_processor(name_or_path: str, model: PreTrainedModel, processor: Proce
         )
 
 
-def _stored_dtype(weights: str) -> torch.dtype | None:
+def _stored_dtype(weights: Path) -> torch.dtype | None:
     """Return the dtype in the header of a safetensors file; None for an index of several files."""
-    if not weights.endswith(SAFE_WEIGHTS_NAME):
+    if weights.name != SINGLE:
         return None
     with safe_open(weights, framework="pt") as file:
         slices = [file.get_slice(name) for name in file.keys() if name.startswith(IMAGE_TOWER)]  # noqa: SIM118

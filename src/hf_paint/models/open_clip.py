@@ -21,9 +21,8 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
 )
-from transformers.utils.hub import cached_file
 
-from hf_paint.errors import InputError, one_line
+from hf_paint.errors import InputError
 from hf_paint.models.loading import OPEN_CLIP_CONFIG, load_clip, save_clip
 from hf_paint.models.open_clip_format import (
     MODEL_KEYS,
@@ -33,6 +32,7 @@ from hf_paint.models.open_clip_format import (
     image_settings,
     plain_weights,
 )
+from hf_paint.repositories import fetch
 from hf_paint.weights.folders import check_free, remove_weights
 
 
@@ -108,7 +108,7 @@ def convert_open_clip(
 
 
 def _read_config(source: str, revision: str) -> dict[str, Any]:
-    path = _find(source, OPEN_CLIP_CONFIG, revision)
+    path = fetch(source, OPEN_CLIP_CONFIG, revision)
     if path is None:
         raise InputError(
             f"'{source}' has no {OPEN_CLIP_CONFIG}, so it is no model of open_clip. A CLIPModel needs no conversion."
@@ -127,7 +127,7 @@ def _read_config(source: str, revision: str) -> dict[str, Any]:
 
 
 def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
-    found = next(filter(None, (_find(source, name, revision) for name in WEIGHTS)), None)
+    found = next(filter(None, (fetch(source, name, revision, optional=True) for name in WEIGHTS)), None)
     if found is None:
         raise InputError(f"'{source}' has no weights of open_clip: {' or '.join(WEIGHTS)}.")
     try:
@@ -140,14 +140,6 @@ def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{found} holds more than tensors.")
     return weights
-
-
-def _find(source: str, name: str, revision: str) -> Path | None:
-    try:
-        found = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{source}' cannot be read: {one_line(error)}") from error
-    return None if found is None else Path(found)
 
 
 def _make_processor(tokenizer: str | Path, config: CLIPConfig, preprocess: dict[str, Any]) -> CLIPProcessor:

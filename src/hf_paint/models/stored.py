@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import Tensor
 
-from hf_paint.errors import InputError, one_line
-from hf_paint.weights.headers import FLOATS, read_checkpoint
+from hf_paint.repositories import folder_of
+from hf_paint.weights.headers import FLOATS, WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
@@ -40,20 +39,12 @@ class StoredTower(Mapping[str, Tensor]):
 
 
 def find_tower(name_or_path: str) -> Path:
-    """Return the folder of a fine-tuned model, fetched from the Hub if it is an id, or `id@revision`.
+    """Return the folder of a fine-tuned model: a folder, or the snapshot of an id on the Hub or of `id@revision`.
 
     Raises:
-        InputError: If it cannot be fetched, or holds no safetensors.
+        InputError: If it cannot be downloaded or has no safetensors.
     """
-    folder = Path(name_or_path).expanduser()
-    if not folder.is_dir():
-        try:
-            patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-            repo_id, _, revision = name_or_path.partition("@")
-            folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
-        except (OSError, ValueError) as error:
-            message = one_line(error)
-            raise InputError(f"The fine-tuned model '{name_or_path}' cannot be fetched: {message}") from error
+    folder = folder_of(name_or_path, ["config.json", *WEIGHTS])
     read_checkpoint(folder)
     return folder.resolve()
 

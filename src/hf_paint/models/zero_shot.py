@@ -20,6 +20,7 @@ from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
 from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, member_rows
 from hf_paint.models.prompts import embed_prompts
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -46,7 +47,7 @@ def build_task_head(
     """
     if task.class_groups is None:
         head = build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
-        return head if task.choices_column is None else _candidate_head(head, task)
+        return _candidate_head(head, task) if isinstance(task, MultipleChoiceTask) else head
     groups = [task.class_groups[name] for name in class_names]
     names = [name for group in groups for name in group]
     head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)

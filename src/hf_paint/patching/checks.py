@@ -11,6 +11,7 @@ from hf_paint.patching.lora import check_adapter
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.robustness import fit_baseline
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import check_trainable
@@ -35,7 +36,7 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
         _check_parallel(run, tasks)
     else:
         _check_models(run, strategy)
-    if run.method.name == "fisher" and any(task.choices_column is not None for task in tasks):
+    if run.method.name == "fisher" and any(isinstance(task, MultipleChoiceTask) for task in tasks):
         raise InputError("The method 'fisher' draws labels among classes, which a task with `choices_column` lacks.")
     trained = _trained_on(run, strategy, tasks)
     for task in trained:

@@ -14,9 +14,10 @@ from hf_paint.evaluation.ensembles import evaluate_ensemble
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.examples import choose_images, describe_choice, make_examples, plot_examples, probabilities
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
-from hf_paint.hub.card_text import where
-from hf_paint.hub.model_card import environment, render_model_card
+from hf_paint.hub.card_text import alpha_phrase
+from hf_paint.hub.model_card import render_model_card
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.lora import save_patched_adapter
 from hf_paint.patching.options import PatchResult
@@ -53,7 +54,7 @@ def finish(
         card: Give the patched model a card; without one it is a step on the way, and is not published.
         ensemble: The curve of the output-space ensemble, to be shown beside.
     """
-    split = "test" if "test" in curve.splits("patching") else "validation"
+    split = curve.reported_split
     if alpha is None and run.selection != "none":
         alpha = run.choose(curve)
     weights: Mapping[str, Tensor] = {} if alpha is None else weights_at(alpha)
@@ -64,7 +65,7 @@ def finish(
         run.folder.save_selection(_selection(run, curve, alpha, split))
     if run.folder.write:
         shown: dict[str, Any] = {"split": plot_split or split, "selected": alpha, "connected": plot_split is None}
-        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble, end=run.method.end)
+        plot_trade_off(curve, run.folder.curve_plot, **shown, ensemble=ensemble, fine_tuned_label=run.method.end)
     save_robustness(run, curve, selected=alpha, ensemble=ensemble)
     if alpha is not None:
         if card:
@@ -140,7 +141,7 @@ def save_examples(
         [probabilities(evaluator, tower, task, split, indices) for task, indices, _ in chosen]
         for tower in map(run.tower_with, (run.theta_0, weights))
     )
-    patched = f"patched ({where(alpha)})"
+    patched = f"patched ({alpha_phrase(alpha)})"
     for (task, indices, caption), *said in zip(chosen, before, after, strict=True):
         if run.folder.write:
             examples = make_examples(task, split, indices, before=said[0], after=said[1])
@@ -197,4 +198,4 @@ def save_robustness(
     other = None if ensemble is None else robustness_table(ensemble, baseline=baseline)
     run.folder.save_robustness({"weights": table.to_dict(), "ensemble": other and other.to_dict()})
     plot = run.folder.robustness_plot
-    plot_robustness(table, plot, selected=selected, ensemble=other, end=run.method.end)
+    plot_robustness(table, plot, selected=selected, ensemble=other, fine_tuned_label=run.method.end)

@@ -2,16 +2,13 @@
 
 import logging
 from functools import partial
-from pathlib import Path
-
-from huggingface_hub import try_to_load_from_cache
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.adapters.lora_files import base_of_adapter
 from hf_paint.adapters.lora_scaling import combine_adapters, scale_adapter
 from hf_paint.models.towers import image_tower
 from hf_paint.patching.run import PatchRun
-from hf_paint.repositories import is_repo_id
+from hf_paint.repositories import cached, commit_of, is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients
 
 
@@ -38,8 +35,8 @@ def base_of_run(run: PatchRun) -> tuple[str | None, str | None]:
     if not is_repo_id(run.base):
         return base_of_adapter({}, run.options.base_model_id)
     revision = run.options.model_revision
-    found = try_to_load_from_cache(run.base, "config.json", revision=revision)
-    return run.base, Path(found).parent.name if isinstance(found, str) else revision
+    config = cached(run.base, "config.json", revision)
+    return run.base, commit_of(config.parent) if config else revision
 
 
 def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:

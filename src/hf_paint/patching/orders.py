@@ -18,6 +18,7 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
+from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
 
@@ -77,7 +78,7 @@ def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[li
 def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
     """Return the accuracy of each task before and after all steps: mean and standard deviation over the orders."""
     first = histories[0]
-    split = "test" if "test" in first.splits("patching") else "validation"
+    split = first.reported_split
     rows = []
     for role in ROLES:
         for task in first.tasks.get(role, []):
@@ -92,16 +93,12 @@ def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
 
 def orders_to_markdown(summary: Mapping[str, Any]) -> str:
     """Return the average over the orders as a Markdown table, in percent."""
-    lines = [
-        f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:",
-        "| task | role | zero-shot | after all steps |",
-        "| --- | --- | ---: | ---: |",
-    ]
+    rows = [["task", "role", "zero-shot", "after all steps"]]
     for row in summary["tasks"]:
-        spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
-        after = f"{100 * row['mean']:.2f}{spread}"
-        lines.append(f"| {row['task']} | {row['role']} | {100 * row['zero_shot']:.2f} | {after} |")
-    return "\n".join(lines)
+        spread = "" if row["std"] is None else f" ± {percent(row['std'])}"
+        rows.append([row["task"], row["role"], percent(row["zero_shot"]), f"{percent(row['mean'])}{spread}"])
+    title = f"{len(summary['orders'])} orders, {summary['split']} images, standard deviation over the orders:"
+    return f"{title}\n{markdown(rows, text_columns=2)}"
 
 
 def _validation_score(result: PatchResult) -> Fraction:

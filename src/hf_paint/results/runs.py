@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
-
 from hf_paint.errors import InputError
 from hf_paint.files import read_recipe
+from hf_paint.repositories import cached
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result, Role
@@ -190,7 +188,7 @@ def _ends(run: Run) -> dict[str, Path | None]:
     if run.strategy != "parallel":
         return {run.name: theta_1} if _holds_weights(theta_1) else {}
     own = {task: run.folder / "thetas" / task / "theta_1" for task in run.curve.tasks.get("patching", [])}
-    given = {task: _folder(*name.partition("@")[::2]) for task, name in (run.recipe.get("thetas") or {}).items()}
+    given = {task: _folder(name) for task, name in (run.recipe.get("thetas") or {}).items()}
     found = {task: given.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
     return {f"{run.name}/{task}": folder for task, folder in found.items() if folder or task in given}
 
@@ -199,18 +197,10 @@ def _base_folder(recipe: Mapping[str, Any]) -> Path | None:
     return _folder(str(recipe["model"]), str(recipe.get("model_revision", "main")))
 
 
-def _folder(model: str, revision: str) -> Path | None:
-    """Return the folder of a model: the folder itself, or where the cache of the Hub keeps it."""
-    if Path(model).is_dir():
-        return Path(model) if _holds_weights(Path(model)) else None
-    for name in (SINGLE, INDEX):
-        try:
-            cached = try_to_load_from_cache(model, name, revision=revision or "main")
-        except HFValidationError:  # a folder that is gone, or a model that was in memory
-            return None
-        if isinstance(cached, str):
-            return Path(cached).parent
-    return None
+def _folder(model: str, revision: str = "main") -> Path | None:
+    """Return the folder of a model if its weights are on this disk."""
+    weights = cached(model, SINGLE, revision) or cached(model, INDEX, revision)
+    return weights.parent if weights else None
 
 
 def _holds_weights(folder: Path) -> bool:
