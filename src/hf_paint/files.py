@@ -5,14 +5,35 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from hf_paint.errors import InputError, one_line
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
+Json: TypeAlias = dict[str, Any]
+"""A JSON object or a YAML mapping."""
+
+
+def read_json(path: Path) -> Json | None:
+    """Read a JSON object; None if the file does not exist.
+
+    Raises:
+        InputError: If the file holds something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object.")
+    return value
+
+
+def read_recipe(path: str | Path) -> Json:
     """Read a recipe YAML.
 
     Raises:
@@ -54,6 +75,6 @@ def write_text(path: Path, text: str) -> None:
     save_atomically(path, save)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a JSON file whole, indented and with a newline at its end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

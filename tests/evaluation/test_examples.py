@@ -119,7 +119,8 @@ def test_captions_count_what_became_right_and_wrong(run):
     curve = AlphaCurve.from_run(folder)
     for role, name in (("patching", "colours"), ("supported", "others"), ("transfer", "questions")):
         before, after = (
-            np.load(folder / curve.get(alpha, role, name, "test").examples).astype(int) for alpha in (0.0, selected)
+            np.load(folder / curve.get(alpha, role, name, "test").correct_file).astype(int)
+            for alpha in (0.0, selected)
         )
         caption = shown[f"examples-{name}.png"][1]["caption"]
         assert f"of {len(before)} test images" in caption

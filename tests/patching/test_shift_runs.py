@@ -289,7 +289,9 @@ def test_tasks_of_other_images_are_drawn_by_themselves(tmp_path):
             sides[alpha, task] = generator.random(100) < share + 0.1 * alpha
             np.save(tmp_path / f"{task}{alpha}.npy", sides[alpha, task])
             count = int(sides[alpha, task].sum())
-            results.append(result(alpha, role, task, count, rows=f"rows of {task}", examples=f"{task}{alpha}.npy"))
+            results.append(
+                result(alpha, role, task, count, rows_fingerprint=f"rows of {task}", correct_file=f"{task}{alpha}.npy")
+            )
     row = robustness_table(AlphaCurve(results, folder=tmp_path), baseline=PAIRS).rows[1]
     a, b, c = generator.integers(100, size=(3, 4000, 100))
     drawn = (sides[1.0, "b"][b].mean(1) + sides[1.0, "c"][c].mean(1)) / 2

@@ -86,8 +86,11 @@ def test_an_interrupted_search_goes_on(method):
 
 
 def test_another_process_takes_the_same_points():
-    code = "from hf_paint.results.search import search_coefficients; print(search_coefficients(lambda a: -sum((x - 0.4) ** 2 for x in a.values())"
-    code += ", ['a', 'b', 'c']).points); import sys; sys.exit('torch' in sys.modules)"
+    code = (
+        "from hf_paint.results.search import search_coefficients; import sys; "
+        "print(search_coefficients(lambda a: -sum((x - 0.4) ** 2 for x in a.values()), ['a', 'b', 'c']).points); "
+        "sys.exit('torch' in sys.modules)"
+    )
     runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
     assert len(runs) == 1
 

@@ -246,7 +246,7 @@ def test_patched_with_candidates_of_each_example(questions, model_folder, tmp_pa
             "count": 6,
             "shape": 6,
         }
-        right = np.load(tmp_path / "run" / record.examples)
+        right = np.load(tmp_path / "run" / record.correct_file)
         for kind, (correct, _) in record.answer_types.items():
             assert correct == sum(right[i] for i, row in enumerate(rows) if row["answer_type"] == kind)
         assert record.mean_per_class is None

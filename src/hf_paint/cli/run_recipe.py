@@ -119,7 +119,7 @@ def _report(result: PatchResult, method: Method) -> None:
     """Print the table, the alpha that was chosen, and where the model is."""
     curve, alpha = result.curve, result.alpha
     table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
-    where = result.run_folder if alpha is None else result.run_folder / "patched"
+    where = result.run_folder if alpha is None else result.patched
     chosen = "no alpha was chosen" if alpha is None else f"alpha {format_alpha(alpha)}"
     sys.stdout.write(f"\n{table}\n\n{chosen}: {where}\n")
 

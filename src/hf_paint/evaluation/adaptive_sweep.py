@@ -21,6 +21,7 @@ from hf_paint.files import save_atomically
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8
@@ -177,6 +178,6 @@ class _AdaptiveSweep:
 
 def _kept_predictions(log: ResultLog, pending: Result) -> Path | None:
     """Return where the predictions behind a record are kept for a run that goes on."""
-    if log.folder is None or pending.examples is None:
+    if log.folder is None or pending.correct_file is None:
         return None
-    return log.folder / "predictions" / Path(pending.examples).with_suffix(".npz").name
+    return log.folder / predictions_file(pending.correct_file)

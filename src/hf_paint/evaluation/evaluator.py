@@ -17,8 +17,9 @@ from hf_paint.data.images import collate
 from hf_paint.evaluation.predictions import Predictions, outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.alphas import Alpha
 from hf_paint.results.records import Result
+from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
@@ -123,8 +124,6 @@ class Evaluator:
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
-        where = "combination" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
-        name = f"{task.task.name}-{split}-{where}-{weights[:8]}{'' if exact else '-adaptive'}"
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -135,10 +134,10 @@ class Evaluator:
             weights=weights,
             head=task.head_fingerprint,
             data=task.images[split].fingerprint,
-            rows=task.images[split].rows,
+            rows_fingerprint=task.images[split].rows,
             precision=self.precision,
             exact=exact,
-            examples=f"correct/{name}.npy",
+            correct_file=correct_file(task.task.name, split, alpha, weights=weights, exact=exact),
         )
 
     def _gather(

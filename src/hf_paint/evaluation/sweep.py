@@ -121,6 +121,6 @@ def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list
 
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
     """Score predictions and append the record to the log, with which images were right."""
-    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None), task)
+    result = score(predictions, pending if log.folder is not None else replace(pending, correct_file=None), task)
     log.append(result, predictions.correct)
     return result

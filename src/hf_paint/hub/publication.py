@@ -26,15 +26,11 @@ from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
-from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-TEMPORARY = ".push-"
-"""How the temporary folders in a run folder begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +139,7 @@ class Publication:
             )
         elif isinstance(alpha, Coefficients):
             last = alpha == self.source.selected
-            patched = self.run.patched if last else self.run.step(len(alpha)) / "patched"
+            patched = self.run.patched if last else self.run.step(len(alpha)).patched
             interpolate_checkpoints(self.base_folder, patched, {1.0: folder}, save_dtype=self.source.save_dtype)
         elif not self.source.method.is_line and alpha != 0:
             self._make_fisher_model(alpha, folder)
@@ -172,7 +168,7 @@ class Publication:
 
     def clean_up(self) -> None:
         """Remove what a push that was killed left behind."""
-        for stale in self.run.path.glob(f"{TEMPORARY}*"):
+        for stale in self.run.path.glob(f"{PUSH_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
     def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
@@ -201,7 +197,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     A sequential run has a branch for each step, and a parallel one only the base beside the chosen combination.
     """
     if source.strategy == "sequential":
-        return {f"step-{len(a)}": a for a in source.curve.alphas if isinstance(a, Coefficients)}
+        return {variant_name(a): a for a in source.curve.alphas if isinstance(a, Coefficients)}
     exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
     variants = sorted(set(exact if alphas is None else alphas))
     for alpha in variants:
@@ -210,7 +206,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
                 f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card tells only of what "
                 "was. Run `hf-paint patch` again with it among the alphas, and `sweep: full`."
             )
-    return {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
+    return {variant_name(alpha): alpha for alpha in variants}
 
 
 def _base_folder(model: str, revision: str) -> Path:

@@ -26,10 +26,10 @@ from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.plots import plot_robustness, plot_trade_off
-from hf_paint.results.records import ENSEMBLE, ResultLog
+from hf_paint.results.records import ResultLog
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
-from hf_paint.results.run_folder import example_plot
+from hf_paint.results.run_folder import ENSEMBLE, example_plot
 from hf_paint.training.training_args import accelerator_for
 
 
@@ -166,7 +166,7 @@ def _choose(
 def _correct(curve: AlphaCurve, task: PreparedTask, alpha: Alpha, split: str) -> NDArray[np.bool_] | None:
     """Return which images are right at an alpha, shape (num_images,); None where the split was not evaluated."""
     result = curve.get(alpha, task.role, task.task.name, split)
-    return None if result is None else curve.examples(result)
+    return None if result is None else curve.correct_images(result)
 
 
 def sweep_ensemble_of(run: PatchRun, theta_1: Mapping[str, Tensor], alphas: Sequence[Alpha]) -> AlphaCurve | None:

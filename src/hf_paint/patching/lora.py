@@ -49,8 +49,8 @@ def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:
     folder, base = run.folder, base_of_run(run)
     if not isinstance(alpha, Coefficients):
         save = partial(scale_adapter, folder.adapter, alpha, base_model_id=base[0], extrapolate=True)
-    elif folder.step(1).exists():
-        adapters = {task: folder.step(number) / folder.patched_adapter.name for number, task in enumerate(alpha, 1)}
+    elif folder.step(1).path.exists():
+        adapters = {task: folder.step(number).patched_adapter for number, task in enumerate(alpha, 1)}
         save = partial(combine_adapters, adapters, dict.fromkeys(alpha, 1.0), base_model_id=base[0], revision=base[1])
     else:
         adapters = {task: folder.theta(task).adapter for task in alpha}

@@ -12,6 +12,7 @@ from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.task import Task
 
@@ -91,3 +92,8 @@ class PatchResult:
     curve: AlphaCurve
     run_folder: Path
     model: PreTrainedModel | None
+
+    @property
+    def patched(self) -> Path:
+        """The folder of the patched model."""
+        return RunFolder(self.run_folder).patched

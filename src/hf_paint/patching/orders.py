@@ -1,12 +1,10 @@
 """Sequential patching in several random orders: what depends on the order, and what does not (PAINT, Section 5)."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
@@ -41,17 +40,17 @@ def patch_orders(
     Returns:
         The run of the order with the highest mean of patching and supported accuracy on the validation images.
     """
-    folder = Path(str(args.output_dir))
+    folder = RunFolder(str(args.output_dir), write=PartialState().is_main_process)
     runs = []
     for number, tasks in enumerate(orders, 1):
-        result = patch(tasks, arguments_for(args, folder / f"order-{number}"))
+        result = patch(tasks, arguments_for(args, folder.order(number).path))
         runs.append(replace(result, model=None))  # one model in memory is enough
-    if PartialState().is_main_process:
+    if folder.write:
         summary = average_orders([run.curve for run in runs])
-        (folder / "orders.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        folder.save_orders(summary)
         logger.info(orders_to_markdown(summary))
     best = max(runs, key=_validation_score)
-    return replace(best, model=load_clip(str(best.run_folder / "patched"))[0])
+    return replace(best, model=load_clip(str(best.patched))[0])
 
 
 def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[list[Task]]:

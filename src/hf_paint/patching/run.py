@@ -50,7 +50,8 @@ class PatchRun:
         args: The training arguments; `output_dir` is the run folder.
         selection: How alpha will be chosen.
         tolerance: The supported loss that `supported_within` accepts.
-        options: What a run needs now and then.
+        options: Options that most runs leave at their defaults.
+        folder: The run folder, if it is a step of another run.
 
     Raises:
         InputError: If the base cannot be read.
@@ -64,6 +65,7 @@ class PatchRun:
         selection: Selection,
         tolerance: float,
         options: PatchOptions,
+        folder: RunFolder | None = None,
     ) -> None:
         self.given = model
         self.args = args
@@ -71,7 +73,8 @@ class PatchRun:
         self.tolerance = tolerance
         self.options = options
         self.method = read_method(options.method)
-        self.folder = RunFolder(str(args.output_dir), write=PartialState(cpu=args.use_cpu).is_main_process)
+        write = PartialState(cpu=args.use_cpu).is_main_process
+        self.folder = folder or RunFolder(str(args.output_dir), write=write)
         check_launch(args)
         self.model, self.processor, base_dtype = load_base(model, options)
         self.save_dtype: torch.dtype = getattr(torch, options.save_dtype) if options.save_dtype else base_dtype

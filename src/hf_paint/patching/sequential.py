@@ -1,6 +1,7 @@
 """Patching task after task: each step starts from the patched model of the step before (PAINT, Section 5)."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def patch_sequential(
     with run.claimed(recipe):
         steps = _run_steps(run, tasks, grid)
         history = _history(run, tasks, steps)
-        last = StoredTower(steps[-1].run_folder / "patched")
+        last = StoredTower(steps[-1].patched)
         return finish(run, history, lambda _: last, alpha=history.alphas[-1])
 
 
@@ -111,7 +112,9 @@ def _run_steps(run: PatchRun, tasks: Sequence[Task], alphas: Sequence[float]) ->
         step.tasks = step.tasks if number == len(tasks) else [_on_validation(t) for t in step.tasks]
         step.baseline = steps[0].curve.mean_accuracy(0.0, "supported", "validation") if steps else None
         patching, supported = ([t.task for t in step.tasks if t.role == role] for role in ("patching", "supported"))
-        start = {} if number == 1 else {"model": f"../step-{number - 1}/patched"}  # the run may be moved
+        start = {}
+        if number > 1:  # by a relative path, so that the run may be moved
+            start["model"] = os.path.relpath(run.folder.step(number - 1).patched, step.folder.path)
         recipe = resolved_recipe(step, patching, supported, step=task.name, alphas=[*alphas], **start)
         logger.info(f"Step {number} of {len(tasks)}: {task.name}")
         with step.claimed(recipe):
@@ -127,15 +130,14 @@ def _step(run: PatchRun, number: int) -> PatchRun:
     options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
     if number > 1:
         options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
-    step = PatchRun(
-        run.given if number == 1 else str(run.folder.step(number - 1) / "patched"),
-        arguments_for(run.args, run.folder.step(number)),
+    return PatchRun(
+        run.given if number == 1 else str(run.folder.step(number - 1).patched),
+        arguments_for(run.args, run.folder.step(number).path),
         selection=run.selection,
         tolerance=run.tolerance,
         options=options,
+        folder=run.folder.step(number),
     )
-    step.folder.recipe = step.folder.path / "step.yaml"  # by itself it is no recipe
-    return step
 
 
 def _on_validation(task: PreparedTask) -> PreparedTask:
@@ -145,7 +147,7 @@ def _on_validation(task: PreparedTask) -> PreparedTask:
 
 def _history(run: PatchRun, tasks: Sequence[Task], steps: Sequence[PatchResult]) -> AlphaCurve:
     """Evaluate every task before the first step and after each of them."""
-    thetas = {task.name: StoredTower(step.run_folder / "patched") for task, step in zip(tasks, steps, strict=True)}
+    thetas = {task.name: StoredTower(step.patched) for task, step in zip(tasks, steps, strict=True)}
     log, evaluator = run.log(), run.evaluator(thetas[tasks[-1].name])
     span = WeightSpan(run.theta_0, thetas, run.tower(), evaluator)
     points: list[tuple[Alpha, Alpha]] = [(0.0, 0.0)]  # what the history calls a model, and where it is

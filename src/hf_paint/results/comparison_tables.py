@@ -127,7 +127,7 @@ def run_numbers(run: Run, split: str) -> dict[str, Any]:
     """Return what a run is, and its trade-off curve."""
     return {
         "run": run.name,
-        "folder": str(run.folder),
+        "folder": str(run.files.path),
         "strategy": run.strategy,
         "base": run.base,
         "model": run.recipe["model"],

@@ -13,7 +13,8 @@ from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, size
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
-from hf_paint.results.records import RESULTS, ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.tables import FINE_TUNED, Interval, markdown
 
 
@@ -192,7 +193,7 @@ class AlphaCurve:
         if before is None:
             return None
         low = high = None
-        correct_0, correct = self.examples(before), self.examples(result)
+        correct_0, correct = self.correct_images(before), self.correct_images(result)
         if correct_0 is not None and correct is not None:
             low, high = paired_bootstrap_interval(correct_0, correct)
         gain = float(result.exact_accuracy - before.exact_accuracy)
@@ -229,12 +230,12 @@ class AlphaCurve:
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
 
-    def examples(self, result: Result) -> NDArray[np.bool_] | None:
-        """Return which images a record got right, shape (result.total,), or None where nobody kept it."""
-        if self.folder is None or result.examples is None:
+    def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
+        """Return whether each image of a record is right, shape (result.total,); None without per-image data."""
+        if self.folder is None or result.correct_file is None:
             return None
-        examples: NDArray[np.bool_] = np.load(self.folder / result.examples)
-        return examples
+        correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
+        return correct
 
 
 def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:

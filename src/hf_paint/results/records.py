@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json
+from hf_paint.results.run_folder import RESULTS
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
-RESULTS = "results.jsonl"
-ENSEMBLE = "ensemble.jsonl"
-"""The records of the output-space ensemble, which never mix with those of interpolated weights."""
+JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
+"""Attributes of a record whose keys in `results.jsonl` have other names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +44,11 @@ class Result:
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
         data: Fingerprint of the images and of how they were processed.
-        rows: Fingerprint of the rows alone: corruptions of the same images share it.
+        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
         precision: The arithmetic of the forward pass, `fp32` or `bf16`.
         exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
-        examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
+        correct_file: A boolean npy file, relative to the run folder: whether each image is right; None for records
+            without per-image data.
     """
 
     alpha: Alpha
@@ -65,10 +66,10 @@ class Result:
     weights: str = ""
     head: str = ""
     data: str = ""
-    rows: str = ""
+    rows_fingerprint: str = ""
     precision: str = "fp32"
     exact: bool = True
-    examples: str | None = None
+    correct_file: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -109,7 +110,8 @@ class Result:
         """Return the record as one line of JSON, with the accuracy written out."""
         record: dict[str, Any] = {}
         for f in fields(self):
-            record[f.name] = alpha_to_json(self.alpha) if f.name == "alpha" else getattr(self, f.name)
+            value = alpha_to_json(self.alpha) if f.name == "alpha" else getattr(self, f.name)
+            record[JSON_KEYS.get(f.name, f.name)] = value
             if f.name == "total":
                 record["accuracy"] = self.accuracy
         return json.dumps(record)
@@ -119,7 +121,8 @@ class Result:
         """Read one line of `results.jsonl`; keys that later versions add are ignored."""
         record = json.loads(line)
         record["alpha"] = alpha_from_json(record["alpha"])
-        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+        keys = {f.name: JSON_KEYS.get(f.name, f.name) for f in fields(cls)}
+        return cls(**{name: record[key] for name, key in keys.items() if key in record})
 
 
 class ResultLog:
@@ -167,8 +170,8 @@ class ResultLog:
         """
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if correct is not None and result.examples is not None:
-                save_atomically(self.folder / result.examples, lambda path: np.save(path, correct))
+            if correct is not None and result.correct_file is not None:
+                save_atomically(self.folder / result.correct_file, lambda path: np.save(path, correct))
             with (self.folder / self.name).open("a", encoding="utf-8") as file:
                 file.write(result.to_json() + "\n")
                 file.flush()

@@ -201,10 +201,10 @@ def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[
     right: dict[str, NDArray[np.int64]] = {}  # data set -> (num_images, num_sides)
     for side, results in enumerate(sides):
         for result in results:
-            correct = curve.examples(result)
+            correct = curve.correct_images(result)
             if correct is None:
                 return None
-            key = result.rows or result.task
+            key = result.rows_fingerprint or result.task
             right.setdefault(key, np.zeros((len(correct), len(sides)), dtype=np.int64))[:, side] += correct
     generator = np.random.default_rng(0)
     means = np.zeros((NUM_RESAMPLES, len(sides)))
