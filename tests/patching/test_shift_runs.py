@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from counting_evaluator import CountingEvaluator
 from datasets import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
@@ -26,7 +27,6 @@ from hf_paint import (
     robustness_table,
 )
 from hf_paint.cli.run_recipe import parse_recipe, run_recipe
-from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.hub.card_source import CardSource
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.alphas import Coefficients
@@ -336,7 +336,8 @@ def test_options_are_refused_before_training(task, other_task, model_folder, tmp
 def test_two_forward_passes_serve_every_alpha(task, model, processor):
     theta_0 = image_tower_weights(model)
     theta_1 = {name: tensor + 0.01 * torch.randn_like(tensor) for name, tensor in theta_0.items()}
-    prepared, evaluator = prepare_task(task, model, processor, splits=("test",)), Evaluator(Accelerator(cpu=True))
+    prepared = prepare_task(task, model, processor, splits=("test",))
+    evaluator = CountingEvaluator(Accelerator(cpu=True))
     alphas = [0.1 * step for step in range(11)]
     curve = evaluate_ensemble(theta_0, theta_1, alphas, [prepared], model=image_tower(model), evaluator=evaluator)
     assert len(curve.alphas) == 11

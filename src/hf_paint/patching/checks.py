@@ -14,7 +14,7 @@ from hf_paint.results.robustness import fit_baseline
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import check_trainable
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 
 
 OPTIONS_OF = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
@@ -44,7 +44,7 @@ def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
         check_trainable(together, run.args)
     for name, given in run.options.thetas.items():
         theta = StoredTower(find_tower(given), run.theta_0)
-        check_compatible(tensor_specs(run.theta_0), tensor_specs(theta), name)
+        check_compatible(run.theta_0, theta, name)
 
 
 def check_validation(run: PatchRun) -> None:

@@ -18,14 +18,14 @@ from torch.func import functional_call
 from hf_paint.data.images import decode, stream_rows
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.predictions import score
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.evaluation.sweep import record
 from hf_paint.files import save_atomically
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.models.towers import ImageTower
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
 
 
 BATCH_SIZE = 64
@@ -105,9 +105,9 @@ class RunBench:
         self._carrier.load_state_dict(dict(theta), strict=False)
         results = []
         for task in self._tasks(rule):
-            pending = self._evaluator.pending(task, "validation", alpha=alpha, weights="")
-            predictions = self._evaluator.predict(self._carrier, task, "validation")
-            results.append(record(predictions, pending, task, log=ResultLog(None)))
+            scores = score(self._evaluator.predict(self._carrier, task, "validation"), task, "validation")
+            result = Result(alpha=alpha, task=task.task.name, role=task.role, split="validation", **scores.to_dict())
+            results.append(result)
         return results
 
     def _training_pixels(self, task: PreparedTask, num_images: int, seed: int) -> Sequence[Tensor]:

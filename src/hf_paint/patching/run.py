@@ -185,14 +185,15 @@ class PatchRun:
 
     def evaluator(self, *thetas: Mapping[str, Tensor]) -> Evaluator:
         """Return an evaluator; `precision: auto` is decided at theta_0 and at these weights, and once in a run."""
-        accelerator = accelerator_for(self.args)
-        batch_size, precision = self.args.per_device_eval_batch_size, self.options.precision
-        evaluator = Evaluator(accelerator, batch_size=batch_size, compile=self.args.torch_compile)
+        evaluator = Evaluator(
+            accelerator_for(self.args),
+            batch_size=self.args.per_device_eval_batch_size,
+            compile=self.args.torch_compile,
+        )
+        precision = self.options.precision
         if precision == "auto":
-            evaluator.precision = self.folder.load_precision() or self._compare_precisions(evaluator, thetas)
-        else:
-            evaluator.precision = precision
-        return evaluator
+            precision = self.folder.load_precision() or self._compare_precisions(evaluator, thetas)
+        return evaluator.with_precision(precision)
 
     def _compare_precisions(self, evaluator: Evaluator, thetas: Sequence[Mapping[str, Tensor]]) -> Precision:
         towers = (self.tower_with(theta) for theta in (self.theta_0, *thetas))

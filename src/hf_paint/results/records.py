@@ -24,36 +24,21 @@ ENSEMBLE = "ensemble.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What one model does on one split of one task.
+class Scores:
+    """The counts and metrics of a model on one split of one task.
 
     Attributes:
-        alpha: Where the weights are on the line from theta_0 (0) to theta_1 (1), or the coefficient of each task.
-        task: The name of the task.
-        role: What the task is for: to be patched, to be kept, or only to be looked at.
-        split: `validation` or `test`.
         correct: The number of images whose highest logit is the label.
         total: The number of images.
         attack_success: The number of images whose highest logit is the wrong word that is written on them; None for
             tasks without such words.
         mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
         loss: The mean cross-entropy, in nats.
-        mean_absolute_error: How far off the predicted count is on average, where the classes are counts.
-        answer_types: Of a multiple-choice task, type of answer -> its correct and its total.
         ece: The expected calibration error over 15 bins of equal width, in [0, 1].
-        weights: Fingerprint of the image tower.
-        head: Fingerprint of the zero-shot head: text tower, class names and templates.
-        data: Fingerprint of the images and of how they were processed.
-        rows: Fingerprint of the rows alone: corruptions of the same images share it.
-        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
-        exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
-        examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
+        mean_absolute_error: The mean distance between the predicted and the true count, where the classes are counts.
+        answer_types: Of a multiple-choice task, type of answer -> its correct and its total.
     """
 
-    alpha: Alpha
-    task: str
-    role: Role
-    split: str
     correct: int
     total: int
     attack_success: int | None = None
@@ -62,13 +47,6 @@ class Result:
     ece: float | None = None
     mean_absolute_error: float | None = None
     answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
-    weights: str = ""
-    head: str = ""
-    data: str = ""
-    rows: str = ""
-    precision: str = "fp32"
-    exact: bool = True
-    examples: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -85,19 +63,54 @@ class Result:
         """The metrics that the task has, as fractions of 1 but for the loss and the error of a count.
 
         Example:
-            >>> where = {"alpha": 0.0, "task": "signs", "role": "patching", "split": "test"}
-            >>> Result(correct=5, total=10, attack_success=4, **where).metrics
+            >>> Scores(correct=5, total=10, attack_success=4).metrics
             {'accuracy': 0.5, 'attack_success': 0.4}
         """
-        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
-        found = {
+        metrics = {
             "accuracy": self.accuracy,
             "mean_per_class": self.mean_per_class,
             "loss": self.loss,
             "mean_absolute_error": self.mean_absolute_error,
             "attack_success": None if self.attack_success is None else self.attack_success / self.total,
         }
-        return {name: value for name, value in (found | types).items() if value is not None}
+        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
+        return {name: value for name, value in (metrics | types).items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and metrics by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Scores)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Scores):
+    """The record of one model on one split of one task: what was evaluated, and its scores.
+
+    Attributes:
+        alpha: Where the weights are on the line from theta_0 (0) to theta_1 (1), or the coefficient of each task.
+        task: The name of the task.
+        role: The role of the task: patching, supported, transfer or shift.
+        split: `validation` or `test`.
+        weights: Fingerprint of the image tower.
+        head: Fingerprint of the zero-shot head: text tower, class names and templates.
+        data: Fingerprint of the images and of how they were processed.
+        rows: Fingerprint of the rows alone: corruptions of the same images share it.
+        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
+        exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
+        examples: The correctness of each image, a boolean npy file relative to the run folder; None where it was not
+            saved.
+    """
+
+    alpha: Alpha
+    task: str
+    role: Role
+    split: str
+    weights: str = ""
+    head: str = ""
+    data: str = ""
+    rows: str = ""
+    precision: str = "fp32"
+    exact: bool = True
+    examples: str | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -107,11 +120,9 @@ class Result:
 
     def to_json(self) -> str:
         """Return the record as one line of JSON, with the accuracy written out."""
-        record: dict[str, Any] = {}
-        for f in fields(self):
-            record[f.name] = alpha_to_json(self.alpha) if f.name == "alpha" else getattr(self, f.name)
-            if f.name == "total":
-                record["accuracy"] = self.accuracy
+        subject = {"alpha": alpha_to_json(self.alpha), "task": self.task, "role": self.role, "split": self.split}
+        record = subject | {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
+        record |= {f.name: getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
     @classmethod
