@@ -1,42 +1,41 @@
-"""Fixtures: a tiny CLIP made from a config, tasks made of drawn images, and no network."""
+"""Fixtures: a tiny random CLIP, tasks of drawn images, and no network."""
 
 import gc
-import io
 import os
 import tempfile
 from pathlib import Path
 
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-tests-")  # nothing is read from or left in the user's cache
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-tests-")  # tests neither read nor fill the user's cache
 os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start too: two workers share two cores
+os.environ["OMP_NUM_THREADS"] = "1"  # also for subprocesses: two workers share two cores
 
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, Features, Image, Value
+import yaml
 from huggingface_hub import constants, hf_api
-from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils import logging
 
-from hf_paint import ClassificationHead, Task
+from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
+from hf_paint import ClassificationHead
 from hf_paint.adapters.patch import save_patch
+from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
 from hub_server import HubServer
 
 
+pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
 torch.set_num_threads(1)
-gc.freeze()  # what was imported stays, and no collection of garbage looks through it again
+gc.freeze()  # imported modules stay: garbage collection need not scan them
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
-CLASS_NAMES = ("red", "green", "blue", "grey")
 
 
 @pytest.fixture(scope="session")
@@ -85,55 +84,9 @@ def model_folder(_base_model, processor, tmp_path_factory):
     return str(folder)
 
 
-def draw_rows(num_rows, seed, *, names=CLASS_NAMES, size=(40, 36)):
-    """Rows of noisy images whose colour is their class."""
-    generator = np.random.default_rng(seed)
-    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [130, 130, 130]])
-    labels = generator.integers(len(names), size=num_rows)
-    noise = generator.integers(-60, 60, size=(num_rows, size[1], size[0], 3))
-    pixels = np.clip(colours[labels % 4][:, None, None] + noise, 0, 255).astype(np.uint8)
-    return {
-        "image": [PILImage.fromarray(image) for image in pixels],
-        "label": labels.tolist(),
-        "track": (np.arange(num_rows) // 4).tolist(),
-    }
-
-
-def write_task(folder, name="colours", *, train=80, test=40, names=CLASS_NAMES, seed=0, size=(40, 36), **keys):
-    """Write parquet files and return the task that reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    features = Features({"image": Image(), "label": ClassLabel(names=list(names)), "track": Value("int64")})
-    files = {}
-    for split, count in (("train", train), ("test", test)):
-        rows = draw_rows(count, seed + (split == "test"), names=names, size=size)
-        if keys.get("image_format"):
-            rows["image"] = [encode(image, keys["image_format"]) for image in rows["image"]]
-        files[split] = str(folder / f"{name}-{split}.parquet")
-        Dataset.from_dict(rows, features=features).to_parquet(files[split])
-    definition = {"name": name, "dataset": "parquet", "data_files": files, "templates": ["a photo of a {}."]}
-    keys.pop("image_format", None)
-    return Task.from_dict(definition | keys)
-
-
-def encode(image, image_format):
-    file = io.BytesIO()
-    image.save(file, image_format)
-    return {"bytes": file.getvalue(), "path": None}
-
-
-def write_task_yaml(folder, name="colours", **keys):
-    """As `write_task`, and return the path of a task YAML."""
-    import yaml
-
-    task = write_task(folder, name, **keys)
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(task.to_dict()))
-    return str(path)
-
-
 @pytest.fixture(scope="session")
 def patch_folder(_base_model, tmp_path_factory):
-    """A patch of the tiny CLIP, made for alpha 0.5."""
+    """A patch of the tiny CLIP with alpha 0.5."""
     folder = tmp_path_factory.mktemp("patch") / "tiny-patch"
     theta_0 = image_tower_weights(_base_model)
     save_patch(theta_0, {name: tensor + 0.01 for name, tensor in theta_0.items()}, folder, alpha=0.5)
@@ -182,14 +135,38 @@ def tasks_folder(tmp_path):
 
 
 @pytest.fixture
+def recipe(model_folder, tasks_folder, tmp_path):
+    """A function that runs a recipe with changed keys."""
+    values = {
+        "model": model_folder,
+        "patching_tasks": [str(tasks_folder / "colours.yaml")],
+        "supported_tasks": [str(tasks_folder / "others.yaml")],
+        "alphas": [0, 0.5, 1],
+        "learning_rate": "1e-3",
+        "max_steps": 4,
+        "warmup_steps": 1,
+        "per_device_train_batch_size": 16,
+        "use_cpu": True,
+        "output_dir": str(tmp_path / "run"),
+    }
+
+    def run(*flags, without=(), **changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in (values | changes).items() if k not in without}))
+        return main(["patch", "--config", str(path), *flags])
+
+    return run
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub of the test's own (see hub_server.py), which the client in this process talks to as `tester`."""
+    """A local Hub (see hub_server.py); the client of this process is logged in as `tester`."""
     with HubServer(tmp_path / "hub") as server:
         for name, value in server.environment(xet=True).items():
             monkeypatch.setenv(name, value)
         home = os.environ["HF_HOME"]
         template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        # All of these were read from the environment when the modules were imported.
+        # The modules read all of these from the environment at import.
         for name, value in {
             "ENDPOINT": server.endpoint,
             "HUGGINGFACE_CO_URL_TEMPLATE": template,

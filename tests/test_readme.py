@@ -1,4 +1,4 @@
-"""The README does what it says: its Python runs, its commands parse, its task YAML is one."""
+"""The README is correct: its Python runs, its commands parse, its task YAML is valid."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import hf_paint
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import PushOptions, Task, get_task, push_variants
 from hf_paint.cli.run_recipe import parse_recipe
 from hf_paint.merging.registry import METHODS
@@ -25,8 +25,8 @@ def blocks(text, language):
 
 
 def test_python_runs_on_a_tiny_model(model_folder, patch_folder, hub, tmp_path, monkeypatch):
-    """The models and tasks of the README are replaced by tiny ones; every other line is run as it is printed."""
-    from conftest import draw_rows
+    """Tiny models and tasks replace those of the README; every other line runs as printed."""
+    from drawn_tasks import draw_rows
 
     monkeypatch.chdir(tmp_path)
     names = ("red", "green", "blue", "grey")
@@ -95,9 +95,7 @@ def test_published_numbers_are_those_of_the_curve(shared):
 
 def test_the_table_of_methods_names_all_of_them_with_their_options():
     rows = dict(
-        re.findall(
-            r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Other ways to theta_1")[1].split("\n## ")[0], re.M
-        )
+        re.findall(r"^\| `(\w+)` \| .* \| (.*)\|$", README.split("### Merging methods")[1].split("\n## ")[0], re.M)
     )
     del rows["method"]
     assert list(rows) == list(METHODS)

@@ -1,9 +1,9 @@
-"""Train the toy CLIP of `hf-paint quickstart` from nothing, on images drawn by `hf_paint.tasks.rendering`.
+"""Train the toy CLIP of `hf-paint quickstart` from scratch, on images drawn by `hf_paint.tasks.rendering`.
 
 OMP_NUM_THREADS=1 python recipes/toy_clip/make_toy_clip.py --output_dir toy_clip      # about 20 minutes on one core
 
-The same seed gives the same images, captions and batches. The weights then agree up to the rounding of the CPU and the
-torch version at hand.
+The same seed gives the same images, captions and batches. The weights then agree up to the rounding errors of the CPU
+and the torch version.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ EVALUATION_SEED = 2**32  # chunks of training images have seeds below it
 
 
 class Pairs(NamedTuple):
-    """Images with a caption and a subject each."""
+    """Images, each with a caption and a subject."""
 
     images: Pixels
     captions: list[str]
@@ -98,11 +98,11 @@ def render_in_parallel(num_pairs: int, seed: int, num_workers: int) -> Pairs:
 
 
 def train_tokenizer(captions: list[str], vocab_size: int = 856) -> CLIPTokenizer:
-    """Train a CLIP tokenizer that can spell every string.
+    """Train a CLIP tokenizer that can encode every string.
 
     CLIP's BPE marks the last byte of a word with `</w>`. A word whose last byte has no such symbol would become the
-    end-of-text token in mid-sentence, where CLIP pools, so every byte gets one. They are passed as special tokens
-    because those alone are numbered in a fixed order, on which ties between merges depend.
+    end-of-text token in mid-sentence, where CLIP pools, so every byte gets one. All symbols are passed as special
+    tokens because only these have ids in a fixed order, on which ties between merges depend.
     """
     template = CLIPTokenizer().backend_tokenizer
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
@@ -116,7 +116,7 @@ def train_tokenizer(captions: list[str], vocab_size: int = 856) -> CLIPTokenizer
 
 
 def build_config(tokenizer: CLIPTokenizer) -> CLIPConfig:
-    """Return a model of 0.9 million parameters, most of them in the image tower, which is what gets patched."""
+    """Return a model of 0.9 million parameters, most of them in the image tower, the part that is patched."""
     text_config = {
         "vocab_size": len(tokenizer),
         "hidden_size": 64,
@@ -167,13 +167,13 @@ def train(model: CLIPModel, tokenizer: CLIPTokenizer, pairs: Pairs, args: argpar
 
 
 def batches(num_rows: int, batch_size: int) -> Iterator[Tensor]:
-    """Yield random rows for ever, without the incomplete batch at the end of each epoch."""
+    """Yield random rows without end, dropping the incomplete batch at the end of each epoch."""
     while True:
         yield from torch.randperm(num_rows)[: num_rows // batch_size * batch_size].split(batch_size)
 
 
 def contrastive_loss(logits_per_image: Tensor, subject_ids: Tensor) -> Tensor:
-    """Return CLIP's symmetric loss, in which every caption of the same subject is a right answer."""
+    """Return CLIP's symmetric loss, with every caption of the same subject as a correct answer."""
     same = (subject_ids[:, None] == subject_ids[None, :]).float()
     targets = same / same.sum(dim=1)
     return (F.cross_entropy(logits_per_image, targets) + F.cross_entropy(logits_per_image.T, targets)) / 2
@@ -185,7 +185,7 @@ def normalise(images: Pixels) -> Tensor:
 
 
 def evaluate(model: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, float]:
-    """Return zero-shot accuracies on images that training has not seen."""
+    """Return zero-shot accuracies on unseen images."""
     accuracies = {}
     for name in RENDERED_TASKS:
         images, labels, class_names, templates = rendered_task(name, num_images=2000, seed=EVALUATION_SEED)
@@ -210,7 +210,7 @@ def embed_images(model: CLIPModel, images: Pixels) -> Tensor:
 def embed_classes(
     model: CLIPModel, tokenizer: CLIPTokenizer, class_names: list[str], templates: Sequence[str]
 ) -> Tensor:
-    """Return unit rows (num_classes, projection_dim), each the mean direction of the prompts of a class."""
+    """Return unit rows (num_classes, projection_dim), each the mean direction of the prompts of one class."""
     prompts = [template.format(class_name) for class_name in class_names for template in templates]
     tokens = tokenizer(prompts, padding=True, truncation=True, return_tensors="pt")
     embeds = F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
@@ -218,7 +218,7 @@ def embed_classes(
 
 
 def accuracy(image_embeds: Tensor, labels: NDArray[np.int64], head: Tensor) -> float:
-    """Return the share of images that are closest to the row of their class."""
+    """Return the share of images closest to the row of their class."""
     return float(((image_embeds @ head.T).argmax(dim=-1).numpy() == labels).mean())
 
 

@@ -1,19 +1,131 @@
-"""A model by its name: a folder, an id on the Hub, an id at a revision."""
+"""A model by its name: a folder, an id on the Hub, or an id at a revision (`id@revision`)."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hf_paint.errors import InputError, JobError, one_line
 
-def pinned(name_or_path: str, folder: Path) -> str:
-    """Return the name of a model that was found in a folder so that it stays the same: with its commit on the Hub."""
-    on_the_hub = folder.parent.name == "snapshots"
-    return f"{name_or_path.partition('@')[0]}@{folder.name}" if on_the_hub else str(folder)
+
+FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
+"""Errors of the disk, the network and the client of the Hub; the bases are those of its HTTP library."""
+
+
+def fetch(
+    name: str | Path,
+    file: str,
+    revision: str = "main",
+    *,
+    optional: bool = False,
+    failure: type[InputError | JobError] = InputError,
+) -> Path | None:
+    """Return the path of a file of a model, downloaded if necessary, or None if the model has no such file.
+
+    Args:
+        name: A folder, an id on the Hub, or `id@revision`.
+        file: The name of the file.
+        revision: A branch, tag or commit on the Hub.
+        optional: Also return None if the Hub cannot be reached and the cache lacks the file, so that a cached model
+            without it works offline.
+        failure: The error to raise if the download fails.
+
+    Raises:
+        InputError: If there is no such model or revision, or the user may not read it.
+
+    Example:
+        >>> fetch(model_folder, "config.json").name
+        'config.json'
+        >>> fetch(model_folder, "README.md")
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _file_in(folder, file)
+    repo_id, revision = split_revision(str(name), revision)
+    with _explained(repo_id, revision, failure):
+        try:
+            return Path(hf_hub_download(repo_id, file, revision=revision))
+        except RemoteEntryNotFoundError:
+            return None
+        except LocalEntryNotFoundError:
+            if optional:
+                return None
+            raise
+
+
+def cached(name: str | Path, file: str, revision: str = "main") -> Path | None:
+    """Return the path of a file of a model if it is on this disk, in a folder or in the cache of the Hub."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _file_in(folder, file)
+    repo_id, revision = split_revision(str(name), revision)
+    if not is_repo_id(repo_id):
+        return None
+    path = try_to_load_from_cache(repo_id, file, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def folder_of(
+    name: str | Path,
+    patterns: Sequence[str],
+    revision: str = "main",
+    *,
+    failure: type[InputError | JobError] = InputError,
+) -> Path:
+    """Return the folder of a model: the folder itself, or a snapshot with the files that match the patterns.
+
+    Args:
+        name: A folder, an id on the Hub, or `id@revision`.
+        patterns: The files to download, as glob patterns.
+        revision: A branch, tag or commit on the Hub.
+        failure: The error to raise if the download fails.
+
+    Raises:
+        InputError: If there is no such model or revision, or the user may not read it.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    repo_id, revision = split_revision(str(name), revision)
+    with _explained(repo_id, revision, failure):
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(patterns)))
+
+
+def split_revision(name: str, revision: str = "main") -> tuple[str, str]:
+    """Split `id@revision`; an id without a revision gets the given one.
+
+    Example:
+        >>> split_revision("me/clip@alpha-0.50")
+        ('me/clip', 'alpha-0.50')
+    """
+    repo_id, _, own = name.partition("@")
+    return repo_id, own or revision
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit of a snapshot in the cache of the Hub, or None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def pinned(name: str, folder: Path) -> str:
+    """Return a name that always means the model in this folder: its id at a commit, or the folder itself."""
+    commit = commit_of(folder)
+    return f"{split_revision(name)[0]}@{commit}" if commit else str(folder)
 
 
 def is_repo_id(name: str) -> bool:
-    """Return whether a name is an id on the Hub, and no folder."""
+    """Return whether a name is an id on the Hub and not a folder."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -22,6 +134,36 @@ def is_repo_id(name: str) -> bool:
 
 
 def absolute(name: str) -> str:
-    """Return a folder by its absolute path, so that the recipe works from anywhere, and an id on the Hub as it is."""
+    """Return the absolute path of a folder, so that a recipe works from anywhere; an id on the Hub is unchanged."""
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name
+
+
+def _file_in(folder: Path, file: str) -> Path | None:
+    return folder / file if (folder / file).is_file() else None
+
+
+@contextmanager
+def _explained(repo_id: str, revision: str, failure: type[InputError | JobError]) -> Iterator[None]:
+    """Turn the errors of a download into one line each."""
+    try:
+        yield
+    except HFValidationError as error:
+        raise InputError(f"'{repo_id}' is neither a folder nor an id on the Hub.") from error
+    except GatedRepoError as error:
+        raise InputError(
+            f"The repository '{repo_id}' is gated. Request access at https://huggingface.co/{repo_id}, then log in: "
+            "hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"'{repo_id}' is neither a folder nor a repository on the Hub that you may read. A private one needs a "
+            "login: hf auth login"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"'{repo_id}' has no branch, tag or commit '{revision}'.") from error
+    except FAILURES as error:
+        raise failure(
+            f"'{repo_id}' is not a folder, and downloading it from the Hub at revision '{revision}' failed: "
+            f"{one_line(error) or type(error).__name__}"
+        ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import write_task_yaml
+from drawn_tasks import write_task_yaml
 from hf_paint.cli.main import main
 from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, PatchRecipe
 from hf_paint.results.alphas import alpha_from_json, format_alpha
@@ -20,32 +20,8 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 COMMANDS = [
     *([], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["extract-lora"], ["convert"], ["compare"]),
-    ["tasks"],
+    *(["push"], ["variants"], ["tasks"]),
 ]
-
-
-@pytest.fixture
-def recipe(model_folder, tasks_folder, tmp_path):
-    """A recipe as a mapping, and a function that runs it."""
-    values = {
-        "model": model_folder,
-        "patching_tasks": [str(tasks_folder / "colours.yaml")],
-        "supported_tasks": [str(tasks_folder / "others.yaml")],
-        "alphas": [0, 0.5, 1],
-        "learning_rate": "1e-3",
-        "max_steps": 4,
-        "warmup_steps": 1,
-        "per_device_train_batch_size": 16,
-        "use_cpu": True,
-        "output_dir": str(tmp_path / "run"),
-    }
-
-    def run(*flags, without=(), **changes):
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump({k: v for k, v in (values | changes).items() if k not in without}))
-        return main(["patch", "--config", str(path), *flags])
-
-    return run
 
 
 def test_patch_from_a_recipe_and_again_from_the_resolved_one(recipe, tmp_path, capsys):
@@ -147,7 +123,7 @@ BAD_INPUT = {
     ),
     "thetas nowhere": (
         {"strategy": "parallel", "thetas": {"colours": "/nowhere/at/all"}},
-        "The fine-tuned model '/nowhere/at/all' cannot be fetched",
+        "'/nowhere/at/all' is neither a folder nor an id on the Hub",
     ),
     "thetas of another strategy": (
         {"strategy": "sequential", "thetas": {"colours": "a/b"}},
@@ -169,7 +145,10 @@ BAD_INPUT = {
     "two tasks": ({"patching_tasks": ["mnist", "svhn"]}, "takes one patching task, got 2"),
     "no model": ({"model": None}, "The recipe needs `model`."),
     "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
-    "unreadable model": ({"model": "nowhere/at-all/model"}, "No model can be read from 'nowhere/at-all/model'"),
+    "unreadable model": (
+        {"model": "nowhere/at-all/model"},
+        "neither a folder nor an id on the Hub",
+    ),
     "tolerance": ({"tolerance": -1}, "tolerance is a fraction of 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
     "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
@@ -184,7 +163,7 @@ def test_bad_input_is_one_line_and_exit_code_2(recipe, tmp_path, capsys, changes
 
 
 def error_lines(text):
-    """The lines of stderr that are ours; progress bars end theirs with a carriage return."""
+    """The lines of stderr without progress bars, which end theirs with a carriage return."""
     return [line for line in re.split("[\r\n]", text) if line.startswith("hf-paint: ")]
 
 
@@ -196,7 +175,7 @@ def assert_one_line(capsys, message):
 
 
 BAD_TASKS = {
-    "missing column": ({"image_column": "img"}, "Column 'img' is not in 'parquet' (columns: image, label, track)."),
+    "missing column": ({"image_column": "img"}, "'parquet' has no column 'img'; its columns are image, label, track."),
     "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
     "empty split": ({"test": 0}, "is empty"),
     "missing split": ({"splits": {"test": "tests"}}, "no data files for the split 'tests'"),

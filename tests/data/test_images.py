@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
-from conftest import draw_rows, write_task
+from drawn_tasks import draw_rows, write_task
 from hf_paint import InputError
 from hf_paint.data.images import CachedImages
 from hf_paint.data.splits import load_splits
@@ -193,7 +193,7 @@ def test_a_processor_that_does_something_else_is_refused(processor):
 
 
 def test_settings_of_old_checkpoints(processor, tmp_path):
-    """OpenAI's repositories say less than today's processors: sizes as integers, no rescaling, no conversion."""
+    """OpenAI's repositories store less than today's processors: sizes as integers, no rescaling, no conversion."""
     import json
 
     processor.save_pretrained(tmp_path)

@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Image as ImageFeature, Value
 from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
-from conftest import draw_rows, encode
+from drawn_tasks import draw_rows, encode
 from hf_paint import InputError, Task
 from hf_paint.data.images import CachedImages, _in_threads, decode
 from hf_paint.data.pixel_cache import cache_limit, open_pixels
@@ -306,7 +306,7 @@ def test_independent_runs_decode_an_entry_once(tmp_path):
         import time
         from pathlib import Path
         import numpy as np
-        from hf_paint.pixel_cache import open_pixels
+        from hf_paint.data.pixel_cache import open_pixels
 
         def decode():
             with open({str(tmp_path / "decoded")!r}, "a") as log:

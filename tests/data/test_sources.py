@@ -1,4 +1,4 @@
-"""Photos with words in them: folders, columns and the ready tasks."""
+"""Photos with written words: folders, columns and the built-in tasks."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from PIL import Image
 
-from conftest import draw_rows, write_task_yaml
+from drawn_tasks import draw_rows, write_task_yaml
 from hf_paint import InputError, evaluate_tasks, get_task
 from hf_paint.cli.main import main
 from hf_paint.data.images import decode
@@ -69,11 +69,11 @@ def test_bad_names_are_reported_and_refused_or_skipped(tmp_path, caplog):
 
 
 def test_folders_that_hold_nothing(tmp_path):
-    with pytest.raises(InputError, match="holds no file such as"):
+    with pytest.raises(InputError, match="contains no photo"):
         load_splits(folder_task(tmp_path))
     with pytest.raises(InputError, match="`data_dir` of task 'photos' must be a folder"):
         load_splits(folder_task(tmp_path / "none"))
-    with pytest.raises(InputError, match="one split, 'test'; task 'photos' asks for 'train'"):
+    with pytest.raises(InputError, match="one split, 'test', but task 'photos' reads 'train'"):
         load_splits(folder_task(tmp_path, splits={}))
 
 
@@ -112,7 +112,7 @@ def test_photos_are_evaluated_and_a_word_that_is_the_label_is_no_attack(tmp_path
 
 
 def test_splits_with_other_words_need_the_candidates_of_all(tmp_path, model, processor):
-    """Without `class_names` each split would have candidates of its own, and they have one head."""
+    """Without `class_names` each split would have its own candidates, but all splits share one head."""
     words, files = {"validation": "cow", "test": "ape"}, {}
     for split, word in words.items():
         files[split] = str(tmp_path / f"{split}.parquet")
@@ -143,12 +143,12 @@ def test_words_in_a_column_and_rows_that_are_wanted(tmp_path, class_names):
     pairs = [(split.class_names[i], split.class_names[j]) for i, j in zip(labels, split.written(labels), strict=True)]
     assert pairs == [("dog", "cat"), ("cat", "dog"), ("cow", "cat")]
     for bad, message in [
-        ({"where": {"kind": "real"}}, "Column 'kind' is not in .*`where: kind`"),
+        ({"where": {"kind": "real"}}, "has no column 'kind'.*`where: kind`"),
         ({"text_column": "words"}, "Did you mean 'word'"),
         ({"where": "real"}, "must map columns to values"),
         ({"where": {"type": "none"}}, "is empty"),
-        ({"streaming": True}, "cannot have `text_column`"),
-        ({"class_names": ["dog", "cow", "horse"]}, "holds the label 'cat'"),
+        ({"streaming": True}, "`streaming` is not a key of a typographic task.*`text_column`"),
+        ({"class_names": ["dog", "cow", "horse"]}, "contains the label 'cat'"),
     ]:
         with pytest.raises(InputError, match=message):
             load_splits(get_task(keys | bad))

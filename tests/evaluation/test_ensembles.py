@@ -1,9 +1,9 @@
 import pytest
 import torch
-from test_interpolation import bits
 from torch.func import functional_call, jvp
 
 from hf_paint import InputError, ensemble_logits, interpolate, interpolated
+from tensors import bits
 
 
 def logits(n=60, classes=5):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights

@@ -1,4 +1,4 @@
-"""Pushing runs to a Hub of the tests' own, and pulling them with plain transformers."""
+"""Push runs to a local Hub, and pull them with plain transformers."""
 
 import json
 import re
@@ -14,11 +14,10 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from hub_server import Fault
 from huggingface_hub import HfApi, ModelCard, constants
 from transformers import CLIPModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import (
     InputError,
     PaintTrainingArguments,
@@ -34,6 +33,8 @@ from hf_paint.cli.main import main
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve import AlphaCurve
+from hub_server import Fault
+from pushes import selected
 
 
 ALPHAS = [0.0, 0.3, 1.0]
@@ -42,7 +43,7 @@ BASE = PushOptions(base_model_id="o/clip")
 
 @pytest.fixture(scope="module")
 def run(model_folder, tmp_path_factory):
-    """A finished run that is only read."""
+    """A finished, read-only run."""
     folder = tmp_path_factory.mktemp("push")
     tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
     keys = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
@@ -58,17 +59,13 @@ def thetas(run, model_folder):
     ).state_dict()
 
 
-def selected(run):
-    return json.loads((run / "selection.json").read_text())["alpha"]
-
-
 def same(model, weights):
     found = model.state_dict()
     return found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
 
 
 def repository(hub, repo_id="tester/clip"):
-    """branch -> {file: content}, whatever the history."""
+    """branch -> {file: content}, independent of the history."""
     api = HfApi()
     branches = {}
     for branch in api.list_repo_refs(repo_id).branches:
@@ -254,7 +251,7 @@ def test_curve_and_variants_are_read_back(hub, run, capsys):
     shown = capsys.readouterr().out
     assert f"{100 * expected.get(0.3, 'patching', 'colours', 'test').accuracy:.2f}" in shown
     assert "alpha-0.30" in shown
-    with pytest.raises(InputError, match="There is no repository"):
+    with pytest.raises(InputError, match="neither a folder nor a repository on the Hub"):
         load_curve("tester/nothing")
     with pytest.raises(InputError, match="no branch, tag or commit"):
         load_curve("tester/clip", revision="alpha-0.77")
@@ -270,7 +267,7 @@ def test_what_hinders_a_download_is_told_in_one_line(hub, run, capsys, monkeypat
         assert main(["variants", "tester/clip"]) == 1
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hf-paint:")]
         assert len(said) == 1
-        assert "Reading the card of tester/clip at main failed" in said[0]
+        assert "downloading it from the Hub at revision 'main' failed" in said[0]
         hub.faults = [Fault(kind, when="resolve", method="GET", part=part)]
         assert main(["variants", "tester/clip"]) in (0, 1)
         hub.faults = []

@@ -1,28 +1,21 @@
-"""What goes wrong while a run is pushed: it ends in the same repository, after another push at the latest.
+"""Faults during a push: the repository ends the same, at the latest after a second push.
 
-`HF_PAINT_KILLS=20 pytest -s tests/test_hub_faults.py` kills twenty pushes and prints what was injected and survived.
+`HF_PAINT_KILLS=20 pytest -s tests/hub/test_push_faults.py` kills twenty pushes and prints a table of the faults.
 """
 
-import contextlib
-import io
 import os
 import random
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 
 import pytest
-from hub_server import Fault
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 
-import hf_paint
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import PaintTrainingArguments, patch_single
-from hf_paint.cli.main import main
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.hub.pull import card_metadata
+from hub_server import Fault
+from pushes import REPOSITORY, check_readable, expected_repository, forget, kill_and_push_again, push, repository
 
 
 STAGES = {
@@ -39,9 +32,6 @@ STAGES = {
     "commit": "POST",
 }
 KINDS = ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow")
-REPOSITORY = "tester/clip"
-NOT_OURS = {".gitattributes", "of-another.txt"}
-SOURCE = str(Path(hf_paint.__file__).parents[1])
 KILLS = int(os.environ.get("HF_PAINT_KILLS", "2"))
 
 
@@ -61,7 +51,7 @@ def make_run(model_folder, folder):
 
 @pytest.fixture
 def lfs_hub(hub, monkeypatch):
-    """A Hub to which weights travel by LFS, and a client that does not wait between its own tries."""
+    """A Hub that receives weights by LFS, and a client that does not wait between retries."""
     hub.lfs_threshold = 1000
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     wait = time.sleep
@@ -69,36 +59,8 @@ def lfs_hub(hub, monkeypatch):
     return hub
 
 
-def push(run):
-    """Return the exit code and what was said on stderr."""
-    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
-        code = main(["push", str(run), "--repo_id", REPOSITORY, "--base_model_id", "o/clip"])
-    return code, said.getvalue()
-
-
-def repository():
-    """Return branch -> {file: hash}, without what somebody else committed in between."""
-    branches = {}
-    for branch in HfApi().list_repo_refs(REPOSITORY).branches:
-        tree = HfApi().list_repo_tree(REPOSITORY, revision=branch.name, recursive=True)
-        branches[branch.name] = {file.path: file.blob_id for file in tree if file.path not in NOT_OURS}
-    return branches
-
-
-def check_readable(expected):
-    """Each branch of a push that failed is complete, or holds no weights; `main` comes last."""
-    try:
-        found = repository()
-    except OSError:
-        return  # there is no repository yet
-    complete = {name for name, files in found.items() if "model.safetensors" in files}
-    for name in complete:
-        assert found[name] == expected[name]
-    assert "main" not in complete or complete == expected.keys()
-
-
 def inject(hub, run, stage, kind, expected, nth=1):
-    """Push with one fault; return what came of it."""
+    """Push with one fault; return the outcome."""
     part = {"part": "response"} if kind == "cut response" else {}
     fault = Fault(kind.split()[0], when=stage, method=STAGES[stage], nth=nth, seconds=0.1, **part)
     hub.faults.append(fault)
@@ -121,26 +83,12 @@ def inject(hub, run, stage, kind, expected, nth=1):
     return "one clear error, then the same repository"
 
 
-def forget(hub):
-    """Delete the repository, and the weights that the Hub would know again."""
-    HfApi().delete_repo(REPOSITORY)
-    for blob in (hub.store.root / "blobs").iterdir():
-        blob.unlink()
-
-
-def expected_repository(hub, run):
-    assert push(run)[0] == 0
-    expected = repository()
-    forget(hub)
-    return expected
-
-
 @pytest.fixture(scope="module")
 def report():
-    """(what was injected, what came of it), printed at the end."""
+    """(fault, outcome) pairs, printed at the end."""
     rows = []
     yield rows
-    print("\n\n| injected | what came of it |\n| --- | --- |")
+    print("\n\n| fault | outcome |\n| --- | --- |")
     print("\n".join(f"| {injected} | {outcome} |" for injected, outcome in rows))
 
 
@@ -164,7 +112,7 @@ def test_a_fault_in_the_commit_of_a_later_branch(lfs_hub, run, report, kind, nth
 
 
 def test_a_branch_is_what_its_card_says(lfs_hub, run):
-    """The fingerprint of a card is that of the weights beside it, computed again from the file."""
+    """The fingerprint in a card equals that of the weights in its branch, recomputed from the file."""
     from safetensors.torch import load_file
 
     from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
@@ -180,35 +128,6 @@ def test_a_branch_is_what_its_card_says(lfs_hub, run):
     for branch, alpha in (("alpha-0.00", 0.0), ("alpha-0.50", 0.5), ("alpha-1.00", 1.0)):
         expected = fingerprint_values(fingerprint_interpolation(*ends, alpha), "float32")
         assert card_metadata(REPOSITORY, revision=branch)["weights"] == expected
-
-
-def kill_and_push_again(hub, run, victim, delay, expected):
-    """Kill a push some moments after its n-th request arrived, and push again; return where it was killed."""
-    stages, command = [], [sys.executable, "-m", "hf_paint.cli", "push", str(run), "--repo_id", REPOSITORY]
-    started = threading.Event()
-
-    def strike(stage):
-        stages.append(stage)
-        if len(stages) == victim:
-            started.wait()
-            threading.Timer(delay, process.kill).start()
-
-    hub.on_request = strike
-    process = subprocess.Popen(
-        [*command, "--base_model_id", "o/clip"],
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCE, **hub.environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    started.set()
-    code = process.wait()
-    hub.on_request = None
-    check_readable(expected)
-    assert push(run)[0] == 0
-    assert repository() == expected
-    assert not list(run.glob(".push-*"))
-    assert code == -9
-    return f"killed {1000 * delay:.0f} ms after request {victim} ({stages[victim - 1]})"
 
 
 def test_killed_pushes_end_in_the_same_repository(hub, run, report, monkeypatch):

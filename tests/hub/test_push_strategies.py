@@ -1,4 +1,4 @@
-"""Pushing joint, sequential and parallel runs to a Hub of the tests' own, and pulling them with plain transformers."""
+"""Push joint, sequential and parallel runs to a local Hub, and pull them with plain transformers."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,14 @@ import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from safetensors.torch import load_file
-from test_push import selected
-from test_push_faults import expected_repository, kill_and_push_again, repository
-from test_strategies import joint, parallel, sequential
 from transformers import CLIPModel
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, PushOptions, load_curve, push_variants
 from hf_paint.cli.main import main
 from hf_paint.results.curve import AlphaCurve
+from patch_runs import joint, parallel, sequential
+from pushes import expected_repository, kill_and_push_again, repository, selected
 
 
 BASE = PushOptions(base_model_id="o/clip")
@@ -33,7 +32,7 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(model_folder, tasks, tmp_path_factory):
-    """strategy -> a finished run that is only read."""
+    """strategy -> a finished, read-only run."""
     folder = tmp_path_factory.mktemp("strategies")
     return {name: patch(model_folder, tasks, folder / name).run_folder for name, patch in STRATEGIES.items()}
 
@@ -48,7 +47,7 @@ def branches_of(runs, strategy, model_folder):
 
 
 def alphas_of(run, strategy):
-    """branch -> its alpha as JSON has it."""
+    """branch -> its alpha as in JSON."""
     chosen = selected(run)
     if strategy == "sequential":
         return {"step-1": {"first": chosen["first"]}, "step-2": chosen, "main": chosen}

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from hf_paint import InputError, combine, interpolate, interpolated
+from tensors import bits
 
 
 def pair(dtype=torch.float32, seed=0):
@@ -11,10 +12,6 @@ def pair(dtype=torch.float32, seed=0):
     theta_0 = {"moved": torch.randn(64, 33, generator=generator).to(dtype), "frozen": torch.randn(501).to(dtype)}
     theta_1 = {"moved": torch.randn(64, 33, generator=generator).to(dtype), "frozen": theta_0["frozen"].clone()}
     return theta_0, theta_1
-
-
-def bits(tensor):
-    return tensor.reshape(-1).view(torch.uint8)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.9])

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from test_interpolation import bits
 
 from hf_paint import InputError, interpolate, interpolate_layerwise, layer_index, lines_alphas
+from tensors import bits
 
 
 def pair(model, seed=0):

@@ -4,13 +4,13 @@ import weakref
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_interpolation import bits
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
 from hf_paint import InputError, LazyWeights, greedy_soup, learned_soup, uniform_soup
 from hf_paint.merging.soups import RunningMean
+from tensors import bits
 
 
 SPECIALS = torch.tensor([-0.0, float("inf"), float("nan"), 0.1])
@@ -120,7 +120,7 @@ def test_greedy_soup_goes_on_from_its_log():
 
 
 class Counting(dict):
-    """Weights that count how many tensors were read and let go of."""
+    """Weights that count the tensors read and released."""
 
     def __init__(self, values, alive):
         super().__init__(values)

@@ -1,27 +1,9 @@
 import pytest
 import torch
-from test_interpolation import bits
 
 from hf_paint import InputError, add_task_vectors, dare, ties
 from hf_paint.fingerprints import fingerprint_values
-
-
-SPECIALS = torch.tensor([-0.0, float("inf"), float("nan"), 0.1])
-
-
-def models(k=3, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(0)
-    frozen = {"specials": SPECIALS.to(dtype), "ids": torch.arange(3)}
-    sizes = {"w": (64, 33), "b": (64,)}
-
-    def moved():
-        return {name: torch.randn(size, generator=generator).to(dtype) for name, size in sizes.items()}
-
-    return moved() | frozen, {name: moved() | frozen for name in "abcde"[:k]}
-
-
-def taus(theta_0, thetas, name="w"):
-    return [theta[name].double() - theta_0[name].double() for theta in thetas.values()]
+from tensors import bits, models, taus
 
 
 @pytest.mark.parametrize("scale", [0.3, -1.0, 2.0])
@@ -61,7 +43,7 @@ def test_ties_equals_the_three_steps_written_out(density, scale):
 
 @pytest.mark.parametrize("density", [0.2, 0.5])
 def test_the_same_as_peft(density, monkeypatch):
-    """With one tensor: peft trims each tensor by itself. Its random masks are replaced by those of `dare`."""
+    """With one tensor, because peft trims each tensor separately. The masks of `dare` replace its random ones."""
     merge_utils = pytest.importorskip("peft.utils.merge_utils")
     theta_0, thetas = models()
     theta_0, thetas = {"w": theta_0["w"]}, {name: {"w": theta["w"]} for name, theta in thetas.items()}

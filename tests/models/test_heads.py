@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_paint import InputError, build_zero_shot_head
-from hf_paint.models.heads import GroupedHead, ZeroShotHead
+from hf_paint.models.heads import GroupedHead, ZeroShotHead, masked_cross_entropy
 
 
 NAMES = ["red", "a photo one two", "blue"]
@@ -124,3 +124,29 @@ def test_grouped_logits_and_gradients_are_those_of_the_highest_member():
     torch.testing.assert_close(found, wanted)
     other = GroupedHead(weight, scale, torch.tensor([[0, 3, 5], [1, 1, 1], [4, 4, 4]]))
     assert len({head.fingerprint, other.fingerprint, ZeroShotHead(weight, scale).fingerprint}) == 3
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_masked_loss_is_the_loss_on_the_columns_of_each_image(label_smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits = 10 * torch.randn(6, 5, generator=generator)
+    others = torch.rand(6, 5, generator=generator) < 0.4
+    labels = torch.tensor([0, 1, 2, 3, 4, 0])
+    others[range(6), labels] = False
+    losses = []
+    for row, label, masked in zip(logits, labels, others, strict=True):
+        own = row[~masked].double()
+        log_p = own - own.exp().sum().log()
+        target = torch.full_like(own, label_smoothing / len(own))
+        target[(~masked[:label]).sum()] += 1 - label_smoothing
+        losses.append(-(target * log_p).sum())
+    found = masked_cross_entropy(logits, labels, others, label_smoothing=label_smoothing)
+    torch.testing.assert_close(found.double(), torch.stack(losses).mean(), rtol=0, atol=1e-5)
+
+
+def test_masked_loss_without_a_mask_is_that_of_torch():
+    logits, labels = torch.randn(7, 4), torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    for label_smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        found = masked_cross_entropy(logits, labels, torch.zeros(7, 4).bool(), label_smoothing=label_smoothing)
+        torch.testing.assert_close(found, expected)

@@ -57,7 +57,7 @@ def test_saved_folder_is_an_ordinary_repository(model_folder):
     assert set(image_tower_weights(model))
     assert (Path(model_folder) / "preprocessor_config.json").exists()  # where transformers 4 looks
     classify = pipeline("zero-shot-image-classification", model=model_folder)
-    from conftest import draw_rows
+    from drawn_tasks import draw_rows
 
     answers = classify(draw_rows(1, 0)["image"][0], candidate_labels=["red", "blue"])
     assert sum(answer["score"] for answer in answers) == pytest.approx(1)
@@ -81,7 +81,7 @@ def test_missing_tensors_are_refused(model_folder, tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["visual_projection.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="lack 1 tensors, first 'visual_projection.weight'"):
+    with pytest.raises(InputError, match="lack 1 tensors, such as 'visual_projection.weight'"):
         load_clip(str(folder))
 
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny_families import FAMILIES, make
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification, pipeline
 
-from conftest import CLASS_NAMES, draw_rows, write_task
+from drawn_tasks import CLASS_NAMES, draw_rows, write_task
 from hf_paint import (
     InputError,
     PaintTrainer,
@@ -32,6 +31,7 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
+from tiny_families import FAMILIES, make
 
 
 TEMPLATE = "a photo of a {}."
@@ -39,7 +39,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def tokens_of(processor, texts):
-    """What the pipeline of transformers gives to the text tower."""
+    """The text input in the pipeline of transformers."""
     padding = {"padding": True}
     if type(processor).__name__ == "SiglipProcessor":
         padding = {"padding": "max_length", "max_length": 64, "truncation": True}
@@ -210,7 +210,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
     model, processor = make("siglip")
     processor.image_processor.size = {"height": 40, "width": 40}
     save_clip(model, processor, tmp_path / "other")
-    with pytest.raises(InputError, match="makes 40 pixels, but the model takes 32"):
+    with pytest.raises(InputError, match="crops images to 40 pixels, but the model takes 32"):
         load_clip(str(tmp_path / "other"))
     processor.image_processor.size = {"height": 32, "width": 40}
     save_clip(model, processor, tmp_path / "oblong")
@@ -221,9 +221,12 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (None, "q_proj, k_proj, .*, fc2 of the image tower, and it has none of them"),
-        (["depthwise_conv"], r"vision_model.encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) is none"),
-        (["depthwise_conv.depthwise_conv"], r"\(AlignVisionDepthwiseConv2d\) is none"),
+        (None, "q_proj, k_proj, .*, fc2 of the image tower, but this one has none of them"),
+        (
+            ["depthwise_conv"],
+            r"encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) cannot be adapted",
+        ),
+        (["depthwise_conv.depthwise_conv"], r"\(AlignVisionDepthwiseConv2d\) cannot be adapted"),
     ],
 )
 def test_lora_on_convolutions_says_which_layers_there_are(names, message, tasks, tmp_path, monkeypatch):

@@ -1,89 +1,27 @@
-"""Methods in a run: what theta_1 is, what lies before it, and that nothing is done twice."""
+"""Methods in a run: theta_1, the path to it, and no repeated work."""
 
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_single import arguments
 
-from conftest import write_task
 from hf_paint import (
     InputError,
     LazyWeights,
-    PatchOptions,
     dare,
-    patch_single,
 )
 from hf_paint.data.splits import load_splits
 from hf_paint.hub.publication import Publication
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.models.loading import load_clip
-from hf_paint.patching import measurements as bench
+from hf_paint.patching import measurements
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-ALPHAS = [0.0, 0.5, 1.0]
-INGREDIENTS = [{"learning_rate": [1e-3, 3e-3]}, {"seed": 1}]
-NAMES = ["learning_rate=0.001", "learning_rate=0.003", "seed=1"]
-SHORT = {"max_steps": 3, "warmup_steps": 1}
-
-
-@pytest.fixture(scope="module", name="tasks")
-def make_tasks(tmp_path_factory):
-    """A task to patch and one to keep."""
-    folder = tmp_path_factory.mktemp("tasks")
-    return write_task(folder / "data", train=300), write_task(folder / "data", "others", seed=7)
-
-
-@pytest.fixture(scope="module", name="greedy")
-def make_greedy(model_folder, tasks, tmp_path_factory):
-    """A greedy soup of three fine-tunings, which the other tests average in other ways."""
-    folder = tmp_path_factory.mktemp("greedy") / "run"
-    return patch(model_folder, tasks, folder, method="greedy_soup", ingredients=INGREDIENTS)
-
-
-@pytest.fixture(scope="module", name="thetas")
-def make_thetas(greedy):
-    """Name -> folder of three fine-tuned models."""
-    return {name: str(greedy.run_folder / "thetas" / name / "theta_1") for name in NAMES}
-
-
-def patch(model_folder, tasks, folder, *, alphas=ALPHAS, selection="mean", args=SHORT, **options):
-    return patch_single(
-        model_folder,
-        tasks[0],
-        [tasks[1]],
-        arguments(folder, **args),
-        alphas=alphas,
-        selection=selection,
-        options=PatchOptions(**options),
-    )
-
-
-def tower(folder):
-    """The image tower in float64, read by safetensors alone."""
-    stored = load_file(Path(folder) / "model.safetensors")
-    return {name: x.double() for name, x in stored.items() if name.startswith(IMAGE_TOWER) and x.is_floating_point()}
-
-
-def assert_close(folder, expected):
-    found = tower(folder)
-    assert found.keys() == expected.keys()
-    for name, x in expected.items():
-        torch.testing.assert_close(found[name], x.double(), rtol=0, atol=1e-6)
-
-
-def mean(x_0, parts):
-    return torch.stack(parts).mean(dim=0)
-
-
-def total(x_0, parts):
-    return x_0 + sum(x - x_0 for x in parts)
+from method_runs import NAMES, SHORT, assert_close, by_transformers, mean, patch, total, tower
+from patch_runs import arguments
 
 
 def model_stock(x_0, parts):
@@ -108,17 +46,6 @@ def test_method_of_several_models_is_its_formula(method, formula, model_folder, 
     assert result.curve.get(0.5, "patching", "colours", "test").correct == by_transformers(
         tmp_path / "variants/alpha-0.50", tasks[0], "test"
     )
-
-
-def by_transformers(folder, task, split):
-    """How many images of a split a model gets right, found without us."""
-    model, processor, _ = load_clip(str(folder))
-    rows = load_splits(task, (split,))[split]
-    prompts = [task.templates[0].format(name) for name in rows.class_names]
-    inputs = processor(text=prompts, images=list(rows.rows["image"]), return_tensors="pt", padding=True)
-    with torch.no_grad():
-        predicted = model(**inputs).logits_per_image.argmax(-1).numpy()
-    return int((predicted == rows.labels()).sum())
 
 
 def test_ties_is_trim_elect_merge(model_folder, tasks, thetas, tmp_path):
@@ -205,7 +132,7 @@ def test_fisher_path(model_folder, tasks, thetas, tmp_path, monkeypatch):
     assert_close(tmp_path / "variants/alpha-1.00", theta_1)
     found = {r.alpha: r.weights for r in result.curve.results}
     assert len(set(found.values())) == 3
-    monkeypatch.setattr(bench, "estimate_fisher", None)
+    monkeypatch.setattr(measurements, "estimate_fisher", None)
     assert patch(model_folder, tasks, tmp_path, method=method, thetas=given, save_variants=True).alpha == result.alpha
     publication = Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip")
     publication.make_model(0.5, tmp_path / "pushed")
@@ -218,7 +145,7 @@ def test_fisher_path(model_folder, tasks, thetas, tmp_path, monkeypatch):
 def test_fisher_images_are_training_images(model_folder, tasks, thetas, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        bench, "estimate_fisher", lambda tower, head, batches, seed: seen.append(batches) or tiny(tower)
+        measurements, "estimate_fisher", lambda tower, head, batches, seed: seen.append(batches) or tiny(tower)
     )
     patch(model_folder, tasks, tmp_path, method={"fisher": {"num_images": 3}}, thetas={"made": thetas[NAMES[0]]})
     (pixels,) = seen[0]
@@ -255,7 +182,7 @@ def test_model_stock_needs_no_validation(model_folder, tasks, thetas, tmp_path):
     assert result.alpha == 1.0
     assert_close(tmp_path / "patched", tower(tmp_path / "theta_1"))
     card = (tmp_path / "patched/README.md").read_text()
-    assert "the method itself says how far to go" in card
+    assert "the method determines alpha" in card
     assert "1 (Model Stock)" in card
 
 

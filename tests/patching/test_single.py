@@ -5,29 +5,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 from transformers import CLIPModel, pipeline
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.options import PatchOptions
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.weights.layers import IMAGE_TOWER
+from patch_runs import arguments, weights
 
 
 ALPHAS = [0.0, 0.3, 1.0]
 
 
-def arguments(folder, **keys):
-    defaults = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
-    defaults |= {"save_steps": 4, "use_cpu": True, "disable_tqdm": True}
-    return PaintTrainingArguments(output_dir=str(folder), **(defaults | keys))
-
-
 @pytest.fixture(scope="module")
 def run(model_folder, tmp_path_factory):
-    """One run that the tests look at: its folder, tasks and result."""
+    """A finished run: its folder, tasks and result."""
     folder = tmp_path_factory.mktemp("patch")
     tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
     options = PatchOptions(save_variants=True)
@@ -35,10 +29,6 @@ def run(model_folder, tmp_path_factory):
         model_folder, tasks[0], [tasks[1]], arguments(folder / "run"), alphas=ALPHAS, options=options
     )
     return folder / "run", tasks, result
-
-
-def weights(folder):
-    return load_file(Path(folder) / "model.safetensors")
 
 
 def test_run_folder_holds_what_is_promised(run):
@@ -79,7 +69,7 @@ def without_dtype(config):
 
 def test_patched_model_is_used_without_us(run):
     classify = pipeline("zero-shot-image-classification", model=str(run[0] / "patched"))
-    from conftest import draw_rows
+    from drawn_tasks import draw_rows
 
     assert len(classify(draw_rows(1, 0)["image"][0], candidate_labels=["red", "a new word"])) == 2
 

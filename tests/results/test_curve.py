@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from hf_paint import AlphaCurve, InputError
-from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.records import Result, ResultLog
 
 
@@ -86,31 +85,14 @@ def test_frame_has_the_columns_of_the_records():
     assert {"alpha", "task", "accuracy", "correct", "total"} <= set(frame.columns)
 
 
-def test_bootstrap_equals_resampling_the_images():
-    rng = np.random.default_rng(1)
-    correct_0, correct_1 = rng.random(400) < 0.5, rng.random(400) < 0.6
-    low, high = paired_bootstrap_interval(correct_0, correct_1)
-    rows = rng.integers(400, size=(20_000, 400))
-    gains = correct_1[rows].mean(axis=1) - correct_0[rows].mean(axis=1)
-    expected = np.quantile(gains, [0.025, 0.975])
-    assert [low, high] == pytest.approx(expected, abs=0.005)
-    assert paired_bootstrap_interval(correct_0, correct_1) == (low, high)
-
-
-def test_bootstrap_is_paired():
-    correct_0 = np.random.default_rng(0).random(500) < 0.5
-    correct_1 = correct_0.copy()
-    correct_1[np.flatnonzero(~correct_0)[:50]] = True
-    low, high = paired_bootstrap_interval(correct_0, correct_1)
-    assert 0.07 < low < 0.1 < high < 0.13  # an unpaired interval would be about (0.04, 0.16)
-
-
 def test_gains_carry_intervals_only_with_examples(tmp_path):
     log = ResultLog(tmp_path)
     for alpha, correct in ((0.0, [0, 0, 1, 1]), (0.5, [1, 1, 1, 1])):
         name = f"correct/{alpha}.npy"
         log.append(
-            Result(alpha=alpha, task="t", role="patching", split="test", correct=sum(correct), total=4, examples=name),
+            Result(
+                alpha=alpha, task="t", role="patching", split="test", correct=sum(correct), total=4, correct_file=name
+            ),
             np.array(correct, dtype=bool),
         )
     [gain] = AlphaCurve.from_run(tmp_path).gains(0.5)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image, ImageFilter
 
-from conftest import draw_rows, write_task, write_task_yaml
+from drawn_tasks import draw_rows, write_task, write_task_yaml
 from hf_paint import InputError, corrupted, evaluate_tasks, get_task
 from hf_paint.data.images import CachedImages, decode
 from hf_paint.data.splits import load_splits
@@ -24,7 +24,7 @@ PROGRAM = """
 import hashlib
 import numpy as np
 from PIL import Image
-from hf_paint.corruptions import Corruption
+from hf_paint.tasks.corruptions import Corruption
 pixels = np.random.default_rng(5).integers(256, size=(500, 32, 32, 3), dtype=np.uint8)
 noise = Corruption(name="noise", severity=3, seed=7)
 digests = {i: hashlib.sha256(noise(Image.fromarray(pixels[i])).tobytes()).hexdigest() for i in range(499, -1, -1)}
@@ -33,7 +33,7 @@ print(hashlib.sha256("".join(digests[i] for i in range(500)).encode()).hexdigest
 
 
 def pictures(count=12, size=32, seed=0):
-    """Smooth pictures with edges and some texture, as photos have."""
+    """Smooth pictures with edges and some texture, like photos."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Counting: the classes are numbers, some of which no training image shows (PAINT, case studies)."""
+"""Counting: the classes are numbers, some of them absent from training (PAINT, case studies)."""
 
 import json
 from dataclasses import replace
@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset
-from test_single import arguments
 
-from conftest import draw_rows, write_task
+from drawn_tasks import draw_rows, write_task
 from hf_paint import AlphaCurve, InputError, PatchOptions, Task, evaluate_tasks, patch_single
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.predictions import Predictions, score
@@ -17,6 +16,7 @@ from hf_paint.results.records import Result
 from hf_paint.tasks.counting import count_values
 from hf_paint.tasks.scene_tasks import COUNTS, write_counting_task, write_shapes_task
 from hf_paint.tasks.scenes import SceneStyle
+from patch_runs import arguments
 
 
 SIZES = {"train": 32, "validation": 16, "test": 16}
@@ -77,11 +77,14 @@ def test_rows_of_some_classes_of_a_stream(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"only_classes": ["fore"]}, "`only_classes` of task 't' names 'fore'.*none of its 8.*Did you mean 'four'"),
+        (
+            {"only_classes": ["fore"]},
+            "`only_classes` of task 't' contains 'fore'.*one of its 8.*Did you mean 'four'",
+        ),
         ({"only_classes": ["four", "four"]}, "'four' twice"),
         ({"only_classes": "four"}, "`only_classes` must be a list"),
-        ({"own_head": True}, "`own_head`, which is that of its `only_classes`"),
-        ({"class_names": ["many", *COUNTS[1:]]}, "`counting` takes class names such as 3 or three.*got 'many'"),
+        ({"own_head": True}, "`own_head` of task 't' requires `only_classes`"),
+        ({"class_names": ["many", *COUNTS[1:]]}, "class names of a counting task must be numbers.*got 'many'"),
     ],
 )
 def test_bad_keys_are_named(counting, keys, message):

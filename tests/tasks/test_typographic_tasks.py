@@ -13,7 +13,7 @@ import yaml
 from accelerate import Accelerator
 from PIL import Image
 
-from conftest import CLASS_NAMES, write_task, write_task_yaml
+from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
 from hf_paint.cli.run_recipe import run_recipe
 from hf_paint.data.images import CachedImages, data_fingerprint, decode
@@ -73,7 +73,7 @@ def test_attacked_tasks_are_named_after_the_task_and_keep_their_definition():
     large = get_task({"extends": "cifar10", "attack": {"font_sizes": [60, 90]}})
     assert get_task(json.loads(json.dumps(large.to_dict()))) == large
     assert large.to_dict()["attack"]["font_sizes"] == [60, 90]
-    with pytest.raises(InputError, match="cannot have `attack`"):
+    with pytest.raises(InputError, match="`attack` is not a key of a typographic task"):
         get_task({"extends": "scam", "name": "twice", "attack": {}})
 
 
@@ -82,13 +82,13 @@ def test_fonts_are_relative_to_the_file(tmp_path):
     (tmp_path / "task.yaml").write_text("{extends: cifar10, attack: {fonts: [own.ttf]}}")
     attack = get_task(tmp_path / "task.yaml").attack
     assert attack.font_files == (str(tmp_path / "own.ttf"),)
-    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # what counts is what is in the file
+    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # the content of the file counts
 
 
 SCRIPT = """
 import hashlib
 from PIL import Image
-from hf_paint.typographic import TypographicAttack
+from hf_paint.tasks.typographic import TypographicAttack
 attack, image = TypographicAttack(seed=1), Image.new("RGB", (300, 200), "grey")
 images = [attack(image, row % 3, ["dog", "polar bear", "cat"], split="train", row=row, epoch=2) for row in range(20)]
 print(hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest())

@@ -1,4 +1,4 @@
-"""Multiple choice: every example brings its own candidates (PAINT, case studies)."""
+"""Multiple choice: every example has its own candidates (PAINT, case studies)."""
 
 import json
 from copy import deepcopy
@@ -8,11 +8,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, Image, List, Value
-from test_single import arguments
 from torch.nn import functional
 
-import hf_paint.models.heads
-from conftest import draw_rows
+import hf_paint.models.zero_shot
+from drawn_tasks import draw_rows
 from hf_paint import (
     AlphaCurve,
     CandidateHead,
@@ -35,6 +34,7 @@ from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.towers import image_tower
 from hf_paint.tasks.rendering import COLOURS
 from hf_paint.tasks.scenes import SCENE_SHAPES, SceneStyle
+from patch_runs import arguments
 
 
 SIZES = {"train": 12, "validation": 4, "test": 6}
@@ -114,7 +114,7 @@ def test_each_text_is_embedded_once(model, processor, questions, monkeypatch, tm
         embedded.extend(prompts)
         return embed_prompts(model, tokenizer, prompts, **options)
 
-    monkeypatch.setattr(hf_paint.models.heads, "embed_prompts", counting)
+    monkeypatch.setattr(hf_paint.models.zero_shot, "embed_prompts", counting)
     task = prepare_task(questions, model, processor, cache_dir=tmp_path)
     rows = [row for split in ("validation", "test") for row in Dataset.from_parquet(questions.data_files[split])]
     texts = [f"{choice} {row['question']}" for row in rows for choice in row["choices"]]
@@ -161,9 +161,9 @@ def test_bad_rows_are_refused_with_their_numbers(tmp_path):
         load_splits(write_rows(tmp_path, **BAD))
     assert "row 1 has no question; row 2 has no candidates; row 3 has no answer; ..." in str(caught.value)
     assert "`bad_rows: skip`" in str(caught.value)
-    with pytest.raises(InputError, match="row 1 has the answer 'c', which is not among its 2 candidates"):
+    with pytest.raises(InputError, match="row 1 has the answer 'c', which is not one of its 2 candidates"):
         load_splits(write_rows(tmp_path, ["x", "y"], [["a", "b"], ["b", "a"]], ["a", "c"]))
-    with pytest.raises(InputError, match="row 0 has the answer 2, which is not among its 2 candidates"):
+    with pytest.raises(InputError, match="row 0 has the answer 2, which is not one of its 2 candidates"):
         load_splits(write_rows(tmp_path, ["x"], [["a", "b"]], [2]))
 
 
@@ -171,22 +171,22 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
     split = load_splits(write_rows(tmp_path, **BAD, bad_rows="skip"))["test"]
     assert len(split.rows) == 1
     assert split.targets(split.labels()).tolist() == [[0, 0, 1]]
-    assert "6 of the 7 rows of the test split of task 'asked' cannot be used and are left out: row 1" in caplog.text
-    with pytest.raises(InputError, match="is empty: no rows are left"):
+    assert "6 of the 7 rows of the test split of task 'asked' cannot be used and are skipped: row 1" in caplog.text
+    with pytest.raises(InputError, match="is empty: no row of"):
         load_splits(write_rows(tmp_path, ["x"], [[]], ["a"], bad_rows="skip"))
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"prompt": "{question}"}, "must hold exactly one {answer}"),
+        ({"prompt": "{question}"}, "must contain exactly one {answer}"),
         ({"bad_rows": "drop"}, "must be `refuse` or `skip`, got 'drop'"),
-        ({"class_names": ["a"]}, "has `choices_column`, so it cannot have `class_names`"),
-        ({"attack": {}}, "so it cannot have `attack`"),
-        ({"text_column": "image"}, "so it cannot have `text_column`"),
-        ({"streaming": True}, "so it cannot have `streaming`"),
-        ({"answer_column": "answr"}, "Column 'answr' is not in 'parquet'.*Set `answer_column` of task 'questions'"),
-        ({"choices_column": "choice"}, "Column 'choice'.*Did you mean 'choices'.*Set `choices_column`"),
+        ({"class_names": ["a"]}, "`class_names` is not a key of a multiple-choice task.*`choices_column`"),
+        ({"attack": {}}, "`attack` is not a key of a multiple"),
+        ({"text_column": "image"}, "`text_column` is not a key of a multiple"),
+        ({"streaming": True}, "`streaming` is not a key of a multiple"),
+        ({"answer_column": "answr"}, "'parquet' has no column 'answr'.*Set `answer_column` of task 'questions'"),
+        ({"choices_column": "choice"}, "no column 'choice'.*Did you mean 'choices'.*Set `choices_column`"),
     ],
 )
 def test_bad_keys_are_named(questions, keys, message):
@@ -200,7 +200,7 @@ def test_candidates_that_are_the_same_to_the_model_are_reported(questions, model
     assert "the same as another" not in caplog.text
     cut = Task.from_dict(questions.to_dict() | {"prompt": "{question} {answer}"})
     prepare_task(cut, model, processor, cache_dir=tmp_path)
-    assert "candidates of task 'questions' read the same as another" in caplog.text
+    assert "candidates of task 'questions' have the same embedding as another" in caplog.text
 
 
 def test_drawn_questions_have_the_right_answers(questions, tmp_path):
@@ -246,7 +246,7 @@ def test_patched_with_candidates_of_each_example(questions, model_folder, tmp_pa
             "count": 6,
             "shape": 6,
         }
-        right = np.load(tmp_path / "run" / record.examples)
+        right = np.load(tmp_path / "run" / record.correct_file)
         for kind, (correct, _) in record.answer_types.items():
             assert correct == sum(right[i] for i, row in enumerate(rows) if row["answer_type"] == kind)
         assert record.mean_per_class is None
@@ -303,7 +303,7 @@ def _with(model, theta):
 
 @pytest.mark.parametrize(
     ("keys", "options", "message"),
-    [({"train_head": True}, {}, "leave out `train_head`"), ({}, {"method": "fisher"}, "'fisher' draws labels")],
+    [({"train_head": True}, {}, "remove `train_head`"), ({}, {"method": "fisher"}, "'fisher' draws labels")],
 )
 def test_what_is_for_classes_refuses_candidates(questions, model_folder, tmp_path, keys, options, message):
     with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""What the trainer and a recipe with `push_to_hub` publish, on a Hub of the tests' own."""
+"""Publishing by the trainer and by a recipe with `push_to_hub`, on a local Hub."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hub_server import Fault
 from huggingface_hub import HfApi, ModelCard, snapshot_download
-from test_cli import recipe  # noqa: F401
-from test_trainer import arguments
 from transformers import CLIPModel, CLIPProcessor
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, PaintTrainer, Task, patch_single
 from hf_paint.models.loading import load_clip
+from hub_server import Fault
+from training_runs import arguments
 
 
 FILES = {
@@ -32,7 +31,7 @@ TOKEN = "hf_test"
 
 @pytest.fixture
 def make_trainer(hub, model_folder, task, other_task, tmp_path):
-    """A function that makes a trainer that pushes to tester/clip; the base lies in a folder."""
+    """A function that returns a trainer that pushes to tester/clip; the base is a local folder."""
 
     def make(name="run", **keys):
         model, processor, _ = load_clip(model_folder)
@@ -94,7 +93,7 @@ def test_a_failed_push_in_the_background_loses_no_training(hub, make_trainer, ca
     trainer = make_trainer(hub_strategy="every_save", save_strategy="steps", save_steps=4)
     hub.faults.append(Fault(403, "commit", times=99))
     assert trainer.train().global_step == 4
-    assert "A push in the background failed, and the training goes on: " in caplog.text
+    assert "A push in the background failed; training continues: " in caplog.text
 
 
 def test_the_branch_of_hub_revision_is_made_from_the_first_commit(hub, make_trainer):
@@ -206,7 +205,7 @@ def test_resume_state_is_not_published(hub, make_trainer, strategy):
 PUSH = {"push_to_hub": True, "hub_model_id": "tester/clip", "base_model_id": "o/clip"}
 
 
-def test_a_recipe_publishes_its_variants(hub, recipe, tmp_path, capsys):  # noqa: F811
+def test_a_recipe_publishes_its_variants(hub, recipe, tmp_path, capsys):
     assert recipe(**PUSH, hub_private_repo=True, save_strategy="steps", save_steps=2) == 0
     assert f"{hub.endpoint}/tester/clip" in capsys.readouterr().out
     refs = HfApi().list_repo_refs("tester/clip").branches
@@ -234,7 +233,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
-def test_what_could_not_be_pushed_is_not_trained(hub, recipe, tmp_path, capsys, changes, message):  # noqa: F811
+def test_what_could_not_be_pushed_is_not_trained(hub, recipe, tmp_path, capsys, changes, message):
     assert recipe(**PUSH | changes) == 2
     said = capsys.readouterr().err
     assert message in said
@@ -243,7 +242,7 @@ def test_what_could_not_be_pushed_is_not_trained(hub, recipe, tmp_path, capsys, 
     assert not hub.log
 
 
-def test_without_rights_nothing_is_trained(hub, recipe, tmp_path, capsys, monkeypatch):  # noqa: F811
+def test_without_rights_nothing_is_trained(hub, recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert recipe(**PUSH) == 1
     assert "Making tester/clip failed" in capsys.readouterr().err

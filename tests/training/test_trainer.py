@@ -9,46 +9,12 @@ from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor, TrainerCallback
 from transformers.optimization import get_cosine_schedule_with_warmup
 
-from conftest import write_task
+from drawn_tasks import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task, build_zero_shot_head
 from hf_paint.data.splits import load_splits
 from hf_paint.training.base_trainer import paint_learning_rate
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-def arguments(folder, **keys):
-    defaults = {
-        "learning_rate": 1e-3,
-        "max_steps": 6,
-        "warmup_steps": 2,
-        "per_device_train_batch_size": 16,
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "report_to": "none",
-    }
-    return PaintTrainingArguments(output_dir=str(folder), **(defaults | keys))
-
-
-def train(model, processor, task, folder, resume=None, callbacks=(), **keys):
-    options = {"train_task": task, "processing_class": processor, "callbacks": callbacks}
-    trainer = PaintTrainer(model, arguments(folder, **keys), **options)
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer
-
-
-def losses(trainer):
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-
-def largest_difference(model_a, model_b, *, without=()):
-    a, b = model_a.state_dict(), model_b.state_dict()
-    return max(float((a[name] - b[name]).abs().max()) for name in a if not name.endswith(without))
-
-
-ROUNDING_ONLY = ("k_proj.bias",)
-"""The softmax cancels this bias: its gradient is rounding noise, which Adam blows up to full steps."""
+from training_runs import ROUNDING_ONLY, StopAfter, arguments, largest_difference, losses, train
 
 
 def test_defaults_are_those_of_the_papers():
@@ -124,7 +90,7 @@ def test_gradient_checkpointing_computes_the_same_twice(model, processor, task, 
 
 
 def test_a_training_that_runs_out_of_memory_starts_over(model, processor, task, tmp_path):
-    """In the fourth step, when the weights have moved: it ends as if it had begun with the batch size it found."""
+    """In the fourth step, after the weights have moved: the result equals a run with the smaller batch size."""
     other, batch_sizes = deepcopy(model), []
 
     def run_out_once(module, inputs):
@@ -186,14 +152,6 @@ def test_decay(model, processor, task, tmp_path):
     assert not any("bias" in name or "layer_norm" in name for name in names)
 
 
-class StopAfter(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step >= self.step
-
-
 @pytest.mark.parametrize("workers", [{}, {"dataloader_num_workers": 2, "dataloader_persistent_workers": True}])
 def test_resumed_equals_uninterrupted(model, processor, task, tmp_path, workers):
     """Interrupted at step 7 of 14, in the middle of an epoch of 5 steps; bit for bit."""
@@ -244,7 +202,7 @@ def test_evaluate_gives_each_task_and_the_mean(model, processor, task, other_tas
     metrics = PaintTrainer(model, arguments(tmp_path), **options).evaluate()
     accuracies = [metrics["eval_colours_accuracy"], metrics["eval_others_accuracy"]]
     assert metrics["eval_mean_accuracy"] == pytest.approx(sum(accuracies) / 2)
-    with pytest.raises(InputError, match="nothing to evaluate"):
+    with pytest.raises(InputError, match="nothing to evaluate: pass"):
         PaintTrainer(model, arguments(tmp_path), train_task=task, processing_class=processor).evaluate()
 
 

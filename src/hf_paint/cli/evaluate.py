@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_paint.cli.parser import add_command, print_table
+from hf_paint.results.tables import number, percent
 from hf_paint.tasks.registry import get_tasks
 
 
@@ -55,13 +56,11 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     )
     rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
     for result in results:
-        values = (result.accuracy, result.mean_per_class)
-        calibration = (f"{result.loss:.4f}", f"{result.ece:.4f}")
-        rows.append([result.task, result.split, str(result.total), *map(_percent, values), *calibration])
-    rates = [None if r.attack_success is None else r.attack_success / r.total for r in results]
-    rows = _add_column(rows, "attack success", [_percent(rate, "") for rate in rates])
-    errors = [result.mean_absolute_error for result in results]
-    rows = _add_column(rows, "MAE", ["" if error is None else f"{error:.2f}" for error in errors])
+        accuracies = [percent(result.accuracy), percent(result.mean_per_class) or "-"]
+        calibration = [number(result.loss, ".4f"), number(result.ece, ".4f")]
+        rows.append([result.task, result.split, str(result.total), *accuracies, *calibration])
+    rows = _add_column(rows, "attack success", [percent(r.metrics.get("attack_success")) for r in results])
+    rows = _add_column(rows, "MAE", [number(result.mean_absolute_error) for result in results])
     if accelerator.is_main_process:
         print_table(rows)
         if types := _answer_types(results):
@@ -71,7 +70,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 def _answer_types(results: Sequence[Any]) -> list[list[str]]:
     """Return the rows of a table of the accuracies by type of answer, or none."""
     rows = [
-        [result.task, kind, str(total), f"{100 * correct / total:.2f}"]
+        [result.task, kind, str(total), number(100 * correct / total)]
         for result in results
         for kind, (correct, total) in (result.answer_types or {}).items()
     ]
@@ -81,10 +80,6 @@ def _answer_types(results: Sequence[Any]) -> list[list[str]]:
 def _add_column(rows: list[list[str]], name: str, cells: list[str]) -> list[list[str]]:
     """Return a table with one more column, or as it is where that would be empty."""
     return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)] if any(cells) else rows
-
-
-def _percent(value: float | None, none: str = "-") -> str:
-    return none if value is None else f"{100 * value:.2f}"
 
 
 def _positive(text: str) -> int:

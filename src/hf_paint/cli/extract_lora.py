@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_paint.cli.parser import add_command, print_table
+from hf_paint.results.tables import number, percent
 
 
 def add(commands: Any) -> None:
@@ -53,14 +54,14 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     rows = [["rank", "of the linear layers", "of the image tower", "MB"]]
     for folder, (rank, kept) in zip(folders, found.kept.items(), strict=True):
         megabytes = (folder / ADAPTER_WEIGHTS).stat().st_size / 1e6
-        shares = (100 * found.kept_of_linear[rank], 100 * kept)
-        rows.append([str(rank), *(f"{share:.2f} %" for share in shares), f"{megabytes:.2f}"])
+        shares = (found.kept_of_linear[rank], kept)
+        rows.append([str(rank), *(f"{percent(share)} %" for share in shares), number(megabytes)])
     if task is not None:
         model, processor, _ = load_clip(name, revision=revision)
         rows = _with_accuracies(rows, (model, processor), theta_1, folders, task, parsed)
     print_table(rows)
     sys.stdout.write(
-        f"Shares of the squared norm of theta_1 - theta_0; {100 * sum(found.left_out.values()):.2f} % lie in "
+        f"Shares of the squared norm of theta_1 - theta_0; {percent(sum(found.left_out.values()))} % lie in "
         f"{len(found.left_out)} tensors that LoRA does not hold (layer norms, biases, embeddings, convolutions).\n"
     )
 
@@ -88,6 +89,6 @@ def _with_accuracies(
     for weights in (*(adapted_weights(theta_0, folder) for folder in adapters), {**theta_1}):
         with interpolated(model, theta_0, weights, parsed.alpha):
             [result] = evaluate_tasks(model, [task], processor=processor, split=parsed.split, accelerator=accelerator)
-        accuracies.append(f"{100 * result.accuracy:.2f} %")
+        accuracies.append(f"{percent(result.accuracy)} %")
     rows = [*rows, ["theta_1", "100 %", "100 %", ""]]
     return [[*row, accuracy] for row, accuracy in zip(rows, accuracies, strict=True)]

@@ -15,6 +15,9 @@ from transformers.utils import logging
 from hf_paint.errors import InputError
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.tables import interval, points
+from hf_paint.tasks.parquet_tasks import write_parquet_task
 from hf_paint.tasks.rendering import rendered_task
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -52,7 +55,7 @@ def quickstart(output_dir: str | Path) -> PatchResult:
     logging.disable_progress_bar()
     disable_progress_bars()
     sys.stdout.write(f"{INTRODUCTION}\n")
-    data = folder / "data"
+    data = RunFolder(folder).data
     digits = _digits(data)
     shapes, words, unseen_shapes, unseen_words = (
         _rendered(data, name) for name in ("shapes", "words", "unseen_shapes", "unseen_words")
@@ -121,33 +124,27 @@ def _write_task(
     class_names: Sequence[str],
     templates: Sequence[str],
 ) -> Task:
-    """Write the parts as parquet files, which is what a user's own data set would look like."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the parts as parquet files, the form of a user's own data set."""
     features = Features({"image": Image(), "label": ClassLabel(names=list(class_names))})
-    data_files = {}
-    for split, (images, labels) in parts.items():
-        path = folder / f"{name}-{split}.parquet"
-        if not path.exists():
-            rows = Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
-            partial = path.with_suffix(".partial")
-            rows.to_parquet(partial)
-            partial.replace(path)
-        data_files[split] = str(path)
+
+    def make_rows(split: str) -> Dataset:
+        images, labels = parts[split]
+        return Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
+
+    files = {split: folder / f"{name}-{split}.parquet" for split in parts}
     splits = {"train": "train"} if "train" in parts else {"train": None, "validation": "validation"}
-    return Task.from_dict(
-        {"name": name, "dataset": "parquet", "data_files": data_files, "templates": templates, "splits": splits}
-    )
+    return write_parquet_task(files, make_rows, {"name": name, "templates": templates, "splits": splits})
 
 
 def _report(result: PatchResult, digits: Task) -> None:
     """Show the table and the plot, and use the patched model without hf_paint."""
-    patched = result.run_folder / "patched"
+    patched = result.patched
     write = sys.stdout.write
     write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
     write("Test accuracy in percent. The row in bold was chosen on validation images.\n\n")
     for gain in result.curve.gains(result.alpha or 0.0):
-        interval = f"{100 * (gain.low or 0):+.1f} to {100 * (gain.high or 0):+.1f}"
-        write(f"  {gain.task:<14} {gain.role:<10} {100 * gain.gain:+6.1f} points (95 % interval {interval})\n")
+        bounds = interval(gain.interval or (0.0, 0.0), digits=1)
+        write(f"  {gain.task:<14} {gain.role:<10} {points(gain.gain, digits=1):>6} points (95 % interval {bounds})\n")
     classify = pipeline("zero-shot-image-classification", model=str(patched), device="cpu")
     [row] = Dataset.from_parquet(dict(digits.data_files or {})["test"]).select([0])
     write(f"\nA handwritten {row['label']}, seen by pipeline('zero-shot-image-classification', model='{patched}'):\n")
@@ -155,4 +152,4 @@ def _report(result: PatchResult, digits: Task) -> None:
         row["image"].convert("RGB"), candidate_labels=list("0123456789"), hypothesis_template=digits.templates[0]
     )
     write("".join(f"  {answer['label']}: {answer['score']:.3f}\n" for answer in answers[:3]))
-    write(f"\nmodel and card: {patched}\nplot: {result.run_folder / 'curve.png'}\n")
+    write(f"\nmodel and card: {patched}\nplot: {RunFolder(result.run_folder).curve_plot}\n")

@@ -22,7 +22,7 @@ from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
-from hf_paint.training.hub_trainer import check_hub_strategy
+from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -116,13 +116,12 @@ def _from_yaml(key: str, text: str) -> Any:
 
 
 def _report(result: PatchResult, method: Method) -> None:
-    """Print the table, what was chosen, and where it is."""
-    split = "test" if "test" in result.curve.splits("patching") else "validation"
-    where = result.run_folder if result.alpha is None else result.run_folder / "patched"
-    chosen = "no alpha was chosen" if result.alpha is None else f"alpha {format_alpha(result.alpha)}"
-    sys.stdout.write(
-        f"\n{result.curve.to_markdown(split, selected=result.alpha, end=method.end)}\n\n{chosen}: {where}\n"
-    )
+    """Print the table, the alpha that was chosen, and where the model is."""
+    curve, alpha = result.curve, result.alpha
+    table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
+    where = result.run_folder if alpha is None else result.patched
+    chosen = "no alpha was chosen" if alpha is None else f"alpha {format_alpha(alpha)}"
+    sys.stdout.write(f"\n{table}\n\n{chosen}: {where}\n")
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:

@@ -1,21 +1,19 @@
-"""Multiple choice: every row brings candidates of its own, of which one is the answer."""
+"""Multiple choice: the candidates of each row, their texts, and which of them is the answer."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
-from hf_paint.tasks.task import Task
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 
 
 NUM_SHOWN = 3
-"""How many bad rows a message describes."""
+"""The number of bad rows that a message describes."""
 logger = logging.getLogger(__name__)
 
 
@@ -24,32 +22,27 @@ class Choices:
     """The candidates of the rows of a split.
 
     Attributes:
-        texts: For each row the texts of its candidates, each once: the answers in the prompt of the task.
-        labels: shape (num_rows,), the position of the answer among the candidates of the row.
-        answer_types: What kind of answer each row asks for; None where the task does not say.
         questions: The question of each row.
-        prompt: The prompt of the task.
+        candidates: The distinct candidates of each row, as in the data set.
+        texts: The texts of these candidates: each in the prompt of the task.
+        labels: shape (num_rows,), the position of the answer among the candidates of its row.
+        answer_types: The type of answer of each row; None if the task has no `answer_type_column`.
     """
 
-    texts: Sequence[tuple[str, ...]]
+    questions: tuple[str, ...]
+    candidates: tuple[tuple[str, ...], ...]
+    texts: tuple[tuple[str, ...], ...]
     labels: NDArray[np.int64]
     answer_types: tuple[str, ...] | None
-    questions: tuple[str, ...]
-    prompt: str
-
-    def candidates(self, row: int) -> tuple[str, ...]:
-        """Return the candidates of a row as the data set has them: its texts without the prompt."""
-        before, after = _around(self.prompt, self.questions[row])
-        return tuple(text[len(before) : len(text) - len(after)] for text in self.texts[row])
 
     def targets(self, all_texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the label of each row and where its candidates are among all texts, as a `CandidateHead` takes them.
+        """Return the label of each row and the indices of its candidates among all texts, for a `CandidateHead`.
 
         Args:
-            all_texts: The texts of all candidates, each once.
+            all_texts: The distinct texts of all candidates.
 
         Returns:
-            shape (num_rows, 1 + max_candidates): the label, and the candidates, -1 behind the last one.
+            shape (num_rows, 1 + max_candidates): the label, then the candidates, padded with -1.
         """
         index = {text: position for position, text in enumerate(all_texts)}
         targets = np.full((len(self.texts), 1 + max(map(len, self.texts), default=0)), -1, dtype=np.int64)
@@ -59,77 +52,63 @@ class Choices:
         return targets
 
 
-def label_columns(task: Task) -> dict[str, str]:
-    """Return key -> column of what a task reads beside its images."""
-    keys = ["label_column", "text_column"]
-    if task.choices_column is not None:
-        keys = ["choices_column", "question_column", "answer_column", "answer_type_column"]
-    return {key: column for key in keys if (column := getattr(task, key)) is not None}
-
-
-def read_choices(task: Task, rows: Dataset) -> Choices:
-    """Read the candidates of rows that `drop_bad_rows` has seen."""
-    texts, labels, questions = [], [], []
-    for question, given, answer in _columns(task, rows):
+def read_choices(task: MultipleChoiceTask, rows: Dataset) -> Choices:
+    """Read the candidates of rows that `drop_bad_rows` has checked."""
+    questions, candidates, labels = [], [], []
+    for question, choices, answer in _columns(task, rows):
+        distinct = tuple(dict.fromkeys(choices))  # a candidate that is listed twice would compete with itself
         questions.append(str(question))
-        candidates = list(dict.fromkeys(given))  # one that is listed twice would compete with itself
-        labels.append(candidates.index(given[answer] if isinstance(answer, int) else answer))
-        before, after = _around(task.prompt, questions[-1])
-        texts.append(tuple(f"{before}{candidate}{after}" for candidate in candidates))
-    types = tuple(map(str, rows[task.answer_type_column][:])) if task.answer_type_column else None
+        candidates.append(distinct)
+        labels.append(distinct.index(choices[answer] if isinstance(answer, int) else answer))
+    texts = (tuple(task.text(q, choice) for choice in row) for q, row in zip(questions, candidates, strict=True))
     return Choices(
-        texts=texts,
-        labels=np.array(labels, dtype=np.int64),
-        answer_types=types,
         questions=tuple(questions),
-        prompt=task.prompt,
+        candidates=tuple(candidates),
+        texts=tuple(texts),
+        labels=np.array(labels, dtype=np.int64),
+        answer_types=tuple(map(str, rows[task.answer_type_column][:])) if task.answer_type_column else None,
     )
 
 
 def distinct_texts(choices: Sequence[Choices]) -> tuple[str, ...]:
-    """Return the texts of all candidates, each once, in the order in which they first occur."""
+    """Return the distinct texts of all candidates, in the order of their first occurrence."""
     return tuple(dict.fromkeys(text for split in choices for texts in split.texts for text in texts))
 
 
-def drop_bad_rows(task: Task, rows: Dataset, split: str) -> Dataset:
-    """Refuse rows that cannot be answered, or leave them out and say so, as `bad_rows` of the task says.
+def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Dataset:
+    """Refuse or skip rows that cannot be answered, according to `bad_rows` of the task.
 
     Raises:
-        InputError: If there are any, and they are to be refused.
+        InputError: If there are such rows and the task refuses them.
     """
-    problems = {index: found for index, row in enumerate(_columns(task, rows)) if (found := _problem(*row))}
+    problems = {index: problem for index, row in enumerate(_columns(task, rows)) if (problem := _problem(*row))}
     if not problems:
         return rows
-    shown = [f"row {index} {found}" for index, found in list(problems.items())[:NUM_SHOWN]]
-    more = "; ..." if len(problems) > NUM_SHOWN else ""
+    examples = "; ".join(f"row {index} {problem}" for index, problem in list(problems.items())[:NUM_SHOWN])
+    examples += "; ..." if len(problems) > NUM_SHOWN else ""
     message = f"{len(problems)} of the {len(rows)} rows of the {split} split of task '{task.name}' cannot be used"
     if task.bad_rows == "refuse":
-        raise InputError(f"{message}: {'; '.join(shown)}{more}. Correct them, or set `bad_rows: skip`.")
-    _warn_once(f"{message} and are left out: {'; '.join(shown)}{more}.")
+        raise InputError(f"{message}: {examples}. Correct them, or set `bad_rows: skip`.")
+    logger.warning("%s and are skipped: %s.", message, examples)
     return rows.select([index for index in range(len(rows)) if index not in problems])
 
 
-def _problem(question: Any, choices: Any, answer: Any) -> str | None:
+def _problem(question: str | None, choices: Sequence[str | None] | None, answer: str | int | None) -> str | None:
     """Return what is wrong with a row, or None."""
     if question is None:
         return "has no question"
     if answer is None or answer == "":
         return "has no answer"
-    if not choices or any(choice is None or choice == "" for choice in choices):
-        return "has no candidates" if not choices else "has an empty candidate"
-    known = range(len(choices)) if isinstance(answer, int) else choices
-    return None if answer in known else f"has the answer {answer!r}, which is not among its {len(choices)} candidates"
+    if not choices:
+        return "has no candidates"
+    if any(choice is None or choice == "" for choice in choices):
+        return "has an empty candidate"
+    if answer not in (range(len(choices)) if isinstance(answer, int) else choices):
+        return f"has the answer {answer!r}, which is not one of its {len(choices)} candidates"
+    return None
 
 
-def _columns(task: Task, rows: Dataset) -> Any:
-    return zip(*(rows[c][:] for c in (task.question_column, task.choices_column, task.answer_column)), strict=True)
-
-
-def _around(prompt: str, question: str) -> list[str]:
-    """Return what is before the answer in a prompt, and what is behind it."""
-    return [part.replace("{question}", question) for part in prompt.split("{answer}")]
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)  # a run reads a split more than once
+def _columns(task: MultipleChoiceTask, rows: Dataset) -> Iterator[tuple[str, Sequence[str], str | int]]:
+    """Yield the question, the candidates and the answer of each row."""
+    columns = (task.question_column, task.choices_column, task.answer_column)
+    return zip(*(rows[column][:] for column in columns), strict=True)

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -37,12 +36,13 @@ class CachedImages(Dataset[dict[str, Any]]):
         split: The rows.
         transform: Makes the pixels.
         cache_dir: Where the pixels are kept.
+        verify: Whether to compare the checksums of cached pixels; one process per node is enough.
 
     Raises:
         InputError: If an image is corrupt, there is none, or there is no room for the pixels.
     """
 
-    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
+    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path, verify: bool = True) -> None:
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
@@ -51,7 +51,7 @@ class CachedImages(Dataset[dict[str, Any]]):
             lambda: _pixels_and_labels(split, transform),
             name=f"{split.name} split of task '{split.task.name}'",
             num_bytes=num_bytes,
-            verify=PartialState().is_local_main_process,
+            verify=verify,
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
@@ -114,7 +114,7 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Fingerprint of the images and labels of a split and of how pixels are made from them."""
-    columns = [split.task.image_column, split.task.label_column]
+    columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
     corrupted = [corruption.identity] if corruption is not None else []
@@ -126,8 +126,9 @@ def _changed(split: Split, row: dict[str, Any], index: int, epoch: int) -> Image
     """Return an image with the word of the attack written on it, and then corrupted."""
     image: Image.Image = row[split.task.image_column]
     if split.task.attack is not None:
-        label = split.class_id(row[split.task.label_column])
-        image = split.task.attack(image, label, split.class_names, split=split.name, row=index, epoch=epoch)
+        image = split.task.attack(
+            image, split.class_of(row), split.class_names, split=split.name, row=index, epoch=epoch
+        )
     return split.task.corruption(image) if split.task.corruption is not None else image
 
 
@@ -137,7 +138,7 @@ def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
 
     def read(row: Any) -> tuple[NDArray[np.uint8], int]:
         if split.task.streaming:
-            image, label = row[split.task.image_column], split.class_id(row[split.task.label_column])
+            image, label = row[split.task.image_column], split.class_of(row)
         else:
             image, label = decode(split, row[0]), int(row[1])
         return transform.resize_and_crop(image).numpy(), label

@@ -1,76 +1,92 @@
-"""Labels: what a data set calls its classes is matched with the class names of the task, by name."""
+"""Labels: the data set's own names of the classes, matched with the class names of the task."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from datasets import ClassLabel, Dataset, IterableDataset
 
 from hf_paint.errors import InputError
+from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.task import Task
+from hf_paint.tasks.typographic_photos import TypographicTask
 
 
-def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """Return the class names of a task, and label -> class index for the labels that its rows hold.
+ClassIds = dict[object, int]
+"""A label of the data set -> its class index; string labels are also found by their normalised form."""
 
-    Where words are written in the images, labels and words together are the candidates, unless the task names them.
-    Both are empty for a multiple-choice task.
+
+def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], ClassIds]:
+    """Return the class names of a task and the class index of each label; both empty for a multiple-choice task.
 
     Raises:
-        InputError: If the task names no classes and neither do the rows, or the names do not match.
+        InputError: If neither the task nor the rows name the classes, or their names do not match.
     """
-    if task.choices_column is not None:
+    if not isinstance(task, LabelledTask):
         return (), {}
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, ClassLabel):
         class_names, class_ids = task.class_names or tuple(feature.names), match_class_names(task, feature.names)
-        return class_names, (_name_ids(task.label_names or class_names) if task.text_column else {}) | class_ids
-    if task.class_names is None and task.text_column is not None:
-        words = sorted({*rows.unique(task.label_column), *rows.unique(task.text_column)})
-        return tuple(words), _name_ids(words)
-    if task.class_names is None:
+        if isinstance(task, TypographicTask):  # the words are strings, even where the labels are not
+            class_ids = _name_ids(task.label_names or class_names) | class_ids
+    elif task.class_names is not None:
+        class_names, class_ids = task.class_names, _listed_ids(task, task.class_names, feature)
+    elif isinstance(task, TypographicTask):
+        class_names = tuple(sorted({*rows.unique(task.label_column), *rows.unique(task.text_column)}))
+        class_ids = _name_ids(class_names)
+    else:
         raise InputError(
-            f"Task '{task.name}' needs `class_names`: '{task.label_column}' of '{task.dataset}' has no names."
+            f"The column '{task.label_column}' of '{task.dataset}' has no class names. List them as `class_names` of "
+            f"task '{task.name}'."
         )
+    task.check_classes(class_names)
+    return class_names, class_ids
+
+
+def _listed_ids(task: LabelledTask, class_names: Sequence[str], feature: object) -> ClassIds:
+    """Return the ids of labels that are names, or else indices of the class names."""
     if getattr(feature, "dtype", None) in ("string", "large_string"):
-        return task.class_names, _name_ids(task.label_names or task.class_names)
-    return task.class_names, {index: index for index in range(len(task.class_names))}
+        return _name_ids(task.label_names or class_names)
+    return {index: index for index in range(len(class_names))}
 
 
-def match_class_names(task: Task, label_names: Sequence[str]) -> dict[Any, int]:
-    """Match what a data set calls its classes with the class names of the task, by name.
+def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassIds:
+    """Match the data set's names of the classes with those of the task.
 
-    Names match when they are equal, or else when they are equal but for case, spaces and punctuation and no other name
-    is. The order of either side does not matter.
+    Names match if they are equal, or if they are equal except for case, spaces and punctuation and no other name is.
+    The order of either list does not matter.
 
     Returns:
         label index -> class index.
 
     Raises:
-        InputError: If the counts differ or a name has no partner of its own.
+        InputError: If the counts differ or a name has no match of its own.
     """
     expected = task.label_names or task.class_names or tuple(label_names)
     if len(expected) != len(label_names):
         raise InputError(
-            f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)} of them."
+            f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)} of them. "
+            "List them all as `class_names`; `only_classes` selects some."
         )
     ids = _name_ids(expected)
-    matched = [ids.get(name, ids.get(normalise(name))) for name in label_names]
-    without = [
-        name for name, index in zip(label_names, matched, strict=True) if index is None or matched.count(index) > 1
+    matches = [ids.get(name, ids.get(normalise(name))) for name in label_names]
+    unmatched = [
+        name for name, index in zip(label_names, matches, strict=True) if index is None or matches.count(index) > 1
     ]
-    if without:
+    if unmatched:
         raise InputError(
-            f"{len(without)} classes of '{task.dataset}' have no class name of their own in task '{task.name}', first "
-            f"'{without[0]}'. Give the data set's own names, in the order of `class_names`, as `label_names`."
+            f"{len(unmatched)} of the {len(label_names)} classes of '{task.dataset}' have no matching class name in "
+            f"task '{task.name}'; the first is '{unmatched[0]}'. List the data set's names as `label_names`, in the "
+            "order of `class_names`."
         )
-    return {label: index for label, index in enumerate(matched) if index is not None}
+    return {label: index for label, index in enumerate(matches) if index is not None}
 
 
-def _name_ids(names: Sequence[str]) -> dict[str, int]:
-    """Return name -> index, for the names as they are and, where that is unambiguous, normalised."""
-    normalised = [normalise(name) for name in names]
-    unique = {short: i for i, short in enumerate(normalised) if short and normalised.count(short) == 1}
-    return unique | {name: i for i, name in enumerate(names)}
+def _name_ids(names: Sequence[str]) -> ClassIds:
+    """Return name -> index, for the exact names and, where unambiguous, their normalised forms."""
+    short_names = [normalise(name) for name in names]
+    ids: ClassIds = {
+        short: index for index, short in enumerate(short_names) if short and short_names.count(short) == 1
+    }
+    return ids | {name: index for index, name in enumerate(names)}
 
 
 def normalise(name: str) -> str:

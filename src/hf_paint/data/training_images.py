@@ -97,7 +97,7 @@ class StreamedTrainImages(IterableDataset[dict[str, Any]]):
             for position, row in enumerate(shuffled(stream_rows(self.split, number), self.buffer_size, generator)):
                 key = (self.seed, number, position)
                 pixels = augment(row[task.image_column], self.transform, self.augmentation, key)
-                yield {"pixel_values": pixels, "labels": self.split.class_id(row[task.label_column])}
+                yield {"pixel_values": pixels, "labels": self.split.class_of(row)}
             if position < 0:
                 raise InputError(f"The train stream of task '{task.name}' is empty.")
 

@@ -21,6 +21,7 @@ from hf_paint.files import save_atomically
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8
@@ -211,6 +212,6 @@ class _AdaptiveSweep:
 
     def _path(self, pending: Result) -> Path | None:
         """Return the file with the predictions behind a record; None if the log is in memory."""
-        if self.log.folder is None or pending.examples is None:
+        if self.log.folder is None or pending.correct_file is None:
             return None
-        return self.log.folder / "predictions" / Path(pending.examples).with_suffix(".npz").name
+        return self.log.folder / predictions_file(pending.correct_file)

@@ -113,7 +113,7 @@ def make_examples(
     labels, choices = images.labels.reshape(len(images), -1)[:, 0], images.choices
     examples = []
     for position, index in enumerate(indices.tolist()):
-        candidates = task.class_names if choices is None else choices.candidates(index)
+        candidates = task.class_names if choices is None else choices.candidates[index]
         example = Example(
             pixels=images.pixels[index].transpose(1, 2, 0).copy(),
             candidates=candidates,

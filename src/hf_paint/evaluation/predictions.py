@@ -19,7 +19,7 @@ from hf_paint.evaluation.metrics import (
 )
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.results.records import Scores
-from hf_paint.tasks.counting import count_values
+from hf_paint.tasks.counting import CountingTask, count_values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +113,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
 
 def _counting_error(predictions: Predictions, task: PreparedTask) -> float | None:
     """Return the mean absolute error of the counts; None where the classes are not counts."""
-    if not task.task.counting:
+    if not isinstance(task.task, CountingTask):
         return None
     values = count_values(task.class_names)
     predicted, true = values[predictions.predicted], values[predictions.labels]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.processes import is_first_on_node
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 
 
@@ -47,24 +50,22 @@ class PreparedTask:
     def with_rows_of(self, class_names: Sequence[str]) -> "PreparedTask":
         """Return the task as it is evaluated with a trained head of these classes, matched by name.
 
-        A name that stands for several classes (ImageNet has two) is matched in the order of both lists, and in a group
-        means all of them. A task without classes, or one of which the head lacks a class, is returned as it is: with
-        its zero-shot head.
+        A name that several classes share (ImageNet has two such names) is matched in the order of both lists; in a
+        group it stands for all of them. A task without classes, or with a class that the head lacks, is returned
+        unchanged and keeps its zero-shot head.
         """
-        if self.task.choices_column is not None:
+        if isinstance(self.task, MultipleChoiceTask):
             return self
-        rows: dict[str, list[int]] = {}
-        for index, name in enumerate(class_names):
-            rows.setdefault(name, []).append(index)
         groups = self.task.class_groups
-        try:
-            if groups is None:
-                members = [[rows[name].pop(0)] for name in self.class_names]
-            else:
-                members = [[row for member in groups[name] for row in rows[member]] for name in self.class_names]
-        except (KeyError, IndexError):
-            return self
-        return replace(self, rows=member_rows(members, range(len(class_names))))
+        rows = _rows_by_name(class_names)
+        if groups is not None:
+            members = [[row for name in groups[own] for row in rows.get(name, ())] for own in self.class_names]
+            is_complete = all(name in rows for own in self.class_names for name in groups[own])
+        else:
+            queues = {name: iter(indices) for name, indices in rows.items()}
+            members = [list(islice(queues.get(name, iter(())), 1)) for name in self.class_names]
+            is_complete = all(members)
+        return replace(self, rows=member_rows(members, range(len(class_names)))) if is_complete else self
 
     def head_of(self, tower: nn.Module) -> ZeroShotHead:
         """Return the head with which an image tower is evaluated: its own, where that has the classes of the task."""
@@ -77,6 +78,13 @@ class PreparedTask:
     def head_fingerprint(self) -> str:
         """The fingerprint of the head; that of the rows where the head is part of the weights."""
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
+
+
+def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for index, name in enumerate(class_names):
+        rows.setdefault(name, []).append(index)
+    return rows
 
 
 def prepare_task(
@@ -118,5 +126,8 @@ def prepare_task(
             "list them all as `class_names`."
         )
     head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
-    images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
+    verify = is_first_on_node()
+    images = {
+        name: CachedImages(split, transform, cache_dir=cache_dir, verify=verify) for name, split in loaded.items()
+    }
     return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)

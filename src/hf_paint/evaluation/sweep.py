@@ -112,7 +112,7 @@ def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
     """Score predictions, and append the record and the correctness of each image to the log."""
     scores = score(predictions, task, pending.split)
-    examples = pending.examples if log.folder is not None else None
-    result = replace(pending, **scores.to_dict(), examples=examples)
+    correct_file = pending.correct_file if log.folder is not None else None
+    result = replace(pending, **scores.to_dict(), correct_file=correct_file)
     log.append(result, predictions.correct)
     return result

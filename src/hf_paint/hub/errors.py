@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from huggingface_hub.errors import HfHubHTTPError
-
 from hf_paint.errors import InputError, JobError
+from hf_paint.repositories import FAILURES
 
-
-FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
-"""What the disk, the network and the client of the Hub raise; the bases are the HTTP library's own errors."""
 
 START_AGAIN = "Start the same command again to go on."
 

@@ -9,31 +9,27 @@ from typing import Self, cast
 
 import torch
 import yaml
-from huggingface_hub import snapshot_download
 from torch import nn
 
 from hf_paint.adapters.patch import save_patch
 from hf_paint.adapters.patch_config import PatchDtype
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.hub.card_metadata import benchmark_id
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import where
+from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.path import Line, WeightPath
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
+from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
-from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS
-from hf_paint.weights.headers import read_checkpoint
+from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-TEMPORARY = ".push-"
-"""How the temporary folders in a run folder begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +131,7 @@ class Publication:
 
     def title(self, alpha: Alpha | None) -> str:
         """Return the message of the commit."""
-        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {where(alpha)}"
+        return "theta_1 - theta_0" if alpha is None else f"Weights and card at {alpha_phrase(alpha)}"
 
     def make_model(self, alpha: Alpha | None, folder: Path) -> None:
         """Write the model of a branch: weights, config, tokenizer and processor; or the delta."""
@@ -145,14 +141,14 @@ class Publication:
                 StoredTower(self.run.theta_1),
                 folder,
                 base_model_id=self.source.base_model_id,
-                base_revision=self.base_folder.name if self.base_folder.parent.name == "snapshots" else None,
+                base_revision=commit_of(self.base_folder),
                 alpha=cast(float, self.source.selected),  # of a run with one alpha
                 dtype=self.delta or "float32",
                 patching_tasks=self.source.curve.tasks["patching"],
             )
         elif isinstance(alpha, Coefficients):
             last = alpha == self.source.selected
-            patched = self.run.patched if last else self.run.step(len(alpha)) / "patched"
+            patched = self.run.patched if last else self.run.step(len(alpha)).patched
             interpolate_checkpoints(self.base_folder, patched, {1.0: folder}, save_dtype=self.source.save_dtype)
         elif alpha != 0 and not isinstance(self.path, Line):
             model, processor, _ = load_clip(str(self.base_folder))
@@ -175,7 +171,7 @@ class Publication:
 
     def clean_up(self) -> None:
         """Remove what a push that was killed left behind."""
-        for stale in self.run.path.glob(f"{TEMPORARY}*"):
+        for stale in self.run.path.glob(f"{PUSH_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
     def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
@@ -191,7 +187,7 @@ class Publication:
                         dataset_id=found,
                         task_id=task.config or "default",
                         value=round(100 * result.accuracy, 4),
-                        notes=f"top-1 accuracy on {result.split}, {where(result.alpha)}",
+                        notes=f"top-1 accuracy on {result.split}, {alpha_phrase(result.alpha)}",
                     )
                     text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
                     texts[f".eval_results/{task.name}.yaml"] = text
@@ -204,7 +200,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     A sequential run has a branch for each step, and a parallel one only the base beside the chosen combination.
     """
     if source.strategy == "sequential":
-        return {f"step-{len(a)}": a for a in source.curve.alphas if isinstance(a, Coefficients)}
+        return {variant_name(a): a for a in source.curve.alphas if isinstance(a, Coefficients)}
     exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
     variants = sorted(set(exact if alphas is None else alphas))
     for alpha in variants:
@@ -213,13 +209,11 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
                 f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card tells only of what "
                 "was. Run `hf-paint patch` again with it among the alphas, and `sweep: full`."
             )
-    return {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
+    return {variant_name(alpha): alpha for alpha in variants}
 
 
 def _base_folder(model: str, revision: str) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
-    if Path(model).is_absolute() or model.startswith("a model in memory"):
+    missing_folder = Path(model).is_absolute() and not Path(model).is_dir()
+    if missing_folder or model.startswith("a model in memory"):
         raise InputError(f"The base of the run is {model}, which is not there: a push needs its files.")
-    patterns = [*COMPANIONS, "*.safetensors", "*.safetensors.index.json"]
-    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    return folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)

@@ -3,20 +3,17 @@
 from pathlib import Path
 from typing import Any, cast
 
-from huggingface_hub import HfApi, ModelCard, hf_hub_download
-from huggingface_hub.errors import (
-    HFValidationError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, ModelCard
 
 from hf_paint.errors import InputError, JobError
-from hf_paint.hub.errors import FAILURES, said, said_clearly
-from hf_paint.results.alphas import Coefficients, alpha_from_json, format_alpha
+from hf_paint.hub.errors import said_clearly
+from hf_paint.repositories import fetch
+from hf_paint.results.alphas import alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_metadata import curve_from_metadata
 from hf_paint.results.records import ROLES
+from hf_paint.results.run_folder import variant_name
+from hf_paint.results.tables import percent
 
 
 def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
@@ -52,24 +49,11 @@ def card_metadata(repo: str | Path, *, revision: str = "main") -> dict[str, Any]
 
 
 def read_card(repo: str | Path, revision: str) -> Path:
-    """Return the path of a card, which is downloaded where it is on the Hub."""
-    if Path(repo).is_dir():
-        card = Path(repo) / "README.md"
-        if not card.exists():
-            raise InputError(f"'{repo}' has no README.md.")
-        return card
-    try:
-        return Path(hf_hub_download(str(repo), "README.md", revision=revision))
-    except HFValidationError as error:
-        raise InputError(f"'{repo}' is neither a folder nor an id on the Hub.") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"There is no repository '{repo}' on the Hub, or it is private and not yours.") from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"'{repo}' has no branch, tag or commit '{revision}'.") from error
-    except RemoteEntryNotFoundError as error:
-        raise InputError(f"'{repo}' has no card at {revision}.") from error
-    except FAILURES as error:
-        raise JobError(f"Reading the card of {repo} at {revision} failed: {said(error)}.") from error
+    """Return the path of a card, downloaded if the model is on the Hub."""
+    card = fetch(repo, "README.md", revision, failure=JobError)
+    if card is None:
+        raise InputError(f"'{repo}' has no README.md at revision '{revision}'.")
+    return card
 
 
 def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
@@ -85,10 +69,10 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     rows = [["revision", "alpha", *(f"{task} ({role})" for role, task in columns)]]
     for alpha in curve.alphas:
-        own = f"step-{len(alpha)}" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
+        own = variant_name(alpha)
         branches = [own] if own in names else []
         branches += ["main"] if alpha == alpha_from_json(metadata["selected_alpha"]) else []
         results = [curve.get(alpha, *column, split) for column in columns]
-        cells = [f"{100 * result.accuracy:.2f}" if result else "" for result in results]
+        cells = [percent(result.accuracy) if result else "" for result in results]
         rows.append([", ".join(branches) or "-", format_alpha(alpha), *cells])
     return rows

@@ -1,6 +1,6 @@
 """The interface of a method: its options, and how it turns fine-tuned models into a path from theta_0."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -54,8 +54,8 @@ class Bench(Information, Protocol):
     def score(self, theta: Weights, rule: str) -> float:
         """Return the score of weights on validation images: the patching accuracy, or that of the selection rule."""
 
-    def loss(self, theta: Weights) -> Tensor:
-        """Return the cross-entropy of a batch of validation images of the patching tasks, differentiable in theta."""
+    def losses(self) -> Callable[[Weights], Tensor]:
+        """Return the cross-entropy on the patching tasks, differentiable in the weights, of a new batch each call."""
 
 
 @dataclass(frozen=True, kw_only=True)

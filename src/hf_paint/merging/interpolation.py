@@ -155,7 +155,7 @@ def bits(x: Tensor) -> Tensor:
 
 
 def _has_specials(x: Tensor) -> bool:
-    """Return whether a tensor may contain -0.0, inf or NaN, the values that `x + alpha * (x - x)` does not preserve."""
+    """Return whether a tensor may contain -0.0, inf or NaN, which `x + alpha * (x - x)` does not preserve."""
     integers = bits(x)
     return not bool(x.sum().isfinite()) or bool(integers.min() == torch.iinfo(integers.dtype).min)
 

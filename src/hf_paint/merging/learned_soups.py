@@ -116,7 +116,7 @@ class LearnedSoup(Several):
         """Return the soup."""
         loaded = {name: {key: x.to(bench.device) for key, x in theta.items()} for name, theta in thetas.items()}
         options = {"group": layer_index} if self.by_layer else {}
-        soup = learned_soup(loaded, bench.loss, steps=self.steps, learning_rate=self.learning_rate, **options)
+        soup = learned_soup(loaded, bench.losses(), steps=self.steps, learning_rate=self.learning_rate, **options)
         return soup.theta
 
     def sentence(self) -> str:

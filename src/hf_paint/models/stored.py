@@ -1,25 +1,24 @@
-"""Image towers as they lie on disk: read one tensor at a time, when it is needed."""
+"""Weights on disk that are read one tensor at a time, when they are needed."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import Tensor
 
-from hf_paint.errors import InputError, one_line
-from hf_paint.weights.headers import FLOATS, read_checkpoint
+from hf_paint.repositories import folder_of
+from hf_paint.weights.headers import FLOATS, WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
 class StoredTower(Mapping[str, Tensor]):
-    """The image tower in a folder, in float32; a tensor is read when it is asked for.
+    """The image tower in a folder, in float32; each tensor is read on access.
 
     Args:
-        folder: A folder with safetensors: of a whole CLIP model, or of its vision model alone.
-        frozen: Where tensors of the projection come from that the folder does not hold, name -> tensor: a vision model
-            that was published by itself was fine-tuned under the projection of its base.
+        folder: A folder with the safetensors of a whole CLIP model, or of its vision model alone.
+        frozen: The weights of the base, name -> tensor. A vision model without a projection was fine-tuned with the
+            frozen projection of its base, which is taken from here.
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
@@ -40,32 +39,24 @@ class StoredTower(Mapping[str, Tensor]):
 
 
 def find_tower(name_or_path: str) -> Path:
-    """Return the folder of a fine-tuned model, fetched from the Hub if it is an id, or `id@revision`.
+    """Return the folder of a fine-tuned model: a folder, or the snapshot of an id on the Hub or of `id@revision`.
 
     Raises:
-        InputError: If it cannot be fetched, or holds no safetensors.
+        InputError: If it cannot be downloaded or has no safetensors.
     """
-    folder = Path(name_or_path).expanduser()
-    if not folder.is_dir():
-        try:
-            patterns = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-            repo_id, _, revision = name_or_path.partition("@")
-            folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
-        except (OSError, ValueError) as error:
-            message = one_line(error)
-            raise InputError(f"The fine-tuned model '{name_or_path}' cannot be fetched: {message}") from error
+    folder = folder_of(name_or_path, ["config.json", *WEIGHTS])
     read_checkpoint(folder)
     return folder.resolve()
 
 
 class LazyWeights(Mapping[str, Tensor]):
-    """The weights in a folder, name -> tensor, each read anew whenever it is asked for.
+    """The weights in a folder, name -> tensor, each read again on every access.
 
     Args:
         folder: A folder with `model.safetensors`, or with shards and their index.
 
     Raises:
-        InputError: If it is no such folder.
+        InputError: If there are no such files.
 
     Example:
         >>> LazyWeights(model_folder)["logit_scale"]

@@ -10,7 +10,7 @@ from hf_paint.results.alphas import Alpha, alpha_to_json, format_alpha
 from hf_paint.results.compared_models import Method, mean, specialised_of
 from hf_paint.results.records import Role
 from hf_paint.results.runs import Run
-from hf_paint.results.tables import _markdown, _number, _percent, _points
+from hf_paint.results.tables import markdown, marked, number, percent, points
 from hf_paint.weights.changes import WeightChanges
 
 
@@ -27,9 +27,9 @@ def method_table(methods: Sequence[Method], tasks: Tasks) -> str:
     columns = {f"{task} ({role})": [task] for role, names in tasks.items() for task in names} | mean_columns(tasks)
     rows = [["base", "method", "alpha", *columns]]
     for method in methods:
-        cells = [_percent(method.mean(names), exact=method.is_exact(names)) for names in columns.values()]
+        cells = [marked(percent(method.mean(names)), exact=method.is_exact(names)) for names in columns.values()]
         rows.append([method.base, method.name, "" if method.alpha is None else format_alpha(method.alpha), *cells])
-    return _markdown(rows)
+    return _table(rows)
 
 
 def distance_table(methods: Sequence[Method], tasks: Tasks) -> str:
@@ -40,8 +40,8 @@ def distance_table(methods: Sequence[Method], tasks: Tasks) -> str:
         specialised = specialised_of(methods, method.base)
         if specialised is not None and method is not specialised:
             distances = [mean(method.distances(specialised, names)) for names in columns.values()]
-            rows.append([method.base, method.name, *map(_points, distances)])
-    return _markdown(rows)
+            rows.append([method.base, method.name, *map(points, distances)])
+    return _table(rows)
 
 
 def size_table(
@@ -64,8 +64,8 @@ def size_table(
         if run.base in changes and run.name in changes[run.base].models:
             cosine = changes[run.base].cosine_to_base(run.name)
         alpha = "" if run.chosen is None else format_alpha(run.chosen)
-        rows.append([run.base, run.label, alpha, _points(distance), _number(cosine, ".6f")])
-    return _markdown(rows)
+        rows.append([run.base, run.label, alpha, points(distance), number(cosine, ".6f")])
+    return _table(rows)
 
 
 def change_tables(changes: Mapping[str, WeightChanges]) -> dict[str, str]:
@@ -82,14 +82,14 @@ def change_tables(changes: Mapping[str, WeightChanges]) -> dict[str, str]:
         for base, measured in changes.items():
             for model in measured.models:
                 values = {layer: measure(measured, model, layer) for layer in measured.products}
-                rows.append([base, model, *(_number(values.get(layer), form) for layer in layers)])
-        tables[title] = _markdown(rows)
+                rows.append([base, model, *(number(values.get(layer), form) for layer in layers)])
+        tables[title] = _table(rows)
     rows = [["base", "runs", *layers]]
     for base, measured in changes.items():
         for one, other in combinations(measured.models, 2):
             values = {layer: measured.cosine(one, other, layer) for layer in measured.products}
-            rows.append([base, f"{one}, {other}", *(_number(values.get(layer), ".4f") for layer in layers)])
-    tables["Cosine similarity of the changes of two runs"] = _markdown(rows)
+            rows.append([base, f"{one}, {other}", *(number(values.get(layer), ".4f") for layer in layers)])
+    tables["Cosine similarity of the changes of two runs"] = _table(rows)
     return {title: table for title, table in tables.items() if table}
 
 
@@ -127,7 +127,7 @@ def run_numbers(run: Run, split: str) -> dict[str, Any]:
     """Return what a run is, and its trade-off curve."""
     return {
         "run": run.name,
-        "folder": str(run.folder),
+        "folder": str(run.files.path),
         "strategy": run.strategy,
         "base": run.base,
         "model": run.recipe["model"],
@@ -162,6 +162,11 @@ def pair_numbers(base: str, changes: WeightChanges) -> list[dict[str, Any]]:
         }
         for pair in combinations(changes.models, 2)
     ]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first two columns are text; nothing for a header alone."""
+    return markdown(rows, text_columns=2) if len(rows) > 1 else ""
 
 
 def _alpha(alpha: Alpha | None) -> Any:

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, size
 from hf_paint.results.bootstrap import paired_bootstrap_interval
-from hf_paint.results.records import RESULTS, ROLES, Result, Role, read_results, roles_of
-from hf_paint.results.tables import accuracy_cell, alpha_label, attack_cell
+from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.run_folder import RESULTS
+from hf_paint.results.tables import FINE_TUNED, Interval, markdown
 
 
 if TYPE_CHECKING:
     import pandas
 
 SelectionRule = Literal["mean", "supported_within"]
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in a score, in points of patching accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,11 @@ class Gain:
     gain: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def interval(self) -> Interval | None:
+        """The ends of the interval, or None."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 class AlphaCurve:
@@ -109,6 +114,11 @@ class AlphaCurve:
         """Return one record, or None."""
         return self._results.get((alpha, role, task, split))
 
+    @property
+    def reported_split(self) -> str:
+        """The split whose accuracies are reported: `test`, or `validation` if no patching task has test records."""
+        return "test" if "test" in self.splits("patching") else "validation"
+
     def splits(self, role: Role) -> set[str]:
         """Return the splits on which tasks of this role were evaluated."""
         return {r.split for r in self.results if r.role == role}
@@ -161,23 +171,23 @@ class AlphaCurve:
         within = [a for a in alphas if supported[a] >= floor]
         return max(within or [max(alphas, key=lambda a: supported[a])], key=lambda a: (patching[a], -size(a)))
 
-    def score(self, alpha: Alpha, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
-        """Return the score that a search maximises: the selection rule, with a price on a supported loss."""
-        patching, supported = (self.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        if rule == "mean":
-            return float(patching + supported) / 2
-        loss = float(self.mean_accuracy(0.0, "supported", "validation") - supported) - tolerance
-        return float(patching) - LOSS_WEIGHT * max(0.0, loss)
-
     def gains(self, alpha: Alpha, split: str = "test") -> list[Gain]:
         """Return, task by task, what alpha gained over alpha 0, with 95 % paired bootstrap intervals."""
-        gains = []
-        for role in ROLES:
-            for task in self.tasks.get(role, []):
-                before, after = self.get(0.0, role, task, split), self.get(alpha, role, task, split)
-                if before is not None and after is not None:
-                    gains.append(self._gain(before, after))
-        return gains
+        results = [self.get(alpha, role, task, split) for role in ROLES for task in self.tasks.get(role, [])]
+        gains = [self.gain(result) for result in results if result is not None]
+        return [gain for gain in gains if gain is not None]
+
+    def gain(self, result: Result) -> Gain | None:
+        """Return what a record gained over that of alpha 0, or None if alpha 0 was not evaluated on its split."""
+        before = self.get(0.0, result.role, result.task, result.split)
+        if before is None:
+            return None
+        low = high = None
+        correct_0, correct = self.correct_images(before), self.correct_images(result)
+        if correct_0 is not None and correct is not None:
+            low, high = paired_bootstrap_interval(correct_0, correct)
+        gain = float(result.exact_accuracy - before.exact_accuracy)
+        return Gain(task=result.task, role=result.role, split=result.split, gain=gain, low=low, high=high)
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return one row per record, the columns named as in `results.jsonl`."""
@@ -193,55 +203,29 @@ class AlphaCurve:
         *,
         selected: Alpha | None = None,
         intervals: bool = False,
-        end: str = "fine-tuned",
+        fine_tuned_label: str = FINE_TUNED,
     ) -> str:
-        """Return a Markdown table: one row per alpha, the first is zero-shot, one column per task, in percent.
+        """Return a Markdown table of accuracies in percent: one row per alpha, zero-shot first, one column per task.
 
-        A number of an adaptive sweep that is not exact has a `~` before it. Where the classes are counts, the mean
-        absolute error of the count stands beside the accuracy. Where wrong words are written on images, a further
-        column says how many of them are taken for the word, in percent of all.
+        `~` marks a number that an adaptive sweep inferred in part. Where the classes are counts, the mean absolute
+        error of the count stands beside the accuracy. Where wrong words are written on the images, a further column
+        shows how many images are taken for the word, in percent of all.
 
         Args:
             split: The split whose accuracies are shown.
             selected: The alpha whose row is set in bold.
             intervals: Also show the 95 % interval of the gain over alpha 0, in points.
-            end: What alpha 1 is called.
+            fine_tuned_label: The name of alpha 1.
         """
-        columns = [(role, task) for role in ROLES for task in self.tasks.get(role, [])]
-        columns = [c for c in columns if any(self.get(a, *c, split) for a in self.alphas)]
-        attacked = [c for c in columns if any(attack_cell(self.get(a, *c, split)) for a in self.alphas)]
-        header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
-        header += [f"{task} attack success ({role})" for role, task in attacked]
-        lines = [header, ["---:"] * len(header)]
-        for alpha in self.alphas:
-            if not any(self.get(alpha, *column, split) for column in columns):
-                continue
-            cells = [alpha_label(alpha, end), *(self._cell(alpha, *column, split, intervals) for column in columns)]
-            cells += [attack_cell(self.get(alpha, *column, split)) for column in attacked]
-            lines.append([f"**{cell}**" if cell else "" for cell in cells] if alpha == selected else cells)
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
+        return markdown(rows)
 
-    def _cell(self, alpha: Alpha, role: Role, task: str, split: str, interval: bool) -> str:
-        before, result = self.get(0.0, role, task, split), self.get(alpha, role, task, split)
-        if not interval or before is None or result is None or alpha == 0:
-            return accuracy_cell(result)
-        gain = self._gain(before, result)
-        return accuracy_cell(result, gain.low, gain.high)
-
-    def _gain(self, before: Result, after: Result) -> Gain:
-        gain = float(after.exact_accuracy - before.exact_accuracy)
-        low = high = None
-        correct_0, correct_alpha = self.examples(before), self.examples(after)
-        if correct_0 is not None and correct_alpha is not None:
-            low, high = paired_bootstrap_interval(correct_0, correct_alpha)
-        return Gain(task=after.task, role=after.role, split=after.split, gain=gain, low=low, high=high)
-
-    def examples(self, result: Result) -> NDArray[np.bool_] | None:
-        """Return which images a record got right, shape (result.total,), or None where nobody kept it."""
-        if self.folder is None or result.examples is None:
+    def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
+        """Return whether each image of a record is right, shape (result.total,); None without per-image data."""
+        if self.folder is None or result.correct_file is None:
             return None
-        examples: NDArray[np.bool_] = np.load(self.folder / result.examples)
-        return examples
+        correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
+        return correct
 
 
 def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:

@@ -7,6 +7,7 @@ from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result
+from hf_paint.results.tables import INEXACT, marked
 
 
 MISSING = "-"
@@ -51,10 +52,10 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
                 task=entry["task"],
                 role=entry["role"],
                 split=entry["split"],
-                correct=int(counts["correct"][position].removeprefix("~")),
+                correct=int(counts["correct"][position].removeprefix(INEXACT)),
                 total=int(counts["total"][position]),
                 answer_types=_read_answer_types(entry, position),
-                exact=not counts["correct"][position].startswith("~"),
+                exact=not counts["correct"][position].startswith(INEXACT),
                 **{key: _read(counts, key, position, kind) for key, kind in OPTIONAL.items()},
             )
             for position, alpha in enumerate(alphas)
@@ -114,4 +115,4 @@ def _line(values: Iterable[float | None]) -> str:
 
 
 def _count(result: Result | None) -> str:
-    return MISSING if result is None else f"{'' if result.exact else '~'}{result.correct}"
+    return MISSING if result is None else marked(str(result.correct), exact=result.exact)

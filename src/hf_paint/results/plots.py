@@ -18,6 +18,7 @@ from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.robustness import Baseline, logit
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.runs import Run
+from hf_paint.results.tables import FINE_TUNED
 from hf_paint.weights.changes import ALL, WeightChanges
 
 
@@ -36,7 +37,7 @@ def plot_trade_off(
     selected: Alpha | None = None,
     connected: bool = True,
     ensemble: AlphaCurve | None = None,
-    end: str = "fine-tuned",
+    fine_tuned_label: str = FINE_TUNED,
 ) -> None:
     """Plot patching accuracy against supported accuracy, one point per alpha (PAINT, Figure 1).
 
@@ -49,9 +50,9 @@ def plot_trade_off(
         selected: The alpha to mark.
         connected: Draw a line through the points in their order; a search for coefficients has none.
         ensemble: The curve of the output-space ensemble, to be drawn beside.
-        end: What alpha 1 is called.
+        fine_tuned_label: The name of alpha 1.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     has_supported = split in curve.splits("supported")
     across, patching = _trade_off(curve, split)
     if ensemble is not None:
@@ -59,7 +60,7 @@ def plot_trade_off(
     if connected:
         axes.plot(across, patching, color="tab:blue", linewidth=1, zorder=1)
     axes.scatter(across, patching, color="tab:blue", s=14, zorder=2)
-    _mark(axes, curve.points(split), across, patching, selected=selected, end=end)
+    _mark(axes, curve.points(split), across, patching, selected=selected, fine_tuned_label=fine_tuned_label)
     names = {role: ", ".join(curve.tasks.get(role, [])) for role in ("patching", "supported")}
     axes.set_xlabel(f"supported accuracy, % ({names['supported']}, {split})" if has_supported else "alpha")
     axes.set_ylabel(f"patching accuracy, % ({names['patching']}, {split})")
@@ -73,7 +74,7 @@ def plot_robustness(
     *,
     selected: Alpha | None = None,
     ensemble: RobustnessTable | None = None,
-    end: str = "fine-tuned",
+    fine_tuned_label: str = FINE_TUNED,
 ) -> None:
     """Plot accuracy under shift against accuracy on the reference, both logit-scaled (WiSE-FT, Figure 1).
 
@@ -84,14 +85,14 @@ def plot_robustness(
         path: The image file.
         selected: The alpha to mark.
         ensemble: The same of the output-space ensemble.
-        end: What alpha 1 is called.
+        fine_tuned_label: The name of alpha 1.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     x, y = _logits(table)
     if ensemble is not None:
         _draw_ensemble(axes, *_logits(ensemble))
     axes.plot(x, y, color="tab:blue", linewidth=1, marker=".", zorder=1)
-    _mark(axes, [row.alpha for row in table.rows], x, y, selected=selected, end=end)
+    _mark(axes, [row.alpha for row in table.rows], x, y, selected=selected, fine_tuned_label=fine_tuned_label)
     if table.baseline:
         _draw_baseline(axes, table.baseline)
     for axis in (axes.xaxis, axes.yaxis):
@@ -104,7 +105,8 @@ def plot_robustness(
     figure.savefig(path)
 
 
-def _figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:
+def new_figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:
+    """Return an empty figure of a size in inches, and its axes with a grid."""
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.grid(alpha=0.3)
@@ -129,13 +131,19 @@ def _logits(table: RobustnessTable) -> tuple[list[float], list[float]]:
 
 
 def _mark(
-    axes: Axes, alphas: Sequence[Alpha], x: Sequence[float], y: Sequence[float], *, selected: Alpha | None, end: str
+    axes: Axes,
+    alphas: Sequence[Alpha],
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    selected: Alpha | None,
+    fine_tuned_label: str,
 ) -> None:
     """Mark both ends, and draw a circle around the chosen one."""
     circle = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 2}
     marks: list[tuple[Alpha | None, str, int, str, dict[str, Any]]] = [
         (0.0, "*", 160, "zero-shot", {"color": "tab:blue"}),
-        (1.0, "D", 50, end, {"color": "tab:orange"}),
+        (1.0, "D", 50, fine_tuned_label, {"color": "tab:orange"}),
         (selected, "o", 200, "patched", circle),
     ]
     for alpha, marker, area, label, style in marks:
@@ -172,7 +180,7 @@ def plot_trade_offs(runs: Sequence[Run], split: str) -> Figure | None:
     curves = {run: run.trade_off(split) for run in runs}
     if not any(curves.values()):
         return None
-    figure, axes = _figure((8, 4.5))
+    figure, axes = new_figure((8, 4.5))
     for run, points in curves.items():
         [line] = axes.plot(
             [100 * supported for _, supported, _ in points],
@@ -200,7 +208,7 @@ def plot_methods(methods: Sequence[Method], tasks: Tasks, split: str) -> Figure:
     """Plot the accuracy of every method on every task and in the mean, one below the other, a marker per base."""
     columns = {task: [task] for names in tasks.values() for task in names} | mean_columns(tasks)
     bases = list(dict.fromkeys(method.base for method in methods))
-    figure, axes = _figure((9, 1.5 + len(columns) * (0.2 + 0.06 * len(methods))))
+    figure, axes = new_figure((9, 1.5 + len(columns) * (0.2 + 0.06 * len(methods))))
     for index, method in enumerate(methods):
         values = [method.mean(names) for names in columns.values()]
         axes.scatter(
@@ -224,7 +232,7 @@ def plot_cosines(changes: Mapping[str, WeightChanges]) -> Figure | None:
     """
     if not changes:
         return None
-    figure, axes = _figure((8, 4.5))
+    figure, axes = new_figure((8, 4.5))
     for base, measured in changes.items():
         layers = [layer for layer in measured.products if layer != ALL]
         depths = [index / max(1, len(layers) - 1) for index in range(len(layers))]

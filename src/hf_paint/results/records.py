@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json
+from hf_paint.results.run_folder import RESULTS
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
-RESULTS = "results.jsonl"
-ENSEMBLE = "ensemble.jsonl"
-"""The records of the output-space ensemble, which never mix with those of interpolated weights."""
+JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
+"""Attributes of a record whose keys in `results.jsonl` have other names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +30,13 @@ class Scores:
     Attributes:
         correct: The number of images whose highest logit is the label.
         total: The number of images.
-        attack_success: The number of images whose highest logit is the wrong word that is written on them; None for
-            tasks without such words.
-        mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
+        attack_success: The number of images whose highest logit is the wrong word written on them; None for tasks
+            without such words.
+        mean_per_class: The accuracy within each class that occurs, averaged over the classes, in [0, 1].
         loss: The mean cross-entropy, in nats.
         ece: The expected calibration error over 15 bins of equal width, in [0, 1].
-        mean_absolute_error: The mean distance between the predicted and the true count, where the classes are counts.
-        answer_types: Of a multiple-choice task, type of answer -> its correct and its total.
+        mean_absolute_error: The mean absolute error of the predicted count, if the classes are counts.
+        answer_types: For a multiple-choice task, type of answer -> [correct, total].
     """
 
     correct: int
@@ -60,7 +60,7 @@ class Scores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that the task has, as fractions of 1 but for the loss and the error of a count.
+        """The metrics of the task, as fractions of 1 except for the loss and the error of a count.
 
         Example:
             >>> Scores(correct=5, total=10, attack_success=4).metrics
@@ -86,18 +86,19 @@ class Result(Scores):
     """The record of one model on one split of one task: what was evaluated, and its scores.
 
     Attributes:
-        alpha: Where the weights are on the line from theta_0 (0) to theta_1 (1), or the coefficient of each task.
+        alpha: The position of the weights between theta_0 (0) and theta_1 (1), or the coefficient of each task.
         task: The name of the task.
-        role: The role of the task: patching, supported, transfer or shift.
+        role: The role of the task: `patching` tasks improve, `supported` tasks must not suffer, `transfer` and `shift`
+            tasks are only measured.
         split: `validation` or `test`.
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
-        data: Fingerprint of the images and of how they were processed.
-        rows: Fingerprint of the rows alone: corruptions of the same images share it.
+        data: Fingerprint of the images and their preprocessing.
+        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
         precision: The arithmetic of the forward pass, `fp32` or `bf16`.
-        exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
-        examples: The correctness of each image, a boolean npy file relative to the run folder; None where it was not
-            saved.
+        exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
+        correct_file: A boolean npy file, relative to the run folder: whether each image is right; None for records
+            without per-image data.
     """
 
     alpha: Alpha
@@ -107,10 +108,10 @@ class Result(Scores):
     weights: str = ""
     head: str = ""
     data: str = ""
-    rows: str = ""
+    rows_fingerprint: str = ""
     precision: str = "fp32"
     exact: bool = True
-    examples: str | None = None
+    correct_file: str | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ class Result(Scores):
         """Return the record as one line of JSON, with the accuracy written out."""
         subject = {"alpha": alpha_to_json(self.alpha), "task": self.task, "role": self.role, "split": self.split}
         record = subject | {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
-        record |= {f.name: getattr(self, f.name) for f in fields(self) if f.name not in record}
+        record |= {JSON_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
     @classmethod
@@ -130,7 +131,8 @@ class Result(Scores):
         """Read one line of `results.jsonl`; keys that later versions add are ignored."""
         record = json.loads(line)
         record["alpha"] = alpha_from_json(record["alpha"])
-        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+        keys = {f.name: JSON_KEYS.get(f.name, f.name) for f in fields(cls)}
+        return cls(**{name: record[key] for name, key in keys.items() if key in record})
 
 
 class ResultLog:
@@ -178,8 +180,8 @@ class ResultLog:
         """
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if correct is not None and result.examples is not None:
-                save_atomically(self.folder / result.examples, lambda path: np.save(path, correct))
+            if correct is not None and result.correct_file is not None:
+                save_atomically(self.folder / result.correct_file, lambda path: np.save(path, correct))
             with (self.folder / self.name).open("a", encoding="utf-8") as file:
                 file.write(result.to_json() + "\n")
                 file.flush()

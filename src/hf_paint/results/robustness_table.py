@@ -15,9 +15,9 @@ from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result
 from hf_paint.results.robustness import Baseline, effective_robustness, fit_baseline, relative_robustness
+from hf_paint.results.tables import Interval, bold, markdown, marked, percent, points
 
 
-Interval = tuple[float, float]
 Pair = tuple[float, float]
 
 
@@ -79,19 +79,17 @@ class RobustnessTable:
     def to_markdown(self, *, selected: Alpha | None = None) -> str:
         """Return a table in percent and points with 95 % intervals; the row of `selected` is in bold.
 
-        Numbers of an adaptive sweep that are not exact have a `~` before them.
+        `~` marks a number that an adaptive sweep inferred in part.
         """
         header = ["alpha", "reference", "mean of shifts", "relative robustness"]
-        header += ["effective robustness"] if self.baseline else []
-        lines = [header, ["---:"] * len(header)]
+        rows = [[*header, "effective robustness"] if self.baseline else header]
         for row in self.rows:
-            cells = [f"{100 * row.reference:.2f}", f"{100 * row.shift:.2f}"]
-            cells.append(_points(row.relative, row.relative_interval))
+            cells = [percent(row.reference), percent(row.shift), points(row.relative, row.relative_interval)]
             if row.effective is not None:
-                cells.append(_points(row.effective, row.effective_interval))
-            cells = [format_alpha(row.alpha), *(cell if row.exact else f"~{cell}" for cell in cells)]
-            lines.append([f"**{cell}**" for cell in cells] if row.alpha == selected else cells)
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+                cells.append(points(row.effective, row.effective_interval))
+            cells = [format_alpha(row.alpha), *(marked(cell, exact=row.exact) for cell in cells)]
+            rows.append(bold(cells) if row.alpha == selected else cells)
+        return markdown(rows)
 
 
 def robustness_table(
@@ -203,10 +201,10 @@ def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[
     right: dict[str, NDArray[np.int64]] = {}  # data set -> (num_images, num_sides)
     for side, results in enumerate(sides):
         for result in results:
-            correct = curve.examples(result)
+            correct = curve.correct_images(result)
             if correct is None:
                 return None
-            key = result.rows or result.task
+            key = result.rows_fingerprint or result.task
             right.setdefault(key, np.zeros((len(correct), len(sides)), dtype=np.int64))[:, side] += correct
     generator = np.random.default_rng(0)
     means = np.zeros((NUM_RESAMPLES, len(sides)))
@@ -220,8 +218,3 @@ def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[
 def _interval(values: NDArray[np.float64]) -> Interval:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _points(value: float, interval: Interval | None) -> str:
-    bounds = "" if interval is None else f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
-    return f"{100 * value:+.2f}{bounds}"

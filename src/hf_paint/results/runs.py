@@ -1,19 +1,16 @@
 """The runs that are compared, as their folders tell it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
-
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 
 from hf_paint.errors import InputError
-from hf_paint.files import read_recipe
+from hf_paint.files import Json
+from hf_paint.repositories import cached
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result, Role
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.changes import WeightChanges, measure_weight_changes
 from hf_paint.weights.headers import INDEX, SINGLE
 
@@ -25,16 +22,16 @@ class Run:
     Attributes:
         name: What tables call it: its folder.
         base: What tables call its base; runs of one base have one name.
-        folder: The folder.
+        files: Its folder.
         recipe: The resolved recipe.
         curve: Its records.
-        chosen: The alpha that was chosen; None where none was.
+        chosen: The alpha that was chosen, or None.
     """
 
     name: str
     base: str
-    folder: Path
-    recipe: Mapping[str, Any]
+    files: RunFolder
+    recipe: Json
     curve: AlphaCurve
     chosen: Alpha | None
 
@@ -88,56 +85,59 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
     for path in paths:
         if paths.count(path) > 1:
             raise InputError(f"The run {path} is given twice.")
-    read = [(path, *_read(path, split)) for path in paths]
+    contents = [(RunFolder(path), *_read(RunFolder(path), split)) for path in paths]
     bases = {
-        _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in read
+        _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in contents
     }
     base_names = dict(zip(bases, _short_names(list(bases.values())), strict=True))
     runs = [
         Run(
             name=name,
             base=base_names[_base_key(recipe, curve)],
-            folder=folder,
+            files=files,
             recipe=recipe,
             curve=curve,
-            chosen=_chosen(folder, curve),
+            chosen=_chosen(files, curve),
         )
-        for name, (folder, recipe, curve) in zip(_short_names([str(p) for p in paths]), read, strict=True)
+        for name, (files, recipe, curve) in zip(_short_names([str(p) for p in paths]), contents, strict=True)
     ]
     _check_common_tasks(runs, split)
     return runs
 
 
-def _read(path: Path, split: str) -> tuple[dict[str, Any], AlphaCurve]:
-    if (path / "orders.json").is_file():
-        raise InputError(f"{path} holds runs of several orders. Give those: {path}/order-1 and so on.")
-    if not (path / "recipe.yaml").is_file():
+def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
+    if files.orders.is_file():
+        raise InputError(f"{files.path} holds runs of several orders. Compare those: {files.order(1).path} and so on.")
+    if not files.recipe.is_file():
         raise InputError(
-            f"{path} is not the folder of a run: it has no recipe.yaml. Give what `hf-paint patch` wrote."
+            f"{files.path} is not a run folder: it has no {files.recipe.name}. Give the output_dir of "
+            "`hf-paint patch`."
         )
-    recipe, curve = read_recipe(path / "recipe.yaml"), AlphaCurve.from_run(path)
+    recipe, curve = files.load_recipe(), AlphaCurve.from_run(files.path)
     if "model" not in recipe:
-        raise InputError(f"{path}/recipe.yaml does not say the `model` that was patched.")
+        raise InputError(f"{files.recipe} lacks the key `model`.")
     splits = sorted({result.split for result in curve.results})
     if split not in splits:
-        raise InputError(f"{path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
+        raise InputError(f"{files.path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
     return recipe, curve
 
 
-def _chosen(folder: Path, curve: AlphaCurve) -> Alpha | None:
-    selection = folder / "selection.json"
-    if not selection.exists():
+def _chosen(files: RunFolder, curve: AlphaCurve) -> Alpha | None:
+    selection = files.load_selection()
+    if selection is None:
         return None
     try:
-        alpha = alpha_from_json(json.loads(selection.read_text(encoding="utf-8"))["alpha"])
+        alpha = alpha_from_json(selection["alpha"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{selection} does not say an alpha: {error}") from error
+        raise InputError(f"{files.selection} does not contain an alpha: {error}") from error
     if alpha not in curve.alphas:
-        raise InputError(f"{selection} says alpha {format_alpha(alpha)}, which results.jsonl beside it does not hold.")
+        raise InputError(
+            f"{files.selection} contains alpha {format_alpha(alpha)}, for which {files.results.name} has no records."
+        )
     return alpha
 
 
-def _base_key(recipe: Mapping[str, Any], curve: AlphaCurve) -> str:
+def _base_key(recipe: Mapping[str, object], curve: AlphaCurve) -> str:
     """Return the fingerprint of theta_0, and the name of the base where no fingerprint is known."""
     measured = next((result.weights for result in curve.results if result.alpha == 0.0), "")
     return str(recipe.get("base_fingerprint") or measured or recipe["model"])
@@ -186,31 +186,23 @@ def _ends(run: Run) -> dict[str, Path | None]:
 
     A model that the run names and that is not on this disk is None.
     """
-    theta_1 = run.folder / "theta_1"
+    theta_1 = run.files.theta_1
     if run.strategy != "parallel":
         return {run.name: theta_1} if _holds_weights(theta_1) else {}
-    own = {task: run.folder / "thetas" / task / "theta_1" for task in run.curve.tasks.get("patching", [])}
-    given = {task: _folder(*name.partition("@")[::2]) for task, name in (run.recipe.get("thetas") or {}).items()}
+    own = {task: run.files.theta(task).theta_1 for task in run.curve.tasks.get("patching", [])}
+    given = {task: _folder(name) for task, name in (run.recipe.get("thetas") or {}).items()}
     found = {task: given.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
     return {f"{run.name}/{task}": folder for task, folder in found.items() if folder or task in given}
 
 
-def _base_folder(recipe: Mapping[str, Any]) -> Path | None:
+def _base_folder(recipe: Mapping[str, object]) -> Path | None:
     return _folder(str(recipe["model"]), str(recipe.get("model_revision", "main")))
 
 
-def _folder(model: str, revision: str) -> Path | None:
-    """Return the folder of a model: the folder itself, or where the cache of the Hub keeps it."""
-    if Path(model).is_dir():
-        return Path(model) if _holds_weights(Path(model)) else None
-    for name in (SINGLE, INDEX):
-        try:
-            cached = try_to_load_from_cache(model, name, revision=revision or "main")
-        except HFValidationError:  # a folder that is gone, or a model that was in memory
-            return None
-        if isinstance(cached, str):
-            return Path(cached).parent
-    return None
+def _folder(model: str, revision: str = "main") -> Path | None:
+    """Return the folder of a model if its weights are on this disk."""
+    weights = cached(model, SINGLE, revision) or cached(model, INDEX, revision)
+    return weights.parent if weights else None
 
 
 def _holds_weights(folder: Path) -> bool:

@@ -1,57 +1,85 @@
-"""The cells of the table of a curve."""
+"""Numbers as text: percentages, differences in points, intervals, labels of alphas, and Markdown tables."""
 
 import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 from hf_paint.results.alphas import Alpha, format_alpha
-from hf_paint.results.records import Result
 
 
-def alpha_label(alpha: Alpha, end: str) -> str:
-    """Return what a row is called; `end` is what alpha 1 is called."""
-    if alpha == 0:
-        return "0 (zero-shot)"
-    return f"1 ({end})" if alpha == 1 else format_alpha(alpha)
+Interval = tuple[float, float]
+
+FINE_TUNED = "fine-tuned"
+"""The label of alpha 1 after ordinary fine-tuning."""
+INEXACT = "~"
+"""Marks a number that an adaptive sweep inferred for some images."""
 
 
-def accuracy_cell(result: Result | None, low: float | None = None, high: float | None = None) -> str:
-    """Return an accuracy in percent, with the interval of its gain in points and the error of a count, if any."""
-    if result is None:
+def percent(share: Fraction | float | None, *, digits: int = 2) -> str:
+    """Write a fraction of 1 in percent; nothing for None.
+
+    Example:
+        >>> percent(0.8125)
+        '81.25'
+    """
+    return "" if share is None else f"{100 * float(share):.{digits}f}"
+
+
+def points(difference: Fraction | float | None, bounds: Interval | None = None, *, digits: int = 2) -> str:
+    """Write a difference of two fractions of 1 in percentage points, with its interval if there is one.
+
+    Example:
+        >>> points(0.125, (0.1, 0.15))
+        '+12.50 (+10.00 to +15.00)'
+    """
+    if difference is None:
         return ""
-    bounds = "" if low is None or high is None else f" ({100 * low:+.2f} to {100 * high:+.2f})"
-    error = "" if result.mean_absolute_error is None else f", MAE {result.mean_absolute_error:.2f}"
-    return f"{_about(result)}{100 * result.accuracy:.2f}{bounds}{error}"
+    suffix = "" if bounds is None else f" ({interval(bounds, digits=digits)})"
+    return f"{100 * float(difference):+.{digits}f}{suffix}"
 
 
-def attack_cell(result: Result | None) -> str:
-    """Return how many images are taken for the wrong word that is written on them, in percent of all."""
-    if result is None or result.attack_success is None:
-        return ""
-    return f"{_about(result)}{100 * result.attack_success / result.total:.2f}"
+def interval(bounds: Interval, *, digits: int = 2) -> str:
+    """Write the two ends of an interval of differences in percentage points."""
+    low, high = bounds
+    return f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f}"
 
 
-def _about(result: Result) -> str:
-    return "" if result.exact else "~"
-
-
-def _percent(accuracy: Fraction | None, *, exact: bool) -> str:
-    return "" if accuracy is None else f"{'' if exact else '~'}{100 * float(accuracy):.2f}"
-
-
-def _points(distance: Fraction | None) -> str:
-    return "" if distance is None else f"{100 * float(distance):+.2f}"
-
-
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str = ".2f") -> str:
+    """Write a number in a format; nothing for None and NaN."""
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first two columns are text; empty where there is nothing below the header."""
-    if len(rows) < 2:
-        return ""
-    alignment = ["---", "---", *["---:"] * (len(rows[0]) - 2)]
+def marked(text: str, *, exact: bool) -> str:
+    """Put `~` before a number that is not exact."""
+    return text if exact or not text else f"{INEXACT}{text}"
+
+
+def alpha_label(alpha: Alpha, fine_tuned_label: str = FINE_TUNED) -> str:
+    """Return the label of an alpha in a table: both ends of the line also have a name."""
+    if alpha == 0:
+        return "0 (zero-shot)"
+    return f"1 ({fine_tuned_label})" if alpha == 1 else format_alpha(alpha)
+
+
+def bold(cells: Sequence[str]) -> list[str]:
+    """Set the cells of a row in bold; empty ones stay empty."""
+    return [f"**{cell}**" if cell else "" for cell in cells]
+
+
+def markdown(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> str:
+    """Return a Markdown table.
+
+    Args:
+        rows: The header, then the other rows.
+        text_columns: How many columns at the left hold text; the others hold numbers and are aligned to the right.
+
+    Example:
+        >>> print(markdown([["alpha", "mnist"], ["0.50", "98.10"]], text_columns=1))
+        | alpha | mnist |
+        | --- | ---: |
+        | 0.50 | 98.10 |
+    """
+    alignment = ["---"] * text_columns + ["---:"] * (len(rows[0]) - text_columns)
     return "\n".join(
         f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (rows[0], alignment, *rows[1:])
     )

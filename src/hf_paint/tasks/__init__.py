@@ -1,9 +1,24 @@
-"""What is asked of a model: a data set, its classes and prompts; attacks, corruptions, counting, VQA, scenes."""
+"""Tasks: data sets with their classes and prompts, attacks, corruptions, counting, questions and scenes."""
 
+from hf_paint.tasks.classification import ClassificationTask
+from hf_paint.tasks.counting import CountingTask
 from hf_paint.tasks.definitions import list_tasks
+from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.registry import corrupted, get_task, get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic import TypographicAttack
+from hf_paint.tasks.typographic_photos import TypographicTask
 
 
-__all__ = ["Task", "TypographicAttack", "corrupted", "get_task", "get_tasks", "list_tasks"]
+__all__ = [
+    "ClassificationTask",
+    "CountingTask",
+    "MultipleChoiceTask",
+    "Task",
+    "TypographicAttack",
+    "TypographicTask",
+    "corrupted",
+    "get_task",
+    "get_tasks",
+    "list_tasks",
+]

@@ -1,34 +1,61 @@
-"""Counts as class names: `three` or `3`."""
+"""Counting: the class names are numbers, `three` or `3` (PAINT, case studies)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
+from hf_paint.tasks.classification import ClassificationTask
 
 
 NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
-"""The word of each number from 0."""
+"""The number words from zero; the index of each is its value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingTask(ClassificationTask, kind="counting", key="counting"):
+    """A classification task whose class names are counts: its records also contain the mean absolute error.
+
+    Photographs in folders named after the number of objects, `three/`, `four/` and so on, are a counting task:
+    `dataset: imagefolder`, `data_dir: photographs`, `counting: true`, `templates: ["a photo of {} objects."]`.
+
+    Attributes:
+        counting: True; the key by which a definition becomes a counting task.
+    """
+
+    counting: Literal[True]
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse class names that are not counts."""
+        super().check_classes(class_names)
+        count_values(class_names)
 
 
 def count_values(class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the numbers that class names mean, shape (num_classes,).
+    """Return the numbers that class names stand for, shape (num_classes,).
 
     Raises:
-        InputError: If one is no number in digits, and no word from zero to twenty.
+        InputError: If a name is neither a number in digits nor a word from zero to twenty.
 
     Example:
         >>> count_values(["three", "Ten", "12"])
         array([ 3, 10, 12])
     """
-    values = []
-    for name in class_names:
-        word = name.strip().casefold()
-        if not word.isdecimal() and word not in NUMBER_WORDS:
-            raise InputError(f"`counting` takes class names such as 3 or three, up to twenty in words; got '{name}'.")
-        values.append(int(word) if word.isdecimal() else NUMBER_WORDS.index(word))
-    return np.array(values, dtype=np.int64)
+    return np.array([_count_value(name) for name in class_names], dtype=np.int64)
+
+
+def _count_value(name: str) -> int:
+    word = name.strip().casefold()
+    if word.isdecimal():
+        return int(word)
+    if word in NUMBER_WORDS:
+        return NUMBER_WORDS.index(word)
+    raise InputError(
+        f"The class names of a counting task must be numbers, in digits or as words from zero to twenty; got '{name}'."
+    )

@@ -1,19 +1,20 @@
-"""Task definitions as they are written: the built-in ones, task YAMLs, and what one `extends` another with."""
+"""Definitions of tasks as they are written: the built-in ones, task YAMLs, and what `extends` adds to another one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.files import write_text
 from hf_paint.tasks.keys import read_groups, read_names
 
 
+Definition = Mapping[str, object]
 DEFINITIONS = files("hf_paint.tasks") / "built_in"
 LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
-"""What `dataset` says for files that are not on the Hub: the names of the readers of `datasets`, and our own."""
+"""The values of `dataset` for local files: the formats that `datasets` reads, and our own."""
 
 
 def list_tasks() -> list[str]:
@@ -26,13 +27,13 @@ def list_tasks() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in DEFINITIONS.iterdir() if path.name.endswith(".yaml"))
 
 
-def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the whole definition of a built-in task or of a task YAML.
+def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
+    """Return the complete definition of a built-in task or of a task YAML.
 
     Args:
-        reference: A name that `list_tasks()` lists, or a path that ends in `.yaml`.
-        folder: What the path is relative to; the working directory by default.
-        seen: The files that extend it.
+        reference: The name of a built-in task, or a path that ends in `.yaml`.
+        folder: The folder of relative paths; the working directory by default.
+        seen: The files that extend this one.
 
     Raises:
         InputError: If there is no such task, or the file cannot be read or extends itself.
@@ -42,45 +43,59 @@ def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[P
     return complete(_read_built_in(reference))
 
 
-def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the whole definition in a task YAML.
+def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
+    """Return the complete definition in a task YAML.
 
     Raises:
         InputError: If the file cannot be read or extends itself.
     """
     path = path.resolve()
     if path in seen:
-        raise InputError(f"The task file {path} extends itself.")
+        raise InputError(f"The task file {path} extends itself. Let it extend another task, or remove `extends`.")
     try:
         definition = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(definition, dict):
-        raise InputError(f"The task file {path} does not hold a mapping of keys to values.")
+        raise InputError(f"The task file {path} must be a mapping of keys to values, such as `name: mnist`.")
     return complete(definition, path.parent, seen=(*seen, path))
 
 
-def complete(
-    definition: Mapping[str, Any], folder: Path | None = None, *, seen: tuple[Path, ...] = ()
-) -> dict[str, Any]:
-    """Return a definition with what it `extends` filled in and its local paths made absolute.
+def write_file(definition: Definition, path: Path) -> None:
+    """Write a task YAML, the paths of data files in its folder relative to it."""
+    folder = path.resolve().parent
 
-    Its own keys win, each as a whole. `class_subset` and `class_groups` name classes of the task that it extends, or
-    give their indices. A half of the classes is named after the task and the half, a corrupted or attacked task after
-    the task and the corruption or attack, and any other task that extends one needs a name of its own: records of the
-    two must not be confused.
+    def relative(file: str) -> str:
+        inside = "://" not in file and Path(file).resolve().is_relative_to(folder)
+        return str(Path(file).resolve().relative_to(folder)) if inside else file
+
+    written = dict(definition)
+    if isinstance(data_files := definition.get("data_files"), Mapping):
+        written["data_files"] = {
+            split: [relative(file) for file in paths] if isinstance(paths, list) else relative(paths)
+            for split, paths in data_files.items()
+        }
+    write_text(path, yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
+
+
+def complete(definition: Definition, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
+    """Return a definition together with the task that it extends, its local paths absolute.
+
+    A key replaces that of the extended task as a whole. `class_subset` and `class_groups` refer to classes of the
+    extended task by name or by index. A task that extends another needs a name of its own, so that their records
+    remain distinct; only a half of the classes, a corruption and an attack name the task by themselves.
 
     Args:
         definition: The keys of a task YAML.
-        folder: The folder of the file that holds them; without one, paths stay as they are.
-        seen: The files that are being read.
+        folder: The folder of the YAML file; None leaves paths as they are.
+        seen: The files that led to this one.
 
     Raises:
-        InputError: If the task that it extends cannot be read, or has no such class.
+        InputError: If the extended task cannot be read or lacks a class.
     """
     if "extends" not in definition:
         if "class_subset" in definition:
-            raise InputError("`class_subset` chooses among the classes of another task: it needs the key `extends`.")
+            raise InputError("`class_subset` selects classes of another task: it needs the key `extends`.")
         return _resolve_paths(definition, str(definition.get("dataset")), folder)
     change = dict(definition)
     base = read_definition(str(change.pop("extends")), folder, seen=seen)
@@ -90,63 +105,77 @@ def complete(
     return base | _resolve_paths(change, str(change.get("dataset", base.get("dataset"))), folder)
 
 
-def _read_built_in(name: str) -> dict[str, Any]:
+def _read_built_in(name: str) -> dict[str, object]:
     if name not in list_tasks():
         raise InputError(
             f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
-            "`hf-paint tasks` lists the tasks; your own task is the path of a YAML file."
+            "`hf-paint tasks` lists the built-in tasks; give your own task as the path of a YAML file."
         )
-    definition: dict[str, Any] = yaml.safe_load((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
+    definition: dict[str, object] = yaml.safe_load((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
     return definition
 
 
-def _derived_name(base: Mapping[str, Any], change: Mapping[str, Any]) -> str | None:
-    """Return such as `mnist-part-0`, `mnist-noise-3` or `mnist-attack`; None for other changes.
-
-    A seed is part of the name where it is not 0.
-    """
+def _derived_name(base: Definition, change: Definition) -> str | None:
+    """Return a name such as `mnist-part-0`, `mnist-noise-3-seed-1` or `mnist-attack`; None for other changes."""
     parts = [str(base.get("name"))]
     for key, form in (("class_split", "part-{part}"), ("attack", "attack"), ("corruption", "{name}-{severity}")):
-        given = change.get(key)
-        if given is not None and base.get(key) is None:
-            values = {"part": None, "name": None, "severity": None, **(given if isinstance(given, Mapping) else {})}
+        options = change.get(key)
+        if options is not None and base.get(key) is None:
+            values: dict[str, object] = {"part": None, "name": None, "severity": None}
+            values |= options if isinstance(options, Mapping) else {}
             parts.append(form.format(**values) + (f"-seed-{values['seed']}" if values.get("seed") else ""))
     return "-".join(parts) if base.get("name") and len(parts) > 1 else None
 
 
-def _choose_classes(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Carry out `class_subset`, and write `class_groups` with names, in a definition that extends another."""
-    chosen = dict(change)
-    subset, groups = chosen.pop("class_subset", None), chosen.get("class_groups")
-    if subset is not None:
-        read_names("class_subset", subset, "")  # what is no list of names is refused
-        indices = [_class_index(base, given) for given in subset]
-        chosen |= {key: [base[key][i] for i in indices] for key in ("class_names", "label_names") if base.get(key)}
-    if groups is not None:
-        read_groups(groups, "")
-        names = {
-            group: [base["class_names"][_class_index(base, given)] for given in members]
-            for group, members in groups.items()
+def _choose_classes(base: Definition, change: Definition) -> dict[str, object]:
+    """Replace `class_subset` by the names of its classes, and the members of `class_groups` by their names."""
+    choice = dict(change)
+    class_names = _names(base, "class_names")
+    if (subset := choice.pop("class_subset", None)) is not None:
+        indices = [_class_index(base, name) for name in _checked_names(subset)]
+        for key in ("class_names", "label_names"):
+            if names := _names(base, key):
+                choice[key] = [names[index] for index in indices]
+    if (groups := choice.get("class_groups")) is not None:
+        members = {
+            group: [class_names[_class_index(base, name)] for name in names]
+            for group, names in _checked_groups(groups).items()
         }
-        chosen = {"class_names": list(names), "label_names": None} | chosen | {"class_groups": names}
-    return chosen
+        choice = {"class_names": list(members), "label_names": None} | choice | {"class_groups": members}
+    return choice
 
 
-def _class_index(base: Mapping[str, Any], given: str | int) -> int:
-    """Return the index of a class that is given by its index, its label or its name."""
-    class_names = base.get("class_names") or []
-    if isinstance(given, int) and 0 <= given < len(class_names):
-        return given
-    for names in (base.get("label_names") or [], class_names):
-        if given in names:
-            return int(names.index(given))
+def _checked_names(subset: object) -> Sequence[str | int]:
+    read_names("class_subset", subset, "")
+    return subset if isinstance(subset, (list, tuple)) else ()
+
+
+def _checked_groups(groups: object) -> Mapping[str, Sequence[str | int]]:
+    read_groups(groups, "")
+    return groups if isinstance(groups, Mapping) else {}
+
+
+def _names(base: Definition, key: str) -> Sequence[str]:
+    names = base.get(key)
+    return names if isinstance(names, (list, tuple)) else ()
+
+
+def _class_index(base: Definition, name: str | int) -> int:
+    """Return the index of a class from its index, its label or its name."""
+    class_names = _names(base, "class_names")
+    if isinstance(name, int) and 0 <= name < len(class_names):
+        return name
+    for names in (_names(base, "label_names"), class_names):
+        if name in names:
+            return names.index(str(name))
     raise InputError(
-        f"Task '{base.get('name')}' lists {len(class_names)} class names, and {given!r} is neither one nor an index."
+        f"{name!r} is neither a class name of task '{base.get('name')}' nor an index: it lists {len(class_names)} "
+        f"class names.{did_you_mean(str(name), class_names)}"
     )
 
 
-def _resolve_paths(definition: Mapping[str, Any], dataset: str, folder: Path | None) -> dict[str, Any]:
-    """Take local paths relative to the folder of the YAML file, and leave those on the Hub as they are."""
+def _resolve_paths(definition: Definition, dataset: str, folder: Path | None) -> dict[str, object]:
+    """Make local paths absolute, from the folder of the YAML file; those on the Hub stay as they are."""
     resolved = dict(definition)
     if folder is None:
         return resolved
@@ -156,15 +185,15 @@ def _resolve_paths(definition: Mapping[str, Any], dataset: str, folder: Path | N
         resolved["dataset"] = _resolve(dataset, folder)
     elif dataset not in LOCAL_FILES:
         return resolved
-    if definition.get("data_dir"):
-        resolved["data_dir"] = _resolve(definition["data_dir"], folder)
-    if isinstance(definition.get("data_files"), dict):
+    if data_dir := definition.get("data_dir"):
+        resolved["data_dir"] = _resolve(data_dir, folder)
+    if isinstance(data_files := definition.get("data_files"), dict):
         resolved["data_files"] = {
             split: [_resolve(path, folder) for path in paths] if isinstance(paths, list) else _resolve(paths, folder)
-            for split, paths in definition["data_files"].items()
+            for split, paths in data_files.items()
         }
     return resolved
 
 
-def _resolve(path: str, folder: Path) -> str:
-    return str(path) if "://" in str(path) else str(folder / Path(path).expanduser())
+def _resolve(path: object, folder: Path) -> str:
+    return str(path) if "://" in str(path) else str(folder / Path(str(path)).expanduser())

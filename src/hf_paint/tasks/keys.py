@@ -1,8 +1,8 @@
-"""The keys of a task YAML as the values of a `Task`."""
+"""The keys of a task YAML: reading them as the values of a kind of task, and writing them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
@@ -12,93 +12,154 @@ from hf_paint.tasks.subsets import ClassSplit, Splits
 from hf_paint.tasks.typographic import TypographicAttack
 
 
+if TYPE_CHECKING:
+    from hf_paint.tasks.task import Task
+
+Part = TypeVar("Part", Splits, ClassSplit, TypographicAttack, Corruption)
+ORDER = (
+    *("name", "dataset", "templates", "class_names", "label_names", "class_groups", "config", "revision"),
+    *("data_files", "data_dir", "image_column", "label_column", "group_column", "splits", "text_column", "where"),
+    *("bad_rows", "class_split", "only_classes", "own_head", "counting", "choices_column", "question_column"),
+    *("answer_column", "answer_type_column", "prompt", "attack", "corruption", "streaming"),
+    *("license", "homepage", "citation"),
+)
+"""The order in which definitions are written, which decides the bytes of recipes; other keys follow."""
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
-PARTS = {"splits": Splits, "class_split": ClassSplit, "attack": TypographicAttack, "corruption": Corruption}
+DATASET_DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
+}
+"""Keys that tasks of a data set need not have."""
 
 
-def read_values(definition: Mapping[str, Any], known: Sequence[str], source: str | None) -> dict[str, Any]:
-    """Return key -> value of a task, from the keys of a task YAML or from those in which it differs from another.
+def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task"]], place: str) -> dict[str, object]:
+    """Return the values of the fields of a task from the keys of its definition.
 
     Args:
-        definition: The keys as they are written, completed with those of the task that it extends.
-        known: The keys that a task has.
-        source: The built-in name or the path that they were read from.
+        definition: The keys, together with those of the task that it extends.
+        kinds: The kinds of task, each by the key that calls for it.
+        place: ` in FILE` for messages, or an empty string.
 
     Raises:
-        InputError: If a key is unknown or missing, or a value cannot be used.
+        InputError: If a key is unknown, missing or belongs to another kind of task, or a value is invalid.
     """
-    definition = {**DEFAULTS.get(str(definition.get("dataset")), {}), **definition}
-    where = f" in {source}" if source else ""
-    check_keys(definition, ["extends", "class_subset", *known], where)
-    if definition.get("choices_column"):
-        definition = {"templates": ["{}"]} | definition  # the texts come from the rows, as they are
+    keys = {key: value for key, value in definition.items() if value is not None}
+    keys = {**DATASET_DEFAULTS.get(str(keys.get("dataset")), {}), **keys}
+    kind = next((kind for key, kind in kinds.items() if keys.get(key)), kinds[""])
+    check_keys(definition, dict.fromkeys(["extends", "class_subset", *_keys_of(kind, kinds)]), place)
+    values = {**kind.defaults, **_own_keys(keys, kind, kinds.values(), place)}
     for key in ("name", "dataset", "templates"):
-        if not definition.get(key):
-            raise InputError(f"The task{where or ' definition'} needs the key '{key}'.")
-    splits = definition.get("splits") or {}
-    values = dict(definition, name=str(definition["name"]), splits=splits, source=source)
-    for key in NAME_LISTS:
-        if values.get(key) is not None:
-            values[key] = read_names(key, values[key], where)
-    if values.get("class_groups") is not None:
-        groups = values["class_groups"] = read_groups(values["class_groups"], where)
-        values["class_names"] = values.get("class_names") or tuple(groups)
-    if not isinstance(values.get("data_files") or {}, Mapping):
-        raise InputError(f"`data_files`{where} must map splits to files, such as {{test: parts.parquet}}.")
-    given = {key: kind for key, kind in PARTS.items() if values.get(key) is not None}
-    return values | {key: read_keys(kind, key, values[key], where) for key, kind in given.items()}
+        if not values.get(key):
+            raise InputError(f"The task{place or ' definition'} needs the key '{key}'.")
+    return values | _read_parts(values, place)
 
 
-def read_inline(text: str) -> dict[str, Any] | str:
-    """Return a definition that is written in braces as a mapping, and any other text as it is."""
+def _keys_of(kind: type["Task"], kinds: Mapping[str, type["Task"]]) -> list[str]:
+    """Return the keys of a kind, and then those of all others."""
+    return [*kind.known_keys(), *(key for other in kinds.values() for key in other.known_keys())]
+
+
+def _own_keys(
+    keys: Mapping[str, object], kind: type["Task"], kinds: Iterable[type["Task"]], place: str
+) -> dict[str, object]:
+    """Return the keys of a kind of task; a key of another kind must be null or false, which switches it off."""
+    own = {key: value for key, value in keys.items() if key in kind.known_keys()}
+    for key in keys.keys() - own.keys():
+        if keys[key] is not False:
+            others = " or ".join(
+                f"`{other.key}` for a {other.kind} task" for other in kinds if key in other.known_keys()
+            )
+            advice = f"Remove it, or add {others}."
+            if kind.key:
+                advice = f"Remove it, or `{kind.key}`, which makes the task a {kind.kind} task."
+            raise InputError(f"`{key}`{place} is not a key of a {kind.kind} task. {advice}")
+    return own
+
+
+def _read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
+    """Return those of the values that a task holds in another form than YAML does."""
+    parts: dict[str, object] = {
+        "name": str(values["name"]),
+        "splits": read_part(Splits, "splits", values.get("splits") or {}, place),
+    }
+    parts |= {key: read_names(key, values[key], place) for key in NAME_LISTS if key in values}
+    if "class_groups" in values:
+        groups = read_groups(values["class_groups"], place)
+        parts |= {"class_groups": groups, "class_names": parts.get("class_names") or tuple(groups)}
+    if not isinstance(values.get("data_files", {}), Mapping):
+        raise InputError(
+            f"`data_files`{place} must map splits to files, such as {{test: parts.parquet}}; "
+            f"got {values['data_files']!r}."
+        )
+    if "class_split" in values:
+        parts["class_split"] = read_part(ClassSplit, "class_split", values["class_split"], place)
+    if "attack" in values:
+        parts["attack"] = read_part(TypographicAttack, "attack", values["attack"], place)
+    if "corruption" in values:
+        parts["corruption"] = read_part(Corruption, "corruption", values["corruption"], place)
+    return parts
+
+
+def read_inline(text: str) -> Mapping[str, object] | str:
+    """Return a definition in braces as a mapping, and any other text as it is."""
     if not text.startswith("{"):
         return text
     try:
-        definition: dict[str, Any] = yaml.safe_load(text)
+        definition: dict[str, object] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"The task {text} cannot be read: {one_line(error)}") from error
+        raise InputError(f"The task {text} cannot be read as YAML: {one_line(error)}") from error
     return definition
 
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
-}
-"""What tasks of some data sets need not say."""
-Keys = TypeVar("Keys")
-
-
-def read_names(key: str, names: Any, where: str) -> tuple[str, ...]:
-    """Read a list of names; YAML turns an unquoted yes, no, on and off into booleans."""
+def read_names(key: str, names: object, place: str) -> tuple[str, ...]:
+    """Read a list of names; YAML turns an unquoted yes, no, on or off into a boolean."""
     if not isinstance(names, (list, tuple)) or any(
-        isinstance(n, bool) or not isinstance(n, (str, int)) for n in names
+        isinstance(name, bool) or not isinstance(name, (str, int)) for name in names
     ):
-        raise InputError(f"`{key}`{where} must be a list of strings; put quotes around words such as yes and no.")
+        raise InputError(
+            f"`{key}`{place} must be a list of strings, got {names!r}. Put quotes around words such as yes and no."
+        )
     return tuple(str(name) for name in names)
 
 
-def read_keys(kind: type[Keys], key: str, values: Mapping[str, Any], where: str) -> Keys:
-    """Read a mapping of a task YAML into a dataclass."""
-    known = [f.name for f in fields(cast(Any, kind))]
+def read_part(part: type[Part], key: str, values: object, place: str) -> Part:
+    """Read a mapping of a task YAML into its dataclass."""
+    known = [f.name for f in fields(part)]
     if not isinstance(values, Mapping):
-        raise InputError(f"`{key}`{where} must be a mapping with the keys {', '.join(known)}, got {values!r}.")
-    check_keys(values, known, f" in `{key}`{where}")
-    missing = [f.name for f in fields(cast(Any, kind)) if f.default is MISSING and f.name not in values]
+        raise InputError(f"`{key}`{place} must be a mapping with the keys {', '.join(known)}; got {values!r}.")
+    check_keys(values, known, f" in `{key}`{place}")
+    missing = [f.name for f in fields(part) if f.default is MISSING and f.name not in values]
     if missing:
-        raise InputError(f"`{key}`{where} needs the key '{missing[0]}'.")
-    return kind(**values)
+        raise InputError(f"`{key}`{place} needs the key '{missing[0]}'.")
+    return part(**values)
 
 
-def read_groups(groups: Any, where: str) -> dict[str, tuple[str, ...]]:
+def read_groups(groups: object, place: str) -> dict[str, tuple[str, ...]]:
     """Read the names of each class."""
     if not isinstance(groups, Mapping) or not groups or not all(groups.values()):
         raise InputError(
-            f"`class_groups`{where} must map each class to its names, such as {{bike: [bicycle, tandem]}}."
+            f"`class_groups`{place} must map each class to its names, such as {{bike: [bicycle, tandem]}}; "
+            f"got {groups!r}."
         )
-    return {str(name): read_names("class_groups", group, where) for name, group in groups.items()}
+    return {str(name): read_names("class_groups", group, place) for name, group in groups.items()}
 
 
-def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """Refuse a key that is not known, with the nearest one."""
+def check_keys(values: Iterable[object], known: Iterable[str], place: str) -> None:
+    """Refuse an unknown key, and suggest the nearest known one."""
+    known = list(known)
     for key in values:
         if key not in known:
-            raise InputError(f"Unknown key '{key}'{where}.{did_you_mean(str(key), known)} Keys: {', '.join(known)}.")
+            raise InputError(f"Unknown key '{key}'{place}.{did_you_mean(str(key), known)} Keys: {', '.join(known)}.")
+
+
+def plain_values(values: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of a task as YAML holds them, in the order of the keys."""
+    position = {key: index for index, key in enumerate(ORDER)}
+    return {key: _plain(values[key]) for key in sorted(values, key=lambda key: position.get(key, len(ORDER)))}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value

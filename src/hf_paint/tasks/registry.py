@@ -1,4 +1,4 @@
-"""Corrupted copies of a task, as its distribution shifts."""
+"""Finding tasks by name, path or definition, and corrupted copies of a task as its distribution shifts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,22 +13,22 @@ from hf_paint.tasks.task import Task
 
 
 def corrupted(
-    task: Task | str,
+    task: Task | str | Mapping[str, object],
     *,
     names: Sequence[str] = tuple(STRENGTHS),
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
 ) -> list[Task]:
-    """Return a task with its images corrupted, once for each corruption and severity (ImageNet-C).
+    """Return corrupted copies of a task, one for each corruption and severity (ImageNet-C).
 
     Args:
-        task: A task, a built-in name or the path of a task YAML.
-        names: Of `noise`, `blur`, `contrast`, `jpeg` and `pixelate`.
-        severities: From 1, mild, to 5.
+        task: A task, a built-in name, the path of a task YAML or a definition.
+        names: Some of `noise`, `blur`, `contrast`, `jpeg` and `pixelate`.
+        severities: From 1 (mild) to 5.
         seed: The seed of the noise.
 
     Raises:
-        InputError: If there is no such task, corruption or severity, or the task is corrupted already.
+        InputError: If a task, corruption or severity is unknown, or the task is already corrupted.
 
     Example:
         >>> [shift.name for shift in corrupted("cifar10", names=["noise", "jpeg"], severities=[1, 5])]
@@ -36,45 +36,47 @@ def corrupted(
     """
     task = get_task(task)
     if task.corruption is not None:
-        raise InputError(f"Task '{task.name}' is corrupted already: name the task that it was made from.")
+        raise InputError(f"Task '{task.name}' is already corrupted. Give the task without `corruption` instead.")
     corruptions = [Corruption(name=name, severity=severity, seed=seed) for name in names for severity in severities]
     return [replace(task, name=f"{task.name}-{c.suffix}", corruption=c, source=None) for c in corruptions]
 
 
-def get_tasks(references: Iterable[str | Mapping[str, Any] | Task]) -> list[Task]:
+def get_tasks(references: Iterable[str | Mapping[str, object] | Task]) -> list[Task]:
     """Return tasks as `get_task` does; `{corrupted: cifar10}` stands for all that `corrupted` returns.
 
-    Its keys are the arguments of `corrupted`: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
+    Its other keys are the arguments of `corrupted`: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
 
     Raises:
-        InputError: If one cannot be read.
+        InputError: If a task is unknown or invalid.
     """
     tasks: list[Task] = []
     for reference in references:
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
-            check_keys(definition, ("corrupted", "names", "severities", "seed"), " beside `corrupted`")
-            options = dict(definition)
-            for key in ("names", "severities"):
-                if key in options and not (isinstance(options[key], list) and options[key]):
-                    raise InputError(
-                        f"`{key}` beside `corrupted` must be a list of one or more, got {options[key]!r}."
-                    )
-            tasks += corrupted(options.pop("corrupted"), **options)
+            tasks += _read_corrupted(definition)
         else:
             tasks.append(get_task(reference))
     return tasks
 
 
-def get_task(name_or_path: str | Path | Mapping[str, Any] | Task) -> Task:
-    """Return a built-in task by name, or a user's own task by the path of its YAML file.
+def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
+    check_keys(definition, ("corrupted", "names", "severities", "seed"), " beside `corrupted`")
+    options: dict[str, Any] = dict(definition)
+    for key in ("names", "severities"):
+        if key in options and not (isinstance(options[key], list) and options[key]):
+            raise InputError(f"`{key}` beside `corrupted` must be a list that is not empty, got {options[key]!r}.")
+    return corrupted(options.pop("corrupted"), **options)
+
+
+def get_task(name_or_path: str | Path | Mapping[str, object] | Task) -> Task:
+    """Return a built-in task by name, or your own task by the path of its YAML file.
 
     Args:
-        name_or_path: A name that `list_tasks()` lists, a path that ends in `.yaml`, or a definition as a mapping or in
+        name_or_path: A name from `list_tasks()`, a path that ends in `.yaml`, or a definition: a mapping, or one in
             braces, as a shell passes it: `{extends: mnist, class_split: {part: 0}}`.
 
     Raises:
-        InputError: If there is no such task; the nearest name is suggested.
+        InputError: If the task is unknown or invalid; the message suggests the nearest name.
 
     Example:
         >>> get_task("mnist").templates

@@ -11,8 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hf_paint.errors import InputError
+from hf_paint.files import save_together
 from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible
-from hf_paint.weights.folders import HEAD_CONFIG, check_free, copy_companions, published_together
+from hf_paint.weights.folders import HEAD_CONFIG, WEIGHTS_AND_HEAD, check_free, copy_companions
 from hf_paint.weights.headers import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
 from hf_paint.weights.streaming import Tensors, equal, singled_out, stream
 
@@ -136,7 +137,7 @@ def _combine(
     with ExitStack() as stack:
         computed = []
         for output in outputs:
-            partial = stack.enter_context(published_together(output.folder))
+            partial = stack.enter_context(save_together(output.folder, replaces=WEIGHTS_AND_HEAD))
             copy_companions(thetas[0].folder, partial, save_dtype)
             model = singled_out(output.coefficients)
             if model is not None and thetas[model].is_stored_in(dtype):

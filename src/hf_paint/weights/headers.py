@@ -12,6 +12,8 @@ from hf_paint.errors import InputError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+"""The files of the weights of a model, as glob patterns."""
 HEAD = "head.safetensors"
 """The classification head of a model, in a file of its own: the others are what transformers reads."""
 HEAD_WEIGHT = "head.weight"

@@ -1,0 +1,95 @@
+"""Photos with words in them: a folder of files such as `label=dog_text=cat.png` (PAINT, Section 7)."""
+
+import logging
+from pathlib import Path
+from unicodedata import normalize
+
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.typographic_photos import TypographicTask
+
+
+SPLIT = "test"
+"""The name of the only split of a folder."""
+START, MIDDLE = "label=", "_text="
+NUM_SHOWN = 5
+"""The number of bad file names that a message lists."""
+logger = logging.getLogger(__name__)
+
+
+def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
+    """Return the photos in the folder `data_dir` of a task, sorted by name: columns image, label and text.
+
+    Subfolders and hidden files are ignored. `bad_rows` of the task decides about all other files that are not images
+    or whose names do not give a label and a text.
+
+    Raises:
+        InputError: If the folder or the split does not exist, the folder contains no photo, or a file is refused.
+    """
+    if source != SPLIT:
+        raise InputError(
+            f"A typographic folder has one split, '{SPLIT}', but task '{task.name}' reads '{source}'. Set "
+            f"`splits: {{train: null, validation: null, test: {SPLIT}}}`."
+        )
+    folder = Path(task.data_dir or "").expanduser()
+    if task.data_dir is None or not folder.is_dir():
+        raise InputError(f"`data_dir` of task '{task.name}' must be a folder of photos, got {task.data_dir!r}.")
+    photos = _find_photos(task, folder)
+    columns = {
+        "image": [str(path) for path in photos],
+        "label": [label for label, _ in photos.values()],
+        "text": [text for _, text in photos.values()],
+    }
+    features = Features({"image": Image(), "label": Value("string"), "text": Value("string")})
+    rows = Dataset.from_dict(columns, features=features)
+    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in photos]
+    return Dataset(rows.data, fingerprint=fingerprint_values(states))  # the default, of the paths, misses a new photo
+
+
+def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, str]]:
+    """Return path -> label and text."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    names = {path: parse_name(path.name) for path in files}
+    bad_names = [path.name for path, name in names.items() if name is None]
+    if bad_names:
+        _report(task, folder, bad_names)
+    photos = {path: name for path, name in names.items() if name is not None}
+    if not photos:
+        raise InputError(
+            f"The folder {folder} of task '{task.name}' contains no photo. Name the files label=LABEL_text=WORD, such "
+            "as label=dog_text=cat.png."
+        )
+    return photos
+
+
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Return the label and the text in a file name, or None if it does not contain both unambiguously.
+
+    Both may contain `_`, `=` and spaces; only `_text=` must occur exactly once.
+
+    Example:
+        >>> parse_name("label=st. bernard_text=a=b_c.png"), parse_name("dog.png")
+        (('st. bernard', 'a=b_c'), None)
+    """
+    path = Path(normalize("NFC", name))  # some file systems decompose accented letters
+    is_image = path.suffix.lower() in PILImage.registered_extensions()
+    if not is_image or not path.stem.startswith(START) or path.stem.count(MIDDLE) != 1:
+        return None
+    label, text = (part.strip() for part in path.stem.removeprefix(START).split(MIDDLE))
+    return (label, text) if label and text else None
+
+
+def _report(task: TypographicTask, folder: Path, bad_names: list[str]) -> None:
+    names = ", ".join(f"'{name}'" for name in bad_names[:NUM_SHOWN])
+    if len(bad_names) > NUM_SHOWN:
+        names += f" and {len(bad_names) - NUM_SHOWN} more"
+    message = (
+        f"{len(bad_names)} files in {folder} (task '{task.name}') do not have a name such as label=dog_text=cat.png: "
+        f"{names}."
+    )
+    if task.bad_rows == "refuse":
+        raise InputError(f"{message} Rename them, or set `bad_rows: skip`.")
+    logger.warning("%s They are skipped.", message)

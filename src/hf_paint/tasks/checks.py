@@ -1,0 +1,55 @@
+"""The checks of the fields of a task."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hf_paint.errors import InputError
+
+
+if TYPE_CHECKING:
+    from hf_paint.tasks.task import Task
+
+
+def check_task(task: "Task") -> None:
+    """Check the fields that all kinds of task share.
+
+    Raises:
+        InputError: If the name, a template, `where` or a split is invalid.
+    """
+    if not re.fullmatch(r"[a-z0-9_-]+", task.name):
+        raise InputError(f"The task name '{task.name}' may contain only lower-case letters, digits, '_' and '-'.")
+    for template in task.templates:
+        if template.count("{}") != 1:
+            raise InputError(
+                f"The template {template!r} of task '{task.name}' must contain exactly one {{}}, the place of the "
+                "class name."
+            )
+    if not isinstance(task.where or {}, Mapping):
+        raise InputError(
+            f"`where` of task '{task.name}' must map columns to values, such as {{type: SCAM}}; got {task.where!r}."
+        )
+    _check_splits(task)
+
+
+def _check_splits(task: "Task") -> None:
+    splits = task.splits
+    for name, split in (("train", splits.train), ("validation", splits.validation)):
+        if split is not None and split == splits.test:
+            raise InputError(
+                f"Task '{task.name}' uses the split '{split}' for {name} and for test: the test accuracy would be "
+                f"measured on images that the run has used. Set `{name}` to another split or to null."
+            )
+
+
+def check_bad_rows(task_name: str, bad_rows: str) -> None:
+    """Refuse a `bad_rows` that is neither `refuse` nor `skip`."""
+    if bad_rows not in ("refuse", "skip"):
+        raise InputError(f"`bad_rows` of task '{task_name}' must be `refuse` or `skip`, got {bad_rows!r}.")
+
+
+def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:
+    """Refuse a list that contains a class name twice."""
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise InputError(f"Task '{task_name}' lists the class name '{duplicates[0]}' twice. Remove one of the two.")

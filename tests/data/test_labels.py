@@ -1,0 +1,62 @@
+"""Labels of a data set against the class names of a task."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from hf_paint import InputError, Task
+from hf_paint.data.labels import match_class_names, read_classes
+
+
+NAMES = ("red", "Dark Blue", "sea-green")
+TASK = Task.from_dict({"name": "t", "dataset": "parquet", "templates": ["{}"], "class_names": list(NAMES)})
+
+
+def rows(label, values=()):
+    return Dataset.from_dict({"label": list(values)}, features=Features({"label": label}))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("spell", [str, str.upper, lambda name: name.lower().replace(" ", "_").replace("-", "")])
+def test_names_match_in_any_order_and_spelling(order, spell):
+    assert match_class_names(TASK, [spell(NAMES[index]) for index in order]) == dict(enumerate(order))
+
+
+def test_an_equal_name_wins_over_a_similar_one():
+    task = replace(TASK, class_names=("a b", "ab"))
+    assert match_class_names(task, ["ab", "a b"]) == {0: 1, 1: 0}
+    with pytest.raises(InputError, match="'AB'"):
+        match_class_names(replace(TASK, class_names=("A B", "A-B")), ["AB", "A B"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["red", "dark blue"], "lists 3 classes but 'parquet' has 2"),
+        (["red", "dark blue", "yellow"], "first 'yellow'"),
+        (["red", "dark blue", "Dark_Blue"], "first 'dark blue'"),
+    ],
+)
+def test_each_class_needs_one_name_of_its_own(labels, message):
+    with pytest.raises(InputError, match=message):
+        match_class_names(TASK, labels)
+
+
+def test_classes_of_each_kind_of_column():
+    named = rows(ClassLabel(names=["sea green", "red", "dark blue"]))
+    assert read_classes(TASK, named) == (NAMES, {0: 2, 1: 0, 2: 1})
+    assert read_classes(replace(TASK, class_names=None), named) == (
+        ("sea green", "red", "dark blue"),
+        {0: 0, 1: 1, 2: 2},
+    )
+    assert read_classes(TASK, rows(Value("int64"), [2])) == (NAMES, {0: 0, 1: 1, 2: 2})
+    names, ids = read_classes(TASK, rows(Value("string"), ["red"]))
+    assert names == NAMES
+    assert [ids[name] for name in ("red", "Dark Blue", "darkblue", "seagreen")] == [0, 1, 1, 2]
+
+
+def test_a_column_without_names_needs_class_names():
+    with pytest.raises(InputError, match="needs `class_names`"):
+        read_classes(replace(TASK, class_names=None), rows(Value("int64"), [0]))

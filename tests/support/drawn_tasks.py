@@ -1,0 +1,57 @@
+"""Tasks of drawn images: noise whose colour is the class."""
+
+import io
+
+import numpy as np
+import yaml
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PILImage
+
+from hf_paint import Task
+
+
+CLASS_NAMES = ("red", "green", "blue", "grey")
+
+
+def draw_rows(num_rows, seed, *, names=CLASS_NAMES, size=(40, 36)):
+    """Rows of noisy images whose colour is their class."""
+    generator = np.random.default_rng(seed)
+    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [130, 130, 130]])
+    labels = generator.integers(len(names), size=num_rows)
+    noise = generator.integers(-60, 60, size=(num_rows, size[1], size[0], 3))
+    pixels = np.clip(colours[labels % 4][:, None, None] + noise, 0, 255).astype(np.uint8)
+    return {
+        "image": [PILImage.fromarray(image) for image in pixels],
+        "label": labels.tolist(),
+        "track": (np.arange(num_rows) // 4).tolist(),
+    }
+
+
+def write_task(folder, name="colours", *, train=80, test=40, names=CLASS_NAMES, seed=0, size=(40, 36), **keys):
+    """Write parquet files and return the task that reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({"image": Image(), "label": ClassLabel(names=list(names)), "track": Value("int64")})
+    files = {}
+    for split, count in (("train", train), ("test", test)):
+        rows = draw_rows(count, seed + (split == "test"), names=names, size=size)
+        if keys.get("image_format"):
+            rows["image"] = [encode(image, keys["image_format"]) for image in rows["image"]]
+        files[split] = str(folder / f"{name}-{split}.parquet")
+        Dataset.from_dict(rows, features=features).to_parquet(files[split])
+    definition = {"name": name, "dataset": "parquet", "data_files": files, "templates": ["a photo of a {}."]}
+    keys.pop("image_format", None)
+    return Task.from_dict(definition | keys)
+
+
+def encode(image, image_format):
+    file = io.BytesIO()
+    image.save(file, image_format)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def write_task_yaml(folder, name="colours", **keys):
+    """Write a task and its YAML, and return the path of the YAML."""
+    task = write_task(folder, name, **keys)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(task.to_dict()))
+    return str(path)
