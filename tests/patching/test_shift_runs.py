@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
+from counting_evaluator import CountingEvaluator
 from drawn_tasks import write_task
 from hf_paint import (
     AlphaCurve,
@@ -338,7 +339,8 @@ def test_options_are_refused_before_training(task, other_task, model_folder, tmp
 def test_two_forward_passes_serve_every_alpha(task, model, processor):
     theta_0 = image_tower_weights(model)
     theta_1 = {name: tensor + 0.01 * torch.randn_like(tensor) for name, tensor in theta_0.items()}
-    prepared, evaluator = prepare_task(task, model, processor, splits=("test",)), Evaluator(Accelerator(cpu=True))
+    prepared = prepare_task(task, model, processor, splits=("test",))
+    evaluator = CountingEvaluator(Accelerator(cpu=True))
     alphas = [0.1 * step for step in range(11)]
     curve = evaluate_ensemble(theta_0, theta_1, alphas, [prepared], model=image_tower(model), evaluator=evaluator)
     assert len(curve.alphas) == 11

@@ -18,7 +18,7 @@ from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import check_trainable
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 
 
 OPTIONS_OF: dict[Strategy, tuple[str, ...]] = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
@@ -105,7 +105,7 @@ def check_recipe(recipe: Recipe) -> None:
         check_trainable(together, recipe.args)
     theta_0 = recipe.base.theta_0
     for name, model in recipe.options.thetas.items():
-        check_compatible(tensor_specs(theta_0), tensor_specs(StoredTower(find_tower(model), theta_0)), name)
+        check_compatible(theta_0, StoredTower(find_tower(model), theta_0), name)
 
 
 def _check_options(recipe: Recipe) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,38 +24,21 @@ JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The record of one model on one split of one task.
+class Scores:
+    """The counts and metrics of a model on one split of one task.
 
     Attributes:
-        alpha: The position of the weights between theta_0 (0) and theta_1 (1), or the coefficient of each task.
-        task: The name of the task.
-        role: The role of the task: `patching` tasks improve, `supported` tasks must not suffer, `transfer` and `shift`
-            tasks are only measured.
-        split: `validation` or `test`.
         correct: The number of images whose highest logit is the label.
         total: The number of images.
         attack_success: The number of images whose highest logit is the wrong word written on them; None for tasks
             without such words.
         mean_per_class: The accuracy within each class that occurs, averaged over the classes, in [0, 1].
         loss: The mean cross-entropy, in nats.
+        ece: The expected calibration error over 15 bins of equal width, in [0, 1].
         mean_absolute_error: The mean absolute error of the predicted count, if the classes are counts.
         answer_types: For a multiple-choice task, type of answer -> [correct, total].
-        ece: The expected calibration error over 15 bins of equal width, in [0, 1].
-        weights: Fingerprint of the image tower.
-        head: Fingerprint of the zero-shot head: text tower, class names and templates.
-        data: Fingerprint of the images and their preprocessing.
-        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
-        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
-        exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
-        correct_file: A boolean npy file, relative to the run folder: whether each image is right; None for records
-            without per-image data.
     """
 
-    alpha: Alpha
-    task: str
-    role: Role
-    split: str
     correct: int
     total: int
     attack_success: int | None = None
@@ -64,13 +47,6 @@ class Result:
     ece: float | None = None
     mean_absolute_error: float | None = None
     answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
-    weights: str = ""
-    head: str = ""
-    data: str = ""
-    rows_fingerprint: str = ""
-    precision: str = "fp32"
-    exact: bool = True
-    correct_file: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -87,11 +63,9 @@ class Result:
         """The metrics of the task, as fractions of 1 except for the loss and the error of a count.
 
         Example:
-            >>> where = {"alpha": 0.0, "task": "signs", "role": "patching", "split": "test"}
-            >>> Result(correct=5, total=10, attack_success=4, **where).metrics
+            >>> Scores(correct=5, total=10, attack_success=4).metrics
             {'accuracy': 0.5, 'attack_success': 0.4}
         """
-        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
         metrics = {
             "accuracy": self.accuracy,
             "mean_per_class": self.mean_per_class,
@@ -99,7 +73,45 @@ class Result:
             "mean_absolute_error": self.mean_absolute_error,
             "attack_success": None if self.attack_success is None else self.attack_success / self.total,
         }
+        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
         return {name: value for name, value in (metrics | types).items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and metrics by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Scores)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Scores):
+    """The record of one model on one split of one task: what was evaluated, and its scores.
+
+    Attributes:
+        alpha: The position of the weights between theta_0 (0) and theta_1 (1), or the coefficient of each task.
+        task: The name of the task.
+        role: The role of the task: `patching` tasks improve, `supported` tasks must not suffer, `transfer` and `shift`
+            tasks are only measured.
+        split: `validation` or `test`.
+        weights: Fingerprint of the image tower.
+        head: Fingerprint of the zero-shot head: text tower, class names and templates.
+        data: Fingerprint of the images and their preprocessing.
+        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
+        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
+        exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
+        correct_file: A boolean npy file, relative to the run folder: whether each image is right; None for records
+            without per-image data.
+    """
+
+    alpha: Alpha
+    task: str
+    role: Role
+    split: str
+    weights: str = ""
+    head: str = ""
+    data: str = ""
+    rows_fingerprint: str = ""
+    precision: str = "fp32"
+    exact: bool = True
+    correct_file: str | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -108,13 +120,15 @@ class Result:
         return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON, which also contains the accuracy."""
-        record: dict[str, object] = {}
-        for f in fields(self):
-            value = alpha_to_json(self.alpha) if f.name == "alpha" else getattr(self, f.name)
-            record[JSON_KEYS.get(f.name, f.name)] = value
-            if f.name == "total":
-                record["accuracy"] = self.accuracy
+        """Return the record as one line of JSON, with the accuracy written out."""
+        subject: dict[str, object] = {
+            "alpha": alpha_to_json(self.alpha),
+            "task": self.task,
+            "role": self.role,
+            "split": self.split,
+        }
+        record = subject | {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
+        record |= {JSON_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
     @classmethod
