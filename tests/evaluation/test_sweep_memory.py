@@ -102,7 +102,7 @@ from hf_paint.models import save_clip
 from hf_paint.patching import line
 
 small, patching, supported, precision, folder = sys.argv[1:]
-sweep, peaks = line.sweep_path, []
+sweep, peaks = line.sweep_run, []
 
 
 def watched(*args):
@@ -121,7 +121,7 @@ def patch(name):
     return size
 
 
-line.sweep_path = watched
+line.sweep_run = watched
 processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
 patch("tiny")  # trigger lazy imports
 """

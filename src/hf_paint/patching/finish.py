@@ -8,6 +8,7 @@ from hf_paint.evaluation.ensembles import evaluate_ensemble
 from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.model_card import render_model_card
+from hf_paint.merging.path import WeightPath
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.base import Weights
 from hf_paint.patching.examples import save_examples
@@ -25,7 +26,7 @@ from hf_paint.results.run_folder import ENSEMBLE
 
 
 def finish(
-    run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, weights: Weights, *, ensemble: AlphaCurve | None = None
+    run: PatchRun, curve: AlphaCurve, path: WeightPath, alpha: Alpha | None, *, ensemble: AlphaCurve | None = None
 ) -> PatchResult:
     """Write the selection, the plots and the patched model with its card, and return the result of the run.
 
@@ -35,13 +36,14 @@ def finish(
     Args:
         run: The run.
         curve: The records of the run.
+        path: The weights of every alpha.
         alpha: The chosen alpha, or None where none is chosen.
-        weights: The image tower at this alpha.
         ensemble: The curve of the output-space ensemble, for comparison.
     """
     save_plots(run, curve, alpha, ensemble)
     model = None
     if alpha is not None:
+        weights = path.at(alpha)
         run.folder.save_selection(_selection(run, curve, alpha))
         if run.recipe.step is None:  # a step is not published
             examples = save_examples(run, curve, alpha, weights)

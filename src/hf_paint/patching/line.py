@@ -1,4 +1,4 @@
-"""The path from theta_0 to one theta_1: every alpha is evaluated, one is chosen."""
+"""The path from theta_0 to one theta_1: every alpha is evaluated, and one is chosen."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,24 +29,23 @@ def patch_along_line(recipe: Recipe) -> PatchResult:
 def sweep_and_finish(run: PatchRun, theta_1: Weights) -> PatchResult:
     """Evaluate the path from theta_0 to theta_1, choose alpha, and save the results."""
     path = run.method.path(run.base.theta_0, theta_1, Measurements(run))
-    chosen = 1.0 if run.rule.selection == "none" and run.method.chooses else None
-    alphas = [*run.rule.alphas, chosen] if chosen is not None else run.rule.alphas
-    curve = sweep_run(run, path, alphas)
+    fixed = 1.0 if run.rule.selection == "none" and run.method.chooses else None
+    curve = sweep_run(run, path, run.rule.alphas if fixed is None else [*run.rule.alphas, fixed])
     ensemble = sweep_ensemble(run, theta_1, curve.alphas) if run.options.compare_ensemble else None
     if run.options.save_variants:
         for alpha in curve.alphas:
             save_model(run, run.folder.variant(alpha), path.at(alpha))
-    selected = run.rule.choose(curve) if chosen is None else chosen
-    return finish(run, curve, selected, {} if selected is None else path.at(selected), ensemble=ensemble)
+    chosen = run.rule.choose(curve) if fixed is None else fixed
+    return finish(run, curve, path, chosen, ensemble=ensemble)
 
 
 def sweep_run(run: PatchRun, path: WeightPath, alphas: Sequence[float]) -> AlphaCurve:
     """Evaluate every alpha of a path on every task of a run."""
-    log, carrier = run.log(), Carrier(path, run.base.tower(), run.evaluator(*path.ends))
+    log = run.log()
+    carrier = Carrier(path, run.base.tower(), run.evaluator(*path.ends))
 
     def evaluate(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
-        ordered = sorted_alphas(alphas, extrapolate=run.options.extrapolate)
-        curve = sweep(carrier, ordered, run.tasks, log=log)
+        curve = sweep(carrier, sorted_alphas(alphas, extrapolate=run.options.extrapolate), run.tasks, log=log)
         wait_for_everyone()  # the intervals read what the main process writes
         return curve
 

@@ -23,6 +23,7 @@ from hf_paint.patching.base import Weights
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.records import Role
+from hf_paint.results.selection import Sides
 
 
 BATCH_SIZE = 64
@@ -129,7 +130,7 @@ class _Scorer:
         self._run = run
         self._evaluator = run.evaluator(theta)
         self._carrier = self._evaluator.carrier(run.base.tower())
-        self._supported_before: Fraction | None = None
+        self._side_0: Sides | None = None
 
     def patching(self, theta: Weights) -> float:
         """Return the mean accuracy of the patching tasks."""
@@ -138,10 +139,14 @@ class _Scorer:
 
     def by_rule(self, theta: Weights) -> float:
         """Return the score by the selection rule of the run."""
+        side = self._sides(theta)
+        if self._side_0 is None:
+            self._side_0 = self._sides(self._run.base.theta_0)
+        return self._run.rule.score(side, self._side_0)
+
+    def _sides(self, theta: Weights) -> Sides:
         patching, supported = self._accuracies(theta, "patching", "supported")
-        if self._supported_before is None:
-            (self._supported_before,) = self._accuracies(self._run.base.theta_0, "supported")
-        return self._run.rule.score(patching, supported, self._supported_before)
+        return Sides(patching, supported)
 
     def _accuracies(self, theta: Weights, *roles: Role) -> list[Fraction]:
         """Return the unweighted mean over the tasks of each role."""

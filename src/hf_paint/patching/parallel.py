@@ -104,12 +104,12 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
 
 
 def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResult:
-    thetas = {name: StoredTower(folder, run.base.theta_0) for name, folder in folders.items()}
-    path = Span(run.base.theta_0, thetas)
+    theta_0 = run.base.theta_0
+    path = Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in folders.items()})
     combinations = _Combinations(run, path)
     alpha = combinations.search()
     curve = combinations.report(alpha)
-    return finish(run, curve, alpha, path.at(alpha))
+    return finish(run, curve, path, alpha)
 
 
 class _Combinations:
@@ -117,7 +117,7 @@ class _Combinations:
 
     Args:
         run: The run.
-        path: The span of all theta_i.
+        path: theta_0 and the theta_i.
     """
 
     def __init__(self, run: PatchRun, path: Span) -> None:
@@ -163,8 +163,7 @@ class _Combinations:
         """Return the score that the search maximises."""
         self.evaluate(alpha, "validation")
         curve = AlphaCurve(self.log.results)
-        patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        return self.run.rule.score(patching, supported, curve.mean_accuracy(0.0, "supported", "validation"))
+        return self.run.rule.score(curve.sides(alpha), curve.sides(0.0))
 
     def report(self, alpha: Coefficients) -> AlphaCurve:
         """Evaluate the reported combinations: both ends, and on the test images each theta_i alone on its task."""

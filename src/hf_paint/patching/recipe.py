@@ -16,13 +16,12 @@ from hf_paint.repositories import pinned
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import RECIPE, STEP_RECIPE, RunFolder
+from hf_paint.results.selection import Sides, mean_score, penalised_score
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
 Strategy = Literal["single", "joint", "sequential", "parallel"]
-LOSS_WEIGHT = 10
-"""The price of a point of supported accuracy lost beyond the tolerance, in points of patching accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +46,16 @@ class Rule:
             return None
         return curve.select(self.selection, tolerance=self.tolerance, baseline=self.baseline)
 
-    def score(self, patching: Fraction, supported: Fraction, supported_before: Fraction) -> float:
-        """Return the score that a search maximises: the rule, with a price on a supported loss.
+    def score(self, side: Sides, side_0: Sides) -> float:
+        """Return the score that a search maximises: the rule, with a penalty in place of its limit.
 
         Args:
-            patching: The mean accuracy of the patching tasks.
-            supported: The mean accuracy of the supported tasks.
-            supported_before: The mean accuracy of the supported tasks at alpha 0.
+            side: The mean accuracies of the weights.
+            side_0: The mean accuracies at alpha 0.
         """
-        if self.selection == "mean":
-            return float(patching + supported) / 2
-        loss = float(supported_before - supported) - self.tolerance
-        return float(patching) - LOSS_WEIGHT * max(0.0, loss)
+        return (
+            mean_score(side) if self.selection == "mean" else penalised_score(side, side_0, tolerance=self.tolerance)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

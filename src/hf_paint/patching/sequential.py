@@ -96,10 +96,10 @@ def _patch_in_order(recipe: Recipe) -> PatchResult:
         for _ in recipe.patching_tasks:
             steps.append(_patch_step(run, steps))
         names = [task.name for task in recipe.patching_tasks]
-        towers = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
-        path = Steps(run.base.theta_0, towers)
+        thetas = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
+        path = Steps(run.base.theta_0, thetas)
         history = _history(run, path, steps)
-        return finish(run, history, history.alphas[-1], path.at(history.alphas[-1]))
+        return finish(run, history, path, history.alphas[-1])
 
 
 def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
@@ -157,8 +157,8 @@ def _on_validation(task: PreparedTask) -> PreparedTask:
 def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaCurve:
     """Evaluate every task before the first step and after each of them."""
     recipe = replace(run.recipe, options=replace(run.options, precision=_precision(run)))
-    log, evaluator = run.log(), PatchRun(recipe, run.tasks).evaluator(*path.ends)
-    carrier = Carrier(path, run.base.tower(), evaluator)
+    carrier = Carrier(path, run.base.tower(), PatchRun(recipe, run.tasks).evaluator(*path.ends))
+    log = run.log()
     alphas: list[Alpha] = [0.0]
     coefficients: dict[str, float] = {}
     for name, step in zip(path.steps, steps, strict=True):

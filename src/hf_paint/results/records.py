@@ -1,4 +1,4 @@
-"""Results: one record per (weights, task, split), appended to `results.jsonl` the moment it is known."""
+"""Records of evaluations: one per (weights, task, split), appended to `results.jsonl` as soon as it is known."""
 
 import json
 import os
@@ -115,14 +115,19 @@ class Result(Scores):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What was evaluated: two records with one key hold the same numbers."""
+        """The identity of an evaluation: two records with the same key hold the same numbers."""
         exactness = "exact" if self.exact else "adaptive"
         return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON, with the accuracy written out."""
-        subject = {"alpha": alpha_to_json(self.alpha), "task": self.task, "role": self.role, "split": self.split}
-        record = subject | {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
+        """Return the record as one line of JSON, which also contains the accuracy."""
+        record: dict[str, object] = {
+            "alpha": alpha_to_json(self.alpha),
+            "task": self.task,
+            "role": self.role,
+            "split": self.split,
+        }
+        record |= {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
         record |= {JSON_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
@@ -141,7 +146,7 @@ class ResultLog:
     Args:
         folder: The run folder; None keeps the records in memory.
         write: Whether this process writes; the others keep the same records in memory.
-        name: The name of the file, where it is another one.
+        name: The name of the file.
 
     Example:
         >>> log = ResultLog(tmp_path)
@@ -168,15 +173,19 @@ class ResultLog:
 
         Args:
             key: What was evaluated.
-            alpha: Only a record that calls the weights so; two names for the same weights are two records.
+            alpha: Return only a record with this alpha; the same weights may have records under several alphas.
         """
         records = self._known.get(key, {})
         return next(iter(records.values()), None) if alpha is None else records.get(alpha)
 
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
-        """Add a record; on disk when the call returns. `correct` has shape (result.total,).
+        """Add a record, which is on disk when the call returns.
 
-        The images' correctness is written first, so that a record never names a file that is not there.
+        The per-image file is written first, so that a record never names a file that does not exist.
+
+        Args:
+            result: The record.
+            correct: Whether each image is right, shape (result.total,).
         """
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -194,14 +203,14 @@ class ResultLog:
 
 
 def read_results(path: str | Path) -> list[Result]:
-    """Read a `results.jsonl`. A last line without its end, left by a process that was killed, does not count.
+    """Read a `results.jsonl`; an incomplete last line, which a killed process leaves behind, is ignored.
 
     Raises:
         InputError: If the file does not exist or a complete line is not a record.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist: this is not the folder of a run that evaluated anything.")
+        raise InputError(f"{path} does not exist: {path.parent} is not a run folder with records.")
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
     results = []
     for number, line in enumerate(lines, 1):
