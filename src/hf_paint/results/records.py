@@ -120,14 +120,14 @@ class Result(Scores):
         return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON, with the accuracy written out."""
-        subject: dict[str, object] = {
+        """Return the record as one line of JSON, which also contains the accuracy."""
+        record: dict[str, object] = {
             "alpha": alpha_to_json(self.alpha),
             "task": self.task,
             "role": self.role,
             "split": self.split,
         }
-        record = subject | {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
+        record |= {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
         record |= {JSON_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
