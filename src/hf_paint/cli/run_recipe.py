@@ -1,7 +1,9 @@
 """From a recipe and flags to a patched model: what `hf-paint patch` does."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, NoReturn
 
 import yaml
@@ -22,12 +24,12 @@ from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
+from hf_paint.tasks.task import Task
 from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-STRATEGIES = {
-    "single": patch_single,
+STRATEGIES_FOR_SEVERAL = {
     "joint": patch_joint,
     "sequential": patch_sequential,
     "parallel": patch_parallel,
@@ -67,15 +69,14 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     _check_strategy(recipe, len(patching))
     if push and args.process_index == 0:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
-    rule: dict[str, Any] = {
-        "alphas": recipe.alphas,
-        "selection": recipe.selection,
-        "tolerance": recipe.tolerance,
-        "options": options,
-    }
-    patch: Any = STRATEGIES[recipe.strategy]
-    tasks = patching[0] if recipe.strategy == "single" else patching
-    result = patch(recipe.model, tasks, supported, args, **rule)
+    result = _strategy(recipe, patching)(
+        supported,
+        args,
+        alphas=recipe.alphas,
+        selection=recipe.selection,
+        tolerance=recipe.tolerance,
+        options=options,
+    )
     if args.process_index == 0:
         _report(result, method)
         if push:
@@ -83,6 +84,13 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             private = args.hub_private_repo
             plan = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
             sys.stdout.write(f"{plan.url}\n")
+
+
+def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":
+    """Return the strategy of a recipe, bound to its model and its patching tasks."""
+    if recipe.strategy == "single":
+        return partial(patch_single, recipe.model, patching_tasks[0])
+    return partial(STRATEGIES_FOR_SEVERAL[recipe.strategy], recipe.model, patching_tasks)
 
 
 def _check_strategy(recipe: PatchRecipe, num_tasks: int) -> None:
