@@ -331,7 +331,7 @@ def test_runs_of_patch_single(patched, model_folder, tmp_path, capsys):
 
 
 def test_runs_of_every_strategy(patched, model_folder, tmp_path):
-    """A parallel run that takes its ends from the single runs compares the same weights as these."""
+    """A parallel run that takes its models from the single runs compares the same weights."""
     data = patched[0].parent / "data"
     tasks = [write_task(data), write_task(data, "others", seed=7)]
     supported = [write_task(data, "third", seed=3)]

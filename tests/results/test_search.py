@@ -22,13 +22,13 @@ NAMES = ["mnist", "cars", "dtd"]
 
 
 def quadratic(coefficients):
-    """Its maximum is 0.9 at (0.62, 0.15, 0.38); the tasks get in each other's way."""
+    """Its maximum is 0.9 at (0.62, 0.15, 0.38); the tasks interfere."""
     a, b, c = (coefficients[name] - best for name, best in zip(NAMES, (0.62, 0.15, 0.38), strict=True))
     return 0.9 - 0.3 * a**2 - 0.5 * b**2 - 0.2 * c**2 - 0.2 * a * b - 0.1 * b * c
 
 
 class Log:
-    """A score that counts its calls, and remembers those of earlier searches."""
+    """A score that counts its calls and remembers earlier searches."""
 
     def __init__(self, score, known=(), limit=math.inf):
         self.score, self.known, self.limit = score, dict(known), limit
@@ -114,7 +114,7 @@ def test_a_long_diagonal_is_thinned_out_evenly(num_names, budget, expected):
 
 
 def test_one_task_is_single_patching():
-    """The choice is that of the curve of a sweep over the same alphas, ties included."""
+    """The choice equals that of a sweep over the same alphas, including ties."""
     alphas = [step / 10 for step in range(11)]
     patching = [0.48, 0.71, 0.90, 0.95, 0.97, 0.98, 0.985, 0.99, 0.99, 0.99, 0.99]
     supported = [0.70, 0.70, 0.69, 0.68, 0.63, 0.62, 0.55, 0.50, 0.45, 0.40, 0.35]

@@ -22,11 +22,11 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from hf_paint.errors import InputError
-from hf_paint.files import save_atomically
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import interval, points
+from hf_paint.tasks.parquet_tasks import write_parquet_task
 from hf_paint.tasks.rendering import rendered_task
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -153,19 +153,15 @@ def _write_task(
     templates: Sequence[str],
 ) -> Task:
     """Write the parts as parquet files, the format of a user's own data set."""
-    folder.mkdir(parents=True, exist_ok=True)
     features = Features({"image": Image(), "label": ClassLabel(names=list(class_names))})
-    data_files = {}
-    for split, (images, labels) in parts.items():
-        path = folder / f"{name}-{split}.parquet"
-        if not path.exists():
-            rows = Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
-            save_atomically(path, rows.to_parquet)
-        data_files[split] = str(path)
+
+    def make_rows(split: str) -> Dataset:
+        images, labels = parts[split]
+        return Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
+
+    files = {split: folder / f"{name}-{split}.parquet" for split in parts}
     splits = {"train": "train"} if "train" in parts else {"train": None, "validation": "validation"}
-    return Task.from_dict(
-        {"name": name, "dataset": "parquet", "data_files": data_files, "templates": templates, "splits": splits}
-    )
+    return write_parquet_task(files, make_rows, {"name": name, "templates": templates, "splits": splits})
 
 
 def _report(result: PatchResult, digits: Task) -> None:

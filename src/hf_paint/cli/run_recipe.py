@@ -11,7 +11,7 @@ from transformers import HfArgumentParser
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import read_recipe
-from hf_paint.hub.push import PushOptions, make_repository, push_variants
+from hf_paint.hub.push import PushOptions, create_repository, push_variants
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.joint import patch_joint
@@ -88,7 +88,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             "take several."
         )
     if push and args.process_index == 0:
-        make_repository(str(args.hub_model_id), private=args.hub_private_repo)  # missing rights fail before training
+        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # missing rights fail before training
     result = _patch(recipe, patching, supported, args, options=options)
     if args.process_index == 0:
         _report(result, method)

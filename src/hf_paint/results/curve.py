@@ -15,7 +15,7 @@ from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
-from hf_paint.results.selection import SelectionRule, Sides, mean_score, penalised_score, select
+from hf_paint.results.selection import SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, Interval, markdown
 
 
@@ -150,24 +150,11 @@ class AlphaCurve:
         Raises:
             InputError: If the rule is unknown or a record that it needs is missing.
         """
-        sides = {alpha: self._sides(alpha) for alpha in self.points("validation") or self.alphas}
+        sides = {alpha: self.sides(alpha) for alpha in self.points("validation") or self.alphas}
         return select(sides, rule, tolerance=tolerance, baseline=baseline)
 
-    def score(self, alpha: Alpha, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
-        """Return what a search for coefficients maximises: the selection rule, with a penalty in place of its limit.
-
-        Args:
-            alpha: The alpha.
-            rule: As in `select`. Each point of supported loss beyond the tolerance costs `LOSS_WEIGHT` points.
-            tolerance: The loss without a penalty, as a fraction of 1.
-
-        Raises:
-            InputError: If a validation record is missing.
-        """
-        side = self._sides(alpha)
-        return mean_score(side) if rule == "mean" else penalised_score(side, self._sides(0.0), tolerance=tolerance)
-
-    def _sides(self, alpha: Alpha) -> Sides:
+    def sides(self, alpha: Alpha) -> Sides:
+        """Return the mean validation accuracies of the patching and of the supported tasks, exactly."""
         return Sides(
             patching=self.mean_accuracy(alpha, "patching", "validation"),
             supported=self.mean_accuracy(alpha, "supported", "validation"),
