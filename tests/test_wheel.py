@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own, holds its data and runs."""
+"""The wheel, installed into its own environment, contains its data and runs."""
 
 import ast
 import re
@@ -28,14 +28,14 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_its_data(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     data = {f"hf_paint/tasks/built_in/{name}.yaml" for name in list_tasks()}
-    data |= {"hf_paint/py.typed", "hf_paint/hub/model_card_template.md", "hf_paint/training/model_card_template.md"}
+    data |= {"hf_paint/py.typed", "hf_paint/hub/model_card_template.md"}
     data |= {f"hf_paint/toy_clip/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")}
     assert data <= names
     assert not [name for name in names if name.startswith("tests")]
 
 
 def test_every_import_is_a_declared_dependency():
-    """What the package imports and does not declare would be missing in a truly empty environment."""
+    """An undeclared import would be missing in an empty environment."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in declared["dependencies"]}
     extras = [*declared["optional-dependencies"]["quickstart"], *declared["optional-dependencies"]["peft"]]
@@ -55,7 +55,7 @@ def test_every_import_is_a_declared_dependency():
 
 @pytest.mark.slow
 def test_wheel_runs_in_a_clean_environment(wheel, tmp_path):
-    """The dependencies are those of this environment; the package itself comes from the wheel alone."""
+    """The dependencies come from this environment; the package itself comes from the wheel."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/adaptive.py [--threads N] [--quick] [--json FILE]
 
-A small real CLIP is fine-tuned on MNIST; CIFAR-10 is what it could do before. Needs the reference data beside the
-checkout. Each sweep runs once: what counts is how much it evaluates, and that does not vary.
+A small real CLIP is fine-tuned on MNIST; CIFAR-10 is the supported task. Needs the reference data beside the
+checkout. Each sweep runs once: the number of evaluations counts, and it does not vary.
 """
 
 import time
@@ -29,7 +29,7 @@ MAX_ERROR = 0.1
 
 
 class Swept(NamedTuple):
-    """What a sweep found, how long it took, and how many evaluations of all images its work was."""
+    """The curve of a sweep, its time, and its work in evaluations of all images."""
 
     curve: AlphaCurve
     run: Run

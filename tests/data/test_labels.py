@@ -58,5 +58,5 @@ def test_classes_of_each_kind_of_column():
 
 
 def test_a_column_without_names_needs_class_names():
-    with pytest.raises(InputError, match="List them as `class_names`"):
+    with pytest.raises(InputError, match="has no class names"):
         read_classes(replace(TASK, class_names=None), rows(Value("int64"), [0]))

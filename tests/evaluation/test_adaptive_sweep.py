@@ -71,7 +71,7 @@ def test_exact_points_are_those_of_the_full_sweep(line):
 
 
 def test_images_whose_neighbours_differ_are_evaluated(line, model, processor, task):
-    """A grid of nine alphas has one alpha between anchors that is not one: written out, image by image."""
+    """A grid of nine alphas has one alpha that is not an anchor: written out, image by image."""
     theta_0, theta_1, tasks, _ = line
     alphas = [step / 8 for step in range(9)]
     [(position, left, right)] = [step for step in bisection(alphas) if step[1] != step[2]]

@@ -47,8 +47,8 @@ def test_claim_and_table(source):
     assert table[0] == "| alpha | mnist (patching) | mine (supported) |"
     assert table[2] == "| 0 (zero-shot) | 48.30 | 89.80 |"
     assert table[3] == "| **0.40** | **91.10** | **89.30** |"
-    assert "at most 1 points below" in card
-    assert "validation images only" in card
+    assert "at most 1 point below" in card
+    assert "only the validation images" in card
 
 
 def test_metadata_round_trips(source):
@@ -91,7 +91,7 @@ def test_recipe_is_yaml(source):
 
 
 def test_every_accuracy_comes_from_the_records(source):
-    """Numbers with a decimal point in the tables are accuracies, alphas or gains of the records, and nothing else."""
+    """Every decimal number in the tables is an accuracy, an alpha or a gain of the records."""
     card = render_model_card(source)
     accuracies = {f"{100 * r.accuracy:.2f}" for r in source.curve.results}
     gains = {f"{100 * gain.gain:+.2f}" for gain in source.curve.gains(0.4)}
@@ -112,7 +112,7 @@ CHOSEN = 0.8
 
 @pytest.fixture
 def attacked(source):
-    """The small CLIP made robust against words that are written over images."""
+    """The small CLIP, patched to resist words written over images."""
     from dataclasses import replace
 
     roles = {"cifar10-attack": "patching", "cifar10": "supported"}
@@ -141,7 +141,7 @@ def attacked(source):
 
 @pytest.mark.parametrize("name", ["example", "typographic"])
 def test_rendered_example_is_up_to_date(source, attacked, name):
-    """`model_cards/` shows readers what a card looks like; HF_PAINT_RENDER=1 writes it anew."""
+    """`model_cards/` shows an example card; HF_PAINT_RENDER=1 writes it again."""
     import os
     from pathlib import Path
 
@@ -157,7 +157,7 @@ def test_the_card_of_another_alpha_says_so(source):
     branches = {"alpha-0.00": 0.0, "alpha-0.40": 0.4, "alpha-1.00": 1.0}
     card = render_model_card(source, alpha=1.0, repo_id="me/clip-mnist", branches=branches)
     assert 'model="me/clip-mnist", revision="alpha-1.00")' in card
-    assert "The one that was chosen is at 0.40, on the branch `main`." in card
+    assert "The selected one has alpha 0.40, on the branch `main`." in card
     assert "`alpha-0.00`, `alpha-0.40`, `alpha-1.00`" in card
     assert "| **1 (fine-tuned)** | **99.60** | **41.40** |" in card
     data = ModelCard(card).data
@@ -165,7 +165,7 @@ def test_the_card_of_another_alpha_says_so(source):
     assert (data.hf_paint["alpha"], data.hf_paint["selected_alpha"]) == (1.0, 0.4)
     chosen = render_model_card(source, repo_id="me/clip-mnist", branches=branches)
     assert 'model="me/clip-mnist")' in chosen
-    assert "The one that was chosen" not in chosen
+    assert "The selected one has" not in chosen
 
 
 def test_curve_in_the_metadata_is_that_of_the_records(source):
@@ -229,7 +229,7 @@ def test_examples_are_shown_with_their_captions(source):
     _, after = card.split("## Before and after")
     assert "mnist: Drawn somehow.\n\n![Images of mnist with" in after
     assert "](examples-mnist.png)\n\n## How alpha was chosen" in after
-    assert "the chosen one, at 0.40" in after
+    assert "the selected one, at 0.40" in after
 
 
 def test_curve_metadata_keeps_gaps_and_what_is_not_exact():
@@ -241,5 +241,5 @@ def test_curve_metadata_keeps_gaps_and_what_is_not_exact():
     ]
     again = curve_from_metadata(curve_to_metadata(AlphaCurve(results)))
     assert sorted(again.results, key=lambda r: r.alpha) == results
-    with pytest.raises(InputError, match="holds no alpha curve"):
+    with pytest.raises(InputError, match="contains no alpha curve"):
         curve_from_metadata({"alphas": "0 1", "tasks": [keys | {"split": "test", "correct": "1"}]})

@@ -22,13 +22,13 @@ NAMES = ["mnist", "cars", "dtd"]
 
 
 def quadratic(coefficients):
-    """Its maximum is 0.9 at (0.62, 0.15, 0.38); the tasks get in each other's way."""
+    """Its maximum is 0.9 at (0.62, 0.15, 0.38); the tasks interfere."""
     a, b, c = (coefficients[name] - best for name, best in zip(NAMES, (0.62, 0.15, 0.38), strict=True))
     return 0.9 - 0.3 * a**2 - 0.5 * b**2 - 0.2 * c**2 - 0.2 * a * b - 0.1 * b * c
 
 
 class Log:
-    """A score that counts its calls, and remembers those of earlier searches."""
+    """A score that counts its calls and remembers earlier searches."""
 
     def __init__(self, score, known=(), limit=math.inf):
         self.score, self.known, self.limit = score, dict(known), limit
@@ -86,8 +86,11 @@ def test_an_interrupted_search_goes_on(method):
 
 
 def test_another_process_takes_the_same_points():
-    code = "from hf_paint.results.search import search_coefficients; print(search_coefficients(lambda a: -sum((x - 0.4) ** 2 for x in a.values())"
-    code += ", ['a', 'b', 'c']).points); import sys; sys.exit('torch' in sys.modules)"
+    code = (
+        "from hf_paint.results.search import search_coefficients; import sys; "
+        "print(search_coefficients(lambda a: -sum((x - 0.4) ** 2 for x in a.values()), ['a', 'b', 'c']).points); "
+        "sys.exit('torch' in sys.modules)"
+    )
     runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
     assert len(runs) == 1
 
@@ -111,7 +114,7 @@ def test_a_long_diagonal_is_thinned_out_evenly(num_names, budget, expected):
 
 
 def test_one_task_is_single_patching():
-    """The choice is that of the curve of a sweep over the same alphas, ties included."""
+    """The choice equals that of a sweep over the same alphas, including ties."""
     alphas = [step / 10 for step in range(11)]
     patching = [0.48, 0.71, 0.90, 0.95, 0.97, 0.98, 0.985, 0.99, 0.99, 0.99, 0.99]
     supported = [0.70, 0.70, 0.69, 0.68, 0.63, 0.62, 0.55, 0.50, 0.45, 0.40, 0.35]
@@ -152,11 +155,11 @@ def test_random_search_is_uniform_and_its_seed_counts():
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        ([], {}, r"tasks with different names, got \[\]"),
+        ([], {}, r"tasks with distinct names, got \[\]"),
         (["a", "a"], {}, "different names"),
         (["a"], {"budget": 0}, "at least 1 evaluation, got 0"),
         (["a"], {"method": "cobyca"}, "Did you mean 'cobyqa'"),
-        (["a"], {"method": "grid"}, "There are: cobyqa, random"),
+        (["a"], {"method": "grid"}, "Choose one of: cobyqa, random"),
         (["a"], {"diagonal": ()}, "at least one"),
         (["a"], {"diagonal": (0.5, 1.2)}, r"in \[0, 1\], got 1.2"),
     ],

@@ -33,7 +33,7 @@ print(hashlib.sha256("".join(digests[i] for i in range(500)).encode()).hexdigest
 
 
 def pictures(count=12, size=32, seed=0):
-    """Smooth pictures with edges and some texture, as photos have."""
+    """Smooth pictures with edges and some texture, like photos."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Counting: the classes are numbers, some of which no training image shows (PAINT, case studies)."""
+"""Counting: the classes are numbers, some of them absent from training (PAINT, case studies)."""
 
 import json
 from dataclasses import replace

@@ -17,7 +17,7 @@ def gaps(scene):
 
 
 def count_blobs(image):
-    """Connected regions that are unlike the corner pixel; the noise of a scene is far smaller."""
+    """Connected regions that differ from the corner pixel by far more than the noise of a scene."""
     pixels = np.asarray(image).astype(int)
     foreground = np.abs(pixels - np.median(pixels.reshape(-1, 3), axis=0)).mean(axis=-1) > 20
     labels, _ = ndimage.label(foreground, structure=np.ones((3, 3)))

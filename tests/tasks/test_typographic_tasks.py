@@ -84,7 +84,7 @@ def test_fonts_are_relative_to_the_file(tmp_path):
     (tmp_path / "task.yaml").write_text("{extends: cifar10, attack: {fonts: [own.ttf]}}")
     attack = get_task(tmp_path / "task.yaml").attack
     assert attack.font_files == (str(tmp_path / "own.ttf"),)
-    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # what counts is what is in the file
+    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # the content of the file counts
 
 
 SCRIPT = """

@@ -1,4 +1,4 @@
-"""Multiple choice: every example brings its own candidates (PAINT, case studies)."""
+"""Multiple choice: every example has its own candidates (PAINT, case studies)."""
 
 import json
 from copy import deepcopy
@@ -200,7 +200,7 @@ def test_candidates_that_are_the_same_to_the_model_are_reported(questions, model
     assert "the same as another" not in caplog.text
     cut = Task.from_dict(questions.to_dict() | {"prompt": "{question} {answer}"})
     prepare_task(cut, model, processor, cache_dir=tmp_path)
-    assert "candidates of task 'questions' read the same as another" in caplog.text
+    assert "candidates of task 'questions' have the same embedding as another" in caplog.text
 
 
 def test_drawn_questions_have_the_right_answers(questions, tmp_path):
@@ -246,7 +246,7 @@ def test_patched_with_candidates_of_each_example(questions, model_folder, tmp_pa
             "count": 6,
             "shape": 6,
         }
-        right = np.load(tmp_path / "run" / record.examples)
+        right = np.load(tmp_path / "run" / record.correct_file)
         for kind, (correct, _) in record.answer_types.items():
             assert correct == sum(right[i] for i, row in enumerate(rows) if row["answer_type"] == kind)
         assert record.mean_per_class is None
@@ -303,7 +303,7 @@ def _with(model, theta):
 
 @pytest.mark.parametrize(
     ("keys", "options", "message"),
-    [({"train_head": True}, {}, "leave out `train_head`"), ({}, {"method": "fisher"}, "'fisher' draws labels")],
+    [({"train_head": True}, {}, "remove `train_head`"), ({}, {"method": "fisher"}, "'fisher' draws labels")],
 )
 def test_what_is_for_classes_refuses_candidates(questions, model_folder, tmp_path, keys, options, message):
     with pytest.raises(InputError, match=message):

@@ -54,7 +54,7 @@ def arguments(folder, **keys):
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    """The paths of a task to be patched and of a supported one, and shift tasks of the first."""
+    """The paths of a patching task and a supported task, and shift tasks of the first."""
     folder = tmp_path_factory.mktemp("tasks")
     reference = write_task_yaml(folder, "colours", class_names=NAMES)
     path = str(folder / "shift.parquet")
@@ -73,7 +73,7 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(model_folder, tasks, tmp_path_factory):
-    """One end-to-end run that the tests look at."""
+    """A finished end-to-end run."""
     folder = tmp_path_factory.mktemp("run")
     shift_tasks = [get_task(tasks[name]) for name in ("subset", "groups", "alien")]
     options = PatchOptions(shift_tasks=shift_tasks, save_variants=True, compare_ensemble=True)
@@ -244,7 +244,7 @@ def test_alpha_0_is_zero_shot(run, model_folder, processor, tasks):
 
 
 def test_a_name_of_two_classes_keeps_both_rows(model, processor, tasks):
-    """As ImageNet has two: each has a row of its own once the head is trained."""
+    """As in ImageNet: each class has its own row once the head is trained."""
     task = prepare_task(get_task(tasks["reference"]), model, processor, splits=("test",))
     two = ["red", "grey", "red", "blue"]
     whole, one = (replace(task, class_names=tuple(names)).with_rows_of(two) for names in (two, ["blue", "red"]))
@@ -270,7 +270,7 @@ def test_imagenet_and_its_shifts_find_their_rows(model, processor, tasks):
 
 
 def test_a_model_without_a_head_is_no_classifier(model_folder):
-    with pytest.raises(InputError, match="no head was trained"):
+    with pytest.raises(InputError, match="has no classification head"):
         load_classifier(model_folder)
     with pytest.raises(InputError, match="'no/such-model'"):
         ClassificationHead.load("no/such-model")
@@ -340,15 +340,18 @@ def test_branches_carry_the_head(run, hub):
         assert all(torch.equal(t, saved.model.state_dict()[n]) for n, t in classifier.model.state_dict().items())
     plan = push_variants(run, "tester/wise", dry_run=True, options=PushOptions(base_model_id="o/clip"))
     assert {branch.action for branch in plan.branches} == {"keep"}
-    with pytest.raises(InputError, match="A delta is that of an image tower"):
+    with pytest.raises(InputError, match="A delta contains no head"):
         push_variants(run, "tester/delta", options=PushOptions(base_model_id="o/clip", form="delta"))
 
 
 def test_card_and_recipe_say_it(run):
     card = (run / "patched" / "README.md").read_text()
-    assert "a classification head that starts as text embeddings was trained on colours with the image tower" in card
+    assert (
+        "a classification head that starts as text embeddings was trained on colours together with the image tower"
+        in card
+    )
     assert "load_classifier(" in card
-    assert "frozen head" not in card
+    assert "frozen zero-shot head" not in card
     assert yaml.safe_load((run / "recipe.yaml").read_text())["train_head"] is True
 
 
@@ -379,7 +382,7 @@ ENDS = {"both": {}, "head": {"freeze_tower": True}, "first": {"head_steps": 5, "
     ],
 )
 def test_resumed_equals_uninterrupted(model_folder, tasks, tmp_path, mode, lost):
-    """A run from whose folder theta_1 and the last checkpoints are taken trains them again; bit for bit."""
+    """A run whose theta_1 and last checkpoints are deleted trains them again, bit for bit."""
     task, rule = get_task(tasks["reference"]), {"alphas": [1.0], "selection": "none"}
     args = arguments(tmp_path / "run", **ENDS[mode])
     patch_single(model_folder, task, [], args, **rule)
@@ -430,7 +433,7 @@ def test_the_best_checkpoint_comes_with_its_head(model, processor, tasks, tmp_pa
 
 
 def test_the_head_stays_in_float32_when_the_tower_is_bf16(model_folder, processor, tasks, tmp_path):
-    """Otherwise alpha 0 would not be the zero-shot model; with the adaptive sweep, on its way to a chosen alpha."""
+    """Otherwise alpha 0 would not be the zero-shot model. Runs the adaptive sweep with a chosen alpha."""
     task, supported = get_task(tasks["reference"]), get_task(tasks["supported"])
     options = PatchOptions(precision="bf16", sweep="adaptive")
     grid = [step / 20 for step in range(21)]
@@ -452,7 +455,7 @@ def test_a_trainer_of_its_own_publishes_the_head(model, processor, tasks, tmp_pa
     classifier = load_classifier("tester/both")
     assert torch.equal(classifier.head.weight, trainer.model.head.weight)
     card = ModelCard.load("tester/both").text
-    assert "a classification head, trained with it" in card
+    assert "a classification head that starts as text embeddings and was trained with it" in card
     assert 'load_classifier("tester/both")' in card
 
 
@@ -497,10 +500,10 @@ def test_methods_refuse_it(options, model_folder, task, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"train_head": False, "freeze_tower": True}, "`freeze_tower` is about a head that is trained"),
-        ({"freeze_tower": True, "head_steps": 5}, "leave out `head_steps`"),
-        ({"freeze_tower": True, "eval_strategy": "steps"}, "nothing to evaluate on the way"),
-        ({"head_learning_rate": 0.1}, "is that of `head_steps`"),
+        ({"train_head": False, "freeze_tower": True}, "`freeze_tower` requires `train_head: true`"),
+        ({"freeze_tower": True, "head_steps": 5}, "remove `head_steps`"),
+        ({"freeze_tower": True, "eval_strategy": "steps"}, "does not support evaluation during training"),
+        ({"head_learning_rate": 0.1}, "requires `head_steps`"),
     ],
 )
 def test_keys_that_do_not_fit_together(keys, message, tmp_path):

@@ -1,4 +1,4 @@
-"""What the trainer and a recipe with `push_to_hub` publish, on a Hub of the tests' own."""
+"""Publishing by the trainer and by a recipe with `push_to_hub`, on a local Hub."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ TOKEN = "hf_test"
 
 @pytest.fixture
 def make_trainer(hub, model_folder, task, other_task, tmp_path):
-    """A function that makes a trainer that pushes to tester/clip; the base lies in a folder."""
+    """A function that returns a trainer that pushes to tester/clip; the base is a local folder."""
 
     def make(name="run", **keys):
         model, processor, _ = load_clip(model_folder)
@@ -93,7 +93,7 @@ def test_a_failed_push_in_the_background_loses_no_training(hub, make_trainer, ca
     trainer = make_trainer(hub_strategy="every_save", save_strategy="steps", save_steps=4)
     hub.faults.append(Fault(403, "commit", times=99))
     assert trainer.train().global_step == 4
-    assert "A push in the background failed, and the training goes on: " in caplog.text
+    assert "A push in the background failed; training continues: " in caplog.text
 
 
 def test_the_branch_of_hub_revision_is_made_from_the_first_commit(hub, make_trainer):
@@ -245,7 +245,7 @@ def test_what_could_not_be_pushed_is_not_trained(hub, recipe, tmp_path, capsys, 
 def test_without_rights_nothing_is_trained(hub, recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert recipe(**PUSH) == 1
-    assert "Making tester/clip failed" in capsys.readouterr().err
+    assert "Creating tester/clip failed" in capsys.readouterr().err
     assert not (tmp_path / "run" / "theta_1").exists()
 
 

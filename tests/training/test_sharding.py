@@ -1,4 +1,4 @@
-"""The configurations of accelerate in the recipes, and what is refused when weights are sharded."""
+"""The accelerate configurations of the recipes, and the options refused with sharded weights."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def test_every_configuration_is_tested():
 
 
 def launched(name, monkeypatch):
-    """Return the plugin that a launch with a configuration leads to."""
+    """Return the plugin of a launch with a configuration."""
     if name.startswith("deepspeed"):  # its plugin needs the package
         config = load_config_from_file(str(CONFIGS / f"{name}.yaml")).deepspeed_config
         whole = config.get("zero3_save_16bit_model", False)
@@ -52,7 +52,7 @@ def launched(name, monkeypatch):
 
 
 def accelerator(plugin, mixed_precision="no"):
-    """Return what `check_sharding` looks at; neither kind of sharding starts on a CPU."""
+    """Return a stand-in for the accelerator; neither kind of sharding starts on a CPU."""
     fsdp = isinstance(plugin, FullyShardedDataParallelPlugin)
     kind = DistributedType.FSDP if fsdp else DistributedType.DEEPSPEED
     state = SimpleNamespace(**{"fsdp_plugin" if fsdp else "deepspeed_plugin": plugin})
@@ -71,11 +71,11 @@ def test_our_configurations_save_whole_models(name, monkeypatch, tmp_path):
 def test_fsdp_settings_that_would_lose_the_weights_are_refused(monkeypatch, tmp_path):
     plugin = launched("fsdp2", monkeypatch)
     plugin.set_state_dict_type("SHARDED_STATE_DICT")
-    with pytest.raises(InputError, match=r"no checkpoint would hold the weights .*: FULL_STATE_DICT`"):
+    with pytest.raises(InputError, match=r"checkpoints would not contain the complete weights.*: FULL_STATE_DICT`"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     plugin = launched("fsdp2", monkeypatch)
     plugin.cpu_ram_efficient_loading = True
-    with pytest.raises(InputError, match="one process alone would read the base"):
+    with pytest.raises(InputError, match="only one process would read the base"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     plugin.fsdp_version = 1
     with pytest.raises(InputError, match="set `fsdp_version: 2`"):
@@ -87,23 +87,23 @@ def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch,
     with pytest.raises(InputError, match="DeepSpeed in bf16 .* would round theta_1"):
         check_sharding(accelerator(plugin, "bf16"), arguments(tmp_path))
     plugin.zero3_init_flag = True
-    with pytest.raises(InputError, match="no process would read the whole base"):
+    with pytest.raises(InputError, match="no process would read the complete base"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     plugin.deepspeed_config["scheduler"] = {"type": "WarmupLR"}
-    with pytest.raises(InputError, match="`scheduler` of the DeepSpeed config would replace that of the recipe"):
+    with pytest.raises(InputError, match="`scheduler` of the DeepSpeed config would replace the recipe.s"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     del plugin.deepspeed_config["scheduler"]
     del plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
-    with pytest.raises(InputError, match="ZeRO-3 saves shards alone, and the training would be lost"):
+    with pytest.raises(InputError, match="ZeRO-3 saves only shards, and the training would be lost"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
 
 
 def test_what_does_not_go_with_sharded_weights_is_refused(monkeypatch, tmp_path):
     sharded = accelerator(launched("fsdp2", monkeypatch))
     for key in ("train_head", "auto_find_batch_size"):
-        with pytest.raises(InputError, match=f"`{key}` does not go with sharded weights"):
+        with pytest.raises(InputError, match=f"`{key}` does not support sharded weights"):
             check_sharding(sharded, arguments(tmp_path, **{key: True}))
-    with pytest.raises(InputError, match="Averages along a training"):
+    with pytest.raises(InputError, match="The averages `ema` and `swa`"):
         check_sharding(sharded, arguments(tmp_path), [EMACallback(decay=0.9)])
 
 
@@ -117,20 +117,20 @@ def test_the_trainer_stops_before_the_training(model, processor, task, monkeypat
             monkeypatch.setitem(trainer.accelerator.state._shared_state, key, value)
 
     monkeypatch.setattr(PaintTrainer, "create_accelerator_and_postprocess", pretend)
-    with pytest.raises(InputError, match="no checkpoint would hold the weights"):
+    with pytest.raises(InputError, match="checkpoints would not contain the complete weights"):
         PaintTrainer(model, arguments(tmp_path / "run"), train_task=task, processing_class=processor)
 
 
 def test_a_checkpoint_of_another_kind_of_training_is_refused(monkeypatch, tmp_path):
-    """Transformers would go on from it without a word, with an optimizer and a schedule that start anew."""
+    """Transformers would silently continue from it, with a new optimizer and schedule."""
     (tmp_path / "optimizer.pt").touch()
     check_checkpoint(SimpleNamespace(distributed_type=DistributedType.NO), str(tmp_path))
-    with pytest.raises(InputError, match="holds no optimizer that could go on here"):
+    with pytest.raises(InputError, match="has no optimizer state that this training can resume from"):
         check_checkpoint(accelerator(launched("fsdp2", monkeypatch)), str(tmp_path))
 
 
 def test_keys_of_the_launcher_are_refused_in_a_recipe(tmp_path):
     args = arguments(tmp_path)
     args.fsdp = True
-    with pytest.raises(InputError, match="`fsdp` and `deepspeed` are up to the launcher"):
+    with pytest.raises(InputError, match="`fsdp` and `deepspeed` are set by the launcher"):
         check_sharding(SimpleNamespace(distributed_type=DistributedType.NO), args)

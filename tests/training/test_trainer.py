@@ -90,7 +90,7 @@ def test_gradient_checkpointing_computes_the_same_twice(model, processor, task, 
 
 
 def test_a_training_that_runs_out_of_memory_starts_over(model, processor, task, tmp_path):
-    """In the fourth step, when the weights have moved: it ends as if it had begun with the batch size it found."""
+    """In the fourth step, after the weights have moved: the result equals a run with the smaller batch size."""
     other, batch_sizes = deepcopy(model), []
 
     def run_out_once(module, inputs):
@@ -202,7 +202,7 @@ def test_evaluate_gives_each_task_and_the_mean(model, processor, task, other_tas
     metrics = PaintTrainer(model, arguments(tmp_path), **options).evaluate()
     accuracies = [metrics["eval_colours_accuracy"], metrics["eval_others_accuracy"]]
     assert metrics["eval_mean_accuracy"] == pytest.approx(sum(accuracies) / 2)
-    with pytest.raises(InputError, match="nothing to evaluate"):
+    with pytest.raises(InputError, match="nothing to evaluate: pass"):
         PaintTrainer(model, arguments(tmp_path), train_task=task, processing_class=processor).evaluate()
 
 

@@ -36,9 +36,9 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.results.alphas import format_alpha
+    from hf_paint.results.run_folder import variant_name
 
-    folders = {alpha: Path(parsed.output_dir) / f"alpha-{format_alpha(alpha)}" for alpha in parsed.alphas}
+    folders = {alpha: Path(parsed.output_dir) / variant_name(alpha) for alpha in parsed.alphas}
     scales = parsed.adapter is not None and parsed.theta_0 is None
     if (parsed.adapter is None) != (parsed.theta_1 is not None):
         raise InputError("Give THETA_0 and THETA_1, or THETA_0 and --adapter, or --adapter alone.")

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from hf_paint.errors import InputError
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import interval, points
 from hf_paint.tasks.parquet_tasks import write_parquet_task
 from hf_paint.tasks.rendering import rendered_task
@@ -54,7 +55,7 @@ def quickstart(output_dir: str | Path) -> PatchResult:
     logging.disable_progress_bar()
     disable_progress_bars()
     sys.stdout.write(f"{INTRODUCTION}\n")
-    data = folder / "data"
+    data = RunFolder(folder).data
     digits = _digits(data)
     shapes, words, unseen_shapes, unseen_words = (
         _rendered(data, name) for name in ("shapes", "words", "unseen_shapes", "unseen_words")
@@ -137,7 +138,7 @@ def _write_task(
 
 def _report(result: PatchResult, digits: Task) -> None:
     """Show the table and the plot, and use the patched model without hf_paint."""
-    patched = result.run_folder / "patched"
+    patched = result.patched
     write = sys.stdout.write
     write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
     write("Test accuracy in percent. The row in bold was chosen on validation images.\n\n")
@@ -151,4 +152,4 @@ def _report(result: PatchResult, digits: Task) -> None:
         row["image"].convert("RGB"), candidate_labels=list("0123456789"), hypothesis_template=digits.templates[0]
     )
     write("".join(f"  {answer['label']}: {answer['score']:.3f}\n" for answer in answers[:3]))
-    write(f"\nmodel and card: {patched}\nplot: {result.run_folder / 'curve.png'}\n")
+    write(f"\nmodel and card: {patched}\nplot: {RunFolder(result.run_folder).curve_plot}\n")

@@ -10,7 +10,7 @@ from transformers import HfArgumentParser
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import read_recipe
-from hf_paint.hub.push import PushOptions, make_repository, push_variants
+from hf_paint.hub.push import PushOptions, create_repository, push_variants
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.joint import patch_joint
@@ -22,7 +22,7 @@ from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
-from hf_paint.training.hub_trainer import check_hub_strategy
+from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -66,7 +66,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
     _check_strategy(recipe, len(patching))
     if push and args.process_index == 0:
-        make_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
+        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
     rule: dict[str, Any] = {
         "alphas": recipe.alphas,
         "selection": recipe.selection,
@@ -119,7 +119,7 @@ def _report(result: PatchResult, method: Method) -> None:
     """Print the table, the alpha that was chosen, and where the model is."""
     curve, alpha = result.curve, result.alpha
     table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
-    where = result.run_folder if alpha is None else result.run_folder / "patched"
+    where = result.run_folder if alpha is None else result.patched
     chosen = "no alpha was chosen" if alpha is None else f"alpha {format_alpha(alpha)}"
     sys.stdout.write(f"\n{table}\n\n{chosen}: {where}\n")
 

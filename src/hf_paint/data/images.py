@@ -10,7 +10,6 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -48,12 +47,13 @@ class CachedImages(Dataset[Example]):
         split: The rows.
         transform: The transform from images to pixels.
         cache_dir: The folder of the cache.
+        verify: Whether to compare the checksums of cached pixels; one process per node is enough.
 
     Raises:
         InputError: If an image is corrupt, the split is empty, or the pixels do not fit.
     """
 
-    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
+    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path, verify: bool = True) -> None:
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
@@ -62,7 +62,7 @@ class CachedImages(Dataset[Example]):
             lambda: _pixels_and_labels(split, transform),
             name=f"{split.name} split of task '{split.task.name}'",
             num_bytes=num_bytes,
-            verify=PartialState().is_local_main_process,
+            verify=verify,
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)

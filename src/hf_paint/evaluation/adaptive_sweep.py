@@ -12,15 +12,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from hf_paint.evaluation.carrier import Models, weight_line
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import record, sorted_alphas
 from hf_paint.files import save_atomically
+from hf_paint.merging.path import Line
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8
@@ -58,17 +60,17 @@ def sweep_adaptively(
         >>> curve.exact_alphas
         (0.0, 0.14, 0.29, 0.43, 0.57, 0.71, 0.86, 1.0)
     """
-    log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    line = weight_line(theta_0, theta_1, model, evaluator)
-    return sweep_models_adaptively(line, ordered, tasks, log=log, evaluator=evaluator)
+    carrier = Carrier(Line(theta_0, theta_1), model, evaluator or Evaluator(Accelerator()))
+    return sweep_path_adaptively(carrier, ordered, tasks, log=log or ResultLog(None))
 
 
-def sweep_models_adaptively(
-    models: Models, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog, evaluator: Evaluator
+def sweep_path_adaptively(
+    carrier: Carrier, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog
 ) -> AlphaCurve:
-    """Sweep the models of all alphas, which are in order, 0 among them: `sweep_adaptively`."""
-    sweep = _AdaptiveSweep(alphas, models, log, evaluator)
+    """Sweep the alphas of a path, which are sorted and include 0: `sweep_adaptively` on any path."""
+    evaluator = carrier.evaluator
+    sweep = _AdaptiveSweep(alphas, carrier, log)
     images_before = evaluator.num_images
     steps = [(*step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
     main = evaluator.accelerator.is_local_main_process
@@ -124,18 +126,18 @@ def bisection(alphas: Sequence[float]) -> list[tuple[int, int, int]]:
 class _AdaptiveSweep:
     """What has been predicted so far, by position on the grid of alphas."""
 
-    def __init__(self, alphas: Sequence[float], models: Models, log: ResultLog, evaluator: Evaluator) -> None:
+    def __init__(self, alphas: Sequence[float], carrier: Carrier, log: ResultLog) -> None:
         self.alphas = alphas
-        self.models = models
+        self.carrier = carrier
         self.log = log
-        self.evaluator = evaluator
+        self.evaluator = carrier.evaluator
         self.results: list[Result] = []
         self.predictions: dict[tuple[int, str, str], Predictions] = {}
 
     def evaluate(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> None:
         """Evaluate one alpha on one split, or take what an interrupted run knew of it."""
         alpha, anchor = self.alphas[position], left == right
-        weights = self.models.fingerprint(alpha)
+        weights = self.carrier.fingerprint(alpha)
         exact, inferred = (
             self.evaluator.pending(task, split, alpha=alpha, weights=weights, exact=exact) for exact in (True, False)
         )
@@ -146,7 +148,7 @@ class _AdaptiveSweep:
         if kept:
             predictions = Predictions(**np.load(kept[0]))
         elif anchor:
-            predictions = self.evaluator.predict(self.models.at(alpha), task, split)
+            predictions = self.evaluator.predict(self.carrier.at(alpha), task, split)
         else:
             predictions = self._between(position, left, right, task, split)
         path = _kept_predictions(self.log, made)
@@ -166,7 +168,7 @@ class _AdaptiveSweep:
         loss = (1 - share) * before.loss + share * after.loss
         differing = np.flatnonzero(before.predicted != after.predicted)
         if len(differing):
-            fresh = self.evaluator.predict(self.models.at(alpha), task, split, indices=differing)
+            fresh = self.evaluator.predict(self.carrier.at(alpha), task, split, indices=differing)
             predicted[differing], confidence[differing], loss[differing] = (
                 fresh.predicted,
                 fresh.confidence,
@@ -177,6 +179,6 @@ class _AdaptiveSweep:
 
 def _kept_predictions(log: ResultLog, pending: Result) -> Path | None:
     """Return where the predictions behind a record are kept for a run that goes on."""
-    if log.folder is None or pending.examples is None:
+    if log.folder is None or pending.correct_file is None:
         return None
-    return log.folder / "predictions" / Path(pending.examples).with_suffix(".npz").name
+    return log.folder / predictions_file(pending.correct_file)

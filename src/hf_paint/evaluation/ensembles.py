@@ -7,13 +7,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hf_paint.errors import InputError
-from hf_paint.evaluation.carrier import WeightSpan, weight_line
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import predictions_from_logits
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import record, sorted_alphas
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.interpolation import combine_tensor
+from hf_paint.merging.path import Line
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ResultLog
 from hf_paint.weights.compatibility import check_alpha
@@ -58,12 +59,12 @@ def evaluate_ensemble(
     """
     log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
     ordered = sorted_alphas([*alphas])
-    line = weight_line(theta_0, theta_1, model, evaluator)
-    ends = [line.fingerprint(alpha) for alpha in (0.0, 1.0)]
+    carrier = Carrier(Line(theta_0, theta_1), model, evaluator)
+    ends = [carrier.fingerprint(alpha) for alpha in (0.0, 1.0)]
     results = []
     for task in tasks:
         for split in task.images:
-            logits = cache(partial(_logits, line, task, split, evaluator))
+            logits = cache(partial(_logits, carrier, task, split))
             for alpha in ordered:
                 weights = f"ensemble-{fingerprint_values(*ends, alpha)}"
                 pending = evaluator.pending(task, split, alpha=alpha, weights=weights)
@@ -77,10 +78,10 @@ def evaluate_ensemble(
     return AlphaCurve(results, folder=log.folder)
 
 
-def _logits(line: WeightSpan, task: PreparedTask, split: str, evaluator: Evaluator) -> tuple[Tensor, Tensor, Tensor]:
+def _logits(carrier: Carrier, task: PreparedTask, split: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits of theta_0 and of theta_1, each (num_images, num_classes), and the labels (num_images,)."""
-    logits_0, labels = evaluator.logits(line.at(0.0), task, split)
-    logits_1, _ = evaluator.logits(line.at(1.0), task, split)
+    logits_0, labels = carrier.evaluator.logits(carrier.at(0.0), task, split)
+    logits_1, _ = carrier.evaluator.logits(carrier.at(1.0), task, split)
     return logits_0, logits_1, labels
 
 

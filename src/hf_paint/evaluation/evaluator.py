@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -17,8 +16,10 @@ from hf_paint.data.images import collate
 from hf_paint.evaluation.predictions import Predictions, outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.models.towers import copy_with
+from hf_paint.results.alphas import Alpha
 from hf_paint.results.records import Result
+from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
@@ -63,10 +64,9 @@ class Evaluator:
     def carrier(self, tower: nn.Module) -> nn.Module:
         """Return a copy of an image tower in the dtype of the evaluations, into which weights can be written."""
         device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
-        copies: dict[int, Any] = {  # made in their dtype at once: a copy of everything in float32 may not fit
-            id(x): nn.Parameter(x.detach().to(device, dtype, copy=True)) for x in tower.parameters()
-        }
-        carrier = deepcopy(tower, copies).to(device, dtype).eval().requires_grad_(False)
+        parameters = tower.named_parameters()  # converted one by one: a copy of all in float32 may not fit
+        copies = {name: x.detach().to(device, dtype, copy=True) for name, x in parameters}
+        carrier = copy_with(tower, copies).to(device, dtype).eval().requires_grad_(False)
         if isinstance(carrier, ImageClassifier):
             carrier.head.float()  # as zero-shot heads are, in whatever dtype the tower is
         if self.compile:
@@ -123,8 +123,6 @@ class Evaluator:
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
-        where = "combination" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
-        name = f"{task.task.name}-{split}-{where}-{weights[:8]}{'' if exact else '-adaptive'}"
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -135,10 +133,10 @@ class Evaluator:
             weights=weights,
             head=task.head_fingerprint,
             data=task.images[split].fingerprint,
-            rows=task.images[split].rows,
+            rows_fingerprint=task.images[split].rows,
             precision=self.precision,
             exact=exact,
-            examples=f"correct/{name}.npy",
+            correct_file=correct_file(task.task.name, split, alpha, weights=weights, exact=exact),
         )
 
     def _gather(

@@ -1,4 +1,4 @@
-"""The metrics of a card for the Hub: what its `model-index` says of every task."""
+"""The metadata of a card: base model, `model-index`, and the alpha curve for programs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,9 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import (
-    where,
-)
+from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, alpha_to_json
 from hf_paint.results.curve_metadata import curve_to_metadata
@@ -21,7 +19,7 @@ from hf_paint.tasks.task import Task
 
 
 METRIC_TYPES = {"attack_success": "attack_success", "mean_absolute_error": "mae"}
-"""Beside accuracy: metric of a record -> what the Hub calls it."""
+"""Metric of a record, besides accuracy -> its name on the Hub."""
 
 
 PUBLIC_KEYS = (
@@ -34,11 +32,11 @@ PUBLIC_KEYS = (
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
     *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
 )
-"""The keys of a recipe that a card shows: those that decide the numbers; no path and no secret of theirs is shown."""
+"""The keys of a recipe that a card shows: those that determine the numbers, and contain no path and no secret."""
 
 
 def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
-    """Return an accuracy as the metadata of a card has it; the task is None where only its name is known."""
+    """Return an accuracy as metadata; the task is None if only its name is known."""
     return EvalResult(
         task_type="zero-shot-image-classification",
         task_name="Zero-shot image classification",
@@ -52,41 +50,66 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
 
 
 def metric_results(source: CardSource, alpha: Alpha) -> list[EvalResult]:
-    """Return the metrics of an alpha: of every task its accuracy, and what else it has."""
+    """Return the metrics of an alpha: the accuracy of every task, and its other metrics."""
     tasks = {task.name: task for task in source.tasks}
     return [
-        found
+        metric
         for result in source.curve.results
         if (result.alpha, result.split) == (alpha, source.split) and result.exact and result.task in tasks
-        for found in _results_of(result, tasks[result.task], where(alpha))
+        for metric in _results_of(result, tasks[result.task], alpha_phrase(alpha))
     ]
 
 
 def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
     name = f"top-1 accuracy at {place}"
     accuracy = accuracy_result(task.name, task, result.accuracy, split=result.split, metric_name=name)
-    found, values = [accuracy], result.metrics
+    results, values = [accuracy], result.metrics
     for key, kind in METRIC_TYPES.items():
         if key in values:
             name = f"{key.replace('_', ' ')} at {place}"
-            found.append(replace(accuracy, metric_type=kind, metric_name=name, metric_value=round(values[key], 6)))
+            results.append(replace(accuracy, metric_type=kind, metric_name=name, metric_value=round(values[key], 6)))
     for kind, (correct, total) in (result.answer_types or {}).items():
         name = f"top-1 accuracy at {place}, answers of type {kind}"
-        found.append(replace(accuracy, metric_name=name, metric_value=round(correct / total, 6)))
-    return found
+        results.append(replace(accuracy, metric_name=name, metric_value=round(correct / total, 6)))
+    return results
+
+
+def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
+    """Return the accuracies of an alpha in the Hub's format for evaluation results.
+
+    Returns:
+        Path -> text: one file in `.eval_results/` for each task that measures a data set on the Hub.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    tasks, texts = {task.name: task for task in source.tasks}, {}
+    for result in source.curve.results:
+        task = tasks.get(result.task)
+        on_the_hub = benchmark_id(task) if task else None
+        if task and on_the_hub and (result.alpha, result.split) == (alpha, source.split):
+            entry = EvalResultEntry(
+                dataset_id=on_the_hub,
+                task_id=task.config or "default",
+                value=round(100 * result.accuracy, 4),
+                notes=f"top-1 accuracy on {result.split}, {alpha_phrase(alpha)}",
+            )
+            text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+            texts[f".eval_results/{task.name}.yaml"] = text
+    return texts
 
 
 def benchmark_id(task: Task) -> str | None:
-    """Return the id of the data set whose accuracy that of the task is: none for changed images, or some classes."""
+    """Return the id of the data set that a task measures in full; None if it changes images or selects classes."""
     return None if task.is_changed else dataset_id(task)
 
 
 def dataset_id(task: Task) -> str | None:
-    """Return the id of the data set on the Hub, or None for local files."""
+    """Return the id of the data set of a task on the Hub, or None for local files."""
     return task.dataset if task.dataset not in LOCAL_FILES and is_repo_id(task.dataset) else None
 
 
-def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
+def metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
+    """Return the metadata of the card of an alpha, or of a patch with the fingerprint `delta`."""
     results = metric_results(source, alpha)
     return ModelCardData(
         model_name=name,
@@ -95,7 +118,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
         library_name="hf_paint" if delta else "transformers",
         pipeline_tag="zero-shot-image-classification",
         license=source.base_license,
-        datasets=sorted({found for task in source.tasks if (found := dataset_id(task))}) or None,
+        datasets=sorted(set(filter(None, map(dataset_id, source.tasks)))) or None,
         metrics=list(dict.fromkeys(["accuracy", *(result.metric_type for result in results)])),
         tags=[source.model_type, "hf_paint", "merge", "paint"],
         eval_results=results or None,
@@ -110,7 +133,7 @@ def _metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) ->
 
 
 def _base_models(source: CardSource) -> str | list[str] | None:
-    """Return the id of the base, and of the models that were not trained in this run."""
+    """Return the id of the base, and those of the models that this run did not train."""
     others = [name for name in source.thetas.values() if name]
     return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
 
@@ -122,7 +145,7 @@ def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:
 
 
 def public_recipe(source: CardSource) -> str:
-    """Return the part of the recipe that decides the numbers, as YAML, with nothing of the machine that ran it."""
+    """Return the part of the recipe that determines the numbers, as YAML, without paths and secrets."""
     recipe = {key: source.recipe[key] for key in PUBLIC_KEYS if key in source.recipe}
     recipe["model"] = source.base_model_id or "a local folder"
     for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):

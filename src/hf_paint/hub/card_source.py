@@ -1,11 +1,9 @@
-"""What a model card is made of: the records of a run, and little else."""
+"""The content of a model card: the records of a run, its selection and its recipe."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import yaml
 from huggingface_hub import ModelCard
 
 from hf_paint.errors import InputError
@@ -18,32 +16,33 @@ from hf_paint.results.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.selection import Selection
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardSource:
-    """What a card is made of.
+    """The content of a card.
 
     Attributes:
         curve: The records of the run.
-        selection: What `selection.json` holds.
+        selection: The content of `selection.json`.
         recipe: The resolved recipe.
         tasks: The tasks of the run, patching tasks first.
         class_names: The class names of the first patching task.
-        base_model_id: The id of the base on the Hub; None for a base that is on no Hub.
+        base_model_id: The id of the base on the Hub; None if it is not there.
         base_license: The licence of the base, if known.
-        plot: The file name of the trade-off plot beside the card; None for none.
+        plot: The file name of the trade-off plot beside the card, if there is one.
         save_dtype: The dtype in which the model is saved.
         model_type: The `model_type` of its config.
         versions: Package -> its version in the run.
-        robustness: What `robustness.json` holds; empty for a run without shift tasks.
-        examples: Task -> how the images in the plot of its examples were chosen.
+        robustness: The content of `robustness.json`; empty for a run without shift tasks.
+        examples: Task -> how the images of its example plot were chosen.
     """
 
     curve: AlphaCurve
-    selection: Mapping[str, Any]
+    selection: Selection
     recipe: Mapping[str, Any]
     tasks: Sequence[Task]
     class_names: Sequence[str]
@@ -58,29 +57,28 @@ class CardSource:
 
     @classmethod
     def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
-        """Read what the cards of a run are made of from its files.
+        """Read the content of the cards of a run from its folder.
 
         Args:
             folder: The run folder.
-            base_model_id: The id of the base on the Hub, where the recipe does not say it.
+            base_model_id: The id of the base on the Hub, if the run started from a folder.
 
         Raises:
-            InputError: If the run is not finished, or nothing was chosen.
+            InputError: If the run is not finished, or no alpha was selected.
         """
-        if not folder.selection.exists() or not folder.card_facts.exists():
+        selection, facts = folder.load_selection(), folder.load_card_facts()
+        if selection is None or facts is None:
             raise InputError(
-                f"{folder.path} is not a run that chose an alpha: it has no {folder.selection.name} or "
-                f"{folder.card_facts.name}. Finish it with `hf-paint patch`, and a `selection` other than none."
+                f"{folder.path} is not a finished run with a selected alpha: it has no {folder.selection.name} or no "
+                f"{folder.card_facts.name}. Finish it with `hf-paint patch` and a `selection` other than `none`."
             )
-        recipe = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
-        facts = json.loads(folder.card_facts.read_text(encoding="utf-8"))
+        recipe = folder.load_recipe()
         if base_model_id is not None:
             facts["base_model_id"] = base_model_id
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(folder.path)
-        selection = json.loads(folder.selection.read_text(encoding="utf-8"))
-        if folder.robustness.exists():
-            facts["robustness"] = json.loads(folder.robustness.read_text(encoding="utf-8"))
+        if (robustness := folder.load_robustness()) is not None:
+            facts["robustness"] = robustness
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property
@@ -90,7 +88,7 @@ class CardSource:
 
     @property
     def selected(self) -> Alpha:
-        """The alpha that was chosen."""
+        """The selected alpha."""
         return alpha_from_json(self.selection["alpha"])
 
     @property
@@ -110,17 +108,17 @@ class CardSource:
 
     @property
     def trains_head(self) -> bool:
-        """Whether the classification head was trained too."""
+        """Whether a classification head was trained with the image tower."""
         return bool(self.recipe.get("train_head"))
 
     @property
     def thetas(self) -> dict[str, str | None]:
-        """The models that were not trained in this run, by name: their ids on the Hub; None for one in a folder."""
-        given = {name: split_revision(model)[0] for name, model in self.recipe.get("thetas", {}).items()}
-        return {name: model if is_repo_id(model) else None for name, model in given.items()}
+        """The models that this run did not train: name -> id on the Hub, or None for a folder."""
+        models = {name: split_revision(model)[0] for name, model in self.recipe.get("thetas", {}).items()}
+        return {name: model if is_repo_id(model) else None for name, model in models.items()}
 
     def fingerprint(self, alpha: Alpha) -> str:
-        """Return the fingerprint of the saved model of an alpha: of its image tower, and of how that was rounded."""
+        """Return the fingerprint of the model of an alpha: that of its image tower in float32 and its dtype."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
@@ -128,7 +126,7 @@ class CardSource:
 
 
 def license_of(base: str) -> str | None:
-    """Return the licence in the card of the base, or None where there is no card or it does not say."""
+    """Return the licence in the card of a model, or None if it has no card or the card does not state it."""
     try:
         card = fetch(base, "README.md")
         license_name = card and ModelCard.load(card).data.get("license")

@@ -1,184 +1,240 @@
-"""What a card says in words: what was done, how alpha was chosen, what was gained and what it cost."""
+"""The sentences of the card of a patched model: what it is, how alpha was chosen, gains and costs."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
-from hf_paint.merging.base import Method
+from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
-from hf_paint.results.records import ROLES
-from hf_paint.results.tables import number, percent, points as in_points
+from hf_paint.results.records import Result
+from hf_paint.results.robustness_table import RobustnessTable
+from hf_paint.results.selection import Selection
+from hf_paint.results.tables import number, percent, points
 
 
-LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
+FROZEN_HEAD = "a frozen zero-shot head made of text embeddings"
 
 
-def points(strategy: str, alpha: Alpha) -> str:
-    """Return what the rows of the table are."""
+def alpha_phrase(alpha: Alpha) -> str:
+    """Return an alpha with its noun: `alpha 0.40`, or `the coefficients mnist 0.30, gtsrb 0.20`."""
+    noun = "the coefficients" if isinstance(alpha, Coefficients) else "alpha"
+    return f"{noun} {format_alpha(alpha)}"
+
+
+def row_name(strategy: str, alpha: Alpha) -> str:
+    """Return what each row of the accuracy table stands for."""
     if not isinstance(alpha, Coefficients):
         return "alpha"
     return "step" if strategy == "sequential" else "combination of coefficients"
 
 
-def where(alpha: Alpha) -> str:
-    """Return an alpha with its noun."""
-    noun = "the coefficients" if isinstance(alpha, Coefficients) else "alpha"
-    return f"{noun} {format_alpha(alpha)}"
-
-
-def trained_head_sentence(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> str:
-    """Return what was done where the head was trained too."""
-    trained = "with the image tower"
-    if recipe.get("freeze_tower"):
-        trained = "while the image tower was frozen"
-    elif recipe.get("head_steps"):
-        trained = f"first alone, for {recipe['head_steps']} steps, and then with the image tower"
-    return (
-        f"a classification head that starts as text embeddings was trained on {', '.join(tasks)} {trained} "
-        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with those from "
-        f"before, {LINE}, at alpha {format_alpha(alpha)}."
-    )
-
-
-def method_sentence(
-    strategy: str,
-    tasks: Sequence[str],
-    alpha: Alpha,
-    method: Method,
-    thetas: Mapping[str, str | None] = MappingProxyType({}),
-) -> str:
-    """Return what was done to the image tower, by the strategy and the method; `thetas` were fine-tuned by others."""
-    sentences = [_strategy_sentence(strategy, tasks, alpha, method), _taken(thetas), method.sentence()]
-    return " ".join(filter(None, sentences))
-
-
-def _strategy_sentence(strategy: str, tasks: Sequence[str], alpha: Alpha, method: Method) -> str:
-    names, head = ", ".join(tasks), "a frozen head made of text embeddings"
-    if isinstance(alpha, Coefficients) and strategy == "sequential":
-        return (
-            f"task after task ({', '.join(alpha)}), the image tower was fine-tuned against {head}, and its weights "
-            f"were interpolated with those from before the step, {LINE}, with the alphas {format_alpha(alpha)}."
-        )
-    if strategy == "parallel" and method.takes == "one":
-        return (
-            f"the image tower was fine-tuned on each of {names} by itself, against {head}, and the changes of the "
-            f"weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
-        )
-    several = " several times" if method.takes == "several" else ""
-    each = f"each of {names} by itself," if strategy == "parallel" else f"{names}{several}"
-    way = f", {LINE}," if method.is_line else ""
-    return (
-        f"the image tower was fine-tuned on {each} against {head}, and its weights were interpolated with those from "
-        f"before{way} at alpha {format_alpha(alpha)}."
-    )
-
-
-def _taken(thetas: Mapping[str, str | None]) -> str:
-    """Return which models were not trained here."""
-    links = [f"{t} ([{name}](https://huggingface.co/{name}))" if name else t for t, name in thetas.items()]
-    return f"Models that others had fine-tuned were taken for {', '.join(links)}." if links else ""
-
-
-def adapter_sentence(recipe: Mapping[str, Any]) -> str:
-    """Return what was trained where it was an adapter; nothing where it was all weights."""
-    if not recipe.get("use_peft"):
-        return ""
-    kind = "DoRA" if recipe.get("use_dora") else "LoRA"
-    return f" What was trained is a {kind} adapter of rank {recipe.get('lora_r', 16)}, merged into these weights."
-
-
-def selection_sentence(strategy: str, selection: Mapping[str, Any]) -> str:
-    """Return how alpha was chosen."""
-    alpha = alpha_from_json(selection["alpha"])
-    points = "combinations" if strategy == "parallel" and isinstance(alpha, Coefficients) else "alphas"
-    if selection["rule"] == "none":
-        return f"No rule and no validation image chose {where(alpha)}: the method itself says how far to go."
-    rules = {
-        "mean": "the highest mean of patching and supported accuracy, which weigh the same",
-        "supported_within": (
-            f"the highest patching accuracy among the {points} at which the supported accuracy is at most "
-            f"{100 * selection['tolerance']:g} points below that of the model before patching"
-        ),
-    }
-    rule = f"the rule `{selection['rule']}`"
-    taken = f"Of {selection['num_alphas']} {points} {rule} took {format_alpha(alpha)}:"
-    if strategy == "sequential":
-        taken = f"In each step, with the tasks seen so far as patching tasks, {rule} took"
-    return (
-        f"{taken} {rules[selection['rule']]}. It read the {selection['chosen_on']} images only; the numbers above are "
-        f"of the {selection['reported_on']} images. Of equally good {points} the smallest was taken."
-    )
-
-
 def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
-    """Return the card's one sentence: what was gained where, and what it cost."""
-    gains = {role: [g for g in curve.gains(alpha, split) if g.role == role] for role in ("patching", "supported")}
-    parts = [f"{_change(curve, gain, alpha)}" for gain in [*gains["patching"], *gains["supported"]]]
-    return f"At {where(alpha)}, measured on {split} images: {'; '.join(parts)}."
+    """Return the sentence on gains and costs, patching tasks first."""
+    gains = curve.gains(alpha, split)
+    ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
+    changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
+    return f"At {alpha_phrase(alpha)}, measured on {split} images: {changes}."
+
+
+def before_and_after(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> tuple[Result, Result] | None:
+    """Return the records of a task at alpha 0 and at alpha, or None if one is missing."""
+    before, after = (curve.get(point, gain.role, gain.task, gain.split) for point in (0.0, alpha))
+    return None if before is None or after is None else (before, after)
 
 
 def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
-    before, after = (
-        curve.get(0.0, gain.role, gain.task, gain.split),
-        curve.get(alpha, gain.role, gain.task, gain.split),
-    )
-    if before is None or after is None:
+    records = before_and_after(curve, gain, alpha)
+    if records is None:
         return gain.task
-    changes = [f"{in_points(gain.gain, digits=1)} points"]
-    if before.attack_success is not None and after.attack_success is not None:
-        rates = [percent(result.metrics["attack_success"], digits=1) for result in (before, after)]
+    changes = [f"{points(gain.gain, digits=1)} points"]
+    if all(record.attack_success is not None for record in records):
+        rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
         changes.append(f"attack success {rates[0]} % → {rates[1]} %")
-    if before.mean_absolute_error is not None and after.mean_absolute_error is not None:
-        errors = [number(result.mean_absolute_error) for result in (before, after)]
+    if all(record.mean_absolute_error is not None for record in records):
+        errors = [number(record.mean_absolute_error) for record in records]
         changes.append(f"mean absolute error {errors[0]} → {errors[1]}")
-    accuracies = [percent(result.accuracy, digits=1) for result in (before, after)]
+    accuracies = [percent(record.accuracy, digits=1) for record in records]
     return f"{gain.task} {accuracies[0]} % → {accuracies[1]} % ({', '.join(changes)})"
 
 
-def answer_type_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
-    """Return, for each type of answer of the multiple-choice tasks, the accuracies at alpha 0 and at alpha."""
-    rows = []
-    for role in ROLES:
-        for task in curve.tasks.get(role, []):
-            before, after = (curve.get(point, role, task, split) for point in (0.0, alpha))
-            if before is None or after is None or before.answer_types is None or after.answer_types is None:
-                continue
-            for kind, (correct, total) in after.answer_types.items():
-                percent = {"before": 100 * before.answer_types[kind][0] / total, "after": 100 * correct / total}
-                rows.append({"task": task, "type": kind, "total": total} | percent)
-    return rows
+def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: str) -> str:
+    """Return what the model is and how it was made.
+
+    Args:
+        source: The content of the card.
+        tasks: The tasks on which the model was patched.
+        alpha: The alpha of the model.
+        is_patch: Whether the repository contains `theta_1 - theta_0` instead of a model.
+        base: The base, with a link.
+    """
+    model = f"an ordinary {source.family.name} model"
+    opening = f"This is {model}. Use it like its base model: it still recognizes new classes by name."
+    if is_patch:
+        opening = (
+            f"This is a *patch*: the change of the image tower of {base} in fine-tuning, and nothing else. Applied to "
+            f"that model, it gives {model}, which still recognizes new classes by name."
+        )
+    paint = "*patched* ([PAINT](https://arxiv.org/abs/2208.05592))"
+    return f"{opening}\n\nThe model was {paint}: {_method(source, tasks, alpha)} The text tower is unchanged."
 
 
 def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
+    """Return the sentences on fine-tuning and interpolation."""
     if source.trains_head:
-        return trained_head_sentence(source.recipe, tasks, alpha)
-    sentence = method_sentence(source.strategy, tasks, alpha, source.method, source.thetas)
-    return sentence + adapter_sentence(source.recipe)
+        return _trained_head(source.recipe, tasks, alpha)
+    sentences = [
+        _strategy(source, tasks, alpha),
+        _given_thetas(source.thetas),
+        source.method.sentence(),
+        _adapter(source.recipe),
+    ]
+    return " ".join(filter(None, sentences))
 
 
-def _trained(source: CardSource, tasks: Sequence[str]) -> list[str]:
-    """Return the tasks that were trained on in this run, and not by others."""
+def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> str:
+    order = "together with the image tower"
+    if recipe.get("freeze_tower"):
+        order = "while the image tower was frozen"
+    elif recipe.get("head_steps"):
+        order = f"first alone, for {recipe['head_steps']} steps, and then together with the image tower"
+    return (
+        f"a classification head that starts as text embeddings was trained on {', '.join(tasks)} {order} "
+        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with those before "
+        f"training, {LINE}, at alpha {format_alpha(alpha)}."
+    )
+
+
+def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
+    names, method = ", ".join(tasks), source.method
+    if isinstance(alpha, Coefficients) and source.strategy == "sequential":
+        return (
+            f"the image tower was fine-tuned on one task after the other ({', '.join(alpha)}), against {FROZEN_HEAD}, "
+            f"and after each step its weights were interpolated with those before the step, {LINE}, with the alphas "
+            f"{format_alpha(alpha)}."
+        )
+    if source.strategy == "parallel" and method.takes == "one":
+        return (
+            f"the image tower was fine-tuned on each of {names} separately, against {FROZEN_HEAD}, and the changes of "
+            f"the weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
+        )
+    several = " several times" if method.takes == "several" else ""
+    target = f"each of {names} separately," if source.strategy == "parallel" else f"{names}{several}"
+    formula = f", {method.formula}," if method.formula else ""
+    return (
+        f"the image tower was fine-tuned on {target} against {FROZEN_HEAD}, and its weights were interpolated with "
+        f"those before fine-tuning{formula} at alpha {format_alpha(alpha)}."
+    )
+
+
+def _given_thetas(thetas: Mapping[str, str | None]) -> str:
+    links = [f"{name} ([{repo}](https://huggingface.co/{repo}))" if repo else name for name, repo in thetas.items()]
+    return f"Existing fine-tuned models were used for {', '.join(links)}." if links else ""
+
+
+def _adapter(recipe: Mapping[str, Any]) -> str:
+    if not recipe.get("use_peft"):
+        return ""
+    kind = "DoRA" if recipe.get("use_dora") else "LoRA"
+    return f"A {kind} adapter of rank {recipe.get('lora_r', 16)} was trained and merged into these weights."
+
+
+def selection_sentences(strategy: str, selection: Selection) -> str:
+    """Return how alpha was chosen, and on which images."""
+    alpha, rule = alpha_from_json(selection["alpha"]), selection["rule"]
+    candidates = "combinations" if strategy == "parallel" and isinstance(alpha, Coefficients) else "alphas"
+    if rule == "none":
+        return f"No selection rule and no validation images were used: the method determines {alpha_phrase(alpha)}."
+    tolerance = 100 * selection["tolerance"]
+    rules = {
+        "mean": "the highest mean of patching and supported accuracy, with equal weights",
+        "supported_within": (
+            f"the highest patching accuracy among the {candidates} whose supported accuracy is at most {tolerance:g} "
+            f"point{'' if tolerance == 1 else 's'} below that of the model before patching"
+        ),
+    }
+    choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}:"
+    if strategy == "sequential":
+        choice = f"In each step, with the tasks so far as patching tasks, the rule `{rule}` chose"
+    return (
+        f"{choice} {rules[rule]}. It used only the {selection['chosen_on']} images; the numbers above are from the "
+        f"{selection['reported_on']} images. Ties went to the smallest {candidates.removesuffix('s')}."
+    )
+
+
+def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> str:
+    """Return which tasks were trained on in this run, and introduce the recipe."""
+    trained = _trained_tasks(source, tasks)
+    summary = "This run trained nothing: it used existing fine-tuned models."
+    if trained:
+        summary = f"Trained on the train split of {', '.join(trained)} with the prompts of each task (`{prompt}`)."
+    return f"{summary} Recipe (all other settings are the defaults of PAINT):"
+
+
+def _trained_tasks(source: CardSource, tasks: Sequence[str]) -> list[str]:
     if source.strategy == "parallel":
         return [task for task in tasks if task not in source.thetas]
     return [] if source.thetas and not source.recipe.get("ingredients") else list(tasks)
 
 
-def _gain_rows(curve: AlphaCurve, alpha: Alpha, split: str) -> list[dict[str, Any]]:
-    rows = []
-    for gain in curve.gains(alpha, split):
-        before, after = (curve.get(point, gain.role, gain.task, gain.split) for point in (0.0, alpha))
-        if before is not None and after is not None:
-            rows.append(
-                {
-                    "task": gain.task,
-                    "role": gain.role,
-                    "total": after.total,
-                    "before": percent(before.accuracy),
-                    "after": percent(after.accuracy),
-                    "gain": in_points(gain.gain, gain.interval),
-                }
-            )
-    return rows
+def branches_sentence(rows: str, branches: Sequence[str], model_class: str) -> str:
+    """Return which branches the repository has, or nothing; `rows` is the `row_name` of the table."""
+    if not branches:
+        return ""
+    subject, model = "The model before patching", "it"
+    if rows in ("alpha", "step"):
+        subject, model = f"Every {rows}", "one"
+    return (
+        f"{subject} is a branch of this repository with a complete model: "
+        f'{", ".join(f"`{branch}`" for branch in branches)}. Load {model} with `revision="{branches[0]}"`, in '
+        f"`pipeline` or in `{model_class}.from_pretrained`."
+    )
+
+
+def other_alpha_sentence(selected: Alpha, *, has_branches: bool) -> str:
+    """Return, on the card of an alpha that was not selected, where the selected model is."""
+    place = ", on the branch `main`" if has_branches else ""
+    return f"This is one of several models. The selected one has {alpha_phrase(selected)}{place}."
+
+
+def table_notes(table: str) -> list[str]:
+    """Return how to read the marks and columns of an accuracy table, as far as it has them."""
+    notes = {
+        "~": "A number marked `~` was not measured on every image: where the two nearest measured alphas predict the "
+        "same class, that prediction was reused.",
+        "attack success": "An attack succeeds if the model predicts the wrong word that is written on the image: "
+        "lower is better.",
+        "MAE": "MAE is the mean absolute error of the predicted count.",
+    }
+    return [note for mark, note in notes.items() if mark in table]
+
+
+def robustness_caption(table: RobustnessTable) -> str:
+    """Return the columns of a robustness table, and how they are defined."""
+    num_shifts, effective = len(table.shift_tasks), ""
+    if table.baseline is not None:
+        line = f"{table.baseline.slope:.3f} · logit(reference) {table.baseline.intercept:+.3f}"
+        effective = (
+            "; *effective robustness* is the accuracy under shift minus the prediction of a baseline from the "
+            f"reference ([Taori et al., 2020](https://arxiv.org/abs/2007.00644)): in logits, {line}"
+        )
+    return (
+        f"Accuracy in percent on the reference ({', '.join(table.reference_tasks)}, {table.reference_split} images), "
+        f"and its mean over {num_shifts} distribution shift{'s' if num_shifts > 1 else ''} (test images). *Relative "
+        "robustness* is the gain of that mean over the model before patching, in points"
+        f"{effective}. Parentheses contain 95 % bootstrap intervals."
+    )
+
+
+def limits(source: CardSource) -> list[str]:
+    """Return what the numbers of the card do not show."""
+    precision = " and ".join(sorted({result.precision for result in source.curve.results}))
+    runs = " of each" if source.strategy in ("sequential", "parallel") else ""
+    return [
+        "Only the tasks in the table were measured. Accuracy on other tasks may have changed; a task that is unlike "
+        "the supported ones can lose more than they did.",
+        f"Accuracies were measured in {precision} arithmetic, before the weights were rounded to {source.save_dtype}.",
+        f"Alpha was chosen on one validation split of each task, after one training run{runs}.",
+        "The patched model most likely has all biases and failures of its base model.",
+    ]

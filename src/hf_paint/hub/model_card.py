@@ -1,34 +1,36 @@
 """The card of a patched model: every number in it comes from the records of the run."""
 
-import platform
-from collections.abc import Collection, Mapping
-from importlib.metadata import version
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from huggingface_hub import ModelCard
-
-from hf_paint.hub.card_metadata import _metadata, dataset_id, public_recipe
+from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Usage, citations_of, environment
+from hf_paint.hub.card_metadata import metadata, public_recipe
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import (
-    _gain_rows,
-    _method,
-    _trained,
-    answer_type_rows,
+    before_and_after,
+    branches_sentence,
     claim,
-    points,
-    selection_sentence,
+    introduction,
+    limits,
+    other_alpha_sentence,
+    robustness_caption,
+    row_name,
+    selection_sentences,
+    table_notes,
+    training_sentence,
 )
 from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
+from hf_paint.results.tables import markdown, percent, points
 from hf_paint.tasks.task import Task
 
 
-TEMPLATE = files("hf_paint.hub") / "model_card_template.md"
-VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
+MODEL_ID = "path/or/id/of/this/model"
+"""Stands for the id of a model that is not published yet."""
 
 
 def render_model_card(
@@ -42,90 +44,180 @@ def render_model_card(
     """Return the text of the card, metadata included.
 
     Args:
-        source: What the card is made of.
-        alpha: The alpha of this model; the one that was chosen by default.
-        repo_id: Where the model will be on the Hub.
-        branches: The branches of that repository that hold alphas, `main` not among them.
-        delta: The fingerprint of the patch, for the card of a repository that holds `theta_1 - theta_0` alone.
+        source: The content of the card.
+        alpha: The alpha of this model; the selected one by default.
+        repo_id: The repository of the model on the Hub.
+        branches: Branch -> alpha of that repository, without `main`.
+        delta: The fingerprint of the patch, if the repository contains `theta_1 - theta_0` instead of a model.
 
     Raises:
         InputError: If the curve lacks a record that the card needs.
     """
-    alpha = source.selected if alpha is None else alpha
-    patching = _patched_tasks(source, alpha)
-    base = (source.base_model_id or source.family.name).split("/")[-1]
-    name = f"{base} patched on {', '.join(task.name for task in patching)}"
-    card = ModelCard.from_template(
-        _metadata(source, name, alpha, delta),
-        template_str=TEMPLATE.read_text(encoding="utf-8"),
-        title=name,
-        split=source.split,
-        claim=claim(source.curve, alpha, source.split),
-        method=_method(source, [task.name for task in patching], alpha),
-        trained_head=source.trains_head,
-        points=points(source.strategy, source.selected),
-        strategy=source.strategy,
-        trained=", ".join(_trained(source, [task.name for task in patching])),
-        patching_names=", ".join(task.name for task in patching),
-        alpha=format_alpha(alpha),
-        selected_row=alpha,
-        selected=format_alpha(source.selected),
-        is_selected=alpha == source.selected,
-        model_id=repo_id or "path/or/id/of/this/model",
-        revision=next((name for name, held in branches.items() if held == alpha != source.selected), None),
-        branches=list(branches),
-        delta=delta is not None,
-        base_model_id=source.base_model_id,
-        example_labels=repr(list(source.class_names[:3])),
-        example_template=repr(patching[0].templates[0]),
-        example_prompt=patching[0].example_prompt,
-        table=source.curve.to_markdown(source.split, selected=alpha, fine_tuned_label=source.method.end),
-        plot=source.plot,
-        examples=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
-        gains=_gain_rows(source.curve, alpha, source.split),
-        answer_types=answer_type_rows(source.curve, alpha, source.split),
-        num_resamples=NUM_RESAMPLES,
-        robustness={name: RobustnessTable.from_dict(held) for name, held in source.robustness.items() if held},
-        selection=selection_sentence(source.strategy, source.selection),
-        recipe=public_recipe(source).strip(),
-        versions=list((source.versions or environment()).items()),
-        sources=[source_row(task) for task in source.tasks],
-        base=base_link(source.base_model_id, source.family),
-        family=source.family,
-        base_license=source.base_license or "not stated",
-        precision=" and ".join(sorted({result.precision for result in source.curve.results})),
-        save_dtype=source.save_dtype,
-        citations=list(dict.fromkeys(task.citation.strip() for task in source.tasks if task.citation)),
+    model = _Model(
+        source=source,
+        alpha=source.selected if alpha is None else alpha,
+        repo_id=repo_id or MODEL_ID,
+        branches=branches,
+        delta=delta,
     )
-    return str(card)
+    return Card(
+        metadata=metadata(source, model.name, model.alpha, delta),
+        title=model.name,
+        claim=claim(source.curve, model.alpha, source.split),
+        introduction=_introduction(model),
+        usage=_usage(model),
+        accuracy=_accuracy(model),
+        examples=_examples(source),
+        robustness=_robustness(model),
+        selection=selection_sentences(source.strategy, source.selection),
+        training=Training(
+            summary=training_sentence(source, model.task_names, model.tasks[0].example_prompt),
+            recipe=public_recipe(source).strip(),
+            versions=source.versions or environment(),
+        ),
+        tasks=source.tasks,
+        licence=licence_sentences(model.base, source.base_license, "patched"),
+        limits=limits(source),
+        citations=citations_of(source.tasks),
+    ).render()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """One model of a run, and the repository that it is published in."""
+
+    source: CardSource
+    alpha: Alpha
+    repo_id: str
+    branches: Mapping[str, Alpha] = field(default_factory=dict)
+    delta: str | None = None
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks on which the model was patched: a step of sequential patching knows none after it."""
+        names: Sequence[str] = self.source.curve.tasks.get("patching", [])
+        if self.source.strategy == "sequential" and isinstance(self.alpha, Coefficients):
+            names = list(self.alpha)
+        return [task for task in self.source.tasks if task.name in names]
+
+    @property
+    def task_names(self) -> list[str]:
+        return [task.name for task in self.tasks]
+
+    @property
+    def name(self) -> str:
+        base = (self.source.base_model_id or self.source.family.name).split("/")[-1]
+        return f"{base} patched on {', '.join(self.task_names)}"
+
+    @property
+    def base(self) -> str:
+        return base_link(self.source.base_model_id, self.source.family)
+
+    @property
+    def rows(self) -> str:
+        return row_name(self.source.strategy, self.source.selected)
+
+
+def _introduction(model: _Model) -> str:
+    source, alpha = model.source, model.alpha
+    text = introduction(source, model.task_names, alpha, is_patch=model.delta is not None, base=model.base)
+    if alpha == source.selected:
+        return text
+    return f"{text}\n\n{other_alpha_sentence(source.selected, has_branches=bool(model.branches))}"
+
+
+def _usage(model: _Model) -> Usage:
+    source = model.source
+    branches = {name: alpha for name, alpha in model.branches.items() if alpha == model.alpha != source.selected}
+    patch = None
+    if model.delta is not None:
+        patch = (str(source.base_model_id), format_alpha(model.alpha))
+    return Usage(
+        model_id=model.repo_id,
+        revision=next(iter(branches), None),
+        class_names=source.class_names[:3],
+        template=model.tasks[0].templates[0],
+        trained_head_tasks=", ".join(model.task_names) if source.trains_head else "",
+        patch=patch,
+        branches=branches_sentence(model.rows, list(model.branches), source.family.model),
+    )
+
+
+def _accuracy(model: _Model) -> Accuracy:
+    source = model.source
+    table = source.curve.to_markdown(source.split, selected=model.alpha, fine_tuned_label=source.method.end)
+    return Accuracy(
+        caption=f"Top-1 accuracy in percent on the {source.split} images, by {model.rows}. This model is in bold.",
+        table=table,
+        notes=table_notes(table),
+        plot=source.plot,
+        gains=_gains(model),
+        intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "
+        "do not cover the variation between training seeds.",
+        answer_types=_answer_types(model),
+    )
+
+
+def _gains(model: _Model) -> str:
+    """Return the table of each task before and after patching, with intervals."""
+    curve, split = model.source.curve, model.source.split
+    rows = [["task", "role", f"{split} images", "zero-shot", "patched", "gain in points (95 % interval)"]]
+    for gain in curve.gains(model.alpha, split):
+        records = before_and_after(curve, gain, model.alpha)
+        if records is not None:
+            before, after = records
+            accuracies = [percent(before.accuracy), percent(after.accuracy)]
+            rows.append([gain.task, gain.role, str(after.total), *accuracies, points(gain.gain, gain.interval)])
+    return markdown(rows, text_columns=2)
+
+
+def _answer_types(model: _Model) -> str:
+    """Return the table of multiple-choice tasks by type of answer; empty without such tasks."""
+    curve, split = model.source.curve, model.source.split
+    rows = [["task", "answer", f"{split} images", "zero-shot", "patched"]]
+    for gain in curve.gains(model.alpha, split):
+        records = before_and_after(curve, gain, model.alpha)
+        if records is None or records[0].answer_types is None or records[1].answer_types is None:
+            continue
+        before, after = records[0].answer_types, records[1].answer_types
+        for kind, (correct, total) in after.items():
+            accuracies = [percent(before[kind][0] / total), percent(correct / total)]
+            rows.append([gain.task, kind, str(total), *accuracies])
+    return markdown(rows, text_columns=2) if len(rows) > 1 else ""
+
+
+def _examples(source: CardSource) -> Examples | None:
+    if not source.examples:
+        return None
+    return Examples(
+        caption=f"The most probable candidates for a few {source.split} images, with their probabilities in percent, "
+        f"according to the model before patching and the selected one, at {format_alpha(source.selected)}. The images "
+        "show what changed, not how often.",
+        plots=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
+    )
+
+
+def _robustness(model: _Model) -> Robustness | None:
+    tables = {name: RobustnessTable.from_dict(table) for name, table in model.source.robustness.items() if table}
+    if "weights" not in tables:
+        return None
+    return Robustness(
+        caption=robustness_caption(tables["weights"]),
+        table=tables["weights"].to_markdown(selected=model.alpha),
+        ensemble=tables["ensemble"].to_markdown() if "ensemble" in tables else "",
+    )
 
 
 def base_link(base_model_id: str | None, family: Family) -> str:
-    """Return the base as a sentence says it: with a link if it is on the Hub."""
+    """Return the base as part of a sentence, with a link if it is on the Hub."""
     if base_model_id is None:
         return f"{family.any_model} that is not on the Hub"
     return f"[{base_model_id}](https://huggingface.co/{base_model_id})"
 
 
-def environment() -> dict[str, str]:
-    """Return the versions of what a run depends on."""
-    return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
-
-
-def _patched_tasks(source: CardSource, alpha: Alpha) -> list[Task]:
-    """Return the tasks on which a model was patched: a step of sequential patching knows none of those after it."""
-    names: Collection[str] = source.curve.tasks.get("patching", [])
-    if source.strategy == "sequential" and isinstance(alpha, Coefficients):
-        names = alpha
-    return [task for task in source.tasks if task.name in names]
-
-
-def source_row(task: Task) -> dict[str, str]:
-    """Return the row of a task in the table of data sets and licences."""
-    on_the_hub = dataset_id(task)
-    link = f"[{on_the_hub}](https://huggingface.co/datasets/{on_the_hub})" if on_the_hub else "local files"
-    return {
-        "task": task.name,
-        "dataset": task.homepage or link if not on_the_hub else link,
-        "license": task.license or "not stated",
-    }
+def licence_sentences(base: str, base_license: str | None, kind: str) -> str:
+    """Return the licence of the base, which also covers models made from it; `kind` is how this one was made."""
+    return (
+        f"Base model: {base}. Licence of the base model: {base_license or 'not stated'}. A {kind} model is subject to "
+        "the terms of its base model."
+    )

@@ -158,6 +158,7 @@ class SWA(Method):
 
     name: ClassVar[str] = "swa"
     end: ClassVar[str] = "SWA"
+    spans: ClassVar[bool] = True
     start: float = 0.75
     every: int = 50
 
@@ -180,6 +181,7 @@ class EMA(Method):
 
     name: ClassVar[str] = "ema"
     end: ClassVar[str] = "EMA"
+    spans: ClassVar[bool] = True
     decay: float = 0.999
     warmup: bool = False
 

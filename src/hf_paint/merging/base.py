@@ -1,18 +1,46 @@
 """What a method is: options, and what it does with the weights that fine-tuning gave."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerCallback
 
 from hf_paint.errors import InputError
-from hf_paint.merging.path import WeightPath, Weights
+from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.path import Line, WeightPath
+from hf_paint.results.run_folder import RunFolder
 
 
-class Bench(Protocol):
+LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
+
+
+class Information(Protocol):
+    """What a path may need besides the weights at its two ends."""
+
+    def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
+        """Return the Fisher information of weights on training images of the patching tasks."""
+
+
+class RecordedInformation:
+    """The information that a finished run left in its folder.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
+        """Return the recorded Fisher information."""
+        return load_file(self.folder.fisher(name))
+
+
+class Bench(Information, Protocol):
     """What a method may ask of the run that it is used in: measurements, which the run keeps.
 
     Attributes:
@@ -26,11 +54,8 @@ class Bench(Protocol):
     def score(self, theta: Weights, rule: str) -> float:
         """Return how good weights are on the validation images: of the patching tasks, or by the selection rule."""
 
-    def loss(self, theta: Weights) -> Tensor:
-        """Return the cross-entropy of a batch of validation images of the patching tasks, differentiable in theta."""
-
-    def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
-        """Return the Fisher information of weights on training images of the patching tasks."""
+    def losses(self) -> Callable[[Weights], Tensor]:
+        """Return the cross-entropy on the patching tasks, differentiable in the weights, of a new batch each call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +69,9 @@ class Method:
         merges: Whether theta_1 is made of the fine-tuned models, instead of being the one that there is.
         needs_validation: Whether making theta_1 takes validation images of the patching tasks.
         chooses: Whether theta_1 is how far to go: without a selection rule, it is what is saved.
-        is_line: Whether theta_alpha is on the straight line from theta_0 to theta_1.
+        formula: How theta_alpha is computed, for the cards; empty where `sentence` contains it.
+        extrapolates: Whether alpha may lie outside [0, 1].
+        spans: Whether several fine-tuned models may have a coefficient each (`strategy: parallel`).
     """
 
     name: ClassVar[str]
@@ -53,7 +80,9 @@ class Method:
     merges: ClassVar[bool] = False
     needs_validation: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
-    is_line: ClassVar[bool] = True
+    formula: ClassVar[str] = LINE
+    extrapolates: ClassVar[bool] = True
+    spans: ClassVar[bool] = False
 
     def check(self, theta_0: Weights) -> None:
         """Refuse options that do not fit to the model, before anything is trained."""
@@ -67,9 +96,9 @@ class Method:
         (theta,) = thetas.values()
         return dict(theta)
 
-    def path(self, theta_0: Weights, theta_1: Weights, bench: Bench) -> WeightPath | None:
-        """Return the path from theta_0 to theta_1, or None for the straight line."""
-        return None
+    def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
+        """Return the path from theta_0 to theta_1: a straight line for most methods."""
+        return Line(theta_0, theta_1)
 
     def sentence(self) -> str:
         """Return what a card says of it, after the sentence on fine-tuning and interpolating."""
@@ -95,6 +124,7 @@ class Interpolate(Method):
     """The straight line from theta_0 to the fine-tuned model (PAINT, Section 2; WiSE-FT, Section 3)."""
 
     name: ClassVar[str] = "interpolate"
+    spans: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Fisher-weighted interpolation: each weight moves as far as the model depends on it (Matena & Raffel, 2022)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,12 +10,13 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from hf_paint.errors import InputError
-from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values, fingerprint_weights
-from hf_paint.merging.base import Bench, Method
-from hf_paint.merging.interpolation import add, combine_tensor, subtract
-from hf_paint.merging.path import WeightPath, Weights
+from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values
+from hf_paint.merging.base import Information, Method
+from hf_paint.merging.interpolation import Weights, add, combine_tensor, subtract
+from hf_paint.merging.path import WeightPath
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import ImageTower, attention
+from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 
 
@@ -61,7 +62,7 @@ def estimate_fisher(
     parameters = {name: parameter.detach() for name, parameter in tower.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
 
-    def loss(weights: Mapping[str, Tensor], pixels: Tensor, draw: Tensor) -> Tensor:
+    def loss(weights: Weights, pixels: Tensor, draw: Tensor) -> Tensor:
         """Return the cross-entropy in nats of one image (3, height, width) with a label of the model's own."""
         embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
         logits: Tensor = head(embeds)  # (1, num_classes)
@@ -86,10 +87,10 @@ def estimate_fisher(
 
 
 def interpolate_fisher(
-    theta_0: Mapping[str, Tensor],
-    theta_1: Mapping[str, Tensor],
-    fisher_0: Mapping[str, Tensor],
-    fisher_1: Mapping[str, Tensor],
+    theta_0: Weights,
+    theta_1: Weights,
+    fisher_0: Weights,
+    fisher_1: Weights,
     alpha: float,
 ) -> dict[str, Tensor]:
     """Interpolate with the Fisher information as weight (Matena & Raffel, 2022, Section 2; released code of WiSE-FT).
@@ -118,18 +119,7 @@ def interpolate_fisher(
         {'w': tensor([0.5000, 0.2500])}
     """
     check_alpha(alpha)
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
-    result = {}
-    for name, x_0 in theta_0.items():
-        x_1 = theta_1[name]
-        if alpha in (0, 1) or name not in fisher_0 or name not in fisher_1:
-            result[name] = combine_tensor(name, x_0, [(x_1, alpha)])
-        else:
-            if not fisher_0[name].shape == fisher_1[name].shape == x_0.shape:
-                raise InputError(f"The Fisher information of '{name}' must have the shape {tuple(x_0.shape)}.")
-            share = _share_of_theta_1(fisher_0[name], fisher_1[name], alpha)
-            result[name] = add(x_0, share * subtract(name, x_0, x_1))
-    return result
+    return FisherPath(theta_0, theta_1, fisher_0, fisher_1).at(alpha)
 
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
@@ -149,12 +139,62 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+class FisherPath(WeightPath):
+    """The path of `interpolate_fisher`; its alphas are numbers in [0, 1].
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
+        fisher_0: Name -> Fisher information of theta_0, of the shape of the tensor.
+        fisher_1: Name -> Fisher information of theta_1.
+
+    Raises:
+        InputError: If the weights or the information are not compatible.
+    """
+
+    def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
+        super().__init__(theta_0, theta_1, fisher_0, fisher_1)
+        check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+        for name in theta_0.keys() & fisher_0.keys() & fisher_1.keys():
+            shape = theta_0[name].shape
+            if not fisher_0[name].shape == fisher_1[name].shape == shape:
+                raise InputError(f"The Fisher information of '{name}' must have the shape {tuple(shape)}.")
+
+    @property
+    def ends(self) -> Sequence[Weights]:
+        """theta_1."""
+        return self.inputs[1:2]
+
+    def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
+        """Compute one tensor of theta_alpha, on a device if one is given."""
+        alpha = _number(alpha)
+        x_0, x_1, *information = (weights[name].to(device=device) for weights in self.inputs if name in weights)
+        if alpha in (0, 1) or len(information) < 2:
+            return combine_tensor(name, x_0, [(x_1, alpha)])
+        fisher_0, fisher_1 = information
+        return add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
+
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of theta_alpha; at the ends it is that of their weights."""
+        alpha, (theta_0, theta_1, *_) = _number(alpha), self.fingerprints
+        if alpha in (0, 1):
+            return fingerprint_interpolation(theta_0, theta_1, alpha)
+        return fingerprint_values("fisher", *self.fingerprints, float(alpha))
+
+
+def _number(alpha: Alpha) -> float:
+    if isinstance(alpha, Coefficients):
+        raise InputError(f"Fisher-weighted interpolation takes one alpha, got the coefficients {dict(alpha)}.")
+    return alpha
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fisher(Method):
     """Each weight moves by a share of its own, from its Fisher information (`interpolate_fisher`)."""
 
     name: ClassVar[str] = "fisher"
-    is_line: ClassVar[bool] = False
+    formula: ClassVar[str] = ""
+    extrapolates: ClassVar[bool] = False
     num_images: int = 256
     seed: int = 0
 
@@ -163,13 +203,13 @@ class Fisher(Method):
             given = f"{self.num_images} and {self.seed}"
             raise InputError(f"The method 'fisher' needs `num_images` from 1 and a `seed` from 0, got {given}.")
 
-    def path(self, theta_0: Weights, theta_1: Weights, bench: Bench) -> WeightPath:
+    def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
         """Return the path along which the Fisher information of both ends counts."""
-        ends = {"theta_0": theta_0, "theta_1": theta_1}
-        information = [
-            bench.fisher(name, theta, num_images=self.num_images, seed=self.seed) for name, theta in ends.items()
-        ]
-        return FisherPath(theta_0, theta_1, *information)
+        fisher_0, fisher_1 = (
+            information.fisher(name, theta, num_images=self.num_images, seed=self.seed)
+            for name, theta in (("theta_0", theta_0), ("theta_1", theta_1))
+        )
+        return FisherPath(theta_0, theta_1, fisher_0, fisher_1)
 
     def sentence(self) -> str:
         """Return what the shares come from."""
@@ -178,30 +218,3 @@ class Fisher(Method):
             "alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, F being estimated on "
             f"{self.num_images} training images."
         )
-
-
-class FisherPath:
-    """The path of `interpolate_fisher`.
-
-    Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning.
-        fisher_0: Name -> Fisher information of theta_0.
-        fisher_1: Name -> Fisher information of theta_1.
-    """
-
-    def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
-        self.ends = theta_0, theta_1
-        self.information = fisher_0, fisher_1
-        self._fingerprints = [fingerprint_weights(weights) for weights in (*self.ends, *self.information)]
-
-    def at(self, alpha: float) -> dict[str, Tensor]:
-        """Return theta_alpha, name -> tensor."""
-        return interpolate_fisher(*self.ends, *self.information, alpha)
-
-    def fingerprint(self, alpha: float) -> str:
-        """Return the fingerprint of theta_alpha: at the ends, that of their weights."""
-        theta_0, theta_1, *_ = self._fingerprints
-        if alpha in (0, 1):
-            return fingerprint_interpolation(theta_0, theta_1, alpha)
-        return fingerprint_values("fisher", *self._fingerprints, float(alpha))

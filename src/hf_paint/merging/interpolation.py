@@ -11,9 +11,11 @@ from hf_paint.errors import InputError
 from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible, tensor_specs
 
 
-def interpolate(
-    theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], alpha: float, *, extrapolate: bool = False
-) -> dict[str, Tensor]:
+Weights = Mapping[str, Tensor]
+"""The weights of a model, or of a part of it: name -> tensor."""
+
+
+def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate: bool = False) -> dict[str, Tensor]:
     """Interpolate the weights of a model before and after fine-tuning.
 
     `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed as `theta_0 + alpha * (theta_1 - theta_0)` in
@@ -41,9 +43,7 @@ def interpolate(
     return combine(theta_0, {"theta_1": theta_1}, {"theta_1": alpha})
 
 
-def combine(
-    theta_0: Mapping[str, Tensor], thetas: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]
-) -> dict[str, Tensor]:
+def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str, float]) -> dict[str, Tensor]:
     """Combine several fine-tuned models with the model that they started from.
 
     `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, added up in the order of `thetas`; one model is `interpolate`
@@ -79,8 +79,8 @@ def combine(
 @contextmanager
 def interpolated(
     model: nn.Module,
-    theta_0: Mapping[str, Tensor],
-    theta_1: Mapping[str, Tensor],
+    theta_0: Weights,
+    theta_1: Weights,
     alpha: float,
     *,
     extrapolate: bool = False,
@@ -118,42 +118,6 @@ def interpolated(
         yield model
     finally:
         model.load_state_dict(before, strict=False)
-
-
-@torch.no_grad()
-def combine_into(
-    target: Mapping[str, Tensor],
-    theta_0: Mapping[str, Tensor],
-    thetas: Mapping[str, Mapping[str, Tensor]],
-    alphas: Mapping[str, float],
-) -> None:
-    """Write what `combine` returns into tensors that are already there, rounded once more to their dtypes.
-
-    One tensor is read at a time, so that `thetas` may be files that are larger than the memory.
-
-    Args:
-        target: Where to, name -> tensor; a model's `state_dict()` lets the model carry the weights.
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights, which fit to theta_0 (`combine` checks that, this does not).
-        alphas: Model -> its coefficient.
-
-    Raises:
-        InputError: If the target lacks a tensor, or an integer tensor differs.
-
-    Example:
-        >>> target = {"w": torch.empty(2)}
-        >>> combine_into(target, {"w": torch.zeros(2)}, {"mnist": {"w": torch.ones(2)}}, {"mnist": 0.25})
-        >>> target["w"]
-        tensor([0.2500, 0.2500])
-    """
-    missing = sorted(theta_0.keys() - target.keys())
-    if missing:
-        raise InputError(f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(theta_0)} are missing).")
-    parts = [(theta, alphas[model]) for model, theta in thetas.items() if alphas[model]]
-    for name, into in target.items():
-        if name in theta_0:
-            x_0 = theta_0[name].to(into.device)
-            into.copy_(combine_tensor(name, x_0, [(theta[name].to(into.device), alpha) for theta, alpha in parts]))
 
 
 def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:

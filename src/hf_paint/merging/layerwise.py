@@ -10,8 +10,7 @@ from torch import Tensor
 
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Bench, Method, check_share
-from hf_paint.merging.interpolation import bits, combine_tensor
-from hf_paint.merging.path import Weights
+from hf_paint.merging.interpolation import Weights, bits, combine_tensor
 from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
 from hf_paint.weights.layers import count_layers, layer_index
 
@@ -37,8 +36,8 @@ def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
 
 
 def interpolate_layerwise(
-    theta_0: Mapping[str, Tensor],
-    theta_1: Mapping[str, Tensor],
+    theta_0: Weights,
+    theta_1: Weights,
     alphas: Sequence[float] | Mapping[str, float],
     *,
     default: float | None = None,

@@ -10,8 +10,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.base import Bench, Several
-from hf_paint.merging.interpolation import add, combine, subtract
-from hf_paint.merging.path import Weights
+from hf_paint.merging.interpolation import Weights, add, combine, subtract
 from hf_paint.weights.compatibility import check_compatible, tensor_specs
 
 

@@ -1,35 +1,33 @@
-"""`HeadTrainer`: the linear classifier of WiSE-FT, a head trained on image embeddings that are computed once."""
+"""`HeadTrainer`: the linear classifier of WiSE-FT, trained on image embeddings that are computed once."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
-from hf_paint.training.base_trainer import PaperTrainer
+from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-class HeadTrainer(PaperTrainer):
-    """Train a classification head alone, while the image tower is frozen (WiSE-FT, Section 3).
+class HeadTrainer(BaseTrainer):
+    """Train a classification head on the embeddings of a frozen image tower (WiSE-FT, Section 3).
 
-    A step is a matrix product: `Evaluator.embed` has seen each image once, without augmentation. The optimization is
-    that of `PaintTrainer`, and so are the arguments.
+    `Evaluator.embed` computes the embeddings once, without augmentation, so a step is one matrix product. Optimization
+    and arguments are those of `PaintTrainer`.
 
     Args:
-        head: The head, which is trained in place.
+        head: The head, trained in place.
         args: The training arguments.
         image_embeds: shape (num_images, embed_dim), the embeddings of the train split.
         labels: shape (num_images,), class indices.
         callbacks: More callbacks.
 
     Raises:
-        InputError: If the shapes do not fit together.
+        InputError: If the shapes of head, embeddings and labels do not match.
 
     Example:
         >>> head = ClassificationHead(torch.eye(2), ["cat", "dog"])
@@ -56,25 +54,16 @@ class HeadTrainer(PaperTrainer):
                 f"labels; got the shape {tuple(image_embeds.shape)}."
             )
         dataset = _EmbeddedImages(image_embeds, labels)
-        super().__init__(head, args, data_collator=_keep, train_dataset=dataset, callbacks=[*callbacks])
-        self.model_accepts_loss_kwargs = True  # the loss counts the images of the step
+        super().__init__(head, args, data_collator=_identity, train_dataset=dataset, callbacks=[*callbacks])
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return what the batch adds to the mean cross-entropy over the step."""
-        logits = model(inputs["image_embeds"])
-        loss = functional.cross_entropy(logits, inputs["labels"], label_smoothing=self.args.label_smoothing_factor)
-        loss = self.share_of_step(loss, inputs, num_items_in_batch)
-        return (loss, {"logits": logits}) if return_outputs else loss
+    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the logits (batch, num_classes)."""
+        logits: Tensor = model(inputs["image_embeds"])
+        return logits
 
 
-class _EmbeddedImages(Dataset[dict[str, Any]]):
-    """Image embeddings and labels, which are read a batch at a time."""
+class _EmbeddedImages(Dataset[dict[str, Tensor]]):
+    """Image embeddings and labels, read a batch at a time."""
 
     def __init__(self, image_embeds: Tensor, labels: Tensor) -> None:
         self.image_embeds, self.labels = image_embeds, labels
@@ -90,6 +79,6 @@ class _EmbeddedImages(Dataset[dict[str, Any]]):
         return {"image_embeds": self.image_embeds[rows], "labels": self.labels[rows]}
 
 
-def _keep(batch: Any) -> dict[str, Tensor]:
-    """Leave a batch as `__getitems__` has read it."""
-    return cast(dict[str, Tensor], batch)
+def _identity(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collate: `__getitems__` has already read a whole batch."""
+    return batch

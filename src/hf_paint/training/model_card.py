@@ -1,36 +1,34 @@
-"""The card of a model that was fine-tuned and not yet interpolated: what `PaintTrainer` publishes."""
+"""The card of a model that is fine-tuned and not interpolated: what `PaintTrainer` publishes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
+from hf_paint.hub.card import Accuracy, Card, Training, Usage, citations_of, environment
 from hf_paint.hub.card_metadata import PUBLIC_KEYS, accuracy_result, dataset_id
 from hf_paint.hub.card_source import license_of
-from hf_paint.hub.model_card import base_link, environment, source_row
-from hf_paint.models.families import FAMILIES
+from hf_paint.hub.model_card import MODEL_ID, base_link, licence_sentences
+from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
+from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-TEMPLATE = files("hf_paint.training") / "model_card_template.md"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuning:
-    """What the card of a fine-tuned model is made of.
+    """The content of the card of a fine-tuned model.
 
     Attributes:
-        base: What was fine-tuned: an id on the Hub, a folder, or an empty string.
+        base: The base: an id on the Hub, a folder, or an empty string.
         model_type: The `model_type` of its config.
-        repo_id: Where the model will be on the Hub.
+        repo_id: The repository of the model on the Hub.
         args: The training arguments.
-        steps: The optimizer steps that made these weights.
-        train_tasks: The tasks that were trained on together; none for a data set and a head of the user's own.
+        steps: The optimizer steps of these weights.
+        train_tasks: The tasks that were trained on; none for a data set and a head of the user's own.
         eval_tasks: The tasks that the trainer evaluates.
         accuracies: Task -> accuracy of these weights on its validation images.
     """
@@ -50,55 +48,106 @@ class FineTuning:
         return self.base if is_repo_id(self.base) else None
 
     @property
+    def base_license(self) -> str | None:
+        """The licence of the base, if its card states one."""
+        return license_of(self.base) if self.base else None
+
+    @property
+    def family(self) -> Family:
+        """The family of the model."""
+        return FAMILIES[self.model_type]
+
+    @property
     def tasks(self) -> dict[str, Task]:
-        """The tasks by their names, the train tasks first."""
+        """Name -> task, train tasks first."""
         return {task.name: task for task in (*self.train_tasks, *self.eval_tasks)}
 
     @property
     def trained_on(self) -> str:
-        """What was trained on, as a sentence says it."""
-        *others, last = [task.name for task in self.train_tasks] or ["a data set of its own"]
-        return f"{', '.join(others)} and {last}" if others else last
+        """The train tasks as part of a sentence."""
+        *first, last = [task.name for task in self.train_tasks] or ["a data set of its own"]
+        return f"{', '.join(first)} and {last}" if first else last
 
     @property
     def title(self) -> str:
         """The name of the model."""
-        base = (self.base_model_id or FAMILIES[self.model_type].name).split("/")[-1]
+        base = (self.base_model_id or self.family.name).split("/")[-1]
         return f"{base} fine-tuned on {self.trained_on}"
 
 
-def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: Any) -> str:
-    """Return the text of the card; `metadata` wins over what the card says of itself."""
+def last_accuracies(log_history: Sequence[Mapping[str, float]], step: int) -> dict[str, float]:
+    """Return task -> accuracy from the last evaluation in a log, if that was of the weights of a step."""
+    for entry in reversed(log_history):
+        accuracies = {match[1]: entry[key] for key in entry if (match := re.fullmatch("eval_(.+)_accuracy", key))}
+        accuracies.pop("mean", None)
+        if accuracies and entry["step"] == step:
+            return accuracies
+    return {}
+
+
+def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: object) -> str:
+    """Return the text of the card; `metadata` overrides its own."""
     tasks, args = fine_tuning.train_tasks, fine_tuning.args
-    family = FAMILIES[fine_tuning.model_type]
-    base_license = license_of(fine_tuning.base) if fine_tuning.base else None
-    card = ModelCard.from_template(
-        ModelCardData(**(_metadata(fine_tuning, base_license) | metadata)),
-        template_str=TEMPLATE.read_text(encoding="utf-8"),
+    base = base_link(fine_tuning.base_model_id, fine_tuning.family)
+    batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return Card(
+        metadata=ModelCardData(**(_metadata(fine_tuning) | metadata)),  # type: ignore[arg-type]
         title=fine_tuning.title,
-        trained_on=fine_tuning.trained_on,
-        joint=len(tasks) > 1,
-        trained_head=args.train_head,
-        base=base_link(fine_tuning.base_model_id, family),
-        family=family,
-        base_license=base_license or "not stated",
-        model_id=fine_tuning.repo_id or "path/or/id/of/this/model",
-        example_labels=repr(list((tasks and tasks[0].class_names) or ("a cat", "a dog"))[:3]),
-        example_template=repr(tasks[0].templates[0] if tasks else "a photo of {}."),
-        accuracies={name: f"{100 * accuracy:.2f}" for name, accuracy in fine_tuning.accuracies.items()},
-        steps=fine_tuning.steps,
-        batch_size=args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
-        arguments=_public_arguments(args, joint=len(tasks) > 1).strip(),
-        versions=list(environment().items()),
-        sources=[source_row(task) for task in fine_tuning.tasks.values()],
-        citations=list(dict.fromkeys(task.citation.strip() for task in tasks if task.citation)),
+        introduction=_introduction(fine_tuning, base),
+        usage=Usage(
+            model_id=fine_tuning.repo_id or MODEL_ID,
+            class_names=((tasks and tasks[0].class_names) or ("a cat", "a dog"))[:3],
+            template=tasks[0].templates[0] if tasks else "a photo of {}.",
+            trained_head_tasks=fine_tuning.trained_on if args.train_head else "",
+        ),
+        advice=True,
+        accuracy=_accuracy(fine_tuning),
+        training=Training(
+            summary=f"Trained for {fine_tuning.steps} steps of {batch_size} images, with these arguments:",
+            recipe=_public_arguments(args, joint=len(tasks) > 1).strip(),
+            versions=environment(),
+        ),
+        tasks=list(fine_tuning.tasks.values()),
+        licence=licence_sentences(base, fine_tuning.base_license, "fine-tuned"),
+        limits=LIMITS,
+        citations=citations_of(tasks),
+    ).render()
+
+
+LIMITS = (
+    "Fine-tuning on a task costs accuracy on others. Tasks that are not in the table were not measured.",
+    "Accuracies are from validation images, after one training run.",
+    "The fine-tuned model most likely has all biases and failures of its base model.",
+)
+
+
+def _introduction(fine_tuning: FineTuning, base: str) -> str:
+    head, joint = "a frozen zero-shot head made of text embeddings", ""
+    if fine_tuning.args.train_head:
+        head = "a classification head that starts as text embeddings and was trained with it"
+    if len(fine_tuning.train_tasks) > 1:
+        head = "frozen zero-shot heads made of text embeddings"
+        joint = " The tasks were trained on jointly: each image was compared with the classes of its own task."
+    return (
+        f"This is an ordinary {fine_tuning.family.name} model. Use it like its base model.\n\n"
+        f"The image tower of {base} was fine-tuned on {fine_tuning.trained_on} against {head}. This is the first step "
+        f"of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{joint} The text tower is unchanged."
     )
-    return str(card)
 
 
-def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, Any]:
+def _accuracy(fine_tuning: FineTuning) -> Accuracy:
+    if not fine_tuning.accuracies:
+        return Accuracy(caption="These weights were not evaluated.")
+    rows = [[task, percent(accuracy)] for task, accuracy in fine_tuning.accuracies.items()]
+    return Accuracy(
+        caption=f"Top-1 accuracy of these weights (step {fine_tuning.steps}) in percent on the validation images.",
+        table=markdown([["task", "accuracy"], *rows], text_columns=1),
+    )
+
+
+def _metadata(fine_tuning: FineTuning) -> dict[str, object]:
     base = fine_tuning.base_model_id
-    on_the_hub = list(dict.fromkeys(found for task in fine_tuning.train_tasks if (found := dataset_id(task))))
+    data_sets = list(dict.fromkeys(filter(None, map(dataset_id, fine_tuning.train_tasks))))
     results = [
         accuracy_result(name, fine_tuning.tasks.get(name), accuracy, split="validation", metric_name="top-1 accuracy")
         for name, accuracy in fine_tuning.accuracies.items()
@@ -109,8 +158,8 @@ def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, An
         "base_model_relation": "finetune" if base else None,
         "library_name": "transformers",
         "pipeline_tag": "zero-shot-image-classification",
-        "license": base_license,
-        "datasets": on_the_hub or None,
+        "license": fine_tuning.base_license,
+        "datasets": data_sets or None,
         "metrics": ["accuracy"] if results else None,
         "tags": [fine_tuning.model_type, "hf_paint", "paint"],
         "eval_results": results or None,
@@ -118,16 +167,18 @@ def _metadata(fine_tuning: FineTuning, base_license: str | None) -> dict[str, An
 
 
 def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
-    """Return the training arguments that decide the numbers, as YAML, with nothing of the machine."""
-    values: dict[str, Any] = args.to_dict()  # type: ignore[no-untyped-call]
-    not_in_force = {
-        "num_train_epochs": values["max_steps"] > 0,
-        "max_steps": values["max_steps"] <= 0,
+    """Return the arguments that determine the numbers, as YAML, without paths, secrets and unused arguments."""
+    values: dict[str, object] = args.to_dict()  # type: ignore[no-untyped-call]
+    epochs = args.max_steps is None or args.max_steps <= 0
+    lora_keys = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
+    unused = dict.fromkeys(lora_keys, not args.use_peft) | {
+        "num_train_epochs": not epochs,
+        "max_steps": epochs,
         "task_sampling": not joint,
         "train_head": not args.train_head,
         "freeze_tower": not args.freeze_tower,
         "head_steps": not args.head_steps,
         "sampling_temperature": not joint or args.task_sampling != "temperature",
     }
-    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and not not_in_force.get(key)}
+    public = {key: values[key] for key in PUBLIC_KEYS if values.get(key) is not None and not unused.get(key)}
     return yaml.safe_dump(public, sort_keys=False)

@@ -1,10 +1,9 @@
-"""Training arguments: transformers' own, with the defaults of PAINT (Section 3 and the released code)."""
+"""Training arguments: those of transformers, with the defaults of PAINT (Section 3 and the released code)."""
 
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from accelerate import Accelerator
 from transformers import TrainingArguments
@@ -18,11 +17,14 @@ PAINT_MAX_STEPS = 2000
 
 @dataclass
 class PaintTrainingArguments(TrainingArguments):
-    """`transformers.TrainingArguments` with PAINT's defaults and some more fields.
+    """`transformers.TrainingArguments` with the defaults of PAINT and fields for heads, adapters and several tasks.
 
-    The defaults are those of the papers: AdamW at 1e-5 with weight decay 0.1 on every parameter, 2000 steps of batch
-    128 of which 200 warm up, a cosine schedule, gradients clipped at norm 1. With `num_train_epochs` given and
-    `max_steps` not, the epochs count.
+    Defaults of the papers: AdamW with learning rate 1e-5 and weight decay 0.1 on every parameter, 2000 steps of 128
+    images, 200 of them warm-up, a cosine schedule, and gradients clipped to norm 1. `num_train_epochs` sets the length
+    of the training if `max_steps` is not set.
+
+    Raises:
+        InputError: If a value is out of range, or arguments contradict each other.
 
     Example:
         >>> PaintTrainingArguments(output_dir="clip-mnist").max_steps
@@ -33,56 +35,59 @@ class PaintTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of AdamW."})
     max_steps: int | None = field(  # type: ignore[assignment]
         default=None,
-        metadata={"help": "Optimizer steps; 2000 unless num_train_epochs is given. It wins over num_train_epochs."},
+        metadata={
+            "help": "Optimizer steps; overrides num_train_epochs. Default: 2000, unless num_train_epochs is set."
+        },
     )
     num_train_epochs: float | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Passes over the training split, instead of max_steps."}
+        default=None, metadata={"help": "Passes over the train split; used if max_steps is not set."}
     )
     warmup_steps: float = field(
-        default=200, metadata={"help": "Steps of linear warm-up; below 1 a share of all steps."}
+        default=200, metadata={"help": "Steps of linear warm-up; a value below 1 is a fraction of all steps."}
     )
-    per_device_train_batch_size: int = field(default=128, metadata={"help": "Training images per process and step."})
-    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Images per process and forward pass."})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Training images per process and pass."})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Evaluated images per process and pass."})
     lr_scheduler_type: str = field(
         default="cosine",
-        metadata={"help": "`cosine` is the schedule of the papers; every other name is transformers' own."},
+        metadata={"help": "`cosine` is the schedule of the papers; all other names are schedules of transformers."},
     )
     augmentation: Literal["paint", "none"] = field(
         default="paint",
-        metadata={"help": "`paint` crops nine tenths of the image or more, without flips; `none` does not."},
+        metadata={"help": "`paint`: random crops of nine tenths of the image or more, without flips; or `none`."},
     )
     decay_all_parameters: bool = field(
         default=True,
-        metadata={"help": "Decay every parameter, as the papers do; false leaves out biases and layer norms."},
+        metadata={"help": "Decay every parameter, as the papers do; false exempts biases and layer norms."},
     )
     train_head: bool = field(
         default=False,
-        metadata={"help": "Train the classification head too, from the zero-shot weights on (WiSE-FT)."},
+        metadata={"help": "Also train a classification head, which starts as the zero-shot head (WiSE-FT)."},
     )
     freeze_tower: bool = field(
         default=False,
-        metadata={"help": "With train_head: train the head alone, on embeddings computed once: a linear classifier."},
+        metadata={"help": "With train_head: train only the head, on embeddings computed once (a linear classifier)."},
     )
     head_steps: int = field(
         default=0,
-        metadata={"help": "With train_head: steps of the head alone, before head and image tower (LP-FT)."},
+        metadata={"help": "With train_head: steps that train only the head, before both are trained (LP-FT)."},
     )
     head_learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate of these steps; that of the others by default."}
+        default=None, metadata={"help": "Peak learning rate of head_steps; default: learning_rate."}
     )
     use_peft: bool = field(
-        default=False, metadata={"help": "Train a LoRA adapter of the image tower, with peft, instead of its weights."}
+        default=False,
+        metadata={"help": "Train a LoRA adapter of the image tower instead of its weights (needs peft)."},
     )
-    lora_r: int = field(default=16, metadata={"help": "With use_peft: the rank of the adapter."})
+    lora_r: int = field(default=16, metadata={"help": "With use_peft: rank of the adapter."})
     lora_alpha: float = field(
         default=32, metadata={"help": "With use_peft: the adapter is scaled by lora_alpha / lora_r."}
     )
-    lora_dropout: float = field(default=0.0, metadata={"help": "With use_peft: dropout of what the adapter is given."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "With use_peft: dropout on the input of the adapter."})
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={
-            "help": "With use_peft: names or patterns of the layers of the image tower that are adapted; those of "
-            "attention and MLP by default."
+            "help": "With use_peft: names or regular expressions of the layers to adapt; default: the linear layers "
+            "of attention and MLP."
         },
     )
     use_rslora: bool = field(default=False, metadata={"help": "With use_peft: scale by lora_alpha / sqrt(lora_r)."})
@@ -93,40 +98,42 @@ class PaintTrainingArguments(TrainingArguments):
     task_sampling: TaskSampling = field(
         default="proportional",
         metadata={
-            "help": "How often each of several tasks comes: `proportional` to its images, `uniform` (all alike) or by "
+            "help": "How several tasks are sampled: `proportional` to their number of images, `uniform`, or by "
             "`temperature`."
         },
     )
     sampling_temperature: float = field(
         default=2.0,
-        metadata={"help": "With task_sampling `temperature`, a task of n images comes as n ** (1 / this)."},
+        metadata={"help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."},
     )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Kept false: the loss needs the labels."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false: the loss needs the labels."})
     label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "Kept as it is: the loss needs the labels."}
+        default_factory=lambda: ["labels"], metadata={"help": "Keep the default: the loss needs the labels."}
     )
     ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "False: every parameter of the image tower gets a gradient."}
+        default=False, metadata={"help": "Default false: every parameter of the image tower gets a gradient."}
     )
 
     def __post_init__(self) -> None:
         self._given = {f.name: getattr(self, f.name) for f in fields(self) if f.init and not _is_default(self, f)}
-        self._given.pop("hub_token", None)  # a secret has no place in a recipe
+        self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         if self.max_steps is None:
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         super().__post_init__()  # type: ignore[no-untyped-call]
-        self.deepspeed_plugin = None  # all accelerators of a process share the one that accelerate makes
+        self.deepspeed_plugin = None  # all accelerators of a process share the plugin that accelerate creates
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
-        if 0 < self.max_steps <= self.warmup_steps:
-            raise InputError(
-                f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
-                "rate never reaches its peak. A fraction such as 0.1 is a share of all steps."
-            )
-
+        self._check_numbers()
         self._check_head()
         self._check_lora()
+
+    def _check_numbers(self) -> None:
+        if 0 < (self.max_steps or 0) <= self.warmup_steps:
+            raise InputError(
+                f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
+                "rate never reaches its peak. A value below 1, such as 0.1, is a fraction of all steps."
+            )
         rules = get_args(TaskSampling)
         if self.task_sampling not in rules:
             hint = did_you_mean(self.task_sampling, rules)
@@ -135,40 +142,58 @@ class PaintTrainingArguments(TrainingArguments):
             raise InputError(f"sampling_temperature must be above 0, got {self.sampling_temperature:g}.")
 
     def _check_head(self) -> None:
-        given = [name for name in ("freeze_tower", "head_steps", "head_learning_rate") if getattr(self, name)]
-        if given and not self.train_head:
-            raise InputError(f"`{given[0]}` is about a head that is trained: it needs `train_head: true`.")
+        head_keys = [name for name in ("freeze_tower", "head_steps", "head_learning_rate") if getattr(self, name)]
+        if head_keys and not self.train_head:
+            raise InputError(f"`{head_keys[0]}` requires `train_head: true`.")
         if self.freeze_tower and self.head_steps:
-            raise InputError("With `freeze_tower` all steps are those of the head: leave out `head_steps`.")
+            raise InputError("With `freeze_tower`, all steps train the head: remove `head_steps`.")
         if self.freeze_tower and self.eval_strategy != "no":
-            raise InputError("With `freeze_tower` there is nothing to evaluate on the way: `eval_strategy: no`.")
+            raise InputError("`freeze_tower` does not support evaluation during training: set `eval_strategy: no`.")
         if self.head_learning_rate and not self.head_steps:
-            raise InputError("`head_learning_rate` is that of `head_steps`, and there are none.")
+            raise InputError("`head_learning_rate` requires `head_steps`.")
 
     def _check_lora(self) -> None:
-        given = [name for name in self._given if name.startswith("lora_") or name in ("use_rslora", "use_dora")]
-        if given and not self.use_peft:
-            raise InputError(f"`{given[0]}` is about an adapter that is trained: it needs `use_peft: true`.")
+        lora_keys = [name for name in self._given if name.startswith("lora_") or name in ("use_rslora", "use_dora")]
+        if lora_keys and not self.use_peft:
+            raise InputError(f"`{lora_keys[0]}` requires `use_peft: true`.")
         if self.use_peft and self.train_head:
-            raise InputError("`use_peft` trains an adapter of the image tower alone: leave out `train_head`.")
-        checkpointing: Any = self.gradient_checkpointing_kwargs or {}
-        if self.use_peft and self.gradient_checkpointing and checkpointing.get("use_reentrant"):
+            raise InputError("`use_peft` trains only an adapter of the image tower: remove `train_head`.")
+        checkpointing = self.gradient_checkpointing_kwargs
+        reentrant = isinstance(checkpointing, dict) and checkpointing.get("use_reentrant")
+        if self.use_peft and self.gradient_checkpointing and reentrant:
             raise InputError(
-                "`use_reentrant: true` gives the layers of an adapter no gradients, for nothing before them has any: "
-                "leave out `gradient_checkpointing_kwargs`."
+                "With `use_reentrant: true`, adapters get no gradients, because the layers before them have none: "
+                "remove `gradient_checkpointing_kwargs`."
             )
         if self.lora_r < 1:
             raise InputError(f"lora_r must be at least 1, got {self.lora_r}.")
 
     def given(self) -> dict[str, Any]:
-        """Return the fields that were given other values than their defaults, as plain values for a recipe.
-
-        The Hub token is left out.
-        """
+        """Return the fields that differ from their defaults, without the Hub token, as plain values for a recipe."""
         return {name: _plain(value) for name, value in self._given.items()}
 
+    def with_changes(self, **values: object) -> Self:
+        """Return a copy in which some fields have other values; the others, checked already, are not checked again.
 
-def _plain(value: Any) -> Any:
+        Example:
+            >>> PaintTrainingArguments(output_dir="run").with_changes(output_dir="run/step-1").output_dir
+            'run/step-1'
+        """
+        changed = copy(self)
+        for name, value in values.items():
+            setattr(changed, name, value)
+        changed._given = self._given | values
+        return changed
+
+    def make_accelerator(self) -> Accelerator:
+        """Return an accelerator that spreads evaluations over the processes.
+
+        All accelerators of a process share one state, and a later trainer refuses one with another precision.
+        """
+        return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision)
+
+
+def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if value is None or isinstance(value, (bool, int, float, str, list, dict)):
@@ -176,27 +201,9 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _is_default(args: PaintTrainingArguments, f: Field[Any]) -> bool:
-    """Compare with the default; the command line parser writes some empty defaults in another way."""
+def _is_default(args: PaintTrainingArguments, f: Field[object]) -> bool:
+    """Compare a field with its default; the command line parser spells some empty defaults differently."""
     default = f.default_factory() if f.default_factory is not MISSING else f.default
     unset = {"": None, "no": False}
     value = getattr(args, f.name)
     return bool(value == default or unset.get(str(default), default) == value)
-
-
-def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:
-    """Return the same training arguments with another output folder, and with others that are given."""
-    changed = copy(args)
-    values = {"output_dir": str(folder), **others}
-    for name, value in values.items():
-        setattr(changed, name, value)
-    changed._given = args._given | values
-    return changed
-
-
-def accelerator_for(args: PaintTrainingArguments) -> Accelerator:
-    """Return what spreads evaluations over processes.
-
-    All accelerators of a process share one state, and trainers that come later refuse one in another precision.
-    """
-    return Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)

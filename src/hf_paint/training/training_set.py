@@ -1,6 +1,7 @@
-"""Training on several tasks at once (joint patching: PAINT, Section 5): their heads side by side, and their images."""
+"""What a training compares: the images of one task or several (joint patching: PAINT, Section 5), and their head."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +15,118 @@ from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.training_images import SHUFFLE_BUFFER, StreamedTrainImages, TrainImages
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
+from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
+from hf_paint.models.processes import is_first_on_node
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
+Images = Dataset[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingSet:
+    """Training images and the head that their labels index.
+
+    Attributes:
+        images: Examples with `pixel_values` (3, height, width), uint8, and `labels`.
+        head: The zero-shot head of the labels.
+        tasks: The tasks that the images belong to; none for a data set of the user's own.
+        class_names: The classes of a single task, in the order of its labels.
+    """
+
+    images: Images
+    head: ZeroShotHead
+    tasks: Sequence[Task] = ()
+    class_names: Sequence[str] = ()
+
+    @classmethod
+    def of_task(
+        cls, task: Task, model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
+    ) -> "TrainingSet":
+        """Load the train split of a task and build its head.
+
+        Raises:
+            InputError: If the task has no train split, or it cannot be read.
+        """
+        split = load_splits(task, ("train",)).get("train")
+        if split is None:
+            raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+        cache_dir = default_cache_dir()
+        head = build_task_head(model, processor.tokenizer, task, split.class_names, cache_dir=cache_dir)
+        images = make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir)
+        return cls(images=images, head=head, tasks=[task], class_names=split.class_names)
+
+    @classmethod
+    def of_tasks(
+        cls, tasks: Sequence[Task], model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
+    ) -> "TrainingSet":
+        """Load the train splits of tasks and build their heads; several tasks are trained on jointly.
+
+        Raises:
+            InputError: If a task cannot be trained on, alone or together with the others.
+        """
+        check_trainable(tasks, args)
+        parts = [cls.of_task(task, model, processor, args) for task in tasks]
+        if len(parts) == 1:
+            return parts[0]
+        images = JointImages(
+            [part.images for part in parts],
+            [len(part.head.weight) for part in parts],
+            sampling=args.task_sampling,
+            temperature=args.sampling_temperature,
+            seed=args.seed,
+        )
+        return cls(images=images, head=JointHead([part.head for part in parts]), tasks=tasks)
+
+    def trainable_head(self, args: PaintTrainingArguments) -> ClassificationHead:
+        """Return the head to train together with the image tower; it starts as the zero-shot head (WiSE-FT).
+
+        Raises:
+            InputError: If there is more than one task, a class has several names, or the arguments train the head
+                alone.
+        """
+        if args.freeze_tower or args.head_steps:
+            raise InputError(
+                "PaintTrainer trains head and image tower together. For `freeze_tower` and `head_steps`, use "
+                "HeadTrainer, or `patch_single`, which uses both trainers."
+            )
+        if len(self.tasks) != 1 or self.tasks[0].class_groups is not None:
+            raise InputError("`train_head` trains the head of one `train_task`, which has one name for each class.")
+        [task] = self.tasks
+        return ClassificationHead.from_zero_shot(self.head, self.class_names, templates=task.templates, task=task.name)
+
+
 def make_training_set(
-    tasks: Sequence[Task], model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
-) -> tuple[Dataset[Any], ZeroShotHead]:
-    """Return the training images of a task and its head, or those of several tasks together.
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    args: PaintTrainingArguments,
+    *,
+    train_task: Task | Sequence[Task] | None,
+    train_dataset: Images | None,
+    head: ZeroShotHead | None,
+) -> TrainingSet:
+    """Return the training set of `PaintTrainer`: that of its tasks, or its data set with a head.
 
     Raises:
-        InputError: If a task cannot be trained on, alone or beside the others.
+        InputError: If both are passed or neither is, or a task cannot be trained on.
     """
-    check_trainable(tasks, args)
-    if len(tasks) == 1:
-        return _train_split(tasks[0], model, processor, args)
-    images, heads = zip(*(_train_split(task, model, processor, args) for task in tasks), strict=True)
-    joint = JointImages(
-        images,
-        [len(head.weight) for head in heads],
-        sampling=args.task_sampling,
-        temperature=args.sampling_temperature,
-        seed=args.seed,
-    )
-    return joint, JointHead(heads)
+    if train_dataset is not None and head is not None and not train_task:
+        return TrainingSet(images=train_dataset, head=head)
+    if train_task and train_dataset is None and head is None:
+        tasks = [train_task] if isinstance(train_task, Task) else train_task
+        return TrainingSet.of_tasks(tasks, model, processor, args)
+    raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
 
 
 def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None:
-    """Refuse tasks that cannot be trained on together, or not with these arguments.
+    """Check that tasks can be trained on together with these arguments.
 
     Raises:
-        InputError: If that is so.
+        InputError: If a task is listed twice, can only be trained on alone, or needs other arguments.
     """
     names = [task.name for task in tasks]
     for task in tasks:
@@ -57,34 +136,23 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
             raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
         keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key, None)]
         if len(tasks) > 1 and keys:
-            what = "streams" if task.streaming else f"has `{keys[0]}`"
-            raise InputError(f"Task '{task.name}' {what}, so it can only be trained on alone, not beside other tasks.")
+            reason = "streams" if task.streaming else f"has `{keys[0]}`"
+            raise InputError(f"Task '{task.name}' {reason}, so it can only be trained on alone. Remove other tasks.")
         if args.train_head and isinstance(task, MultipleChoiceTask):
-            raise InputError(f"Task '{task.name}' has `choices_column` and no classes: leave out `train_head`.")
-
-
-def _train_split(
-    task: Task, model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
-) -> tuple[Dataset[Any], ZeroShotHead]:
-    cache_dir = default_cache_dir()
-    split = load_splits(task, ("train",)).get("train")
-    if split is None:
-        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-    head = build_task_head(model, processor.tokenizer, task, split.class_names, cache_dir=cache_dir)
-    return make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir), head
+            raise InputError(f"Task '{task.name}' has `choices_column` instead of classes: remove `train_head`.")
 
 
 def make_training_images(
     split: Split, transform: PixelTransform, args: PaintTrainingArguments, *, cache_dir: str | Path
-) -> Dataset[Any]:
-    """Return the training images that the arguments ask for.
+) -> Images:
+    """Return the images of a train split, augmented and ordered as the arguments say.
 
     Raises:
-        InputError: If a stream is to be trained on for epochs, or by worker processes.
+        InputError: If the task streams and the arguments ask for epochs or worker processes.
     """
     if not split.task.streaming:
         if args.augmentation == "none":
-            return CachedImages(split, transform, cache_dir=cache_dir)
+            return CachedImages(split, transform, cache_dir=cache_dir, verify=is_first_on_node())
         return TrainImages(split, transform, args.augmentation, seed=args.seed)
     check_stream(split.task, args)
     buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER
@@ -92,10 +160,10 @@ def make_training_images(
 
 
 def check_stream(task: Task, args: PaintTrainingArguments) -> None:
-    """Refuse to train on a stream for epochs, or by worker processes.
+    """Check that the arguments suit a streamed task.
 
     Raises:
-        InputError: If the arguments ask for that.
+        InputError: If they ask for epochs or worker processes.
     """
     if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
         raise InputError(f"Task '{task.name}' streams: it needs `max_steps` and `dataloader_num_workers: 0`.")

@@ -10,8 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hf_paint.errors import InputError
+from hf_paint.files import save_together
 from hf_paint.weights.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
-from hf_paint.weights.folders import HEAD_CONFIG, check_free, copy_companions, published_together
+from hf_paint.weights.folders import HEAD_CONFIG, WEIGHTS_AND_HEAD, check_free, copy_companions
 from hf_paint.weights.headers import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
 from hf_paint.weights.streaming import equal, singled_out, stream
 
@@ -114,7 +115,7 @@ def _combine(
         bar = stack.enter_context(tqdm(desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress))
         streamed = []
         for folder, alphas in wanted:
-            partial = stack.enter_context(published_together(folder))
+            partial = stack.enter_context(save_together(folder, replaces=WEIGHTS_AND_HEAD))
             copy_companions(thetas[0].folder, partial, save_dtype)
             model = singled_out(alphas)
             if model is not None and thetas[model].is_stored_in(dtype):
