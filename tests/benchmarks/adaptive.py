@@ -18,6 +18,7 @@ from transformers import PrinterCallback
 from hf_paint import AlphaCurve, PaintTrainer, PaintTrainingArguments, get_task, prepare_task, sweep_alphas
 from hf_paint.evaluation.adaptive_sweep import sweep_adaptively
 from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.predictions import Predictions
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower, image_tower_weights
 
@@ -34,6 +35,17 @@ class Swept(NamedTuple):
     curve: AlphaCurve
     run: Run
     evaluations: float
+
+
+class CountingEvaluator(Evaluator):
+    """Counts the images that go through the model."""
+
+    num_images = 0
+
+    def predict(self, tower: Any, task: Any, split: str, *, indices: Any = None) -> Predictions:
+        """Count these images, and predict them."""
+        self.num_images += len(task.images[split]) if indices is None else len(indices)
+        return super().predict(tower, task, split, indices=indices)
 
 
 def main() -> None:
@@ -56,7 +68,7 @@ def main() -> None:
     num_images = sum(len(task.images["test"]) for task in prepared)
 
     def sweep(way: Any) -> Swept:
-        evaluator, start = Evaluator(Accelerator(cpu=True), precision="bf16"), time.perf_counter()
+        evaluator, start = CountingEvaluator(Accelerator(cpu=True), precision="bf16"), time.perf_counter()
         theta_1, tower = image_tower_weights(model), image_tower(model).eval()
         curve = way(theta_0, theta_1, alphas, prepared, model=tower, evaluator=evaluator)
         taken = time.perf_counter() - start

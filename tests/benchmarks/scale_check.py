@@ -41,8 +41,9 @@ from towers import clip_config, num_tokens
 from transformers import CLIPConfig
 
 from hf_paint import interpolate_checkpoints
-from hf_paint.evaluation.carrier import weight_line
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import CPU_ACTIVATION_BYTES
+from hf_paint.merging.path import Line
 from hf_paint.models.towers import image_tower, with_weights
 from training import Training
 
@@ -103,16 +104,17 @@ def check_sweep(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
     config, job = checked_config(shape, quick=quick), Job(num_alphas=len(alphas), num_images=num_images)
     vision, evaluator, prepared = config.vision_config, sweep.evaluator("bf16"), sweep.prepare()
     group = max(1, CPU_ACTIVATION_BYTES // (num_tokens(vision) * vision.intermediate_size * 2))
-    make_line = partial(weight_line, theta_0, theta_1, sweep.tower, evaluator)
-    sweep.along(make_line(), evaluator, prepared)  # whatever is loaded when it is needed
+    path = Line(theta_0, theta_1)
+    make_carrier = partial(Carrier, path, sweep.tower, evaluator)
+    sweep.along(make_carrier(), evaluator, prepared)  # whatever is loaded when it is needed
     with watched_memory() as sizes:
-        line = make_line()
-        sweep.along(line, evaluator, prepared)
+        carrier = make_carrier()
+        sweep.along(carrier, evaluator, prepared)
     predicted, measured = [], []
     for _ in range(rounds):
         machine = machine_of(tower_rates(vision, group, backward=False))
         predicted.append(sweep_seconds(config, machine, job).total())
-        measured.append(seconds_of(partial(sweep.along, line, evaluator, prepared)))
+        measured.append(seconds_of(partial(sweep.along, carrier, evaluator, prepared)))
     memory = sweep_memory(config, machine, batch_size=num_images, group=group)
     return result(f"sweep of 2 alphas x {num_images} images, bf16", predicted, measured, memory, max(sizes) - sizes[0])
 

@@ -22,9 +22,10 @@ from torch.utils.data import DataLoader
 from hf_paint import prepare_task, sweep_alphas
 from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
-from hf_paint.evaluation.carrier import WeightSpan, weight_line
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.merging.path import Line
 from hf_paint.models.towers import image_tower, image_tower_weights
 
 
@@ -76,10 +77,10 @@ class Sweep:
         curve = sweep_alphas(self.theta_0, self.theta_1, self.alphas, prepared, model=self.tower, evaluator=evaluator)
         return [result.loss for result in curve.results]
 
-    def along(self, line: WeightSpan, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
+    def along(self, carrier: Carrier, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
         """The work of `sweep_alphas` with an existing, optionally compiled model, and optionally decoded images."""
         prepared = prepared or self.prepare(forget_pixels=True)
-        predictions = (evaluator.predict(line.at(alpha), prepared, "test") for alpha in self.alphas)
+        predictions = (evaluator.predict(carrier.at(alpha), prepared, "test") for alpha in self.alphas)
         return [float(np.mean(prediction.loss, dtype=np.float64)) for prediction in predictions]
 
     def prepare(self, *, forget_pixels: bool = False) -> PreparedTask:
@@ -101,15 +102,15 @@ def main() -> None:
     alphas = [step / num_alphas for step in range(num_alphas)]
     sweep = Sweep(shape, 16 if parsed.quick else num_images, alphas, device=parsed.device, quick=parsed.quick)
     compiled = sweep.evaluator("bf16", compile=True)
-    line = weight_line(sweep.theta_0, sweep.theta_1, sweep.tower, compiled)
-    first = seconds(partial(sweep.along, line, compiled))
+    carrier = Carrier(Line(sweep.theta_0, sweep.theta_1), sweep.tower, compiled)
+    first = seconds(partial(sweep.along, carrier, compiled))
     decoded = sweep.prepare()
     ways = {
         "plain": sweep.plain,
         "fp32": partial(sweep.ours, sweep.evaluator("fp32")),
         "bf16": partial(sweep.ours, sweep.evaluator("bf16")),
-        "bf16 compiled": partial(sweep.along, line, compiled),
-        "bf16 compiled, images decoded before": partial(sweep.along, line, compiled, decoded),
+        "bf16 compiled": partial(sweep.along, carrier, compiled),
+        "bf16 compiled, images decoded before": partial(sweep.along, carrier, compiled, decoded),
     }
     losses = {name: np.array(way()) for name, way in ways.items()}
     runs = interleave({name: partial(seconds, way) for name, way in ways.items()}, parsed.rounds)

@@ -92,7 +92,7 @@ def run(tasks, model_folder, tmp_path_factory):
         plot_examples(examples, path, **texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_paint.patching.finish.plot_examples", plot)
+        patch.setattr("hf_paint.patching.examples.plot_examples", plot)
         supported, args = [tasks["plain"]], arguments(folder)
         patch_single(model_folder, tasks["attacked"], supported, args, alphas=[0.0, 0.6, 1.0], options=options)
     return folder, shown
@@ -204,7 +204,7 @@ def test_number_of_examples(run, tasks, model_folder, tmp_path):
 def test_every_strategy_shows_the_model_that_it_saves(tasks, model_folder, processor, tmp_path, monkeypatch, patch):
     shown = {}
     monkeypatch.setattr(
-        "hf_paint.patching.finish.plot_examples",
+        "hf_paint.patching.examples.plot_examples",
         lambda examples, path, **texts: shown.update({path.name: examples}),
     )
     several, options = [tasks["attacked"], tasks["shift"]], PatchOptions(num_examples=3)

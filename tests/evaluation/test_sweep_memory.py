@@ -99,10 +99,10 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
 from hf_paint import PaintTrainingArguments, PatchOptions, patch_single
 from hf_paint.models import save_clip
-from hf_paint.patching.run import PatchRun
+from hf_paint.patching import line
 
 small, patching, supported, precision, folder = sys.argv[1:]
-sweep, peaks = PatchRun.sweep, []
+sweep, peaks = line.sweep_run, []
 
 
 def watched(*args):
@@ -121,7 +121,7 @@ def patch(name):
     return size
 
 
-PatchRun.sweep = watched
+line.sweep_run = watched
 processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
 patch("tiny")  # trigger lazy imports
 """

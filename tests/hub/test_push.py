@@ -164,6 +164,26 @@ def test_other_weights_are_refused_unless_they_may_go(hub, run, model_folder):
     assert ModelCard.load("tester/clip").data.hf_paint["alpha"] == selected(run)
 
 
+def test_main_is_the_patched_folder_of_the_run(hub, run):
+    """Byte for byte, without computing it again; a second push recognizes it."""
+    push_variants(run, "tester/clip", options=BASE)
+    files = [path for path in (run / "patched").iterdir() if path.name != "README.md" and path.suffix != ".png"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in files}
+    for path in files:
+        assert Path(HfApi().hf_hub_download("tester/clip", path.name)).read_bytes() == path.read_bytes(), path.name
+    plan = push_variants(run, "tester/clip", options=BASE)
+    assert {branch.action for branch in plan.branches} == {"keep"}
+
+
+def test_a_run_without_its_patched_folder_is_published_alike(hub, run, tmp_path):
+    push_variants(run, "tester/clip", options=BASE)
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(run / "patched")
+    push_variants(run, "tester/again", options=BASE)
+    models = [CLIPModel.from_pretrained(f"tester/{name}").state_dict() for name in ("clip", "again")]
+    assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+
+
 def test_dry_run_touches_nothing(hub, run, capsys):
     command = ["push", str(run), "--repo_id", "tester/clip", "--base_model_id", "o/clip", "--dry_run"]
     assert main(command) == 0
@@ -175,7 +195,7 @@ def test_dry_run_touches_nothing(hub, run, capsys):
         "main",
         "upload",
         "tester may write to tester",
-        "will be made",
+        "will be created",
     ):
         assert word in shown
     assert {call.method for call in hub.log} <= {"GET", "HEAD"}
@@ -196,7 +216,7 @@ def test_the_base_needs_an_id_and_an_alpha_must_have_been_evaluated(hub, run, tm
         push_variants(run, "tester/clip")
     with pytest.raises(InputError, match=r"Alpha 0.70 was not evaluated in full"):
         push_variants(run, "tester/clip", alphas=[0.7], options=BASE)
-    with pytest.raises(InputError, match="not a run that chose an alpha"):
+    with pytest.raises(InputError, match="not a finished run with a selected alpha"):
         push_variants(tmp_path, "tester/clip", options=BASE)
     assert not hub.calls("create_repo")
 
@@ -313,8 +333,8 @@ def test_delta_in_bf16_takes_half_the_space(hub, run, model_folder, thetas):
 
 
 def test_tag_and_eval_results_can_be_added_later(hub, run, monkeypatch):
-    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
     monkeypatch.setattr("hf_paint.hub.card_metadata.benchmark_id", lambda task: f"o/{task.name}")
+    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
     options = PushOptions(base_model_id="o/clip", tag="v1", eval_results=True)
     api = HfApi()
     for _ in range(2):

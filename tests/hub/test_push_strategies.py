@@ -151,7 +151,7 @@ def test_what_needs_one_alpha_is_refused_in_one_line(hub, runs, strategy, flags,
     command = ["push", str(runs[strategy]), "--repo_id", REPOSITORY, "--base_model_id", "o/clip", *flags]
     assert main(command) == 2
     [said] = capsys.readouterr().err.strip().splitlines()
-    assert "is for a run with one alpha" in said
+    assert "requires a run with one alpha" in said
     assert strategy in said
     assert not hub.calls("create_repo")
 

@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPVisionModel
 from drawn_tasks import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.merging.interpolation import combine_into
+from hf_paint.merging.path import Span
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.models.towers import image_tower_weights
@@ -172,7 +172,7 @@ def test_a_vision_model_alone_is_fine_tuned_under_the_projection_of_its_base(mod
 
 
 def test_thetas_of_no_task_and_of_another_shape_are_refused(model_folder, tasks, tmp_path):
-    with pytest.raises(InputError, match="'frist', which is no patching task. Did you mean 'first'"):
+    with pytest.raises(InputError, match="'frist', which is not a patching task. Did you mean 'first'"):
         parallel(model_folder, tasks, tmp_path / "a", thetas={"frist": "some/model"})
     small = {name: tensor[:1].contiguous() for name, tensor in weights(model_folder).items() if tensor.ndim}
     from safetensors.torch import save_file
@@ -324,8 +324,9 @@ def test_one_tensor_of_each_model_is_in_memory_at_a_time(parallel_run, model_fol
     towers = {str(number): StoredTower(folder) for number in range(5)}
     theta_0 = image_tower_weights(load_clip(model_folder)[0])
     target = {name: torch.empty_like(tensor) for name, tensor in theta_0.items()}
+    span = Span(theta_0, towers)
     monkeypatch.setattr(LazyWeights, "__getitem__", counted)
-    combine_into(target, theta_0, towers, dict.fromkeys(towers, 0.2))
+    span.write(0.2, target)
     assert len(most) == 5 * len(theta_0)
     assert max(most) <= 2 * 5
     for name, expected in weights(folder).items():
@@ -401,11 +402,11 @@ def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_
         (
             patch_joint,
             {"search": "random"},
-            "`search` is for `strategy: parallel`, and this run is joint",
+            "`search` needs `strategy: parallel`, got `strategy: joint`",
         ),
-        (patch_joint, {"num_orders": 2}, "`num_orders` is for `strategy: sequential`"),
-        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` has none"),
-        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has none"),
+        (patch_joint, {"num_orders": 2}, "`num_orders` needs `strategy: sequential`"),
+        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` lacks"),
+        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has one alpha"),
         (patch_sequential, {"num_orders": 3}, "from 1 to 2, the orders of 2 tasks"),
     ],
 )

@@ -103,7 +103,7 @@ def test_tables_written_out(runs):
         "- Specialised models of base: mnist from mnist, svhn from svhn; for supported tasks the zero-shot model."
         in text
     )
-    assert "- mnist holds no theta_1: its weights are not compared." in text
+    assert "- mnist has no theta_1: its weights are not compared." in text
     assert "size of the model" not in text
 
 
@@ -193,7 +193,7 @@ def test_other_zero_shot_accuracies_are_said(runs):
     comparison = compare_runs(runs)
     assert "| base | zero-shot | 0.00 | 40.00 |" in comparison.to_markdown()
     [note] = [note for note in comparison.notes if "zero-shot accuracies" in note]
-    assert note.startswith("joint found other zero-shot accuracies than the runs before it, which are shown: mnist.")
+    assert note.startswith("joint has other zero-shot accuracies than the runs before it, which are shown: mnist.")
 
 
 def test_tasks_that_are_only_looked_at(tmp_path):
@@ -353,7 +353,7 @@ def test_runs_of_every_strategy(patched, model_folder, tmp_path):
     assert changes.norm("parallel/colours") == changes.norm("colours") > 0
     theta_0, theta_1 = tower(model_folder), tower(tmp_path / "parallel" / "thetas" / "others" / "theta_1")
     assert changes.norm("parallel/others") == pytest.approx((theta_1 - theta_0).norm().item(), rel=1e-9)
-    assert any("sequential holds no theta_1" in note for note in comparison.notes)
+    assert any("sequential has no theta_1" in note for note in comparison.notes)
     comparison.save(tmp_path / "out")
 
 

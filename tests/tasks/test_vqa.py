@@ -372,10 +372,10 @@ def test_vqa_files_that_are_not_what_they_should_be(tmp_path):
     for key in ("question", "question_id", "image_id"):
         entry = {"question": "?", "question_id": 1, "image_id": 42}
         (tmp_path / "short.json").write_text(json.dumps({"questions": [{k: entry[k] for k in entry if k != key}]}))
-        with pytest.raises(InputError, match=f"short.json holds no `questions` that have '{key}'"):
+        with pytest.raises(InputError, match=f"each of its `questions` needs the key '{key}'"):
             read_vqa(tmp_path / "short.json", annotations, images)
-    with pytest.raises(InputError, match="nowhere is not a folder with images"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         read_vqa(questions, annotations, tmp_path / "nowhere")
     next(images.glob("*41.png")).unlink()
-    with pytest.raises(InputError, match="Question 2 is about image 41, which is not in"):
+    with pytest.raises(InputError, match="The image 41 of question 2 is not in"):
         read_vqa(questions, annotations, images)

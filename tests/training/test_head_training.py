@@ -340,7 +340,7 @@ def test_branches_carry_the_head(run, hub):
         assert all(torch.equal(t, saved.model.state_dict()[n]) for n, t in classifier.model.state_dict().items())
     plan = push_variants(run, "tester/wise", dry_run=True, options=PushOptions(base_model_id="o/clip"))
     assert {branch.action for branch in plan.branches} == {"keep"}
-    with pytest.raises(InputError, match="A delta is that of an image tower"):
+    with pytest.raises(InputError, match="A delta contains no head"):
         push_variants(run, "tester/delta", options=PushOptions(base_model_id="o/clip", form="delta"))
 
 

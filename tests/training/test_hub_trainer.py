@@ -245,7 +245,7 @@ def test_what_could_not_be_pushed_is_not_trained(hub, recipe, tmp_path, capsys, 
 def test_without_rights_nothing_is_trained(hub, recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert recipe(**PUSH) == 1
-    assert "Making tester/clip failed" in capsys.readouterr().err
+    assert "Creating tester/clip failed" in capsys.readouterr().err
     assert not (tmp_path / "run" / "theta_1").exists()
 
 

@@ -370,7 +370,8 @@ def test_a_killed_run_leaves_no_model_and_the_next_one_succeeds(tmp_path):
     killed = run(
         """
         import os, signal, sys
-        from hf_paint import interpolate_checkpoints, streaming
+        from hf_paint import interpolate_checkpoints
+        from hf_paint.weights import streaming
         write, streaming.CHUNK, streaming.THREADS = streaming._write, 100, 1
         def write_some(file, values, offset):
             write(file, values, offset)

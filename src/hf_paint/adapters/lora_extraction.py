@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from hf_paint.adapters.lora_files import Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.errors import InputError
 from hf_paint.files import write_json
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.folders import check_free
 from hf_paint.weights.layers import POOLING_ATTENTION
 
@@ -76,7 +76,7 @@ def extract_lora(
     """
     if not ranks or min(ranks) < 1:
         raise InputError(f"Ranks must be integers of at least 1, got {list(ranks)}.")
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+    check_compatible(theta_0, theta_1)
     folders = {rank: Path(output_dir) / f"rank-{rank}" for rank in sorted(set(ranks))}
     check_free([*folders.values()], [], overwrite=overwrite)
     factors: Factors = {}

@@ -24,7 +24,7 @@ from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower_weights, move
 from hf_paint.repositories import commit_of
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 from hf_paint.weights.headers import StoredTensor, WeightFile
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -71,7 +71,7 @@ def save_patch(
         >>> save_patch(theta_0, theta_1, tmp_path / "patch", alpha=0.5, dtype="bfloat16").alpha
         0.5
     """
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+    check_compatible(theta_0, theta_1)
     strangers = [name for name in theta_0 if not name.startswith(IMAGE_TOWER)]
     if strangers:
         raise InputError(f"A patch contains the image tower alone, and '{strangers[0]}' is not part of it.")

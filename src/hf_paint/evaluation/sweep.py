@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from hf_paint.evaluation.carrier import Models, weight_line
+from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions, score
 from hf_paint.evaluation.prepared_task import PreparedTask
@@ -53,74 +52,67 @@ def sweep_alphas(
         >>> sweep_alphas(theta_0, theta_1, [0.5, 1.0], prepared, model=image_tower(model)).alphas
         (0.0, 0.5, 1.0)
     """
-    log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
-    ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    return sweep_models(weight_line(theta_0, theta_1, model, evaluator), ordered, tasks, log=log, evaluator=evaluator)
+    ordered = sorted_alphas(alphas, extrapolate=extrapolate)
+    carrier = Carrier.on_line(theta_0, theta_1, model, evaluator)
+    return sweep_path(carrier, ordered, tasks, log=log or ResultLog(None))
 
 
-def sweep_models(
-    models: Models, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog, evaluator: Evaluator
+def sweep_path(
+    carrier: Carrier, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog
 ) -> AlphaCurve:
-    """Evaluate the models of all alphas, which are in order, on every split of every task: `sweep_alphas`."""
+    """Evaluate every alpha of a path on every split of every task; `sweep_alphas` on any path.
+
+    Args:
+        carrier: The models on the path.
+        alphas: The alphas, sorted and with 0 among them (`sorted_alphas`).
+        tasks: The tasks.
+        log: Receives each record as soon as it is known.
+    """
+    evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
-    main = evaluator.accelerator.is_local_main_process
-    total = len(alphas) * sum(len(task.images) for task in tasks)
-    with tqdm(total=total, desc="Sweeping alpha", unit="evaluation", disable=not main) as progress:
-        for alpha in alphas:
-            for task in tasks:
-                for split in task.images:
-                    progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
-                    results.append(evaluate_at(models, alpha, task, split, log=log, evaluator=evaluator))
-                    progress.update()
+    main = carrier.evaluator.accelerator.is_local_main_process
+    with tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
+        for alpha, task, split in progress:
+            progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
+            results.append(evaluate_at(carrier, alpha, task, split, log=log))
     return AlphaCurve(results, folder=log.folder)
 
 
-def evaluate_at(
-    models: Models,
-    at: Alpha,
-    task: PreparedTask,
-    split: str,
-    *,
-    log: ResultLog,
-    evaluator: Evaluator,
-    alpha: Alpha | None = None,
-) -> Result:
-    """Return the record of one model on one split: from the log, or else evaluated.
+def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, *, log: ResultLog) -> Result:
+    """Return the record of one alpha on one split: from the log, or else evaluated and appended to it.
 
-    Weights that are known under another alpha, such as those of a step that changed nothing, get a record of their own
-    without being evaluated again.
-
-    Args:
-        models: The models.
-        at: Which of them.
-        task: The task.
-        split: The split.
-        log: Where the record is or goes.
-        evaluator: Runs the model.
-        alpha: What the record calls it, instead of `at`.
+    Weights that the log knows under another alpha, such as those of a step that changed nothing, get a record of their
+    own without being evaluated again.
     """
-    alpha = at if alpha is None else alpha
-    pending = evaluator.pending(task, split, alpha=alpha, weights=models.fingerprint(at))
-    found = log.find(pending.key, alpha)
-    if found is None and (known := log.find(pending.key)):
-        found = replace(known, alpha=alpha)
-        log.append(found)
-    return found or record(evaluator.predict(models.at(at), task, split), pending, task, log=log)
+    evaluator = carrier.evaluator
+    pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
+    result = log.find(pending.key, alpha)
+    if result is not None:
+        return result
+    twin = log.find(pending.key)
+    if twin is None:
+        return record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
+    result = replace(twin, alpha=alpha)
+    log.append(result)
+    return result
 
 
-def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:
-    """Return the alphas in order, each once, 0 among them.
+def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list[float]:
+    """Return the alphas in ascending order, without duplicates and with 0 among them.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If an alpha is out of range.
     """
-    for alpha in alphas:
+    numbers = [float(alpha) for alpha in alphas]
+    for alpha in numbers:
         check_alpha(alpha, extrapolate=extrapolate)
-    return sorted({0.0, *map(float, alphas)})
+    return sorted({0.0, *numbers})
 
 
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
-    """Score predictions and append the record to the log, with which images were right."""
-    result = score(predictions, pending if log.folder is not None else replace(pending, correct_file=None), task)
+    """Score predictions, and append the record and the correctness of each image to the log."""
+    scores = score(predictions, task, pending.split)
+    correct_file = pending.correct_file if log.folder is not None else None
+    result = replace(pending, **scores.to_dict(), correct_file=correct_file)
     log.append(result, predictions.correct)
     return result

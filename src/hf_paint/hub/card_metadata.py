@@ -74,6 +74,30 @@ def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
     return results
 
 
+def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
+    """Return the accuracies of an alpha in the Hub's format for evaluation results.
+
+    Returns:
+        Path -> text: one file in `.eval_results/` for each task that measures a data set on the Hub.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    tasks, texts = {task.name: task for task in source.tasks}, {}
+    for result in source.curve.results:
+        task = tasks.get(result.task)
+        on_the_hub = benchmark_id(task) if task else None
+        if task and on_the_hub and (result.alpha, result.split) == (alpha, source.split):
+            entry = EvalResultEntry(
+                dataset_id=on_the_hub,
+                task_id=task.config or "default",
+                value=round(100 * result.accuracy, 4),
+                notes=f"top-1 accuracy on {result.split}, {alpha_phrase(alpha)}",
+            )
+            text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+            texts[f".eval_results/{task.name}.yaml"] = text
+    return texts
+
+
 def benchmark_id(task: Task) -> str | None:
     """Return the id of the data set that a task measures in full; None if it changes images or selects classes."""
     return None if task.is_changed else dataset_id(task)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
+from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
 from hf_paint.results.records import Result
@@ -12,7 +13,6 @@ from hf_paint.results.selection import Selection
 from hf_paint.results.tables import number, percent, points
 
 
-LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
 FROZEN_HEAD = "a frozen zero-shot head made of text embeddings"
 
@@ -121,7 +121,7 @@ def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
         )
     several = " several times" if method.takes == "several" else ""
     target = f"each of {names} separately," if source.strategy == "parallel" else f"{names}{several}"
-    formula = f", {LINE}," if method.is_line else ""
+    formula = f", {method.formula}," if method.formula else ""
     return (
         f"the image tower was fine-tuned on {target} against {FROZEN_HEAD}, and its weights were interpolated with "
         f"those before fine-tuning{formula} at alpha {format_alpha(alpha)}."

@@ -1,4 +1,4 @@
-"""What the Hub, the network and the disk did not let be done, said in one line."""
+"""One-line errors for failures of the Hub, the network and the disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from hf_paint.errors import InputError, JobError
 from hf_paint.repositories import FAILURES
 
 
-START_AGAIN = "Start the same command again to go on."
-
-
 @contextmanager
-def said_clearly(what: str) -> Iterator[None]:
-    """Turn what the Hub, the network or the disk raises into one line that begins with what failed.
+def hub_errors(summary: str) -> Iterator[None]:
+    """Raise a failure of the Hub, the network or the disk as one line.
+
+    Args:
+        summary: The start of the line, such as "Pushing the branch main failed".
 
     Raises:
-        JobError: If they raise.
+        JobError: If the Hub, the network or the disk fails.
     """
     try:
         yield
@@ -23,10 +23,8 @@ def said_clearly(what: str) -> Iterator[None]:
         raise
     except FAILURES as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        advice = "Are you logged in, and may you write there?" if status in (401, 403) else START_AGAIN
-        raise JobError(f"{what}: {said(error)}. {advice}") from error
-
-
-def said(error: Exception) -> str:
-    """Return the type of an error and what the Hub said."""
-    return f"{type(error).__name__}, {getattr(error, 'server_message', None) or error}"
+        advice = "Rerun the same command to continue."
+        if status in (401, 403):
+            advice = "Log in with an account that may write there: hf auth login"
+        message = getattr(error, "server_message", None) or error
+        raise JobError(f"{summary}: {type(error).__name__}, {message}. {advice}") from error

@@ -1,7 +1,7 @@
-"""The plan of a push: what a repository holds already, and what has to be done."""
+"""The plan of a push: the state of each branch on the Hub, and what to do with it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from huggingface_hub import HfApi
@@ -21,30 +21,30 @@ class Branch:
     """One branch of the plan.
 
     Attributes:
-        name: Its name.
-        alpha: The alpha or the coefficients that it will hold; None for a delta.
-        action: What has to be done.
-        head: The commit that it is at; None if there is no such branch.
-        card: The card that it will have.
+        name: The name of the branch.
+        alpha: Its alpha or coefficients; None for a delta.
+        action: What the push does with it.
+        commit: Its current commit; None if the branch does not exist.
+        card: Its new card.
     """
 
     name: str
     alpha: Alpha | None
     action: Action
-    head: str | None
+    commit: str | None
     card: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushPlan:
-    """What a push does, or would do.
+    """The plan of a push.
 
     Attributes:
         repo_id: The repository.
-        branches: In the order in which they are pushed, `main` last.
+        branches: The branches in the order in which they are pushed, `main` last.
         num_bytes: The size of one model.
-        rights: Who is logged in, and what that means for the repository.
-        url: Where the repository is.
+        rights: The account that is logged in, and whether it may write to the repository.
+        url: The address of the repository.
     """
 
     repo_id: str
@@ -54,7 +54,7 @@ class PushPlan:
     url: str
 
     def rows(self) -> list[list[str]]:
-        """Return the plan as a table, the header first."""
+        """Return the plan as a table, header first."""
         rows = [["branch", "alpha", "action", "MB"]]
         for branch in self.branches:
             alpha = "delta" if branch.alpha is None else format_alpha(branch.alpha)
@@ -64,69 +64,76 @@ class PushPlan:
 
 
 def plan_push(publication: Publication, *, overwrite: bool, private: bool | None, eval_results: bool) -> PushPlan:
-    """Compare what the repository holds with what it shall hold; nothing is touched.
+    """Compare a publication with its repository on the Hub, which is only read.
 
     Raises:
-        InputError: If a branch holds other weights, without `overwrite`, or the repository is public and shall not be.
+        InputError: If a branch has other weights and `overwrite` is False, or the repository is public and `private`
+            is True.
     """
-    api = HfApi()
+    api, repo_id = HfApi(), publication.repo_id
     user = api.whoami()
-    heads = _heads(api, publication.repo_id)
-    if private and heads and not api.model_info(publication.repo_id).private:
+    commits = _commits(api, repo_id)
+    if private and commits and not api.model_info(repo_id).private:
+        raise InputError(f"{repo_id} is public already. Choose another repository, or push without private.")
+    branches = [
+        _plan_branch(api, publication, name, commits.get(name), eval_results=eval_results)
+        for name in publication.branches
+    ]
+    replaced = [branch.name for branch in branches if branch.action == "replace"]
+    if replaced and not overwrite:
         raise InputError(
-            f"{publication.repo_id} is public already. Choose another repository, or push without private."
-        )
-    branches = []
-    for name, alpha in publication.branches.items():
-        branch = Branch(name=name, alpha=alpha, action="upload", head=heads.get(name), card=publication.card(name))
-        branches.append(replace(branch, action=_action(api, publication, branch, eval_results=eval_results)))
-    taken = [branch.name for branch in branches if branch.action == "replace"]
-    if taken and not overwrite:
-        raise InputError(
-            f"The branch {taken[0]} of {publication.repo_id} holds other weights ({len(taken)} of {len(branches)} "
-            "branches do). Choose another repository, or replace them: --overwrite."
+            f"The branch {replaced[0]} of {repo_id} holds other weights ({len(replaced)} of {len(branches)} branches "
+            "do). Choose another repository, or replace them: --overwrite."
         )
     return PushPlan(
-        repo_id=publication.repo_id,
+        repo_id=repo_id,
         branches=branches,
         num_bytes=publication.num_bytes,
-        rights=_rights(user, publication.repo_id, exists=bool(heads)),
-        url=f"{api.endpoint}/{publication.repo_id}",
+        rights=_rights(user, repo_id, exists=bool(commits)),
+        url=f"{api.endpoint}/{repo_id}",
     )
 
 
-def _heads(api: HfApi, repo_id: str) -> dict[str, str]:
-    """Return branch -> commit; nothing for a repository that does not exist."""
+def _commits(api: HfApi, repo_id: str) -> dict[str, str]:
+    """Return branch -> commit; empty for a repository that does not exist."""
     try:
         return {branch.name: branch.target_commit for branch in api.list_repo_refs(repo_id).branches}
     except RepositoryNotFoundError:
         return {}
 
 
-def _action(api: HfApi, publication: Publication, branch: Branch, *, eval_results: bool) -> Action:
-    """Compare what a branch holds with what it shall hold."""
-    if branch.head is None:
-        return "upload"
-    files = api.list_repo_files(publication.repo_id, revision=branch.head)
+def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | None, *, eval_results: bool) -> Branch:
+    alpha, card = publication.branches[name], publication.card(name)
+    results = set(publication.eval_results(alpha)) if eval_results else set()
+    action: Action = "upload"
+    if commit is not None:
+        files = set(api.list_repo_files(publication.repo_id, revision=commit))
+        action = _action(publication, alpha, commit, files)
+        if action == "keep" and (_card(publication.repo_id, commit) != card or not results <= files):
+            action = "update card"
+    return Branch(name=name, alpha=alpha, action=action, commit=commit, card=card)
+
+
+def _action(publication: Publication, alpha: Alpha | None, commit: str, files: Collection[str]) -> Action:
+    """Return what to do with the weights of a branch that exists; its card may still be outdated."""
     if not any(file.endswith(".safetensors") for file in files):
         return "upload"
     try:
-        held = card_metadata(publication.repo_id, revision=branch.head).get("weights")
-    except InputError:
+        weights = card_metadata(publication.repo_id, revision=commit).get("weights")
+    except InputError:  # not published by hf_paint
         return "replace"
-    if held != publication.fingerprint(branch.alpha):
-        return "replace"
-    card = read_card(publication.repo_id, branch.head).read_text(encoding="utf-8")
-    results = not eval_results or set(publication.eval_results(branch.alpha)) <= set(files)
-    return "keep" if card == branch.card and results else "update card"
+    return "keep" if weights == publication.fingerprint(alpha) else "replace"
+
+
+def _card(repo_id: str, commit: str) -> str:
+    return read_card(repo_id, commit).read_text(encoding="utf-8")
 
 
 def _rights(user: Mapping[str, object], repo_id: str, *, exists: bool) -> str:
     namespace = repo_id.split("/")[0]
-    orgs = user.get("orgs")
-    names = {user["name"], *(org["name"] for org in (orgs if isinstance(orgs, list) else []))}
-    auth = user.get("auth")
-    role = auth.get("accessToken", {}).get("role") if isinstance(auth, dict) else None
-    allowed = "may write to" if namespace in names else "is not a member of"
-    allowed = "is logged in with a token that may only read, and cannot write to" if role == "read" else allowed
-    return f"{user['name']} {allowed} {namespace}; {repo_id} {'exists' if exists else 'will be made'}."
+    orgs, auth = user.get("orgs"), user.get("auth")
+    namespaces = {user["name"], *(org["name"] for org in (orgs if isinstance(orgs, list) else []))}
+    rights = "may write to" if namespace in namespaces else "is not a member of"
+    if isinstance(auth, dict) and auth.get("accessToken", {}).get("role") == "read":
+        rights = "is logged in with a read-only token and cannot write to"
+    return f"{user['name']} {rights} {namespace}; {repo_id} {'exists' if exists else 'will be created'}."

@@ -1,29 +1,27 @@
-"""What a run publishes: its branches, their cards, and their files, which are made one branch at a time."""
+"""A run as a repository: its branches, their cards, and their files, which are written one branch at a time."""
 
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self, cast
+from typing import Self
 
 import torch
-import yaml
-from safetensors.torch import load_file
 from torch import nn
 
 from hf_paint.adapters.patch import save_patch
 from hf_paint.adapters.patch_config import PatchDtype
 from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
-from hf_paint.hub.card_metadata import benchmark_id
+from hf_paint.hub.card_metadata import eval_result_files
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
-from hf_paint.merging.fisher import interpolate_fisher
+from hf_paint.merging.base import RecordedInformation
+from hf_paint.merging.path import Line, WeightPath
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
-from hf_paint.models.towers import image_tower_weights
 from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
@@ -40,10 +38,10 @@ class Publication:
     Attributes:
         run: The run folder.
         repo_id: The repository.
-        source: What its cards are made of.
-        base_folder: The base, as files; theta_0 of the run where a head was trained.
+        source: The content of its cards.
+        base_folder: The folder of the base, or `theta_0` of a run that trained a head.
         branches: Branch -> its alpha or coefficients, `main` last; None for a delta.
-        delta: How the delta is stored, if there is one.
+        delta: The dtype of a delta; None for complete models.
     """
 
     run: RunFolder
@@ -63,47 +61,63 @@ class Publication:
         base_model_id: str | None = None,
         delta: PatchDtype | None = None,
     ) -> Self:
-        """Read a run folder, and check that everything that is to be published is there.
+        """Read a run folder, and check that everything to be published is there.
+
+        Args:
+            folder: The run folder.
+            repo_id: The repository.
+            alphas: The alphas that get a branch; by default all that were evaluated.
+            base_model_id: The id of the base on the Hub, if the run started from a folder.
+            delta: Publish `theta_1 - theta_0` in this dtype, and no complete models.
 
         Raises:
-            InputError: If the run chose no alpha, an alpha was not evaluated, or the base has no id or has changed.
+            InputError: If the run selected no alpha, an alpha was not evaluated, the base has no id on the Hub or has
+                changed, or the run does not support a delta.
         """
         run = RunFolder(folder, write=True)
         source = CardSource.from_run(run, base_model_id=base_model_id)
         if source.base_model_id is None:
             raise InputError(
-                f"The run in {folder} started from a folder, and a card names its base by an id on the Hub: "
+                f"The run in {folder} started from a folder, but a card needs the id of the base on the Hub. Pass "
                 "--base_model_id, such as openai/clip-vit-base-patch32."
             )
-        base_folder = _base_folder(str(source.recipe["model"]), str(source.recipe.get("model_revision", "main")))
-        if fingerprint_weights(StoredTower(base_folder)) != source.recipe["base_fingerprint"]:
-            raise InputError(
-                f"The base {source.recipe['model']} has changed since the run: its image tower is another."
-            )
-        for asked, what in ((delta, "A delta"), (alphas, "A choice of alphas")):
-            if asked and isinstance(source.selected, Coefficients):
-                raise InputError(f"{what} is for a run with one alpha; that in {folder} is {source.strategy}.")
-        if delta and not source.method.is_line:
-            raise InputError(
-                f"A delta is for models on a line, and the method '{source.method.name}' takes another path."
-            )
-        if run.theta_0.exists():  # with the head
+        for option, name in ((delta, "A delta"), (alphas, "A choice of alphas")):
+            if option and isinstance(source.selected, Coefficients):
+                raise InputError(f"{name} requires a run with one alpha; the run in {folder} is {source.strategy}.")
+        base_folder = _base_folder(source)
+        if run.theta_0.exists():
             if delta:
-                raise InputError(f"A delta is that of an image tower, and {folder} trained a head too: push variants.")
+                raise InputError(f"A delta contains no head, but the run in {folder} trained one: push variants.")
             base_folder = run.theta_0
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
-        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
+        publication = cls(
+            run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta
+        )
+        if delta and not isinstance(publication.path, Line):
+            raise InputError(
+                f"A delta requires models on a line; those of the method '{source.method.name}' are on another path."
+            )
+        return publication
+
+    @property
+    def theta_1(self) -> Path:
+        """The folder of the fine-tuned model; the base if the run kept none."""
+        return self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
+
+    @property
+    def path(self) -> WeightPath:
+        """The image towers from theta_0 to theta_1."""
+        theta_0, theta_1 = StoredTower(self.base_folder), StoredTower(self.theta_1)
+        return self.source.method.path(theta_0, theta_1, RecordedInformation(self.run))
 
     @property
     def num_bytes(self) -> int:
-        """The size of the weights of one branch, about."""
-        base, bytes_each = read_checkpoint(self.base_folder), {"float32": 4}.get(self.source.save_dtype, 2)
-        if self.delta:
-            return (4 if self.delta == "float32" else 2) * sum(
-                tensor.size for name, tensor in base.tensors.items() if name.startswith(IMAGE_TOWER)
-            )
-        return bytes_each * sum(tensor.size for tensor in base.tensors.values())
+        """The approximate size of the weights of one branch."""
+        tensors = read_checkpoint(self.base_folder).tensors
+        prefix = IMAGE_TOWER if self.delta else ""
+        width = 4 if (self.delta or self.source.save_dtype) == "float32" else 2
+        return width * sum(tensor.size for name, tensor in tensors.items() if name.startswith(prefix))
 
     def fingerprint(self, alpha: Alpha | None) -> str:
         """Return the fingerprint of the weights of a branch."""
@@ -117,84 +131,78 @@ class Publication:
         alpha = self.branches[branch]
         if alpha is None:
             return render_model_card(self.source, repo_id=self.repo_id, delta=self.fingerprint(None))
-        alphas = {name: held for name, held in self.branches.items() if name != "main" and held is not None}
-        return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=alphas)
+        variants = {name: value for name, value in self.branches.items() if name != "main" and value is not None}
+        return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=variants)
 
     def title(self, alpha: Alpha | None) -> str:
-        """Return the message of the commit."""
+        """Return the commit message of a branch."""
         return "theta_1 - theta_0" if alpha is None else f"Weights and card at {alpha_phrase(alpha)}"
 
-    def make_model(self, alpha: Alpha | None, folder: Path) -> None:
-        """Write the model of a branch: weights, config, tokenizer and processor; or the delta."""
+    def write_model(self, alpha: Alpha | None, folder: Path) -> None:
+        """Write the files of a branch without its card: a complete model, or the delta.
+
+        A model that the run saved, such as the selected one in `patched/`, is copied; the others are computed.
+        """
+        saved = None if alpha is None else self._saved_model(alpha)
         if alpha is None:
-            save_patch(
-                StoredTower(self.base_folder),
-                StoredTower(self.run.theta_1),
-                folder,
-                base_model_id=self.source.base_model_id,
-                base_revision=commit_of(self.base_folder),
-                alpha=cast(float, self.source.selected),  # of a run with one alpha
-                dtype=self.delta or "float32",
-                patching_tasks=self.source.curve.tasks["patching"],
-            )
+            self._write_delta(folder)
+        elif saved is not None:
+            shutil.copytree(saved, folder, ignore=shutil.ignore_patterns("README.md", "*.png"))
         elif isinstance(alpha, Coefficients):
-            last = alpha == self.source.selected
-            patched = self.run.patched if last else self.run.step(len(alpha)).patched
-            interpolate_checkpoints(self.base_folder, patched, {1.0: folder}, save_dtype=self.source.save_dtype)
-        elif not self.source.method.is_line and alpha != 0:
-            self._make_fisher_model(alpha, folder)
+            raise InputError(f"The run in {self.run.path} lacks the model at {alpha_phrase(alpha)}: run it again.")
+        elif alpha == 0 or isinstance(self.path, Line):
+            outputs, dtype = {alpha: folder}, self.source.save_dtype
+            interpolate_checkpoints(self.base_folder, self.theta_1, outputs, save_dtype=dtype, extrapolate=True)
         else:
-            theta_1 = self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
-            interpolate_checkpoints(
-                self.base_folder, theta_1, {alpha: folder}, save_dtype=self.source.save_dtype, extrapolate=True
-            )
+            model, processor, _ = load_clip(str(self.base_folder))
+            self.path.write(alpha, model.state_dict())
+            nn.Module.to(model, getattr(torch, self.source.save_dtype))
+            save_clip(model, processor, folder)
 
-    def _make_fisher_model(self, alpha: float, folder: Path) -> None:
-        """Write the model of an alpha from the Fisher information that the run kept."""
-        model, processor, _ = load_clip(str(self.base_folder))
-        theta_0, theta_1 = image_tower_weights(model), StoredTower(self.run.theta_1)
-        fisher_0, fisher_1 = (load_file(self.run.fisher(name)) for name in ("theta_0", "theta_1"))
-        model.load_state_dict(interpolate_fisher(theta_0, theta_1, fisher_0, fisher_1, alpha), strict=False)
-        cast(nn.Module, model).to(getattr(torch, self.source.save_dtype))
-        save_clip(model, processor, folder)
+    def _saved_model(self, alpha: Alpha) -> Path | None:
+        """Return the folder of a model that the run saved: the selected one, or that of a step."""
+        folder = self.run.patched
+        if alpha != self.source.selected:
+            if not isinstance(alpha, Coefficients):
+                return None
+            folder = self.run.step(len(alpha)).patched
+        return folder if folder.exists() else None
 
-    def write_card(self, card: str, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Write the card, its plots and other texts."""
-        for name, text in {"README.md": card, **others}.items():
+    def _write_delta(self, folder: Path) -> None:
+        selected = self.source.selected
+        save_patch(
+            StoredTower(self.base_folder),
+            StoredTower(self.run.theta_1),
+            folder,
+            base_model_id=self.source.base_model_id,
+            base_revision=commit_of(self.base_folder),
+            alpha=None if isinstance(selected, Coefficients) else selected,
+            dtype=self.delta or "float32",
+            patching_tasks=self.source.curve.tasks["patching"],
+        )
+
+    def write_card(self, card: str, folder: Path, results: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Write the card, its plots and the `eval_results`."""
+        for name, text in {"README.md": card, **results}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
         for plot in self.run.plots:
             shutil.copyfile(plot, folder / plot.name)
 
     def clean_up(self) -> None:
-        """Remove what a push that was killed left behind."""
+        """Remove the temporary folders of pushes that were killed."""
         for stale in self.run.path.glob(f"{PUSH_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
     def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
-        """Return `.eval_results/` as path -> text: one file for each task that has a data set on the Hub."""
-        from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-        texts = {}
-        for task in self.source.tasks:
-            for result in self.source.curve.results:
-                found = benchmark_id(task)
-                if found and (result.task, result.alpha, result.split) == (task.name, alpha, self.source.split):
-                    entry = EvalResultEntry(
-                        dataset_id=found,
-                        task_id=task.config or "default",
-                        value=round(100 * result.accuracy, 4),
-                        notes=f"top-1 accuracy on {result.split}, {alpha_phrase(result.alpha)}",
-                    )
-                    text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
-                    texts[f".eval_results/{task.name}.yaml"] = text
-        return texts
+        """Return `.eval_results/` as path -> text; empty for a delta."""
+        return {} if alpha is None else eval_result_files(self.source, alpha)
 
 
 def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, Alpha]:
-    """Return branch -> its alpha: those that were asked for, or all that were evaluated in full.
+    """Return branch -> alpha: the given alphas, or all that were evaluated on every image.
 
-    A sequential run has a branch for each step, and a parallel one only the base beside the chosen combination.
+    A sequential run has a branch for each step; a parallel run has only the base, besides `main`.
     """
     if source.strategy == "sequential":
         return {variant_name(a): a for a in source.curve.alphas if isinstance(a, Coefficients)}
@@ -203,14 +211,23 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     for alpha in variants:
         if alpha not in exact:
             raise InputError(
-                f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card tells only of what "
-                "was. Run `hf-paint patch` again with it among the alphas, and `sweep: full`."
+                f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card shows only measured "
+                "numbers. Rerun `hf-paint patch` with this alpha and `sweep: full`."
             )
     return {variant_name(alpha): alpha for alpha in variants}
 
 
-def _base_folder(model: str, revision: str) -> Path:
-    missing_folder = Path(model).is_absolute() and not Path(model).is_dir()
-    if missing_folder or model.startswith("a model in memory"):
-        raise InputError(f"The base of the run is {model}, which is not there: a push needs its files.")
-    return folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
+def _base_folder(source: CardSource) -> Path:
+    """Return the folder of the base, downloaded if it is on the Hub.
+
+    Raises:
+        InputError: If it is missing, or its image tower has changed since the run.
+    """
+    model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
+    missing = Path(model).is_absolute() and not Path(model).is_dir()
+    if missing or model.startswith("a model in memory"):
+        raise InputError(f"A push needs the files of the base, but {model} is not there.")
+    folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
+    if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
+        raise InputError(f"The image tower of the base {model} has changed since the run.")
+    return folder

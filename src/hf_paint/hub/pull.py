@@ -1,12 +1,12 @@
-"""The pull side: what the cards of patched models say, for programs."""
+"""Reading published models: the alpha curve and the branches of a repository, from its card."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from huggingface_hub import HfApi, ModelCard
 
 from hf_paint.errors import InputError, JobError
-from hf_paint.hub.errors import said_clearly
+from hf_paint.hub.errors import hub_errors
 from hf_paint.repositories import fetch
 from hf_paint.results.alphas import alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
@@ -27,7 +27,7 @@ def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
         The curve, without per-example data.
 
     Raises:
-        InputError: If there is no such model, or its card holds no curve.
+        InputError: If there is no such model, or its card contains no curve.
 
     Example:
         >>> load_curve("me/clip-mnist").select("supported_within", tolerance=0.01)  # doctest: +SKIP
@@ -37,15 +37,15 @@ def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
 
 
 def card_metadata(repo: str | Path, *, revision: str = "main") -> dict[str, Any]:
-    """Return what the card of a patched model says for hf_paint.
+    """Return the metadata of hf_paint in the card of a patched model.
 
     Raises:
         InputError: If there is no such model, or it was not published by hf_paint.
     """
-    metadata = ModelCard.load(read_card(repo, revision), ignore_metadata_errors=True).data.get("hf_paint")
+    metadata: object = ModelCard.load(read_card(repo, revision), ignore_metadata_errors=True).data.get("hf_paint")
     if not isinstance(metadata, dict):
         raise InputError(f"The card of '{repo}' at {revision} was not written by hf_paint.")
-    return cast(dict[str, Any], metadata)
+    return metadata
 
 
 def read_card(repo: str | Path, revision: str) -> Path:
@@ -60,17 +60,17 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     """Return a table of the branches of a repository: header first, then one row per alpha.
 
     Raises:
-        InputError: If the repository was not made by hf_paint.
+        InputError: If the repository was not published by hf_paint.
     """
     metadata = card_metadata(repo)
     curve = curve_from_metadata(metadata.get("curve", {}))
-    with said_clearly(f"Reading the branches of {repo} failed"):
+    with hub_errors(f"Reading the branches of {repo} failed"):
         names = {branch.name for branch in HfApi().list_repo_refs(repo).branches}
     columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     rows = [["revision", "alpha", *(f"{task} ({role})" for role, task in columns)]]
     for alpha in curve.alphas:
-        own = variant_name(alpha)
-        branches = [own] if own in names else []
+        branch = variant_name(alpha)
+        branches = [branch] if branch in names else []
         branches += ["main"] if alpha == alpha_from_json(metadata["selected_alpha"]) else []
         results = [curve.get(alpha, *column, split) for column in columns]
         cells = [percent(result.accuracy) if result else "" for result in results]

@@ -1,6 +1,6 @@
-"""Fisher-weighted interpolation: each weight moves as far as the model depends on it (Matena & Raffel, 2022)."""
+"""Interpolation with the Fisher information as weight of each parameter (Matena & Raffel, 2022)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,17 +10,18 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from hf_paint.errors import InputError
-from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values, fingerprint_weights
-from hf_paint.merging.base import Bench, Method
-from hf_paint.merging.interpolation import add, combine_tensor, subtract
-from hf_paint.merging.path import WeightPath, Weights
+from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values
+from hf_paint.merging.base import Information, Method
+from hf_paint.merging.interpolation import Weights, add, combine_tensor, subtract
+from hf_paint.merging.path import WeightPath
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import ImageTower, attention
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.results.alphas import Alpha, Coefficients
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 
 
 FLOOR = 1e-8
-"""The least Fisher information of a weight, as in the released code of WiSE-FT: without it, 0 / 0."""
+"""The smallest Fisher information of a weight, as in the released code of WiSE-FT; it prevents 0 / 0."""
 
 
 def estimate_fisher(
@@ -33,20 +34,20 @@ def estimate_fisher(
 ) -> dict[str, Tensor]:
     """Estimate the diagonal of the Fisher information of an image tower (Matena & Raffel, 2022, Section 2).
 
-    The mean over the images of the squared gradient of `log p(label | image)`, the label being drawn from what the
-    model predicts for the image, not the true one. Take training images: test images would leak into the weights.
+    It is the mean over the images of the squared gradient of `log p(label | image)`, where the label is drawn from the
+    predicted distribution. Use training images: test images would leak into the weights.
 
     Args:
-        tower: The image tower, with either end's weights; it is left as it is.
+        tower: The image tower with the weights of theta_0 or theta_1; it is not changed.
         head: The zero-shot head of the task, on the device and in the dtype of the tower.
-        batches: Normalised pixels, each of shape (batch, 3, height, width); how they are cut changes nothing.
-        seed: Of the labels.
-        chunk_size: Images whose gradients are in memory at once, each as large as the tower; on a CPU more than two
-            are slower.
+        batches: Normalised pixels, each of shape (batch, 3, height, width); the batch size does not affect the result.
+        seed: The seed for the labels.
+        chunk_size: The number of images whose gradients are in memory at once, each as large as the tower. On a CPU,
+            more than two are slower.
 
     Returns:
-        Parameter -> its information, of the same shape, in float32 (float64 for a tower in float64): half a precision
-        holds neither small squares nor their sum.
+        Parameter -> its Fisher information, of the same shape, in float32 (float64 for a tower in float64): half
+        precision cannot represent small squares and their sum.
 
     Raises:
         InputError: If there are no images, or a gradient is not finite.
@@ -61,8 +62,8 @@ def estimate_fisher(
     parameters = {name: parameter.detach() for name, parameter in tower.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
 
-    def loss(weights: Mapping[str, Tensor], pixels: Tensor, draw: Tensor) -> Tensor:
-        """Return the cross-entropy in nats of one image (3, height, width) with a label of the model's own."""
+    def loss(weights: Weights, pixels: Tensor, draw: Tensor) -> Tensor:
+        """Return the cross-entropy in nats of one image (3, height, width) with a label that the model predicts."""
         embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
         logits: Tensor = head(embeds)  # (1, num_classes)
         return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
@@ -70,9 +71,9 @@ def estimate_fisher(
     per_example = vmap(grad(loss), in_dims=(None, 0, 0))
     total = {name: torch.zeros_like(p, dtype=_at_least_float32(p)) for name, p in parameters.items()}
     num_images = 0
-    with attention(tower, "eager"):  # the fused ones know no gradients of single examples
+    with attention(tower, "eager"):  # fused kernels do not support per-example gradients
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
-            # One number for each image: what is drawn does not depend on how the images are cut, or on the device.
+            # One number per image: the labels depend neither on the chunk size nor on the device.
             draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
             for name, gradient in per_example(parameters, chunk, draws).items():
                 total[name] += gradient.to(total[name].dtype).square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
@@ -81,21 +82,23 @@ def estimate_fisher(
         raise InputError("The Fisher information needs at least one image.")
     for name, value in total.items():
         if not bool(value.isfinite().all()):
-            raise InputError(f"The Fisher information of '{name}' is not finite: are the weights, or the pixels?")
+            raise InputError(
+                f"The Fisher information of '{name}' is not finite. Check that the weights and the pixels are."
+            )
     return {name: value / num_images for name, value in total.items()}
 
 
 def interpolate_fisher(
-    theta_0: Mapping[str, Tensor],
-    theta_1: Mapping[str, Tensor],
-    fisher_0: Mapping[str, Tensor],
-    fisher_1: Mapping[str, Tensor],
+    theta_0: Weights,
+    theta_1: Weights,
+    fisher_0: Weights,
+    fisher_1: Weights,
     alpha: float,
 ) -> dict[str, Tensor]:
     """Interpolate with the Fisher information as weight (Matena & Raffel, 2022, Section 2; released code of WiSE-FT).
 
-    `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, weight by weight, F being at
-    least 1e-8. A tensor without Fisher information on either side is interpolated plainly.
+    Each weight is `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F is at least
+    1e-8. A tensor that lacks Fisher information on one side is interpolated linearly.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -108,8 +111,8 @@ def interpolate_fisher(
         name -> tensor, in the dtypes of the inputs. A weight that is equal on both sides is unchanged, bit for bit.
 
     Raises:
-        InputError: If the weights or the information do not fit together, an integer tensor differs, or alpha is out
-            of range.
+        InputError: If the weights or the information are not compatible, an integer tensor differs, or alpha is out of
+            range.
 
     Example:
         >>> theta_0, theta_1 = {"w": torch.zeros(2)}, {"w": torch.ones(2)}
@@ -118,28 +121,19 @@ def interpolate_fisher(
         {'w': tensor([0.5000, 0.2500])}
     """
     check_alpha(alpha)
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
-    result = {}
-    for name, x_0 in theta_0.items():
-        x_1 = theta_1[name]
-        if alpha in (0, 1) or name not in fisher_0 or name not in fisher_1:
-            result[name] = combine_tensor(name, x_0, [(x_1, alpha)])
-        else:
-            if not fisher_0[name].shape == fisher_1[name].shape == x_0.shape:
-                raise InputError(f"The Fisher information of '{name}' must have the shape {tuple(x_0.shape)}.")
-            share = _share_of_theta_1(fisher_0[name], fisher_1[name], alpha)
-            result[name] = add(x_0, share * subtract(name, x_0, x_1))
-    return result
+    return FisherPath(theta_0, theta_1, fisher_0, fisher_1).at(alpha)
 
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
     """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
-    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class takes what rounding leaves
+    reached = (
+        logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]
+    )  # without the last class, which takes the rounding error
     return (reached <= draws[:, None]).sum(dim=1)
 
 
 def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:
-    """Return the elementwise alpha: the part of the weighted information that is theta_1's."""
+    """Return the share of theta_1 in the weighted information, elementwise."""
     floored_0, floored_1 = (fisher.to(_at_least_float32(fisher)).clamp(min=FLOOR) for fisher in (fisher_0, fisher_1))
     weight_0, weight_1 = (1 - alpha) * floored_0, alpha * floored_1
     return weight_1 / (weight_0 + weight_1)
@@ -149,59 +143,84 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+class FisherPath(WeightPath):
+    """The path of `interpolate_fisher`; its alphas are numbers in [0, 1].
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
+        fisher_0: Name -> Fisher information of theta_0, of the shape of the tensor.
+        fisher_1: Name -> Fisher information of theta_1.
+
+    Raises:
+        InputError: If the weights or the information are not compatible.
+    """
+
+    def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
+        super().__init__(theta_0, theta_1, fisher_0, fisher_1)
+        check_compatible(theta_0, theta_1)
+        for name in theta_0.keys() & fisher_0.keys() & fisher_1.keys():
+            shape = theta_0[name].shape
+            if not fisher_0[name].shape == fisher_1[name].shape == shape:
+                raise InputError(f"The Fisher information of '{name}' must have the shape {tuple(shape)}.")
+
+    @property
+    def ends(self) -> Sequence[Weights]:
+        """theta_1."""
+        return self.inputs[1:2]
+
+    def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
+        """Compute one tensor of theta_alpha, on a device if one is given."""
+        alpha = _number(alpha)
+        x_0, x_1, *information = (weights[name].to(device=device) for weights in self.inputs if name in weights)
+        if alpha in (0, 1) or len(information) < 2:
+            return combine_tensor(name, x_0, [(x_1, alpha)])
+        fisher_0, fisher_1 = information
+        return add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
+
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of theta_alpha; at the ends it is that of their weights."""
+        alpha, (theta_0, theta_1, *_) = _number(alpha), self.fingerprints
+        if alpha in (0, 1):
+            return fingerprint_interpolation(theta_0, theta_1, alpha)
+        return fingerprint_values("fisher", *self.fingerprints, float(alpha))
+
+
+def _number(alpha: Alpha) -> float:
+    if isinstance(alpha, Coefficients):
+        raise InputError(f"Fisher-weighted interpolation takes one alpha, got the coefficients {dict(alpha)}.")
+    return alpha
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fisher(Method):
-    """Each weight moves by a share of its own, from its Fisher information (`interpolate_fisher`)."""
+    """Each weight moves by a share that depends on its Fisher information (`interpolate_fisher`)."""
 
     name: ClassVar[str] = "fisher"
-    is_line: ClassVar[bool] = False
+    formula: ClassVar[str] = ""
+    extrapolates: ClassVar[bool] = False
     num_images: int = 256
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.num_images < 1 or self.seed < 0:
-            given = f"{self.num_images} and {self.seed}"
-            raise InputError(f"The method 'fisher' needs `num_images` from 1 and a `seed` from 0, got {given}.")
+            raise InputError(
+                "The method 'fisher' needs `num_images` of at least 1 and a `seed` of at least 0, got "
+                f"{self.num_images} and {self.seed}."
+            )
 
-    def path(self, theta_0: Weights, theta_1: Weights, bench: Bench) -> WeightPath:
-        """Return the path along which the Fisher information of both ends counts."""
-        ends = {"theta_0": theta_0, "theta_1": theta_1}
-        information = [
-            bench.fisher(name, theta, num_images=self.num_images, seed=self.seed) for name, theta in ends.items()
-        ]
-        return FisherPath(theta_0, theta_1, *information)
+    def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
+        """Return the path with the Fisher information of both ends."""
+        fisher_0, fisher_1 = (
+            information.fisher(name, theta, num_images=self.num_images, seed=self.seed)
+            for name, theta in (("theta_0", theta_0), ("theta_1", theta_1))
+        )
+        return FisherPath(theta_0, theta_1, fisher_0, fisher_1)
 
     def sentence(self) -> str:
-        """Return what the shares come from."""
+        """Return the formula and the number of images."""
         return (
-            "Each weight has a share of its own, by its Fisher information in both models: `theta_alpha` is `((1 - "
-            "alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, F being estimated on "
+            "The interpolation weights each parameter by its Fisher information F in both models: `((1 - alpha) F_0 "
+            "theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F was estimated on "
             f"{self.num_images} training images."
         )
-
-
-class FisherPath:
-    """The path of `interpolate_fisher`.
-
-    Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning.
-        fisher_0: Name -> Fisher information of theta_0.
-        fisher_1: Name -> Fisher information of theta_1.
-    """
-
-    def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
-        self.ends = theta_0, theta_1
-        self.information = fisher_0, fisher_1
-        self._fingerprints = [fingerprint_weights(weights) for weights in (*self.ends, *self.information)]
-
-    def at(self, alpha: float) -> dict[str, Tensor]:
-        """Return theta_alpha, name -> tensor."""
-        return interpolate_fisher(*self.ends, *self.information, alpha)
-
-    def fingerprint(self, alpha: float) -> str:
-        """Return the fingerprint of theta_alpha: at the ends, that of their weights."""
-        theta_0, theta_1, *_ = self._fingerprints
-        if alpha in (0, 1):
-            return fingerprint_interpolation(theta_0, theta_1, alpha)
-        return fingerprint_values("fisher", *self._fingerprints, float(alpha))

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Bench, Several
-from hf_paint.merging.interpolation import combine_tensor, subtract
-from hf_paint.merging.path import Weights
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
+from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
 
 
 def interpolate_model_stock(
-    theta_0: Mapping[str, Tensor],
-    thetas: Mapping[str, Mapping[str, Tensor]],
+    theta_0: Weights,
+    thetas: Mapping[str, Weights],
     *,
     group: Callable[[str], Hashable] = lambda name: name,
 ) -> dict[str, Tensor]:
@@ -53,8 +52,8 @@ def interpolate_model_stock(
 
 
 def model_stock_alphas(
-    theta_0: Mapping[str, Tensor],
-    thetas: Mapping[str, Mapping[str, Tensor]],
+    theta_0: Weights,
+    thetas: Mapping[str, Weights],
     *,
     group: Callable[[str], Hashable] = lambda name: name,
 ) -> dict[Hashable, float]:
@@ -74,7 +73,7 @@ def model_stock_alphas(
     if len(thetas) < 2:
         raise InputError(f"Model Stock needs at least two fine-tuned models, got {len(thetas)}.")
     for model, theta in thetas.items():
-        check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+        check_compatible(theta_0, theta, model)
     products: dict[Hashable, Tensor] = {}
     for name, x_0 in theta_0.items():
         taus = torch.stack([subtract(name, x_0, theta[name]).flatten().double() for theta in thetas.values()])

@@ -1,19 +1,189 @@
-"""What a method is: options, and what it does with the weights that fine-tuning gave."""
+"""The path from theta_0 to theta_1: the weights of every alpha."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from typing import Self
 
+import torch
 from torch import Tensor
 
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
+from hf_paint.merging.interpolation import Weights, combine_tensor
+from hf_paint.results.alphas import Alpha, Coefficients
+from hf_paint.weights.compatibility import check_compatible
 
-Weights = Mapping[str, Tensor]
+
+class WeightPath(ABC):
+    """The weights of every alpha; alpha 0 is theta_0.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        others: The other weights from which theta_alpha is computed.
+    """
+
+    def __init__(self, theta_0: Weights, *others: Weights) -> None:
+        self.inputs = (theta_0, *others)
+
+    @property
+    def theta_0(self) -> Weights:
+        """The weights before fine-tuning."""
+        return self.inputs[0]
+
+    @property
+    def ends(self) -> Sequence[Weights]:
+        """The fine-tuned models."""
+        return self.inputs[1:]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all weights from which theta_alpha is computed."""
+        return sum(tensor.nbytes for weights in self.inputs for tensor in weights.values())
+
+    @abstractmethod
+    def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
+        """Compute one tensor of theta_alpha, on a device if one is given."""
+
+    @abstractmethod
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of theta_alpha without computing theta_alpha."""
+
+    def at(self, alpha: Alpha) -> dict[str, Tensor]:
+        """Return theta_alpha, name -> tensor. No tensor shares storage with an input."""
+        return {name: self.tensor(name, alpha) for name in self.theta_0}
+
+    @torch.no_grad()
+    def write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:
+        """Write theta_alpha in place, one tensor at a time, so that the models may be larger than the memory.
+
+        Args:
+            alpha: The point on the path.
+            into: name -> tensor, such as the `state_dict()` of a model; its other tensors are left alone.
+
+        Raises:
+            InputError: If a tensor is missing, or an integer tensor differs.
+        """
+        missing = sorted(self.theta_0.keys() - into.keys())
+        if missing:
+            raise InputError(
+                f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(self.theta_0)} are missing)."
+            )
+        for name, target in into.items():
+            if name in self.theta_0:
+                target.copy_(self.tensor(name, alpha, target.device))
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same path with all its weights in the memory of a device."""
+        moved = copy(self)
+        moved.inputs = tuple({name: x.to(device) for name, x in weights.items()} for weights in self.inputs)
+        return moved
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints of the inputs."""
+        return tuple(fingerprint_weights(weights) for weights in self.inputs)
 
 
-class WeightPath(Protocol):
-    """The weights between theta_0 (alpha 0) and theta_1 (alpha 1), where they are no straight line."""
+class Span(WeightPath):
+    """`theta_0 + sum_i alpha_i (theta_i - theta_0)`; a number is the coefficient of every model (PAINT, Section 5).
 
-    def at(self, alpha: float) -> dict[str, Tensor]:
-        """Return theta_alpha, name -> tensor."""
+    A model that the coefficients do not name takes no part.
 
-    def fingerprint(self, alpha: float) -> str:
-        """Return the fingerprint of theta_alpha, without computing it."""
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes. Each tensor is read
+            when it is needed.
+
+    Raises:
+        InputError: If the weights are not compatible.
+
+    Example:
+        >>> span = Span({"w": torch.zeros(1)}, {"mnist": {"w": torch.ones(1)}, "cars": {"w": torch.ones(1)}})
+        >>> span.at(0.25), span.at(Coefficients({"cars": 0.25}))
+        ({'w': tensor([0.5000])}, {'w': tensor([0.2500])})
+    """
+
+    def __init__(self, theta_0: Weights, thetas: Mapping[str, Weights]) -> None:
+        super().__init__(theta_0, *thetas.values())
+        self.models = tuple(thetas)
+        for model, theta in thetas.items():
+            check_compatible(theta_0, theta, model)
+
+    def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
+        """Compute one tensor of theta_alpha."""
+        coefficients = self._coefficients(alpha).values()
+        parts = [(theta, value) for theta, value in zip(self.ends, coefficients, strict=True) if value]
+        x_0 = self.theta_0[name].to(device=device)
+        return combine_tensor(name, x_0, [(theta[name].to(device=device), value) for theta, value in parts])
+
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of theta_alpha without computing theta_alpha."""
+        theta_0, *thetas = self.fingerprints
+        return fingerprint_combination(theta_0, dict(zip(self.models, thetas, strict=True)), self._coefficients(alpha))
+
+    def _coefficients(self, alpha: Alpha) -> dict[str, float]:
+        if isinstance(alpha, Coefficients):
+            return {model: alpha.get(model, 0.0) for model in self.models}
+        return dict.fromkeys(self.models, alpha)
+
+
+class Line(Span):
+    """The straight line from theta_0 to theta_1 (PAINT, Section 2; WiSE-FT, Section 3).
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
+
+    Raises:
+        InputError: If the weights are not compatible.
+
+    Example:
+        >>> Line({"w": torch.zeros(2)}, {"w": torch.ones(2)}).at(0.25)
+        {'w': tensor([0.2500, 0.2500])}
+    """
+
+    def __init__(self, theta_0: Weights, theta_1: Weights) -> None:
+        super().__init__(theta_0, {"theta_1": theta_1})
+
+
+class Steps(WeightPath):
+    """theta_0 and the models after each step of sequential patching (PAINT, Section 5).
+
+    An alpha holds the coefficients of the steps so far, and stands for the model after the last of them.
+
+    Args:
+        theta_0: The weights before the first step, name -> tensor.
+        thetas: Step -> the weights after it.
+
+    Example:
+        >>> steps = Steps({"w": torch.zeros(1)}, {"mnist": {"w": torch.ones(1)}, "cars": {"w": torch.tensor([3.0])}})
+        >>> steps.at(Coefficients({"mnist": 0.5})), steps.at(Coefficients({"mnist": 0.5, "cars": 0.2}))
+        ({'w': tensor([1.])}, {'w': tensor([3.])})
+    """
+
+    def __init__(self, theta_0: Weights, thetas: Mapping[str, Weights]) -> None:
+        super().__init__(theta_0, *thetas.values())
+        self.steps = tuple(thetas)
+
+    @property
+    def ends(self) -> Sequence[Weights]:
+        """The model after the last step."""
+        return self.inputs[-1:]
+
+    def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
+        """Return one tensor of the model after a step."""
+        return self.inputs[self._position(alpha)][name].detach().to(device=device, copy=True)
+
+    def fingerprint(self, alpha: Alpha) -> str:
+        """Return the fingerprint of the model after a step."""
+        return self.fingerprints[self._position(alpha)]
+
+    def _position(self, alpha: Alpha) -> int:
+        """Return the number of the step, 0 for theta_0."""
+        if isinstance(alpha, Coefficients):
+            return 1 + self.steps.index([*alpha][-1])
+        if alpha:
+            raise InputError(f"A step is known by the coefficients up to it, got alpha {alpha}.")
+        return 0

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.base import Bench, Several
-from hf_paint.merging.interpolation import add, subtract
-from hf_paint.merging.path import Weights
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.merging.interpolation import Weights, add, subtract
+from hf_paint.weights.compatibility import check_compatible
 
 
 SEPARATOR = " + "
@@ -36,7 +35,7 @@ class GreedySoupResult:
     score: float
 
 
-def uniform_soup(thetas: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     """Return the mean of fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
 
     In memory are the soup and its running sum; models that are read lazily (`LazyWeights`) take no more.
@@ -63,8 +62,8 @@ def uniform_soup(thetas: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor
 
 
 def greedy_soup(
-    thetas: Mapping[str, Mapping[str, Tensor]],
-    score: Callable[[Mapping[str, Tensor]], float],
+    thetas: Mapping[str, Weights],
+    score: Callable[[Weights], float],
     *,
     log: MutableMapping[str, float] | None = None,
 ) -> GreedySoupResult:
@@ -189,24 +188,24 @@ class RunningMean:
         ({'w': tensor([1.5000])}, {'w': tensor([3.])})
     """
 
-    def __init__(self, theta: Mapping[str, Tensor]) -> None:
+    def __init__(self, theta: Weights) -> None:
         self.count = 1
         self._first = theta
-        self._specs = tensor_specs(theta)
+        self._headers = {name: tensor.to("meta") for name, tensor in theta.items()}  # shapes and dtypes alone
         self._totals: dict[str, Tensor] = {}
 
-    def add(self, theta: Mapping[str, Tensor], name: str = "theta") -> None:
+    def add(self, theta: Weights, name: str = "theta") -> None:
         """Let one more set of weights count; `name` is what messages call it.
 
         Raises:
             InputError: If it does not fit to the first, or an integer tensor differs.
         """
-        check_compatible(self._specs, tensor_specs(theta), name)
-        for tensor in self._specs:
+        check_compatible(self._headers, theta, name)
+        for tensor in self._headers:
             self._totals[tensor] = self._total(tensor, theta)
         self.count += 1
 
-    def mean(self, theta: Mapping[str, Tensor] | None = None, name: str = "theta") -> dict[str, Tensor]:
+    def mean(self, theta: Weights | None = None, name: str = "theta") -> dict[str, Tensor]:
         """Return the mean, or what it would be with one more set of weights.
 
         Raises:
@@ -217,9 +216,9 @@ class RunningMean:
                 tensor: add(x, self._totals[tensor] / self.count) if self.count > 1 else x.detach().clone()
                 for tensor, x in self._first.items()
             }
-        check_compatible(self._specs, tensor_specs(theta), name)
+        check_compatible(self._headers, theta, name)
         return {tensor: add(x, self._total(tensor, theta) / (self.count + 1)) for tensor, x in self._first.items()}
 
-    def _total(self, tensor: str, theta: Mapping[str, Tensor]) -> Tensor:
+    def _total(self, tensor: str, theta: Weights) -> Tensor:
         tau = subtract(tensor, self._first[tensor], theta[tensor])
         return tau + self._totals[tensor] if tensor in self._totals else tau

@@ -1,4 +1,4 @@
-"""The runs that are compared, as their folders tell it."""
+"""The runs of a comparison, read from their folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Run:
     """One run.
 
     Attributes:
-        name: What tables call it: its folder.
-        base: What tables call its base; runs of one base have one name.
+        name: Its name in tables: the end of the path of its folder.
+        base: The name of its base in tables, the same for all runs of a base.
         files: Its folder.
         recipe: The resolved recipe.
         curve: Its records.
@@ -37,26 +37,26 @@ class Run:
 
     @property
     def strategy(self) -> str:
-        """How theta_1 came about."""
+        """The patching strategy."""
         return str(self.recipe.get("strategy", "single"))
 
     @property
     def label(self) -> str:
-        """The name, and how the run came about."""
+        """The name, strategy and method of the run."""
         return f"{self.name} ({', '.join([self.strategy, *self.recipe.get('method', {})])})"
 
     def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
-        """Return a record, whatever the role of the task in this run."""
-        found = (self.curve.get(alpha, role, task, split) for role in ROLES)
-        return next((result for result in found if result is not None), None)
+        """Return the record of a task in whichever role it has in this run, or None."""
+        results = (self.curve.get(alpha, role, task, split) for role in ROLES)
+        return next(filter(None, results), None)
 
     def tasks(self, role: Role, split: str) -> list[str]:
-        """Return the tasks of a role that were evaluated on a split."""
+        """Return the tasks of a role with records on a split."""
         evaluated = {result.task for result in self.curve.results if result.split == split}
         return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
 
     def specialised_in(self, alpha: Alpha) -> str | None:
-        """Return the task for which the model of an alpha is theta_1, fine-tuned on nothing else, or None."""
+        """Return the task if the model of an alpha is theta_1 of this task alone, else None."""
         if isinstance(alpha, Coefficients):
             parts = {task: value for task, value in alpha.items() if value}
         else:
@@ -64,7 +64,7 @@ class Run:
         return next(iter(parts)) if list(parts.values()) == [1.0] else None
 
     def trade_off(self, split: str) -> list[tuple[Alpha, float, float]]:
-        """Return (alpha, supported, patching), the accuracies being means; empty without tasks of both roles."""
+        """Return (alpha, mean supported accuracy, mean patching accuracy); empty without tasks of both roles."""
         sides: tuple[Role, Role] = ("supported", "patching")
         if any(split not in self.curve.splits(side) for side in sides):
             return []
@@ -75,11 +75,11 @@ class Run:
 
 
 def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
-    """Read runs, which must have evaluated something in common.
+    """Read runs that have a task in common.
 
     Raises:
-        InputError: If a folder is not that of a run, is given twice, has no records on the split, or shares no task
-            with the others.
+        InputError: If a folder is not a run folder, is given twice, has no records on the split, or has no task
+            in common with the others.
     """
     paths = [Path(folder).expanduser().resolve() for folder in folders]
     for path in paths:
@@ -138,13 +138,13 @@ def _chosen(files: RunFolder, curve: AlphaCurve) -> Alpha | None:
 
 
 def _base_key(recipe: Mapping[str, object], curve: AlphaCurve) -> str:
-    """Return the fingerprint of theta_0, and the name of the base where no fingerprint is known."""
+    """Return the fingerprint of theta_0, or the name of the base if the fingerprint is unknown."""
     measured = next((result.weights for result in curve.results if result.alpha == 0.0), "")
     return str(recipe.get("base_fingerprint") or measured or recipe["model"])
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
-    """Return the ends of paths: the last part, or as many parts as it takes to tell them apart."""
+    """Return the last part of each path, or as many parts as tell the paths apart."""
     parts = [PurePath(path).parts for path in paths]
     for length in range(1, max(map(len, parts))):
         names = ["/".join(part[-length:]) for part in parts]
@@ -160,19 +160,19 @@ def _check_common_tasks(runs: Sequence[Run], split: str) -> None:
         if len(runs) > 1 and not own & others:
             raise InputError(
                 f"{name} has no task in common with the other runs on the {split} split: it evaluated "
-                f"{', '.join(sorted(own))}, they {', '.join(sorted(others))}."
+                f"{', '.join(sorted(own))}, they evaluated {', '.join(sorted(others))}."
             )
 
 
 def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]]:
-    """Return base -> the changes of its runs, and a line about each run or base that had to be left out."""
+    """Return base -> the changes of its runs, and a note on each run or base without weights on this disk."""
     changes, notes = {}, []
     for base in dict.fromkeys(run.base for run in runs):
         siblings = [run for run in runs if run.base == base]
-        notes += [f"{run.name} holds no theta_1: its weights are not compared." for run in siblings if not _ends(run)]
-        found = {name: folder for run in siblings for name, folder in _ends(run).items()}
-        ends = {name: folder for name, folder in found.items() if folder is not None}
-        notes += [f"{name} is not on this disk: its weights are not compared." for name in found.keys() - ends.keys()]
+        notes += [f"{run.name} has no theta_1: its weights are not compared." for run in siblings if not _ends(run)]
+        folders = {name: folder for run in siblings for name, folder in _ends(run).items()}
+        ends = {name: folder for name, folder in folders.items() if folder is not None}
+        notes += [f"{name} is not on this disk: its weights are not compared." for name in folders if name not in ends]
         folder_0 = next(filter(None, (_base_folder(run.recipe) for run in siblings)), None)
         if ends and folder_0 is None:
             notes.append(f"{base} is not on this disk ({siblings[0].recipe['model']}): its weights are not compared.")
@@ -182,17 +182,17 @@ def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]
 
 
 def _ends(run: Run) -> dict[str, Path | None]:
-    """Return the models of a run that were fine-tuned from its base: theta_1, or in a parallel run one per task.
+    """Return the models that a run fine-tuned from its base: theta_1, or in a parallel run one per task.
 
-    A model that the run names and that is not on this disk is None.
+    The folder is None for a model that the recipe names but that is not on this disk.
     """
     theta_1 = run.files.theta_1
     if run.strategy != "parallel":
         return {run.name: theta_1} if _holds_weights(theta_1) else {}
     own = {task: run.files.theta(task).theta_1 for task in run.curve.tasks.get("patching", [])}
-    given = {task: _folder(name) for task, name in (run.recipe.get("thetas") or {}).items()}
-    found = {task: given.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
-    return {f"{run.name}/{task}": folder for task, folder in found.items() if folder or task in given}
+    named = {task: _folder(name) for task, name in (run.recipe.get("thetas") or {}).items()}
+    folders = {task: named.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
+    return {f"{run.name}/{task}": folder for task, folder in folders.items() if folder or task in named}
 
 
 def _base_folder(recipe: Mapping[str, object]) -> Path | None:
