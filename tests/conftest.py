@@ -1,4 +1,4 @@
-"""Fixtures: a tiny CLIP made from a config, tasks made of drawn images, and no network."""
+"""Fixtures: a tiny random CLIP, tasks of drawn images, and no network."""
 
 import gc
 import os
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-tests-")  # nothing is read from or left in the user's cache
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-tests-")  # tests neither read nor fill the user's cache
 os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start too: two workers share two cores
+os.environ["OMP_NUM_THREADS"] = "1"  # also for subprocesses: two workers share two cores
 
 from copy import deepcopy
 
@@ -32,7 +32,7 @@ from hub_server import HubServer
 
 pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
 torch.set_num_threads(1)
-gc.freeze()  # what was imported stays, and no collection of garbage looks through it again
+gc.freeze()  # imported modules stay: garbage collection need not scan them
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
@@ -86,7 +86,7 @@ def model_folder(_base_model, processor, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def patch_folder(_base_model, tmp_path_factory):
-    """A patch of the tiny CLIP, made for alpha 0.5."""
+    """A patch of the tiny CLIP with alpha 0.5."""
     folder = tmp_path_factory.mktemp("patch") / "tiny-patch"
     theta_0 = image_tower_weights(_base_model)
     save_patch(theta_0, {name: tensor + 0.01 for name, tensor in theta_0.items()}, folder, alpha=0.5)
@@ -136,7 +136,7 @@ def tasks_folder(tmp_path):
 
 @pytest.fixture
 def recipe(model_folder, tasks_folder, tmp_path):
-    """A recipe as a mapping, and a function that runs it."""
+    """A function that runs a recipe with changed keys."""
     values = {
         "model": model_folder,
         "patching_tasks": [str(tasks_folder / "colours.yaml")],
@@ -160,13 +160,13 @@ def recipe(model_folder, tasks_folder, tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub of the test's own (see hub_server.py), which the client in this process talks to as `tester`."""
+    """A local Hub (see hub_server.py); the client of this process is logged in as `tester`."""
     with HubServer(tmp_path / "hub") as server:
         for name, value in server.environment(xet=True).items():
             monkeypatch.setenv(name, value)
         home = os.environ["HF_HOME"]
         template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        # All of these were read from the environment when the modules were imported.
+        # The modules read all of these from the environment at import.
         for name, value in {
             "ENDPOINT": server.endpoint,
             "HUGGINGFACE_CO_URL_TEMPLATE": template,

@@ -67,7 +67,7 @@ def test_example_runs(
 
 
 class IgnoreTrainingLog(doctest.OutputChecker):
-    """Training logs to stdout, ahead of the value that an example shows."""
+    """Training logs to stdout, before the value of an example."""
 
     def check_output(self, want, got, optionflags):
         shown = "".join(line for line in got.splitlines(keepends=True) if not line.startswith("{'"))

@@ -1,4 +1,4 @@
-"""The README does what it says: its Python runs, its commands parse, its task YAML is one."""
+"""The README is correct: its Python runs, its commands parse, its task YAML is valid."""
 
 import re
 import shlex
@@ -25,7 +25,7 @@ def blocks(text, language):
 
 
 def test_python_runs_on_a_tiny_model(model_folder, patch_folder, hub, tmp_path, monkeypatch):
-    """The models and tasks of the README are replaced by tiny ones; every other line is run as it is printed."""
+    """Tiny models and tasks replace those of the README; every other line runs as printed."""
     from drawn_tasks import draw_rows
 
     monkeypatch.chdir(tmp_path)

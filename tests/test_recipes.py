@@ -6,6 +6,7 @@ import yaml
 
 from hf_paint import get_task, write_counting_task, write_questions_task, write_shapes_task
 from hf_paint.cli.run_recipe import parse_recipe
+from hf_paint.tasks import TypographicTask
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -64,7 +65,8 @@ def test_recipe_of_attacks_trains_on_attacked_images_and_looks_at_photos(path):
     assert (patched.attack.font_sizes, patched.attack.image_size) == ((20, 40), 224)
     others = [get_task(task) for task in recipe.supported_tasks + recipe.transfer_tasks]
     assert not any(task.attack for task in others)
-    assert [task.name for task in others if task.text_column] == ["scam", "scam_clean", "scam_synthetic"]
+    photos = [task.name for task in others if isinstance(task, TypographicTask)]
+    assert photos == ["scam", "scam_clean", "scam_synthetic"]
     assert (args.learning_rate, args.max_steps, args.warmup_steps) == (1e-5, 2000, 200)
 
 

@@ -1,4 +1,4 @@
-"""What the papers' own released code computed, reproduced from a recipe."""
+"""A recipe reproduces the results of the papers' released code."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own, holds its data and runs."""
+"""The wheel, installed into its own environment, contains its data and runs."""
 
 import ast
 import re
@@ -35,7 +35,7 @@ def test_wheel_holds_its_data(wheel):
 
 
 def test_every_import_is_a_declared_dependency():
-    """What the package imports and does not declare would be missing in a truly empty environment."""
+    """An undeclared import would be missing in an empty environment."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in declared["dependencies"]}
     extras = [*declared["optional-dependencies"]["quickstart"], *declared["optional-dependencies"]["peft"]]
@@ -55,7 +55,7 @@ def test_every_import_is_a_declared_dependency():
 
 @pytest.mark.slow
 def test_wheel_runs_in_a_clean_environment(wheel, tmp_path):
-    """The dependencies are those of this environment; the package itself comes from the wheel alone."""
+    """The dependencies come from this environment; the package itself comes from the wheel."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)

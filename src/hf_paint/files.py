@@ -3,16 +3,38 @@
 import json
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from hf_paint.errors import InputError, one_line
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
+Json: TypeAlias = dict[str, Any]
+"""A JSON object or a YAML mapping."""
+
+
+def read_json(path: Path) -> Json | None:
+    """Read a JSON object; None if the file does not exist.
+
+    Raises:
+        InputError: If the file holds something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object.")
+    return value
+
+
+def read_recipe(path: str | Path) -> Json:
     """Read a recipe YAML.
 
     Raises:
@@ -28,7 +50,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 
 def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` write a file under a temporary name, which is then renamed: the file is complete or absent."""
+    """Let `save` write a file under a temporary name, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     save(partial)
@@ -36,7 +58,7 @@ def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
 
 
 def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` fill a folder under a temporary name, which then replaces any older one."""
+    """Let `save` fill a folder under a temporary name, then rename it; an older folder is replaced."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -45,8 +67,49 @@ def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
     partial.rename(folder)
 
 
+@contextmanager
+def save_together(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Callable[[str], Path]]:
+    """Save several files under temporary names, then rename them in the same order; a failure leaves none of them.
+
+    Args:
+        folder: The folder of the files, created if necessary.
+        replaces: Glob patterns of older files, which are removed before the first file is renamed.
+
+    Yields:
+        A function from the name of a file to the temporary path to write.
+
+    Example:
+        >>> with save_together(tmp_path, replaces=["*.json"]) as partial:
+        ...     _ = partial("weights.bin").write_bytes(b"1")
+        ...     _ = partial("config.json").write_text("{}")
+        >>> sorted(path.name for path in tmp_path.iterdir())
+        ['config.json', 'weights.bin']
+    """
+    partials: dict[Path, Path] = {}
+
+    def partial(name: str) -> Path:
+        return partials.setdefault(folder / name, folder / f"{name}.partial")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+    except BaseException:
+        for path in partials.values():
+            path.unlink(missing_ok=True)
+        raise
+    remove_files(folder, replaces, keep=partials.values())
+    for final, path in partials.items():
+        path.replace(final)
+
+
+def remove_files(folder: Path, patterns: Sequence[str], *, keep: Collection[Path] = ()) -> None:
+    """Remove the files of a folder that match one of the glob patterns."""
+    for path in {path for pattern in patterns for path in folder.glob(pattern)} - set(keep):
+        path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file atomically."""
 
     def save(partial: Path) -> None:
         partial.write_text(text, encoding="utf-8")
@@ -54,6 +117,6 @@ def write_text(path: Path, text: str) -> None:
     save_atomically(path, save)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole, indented and with a newline at its end."""
+def write_json(path: Path, value: object) -> None:
+    """Write an indented JSON file atomically, with a newline at its end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,8 +1,8 @@
-"""Broad transfer: patched on one half of the digits, what becomes of the other half (PAINT, Section 5)?
+"""Broad transfer: the effect of patching one half of the digits on the other half (PAINT, Section 5).
 
     python tests/acceptance/broad_transfer.py
 
-Run from the root of the checkout. Runs are kept in runs/acceptance/broad_transfer; what is there is not run again.
+Run from the root of the checkout. Finished runs in runs/acceptance/broad_transfer are reused.
 """
 
 import sys
@@ -31,7 +31,7 @@ HEADER = ["base", "patched on", "alpha", "patched half", "other half", "gain", "
 
 @dataclass(frozen=True)
 class Setting:
-    """A base, the task whose classes are split, and what is to be kept."""
+    """A base, the task whose classes are split, and the supported tasks."""
 
     name: str
     model: str
@@ -42,7 +42,7 @@ class Setting:
 
 
 def main() -> None:
-    """Run everything that is not there yet and print the table."""
+    """Run what is missing and print the table."""
     disable_progress_bars()
     rows = [row(setting, seed, part) for setting in settings() for seed in SEEDS for part in (0, 1)]
     print(
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def settings() -> Iterator[Setting]:
-    """The toy CLIP on scikit-learn's digits, and the small real CLIP on MNIST where the reference data is there."""
+    """The toy CLIP on scikit-learn's digits, and the small real CLIP on MNIST if the reference data is present."""
     toy, data = str(files("hf_paint") / "toy_clip"), RUNS / "data"
     drawn = [_rendered(data, "shapes"), _rendered(data, "words")]
     yield Setting("toy", toy, _digits(data), drawn, {}, PatchOptions())
@@ -75,7 +75,7 @@ def half(task: Task, part: int, seed: int) -> Task:
 
 
 def patch(setting: Setting, seed: int, part: int) -> PatchResult:
-    """Patch on one half; the other takes no part in the choice of alpha."""
+    """Patch on one half; the other does not influence the choice of alpha."""
     folder = RUNS / f"{setting.name}-seed-{seed}-part-{part}"
     args = PaintTrainingArguments(output_dir=str(folder), **TRAINING, **setting.training)
     print(f"running: {folder}", file=sys.stderr, flush=True)

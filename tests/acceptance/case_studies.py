@@ -2,7 +2,7 @@
 
     python tests/acceptance/case_studies.py
 
-Run from the root of the checkout. Runs are kept in runs/acceptance, and what is there is not run again.
+Run from the root of the checkout. Finished runs in runs/acceptance are reused.
 """
 
 import json
@@ -31,7 +31,7 @@ MAX_MINUTES = 10.0
 
 
 def main() -> bool:
-    """Run the three studies and print their tables; say whether the aims are met."""
+    """Run the three studies, print their tables, and return whether the targets are met."""
     if not Path("../shared").exists():
         print("The reference data is not there: nothing was run.")
         return True
@@ -49,7 +49,7 @@ def main() -> bool:
 
 
 def patch(recipe: Path, output: Path) -> dict[str, float]:
-    """Run a recipe on two threads unless it was run before; return how many minutes it took."""
+    """Run a recipe on two threads unless the run exists; return the minutes it took."""
     taken = output.with_suffix(".json")
     if not taken.exists():
         command = [sys.executable, "-m", "hf_paint.cli", "patch", "--config", str(recipe), "--output_dir", str(output)]
@@ -78,7 +78,7 @@ def report(run: Path) -> None:
 
 
 def report_aim(run: Path) -> bool:
-    """Print how much of the accuracy that the attack takes comes back, and what that costs on clean images."""
+    """Print how much of the accuracy lost to the attack patching recovers, and its cost on clean images."""
     curve = AlphaCurve.from_run(run)
     attacked, clean = (
         [100 * curve.get(alpha, *task, "test").accuracy for alpha in (0.0, chosen(run))] for task in (ATTACKED, CLEAN)
@@ -91,7 +91,7 @@ def report_aim(run: Path) -> bool:
 
 
 def chosen(run: Path) -> float:
-    """Return the alpha that a run chose."""
+    """Return the chosen alpha of a run."""
     return alpha_from_json(json.loads((run / "selection.json").read_text())["alpha"])
 
 

@@ -1,9 +1,8 @@
-"""A greedy soup of six fine-tunings of the small real CLIP on gtsrb: it must not be worse than the best of them.
+"""A greedy soup of six fine-tuned small real CLIPs on gtsrb; it must match or beat the best of them.
 
     python tests/acceptance/greedy_soup.py [--max_steps 200]
 
-Run from the root of the checkout; about eight minutes on one idle core. The run is kept in runs/acceptance, and what
-is there is not run again.
+Run from the root of the checkout; about eight minutes on one idle core. A finished run in runs/acceptance is reused.
 """
 
 import argparse

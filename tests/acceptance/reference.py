@@ -27,7 +27,7 @@ class Deviations:
     accuracy: float
 
     def rows(self) -> list[tuple[str, float, float]]:
-        """Name, found and allowed."""
+        """Name, measured value and limit."""
         return [
             ("head, absolute", self.head, 1e-5),
             ("loss of the first 20 steps, absolute", self.first_losses, 1e-4),
@@ -67,7 +67,7 @@ def _losses(run_folder: Path) -> list[float]:
 
 @torch.inference_mode()
 def _logits(model: torch.nn.Module, prepared: PreparedTask, tensors: dict[str, torch.Tensor]) -> float:
-    """Our logits of the first 64 test images, from the reference's theta_1, against its logits."""
+    """Compare our logits of the first 64 test images with the reference's, both from its theta_1."""
     theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
     theta_1 = {name: tensors[f"theta_1.{name}"] for name in theta_0}
     pixels = prepared.images["test"].__getitems__(list(range(64)))["pixel_values"]

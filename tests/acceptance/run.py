@@ -1,8 +1,8 @@
-"""`make acceptance`: long runs on the reference data beside the checkout, and tables of what came of them.
+"""`make acceptance`: long runs on the reference data beside the checkout, and tables of their results.
 
     python tests/acceptance/run.py [--jobs 2]
 
-Run from the root of the checkout. Runs are kept in runs/acceptance; what is there is not run again.
+Run from the root of the checkout. Finished runs in runs/acceptance are reused.
 """
 
 import argparse
@@ -59,12 +59,12 @@ def patch(recipe: str, seed: int | None, *, jobs: int) -> None:
 
 
 def run_folder(recipe: str, seed: int | None) -> Path:
-    """Return where a run goes."""
+    """Return the folder of a run."""
     return RUNS / (recipe if seed is None else f"{recipe}-seed-{seed}")
 
 
 def report_reference() -> bool:
-    """Print how far our run is from the reference."""
+    """Print the differences between our run and the reference."""
     task = get_task(HERE / "tasks" / "reference_mnist.yaml")
     deviations = compare(run_folder("reference_run", None), Path("../shared/oracles/reference_run"), task)
     print("\n## Reference run: largest difference\n\n| what | found | allowed |\n| --- | ---: | ---: |")
@@ -93,14 +93,14 @@ def report_task(task: str) -> bool:
 
 
 def report_broad_transfer() -> None:
-    """Patch on halves of the digits, and print what became of the other halves; there is no target."""
+    """Patch on halves of the digits and print the accuracy on the other halves; there is no target."""
     import broad_transfer
 
     broad_transfer.main()
 
 
 def report_pushes() -> bool:
-    """Push to a Hub that fails in every way at every stage, kill twenty pushes, and print what survived."""
+    """Push to a Hub that fails in every way at every stage, kill twenty pushes, and print the outcomes."""
     print("\n## Pushes that were disturbed", flush=True)
     command = [sys.executable, "-m", "pytest", "-q", "-s", "--no-header", str(HERE.parent / "test_hub_faults.py")]
     return subprocess.run(command, env=os.environ | {"HF_PAINT_KILLS": "20"}, check=False).returncode == 0

@@ -14,7 +14,7 @@ MAX_DISTANCE = 3.0
 
 
 def report(folder: Path) -> bool:
-    """Print what each strategy gained and how far it is from one model per task; say whether joint is near enough."""
+    """Print the gains and the distance from one model per task; return whether joint is close enough."""
     curves = {name: AlphaCurve.from_run(folder / f"tiny_clip_{name}") for name in STRATEGIES}
     chosen = {name: chosen_alpha(folder / f"tiny_clip_{name}") for name in STRATEGIES}
     ends = {"joint": curves["joint"], "sequential": AlphaCurve.from_run(folder / "tiny_clip_sequential/step-2")}
@@ -40,7 +40,7 @@ def report(folder: Path) -> bool:
 
 
 def chosen_alpha(folder: Path) -> float | Coefficients:
-    """Return what a run chose."""
+    """Return the chosen alpha of a run."""
     return alpha_from_json(json.loads((folder / "selection.json").read_text())["alpha"])
 
 
@@ -50,10 +50,10 @@ def accuracy(curve: AlphaCurve, alpha: float | Coefficients, task: str) -> float
 
 
 def distances(curve: AlphaCurve, alpha: float | Coefficients, special: dict[str, float]) -> dict[str, float]:
-    """Return task -> how many points a model is above its specialised model."""
+    """Return task -> points above the specialised model of the task."""
     return {task: accuracy(curve, alpha, task) - expected for task, expected in special.items()}
 
 
 def cell(found: dict[str, float]) -> str:
-    """Return distances as the cell of a table."""
+    """Format distances as a table cell."""
     return ", ".join(f"{task} {distance:+.2f}" for task, distance in found.items()) or "-"

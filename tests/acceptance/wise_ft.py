@@ -2,7 +2,7 @@
 
     python tests/acceptance/wise_ft.py [--max_steps 600]
 
-Run from the root of the checkout. Runs are kept in runs/acceptance, and what is there is not run again.
+Run from the root of the checkout. Finished runs in runs/acceptance are reused.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def report(curve: AlphaCurve) -> None:
-    """Print the reference and the mean shift accuracy of the ends, of the best alpha and of alpha 0.5."""
+    """Print the reference and the mean shift accuracy at alpha 0, 0.5, 1 and the best alpha."""
     best = max(curve.alphas, key=lambda alpha: curve.mean_accuracy(alpha, "patching", "validation"))
     points = {"zero-shot": 0.0, "fine-tuned": 1.0, f"best on validation, alpha {best:g}": best, "alpha 0.5": 0.5}
     print("| weights | reference | mean shift |\n| --- | ---: | ---: |")

@@ -1,4 +1,4 @@
-"""Training a LoRA adapter of the image tower and patching with it, compared with peft and with formulas."""
+"""Train a LoRA adapter of the image tower and patch with it; compare with peft and with formulas."""
 
 import json
 import shutil
@@ -9,14 +9,15 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import HfApi
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import CLIPModel
+from transformers import CLIPModel, set_seed
 
 from drawn_tasks import write_task
 from hf_paint import (
     InputError,
     PaintTrainer,
+    PaintTrainingArguments,
     evaluate_tasks,
     patch_joint,
     patch_parallel,
@@ -24,8 +25,10 @@ from hf_paint import (
     patch_single,
     scale_adapter,
 )
+from hf_paint.adapters.lora import LORA_TARGETS, add_lora, image_tower_pattern
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.models.loading import load_clip
+from hf_paint.models.towers import image_tower
 from hf_paint.patching.options import PatchOptions
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -97,7 +100,7 @@ def test_a_sweep_of_adapters_has_the_accuracies_of_the_merged_sweep(run, model_f
         model = deepcopy(base)
         adapted = PeftModel.from_pretrained(model, str(tmp_path / f"{alpha}")).eval()
         pixels = torch.randn(2, 3, 32, 32)
-        features = adapted.get_image_features(pixel_values=pixels).pooler_output  # by peft, without merging
+        features = adapted.get_image_features(pixel_values=pixels).pooler_output  # peft without merging
         merged = adapted.merge_and_unload()
         assert (merged.get_image_features(pixel_values=pixels).pooler_output - features).abs().max() < 1e-5
         for split in ("validation", "test"):
@@ -254,13 +257,26 @@ def test_one_fine_tuning_is_interpolated(options, model_folder, tasks, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+def test_factors_depend_on_the_seed_alone(model):
+    args = PaintTrainingArguments("unused", use_peft=True, seed=5)
+    random_state = torch.get_rng_state()
+    first, second = (get_peft_model_state_dict(add_lora(image_tower(deepcopy(model)), args)) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert first
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    set_seed(5)
+    config = LoraConfig(r=args.lora_r, target_modules=image_tower_pattern(LORA_TARGETS))
+    expected = get_peft_model_state_dict(get_peft_model(image_tower(deepcopy(model)), config))
+    assert all(torch.equal(first[name], factor) for name, factor in expected.items())
+
+
 def test_layers_that_are_not_there_are_refused(model_folder, tasks, tmp_path):
     args = arguments(tmp_path / "run", lora_target_modules=["query"], **LORA)
     there = "fc1, fc2, k_proj, out_proj, patch_embedding, q_proj, v_proj, visual_projection"
-    with pytest.raises(InputError, match=f"layers query of the image tower, and it has none of them.*: {there}"):
+    with pytest.raises(InputError, match=f"layers query of the image tower, but this one has none of them.*: {there}"):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
     args = arguments(tmp_path / "run", lora_target_modules=["*_proj"], **LORA)
-    with pytest.raises(InputError, match="`lora_target_modules`: .* is no regular expression"):
+    with pytest.raises(InputError, match="`lora_target_modules`: .* is not a regular expression"):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
 
 
@@ -331,7 +347,7 @@ def test_an_adapter_of_a_base_on_the_hub_is_found_with_it(hub, model_folder, tas
     for name in ("adapter", "patched_adapter"):
         config = config_of(tmp_path / "run" / name)
         assert (config["base_model_name_or_path"], config["revision"]) == ("tester/clip", commit)
-    adapted = CLIPModel.from_pretrained(tmp_path / "run" / "patched_adapter").eval()  # finds its base by itself
+    adapted = CLIPModel.from_pretrained(tmp_path / "run" / "patched_adapter").eval()  # finds its base
     patched = CLIPModel.from_pretrained(tmp_path / "run" / "patched").eval()
     pixels = torch.randn(2, 3, 32, 32)
     features = [clip.get_image_features(pixel_values=pixels).pooler_output for clip in (adapted, patched)]

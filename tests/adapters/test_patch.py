@@ -1,6 +1,7 @@
 import json
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ MOVED = "visual_projection.weight"
 
 
 def fine_tuned(model, seed=1):
-    """The image tower after small random steps: one tensor is frozen, and a row of another."""
+    """The image tower after small random steps, with one frozen tensor and one frozen row of another."""
     generator = torch.Generator().manual_seed(seed)
     theta = {
         name: tensor + 0.01 * torch.randn(tensor.shape, generator=generator)
@@ -134,7 +135,7 @@ def test_several_patches_equal_combine_bit_for_bit(model, patch, theta_0, theta_
 def test_alpha_defaults_to_the_chosen_one(model, patch, theta_0, theta_1):
     assert_same_bytes(image_tower_weights(apply_patch(model, str(patch))), interpolate(theta_0, theta_1, 0.4))
     rewrite(patch, alpha=None)
-    with pytest.raises(InputError, match="No alpha was chosen when .* was made. Give one"):
+    with pytest.raises(InputError, match="The config of .* has no alpha. Pass one"):
         apply_patch(model, patch)
 
 
@@ -146,7 +147,7 @@ def test_extrapolation_is_asked_for(model, patch, theta_0, theta_1):
             apply_patch(model, {patch: alpha})
     beyond = apply_patch(model, patch, 1.5, extrapolate=True)
     assert_same_bytes(image_tower_weights(beyond), interpolate(theta_0, theta_1, 1.5, extrapolate=True))
-    with pytest.raises(InputError, match="alphas beside them"):
+    with pytest.raises(InputError, match="several patches with their alphas"):
         apply_patch(model, {patch: 0.5}, 0.5)
 
 
@@ -162,7 +163,7 @@ def test_the_model_in_memory_and_what_is_frozen_do_not_change(model, patch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_folder_is_patched_in_its_dtype(model, processor, tmp_path, dtype):
-    """theta_1 is trained in float32; what is patched is rounded once, from float32."""
+    """theta_1 is trained in float32; the patched weights are rounded once, from float32."""
     save_clip(deepcopy(model).to(dtype), processor, tmp_path / "base")
     stored = load_file(tmp_path / "base" / "model.safetensors")
     wide = {name: x.float() for name, x in stored.items() if name in image_tower_weights(model)}
@@ -221,9 +222,9 @@ def test_another_text_tower_does_not_matter(model, patch):
         ("short config", "damaged: KeyError: 'base_fingerprint'"),
         ("alpha in words", "damaged: TypeError: alpha is a number or null, got 'half'"),
         ("unknown dtype", "damaged: ValueError: the dtype is one of float32, bfloat16, got 'int4'"),
-        ("newer", "of format version 2; this hf_paint knows 1. Update hf_paint"),
+        ("newer", "of format version 2, and this hf_paint reads 1. Update hf_paint"),
         ("torn weights", "The patch.safetensors of .* is damaged"),
-        ("other dtype", "is damaged: it holds F32, and says bfloat16"),
+        ("other dtype", "is damaged: its weights are F32, its config has bfloat16"),
         ("other shape", f"it has '{MOVED}' of shape .2, 3., the base .24, 48."),
         ("other name", "it has 'logit_scale' of shape .., the base nothing"),
     ],
@@ -285,10 +286,25 @@ def test_saving_again_replaces_and_leaves_other_files(model, patch, theta_0, the
 
 
 def test_new_weights_never_stand_beside_an_old_config(model, patch, theta_0, theta_1, monkeypatch):
+    before = {path.name: path.read_bytes() for path in patch.iterdir()}
+
     def interrupted(self):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(hf_paint.adapters.patch_config.PatchConfig, "to_json", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_patch(theta_0, theta_1, patch, dtype="bfloat16")
+    assert {path.name: path.read_bytes() for path in patch.iterdir()} == before
+
+    replace = Path.replace
+
+    def interrupted_at_the_config(path, target):
+        if Path(target).name == "patch_config.json":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "replace", interrupted_at_the_config)
     with pytest.raises(KeyboardInterrupt):
         save_patch(theta_0, theta_1, patch, dtype="bfloat16")
     with pytest.raises(InputError, match="is not a patch"):

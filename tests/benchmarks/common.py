@@ -1,7 +1,7 @@
-"""What the benchmarks share: their arguments, interleaved rounds, child processes, and the rows of the table.
+"""Shared code of the benchmarks: arguments, interleaved rounds, child processes, and table rows.
 
 On shared machines absolute times vary from minute to minute. So both ways of a job run in turn, in one process and on
-the same cores, and the ratio of each round is what to read.
+the same cores; read the ratio of each round.
 """
 
 import argparse
@@ -43,7 +43,7 @@ print(json.dumps([time.perf_counter() - start, usage.ru_maxrss * 1024, os.waitst
 
 
 class Run(NamedTuple):
-    """One run of one way: its seconds, and the peak memory in bytes where a process of its own was measured."""
+    """One run of one way: seconds, and the peak memory in bytes if it ran in its own process."""
 
     seconds: float
     peak: int = 0
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a job has to reach: times as fast, peak memory in MiB, largest difference."""
+    """The target of a job: speed-up, peak memory in MiB, largest difference."""
 
     speedup: float | None = None
     aim: float | None = None
@@ -70,7 +70,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the table; `met` is None where there is no target."""
+    """A row of the table; `met` is None without a target."""
 
     job: str
     plain: str
@@ -87,7 +87,7 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what all benchmarks take."""
+    """Add the arguments of all benchmarks."""
     parser.add_argument("--rounds", type=int, default=5, help="runs of each way; medians are reported")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for either way")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where sweeps and training run")
@@ -99,8 +99,8 @@ def arguments(description: str, parser: argparse.ArgumentParser | None = None) -
     """Read the arguments of a script, and keep this process and its children to the same cores.
 
     Args:
-        description: What the script is for, in its first line.
-        parser: Has the arguments that it alone takes.
+        description: The purpose of the script, in its first line.
+        parser: A parser with the arguments of this script.
     """
     parser = parser or argparse.ArgumentParser()
     parser.description = description.splitlines()[0]
@@ -134,7 +134,7 @@ def child(command: Sequence[str]) -> Run:
 
 
 def interleave(ways: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:
-    """Run each way once per round, in turn: what disturbs the machine disturbs all of them."""
+    """Run each way once per round, in turn, so that a disturbance of the machine affects all of them."""
     runs: dict[str, list[Run]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -155,13 +155,13 @@ def compare(
     """Make the row of a job: the ratio of each round, and its median against the target.
 
     Args:
-        job: What was measured.
+        job: The name of the measurement.
         plain: The runs of the plain way.
         ours: Our runs of the same rounds.
         unit: What `work` counts, such as `images`; without one, seconds are shown instead of rates.
-        work: How much one plain run did, and how much one of ours.
-        difference: The largest difference between what both ways return.
-        target: What the job has to reach.
+        work: The work of one plain run, and of one of ours.
+        difference: The largest difference between the results of both ways.
+        target: The target of the job.
     """
     ratios = [(p.seconds / work[0]) / (o.seconds / work[1]) for p, o in zip(plain, ours, strict=True)]
     ratio, peak = statistics.median(ratios), max(run.peak for run in ours)
@@ -195,7 +195,7 @@ def report(rows: Sequence[Row], parsed: argparse.Namespace) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows that a script has written; none if there is no file."""
+    """Read the rows of a script; none if the file does not exist."""
     return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 

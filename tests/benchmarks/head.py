@@ -2,7 +2,7 @@
 
     python tests/benchmarks/head.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
-Class names and templates are those of the built-in task; the text tower has the shape of ViT-B/32's. The plain way
+Class names and templates come from the built-in task; the text tower has the shape of ViT-B/32. The plain way
 takes half an hour for all classes, so it embeds a few of them per round, and the rates are compared.
 """
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/interpolation.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
-Needs 16 GB of disk where TMPDIR says. Pickles are what the released code of the papers reads and writes.
+Needs 16 GB of disk in TMPDIR. The released code of the papers reads and writes pickles.
 """
 
 import json
@@ -110,7 +110,7 @@ def in_memory(job: str, folders: Folders, rounds: int) -> list[Row]:
 
 
 def run(way: str, folders: Folders, alphas: list[str]) -> Run:
-    """Run one way, which writes new files to a disk that is at rest."""
+    """Run one way; it writes new files to an idle disk."""
     shutil.rmtree(output_of(way), ignore_errors=True)
     output_of(way).mkdir()
     os.sync()
@@ -135,12 +135,12 @@ def command(way: str, folders: Folders, alphas: list[str]) -> list[str]:
 
 
 def output_of(way: str) -> Path:
-    """Return where a way writes."""
+    """Return the output of one way."""
     return FOLDER / way
 
 
 def read(way: str, alpha: str) -> Weights:
-    """Read what a way has written for an alpha."""
+    """Read the output of one way for one alpha."""
     if way == "pickles":
         return torch.load(output_of(way) / f"{alpha}.pt", weights_only=False).state_dict()
     folder = {"hf_paint": f"alpha-{float(alpha):.2f}", "transformers": alpha, "mergekit": "."}[way]

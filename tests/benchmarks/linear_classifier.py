@@ -2,8 +2,8 @@
 
     python tests/benchmarks/linear_classifier.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
-Both train the head of 1000 classes with the same trainer's loop, in batches of 32, and steps alone are timed, from the
-end of the first one. Pixels are decoded before. A few steps end to end take as long as hundreds of the head, so rates
+Both train the head of 1000 classes with the same training loop, in batches of 32; only steps are timed, from the end
+of the first one. Pixels are decoded before. A few steps end to end take as long as hundreds of the head, so rates
 are compared.
 """
 
@@ -48,7 +48,7 @@ class Epochs:
         self.image_embeds, self.labels = self.embed()
 
     def embed(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the linear classifier does once."""
+        """The one-time work of the linear classifier."""
         return self.evaluator.embed(image_tower(self.model).eval(), self.train_split, "train")
 
     def end_to_end(self) -> Run:
@@ -64,7 +64,7 @@ class Epochs:
 
 
 def main() -> None:
-    """Measure epochs, and what the embeddings cost before the first one."""
+    """Measure epochs, and the cost of the embeddings before the first one."""
     parsed = arguments(__doc__)
     num_steps, num_epochs = (4, 5) if parsed.quick else (8, 20)
     epochs = Epochs(num_steps, quick=parsed.quick)
@@ -104,7 +104,7 @@ def drawn_task(folder: Path, num_images: int) -> Task:
 
 
 def training_arguments(max_steps: int, **others: bool | str) -> PaintTrainingArguments:
-    """The arguments that both ways share."""
+    """The arguments of both ways."""
     options = {"per_device_train_batch_size": BATCH_SIZE, "warmup_steps": 1, "use_cpu": True, "save_strategy": "no"}
     options |= {"logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "max_steps": max_steps}
     return PaintTrainingArguments(output_dir=FOLDER / "run", **(options | others))

@@ -1,4 +1,4 @@
-"""What a simulation is about: machines by their rates, the work, how training is set up, and what comes out."""
+"""The input and output of the simulation: machines with their rates, the work, the training setup, memory and time."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,12 +14,12 @@ class Machine:
     """A machine by its rates; a rate is per second.
 
     Attributes:
-        name: What tables call it.
-        devices: How many, each with a process of its own.
+        name: Its name in tables.
+        devices: Their number, each with its own process.
         memory: Bytes of each device; on a CPU, of the machine.
         host_memory: Bytes beside the devices; 0 on a CPU, which has one memory for all.
         matrix: Floating-point operations of matrix products in bfloat16, per device.
-        matrix_backward: Those of the backward pass; as `matrix` by default.
+        matrix_backward: The same for the backward pass; `matrix` by default.
         elementwise: Bytes that all other operations move, per device.
         cores: Bytes that operations of the host move, where files are interpolated.
         link: Bytes between devices.
@@ -45,20 +45,20 @@ class Machine:
 
     @property
     def is_cpu(self) -> bool:
-        """Say whether host and device are one."""
+        """Return whether host and device are one."""
         return not self.host_memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """How much is to be done: PAINT's training, and a sweep.
+    """The work: PAINT's training, and a sweep.
 
     Attributes:
         batch_size: Images per step, on all devices together.
         num_steps: Steps.
         num_alphas: Alphas of the sweep.
         num_images: Images of each alpha.
-        num_variants: Models that are written or pushed.
+        num_variants: Models to write or push.
     """
 
     batch_size: int = 128
@@ -70,10 +70,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How training is set up; the names are recipe keys.
+    """The training setup; the names are recipe keys.
 
     Attributes:
-        name: What tables call it.
+        name: Its name in tables.
         micro_batch: The most images that a device holds at once; the others of its batch are accumulated.
         checkpointing: Keep the inputs of layers alone, and compute their inside twice.
         sharded: Weights, gradients and optimizer spread over all devices (FSDP2).
@@ -110,7 +110,7 @@ class Memory(NamedTuple):
         return sum(self)
 
     def limit(self, capacity: float) -> str:
-        """Return the part at which a memory is full, added up in their order; empty if all fit."""
+        """Return the first part that does not fit, added up in order; empty if all fit."""
         total = 0.0
         for part, size in self._asdict().items():
             total += size
@@ -120,7 +120,7 @@ class Memory(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """Seconds of a job by what they are spent on; what overlaps is not added."""
+    """Seconds of a job by activity; overlapping work is not added."""
 
     matrix_products: float = 0.0
     memory_bandwidth: float = 0.0
@@ -132,13 +132,13 @@ class Seconds(NamedTuple):
     overlap: bool = False
 
     def total(self) -> float:
-        """Return the time that passes: the sum, or where decoding and link run beside the work, the longest."""
+        """Return the wall time: the sum, or the longest part where decoding and communication overlap the work."""
         beside = (self.decoding, self.link)
         work = sum(self[:-1]) - sum(beside)
         return max(work, *beside) if self.overlap else work + sum(beside)
 
     def limit(self) -> str:
-        """Return what most of the time is spent on: not what is done beside longer work."""
+        """Return the part that takes most of the wall time, ignoring parts hidden behind longer work."""
         hidden = ("decoding", "link") if self.overlap and self.total() > max(self.decoding, self.link) else ()
         names = [name for name in self._fields[:-1] if name not in hidden]
         return max(names, key=lambda name: getattr(self, name)).replace("_", " ")

@@ -1,4 +1,4 @@
-"""Models with random weights in the shapes of CLIP's, and images: what the benchmarks are about."""
+"""The material of the benchmarks: models with random weights in the shapes of CLIP, and images."""
 
 import io
 from pathlib import Path
@@ -37,7 +37,7 @@ def make_clip(shape: str, processor: CLIPProcessor | None = None, *, only: str =
 
     Args:
         shape: A name in SHAPES.
-        processor: Its tokenizer says which token ends a text.
+        processor: Its tokenizer defines the end-of-text token.
         only: `vision` or `text`: the other tower is made small.
         quick: Two layers instead of all.
     """
@@ -61,9 +61,9 @@ def fine_tuned(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def make_image_task(folder: Path, num_images: int) -> tuple[Task, str]:
-    """Write JPEGs of native size as the test split of a task, and say what they are.
+    """Write JPEGs of native size as the test split of a task, and return their description.
 
-    They are ImageNet's where the reference data is beside the checkout, and drawn otherwise.
+    They come from ImageNet if the reference data is beside the checkout; otherwise they are drawn.
     """
     sample = SHARED / "data/imagenet_sample/test.parquet"
     if sample.exists():
@@ -82,7 +82,7 @@ def make_image_task(folder: Path, num_images: int) -> tuple[Task, str]:
 
 
 class ProcessedImages(Dataset):
-    """The plain way to the pixels: every image is decoded and processed each time that it is read.
+    """The plain way to pixels: decode and process every image at each access.
 
     Args:
         split: The rows.
@@ -106,11 +106,11 @@ class ProcessedImages(Dataset):
 
 
 class DrawnImages(Dataset):
-    """Decoded images in memory: a coarse pattern that is its class's, under noise.
+    """Decoded images in memory: a coarse pattern per class, under noise.
 
     Args:
-        num_images: How many.
-        num_classes: Classes, which take turns.
+        num_images: The number of images.
+        num_classes: The number of classes, which alternate.
     """
 
     def __init__(self, num_images: int, num_classes: int) -> None:
@@ -131,7 +131,7 @@ class DrawnImages(Dataset):
 
 
 def share_of_peak(job: str, images_per_second: float, config: CLIPVisionConfig, *, passes: int = 1) -> Row:
-    """Say what share of the speed of large bfloat16 matrix products on the same GPU a rate is.
+    """Print a rate as a share of the speed of large bfloat16 matrix products on the same GPU.
 
     Args:
         job: What was measured.

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/pixels.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
-The JPEGs are native ones of ImageNet where the reference data is beside the checkout, and drawn otherwise. Nothing is
-read from a cache: each of our runs decodes into a new one.
+The JPEGs are ImageNet originals if the reference data is beside the checkout; otherwise they are drawn. No cache is
+reused: each of our runs decodes into a new one.
 """
 
 import itertools

@@ -1,8 +1,8 @@
-"""Pushing a run with eleven variants to a local Hub: peak memory of the process, and the disk that it needs.
+"""Pushing a run with eleven variants to a local Hub: peak memory of the process, and its disk usage.
 
     python tests/benchmarks/push.py [--quick] [--json FILE]
 
-Needs 9 GB of disk where TMPDIR says, most of it for the Hub.
+Needs 9 GB of disk in TMPDIR, most of it for the Hub.
 """
 
 import json
@@ -33,7 +33,7 @@ MAX_VARIANTS = 2
 
 
 def main() -> None:
-    """Push once, and look at the temporary folder all the while."""
+    """Push once while watching the temporary folder."""
     parsed = arguments(__doc__)
     run = make_run(quick=parsed.quick)
     variant = (run / "theta_1" / "model.safetensors").stat().st_size
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def watch(run: Path, done: threading.Event, sizes: list[int]) -> None:
-    """Note how large the temporary folders of a push are, every 5 ms."""
+    """Record the size of the temporary folders of a push every 5 ms."""
     while not done.wait(0.005):
         with suppress(FileNotFoundError):  # a file that went in between
             sizes.append(sum(path.stat().st_size for path in run.glob(".push-*/**/*")))

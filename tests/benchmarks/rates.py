@@ -31,7 +31,7 @@ ONE_FILE = 256 * 2**20
 
 
 class Rates(NamedTuple):
-    """What the cores do in a second, in the shapes of a tower: operations forward and backward, and bytes."""
+    """The rates of the cores in the shapes of a tower: operations forward and backward, and bytes."""
 
     matrix: float
     matrix_backward: float
@@ -67,12 +67,12 @@ def tower_rates(config: CLIPVisionConfig, num_images: int, *, backward: bool = T
 
 
 def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Machine:
-    """Measure one core of this machine, with one tower's shapes, and take it times the cores.
+    """Measure one core of this machine with the shapes of one tower, and multiply by the number of cores.
 
     Args:
         config: The image tower.
-        network: Bytes per second that are uploaded, which are not measured.
-        rounds: How often; medians count.
+        network: Upload rate in bytes per second, which is not measured.
+        rounds: The number of measurements; the median counts.
     """
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -165,7 +165,7 @@ def decoding_rate(*, num_images: int = 40) -> float:
 
 
 def now() -> float:
-    """Return seconds; with one thread those of the processor, so that what else runs on the machine does not count."""
+    """Return seconds; with one thread processor time, so that other load on the machine does not count."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/run.py [interpolation head ...] [--rounds 5] [--threads N] [--device cpu] [--quick]
 
-Run from the root of the checkout on a machine that does nothing else; it takes about half an hour on two cores.
+Run from the root of the checkout on an idle machine; it takes about half an hour on two cores.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def machine(parsed: argparse.Namespace) -> str:
-    """Say what the times were measured on."""
+    """Describe the machine of the measurements."""
     info = Path("/proc/cpuinfo")
     units = {"amx_bf16", "avx512_bf16"}.intersection(info.read_text().split() if info.exists() else ())
     bf16 = f"bf16 in hardware: {' and '.join(sorted(units)) or 'unknown'}"

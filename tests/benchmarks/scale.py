@@ -1,10 +1,10 @@
-"""What patching takes, from ViT-B/32 to an image tower of 18 billion parameters: memory, time, and the first limit.
+"""The cost of patching, from ViT-B/32 to an image tower of 18 billion parameters: memory, time, first limit.
 
     python tests/benchmarks/scale.py [presets measured check] [--matrix 100e12 --disk 1.0 --network 0.1 --memory 80]
 
-`presets` needs no measurement: GPUs of 80 GB, with rates that are assumed, and the machine that the options describe.
-`measured` is this machine, whose rates are measured first. `check` runs B/32 and L/14 here and compares. All three
-without a word.
+`presets` needs no measurement: it assumes the rates of 80 GB GPUs and of the machine that the options describe.
+`measured` measures the rates of this machine first. `check` runs B/32 and L/14 here and compares. The default is all
+three.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SPEEDUPS = {
 
 
 def main() -> None:
-    """Print the tables that were asked for."""
+    """Print the requested tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", metavar="part", help="presets, measured, check; all by default")
     add_machine(parser)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add what describes a machine and the work."""
+    """Add the options that describe a machine and the work."""
     parser.add_argument("--matrix", type=float, help="FLOP/s of bfloat16 matrix products, per device")
     parser.add_argument("--bandwidth", type=float, default=2400, help="GB/s of a device's memory")
     parser.add_argument("--memory", type=float, default=80, help="GB per device")
@@ -93,7 +93,7 @@ def given_machine(parsed: argparse.Namespace) -> Machine:
 
 
 def table(machine: Machine, job: Job) -> str:
-    """Return what every model takes on a machine, as Markdown."""
+    """Return the cost of every model on a machine as Markdown."""
     rates = f"{machine.matrix / 1e12:.3g} TFLOP/s, {machine.elementwise / GB:.3g} GB/s of memory, "
     rates += f"{machine.disk / GB:.2g} GB/s of disk, {machine.network / GB:.2g} GB/s of network"
     work = f"{job.num_steps} steps of batch {job.batch_size}, {job.num_alphas} alphas x {job.num_images} images"
@@ -108,7 +108,7 @@ def table(machine: Machine, job: Job) -> str:
 
 
 def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Say whether training fits as it is, and which plan makes it fit."""
+    """Describe whether training fits unchanged, and which plan makes it fit."""
     memory = training_memory(config, machine, PLANS[0], job)
     plan = first_fit(config, machine, job)
     limit = memory.limit(machine.memory)
@@ -124,7 +124,7 @@ def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 
 def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Say whether a sweep fits: on a GPU with both ends beside the model, or with the ends in their files."""
+    """Describe whether a sweep fits: on a GPU with both ends beside the model, or with both in their files."""
     ways = [sweep_memory(config, machine, ends_on_device=on_device) for on_device in (True, False)]
     limit, remaining = (memory.limit(machine.memory) for memory in ways)
     at_first, then = (_gb(memory.total()) for memory in ways)
@@ -140,7 +140,7 @@ def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 
 def interpolation_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Say how long it takes to write every variant; the memory is that of some pieces of a file."""
+    """Describe the time to write every variant; memory holds only some pieces of a file."""
     seconds = interpolation_seconds(config, machine, job.num_variants)
     half = interpolation_seconds(config, machine, job.num_variants, item_size=2)
     written = f"0.1 GB, {_gb(job.num_variants * model_bytes(config))} of disk"
@@ -150,7 +150,7 @@ def interpolation_row(config: CLIPConfig, machine: Machine, job: Job) -> list[st
 
 
 def push_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Say how long it takes to push every variant, or only what fine-tuning changed."""
+    """Describe the time to push every variant, or only the patch."""
     seconds = push_seconds(machine, job.num_variants * model_bytes(config))
     delta = push_seconds(machine, 4 * image_parameters(config.vision_config))
     remedy = f"`--form delta`: {_duration(delta.total())}"
@@ -169,7 +169,7 @@ def checked(parsed: argparse.Namespace) -> list[Row]:
 
 
 def _removed(limit: str, plan: str, seconds: Seconds) -> tuple[str, str]:
-    """Return the first limit and what removes it: that of the memory, or else what takes longest."""
+    """Return the first limit and its remedy: memory, or else the longest part."""
     return (limit, plan) if limit else (f"time: {seconds.limit()}", SPEEDUPS[seconds.limit()])
 
 

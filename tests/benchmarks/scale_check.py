@@ -1,9 +1,9 @@
-"""Does the simulation hold? Its predictions for this machine, from rates measured in the same minutes, against runs.
+"""Compare the simulation, with rates of this machine measured in the same minutes, with runs.
 
-One thread, or those of interpolation, in seconds of the processor, and the best round of each counts: what else a
-machine does takes caches and memory bandwidth away, and makes nothing faster.
+One thread, or those of interpolation, in seconds of the processor, and the best round of each counts: other load
+takes away caches and memory bandwidth, and never makes a run faster.
 
-`scale.py` starts this script for each job, in a process of its own whose memory is watched:
+`scale.py` starts this script for each job in its own process and watches its memory:
 
     python tests/benchmarks/scale_check.py train ViT-B/32 out.json --threads 1 [--rounds 5] [--quick]
 """
@@ -56,7 +56,7 @@ NUM_IMAGES = {"ViT-B/32": 64, "ViT-L/14": 8}
 
 
 def main() -> None:
-    """Do one job, and write what was predicted and what was measured."""
+    """Do one job, and write the prediction and the measurement."""
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=JOBS)
     parser.add_argument("shape", choices=BATCHES)
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def check(task: str, shape: str, parsed: argparse.Namespace) -> list[Row]:
-    """Run a job in a process of its own, and return the rows of its time and its memory."""
+    """Run a job in its own process, and return the rows of its time and its memory."""
     out = FOLDER / "check.json"
     options = [f"--rounds={parsed.rounds}", "--threads=1", *(["--quick"] if parsed.quick else [])]
     child([sys.executable, __file__, task, shape, str(out), *options])
@@ -94,7 +94,7 @@ def check_training(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
 
 
 def check_sweep(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
-    """Predict and measure a sweep of two alphas in bfloat16, on images that are decoded."""
+    """Predict and measure a sweep of two alphas in bfloat16, on decoded images."""
     num_images, alphas = NUM_IMAGES[shape], (0.3, 0.6)
     sweep = Sweep(shape, num_images, alphas, device="cpu", quick=quick)
     theta_0, theta_1 = mapped(sweep.theta_0, "theta_0"), mapped(sweep.theta_1, "theta_1")
@@ -149,7 +149,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def checked_config(shape: str, *, quick: bool) -> CLIPConfig:
-    """Return the config of what is measured: the text tower is a small one."""
+    """Return the config of the measured model, which has a small text tower."""
     config = clip_config(shape)
     config.text_config = type(config.text_config)(**SMALL_TOWER, projection_dim=config.projection_dim)
     if quick:
@@ -158,13 +158,13 @@ def checked_config(shape: str, *, quick: bool) -> CLIPConfig:
 
 
 def machine_of(rates: Rates) -> Machine:
-    """Return this machine as the jobs see it, whose images are decoded and whose weights were hashed before."""
+    """Return this machine as the jobs see it: images are decoded and weights hashed beforehand."""
     infinite = dict.fromkeys(("decoding", "hashing", "disk"), float("inf"))
     return Machine(name="", memory=0, network=1, **infinite, **rates._asdict())
 
 
 def result(name: str, predicted: list[float], measured: list[float], memory: Memory, peak: float) -> dict[str, Any]:
-    """Return what a job found; memory is what it added."""
+    """Return the result of a job; memory counts only its increase."""
     return {
         "seconds": [(name, predicted, measured)],
         "memory": [(f"{name.partition(' of')[0]}, peak memory", [memory.total() / MIB], [peak / MIB])],
@@ -172,7 +172,7 @@ def result(name: str, predicted: list[float], measured: list[float], memory: Mem
 
 
 def mapped(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Write weights to a file, and return them mapped into memory, as a run has them."""
+    """Write weights to a file, and return them memory-mapped, as in a run."""
     path = FOLDER / f"{name}.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
     return load_file(path)
@@ -180,7 +180,7 @@ def mapped(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 @contextmanager
 def watched_memory(*, interval: float = 0.01) -> Iterator[list[float]]:
-    """Give memory that is free back to the system, and note how much is used every few milliseconds."""
+    """Return free memory to the system, and record the memory in use every few milliseconds."""
     ctypes.CDLL(None).malloc_trim(0)
     sizes, done = [in_memory()], Event()
 
@@ -198,7 +198,7 @@ def watched_memory(*, interval: float = 0.01) -> Iterator[list[float]]:
 
 
 def in_memory() -> float:
-    """Return the bytes of this process that are in memory alone; pages of files the system takes back as it likes."""
+    """Return the anonymous memory of this process; the system can reclaim mapped file pages at any time."""
     text = Path("/proc/self/status").read_text()
     return 1024 * float(text.partition("RssAnon:")[2].split()[0])
 

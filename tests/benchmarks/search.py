@@ -3,9 +3,9 @@
     python tests/benchmarks/search.py [--quick] [--json FILE]
 
 The landscapes have a known optimum: the accuracy of each patched task saturates with its coefficient, and the loss on
-the supported tasks grows quadratically with all of them together. Both ways may evaluate 50 points. What is shown is
-the mean over 20 landscapes of the gap between the true score of the point that was found and the best there is, in
-points; beside random search, also that of the best of 101 uniform coefficients.
+the supported tasks grows quadratically with all of them together. Both searches may evaluate 50 points. The table
+shows the mean gap over 20 landscapes between the true score of the point found and the optimum, in points; beside
+random search, also the gap of the best of 101 uniform coefficients.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ROUGHNESS = 0.001
 
 
 class Landscape:
-    """The mean of patching and supported accuracy where each of some tasks has a coefficient; it is concave."""
+    """The mean of patching and supported accuracy as a concave function of one coefficient per task."""
 
     def __init__(self, num_tasks: int, seed: int) -> None:
         generator = np.random.default_rng([num_tasks, seed])
@@ -73,7 +73,7 @@ class Found(NamedTuple):
 
 
 def find(landscape: Landscape, score: Callable[[dict[str, float]], float], method: str, seed: int) -> Found:
-    """Search, and compare the true score of what was found with the optimum."""
+    """Search, and compare the true score of the result with the optimum."""
     result = search_coefficients(score, landscape.names, budget=BUDGET, method=method, seed=seed)
     return Found(100 * (landscape.optimum() - landscape.smooth(result.best.coefficients)), len(result.points))
 

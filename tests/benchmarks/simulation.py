@@ -22,11 +22,11 @@ from transformers import CLIPConfig
 
 
 def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Memory:
-    """Return the peak of a training: float32 weights, their bfloat16 casts, AdamW, and what is kept for backward.
+    """Return the peak of a training run: float32 weights, their bfloat16 casts, AdamW, and saved activations.
 
-    Without accumulation gradients come as activations go, so that only the larger of both counts. FSDP2 accumulates
-    whole gradients, in bfloat16, and shares them out at the last micro-batch; DDP sends all gradients from a copy. The
-    base stays in its file; sharded, and on a CPU, so does the text tower.
+    Without accumulation, gradients appear as activations are freed, so that only the larger of both counts. FSDP2
+    accumulates whole gradients, in bfloat16, and scatters them at the last micro-batch; DDP sends all gradients from a
+    copy. The base stays in its file; sharded, and on a CPU, so does the text tower.
     """
     vision = config.vision_config
     image = image_parameters(vision)
@@ -48,7 +48,7 @@ def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) 
 
 
 def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Seconds:
-    """Return the time of a training; matrix products of the backward pass are twice those of the forward pass."""
+    """Return the time of a training run; matrix products of the backward pass are twice those of the forward pass."""
     vision = config.vision_config
     images = job.num_steps * job.batch_size / machine.devices
     trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image_parameters(vision)
@@ -69,9 +69,9 @@ def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job)
 
 
 def link_seconds(trained: int, machine: Machine, plan: Plan, job: Job) -> float:
-    """Return the time that gradients and weights spend between devices in a training.
+    """Return the time of communicating gradients and weights between devices in a training run.
 
-    DDP sends each gradient twice, in float32: to where it is added up, and back. FSDP2 sends it once, and weights
+    DDP sends each gradient twice in float32: to be summed, and back. FSDP2 sends it once, and weights
     twice in each micro-batch, all in bfloat16.
     """
     if machine.devices == 1:
@@ -88,9 +88,9 @@ def sweep_memory(
     Args:
         config: The model.
         machine: The machine.
-        batch_size: Images whose pixels are there, in uint8, float32 and bfloat16.
-        group: Images that go through the tower at once.
-        ends_on_device: Whether theta_0 and theta_1 are there; otherwise, and on a CPU, they stay in their files.
+        batch_size: Images with pixels in memory, in uint8, float32 and bfloat16.
+        group: Images per forward pass of the tower.
+        ends_on_device: Whether theta_0 and theta_1 are on the device; otherwise, and on a CPU, they stay in files.
     """
     vision = config.vision_config
     image = image_parameters(vision)
@@ -101,9 +101,9 @@ def sweep_memory(
 
 
 def host_memory(config: CLIPConfig, machine: Machine, *, training: bool) -> float:
-    """Return the bytes beside the devices, in all processes: the base, and the copy that is to be trained.
+    """Return the bytes beside the devices, in all processes: the base, and the copy to train.
 
-    A base that is stored in float32 is mapped, and takes none.
+    A base stored in float32 is memory-mapped and takes none.
     """
     return machine.devices * (model_bytes(config) + (4 * image_parameters(config.vision_config) if training else 0))
 
@@ -111,7 +111,7 @@ def host_memory(config: CLIPConfig, machine: Machine, *, training: bool) -> floa
 def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
     """Return the time of a sweep: every image once per alpha, decoded once, and the weights of each alpha.
 
-    Files that do not fit into the memory are read once per alpha.
+    Files that do not fit into memory are read once per alpha.
     """
     vision = config.vision_config
     image, images = image_parameters(vision), job.num_images * job.num_alphas / machine.devices
@@ -132,19 +132,19 @@ def model_bytes(config: CLIPConfig, *, item_size: int = 4) -> int:
 
 
 def interpolation_seconds(config: CLIPConfig, machine: Machine, num_variants: int, *, item_size: int = 4) -> Seconds:
-    """Return the time from folder to folder: both ends are read once, however many variants are made and written."""
+    """Return the time from folder to folder: both inputs are read once, whatever the number of variants."""
     moved = num_variants * COMBINE_BYTES * model_bytes(config, item_size=1)
     stored = 2 * model_bytes(config) + num_variants * model_bytes(config, item_size=item_size)
     return Seconds(memory_bandwidth=moved / machine.cores, disk=stored / machine.disk)
 
 
 def push_seconds(machine: Machine, size: float) -> Seconds:
-    """Return the time in which bytes are written to a temporary folder, hashed and uploaded, all of them anew."""
+    """Return the time to write bytes to a temporary folder, hash and upload them, without any reuse."""
     return Seconds(disk=size / machine.disk, hashing=size / machine.hashing, network=size / machine.network)
 
 
 def first_fit(config: CLIPConfig, machine: Machine, job: Job, plans: Sequence[Plan] = PLANS) -> Plan | None:
-    """Return the first plan whose memory a machine has; None if there is none."""
+    """Return the first plan that fits on a machine, or None."""
     for plan in plans:
         if plan.sharded and machine.devices == 1:
             continue

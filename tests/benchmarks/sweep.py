@@ -1,8 +1,8 @@
-"""The sweep over alpha: ours against the way of the papers' released code.
+"""The sweep over alpha: ours against the papers' released code.
 
     python tests/benchmarks/sweep.py [--rounds 5] [--threads N] [--device cpu] [--quick] [--json FILE]
 
-The plain way decodes every image again at every alpha. Ours decodes each once, and that is part of what is timed. On a
+The plain way decodes every image again at every alpha. Ours decodes each once, and the time includes it. On a
 GPU the model is a ViT-L/14 instead of a ViT-B/32.
 """
 
@@ -72,13 +72,13 @@ class Sweep:
         return losses
 
     def ours(self, evaluator: Evaluator) -> Losses:
-        """`sweep_alphas`, on images that have to be decoded."""
+        """`sweep_alphas`, including the decoding of the images."""
         prepared = [self.prepare(forget_pixels=True)]
         curve = sweep_alphas(self.theta_0, self.theta_1, self.alphas, prepared, model=self.tower, evaluator=evaluator)
         return [result.loss for result in curve.results]
 
     def along(self, carrier: Carrier, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
-        """What `sweep_alphas` does, with a model that is there, and may be compiled, and images that may be."""
+        """The work of `sweep_alphas` with an existing, optionally compiled model, and optionally decoded images."""
         prepared = prepared or self.prepare(forget_pixels=True)
         predictions = (evaluator.predict(carrier.at(alpha), prepared, "test") for alpha in self.alphas)
         return [float(np.mean(prediction.loss, dtype=np.float64)) for prediction in predictions]

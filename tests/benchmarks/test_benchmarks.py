@@ -79,6 +79,6 @@ def test_peak_memory_is_that_of_the_child_alone():
 
 @pytest.mark.parametrize(("patch_size", "shape", "gflops"), [(32, "ViT-B/32", 8.7), (14, "ViT-L/14", 162)])
 def test_operations_per_image_are_the_known_ones(patch_size, shape, gflops):
-    """Twice the multiply-adds that are known of these towers: 4.4 and 81 billion."""
+    """Twice the published multiply-adds of these towers: 4.4 and 81 billion."""
     config = CLIPVisionConfig(**{"patch_size": patch_size} | material.SHAPES[shape]["vision"])
     assert material.flops_per_image(config) / 1e9 == pytest.approx(gflops, rel=0.02)

@@ -1,4 +1,4 @@
-"""The arithmetic of the simulation, against models that are there: their parameters, saved tensors and operations."""
+"""The arithmetic of the simulation, against real models: their parameters, saved tensors and operations."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ BATCH = 4
 
 
 def tower(act="quick_gelu", attention="sdpa"):
-    """An image tower that is small, with as many tokens as its width."""
+    """A small image tower with as many tokens as its width."""
     size = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4}
     config = CLIPVisionConfig(**size, image_size=32, patch_size=4, projection_dim=32, hidden_act=act)
     model = CLIPVisionModelWithProjection(config).train()
@@ -41,7 +41,7 @@ def forward(model):
 
 
 class Moved(TorchDispatchMode):
-    """Adds up the bytes that go into and come out of everything but matrix products and views."""
+    """Adds up the input and output bytes of all operations except matrix products and views."""
 
     total = 0
 

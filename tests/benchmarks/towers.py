@@ -1,7 +1,7 @@
-"""What an image tower costs, from its config alone: parameters, operations and bytes.
+"""The cost of an image tower, from its config alone: parameters, operations and bytes.
 
-Bytes of activations are those of training in bfloat16 under autocast: the residual stream and the layer norms are
-float32, what goes into a matrix product is bfloat16.
+Activation bytes assume training in bfloat16 under autocast: the residual stream and the layer norms are float32,
+inputs of matrix products are bfloat16.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def clip_config(shape: str) -> CLIPConfig:
 
 
 def num_tokens(config: CLIPVisionConfig) -> int:
-    """Return the patches of an image and the class token."""
+    """Return the number of tokens: the patches of an image and the class token."""
     return (config.image_size // config.patch_size) ** 2 + 1
 
 
@@ -63,7 +63,7 @@ def layer_parameters(config: CLIPVisionConfig | CLIPTextConfig) -> int:
 
 
 def image_parameters(config: CLIPVisionConfig) -> int:
-    """Return the parameters of the image tower and its projection, which are those that patching trains."""
+    """Return the parameters of the image tower and its projection, the parameters that patching trains."""
     width = config.hidden_size
     embeddings = width * (1 + 3 * config.patch_size**2 + num_tokens(config))
     layers = config.num_hidden_layers * layer_parameters(config)
@@ -98,8 +98,8 @@ def saved_bytes(config: CLIPVisionConfig, *, eager: bool = False, checkpointing:
 
     Args:
         config: The image tower.
-        eager: Attention that writes its scores out, as on a CPU; fused otherwise.
-        checkpointing: Keep what goes into each layer, and the inside of one layer at a time.
+        eager: Whether attention stores its scores, as on a CPU; fused otherwise.
+        checkpointing: Whether only the input of each layer is kept, and the activations of one layer at a time.
     """
     tokens, width, mlp = num_tokens(config), config.hidden_size, config.intermediate_size
     stream = 4 * tokens * width
@@ -128,7 +128,7 @@ def forward_bytes(config: CLIPVisionConfig, *, item_size: int = 2) -> int:
 def training_bytes(config: CLIPVisionConfig, *, eager: bool = False) -> tuple[int, int]:
     """Return the bytes that one image moves outside of matrix products in a step: forward and backward.
 
-    Forward: layer norms (16 per token and width), casts of what goes into products (24), additions to the stream (20),
+    Forward: layer norms (16 per token and width), casts of the inputs of products (24), additions to the stream (20),
     attention (16). Backward: layer norms (24), casts and sums of gradients (84), biases (10), attention (16).
     """
     tokens, layers = num_tokens(config), config.num_hidden_layers

@@ -1,8 +1,8 @@
-"""Fine-tuning: `PaintTrainer` against a bare loop, its overhead, and what bfloat16 does to the loss.
+"""Fine-tuning: `PaintTrainer` against a bare loop, its overhead, and the effect of bfloat16 on the loss.
 
     python tests/benchmarks/training.py [--rounds 5] [--threads N] [--device cpu] [--quick] [--json FILE]
 
-Images are in memory, so that the steps alone are timed, from the end of the first one. On a GPU the model is a
+Images are in memory, so that only the steps are timed, from the end of the first one. On a GPU the model is a
 ViT-L/14 instead of a ViT-B/32.
 """
 
@@ -30,7 +30,7 @@ MAX_LOSS_DIFFERENCE = 0.01
 
 
 class StepClock(TrainerCallback):
-    """Notes when the first and the last step ended."""
+    """Records the end of the first and of the last step."""
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 1:
@@ -40,7 +40,7 @@ class StepClock(TrainerCallback):
 
 
 class Training:
-    """Ways of fine-tuning a model, which starts with the same weights and sees the same batches each time.
+    """Ways of fine-tuning a model, each with the same initial weights and the same batches.
 
     Args:
         shape: The model.
@@ -148,7 +148,7 @@ def parity(job: str, training: Training) -> Row:
 
 
 def now(device: torch.device) -> float:
-    """Return the time at which everything asked of the device is done."""
+    """Return the time after all work on the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -3,7 +3,7 @@
     python tests/benchmarks/typographic.py [--rounds 5] [--quick] [--json FILE]
 
 The images have 224 pixels, so that nothing is resized. Names are those of SUN397 and, as the worst case, names of up
-to 40 random letters none of which comes twice. Time is that of the processor, whatever else the machine does.
+to 40 distinct random letters. Times are processor times, independent of other load.
 """
 
 import string
@@ -17,7 +17,7 @@ from common import Row, Run, arguments, compare, interleave, report
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_paint import TypographicAttack, get_task
-from hf_paint.tasks.typographic import draw_lettering
+from hf_paint.tasks.lettering import draw_lettering
 
 
 MIN_RATE = 500
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def measure(kind: str, names: Sequence[str], count: int, rounds: int) -> Row:
-    """Attack images with new rows, and so new words, in each round."""
+    """Attack images with new rows, and hence new words, in each round."""
     pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     image, attack, rows = Image.fromarray(pixels), TypographicAttack(), iter(range(10**9))
 

@@ -114,7 +114,7 @@ BAD_INPUT = {
     ),
     "thetas no YAML": (
         {"strategy": "parallel", "thetas": "{mnist: ["},
-        "`thetas` is no YAML: ",
+        "`thetas` is not valid YAML: ",
     ),
     "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` maps tasks to models"),
     "thetas of no task": (
@@ -163,7 +163,7 @@ def test_bad_input_is_one_line_and_exit_code_2(recipe, tmp_path, capsys, changes
 
 
 def error_lines(text):
-    """The lines of stderr that are ours; progress bars end theirs with a carriage return."""
+    """The lines of stderr without progress bars, which end theirs with a carriage return."""
     return [line for line in re.split("[\r\n]", text) if line.startswith("hf-paint: ")]
 
 

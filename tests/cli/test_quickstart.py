@@ -1,4 +1,4 @@
-"""The quickstart does what it promises: a toy that cannot read handwriting is patched and keeps what it knew."""
+"""The quickstart keeps its promise: a toy that cannot read handwriting learns it and forgets nothing."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def test_digits_are_gained_and_little_is_lost(run):
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "num_classes"), [("unseen_shapes", 9), ("unseen_words", 20)])
 def test_the_toy_is_open_vocabulary(run, task, num_classes):
-    """Prompts that its training never saw work, and still work after patching."""
+    """Unseen prompts work, and still work after patching."""
     curve = AlphaCurve.from_run(run[0])
     for alpha in (0.0, curve.select("supported_within", tolerance=0.01)):
         assert curve.get(alpha, "transfer", task, "test").accuracy > 5 / num_classes
@@ -70,7 +70,7 @@ def test_it_ends_with_the_table_the_plot_and_a_pipeline_call(run):
 
 @pytest.mark.slow
 def test_eleven_variants_are_pulled_where_hf_paint_cannot_be_imported(run, hub, tmp_path):
-    """Bit by bit what `interpolate` makes of the toy and its fine-tuned weights, and a pipeline answers."""
+    """The patched model is `interpolate` of the toy and its fine-tuned weights, bit for bit; a pipeline runs it."""
     folder = run[0]
     alphas = [round(0.1 * step, 1) for step in range(11)]
     push_variants(folder, "tester/toy", alphas=alphas, options=PushOptions(base_model_id="hf-paint/toy-clip"))

@@ -193,7 +193,7 @@ def test_a_processor_that_does_something_else_is_refused(processor):
 
 
 def test_settings_of_old_checkpoints(processor, tmp_path):
-    """OpenAI's repositories say less than today's processors: sizes as integers, no rescaling, no conversion."""
+    """OpenAI's repositories store less than today's processors: sizes as integers, no rescaling, no conversion."""
     import json
 
     processor.save_pretrained(tmp_path)

@@ -35,8 +35,8 @@ def test_an_equal_name_wins_over_a_similar_one():
     ("labels", "message"),
     [
         (["red", "dark blue"], "lists 3 classes but 'parquet' has 2"),
-        (["red", "dark blue", "yellow"], "first 'yellow'"),
-        (["red", "dark blue", "Dark_Blue"], "first 'dark blue'"),
+        (["red", "dark blue", "yellow"], "the first is 'yellow'"),
+        (["red", "dark blue", "Dark_Blue"], "the first is 'dark blue'"),
     ],
 )
 def test_each_class_needs_one_name_of_its_own(labels, message):
@@ -58,5 +58,5 @@ def test_classes_of_each_kind_of_column():
 
 
 def test_a_column_without_names_needs_class_names():
-    with pytest.raises(InputError, match="needs `class_names`"):
+    with pytest.raises(InputError, match="has no class names"):
         read_classes(replace(TASK, class_names=None), rows(Value("int64"), [0]))

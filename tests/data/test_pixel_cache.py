@@ -184,7 +184,7 @@ def test_damaged_entry_is_announced_and_decoded_again(damage, tmp_path, caplog):
         entry(tmp_path, "a", calls=calls)
     assert calls == [0, 1, 2, 3] * 2
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
-        "The cached pixels of the test split of 'a' are damaged: decoding them again"
+        "The cached pixels of the test split of 'a' are damaged and will be decoded again"
     ]
     entry(tmp_path, "a", calls=calls)
     assert len(calls) == 8
@@ -240,7 +240,7 @@ def test_a_split_over_the_limit_is_refused_before_it_is_decoded(tmp_path, monkey
     entry(tmp_path, "a")
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", "0.2")
     message = (
-        r"of the test split of 'b' need at least 0.3 GB, and the cache may hold 0.2 GB. Set HF_PAINT_CACHE_LIMIT to"
+        r"of the test split of 'b' need at least 0.3 GB, and the cache may hold 0.2 GB. Raise HF_PAINT_CACHE_LIMIT"
     )
     with pytest.raises(InputError, match=message):
         entry(tmp_path, "b", num_bytes=300 * MEGABYTE, calls=calls)

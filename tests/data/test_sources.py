@@ -1,4 +1,4 @@
-"""Photos with words in them: folders, columns and the ready tasks."""
+"""Photos with written words: folders, columns and the built-in tasks."""
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_photos_are_evaluated_and_a_word_that_is_the_label_is_no_attack(tmp_path
 
 
 def test_splits_with_other_words_need_the_candidates_of_all(tmp_path, model, processor):
-    """Without `class_names` each split would have candidates of its own, and they have one head."""
+    """Without `class_names` each split would have its own candidates, but all splits share one head."""
     words, files = {"validation": "cow", "test": "ape"}, {}
     for split, word in words.items():
         files[split] = str(tmp_path / f"{split}.parquet")

@@ -1,9 +1,10 @@
-"""Run recipes/patch.py for each of several recipes, one after the other in the same processes.
+"""Run recipes/patch.py for several recipes, one after the other, in the same processes.
 
     accelerate launch ... patch_each.py [--sharded] RECIPE...
 
-With `--sharded` the processes are taken for GPUs when accelerate decides about FSDP: on CPUs it would run plain data
-parallelism without a word. FSDP2 itself works over gloo. ZeRO-3 shares out small tensors too, otherwise left whole.
+`--sharded` makes accelerate treat the processes as GPUs when it decides about FSDP: on CPUs it would silently run
+plain data parallelism. FSDP2 itself works over gloo. ZeRO-3 also shards small tensors, which it would
+otherwise leave whole.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Two processes against one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
 
-A start costs many seconds, so that each kind of launch runs all recipes, and the tests look at what it left behind.
-ZeRO is tested where deepspeed is installed.
+A start costs many seconds, so each kind of launch runs all recipes, and the tests read the run folders. ZeRO is
+tested if deepspeed is installed.
 """
 
 import json
@@ -46,7 +46,7 @@ def recipes_for(launch, model_folder, data):
         **{"alphas": [0, 0.25, 0.5, 0.75, 1], "learning_rate": 1e-4, "max_steps": 9, "warmup_steps": 2},
         **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "disable_tqdm": True},
     }
-    if launch in ZERO:  # with `use_cpu` accelerate would run plain data parallelism without a word
+    if launch in ZERO:  # with `use_cpu` accelerate would silently run plain data parallelism
         line |= {"use_cpu": False, "ddp_backend": "gloo"}
     watched = {"alphas": [step / 20 for step in range(21)], "sweep": "adaptive"}
     watched |= {"eval_strategy": "steps", "eval_steps": 3}
@@ -65,7 +65,7 @@ def recipes_for(launch, model_folder, data):
 
 
 def run(launch, model_folder, folder):
-    """Run all recipes in one launch, and return what it printed."""
+    """Run all recipes in one launch, and return the output."""
     paths = []
     for name, recipe in recipes_for(launch, model_folder, folder / "data").items():
         paths.append(str(folder / f"{launch}-{name}.yaml"))
@@ -78,7 +78,7 @@ def run(launch, model_folder, folder):
     device = {"ACCELERATE_USE_CPU": "true"}
     if launch in ZERO:
         device = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-    cache = str(folder / launch / "cache")  # what another launch has cached would be no work to share
+    cache = str(folder / launch / "cache")  # a cache of another launch would leave no work to distribute
     result = subprocess.run(
         [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
         env=os.environ | device | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache},
@@ -99,7 +99,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def folder(model_folder, tmp_path_factory):
-    """The folder of all runs, with what each launch printed; 37 test images do not divide by two processes."""
+    """The folder of all runs, and the output of each launch; 37 test images do not divide by two processes."""
     folder = tmp_path_factory.mktemp("processes")
     for seed, name in enumerate(("colours", "others", "kept")):
         write_task_yaml(folder / "data", name, seed=7 * seed, train=112, test=37)
@@ -123,7 +123,7 @@ def records(run_folder):
 
 
 def check_same_run(one, two):
-    """The same counts in every record, and the same choice."""
+    """Every record has the same counts, and the same alpha is chosen."""
     first, second = records(one), records(two)
     for record, other in zip(first, second, strict=True):
         for key in ("alpha", "task", "split", "correct", "total", "exact", "head", "data"):
@@ -136,7 +136,7 @@ def check_same_run(one, two):
 
 
 def test_there_were_two(folder):
-    """Also, of two processes one prints the result and what goes on."""
+    """Also, only one of two processes prints the result and the progress."""
     assert "process 0 of 1" in (folder / "one.txt").read_text()
     kinds = {"two": "MULTI_CPU", "fsdp2": "FSDP"} | {launch: "DEEPSPEED" for launch in ZERO if launch in LAUNCHES}
     for launch, kind in kinds.items():
@@ -148,7 +148,7 @@ def test_there_were_two(folder):
 
 
 def test_two_processes_equal_one(folder, model_folder):
-    """Training past the end of an epoch whose last batch is not full, evaluating what does not divide by two."""
+    """Training crosses an epoch with an incomplete last batch; the evaluated images do not divide by two."""
     found = check_same_run(folder / "one" / "single", folder / "two" / "single")
     assert len(found) >= 21 * 4
     assert {record["exact"] for record in found} == {True, False}
@@ -177,7 +177,7 @@ def test_joint_training_is_the_same_with_two_processes(folder):
 
 @pytest.mark.parametrize("strategy", ["sequential", "parallel"])
 def test_coefficients_are_the_same_with_two_processes(strategy, folder):
-    """Every process searches and chooses by itself: what they are told must be the same to the last bit."""
+    """Every process searches and chooses on its own, so all must receive the same bits."""
     check_same_run(folder / "one" / strategy, folder / "two" / strategy)
 
 
@@ -190,7 +190,7 @@ def test_two_processes_train_one_head(folder):
 
 
 def test_heads_have_the_same_bits(folder):
-    """The prompts are shared in whole batches."""
+    """The prompts are distributed in whole batches."""
     for head in (folder / "one" / "cache" / "heads").glob("*.safetensors"):
         assert head.read_bytes() == (folder / "two" / "cache" / "heads" / head.name).read_bytes()
 
@@ -204,7 +204,7 @@ def test_heads_have_the_same_bits(folder):
     ],
 )
 def test_sharded_trainings_save_whole_models(launch, shares, folder, model_folder):
-    """Weights that were sharded while they were trained, and evaluated on the way, end as those that were not."""
+    """Weights that are sharded in training, and evaluated during training, end equal to unsharded ones."""
     if launch not in LAUNCHES:
         pytest.skip("deepspeed is not installed")
     for process in (0, 1):
@@ -219,7 +219,7 @@ def test_sharded_trainings_save_whole_models(launch, shares, folder, model_folde
 
 
 def test_checkpoints_of_another_launch_are_refused(folder):
-    """Their optimizer could not be read, and some would go on without a word with one that starts anew."""
+    """Their optimizer could not be read, and some would silently continue with a new one."""
     kinds = {"one": DistributedType.NO, "two": DistributedType.MULTI_CPU, "fsdp2": DistributedType.FSDP}
     stages = {launch: SimpleNamespace(zero_stage=int(launch[-1])) for launch in ZERO}
     for saved_by, launch in product(LAUNCHES, LAUNCHES):

@@ -3,6 +3,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from counting_evaluator import CountingEvaluator
 from hf_paint import evaluate_tasks, prepare_task, sweep_alphas
 from hf_paint.evaluation.adaptive_sweep import NUM_ANCHORS, bisection, sweep_adaptively, verified
 from hf_paint.evaluation.evaluator import Evaluator
@@ -27,7 +28,7 @@ def line(model, processor, task, other_task):
 
 def run(sweep, line, folder=None, alphas=ALPHAS):
     theta_0, theta_1, tasks, tower = line
-    evaluator = Evaluator(Accelerator(cpu=True))
+    evaluator = CountingEvaluator(Accelerator(cpu=True))
     log = ResultLog(folder) if folder is not None else None
     return sweep(theta_0, theta_1, alphas, tasks, model=tower, log=log, evaluator=evaluator), evaluator.num_images
 
@@ -71,7 +72,7 @@ def test_exact_points_are_those_of_the_full_sweep(line):
 
 
 def test_images_whose_neighbours_differ_are_evaluated(line, model, processor, task):
-    """A grid of nine alphas has one alpha between anchors that is not one: written out, image by image."""
+    """A grid of nine alphas has one alpha that is not an anchor: written out, image by image."""
     theta_0, theta_1, tasks, _ = line
     alphas = [step / 8 for step in range(9)]
     [(position, left, right)] = [step for step in bisection(alphas) if step[1] != step[2]]

@@ -1,4 +1,4 @@
-"""Images before and after patching: which are shown, what is said about them, and where they are."""
+"""Examples before and after patching: their choice, captions and files."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def run(tasks, model_folder, tmp_path_factory):
         plot_examples(examples, path, **texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_paint.patching.finish.plot_examples", plot)
+        patch.setattr("hf_paint.patching.examples.plot_examples", plot)
         supported, args = [tasks["plain"]], arguments(folder)
         patch_single(model_folder, tasks["attacked"], supported, args, alphas=[0.0, 0.6, 1.0], options=options)
     return folder, shown
@@ -119,7 +119,8 @@ def test_captions_count_what_became_right_and_wrong(run):
     curve = AlphaCurve.from_run(folder)
     for role, name in (("patching", "colours"), ("supported", "others"), ("transfer", "questions")):
         before, after = (
-            np.load(folder / curve.get(alpha, role, name, "test").examples).astype(int) for alpha in (0.0, selected)
+            np.load(folder / curve.get(alpha, role, name, "test").correct_file).astype(int)
+            for alpha in (0.0, selected)
         )
         caption = shown[f"examples-{name}.png"][1]["caption"]
         assert f"of {len(before)} test images" in caption
@@ -127,7 +128,7 @@ def test_captions_count_what_became_right_and_wrong(run):
 
 
 def said_by_transformers(folder, processor, image, prompts):
-    """The probabilities of prompts, one image and one model at a time, without hf_paint."""
+    """The probabilities of prompts, one image and one model at a time, with plain transformers."""
     model = CLIPModel.from_pretrained(folder).eval()
     inputs = processor(images=image, text=prompts, return_tensors="pt", padding=True, truncation=True)
     with torch.no_grad():
@@ -135,7 +136,7 @@ def said_by_transformers(folder, processor, image, prompts):
 
 
 def index_of(example, images):
-    """Which image of a list an example shows."""
+    """The index of the image of an example."""
     [index] = [i for i, image in enumerate(images) if np.array_equal(image, example.pixels)]
     return index
 
@@ -203,7 +204,7 @@ def test_number_of_examples(run, tasks, model_folder, tmp_path):
 def test_every_strategy_shows_the_model_that_it_saves(tasks, model_folder, processor, tmp_path, monkeypatch, patch):
     shown = {}
     monkeypatch.setattr(
-        "hf_paint.patching.finish.plot_examples",
+        "hf_paint.patching.examples.plot_examples",
         lambda examples, path, **texts: shown.update({path.name: examples}),
     )
     several, options = [tasks["attacked"], tasks["shift"]], PatchOptions(num_examples=3)

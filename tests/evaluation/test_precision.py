@@ -59,7 +59,7 @@ def test_a_tower_that_bf16_breaks_is_evaluated_in_fp32(model, processor, task, c
     predict, in_fp32 = Evaluator.predict, {}
 
     def rounded(self, tower, prepared, split, *, indices=None):
-        """Every tenth prediction is another one than in fp32, whatever this machine's own bf16 would have done."""
+        """Every tenth prediction differs from fp32, whatever bf16 does on this machine."""
         predictions = predict(self, tower, prepared, split, indices=indices)
         if self.precision == "bf16":
             predictions.predicted[:] = in_fp32[len(predictions.labels)]

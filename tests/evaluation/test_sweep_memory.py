@@ -1,6 +1,6 @@
-"""The memory of a sweep, as the operating system counts it, in a process of its own.
+"""The memory of a sweep, as counted by the operating system, in a separate process.
 
-Pages of files that are mapped are left out: the system takes them back whenever it likes.
+Mapped file pages do not count: the system can reclaim them at any time.
 """
 
 import json
@@ -32,7 +32,7 @@ def peak_of(function):
         while not done.wait(0.001):
             sizes.append(memory())
 
-    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
+    ctypes.CDLL(None).malloc_trim(0)  # return free memory to the system
     sizes, done = [], threading.Event()
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -73,7 +73,7 @@ def fine_tuned(model):
 
 processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
 tiny = CLIPModel(config).eval()
-sweep(tiny, image_tower_weights(tiny), fine_tuned(tiny))  # whatever is imported when it is needed
+sweep(tiny, image_tower_weights(tiny), fine_tuned(tiny))  # trigger lazy imports
 """
     + LARGE
     + """
@@ -99,10 +99,10 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionConfig
 
 from hf_paint import PaintTrainingArguments, PatchOptions, patch_single
 from hf_paint.models import save_clip
-from hf_paint.patching.run import PatchRun
+from hf_paint.patching import line
 
 small, patching, supported, precision, folder = sys.argv[1:]
-sweep, peaks = PatchRun.sweep, []
+sweep, peaks = line.sweep_run, []
 
 
 def watched(*args):
@@ -121,9 +121,9 @@ def patch(name):
     return size
 
 
-PatchRun.sweep = watched
+line.sweep_run = watched
 processor, config = CLIPProcessor.from_pretrained(small), CLIPConfig.from_pretrained(small)
-patch("tiny")  # whatever is imported when it is needed
+patch("tiny")  # trigger lazy imports
 """
     + LARGE
     + """
@@ -138,7 +138,7 @@ print(json.dumps([size, (peaks[-1] - start) / size]))
     [("memory", "fp32", 1, 3), ("disk", "bf16", 0.5, 1.5)],
 )
 def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, own, whole, model_folder, tmp_path):
-    """The model that is given is theta_0; with theta_1 in memory that is one model and one delta, and the copy."""
+    """The given model is theta_0; with theta_1 in memory this makes one model, one delta and the copy."""
     task = write_task_yaml(tmp_path / "task", splits={"train": None, "validation": None, "test": "test"}, test=8)
     num_alphas, tower, by_the_sweep, in_all = said_by(SWEEP, model_folder, task, ends, precision, tmp_path)
     assert (num_alphas, tower > 1.5e8) == (4, True)
@@ -147,7 +147,7 @@ def test_a_sweep_holds_one_copy_of_the_tower_beside_the_ends(ends, precision, ow
 
 
 def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(model_folder, tmp_path):
-    """Both ends are in their files, and weights, gradients and optimizer of the training are gone."""
+    """theta_0 and theta_1 are in their files; weights, gradients and optimizer of the training are freed."""
     tasks = [write_task_yaml(tmp_path, name, train=24, test=8) for name in ("colours", "others")]
     model, in_all = said_by(RUN, model_folder, *tasks, "fp32", tmp_path)
     assert model > 1.5e8
@@ -155,7 +155,7 @@ def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(model_folder, tmp_path):
 
 
 def said_by(script, *arguments):
-    """Return what a script prints at its end."""
+    """Return the last output of a script."""
     finished = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-2000:]
     return json.loads(finished.stdout.splitlines()[-1])

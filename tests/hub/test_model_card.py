@@ -91,7 +91,7 @@ def test_recipe_is_yaml(source):
 
 
 def test_every_accuracy_comes_from_the_records(source):
-    """Numbers with a decimal point in the tables are accuracies, alphas or gains of the records, and nothing else."""
+    """Every decimal number in the tables is an accuracy, an alpha or a gain of the records."""
     card = render_model_card(source)
     accuracies = {f"{100 * r.accuracy:.2f}" for r in source.curve.results}
     gains = {f"{100 * gain.gain:+.2f}" for gain in source.curve.gains(0.4)}
@@ -112,7 +112,7 @@ CHOSEN = 0.8
 
 @pytest.fixture
 def attacked(source):
-    """The small CLIP made robust against words that are written over images."""
+    """The small CLIP, patched to resist words written over images."""
     from dataclasses import replace
 
     roles = {"cifar10-attack": "patching", "cifar10": "supported"}
@@ -141,7 +141,7 @@ def attacked(source):
 
 @pytest.mark.parametrize("name", ["example", "typographic"])
 def test_rendered_example_is_up_to_date(source, attacked, name):
-    """`model_cards/` shows readers what a card looks like; HF_PAINT_RENDER=1 writes it anew."""
+    """`model_cards/` shows an example card; HF_PAINT_RENDER=1 writes it again."""
     import os
     from pathlib import Path
 
@@ -241,5 +241,5 @@ def test_curve_metadata_keeps_gaps_and_what_is_not_exact():
     ]
     again = curve_from_metadata(curve_to_metadata(AlphaCurve(results)))
     assert sorted(again.results, key=lambda r: r.alpha) == results
-    with pytest.raises(InputError, match="holds no alpha curve"):
+    with pytest.raises(InputError, match="contains no alpha curve"):
         curve_from_metadata({"alphas": "0 1", "tasks": [keys | {"split": "test", "correct": "1"}]})

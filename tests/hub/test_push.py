@@ -1,4 +1,4 @@
-"""Pushing runs to a Hub of the tests' own, and pulling them with plain transformers."""
+"""Push runs to a local Hub, and pull them with plain transformers."""
 
 import json
 import re
@@ -43,7 +43,7 @@ BASE = PushOptions(base_model_id="o/clip")
 
 @pytest.fixture(scope="module")
 def run(model_folder, tmp_path_factory):
-    """A finished run that is only read."""
+    """A finished, read-only run."""
     folder = tmp_path_factory.mktemp("push")
     tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
     keys = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
@@ -65,7 +65,7 @@ def same(model, weights):
 
 
 def repository(hub, repo_id="tester/clip"):
-    """branch -> {file: content}, whatever the history."""
+    """branch -> {file: content}, independent of the history."""
     api = HfApi()
     branches = {}
     for branch in api.list_repo_refs(repo_id).branches:
@@ -333,6 +333,7 @@ def test_delta_in_bf16_takes_half_the_space(hub, run, model_folder, thetas):
 
 
 def test_tag_and_eval_results_can_be_added_later(hub, run, monkeypatch):
+    monkeypatch.setattr("hf_paint.hub.card_metadata.benchmark_id", lambda task: f"o/{task.name}")
     push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
     monkeypatch.setattr("hf_paint.hub.card_metadata.benchmark_id", lambda task: f"o/{task.name}")
     options = PushOptions(base_model_id="o/clip", tag="v1", eval_results=True)

@@ -51,7 +51,7 @@ def make_run(model_folder, folder):
 
 @pytest.fixture
 def lfs_hub(hub, monkeypatch):
-    """A Hub to which weights travel by LFS, and a client that does not wait between its own tries."""
+    """A Hub that receives weights by LFS, and a client that does not wait between retries."""
     hub.lfs_threshold = 1000
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     wait = time.sleep
@@ -60,7 +60,7 @@ def lfs_hub(hub, monkeypatch):
 
 
 def inject(hub, run, stage, kind, expected, nth=1):
-    """Push with one fault; return what came of it."""
+    """Push with one fault; return the outcome."""
     part = {"part": "response"} if kind == "cut response" else {}
     fault = Fault(kind.split()[0], when=stage, method=STAGES[stage], nth=nth, seconds=0.1, **part)
     hub.faults.append(fault)
@@ -85,10 +85,10 @@ def inject(hub, run, stage, kind, expected, nth=1):
 
 @pytest.fixture(scope="module")
 def report():
-    """(what was injected, what came of it), printed at the end."""
+    """(fault, outcome) pairs, printed at the end."""
     rows = []
     yield rows
-    print("\n\n| injected | what came of it |\n| --- | --- |")
+    print("\n\n| fault | outcome |\n| --- | --- |")
     print("\n".join(f"| {injected} | {outcome} |" for injected, outcome in rows))
 
 
@@ -112,7 +112,7 @@ def test_a_fault_in_the_commit_of_a_later_branch(lfs_hub, run, report, kind, nth
 
 
 def test_a_branch_is_what_its_card_says(lfs_hub, run):
-    """The fingerprint of a card is that of the weights beside it, computed again from the file."""
+    """The fingerprint in a card equals that of the weights in its branch, recomputed from the file."""
     from safetensors.torch import load_file
 
     from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights

@@ -1,4 +1,4 @@
-"""Pushing joint, sequential and parallel runs to a Hub of the tests' own, and pulling them with plain transformers."""
+"""Push joint, sequential and parallel runs to a local Hub, and pull them with plain transformers."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(model_folder, tasks, tmp_path_factory):
-    """strategy -> a finished run that is only read."""
+    """strategy -> a finished, read-only run."""
     folder = tmp_path_factory.mktemp("strategies")
     return {name: patch(model_folder, tasks, folder / name).run_folder for name, patch in STRATEGIES.items()}
 
@@ -47,7 +47,7 @@ def branches_of(runs, strategy, model_folder):
 
 
 def alphas_of(run, strategy):
-    """branch -> its alpha as JSON has it."""
+    """branch -> its alpha as in JSON."""
     chosen = selected(run)
     if strategy == "sequential":
         return {"step-1": {"first": chosen["first"]}, "step-2": chosen, "main": chosen}

@@ -70,7 +70,7 @@ def test_swa_equals_the_mean(model, processor, task, tmp_path, start, every, ste
 
 
 def walk(callback, update, steps=9):
-    """Return the weights that a callback leaves behind; a peer sees the same random steps of a layer."""
+    """Return the weights after a callback; a peer gets the same random steps of a layer."""
     layer, generator = torch.nn.Linear(5, 4).double(), torch.Generator().manual_seed(0)
     callback._average = {}
     for step in range(1, steps + 1):
@@ -101,7 +101,7 @@ def test_the_same_as_torch():
 
 @pytest.mark.parametrize("warmup", [{}, {"warmup": True}, {"warmup": True, "warmup_gamma": 3, "warmup_power": 0.5}])
 def test_the_same_as_timm(warmup):
-    """Where it is installed: it brings torchvision, with which transformers would take another image processor."""
+    """Only if installed: timm depends on torchvision, which makes transformers choose another image processor."""
     model_ema = pytest.importorskip("timm.utils.model_ema")
     options = {"use_warmup" if key == "warmup" else key: value for key, value in warmup.items()}
     peer = model_ema.ModelEmaV3(torch.nn.Linear(5, 4).double(), decay=0.8, **options)

@@ -76,7 +76,7 @@ def test_labels_come_from_the_model(tower, head):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_a_precision_neither_loses_squares_nor_their_sum(model, head, dtype):
-    """In bfloat16 a sum of 600 equal squares would stop at 256 of them; in float16 small squares would be 0."""
+    """In bfloat16 a sum of 600 equal squares would stop at 256; in float16 small squares would underflow to 0."""
     tower = image_tower(model.to(dtype))
     images = pixels(1).to(dtype).expand(600, -1, -1, -1)
     fisher = estimate_fisher(tower, head.to(dtype), [images], chunk_size=200)

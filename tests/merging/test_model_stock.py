@@ -7,7 +7,7 @@ from tensors import bits, models, taus
 
 
 def near(theta_0, k=3, spread=0.8):
-    """Fine-tunings that share a direction."""
+    """Fine-tuned models that share a direction."""
     generator = torch.Generator().manual_seed(1)
     shared = {name: torch.randn(theta_0[name].shape, generator=generator) for name in ("w", "b")}
     return {
@@ -51,7 +51,7 @@ def test_two_models_are_the_papers_first_case():
 
 
 def test_the_point_is_on_the_line_from_theta_0_to_the_mean():
-    """With task vectors of one length, it is `t` of the way to their mean."""
+    """With task vectors of equal length, theta_1 is `t` of the way to their mean."""
     a, b = torch.tensor([2.0, 1.0]), torch.tensor([2.0, -1.0])
     (x, y) = interpolate_model_stock({"w": torch.zeros(2)}, {"a": {"w": a}, "b": {"w": b}})["w"].tolist()
     cos = (2 * 2 - 1) / 5

@@ -120,7 +120,7 @@ def test_greedy_soup_goes_on_from_its_log():
 
 
 class Counting(dict):
-    """Weights that count how many tensors were read and let go of."""
+    """Weights that count the tensors read and released."""
 
     def __init__(self, values, alive):
         super().__init__(values)

@@ -43,7 +43,7 @@ def test_ties_equals_the_three_steps_written_out(density, scale):
 
 @pytest.mark.parametrize("density", [0.2, 0.5])
 def test_the_same_as_peft(density, monkeypatch):
-    """With one tensor: peft trims each tensor by itself. Its random masks are replaced by those of `dare`."""
+    """With one tensor, because peft trims each tensor separately. The masks of `dare` replace its random ones."""
     merge_utils = pytest.importorskip("peft.utils.merge_utils")
     theta_0, thetas = models()
     theta_0, thetas = {"w": theta_0["w"]}, {name: {"w": theta["w"]} for name, theta in thetas.items()}

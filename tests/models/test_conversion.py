@@ -1,4 +1,4 @@
-"""Models of open_clip, written out in plain torch under its names, against what they are converted to."""
+"""Models of open_clip, written out in plain torch under its names, against their conversions."""
 
 import json
 import re
@@ -97,7 +97,7 @@ class OpenCLIP(nn.Module):
 
 
 def tokenize(texts, context_length):
-    """As `open_clip.tokenize`, letter by letter: without padding at the end, where open_clip has zeros."""
+    """Like `open_clip.tokenize`, letter by letter, without the zeros that open_clip pads with."""
     ids = {token: index for index, token in enumerate(VOCABULARY)}
     rows = torch.zeros(len(texts), context_length, dtype=torch.long)
     for row, text in zip(rows, texts, strict=True):
@@ -109,7 +109,7 @@ def tokenize(texts, context_length):
 
 
 def write(folder, model, keys=None, *, tokenizer=True, binary=False, **preprocess):
-    """Write a repository as open_clip does."""
+    """Write a repository in the format of open_clip."""
     folder.mkdir(exist_ok=True)
     said = {"model_cfg": MODEL | (keys or {}), "preprocess_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3} | preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(said))
@@ -184,7 +184,7 @@ def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypa
     source = write(tmp_path / "source", random_model())
     assert convert_open_clip(source, tmp_path / "clip").difference < 1e-6
     assert main(["convert", str(source), str(tmp_path / "again")]) == 0
-    assert "Embeddings: those of open_clip, up to" in capsys.readouterr().out
+    assert "Embeddings: equal to those of open_clip up to" in capsys.readouterr().out
 
     class Other(OpenCLIP):
         def encode_text(self, ids):
@@ -209,9 +209,9 @@ def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypa
         ({"vision_cfg": VISION | {"output_tokens": True}}, "output_tokens: True.*vision_cfg"),
         ({"init_logit_bias": -10}, "init_logit_bias: -10.*model_cfg"),
         ({"multimodal_cfg": {"width": 8}}, "multimodal_cfg"),
-        ({"vision_cfg": VISION | {"width": 192}}, "must give 'vision_model.embeddings.class_embedding' of shape"),
-        ({"text_cfg": TEXT | {"layers": 2}}, "CLIPModel has no tensor for 'text_model.encoder.layers.2"),
-        ({"vision_cfg": None}, "must hold a `model_cfg`"),
+        ({"vision_cfg": VISION | {"width": 192}}, "must have 'vision_model.embeddings.class_embedding' of shape"),
+        ({"text_cfg": TEXT | {"layers": 2}}, "CLIPModel has no tensor 'text_model.encoder.layers.2"),
+        ({"vision_cfg": None}, "must contain a `model_cfg`"),
     ],
 )
 def test_what_clip_lacks_is_said(tmp_path, keys, missing):
@@ -266,11 +266,11 @@ def test_damage_is_refused(tmp_path, model_folder):
         convert_open_clip(source, tmp_path / "clip", tokenizer=model_folder)
     whole = write(tmp_path / "whole", random_model())
     (tmp_path / "longest" / "open_clip_config.json").write_text("{torn")
-    with pytest.raises(InputError, match="open_clip_config.json is no JSON"):
+    with pytest.raises(InputError, match="open_clip_config.json is not JSON"):
         convert_open_clip(tmp_path / "longest", tmp_path / "clip")
     for said in ("[]", '{"model_cfg": 3}', json.dumps({"model_cfg": MODEL | {"vision_cfg": "ViT-B-32"}})):
         (tmp_path / "longest" / "open_clip_config.json").write_text(said)
-        with pytest.raises(InputError, match="must hold a `model_cfg` with embed_dim, vision_cfg and text_cfg"):
+        with pytest.raises(InputError, match="must contain a `model_cfg` with embed_dim, vision_cfg and text_cfg"):
             convert_open_clip(tmp_path / "longest", tmp_path / "clip")
     convert_open_clip(source, tmp_path / "clip", tokenizer=whole)
     (tmp_path / "clip" / "head.json").write_text("of the model before")
@@ -282,10 +282,10 @@ def test_damage_is_refused(tmp_path, model_folder):
     (source / "open_clip_model.safetensors").unlink()
     for saved in ({"epoch": 3}, [torch.ones(1)], {"state_dict": None}):
         torch.save(saved, source / "open_clip_pytorch_model.bin")
-        with pytest.raises(InputError, match="holds more than tensors"):
+        with pytest.raises(InputError, match="contains more than tensors"):
             convert_open_clip(source, tmp_path / "none", tokenizer=whole)
     (source / "open_clip_pytorch_model.bin").unlink()
-    with pytest.raises(InputError, match="has no weights of open_clip"):
+    with pytest.raises(InputError, match="has no open_clip weights"):
         convert_open_clip(source, tmp_path / "none", tokenizer=whole)
 
 
@@ -293,5 +293,5 @@ def test_loading_a_model_of_open_clip_names_the_conversion(tmp_path):
     from hf_paint.models.loading import load_clip
 
     source = write(tmp_path / "source", random_model())
-    with pytest.raises(InputError, match="is a model of open_clip. Convert it once: hf-paint convert"):
+    with pytest.raises(InputError, match="is an open_clip model. Convert it once: hf-paint convert"):
         load_clip(str(source))

@@ -1,4 +1,4 @@
-"""Models that open_clip makes and saves, against what they are converted to. Needs open_clip_torch."""
+"""Models built and saved by open_clip, against their conversions. Needs open_clip_torch."""
 
 import json
 
@@ -29,7 +29,7 @@ def tokenizer():
 
 
 def make(folder, config, **options):
-    """Return a random model of a config, biases and norms too."""
+    """Return a model of a config with random weights, including biases and norms."""
     folder.mkdir()
     (folder / "tiny-clip.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder / "tiny-clip.json")

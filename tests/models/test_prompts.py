@@ -35,7 +35,7 @@ def deep_model(request, processor):
 
 
 def padded(model, tokenizer, texts):
-    """The plain way: every prompt padded to the full context, read by the model's own rule."""
+    """The plain way: every prompt padded to the full context, pooled by the model."""
     tokens = deepcopy(tokenizer)(texts, padding="max_length", truncation=True, max_length=32, return_tensors="pt")
     with torch.no_grad():
         embeds = model.get_text_features(**tokens).pooler_output

@@ -39,7 +39,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def tokens_of(processor, texts):
-    """What the pipeline of transformers gives to the text tower."""
+    """The text input in the pipeline of transformers."""
     padding = {"padding": True}
     if type(processor).__name__ == "SiglipProcessor":
         padding = {"padding": "max_length", "max_length": 64, "truncation": True}
@@ -210,7 +210,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
     model, processor = make("siglip")
     processor.image_processor.size = {"height": 40, "width": 40}
     save_clip(model, processor, tmp_path / "other")
-    with pytest.raises(InputError, match="makes 40 pixels, but the model takes 32"):
+    with pytest.raises(InputError, match="crops images to 40 pixels, but the model takes 32"):
         load_clip(str(tmp_path / "other"))
     processor.image_processor.size = {"height": 32, "width": 40}
     save_clip(model, processor, tmp_path / "oblong")
@@ -221,9 +221,12 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (None, "q_proj, k_proj, .*, fc2 of the image tower, and it has none of them"),
-        (["depthwise_conv"], r"vision_model.encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) is none"),
-        (["depthwise_conv.depthwise_conv"], r"\(AlignVisionDepthwiseConv2d\) is none"),
+        (None, "q_proj, k_proj, .*, fc2 of the image tower, but this one has none of them"),
+        (
+            ["depthwise_conv"],
+            r"encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) cannot be adapted",
+        ),
+        (["depthwise_conv.depthwise_conv"], r"\(AlignVisionDepthwiseConv2d\) cannot be adapted"),
     ],
 )
 def test_lora_on_convolutions_says_which_layers_there_are(names, message, tasks, tmp_path, monkeypatch):

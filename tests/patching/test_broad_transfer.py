@@ -1,4 +1,4 @@
-"""Patching on one half of the classes of a task, and looking at the other (PAINT, Section 5)."""
+"""Patch on one half of the classes of a task, and evaluate the other (PAINT, Section 5)."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_the_recipe_is_whole_and_the_same_again(run, colours, model_folder, tmp_
 
 @torch.no_grad()
 def test_accuracy_is_that_of_the_whole_restricted_to_the_half(colours, model, processor):
-    """The logits of all classes, from transformers alone, restricted to the rows and the columns of each half."""
+    """The logits of all classes, from plain transformers, restricted to the rows and the columns of each half."""
     rows = Dataset.from_parquet(get_task(colours).data_files["test"])
     texts = [f"a photo of a {name}." for name in CLASS_NAMES]
     inputs = processor(text=texts, images=list(rows["image"]), return_tensors="pt", padding=True)

@@ -1,4 +1,4 @@
-"""Methods in runs: soups that go on where they stopped, strategies, recipes and errors."""
+"""Methods in runs: resumed soups, strategies, recipes and errors."""
 
 import json
 from dataclasses import replace
@@ -185,14 +185,17 @@ def test_every_method_round_trips():
         ({"method": {"fisher": {"seed": -1}}}, "a `seed` from 0, got 256 and -1"),
         ({"method": {"learned_soup": {"steps": 0}}}, "needs `steps` from 1"),
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
-        ({"method": "ema", "thetas": {"made": "somewhere"}}, "'ema' averages along a training: leave out `thetas`"),
+        (
+            {"method": "ema", "thetas": {"made": "somewhere"}},
+            "'ema' averages along a training, and the `thetas` are trained already",
+        ),
         ({"method": "greedy_soup", "thetas": {"a + b": "x", "c": "y"}}, r"must not hold ' \+ ', got 'a \+ b'"),
         ({"method": {"layerwise": {"factors": [0.5]}}}, "has 4 layers"),
         ({"method": {"layerwise": {"factors": {"nothing": 0.5}}}}, "'nothing' matches no tensor"),
-        ({"method": "uniform_soup"}, "is for several fine-tuned models, got 1"),
-        ({"ingredients": [{"seed": [0, 1]}]}, "'interpolate' is for one fine-tuned model, got 2"),
-        ({"method": "uniform_soup", "ingredients": [{"sead": [0, 1]}]}, "'sead' is no training field.*'seed'"),
-        ({"method": "uniform_soup", "ingredients": [{"train_head": True}]}, "'train_head' is no training field"),
+        ({"method": "uniform_soup"}, "merges several fine-tuned models, got 1"),
+        ({"ingredients": [{"seed": [0, 1]}]}, "'interpolate' takes one fine-tuned model, got 2"),
+        ({"method": "uniform_soup", "ingredients": [{"sead": [0, 1]}]}, "'sead' is not a training field.*'seed'"),
+        ({"method": "uniform_soup", "ingredients": [{"train_head": True}]}, "'train_head' is not a training field"),
         (
             {"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]},
             "'seed=0' is the same fine-tuning as 'seed=0'",
@@ -202,7 +205,7 @@ def test_every_method_round_trips():
             "'seed=42' is the same fine-tuning as 'learning_rate=0.001'",
         ),
         ({"method": "uniform_soup", "ingredients": [{"learning_rate": ["x", 1]}]}, "must be a number, got 'x'"),
-        ({"method": "fisher", "extrapolate": True}, "knows no alpha outside"),
+        ({"method": "fisher", "extrapolate": True}, "is defined for alphas in"),
         ({"method": {"greedy_soup": {"score": "all"}}}, "must be patching or selection"),
     ],
 )
@@ -216,9 +219,9 @@ def test_errors_come_before_training(options, message, model_folder, tasks, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "lines"}, "'lines' is for one fine-tuned model: `strategy: parallel` takes"),
+        ({"method": "lines"}, "'lines' takes one fine-tuned model. `strategy: parallel` takes"),
         ({"extrapolate": True}, "stays within"),
-        ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "leave out `ingredients`"),
+        ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "remove `ingredients`"),
     ],
 )
 def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_path):

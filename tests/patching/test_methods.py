@@ -1,4 +1,4 @@
-"""Methods in a run: what theta_1 is, what lies before it, and that nothing is done twice."""
+"""Methods in a run: theta_1, the path to it, and no repeated work."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -16,7 +16,7 @@ from hf_paint.data.splits import load_splits
 from hf_paint.hub.publication import Publication
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.models.loading import load_clip
-from hf_paint.patching import measurements as bench
+from hf_paint.patching import measurements
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -132,7 +132,7 @@ def test_fisher_path(model_folder, tasks, thetas, tmp_path, monkeypatch):
     assert_close(tmp_path / "variants/alpha-1.00", theta_1)
     found = {r.alpha: r.weights for r in result.curve.results}
     assert len(set(found.values())) == 3
-    monkeypatch.setattr(bench, "estimate_fisher", None)
+    monkeypatch.setattr(measurements, "estimate_fisher", None)
     assert patch(model_folder, tasks, tmp_path, method=method, thetas=given, save_variants=True).alpha == result.alpha
     publication = Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip")
     publication.make_model(0.5, tmp_path / "pushed")
@@ -145,7 +145,7 @@ def test_fisher_path(model_folder, tasks, thetas, tmp_path, monkeypatch):
 def test_fisher_images_are_training_images(model_folder, tasks, thetas, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        bench, "estimate_fisher", lambda tower, head, batches, seed: seen.append(batches) or tiny(tower)
+        measurements, "estimate_fisher", lambda tower, head, batches, seed: seen.append(batches) or tiny(tower)
     )
     patch(model_folder, tasks, tmp_path, method={"fisher": {"num_images": 3}}, thetas={"made": thetas[NAMES[0]]})
     (pixels,) = seen[0]

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
+from counting_evaluator import CountingEvaluator
 from drawn_tasks import write_task
 from hf_paint import (
     AlphaCurve,
@@ -56,7 +57,7 @@ def beta(accuracies):
 
 @pytest.fixture(scope="module")
 def run(model_folder, tmp_path_factory):
-    """A run with two corruptions of the patching task, a baseline and the ensemble: its folder, its task, itself."""
+    """A run with two corruptions of the patching task, a baseline and the ensemble: its folder, task and result."""
     folder = tmp_path_factory.mktemp("shift")
     task, other = write_task(folder / "data", test=60), write_task(folder / "data", "others", seed=7)
     shifts = corrupted(task, names=["noise", "contrast"], severities=[5])
@@ -85,7 +86,7 @@ def correct_of(folder, name, alpha, task):
 
 @torch.no_grad()
 def logits_of(model_path, task, corruption):
-    """The logits of a saved model on the test images of the task, by transformers alone."""
+    """The logits of a saved model on the test images of the task, from plain transformers."""
     model, processor = CLIPModel.from_pretrained(model_path).eval(), CLIPProcessor.from_pretrained(model_path)
     images = [corruption(i) if corruption else i for i in Dataset.from_parquet(task.data_files["test"])["image"]]
     texts = [f"a photo of a {name}." for name in ("red", "green", "blue", "grey")]
@@ -289,7 +290,9 @@ def test_tasks_of_other_images_are_drawn_by_themselves(tmp_path):
             sides[alpha, task] = generator.random(100) < share + 0.1 * alpha
             np.save(tmp_path / f"{task}{alpha}.npy", sides[alpha, task])
             count = int(sides[alpha, task].sum())
-            results.append(result(alpha, role, task, count, rows=f"rows of {task}", examples=f"{task}{alpha}.npy"))
+            results.append(
+                result(alpha, role, task, count, rows_fingerprint=f"rows of {task}", correct_file=f"{task}{alpha}.npy")
+            )
     row = robustness_table(AlphaCurve(results, folder=tmp_path), baseline=PAIRS).rows[1]
     a, b, c = generator.integers(100, size=(3, 4000, 100))
     drawn = (sides[1.0, "b"][b].mean(1) + sides[1.0, "c"][c].mean(1)) / 2
@@ -313,7 +316,7 @@ def test_curves_that_have_no_table():
     curve = AlphaCurve([result(0.0, "patching", "mnist", 50), result(0.0, "shift", "b", 50)])
     with pytest.raises(InputError, match="no task 'mnsit'. Did you mean 'mnist'"):
         robustness_table(curve, reference="mnsit")
-    with pytest.raises(InputError, match="alpha 0 too"):
+    with pytest.raises(InputError, match="together with records for alpha 0"):
         robustness_table(AlphaCurve([result(1.0, "patching", "a", 50), result(1.0, "shift", "b", 50)]))
 
 
@@ -325,9 +328,9 @@ def test_options_are_refused_before_training(task, other_task, model_folder, tmp
     with pytest.raises(InputError, match="at least two models"):
         options = PatchOptions(baseline=PAIRS[:1], shift_tasks=shifts)
         patch_single(model_folder, task, [other_task], args, options=options)
-    with pytest.raises(InputError, match="`compare_ensemble` compares along the line .* not with `parallel`"):
+    with pytest.raises(InputError, match="`compare_ensemble` compares along the line .* got `parallel`"):
         patch_parallel(model_folder, [task], [other_task], args, options=PatchOptions(compare_ensemble=True))
-    with pytest.raises(InputError, match="leave out `extrapolate`"):
+    with pytest.raises(InputError, match="remove `extrapolate`"):
         options = PatchOptions(compare_ensemble=True, extrapolate=True)
         patch_single(model_folder, task, [other_task], args, options=options)
     assert not (tmp_path / "run").exists()
@@ -336,7 +339,8 @@ def test_options_are_refused_before_training(task, other_task, model_folder, tmp
 def test_two_forward_passes_serve_every_alpha(task, model, processor):
     theta_0 = image_tower_weights(model)
     theta_1 = {name: tensor + 0.01 * torch.randn_like(tensor) for name, tensor in theta_0.items()}
-    prepared, evaluator = prepare_task(task, model, processor, splits=("test",)), Evaluator(Accelerator(cpu=True))
+    prepared = prepare_task(task, model, processor, splits=("test",))
+    evaluator = CountingEvaluator(Accelerator(cpu=True))
     alphas = [0.1 * step for step in range(11)]
     curve = evaluate_ensemble(theta_0, theta_1, alphas, [prepared], model=image_tower(model), evaluator=evaluator)
     assert len(curve.alphas) == 11

@@ -21,7 +21,7 @@ ALPHAS = [0.0, 0.3, 1.0]
 
 @pytest.fixture(scope="module")
 def run(model_folder, tmp_path_factory):
-    """One run that the tests look at: its folder, tasks and result."""
+    """A finished run: its folder, tasks and result."""
     folder = tmp_path_factory.mktemp("patch")
     tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
     options = PatchOptions(save_variants=True)

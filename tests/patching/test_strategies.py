@@ -1,4 +1,4 @@
-"""Joint, sequential and parallel patching: what they equal, what they leave behind, and that they resume."""
+"""Joint, sequential and parallel patching: their results, run folders and resumption."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ from patch_runs import ALPHAS, arguments, joint, parallel, sequential, weights
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    """Two tasks to patch, of which the second calls the colours otherwise, and one to keep."""
+    """Two patching tasks, the second with other names for the colours, and one supported task."""
     folder = tmp_path_factory.mktemp("tasks")
     first = write_task(folder, "first")
     second = replace(write_task(folder, "second", seed=3, names=("blue", "grey", "red", "green")), templates=("{}",))
@@ -51,7 +51,7 @@ def assert_equal_weights(folder, other):
 
 
 def counts(curve, split):
-    """The records without what is called otherwise in each strategy: (weights, role, task) -> counts."""
+    """The records without the parts that depend on the strategy: (weights, role, task) -> counts."""
     return {(r.weights, r.role, r.task): (r.correct, r.total, r.loss) for r in curve.results if r.split == split}
 
 
@@ -92,7 +92,7 @@ def sequential_run(model_folder, tasks, tmp_path_factory):
 
 
 def test_every_combination_is_task_arithmetic(parallel_run, model_folder, tasks):
-    """theta_0 + sum_i a_i (theta_i - theta_0) written out in float64 and run by transformers alone."""
+    """theta_0 + sum_i a_i (theta_i - theta_0) written out in float64 and run by plain transformers."""
     folder, curve = parallel_run.run_folder, parallel_run.curve
     base, processor, _ = load_clip(model_folder)
     theta_0 = weights(model_folder)
@@ -135,7 +135,7 @@ def test_parallel_chooses_among_what_it_searched(parallel_run):
 
 
 def test_specialised_models_are_in_a_parallel_run(parallel_run, model_folder, tasks, tmp_path):
-    """Each theta_i alone, on its own task: what a single run of that task finds at alpha 1."""
+    """Each theta_i alone, on its own task, equals a single run of that task at alpha 1."""
     alone = patch_single(model_folder, tasks[1], [], arguments(tmp_path / "run"), alphas=[1.0], selection="none")
     expected = alone.curve.get(1.0, "patching", "second", "test")
     found = parallel_run.curve.get(Coefficients({"second": 1.0}), "patching", "second", "test")
@@ -151,7 +151,7 @@ def test_given_models_are_not_trained(parallel_run, model_folder, tasks, tmp_pat
 
 
 def test_a_vision_model_alone_is_fine_tuned_under_the_projection_of_its_base(model_folder, tasks, tmp_path):
-    """What others publish: `CLIPVisionModel`, without projection and text tower."""
+    """A public model: `CLIPVisionModel`, without projection and text tower."""
     vision = CLIPVisionModel.from_pretrained(model_folder)
     with torch.no_grad():
         for parameter in vision.parameters():
@@ -172,7 +172,7 @@ def test_a_vision_model_alone_is_fine_tuned_under_the_projection_of_its_base(mod
 
 
 def test_thetas_of_no_task_and_of_another_shape_are_refused(model_folder, tasks, tmp_path):
-    with pytest.raises(InputError, match="'frist', which is no patching task. Did you mean 'first'"):
+    with pytest.raises(InputError, match="'frist', which is not a patching task. Did you mean 'first'"):
         parallel(model_folder, tasks, tmp_path / "a", thetas={"frist": "some/model"})
     small = {name: tensor[:1].contiguous() for name, tensor in weights(model_folder).items() if tensor.ndim}
     from safetensors.torch import save_file
@@ -311,7 +311,7 @@ def test_card_tells_the_coefficients(fixture, request):
 
 
 def test_one_tensor_of_each_model_is_in_memory_at_a_time(parallel_run, model_folder, monkeypatch):
-    """Five models are combined: what was read for a tensor is gone when the next one is read."""
+    """Five models are combined, and each tensor is released before the next one is read."""
     read, alive, most = LazyWeights.__getitem__, WeakSet(), []
 
     def counted(self, name):
@@ -363,7 +363,7 @@ def test_a_run_in_bf16_goes_on_after_a_finished_step(model_folder, tasks, tmp_pa
 
 
 def test_a_step_chooses_among_the_alphas_it_was_started_with(model_folder, tasks, tmp_path):
-    """What a step chooses is where the next one starts, so other alphas are another run."""
+    """Each step starts from the alpha chosen before, so other alphas make another run."""
     sequential(model_folder, tasks, tmp_path)
     with pytest.raises(InputError, match="another recipe \\(alphas: "):
         patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path), alphas=[0.0, 0.1])
@@ -402,11 +402,11 @@ def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_
         (
             patch_joint,
             {"search": "random"},
-            "`search` is for `strategy: parallel`, and this run is joint",
+            "`search` needs `strategy: parallel`, got `strategy: joint`",
         ),
-        (patch_joint, {"num_orders": 2}, "`num_orders` is for `strategy: sequential`"),
-        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` has none"),
-        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has none"),
+        (patch_joint, {"num_orders": 2}, "`num_orders` needs `strategy: sequential`"),
+        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` lacks"),
+        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has one alpha"),
         (patch_sequential, {"num_orders": 3}, "from 1 to 2, the orders of 2 tasks"),
     ],
 )

@@ -103,7 +103,7 @@ def test_tables_written_out(runs):
         "- Specialised models of base: mnist from mnist, svhn from svhn; for supported tasks the zero-shot model."
         in text
     )
-    assert "- mnist holds no theta_1: its weights are not compared." in text
+    assert "- mnist has no theta_1: its weights are not compared." in text
     assert "size of the model" not in text
 
 
@@ -193,7 +193,7 @@ def test_other_zero_shot_accuracies_are_said(runs):
     comparison = compare_runs(runs)
     assert "| base | zero-shot | 0.00 | 40.00 |" in comparison.to_markdown()
     [note] = [note for note in comparison.notes if "zero-shot accuracies" in note]
-    assert note.startswith("joint found other zero-shot accuracies than the runs before it, which are shown: mnist.")
+    assert note.startswith("joint has other zero-shot accuracies than the runs before it, which are shown: mnist.")
 
 
 def test_tasks_that_are_only_looked_at(tmp_path):
@@ -254,11 +254,11 @@ def other_tasks(folder):
 
 
 BAD = {
-    no_recipe: "is not the folder of a run: it has no recipe.yaml",
+    no_recipe: "is not a run folder: it has no recipe.yaml",
     no_results: "results.jsonl does not exist",
     no_points: "joint has neither a chosen alpha nor its fine-tuned end among its test records",
-    other_choice: "says alpha 0.70, which results.jsonl beside it does not hold",
-    torn_choice: "selection.json does not say an alpha",
+    other_choice: "selection.json contains alpha 0.70, for which results.jsonl has no records",
+    torn_choice: "selection.json is not valid JSON",
     other_images: "is not the same in all runs: 100 images in mnist, 101 in joint",
     other_tasks: "joint has no task in common with the other runs on the test split",
 }
@@ -278,7 +278,7 @@ def test_bad_input_is_one_line_and_exit_code_2(runs, capsys, damage, message):
 def test_other_bad_input(runs, tmp_path):
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "orders.json").write_text("{}")
-    with pytest.raises(InputError, match="holds runs of several orders. Give those: "):
+    with pytest.raises(InputError, match="holds runs of several orders. Compare those: "):
         compare_runs([tmp_path / "orders"])
     with pytest.raises(InputError, match=r"has no records on the validation split, only on: test"):
         compare_runs(runs, split="validation")
@@ -331,7 +331,7 @@ def test_runs_of_patch_single(patched, model_folder, tmp_path, capsys):
 
 
 def test_runs_of_every_strategy(patched, model_folder, tmp_path):
-    """A parallel run that takes its ends from the single runs compares the same weights as these."""
+    """A parallel run that takes its models from the single runs compares the same weights."""
     data = patched[0].parent / "data"
     tasks = [write_task(data), write_task(data, "others", seed=7)]
     supported = [write_task(data, "third", seed=3)]
@@ -353,7 +353,7 @@ def test_runs_of_every_strategy(patched, model_folder, tmp_path):
     assert changes.norm("parallel/colours") == changes.norm("colours") > 0
     theta_0, theta_1 = tower(model_folder), tower(tmp_path / "parallel" / "thetas" / "others" / "theta_1")
     assert changes.norm("parallel/others") == pytest.approx((theta_1 - theta_0).norm().item(), rel=1e-9)
-    assert any("sequential holds no theta_1" in note for note in comparison.notes)
+    assert any("sequential has no theta_1" in note for note in comparison.notes)
     comparison.save(tmp_path / "out")
 
 

@@ -90,7 +90,9 @@ def test_gains_carry_intervals_only_with_examples(tmp_path):
     for alpha, correct in ((0.0, [0, 0, 1, 1]), (0.5, [1, 1, 1, 1])):
         name = f"correct/{alpha}.npy"
         log.append(
-            Result(alpha=alpha, task="t", role="patching", split="test", correct=sum(correct), total=4, examples=name),
+            Result(
+                alpha=alpha, task="t", role="patching", split="test", correct=sum(correct), total=4, correct_file=name
+            ),
             np.array(correct, dtype=bool),
         )
     [gain] = AlphaCurve.from_run(tmp_path).gains(0.5)

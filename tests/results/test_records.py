@@ -21,14 +21,14 @@ def test_a_record_holds_what_is_promised():
 
 
 def test_round_trip_and_unknown_keys(tmp_path):
-    result = record(examples="correct/x.npy")
+    result = record(correct_file="correct/x.npy")
     assert Result.from_json(result.to_json()) == result
     assert Result.from_json(json.dumps(json.loads(result.to_json()) | {"later": 1})) == result
 
 
 def test_append_is_on_disk_at_once_and_known_afterwards(tmp_path):
     log = ResultLog(tmp_path / "run")
-    log.append(record(examples="correct/x.npy"), np.array([True, True, True, False]))
+    log.append(record(correct_file="correct/x.npy"), np.array([True, True, True, False]))
     again = ResultLog(tmp_path / "run")
     assert again.find(record().key) == log.find(record().key)
     assert again.find(record(split="validation").key) is None

@@ -155,11 +155,11 @@ def test_random_search_is_uniform_and_its_seed_counts():
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        ([], {}, r"tasks with different names, got \[\]"),
-        (["a", "a"], {}, "different names"),
+        ([], {}, r"tasks with distinct names, got \[\]"),
+        (["a", "a"], {}, "distinct names"),
         (["a"], {"budget": 0}, "at least 1 evaluation, got 0"),
         (["a"], {"method": "cobyca"}, "Did you mean 'cobyqa'"),
-        (["a"], {"method": "grid"}, "There are: cobyqa, random"),
+        (["a"], {"method": "grid"}, "Choose one of: cobyqa, random"),
         (["a"], {"diagonal": ()}, "at least one"),
         (["a"], {"diagonal": (0.5, 1.2)}, r"in \[0, 1\], got 1.2"),
     ],

@@ -1,4 +1,4 @@
-"""The routes of the tests' own Hub; the name of a route's function is its stage in faults and in the log."""
+"""The routes of the local Hub; the function name of a route is its stage in faults and in the log."""
 
 import json
 import re
@@ -14,7 +14,7 @@ class Api(RequestHandler):
     # Rights
 
     def user(self):
-        """Who asks; None for a stranger."""
+        """The user of a request; None if anonymous."""
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in self.server.users:
             raise HubError(401, UNKNOWN_TOKEN)
@@ -31,7 +31,7 @@ class Api(RequestHandler):
         return user
 
     def readable(self, kind, repo_id):
-        """The repository; who may not see it learns no more than if it did not exist."""
+        """The repository; for users without access it looks as if it did not exist."""
         user = self.user()
         try:
             repo = self.server.store.load(kind, repo_id)
@@ -276,7 +276,7 @@ class Api(RequestHandler):
 
 
 def listing(files, folders=False):
-    """Entries as the tree shows them, sorted by path; `folders` adds the folders that lead to them."""
+    """Entries as in the tree, sorted by path; `folders` adds their parent folders."""
     names = (
         {path.rsplit("/", depth)[0] for path in files for depth in range(1, path.count("/") + 1)} if folders else ()
     )

@@ -1,4 +1,4 @@
-"""What the Hub checks of a model card's metadata before it takes a commit with a README."""
+"""The Hub's checks of a model card's metadata before it accepts a commit with a README."""
 
 import re
 
@@ -39,7 +39,7 @@ def card_metadata(content):
 
 
 def metadata_errors(content):
-    """One message per fault, in the Hub's words where they are known."""
+    """One message per fault, in the Hub's wording where it is known."""
     try:
         data = card_metadata(content) or {}
     except yaml.YAMLError as error:

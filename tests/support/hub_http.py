@@ -1,4 +1,4 @@
-"""The HTTP side of the tests' own Hub: routes, bodies in pieces, faults and the log."""
+"""The HTTP side of the local Hub: routes, chunked bodies, faults and the log."""
 
 import json
 import re
@@ -28,7 +28,7 @@ FAULTS = {
 
 
 class Call(NamedTuple):
-    """One request in `HubServer.log`: `body` bytes arrived; `status` is None where the connection was cut."""
+    """One request in `HubServer.log`: `body` bytes arrived; `status` is None if the connection was cut."""
 
     method: str
     path: str
@@ -39,11 +39,11 @@ class Call(NamedTuple):
 
 @dataclass
 class Fault:
-    """Something that goes wrong in `times` calls of a stage, from its `nth` call (after the fault was added) on.
+    """A fault in `times` calls of a stage, starting with the `nth` call after the fault was added.
 
     `kind` is a key of `FAULTS` (as a string or a number) or `disk_full`. A stage is the name of a route below, `when`
-    may be a pattern (`lfs_*`). 412 lets somebody else commit to the branch first. `cut` ends the connection inside the
-    request body, or inside the response body where there is no other or `part="response"` asks for it: then the server
+    may be a pattern (`lfs_*`). 412 lets another user commit to the branch first. `cut` ends the connection inside the
+    request body, or inside the response body if there is no request body or with `part="response"`: then the server
     has done its work. `seconds` is the delay of `slow` and the `Retry-After` of 429.
     """
 
@@ -62,7 +62,7 @@ class Fault:
             raise ValueError(f"unknown kind of fault {self.kind!r}, expected one of {', '.join(FAULTS)}")
 
     def strikes(self, stage, method):
-        """Count a call and tell whether it is one of those that go wrong."""
+        """Count a call and return whether it fails."""
         if not (fnmatch(stage, self.when) and fnmatch(method, self.method)):
             return False
         self.seen += 1
@@ -150,7 +150,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         self.server.store.commit(kind, repo_id, branch, [operation], author="other")
 
     def chunks(self, length=None):
-        """The request's body, piece by piece."""
+        """The chunks of the request body."""
         left = int(self.headers.get("Content-Length") or 0) if length is None else length
         while left:
             chunk = self.rfile.read(min(left, CHUNK))
@@ -168,7 +168,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         self.send(status, {"Content-Type": "application/json"} | (headers or {}), len(data), [data])
 
     def send(self, status, headers, length, chunks):
-        for _ in self.body:  # the client listens only when it has said everything
+        for _ in self.body:  # the client reads only after it has sent everything
             pass
         self.record(None if self.cut_response else status)
         self.send_response(status)
@@ -187,7 +187,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         disconnect(self.connection)
 
     def record(self, status):
-        """Log the request, once, before the client can know of the answer."""
+        """Log the request once, before the client receives the response."""
         if not self.recorded:
             self.server.log.append(Call(self.command, self.path, self.stage, self.received, status))
         self.recorded = True
@@ -200,5 +200,5 @@ class RequestHandler(BaseHTTPRequestHandler):
 
 
 def disconnect(connection):
-    with suppress(OSError):  # the other side may have been faster
+    with suppress(OSError):  # the client may already have closed the connection
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,10 +1,10 @@
-"""A small Hugging Face Hub for tests: the real client talks to it over loopback, everything it knows is on disk.
+"""A small Hugging Face Hub for tests: the real client talks to it over loopback; all its state is on disk.
 
     with HubServer(folder) as hub:
         subprocess.run(command, env=os.environ | hub.environment())
 
-Files travel inside the commit (regular mode) unless `lfs_threshold` is set: then files of at least so many bytes go
-through LFS, which the client speaks only with `HF_HUB_DISABLE_XET=1`. There is no Xet and there are no pull requests.
+Files travel inside the commit (regular mode) unless `lfs_threshold` is set: then files of at least that many bytes go
+through LFS, which the client uses only with `HF_HUB_DISABLE_XET=1`. There is no Xet and there are no pull requests.
 """
 
 import argparse
@@ -30,7 +30,7 @@ USERS = {"hf_test": User("tester"), "hf_read": User("tester", "read"), "hf_other
 
 
 class HubServer(ThreadingHTTPServer):
-    """Serves what lies below `root`; a second server on the same root and port goes on where a first one was killed.
+    """Serves the state below `root`; a second server on the same root and port resumes after the first one was killed.
 
     `faults` is a list of `Fault`, `log` a list of `Call`, `on_request` is called with the stage of each request before
     it is answered.
@@ -50,7 +50,7 @@ class HubServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def environment(self, token="hf_test", *, xet=False):
-        """The variables that send a subprocess here; without Xet, which regular mode does not mind and LFS needs."""
+        """The environment that points a subprocess to this server; without Xet, as LFS requires."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_TOKEN": token or "",
@@ -65,7 +65,7 @@ class HubServer(ThreadingHTTPServer):
         return [call for call in self.log if call.stage == stage]
 
     def fault(self, stage, method):
-        """The first fault that strikes a call; all of them count it."""
+        """The first fault that hits a call; all faults count the call."""
         with self.fault_lock:
             return next(iter([fault for fault in self.faults if fault.strikes(stage, method)]), None)
 
@@ -99,7 +99,7 @@ class HubServer(ThreadingHTTPServer):
 
 
 def main():
-    """Serve until killed: `python tests/hub_server.py --root FOLDER`."""
+    """Serve until killed: `python tests/support/hub_server.py --root FOLDER`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--root", required=True)
     parser.add_argument("--port", type=int, default=0)

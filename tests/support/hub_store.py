@@ -1,4 +1,4 @@
-"""What the tests' own Hub keeps on disk: one JSON per repository and collection, and content-addressed blobs.
+"""The storage of the local Hub: one JSON per repository and collection, and content-addressed blobs.
 
 Every file is written under a temporary name and renamed, so that the server can be killed at any time.
 """
@@ -22,7 +22,7 @@ STALE_PARENT = "A commit has happened since. Please refresh and try again."
 
 
 class HubError(Exception):
-    """An answer of the Hub that is not a success; `code` is its `X-Error-Code`, `extra` joins the JSON body."""
+    """An error response of the Hub; `code` is its `X-Error-Code`, `extra` is added to the JSON body."""
 
     def __init__(self, status, message, code=None, *, headers=None, extra=None):
         super().__init__(message)
@@ -82,7 +82,7 @@ class Store:
     # Files
 
     def write(self, path, chunks, sha256=None):
-        """Stream `chunks` to `path` (or to the blob that they make) and return (sha256, size)."""
+        """Stream `chunks` to `path` (or to their blob) and return (sha256, size)."""
         handle, unfinished = tempfile.mkstemp(dir=self.root / "unfinished")
         digest, size = hashlib.sha256(), 0
         try:
@@ -105,7 +105,7 @@ class Store:
         return self.root / "blobs" / sha256
 
     def entry(self, content):
-        """What a commit says of a regular file."""
+        """The entry of a regular file in a commit."""
         sha256, size = self.write(None, [content])
         return {"sha256": sha256, "size": size, "oid": git_oid(content), "lfs": False}
 
@@ -140,7 +140,7 @@ class Store:
 
     @contextmanager
     def changing(self, kind, repo_id):
-        """The repository for a change that no other change overlaps; written if the block ends without an error."""
+        """The repository for an exclusive change, which is written if the block ends without an error."""
         with self.lock:
             repo = self.load(kind, repo_id)
             yield repo

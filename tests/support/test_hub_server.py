@@ -28,7 +28,7 @@ from hub_server import Fault, HubServer
 
 REPO = "tester/clip"
 METADATA = {"license": "mit", "pipeline_tag": "zero-shot-image-classification", "tags": "[clip]"}
-HTTP_ERROR = HfHubHTTPError.__bases__[0]  # that of whichever HTTP library the client uses
+HTTP_ERROR = HfHubHTTPError.__bases__[0]  # depends on the client's HTTP library
 
 
 def card(**fields):
@@ -46,7 +46,7 @@ def api(hub):
 
 @pytest.fixture
 def naps(monkeypatch):
-    """How long the client would have waited before it tried again."""
+    """The delays of the client before its retries."""
     naps = []
     clock = SimpleNamespace(sleep=naps.append, time=time.time, monotonic=time.monotonic)
     monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
@@ -106,7 +106,7 @@ def test_refs_commits_and_trees(api):
     assert set(api.list_repo_files(REPO)) == {".gitattributes", "a/b/one.txt", "a/two.txt"}
     info = api.get_paths_info(REPO, ["a", "a/two.txt", "absent"])
     assert [(item.path, getattr(item, "size", None)) for item in info] == [("a", None), ("a/two.txt", 4)]
-    # what `git hash-object` said of a file that holds "more"
+    # from `git hash-object` of a file that contains "more"
     assert info[1].blob_id == "aa1005acb1e9b69476651938d2affc159bb8b6e6"
     api.create_commit(REPO, [CommitOperationDelete("a/", is_folder=True)], commit_message="without a")
     assert api.list_repo_files(REPO) == [".gitattributes"]

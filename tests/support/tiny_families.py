@@ -1,4 +1,4 @@
-"""Tiny random models of every family, with tokenizers that spell letter by letter."""
+"""Tiny random models of every family, with tokenizers of single letters."""
 
 import string
 
@@ -25,7 +25,7 @@ def roberta_tokenizer():
 
 
 def siglip_tokenizer():
-    """As SigLIP's, which needs sentencepiece: no token at the beginning, one at the end, no attention mask."""
+    """Like SigLIP's, which needs sentencepiece: no token at the beginning, one at the end, no attention mask."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.WordLevel({p: i for i, p in enumerate(["<unk>", "</s>", " ", *LETTERS])}, "<unk>"))
@@ -37,7 +37,7 @@ def siglip_tokenizer():
 
 
 def siglip2_tokenizer():
-    """As the one of SigLIP 2, that of Gemma: it pads on the left, and lowers the case itself."""
+    """Like SigLIP 2's (Gemma's): pads on the left and lower-cases its input."""
     pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *LETTERS]
     return Siglip2Tokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], model_max_length=64)
 
@@ -53,7 +53,7 @@ def cropping_processor(kind, tokenizer, image_kind=transformers.CLIPImageProcess
 
 
 def align_processor(tokenizer):
-    """With the settings of kakaobrain/align-base, but for the sizes: pixels in [-1, 1], no mean, no deviation."""
+    """With the settings of kakaobrain/align-base except for the sizes: pixels in [-1, 1], no mean, no deviation."""
     sizes = {"size": {"height": 38, "width": 38}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}
     scaling = {"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "include_top": False}
     image = transformers.EfficientNetImageProcessorPil(**sizes, **scaling, resample=2)
@@ -61,7 +61,7 @@ def align_processor(tokenizer):
 
 
 def make(family):
-    """Return a tiny model of a family, random but for its scale, and its processor."""
+    """Return a tiny model of a family, with random weights except for its scale, and its processor."""
     torch.manual_seed(0)
     model, processor = _MAKERS[family]()
     with torch.no_grad():

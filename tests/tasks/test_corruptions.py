@@ -33,7 +33,7 @@ print(hashlib.sha256("".join(digests[i] for i in range(500)).encode()).hexdigest
 
 
 def pictures(count=12, size=32, seed=0):
-    """Smooth pictures with edges and some texture, as photos have."""
+    """Smooth pictures with edges and some texture, like photos."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     for _ in range(count):
@@ -181,13 +181,13 @@ def test_wrong_corruptions(definition, message):
 def test_wrong_short_forms():
     with pytest.raises(InputError, match="Unknown key 'severity' beside `corrupted`. Did you mean 'severities'"):
         get_tasks(["{corrupted: cifar10, severity: 3}"])
-    with pytest.raises(InputError, match="`severities` beside `corrupted` must be a list of one or more, got 3"):
+    with pytest.raises(InputError, match="`severities` beside `corrupted` must be a list that is not empty, got 3"):
         get_tasks(["{corrupted: cifar10, severities: 3}"])
-    with pytest.raises(InputError, match=r"`names` beside `corrupted` must be a list of one or more, got \[\]"):
+    with pytest.raises(InputError, match=r"`names` beside `corrupted` must be a list that is not empty, got \[\]"):
         get_tasks(["{corrupted: cifar10, names: []}"])
     with pytest.raises(InputError, match=r"Unknown corruption \['noise'\]"):
         get_tasks(["{corrupted: cifar10, names: [[noise]]}"])
-    with pytest.raises(InputError, match="corrupted already"):
+    with pytest.raises(InputError, match="already corrupted"):
         corrupted(corrupted("cifar10")[0])
 
 

@@ -1,4 +1,4 @@
-"""Counting: the classes are numbers, some of which no training image shows (PAINT, case studies)."""
+"""Counting: the classes are numbers, some of them absent from training (PAINT, case studies)."""
 
 import json
 from dataclasses import replace
@@ -109,13 +109,13 @@ def test_mean_absolute_error_is_that_of_the_counts(counting, model, processor):
     generator = np.random.default_rng(0)
     labels, predicted = generator.integers(8, size=(2, 50))
     ones = np.ones(50, dtype=np.float32)
-    pending = Result(alpha=0.0, task="counting", role="patching", split="test", correct=0, total=0)
-    result = score(Predictions(labels, predicted, ones, ones), pending, task)
-    assert result.mean_absolute_error == pytest.approx(np.abs(labels - predicted).mean(), abs=1e-12)
+    scores = score(Predictions(labels, predicted, ones, ones), task, "test")
+    assert scores.mean_absolute_error == pytest.approx(np.abs(labels - predicted).mean(), abs=1e-12)
     shuffled = replace(task, class_names=("ten", "3", "four", "five", "nine", "eight", "seven", "six"))
     values = np.array([10, 3, 4, 5, 9, 8, 7, 6])
-    result = score(Predictions(labels, predicted, ones, ones), pending, shuffled)
-    assert result.mean_absolute_error == pytest.approx(np.abs(values[labels] - values[predicted]).mean(), abs=1e-12)
+    scores = score(Predictions(labels, predicted, ones, ones), shuffled, "test")
+    assert scores.mean_absolute_error == pytest.approx(np.abs(values[labels] - values[predicted]).mean(), abs=1e-12)
+    result = Result(alpha=0.0, task="counting", role="patching", split="test", **scores.to_dict())
     assert Result.from_json(result.to_json()) == result
 
 

@@ -1,4 +1,4 @@
-"""Tasks whose classes are some of those of another task, or groups of them (WiSE-FT's shifts of ImageNet)."""
+"""Tasks whose classes are a subset or groups of another task's classes (WiSE-FT's shifts of ImageNet)."""
 
 import json
 
@@ -19,7 +19,7 @@ def reference(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shift(reference, tmp_path_factory):
-    """What a shift of two classes changes: its images are labelled 0 and 1."""
+    """A shift with two classes, labelled 0 and 1."""
     path = str(tmp_path_factory.mktemp("shift") / "shift.parquet")
     features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
     Dataset.from_dict(draw_rows(50, 3, names=CLASS_NAMES[:2]), features=features).to_parquet(path)
@@ -29,7 +29,7 @@ def shift(reference, tmp_path_factory):
 
 @torch.no_grad()
 def logits_and_labels(task, model, processor):
-    """The logits of the four classes of the reference, by transformers alone, and the labels."""
+    """The logits of the four reference classes from plain transformers, and the labels."""
     rows = Dataset.from_parquet(task.data_files["test"])
     texts = [f"a photo of a {name}." for name in CLASS_NAMES]
     inputs = processor(text=texts, images=list(rows["image"]), return_tensors="pt", padding=True)

@@ -79,3 +79,13 @@ def test_a_new_kind_is_a_subclass(monkeypatch):
     assert list(task.to_dict())[-1] == "rank_column"
     with pytest.raises(InputError, match="`rank_column` is not a key of a counting task"):
         get_task(MINIMAL | {"counting": True, "rank_column": "rank"})
+
+
+def test_a_task_is_written_as_yaml_with_relative_data_files(tmp_path):
+    files = {"train": [str(tmp_path / "a.parquet"), "hf://datasets/me/x/c.parquet"], "test": "/elsewhere/b.parquet"}
+    task = get_task(MINIMAL | {"dataset": "parquet", "data_files": files, "counting": True})
+    task.to_yaml(tmp_path / "task.yaml")
+    text = (tmp_path / "task.yaml").read_text()
+    assert str(tmp_path) not in text
+    assert text.startswith("name: t\ndataset: parquet\ntemplates:\n- a {}\ndata_files:\n  train:\n  - a.parquet\n")
+    assert get_task(tmp_path / "task.yaml") == task

@@ -17,7 +17,7 @@ def gaps(scene):
 
 
 def count_blobs(image):
-    """Connected regions that are unlike the corner pixel; the noise of a scene is far smaller."""
+    """Connected regions that differ from the corner pixel by far more than the noise of a scene."""
     pixels = np.asarray(image).astype(int)
     foreground = np.abs(pixels - np.median(pixels.reshape(-1, 3), axis=0)).mean(axis=-1) > 20
     labels, _ = ndimage.label(foreground, structure=np.ones((3, 3)))
@@ -72,7 +72,7 @@ def test_objects_have_the_colour_they_are_said_to_have():
 
 
 def test_what_has_no_room_is_refused():
-    with pytest.raises(InputError, match="30 objects with a radius of 0.1 to 0.2 have no room"):
+    with pytest.raises(InputError, match="30 objects with radii from 0.1 to 0.2 do not fit"):
         draw_scene(30, 0, SceneStyle(radius=(0.1, 0.2)))
-    with pytest.raises(InputError, match="3 objects cannot all differ: the style has 2 of circle, star"):
+    with pytest.raises(InputError, match="3 objects cannot all differ: the style has only 2: circle, star"):
         draw_scene(3, 0, SceneStyle(distinct=True, shapes=["circle", "star"]))

@@ -1,4 +1,4 @@
-"""Typographic attacks: what is written, where, and how often a model reads it instead of looking."""
+"""Typographic attacks: the word, its place, and the attack success."""
 
 import string
 from dataclasses import replace
@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hf_paint import InputError
-from hf_paint.tasks.typographic import COLOURS, TypographicAttack, break_lines, draw_lettering, load_font
+from hf_paint.tasks.lettering import COLOURS, break_lines, draw_lettering, load_font
+from hf_paint.tasks.typographic import TypographicAttack
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"
@@ -28,7 +29,7 @@ def inked(image):
 
 
 def test_all_that_is_written_is_inside_the_image():
-    """On a canvas with a border, nothing is written on the border, and the same as without one inside it."""
+    """On a canvas with a border, the border stays clean and the inside equals the canvas without one."""
     fonts = TypographicAttack().font_files
     for seed, name in enumerate(random_names(2000)):
         lettering = draw_lettering(name, 224, fonts, np.random.default_rng(seed))
@@ -45,7 +46,7 @@ def test_all_that_is_written_is_inside_the_image():
 @pytest.mark.parametrize("name", ["m", "Strasse", "four words of it", "W" * 40])
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_letters_are_those_of_pillow_on_a_large_canvas(name, width):
-    """The letters come from a mask that just holds them: none of them is cut."""
+    """The mask of the letters is tight, and cuts none of them."""
     lettering = draw_lettering(name, 448, [FONT], np.random.default_rng(3))
     lettering = replace(lettering, position=(150, 150), colour="white", outline="black", outline_width=width)
     image, canvas = Image.new("RGB", (1000, 600), GREY), Image.new("L", (1000, 600))

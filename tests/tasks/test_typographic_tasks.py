@@ -26,9 +26,9 @@ from hf_paint.evaluation.predictions import Predictions, score
 from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.models.towers import image_tower
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
-from hf_paint.results.records import Result
 from hf_paint.tasks.corruptions import Corruption
-from hf_paint.tasks.typographic import TypographicAttack, draw_lettering
+from hf_paint.tasks.lettering import draw_lettering
+from hf_paint.tasks.typographic import TypographicAttack
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"
@@ -83,7 +83,7 @@ def test_fonts_are_relative_to_the_file(tmp_path):
     (tmp_path / "task.yaml").write_text("{extends: cifar10, attack: {fonts: [own.ttf]}}")
     attack = get_task(tmp_path / "task.yaml").attack
     assert attack.font_files == (str(tmp_path / "own.ttf"),)
-    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # what counts is what is in the file
+    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # the content of the file counts
 
 
 SCRIPT = """
@@ -223,17 +223,16 @@ def test_attack_success_is_counted_as_by_a_loop(task, model, processor):
     generator = np.random.default_rng(0)
     labels, predicted, written = generator.integers(4, size=(3, 500))
     arrays = np.zeros(500, dtype=np.float32)
-    pending = Result(alpha=0.0, task="t", role="patching", split="test", correct=0, total=0)
     expected = 0
     for label, guess, word in zip(labels, predicted, written, strict=True):
         if guess == word and word != label:
             expected += 1
     assert (
-        score(Predictions(labels, predicted, arrays, arrays, written), pending, prepared).attack_success
+        score(Predictions(labels, predicted, arrays, arrays, written), prepared, "test").attack_success
         == expected
         > 50
     )
-    assert score(Predictions(labels, predicted, arrays, arrays), pending, prepared).attack_success is None
+    assert score(Predictions(labels, predicted, arrays, arrays), prepared, "test").attack_success is None
 
 
 def test_predictions_of_some_images_come_with_their_words(tmp_path, model, processor):

@@ -1,4 +1,4 @@
-"""Multiple choice: every example brings its own candidates (PAINT, case studies)."""
+"""Multiple choice: every example has its own candidates (PAINT, case studies)."""
 
 import json
 from copy import deepcopy
@@ -200,7 +200,7 @@ def test_candidates_that_are_the_same_to_the_model_are_reported(questions, model
     assert "the same as another" not in caplog.text
     cut = Task.from_dict(questions.to_dict() | {"prompt": "{question} {answer}"})
     prepare_task(cut, model, processor, cache_dir=tmp_path)
-    assert "candidates of task 'questions' read the same as another" in caplog.text
+    assert "candidates of task 'questions' have the same embedding as another" in caplog.text
 
 
 def test_drawn_questions_have_the_right_answers(questions, tmp_path):
@@ -246,7 +246,7 @@ def test_patched_with_candidates_of_each_example(questions, model_folder, tmp_pa
             "count": 6,
             "shape": 6,
         }
-        right = np.load(tmp_path / "run" / record.examples)
+        right = np.load(tmp_path / "run" / record.correct_file)
         for kind, (correct, _) in record.answer_types.items():
             assert correct == sum(right[i] for i, row in enumerate(rows) if row["answer_type"] == kind)
         assert record.mean_per_class is None
@@ -372,10 +372,10 @@ def test_vqa_files_that_are_not_what_they_should_be(tmp_path):
     for key in ("question", "question_id", "image_id"):
         entry = {"question": "?", "question_id": 1, "image_id": 42}
         (tmp_path / "short.json").write_text(json.dumps({"questions": [{k: entry[k] for k in entry if k != key}]}))
-        with pytest.raises(InputError, match=f"short.json holds no `questions` that have '{key}'"):
+        with pytest.raises(InputError, match=f"each of its `questions` needs the key '{key}'"):
             read_vqa(tmp_path / "short.json", annotations, images)
-    with pytest.raises(InputError, match="nowhere is not a folder with images"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         read_vqa(questions, annotations, tmp_path / "nowhere")
     next(images.glob("*41.png")).unlink()
-    with pytest.raises(InputError, match="Question 2 is about image 41, which is not in"):
+    with pytest.raises(InputError, match="The image 41 of question 2 is not in"):
         read_vqa(questions, annotations, images)

@@ -54,7 +54,7 @@ def arguments(folder, **keys):
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    """The paths of a task to be patched and of a supported one, and shift tasks of the first."""
+    """The paths of a patching task and a supported task, and shift tasks of the first."""
     folder = tmp_path_factory.mktemp("tasks")
     reference = write_task_yaml(folder, "colours", class_names=NAMES)
     path = str(folder / "shift.parquet")
@@ -73,7 +73,7 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(model_folder, tasks, tmp_path_factory):
-    """One end-to-end run that the tests look at."""
+    """A finished end-to-end run."""
     folder = tmp_path_factory.mktemp("run")
     shift_tasks = [get_task(tasks[name]) for name in ("subset", "groups", "alien")]
     options = PatchOptions(shift_tasks=shift_tasks, save_variants=True, compare_ensemble=True)
@@ -244,7 +244,7 @@ def test_alpha_0_is_zero_shot(run, model_folder, processor, tasks):
 
 
 def test_a_name_of_two_classes_keeps_both_rows(model, processor, tasks):
-    """As ImageNet has two: each has a row of its own once the head is trained."""
+    """As in ImageNet: each class has its own row once the head is trained."""
     task = prepare_task(get_task(tasks["reference"]), model, processor, splits=("test",))
     two = ["red", "grey", "red", "blue"]
     whole, one = (replace(task, class_names=tuple(names)).with_rows_of(two) for names in (two, ["blue", "red"]))
@@ -270,7 +270,7 @@ def test_imagenet_and_its_shifts_find_their_rows(model, processor, tasks):
 
 
 def test_a_model_without_a_head_is_no_classifier(model_folder):
-    with pytest.raises(InputError, match="no head was trained"):
+    with pytest.raises(InputError, match="has no classification head"):
         load_classifier(model_folder)
     with pytest.raises(InputError, match="'no/such-model'"):
         ClassificationHead.load("no/such-model")
@@ -382,7 +382,7 @@ ENDS = {"both": {}, "head": {"freeze_tower": True}, "first": {"head_steps": 5, "
     ],
 )
 def test_resumed_equals_uninterrupted(model_folder, tasks, tmp_path, mode, lost):
-    """A run from whose folder theta_1 and the last checkpoints are taken trains them again; bit for bit."""
+    """A run whose theta_1 and last checkpoints are deleted trains them again, bit for bit."""
     task, rule = get_task(tasks["reference"]), {"alphas": [1.0], "selection": "none"}
     args = arguments(tmp_path / "run", **ENDS[mode])
     patch_single(model_folder, task, [], args, **rule)
@@ -433,7 +433,7 @@ def test_the_best_checkpoint_comes_with_its_head(model, processor, tasks, tmp_pa
 
 
 def test_the_head_stays_in_float32_when_the_tower_is_bf16(model_folder, processor, tasks, tmp_path):
-    """Otherwise alpha 0 would not be the zero-shot model; with the adaptive sweep, on its way to a chosen alpha."""
+    """Otherwise alpha 0 would not be the zero-shot model. Runs the adaptive sweep with a chosen alpha."""
     task, supported = get_task(tasks["reference"]), get_task(tasks["supported"])
     options = PatchOptions(precision="bf16", sweep="adaptive")
     grid = [step / 20 for step in range(21)]

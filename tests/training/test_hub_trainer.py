@@ -1,4 +1,4 @@
-"""What the trainer and a recipe with `push_to_hub` publish, on a Hub of the tests' own."""
+"""Publishing by the trainer and by a recipe with `push_to_hub`, on a local Hub."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ TOKEN = "hf_test"
 
 @pytest.fixture
 def make_trainer(hub, model_folder, task, other_task, tmp_path):
-    """A function that makes a trainer that pushes to tester/clip; the base lies in a folder."""
+    """A function that returns a trainer that pushes to tester/clip; the base is a local folder."""
 
     def make(name="run", **keys):
         model, processor, _ = load_clip(model_folder)

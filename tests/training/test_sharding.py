@@ -1,4 +1,4 @@
-"""The configurations of accelerate in the recipes, and what is refused when weights are sharded."""
+"""The accelerate configurations of the recipes, and the options refused with sharded weights."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def test_every_configuration_is_tested():
 
 
 def launched(name, monkeypatch):
-    """Return the plugin that a launch with a configuration leads to."""
+    """Return the plugin of a launch with a configuration."""
     if name.startswith("deepspeed"):  # its plugin needs the package
         config = load_config_from_file(str(CONFIGS / f"{name}.yaml")).deepspeed_config
         whole = config.get("zero3_save_16bit_model", False)
@@ -52,7 +52,7 @@ def launched(name, monkeypatch):
 
 
 def accelerator(plugin, mixed_precision="no"):
-    """Return what `check_sharding` looks at; neither kind of sharding starts on a CPU."""
+    """Return a stand-in for the accelerator; neither kind of sharding starts on a CPU."""
     fsdp = isinstance(plugin, FullyShardedDataParallelPlugin)
     kind = DistributedType.FSDP if fsdp else DistributedType.DEEPSPEED
     state = SimpleNamespace(**{"fsdp_plugin" if fsdp else "deepspeed_plugin": plugin})
@@ -122,7 +122,7 @@ def test_the_trainer_stops_before_the_training(model, processor, task, monkeypat
 
 
 def test_a_checkpoint_of_another_kind_of_training_is_refused(monkeypatch, tmp_path):
-    """Transformers would go on from it without a word, with an optimizer and a schedule that start anew."""
+    """Transformers would silently continue from it, with a new optimizer and schedule."""
     (tmp_path / "optimizer.pt").touch()
     check_checkpoint(SimpleNamespace(distributed_type=DistributedType.NO), str(tmp_path))
     with pytest.raises(InputError, match="has no optimizer state that this training can resume from"):

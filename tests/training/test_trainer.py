@@ -90,7 +90,7 @@ def test_gradient_checkpointing_computes_the_same_twice(model, processor, task, 
 
 
 def test_a_training_that_runs_out_of_memory_starts_over(model, processor, task, tmp_path):
-    """In the fourth step, when the weights have moved: it ends as if it had begun with the batch size it found."""
+    """In the fourth step, after the weights have moved: the result equals a run with the smaller batch size."""
     other, batch_sizes = deepcopy(model), []
 
     def run_out_once(module, inputs):

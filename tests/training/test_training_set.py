@@ -1,4 +1,4 @@
-"""Joint training: the loss, the sampling rules, and what a resumed run does."""
+"""Joint training: the loss, the sampling rules, and resumed runs."""
 
 import math
 import shutil
@@ -37,7 +37,7 @@ def generator():
 
 @pytest.fixture
 def small_task(tmp_path):
-    """24 images, three classes: the colours of the other task under other names."""
+    """24 images in three classes: the colours of the other task under new names."""
     return write_task(tmp_path / "data", "small", train=24, test=12, names=("one", "two", "three"), seed=3)
 
 
@@ -91,7 +91,7 @@ def test_loss_of_one_head_is_its_own_bit_for_bit(generator, smoothing, bf16):
 
 
 def test_heads_of_two_models_are_refused(generator):
-    with pytest.raises(InputError, match="scale their logits differently"):
+    with pytest.raises(InputError, match="have different logit scales"):
         JointHead([make_head(2, generator), make_head(2, generator, scale=10.0)])
 
 
@@ -114,7 +114,7 @@ def test_shares_of_an_epoch(sampling, temperature, sizes, expected):
 
 def test_a_task_without_images_is_refused():
     with pytest.raises(
-        InputError, match=r"`sampling_temperature: 0.1` leaves a task of 2 images out of epochs of 102"
+        InputError, match=r"`sampling_temperature: 0.1`, a task of 2 images has no share in epochs of 102"
     ):
         images_per_epoch([2, 100], "temperature", temperature=0.1)
 
@@ -220,7 +220,7 @@ def test_workers_change_nothing(model, processor, task, small_task, tmp_path):
 
 
 def accuracy_and_loss(model, processor, task):
-    """Of the train images, with the processor's pixels."""
+    """Return accuracy and loss on the training images, with the pixels of the processor."""
     split = load_splits(task, ("train",))["train"]
     head = build_zero_shot_head(model, processor.tokenizer, split.class_names, task.templates)
     pixels = processor.image_processor(split.rows["image"][:], return_tensors="pt")["pixel_values"]

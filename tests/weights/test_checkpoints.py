@@ -24,7 +24,7 @@ SPECIALS = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1
 
 
 def weights(dtype=torch.float32, seed=0):
-    """Moved, frozen and integer tensors, with specials planted in the first two."""
+    """Moved, frozen and integer tensors, with special values in the first two."""
     generator = torch.Generator().manual_seed(seed)
     frozen = torch.randn(300, generator=torch.Generator().manual_seed(9))
     frozen[:10] = SPECIALS
@@ -57,7 +57,7 @@ def save(folder, theta, *, shards=1):
 
 
 def load(folder):
-    """All tensors of a folder, read by safetensors."""
+    """All tensors of a folder, read with safetensors."""
     return {name: x for path in sorted(folder.glob("*.safetensors")) for name, x in load_file(path).items()}
 
 
@@ -70,7 +70,7 @@ def raw(tensor):
 
 
 def assert_same_bits(result, expected):
-    """Equal bits; of a NaN that the arithmetic made, only that it is one."""
+    """Equal bits, except that computed NaNs may have any bits."""
     assert result.keys() == expected.keys()
     for name, x in expected.items():
         assert (result[name].dtype, result[name].shape) == (x.dtype, x.shape), name
@@ -106,7 +106,7 @@ def test_equals_the_formula_in_float64(tmp_path):
 
 
 def test_integers_that_only_one_side_has_are_no_weights(tmp_path):
-    """Older CLIP checkpoints hold position ids, newer ones of the same model do not."""
+    """Older CLIP checkpoints contain position ids; newer ones of the same model do not."""
     theta_0, theta_1 = weights(), weights(seed=1)
     expected = interpolate(theta_0, theta_1, 0.3)
     old = save(tmp_path / "old", theta_0)
@@ -370,7 +370,8 @@ def test_a_killed_run_leaves_no_model_and_the_next_one_succeeds(tmp_path):
     killed = run(
         """
         import os, signal, sys
-        from hf_paint import interpolate_checkpoints, streaming
+        from hf_paint import interpolate_checkpoints
+        from hf_paint.weights import streaming
         write, streaming.CHUNK, streaming.THREADS = streaming._write, 100, 1
         def write_some(file, values, offset):
             write(file, values, offset)

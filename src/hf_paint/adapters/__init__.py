@@ -1,4 +1,4 @@
-"""What fine-tuning changed as a small file: LoRA adapters and patches."""
+"""The change made by fine-tuning as a small file: LoRA adapters and patches."""
 
 from hf_paint.adapters.lora import interpolate_adapter
 from hf_paint.adapters.lora_extraction import extract_lora

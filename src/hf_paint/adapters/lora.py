@@ -1,16 +1,17 @@
-"""LoRA on the image tower: trained as an adapter of peft, saved as one, and merged into the weights."""
+"""LoRA on the image tower: adapters of peft that are trained, saved, and merged into the weights."""
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel
 
 from hf_paint.adapters.lora_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
 from hf_paint.errors import InputError, one_line
@@ -30,7 +31,7 @@ ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
 
 
 class LoraArguments(Protocol):
-    """The training arguments that LoRA layers are made from."""
+    """The training arguments that define LoRA layers."""
 
     lora_r: int
     lora_alpha: float
@@ -42,38 +43,41 @@ class LoraArguments(Protocol):
 
 
 def image_tower_pattern(names: Sequence[str]) -> str:
-    """Return the pattern of layers of the image tower that have one of these names, or match one as a pattern.
+    """Return a pattern for the layers of the image tower with these names; each name is itself a pattern.
 
-    It finds nothing in a text tower, whose layers have the same names, and nothing where an adapter is passed over.
+    It matches neither the text tower, whose layers have the same names, nor the pooling attention of SigLIP.
     """
     return rf"(?!{re.escape(POOLING_ATTENTION)})(vision_model\..+\.)?({'|'.join(names)})"
 
 
 def check_lora_layers(tower: PreTrainedModel, args: LoraArguments) -> None:
-    """Check that an image tower has the layers that are to be adapted.
+    """Check that an image tower has the layers to adapt.
 
     Raises:
-        InputError: If it has none of them, or something else by that name; it says which layers there are.
+        InputError: If it has none of them, or one of them cannot be adapted; the message lists its layers.
     """
     names = args.lora_target_modules or LORA_TARGETS
     try:
         pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
     except re.error as error:
         raise InputError(
-            f"`lora_target_modules`: '{'|'.join(names)}' is no regular expression: {error.msg}."
+            f"`lora_target_modules`: '{'|'.join(names)}' is not a regular expression: {error.msg}."
         ) from error
-    found = [name for name in modules if pattern.fullmatch(name)]
-    others = [name for name in found if not _is_adaptable(modules[name])]
-    if found and not others:
+    targets = [name for name in modules if pattern.fullmatch(name)]
+    others = [name for name in targets if not _is_adaptable(modules[name])]
+    if targets and not others:
         return
-    wrong = f"{others[0]} ({type(modules[others[0]]).__name__}) is none" if others else "it has none of them"
+    if others:
+        problem = f"{others[0]} ({type(modules[others[0]]).__name__}) cannot be adapted"
+    else:
+        problem = "this one has none of them"
     layers = {
         name.rpartition(".")[2]
         for name, module in modules.items()
         if isinstance(module, nn.Linear | nn.Conv2d) and _is_adaptable(module)
     }
     raise InputError(
-        f"LoRA adapts the layers {', '.join(names)} of the image tower, and {wrong}. Name some of these in "
+        f"LoRA adapts the layers {', '.join(names)} of the image tower, but {problem}. Choose from these for "
         f"`lora_target_modules`: {', '.join(sorted(layers))}."
     )
 
@@ -89,7 +93,7 @@ def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
         The tower as a model of peft.
 
     Raises:
-        InputError: If peft is not installed, or can adapt no such layers.
+        InputError: If peft is not installed or cannot adapt these layers.
     """
     peft = import_peft()
     check_lora_layers(tower, args)
@@ -101,11 +105,13 @@ def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
         use_rslora=args.use_rslora,
         use_dora=args.use_dora,
     )
-    set_seed(args.seed)  # of the factors that are drawn
-    try:
-        return cast("PeftModel", peft.get_peft_model(tower, config))
-    except ValueError as error:
-        raise InputError(f"LoRA cannot be added to the image tower: {one_line(error)}") from error
+    with torch.random.fork_rng(devices=[]):  # peft draws the factors on the CPU, from the global generator
+        torch.default_generator.manual_seed(args.seed)
+        try:
+            model: PeftModel = peft.get_peft_model(tower, config)
+        except ValueError as error:
+            raise InputError(f"LoRA cannot be added to the image tower: {one_line(error)}") from error
+    return model
 
 
 def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, str | None] = (None, None)) -> None:
@@ -113,7 +119,7 @@ def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, st
 
     Args:
         model: A model of peft.
-        folder: Where to.
+        folder: The output folder.
         base: The id of the base on the Hub, and its revision.
     """
     folder = Path(folder)
@@ -127,8 +133,9 @@ def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, st
 
 
 def merge_lora(model: "PeftModel") -> None:
-    """Merge the adapter into the weights of the tower, in place: an ordinary model again, and no longer frozen."""
-    cast(nn.Module, model.merge_and_unload()).requires_grad_(True)
+    """Merge the adapter into the weights of the tower, in place, and unfreeze the tower."""
+    tower: nn.Module = model.merge_and_unload()
+    tower.requires_grad_(True)
 
 
 def interpolate_adapter(
@@ -141,18 +148,17 @@ def interpolate_adapter(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Interpolate between a model and the model with an adapter merged into it, in float32, from folder to folder.
+    """Interpolate between a model and the same model with an adapter merged into it, as `interpolate_checkpoints`.
 
-    For whole models, and for adapters that `scale_adapter` refuses. As `interpolate_checkpoints`; any adapter that
-    peft can merge will do.
+    This writes complete models, from any adapter that peft can merge, including those that `scale_adapter` refuses.
 
     Args:
         folder_0: The model, a folder with safetensors.
-        adapter: The folder of an adapter that peft saved.
-        outputs: alpha -> the folder that is to be written; 1 is the model with the whole adapter.
-        save_dtype: As `interpolate_checkpoints`; by default that of the model.
+        adapter: The folder of an adapter saved by peft.
+        outputs: alpha -> output folder; 1 is the model with the whole adapter.
+        save_dtype: The dtype on disk; by default that of the model.
         extrapolate: Allow an alpha outside [0, 1].
-        overwrite: Replace models that are in the output folders.
+        overwrite: Replace models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
@@ -180,7 +186,7 @@ def interpolate_adapter(
 
 
 def import_peft() -> ModuleType:
-    """Return peft, which is imported only where LoRA is used.
+    """Return peft, an optional dependency.
 
     Raises:
         InputError: If it is not installed.
@@ -198,16 +204,18 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
     read_adapter_config(adapter)
     try:
         with safe_open(adapter / ADAPTER_WEIGHTS, framework="pt") as file:
-            held = set(file.keys())
+            names = set(file.keys())
         adapted = peft.PeftModel.from_pretrained(model, str(adapter))
-        strangers = held - peft.get_peft_model_state_dict(adapted).keys()
+        strangers = names - peft.get_peft_model_state_dict(adapted).keys()
         adapted.merge_and_unload()
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"The adapter '{adapter}' cannot be merged: {one_line(error)}") from error
     if strangers:
-        raise InputError(f"The adapter '{adapter}' is of another model: '{min(strangers)}' has no place in this one.")
+        raise InputError(
+            f"The adapter '{adapter}' belongs to another model: this one has no place for '{min(strangers)}'."
+        )
 
 
 def _is_adaptable(module: nn.Module) -> bool:
-    """Return whether peft adapts a module, and merges what was trained: not where it works in groups."""
+    """Return whether peft can adapt a module and merge the result, which excludes grouped convolutions."""
     return isinstance(module, ADAPTABLE) and getattr(module, "groups", 1) == 1

@@ -1,6 +1,5 @@
-"""A whole fine-tuning as LoRA: the truncated SVD of what it changed in each linear layer of the image tower."""
+"""LoRA extracted from a fine-tuned model: the truncated SVD of the change in each linear layer of the image tower."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from tqdm.auto import tqdm
 
 from hf_paint.adapters.lora_files import Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.errors import InputError
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.files import write_json
+from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.folders import check_free
 from hf_paint.weights.layers import POOLING_ATTENTION
 
@@ -21,14 +21,14 @@ REPORT = "extraction.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraExtraction:
-    """What ranks keep of a change, in shares of `||theta_1 - theta_0||^2`.
+    """The shares of a change, measured as `||theta_1 - theta_0||^2`, that adapters of several ranks preserve.
 
     Attributes:
-        kept: Rank -> what its adapter keeps of the change of the image tower.
-        kept_of_linear: Rank -> what it keeps of the change of the linear layers.
-        layers: Linear layer -> rank -> what it keeps of the change of this layer.
+        kept: Rank -> the preserved share of the change of the image tower.
+        kept_of_linear: Rank -> the preserved share of the change of its linear layers.
+        layers: Linear layer -> rank -> the preserved share of the change of this layer.
         left_out: Tensor that LoRA cannot change (layer norms, biases, embeddings, convolutions) -> its share of the
-            change of the image tower. Tensors that did not change are not listed.
+            change of the image tower. Unchanged tensors are not listed.
     """
 
     kept: dict[int, float]
@@ -47,24 +47,25 @@ def extract_lora(
     base: tuple[str | None, str | None] = (None, None),
     overwrite: bool = False,
 ) -> LoraExtraction:
-    """Write what fine-tuning changed as LoRA adapters: in each linear layer the nearest matrix of a rank.
+    """Approximate the change made by fine-tuning by LoRA adapters, one for each rank.
 
-    The nearest in the Frobenius norm: the largest singular values with their vectors (Eckart and Young, 1936).
+    In each linear layer an adapter is the nearest matrix of its rank in the Frobenius norm: the largest singular
+    values with their vectors (Eckart and Young, 1936).
 
     Args:
         theta_0: The image tower before fine-tuning; tensors are read one at a time.
         theta_1: The image tower after fine-tuning.
-        ranks: The ranks; a layer has at most its own.
-        output_dir: Each adapter is written to its folder `rank-8`, ..., and what they keep to `extraction.json`.
+        ranks: The ranks, which a layer of lower rank does not reach.
+        output_dir: The folder of the adapters `rank-8`, ..., and of their preserved shares, `extraction.json`.
         base: The id of theta_0 on the Hub, and its revision.
-        overwrite: Replace adapters that are there.
+        overwrite: Replace older adapters.
 
     Returns:
-        What each rank keeps.
+        The shares of the change that each rank preserves.
 
     Raises:
-        InputError: If the weights do not fit together, no linear layer differs, a rank is below 1, or an output folder
-            is taken.
+        InputError: If the weights do not match, no linear layer differs, a rank is below 1, or an output folder
+            contains a model.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -74,8 +75,8 @@ def extract_lora(
         1.0
     """
     if not ranks or min(ranks) < 1:
-        raise InputError(f"Ranks are integers from 1 on, got {list(ranks)}.")
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+        raise InputError(f"Ranks must be integers of at least 1, got {list(ranks)}.")
+    check_compatible(theta_0, theta_1)
     folders = {rank: Path(output_dir) / f"rank-{rank}" for rank in sorted(set(ranks))}
     check_free([*folders.values()], [], overwrite=overwrite)
     factors: Factors = {}
@@ -91,14 +92,14 @@ def extract_lora(
     for rank, folder in folders.items():
         write_adapter(folder, {module: (a[:rank], b[:, :rank]) for module, (a, b) in factors.items()}, base)
     extraction = _extraction(squared, layers)
-    (Path(output_dir) / REPORT).write_text(json.dumps(asdict(extraction), indent=2) + "\n", encoding="utf-8")
+    write_json(Path(output_dir) / REPORT, asdict(extraction))
     return extraction
 
 
 def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[str, Tensor]:
-    """Return theta_1 as an adapter says it: theta_0 with B @ A added to its layers, in float32.
+    """Return theta_1 of an adapter: theta_0 with B @ A added to its layers, in float32.
 
-    In a convolution, A has its kernel and B one of a single pixel.
+    In a convolution, A has the size of the kernel and B that of a single pixel.
 
     Raises:
         InputError: If the adapter cannot be read, or adapts other layers.
@@ -107,7 +108,7 @@ def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[
     for module, (a, b) in read_factors(adapter, read_adapter_config(adapter)).items():
         name, shape = f"{module}.weight", (len(b), *a.shape[1:])
         if name not in theta_1 or theta_1[name].shape != shape:
-            raise InputError(f"The adapter '{adapter}' is of another model: it needs a '{name}' of shape {shape}.")
+            raise InputError(f"The adapter '{adapter}' belongs to another model, with a '{name}' of shape {shape}.")
         theta_1[name] = theta_1[name] + (b.flatten(1) @ a.flatten(1)).view(shape)
     return theta_1
 
@@ -118,7 +119,7 @@ def _is_linear(name: str, weight: Tensor) -> bool:
 
 
 def _decompose(change: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Return A and B of a rank, or of the rank of the matrix, and all squared singular values."""
+    """Return A and B of a rank, or of the matrix' own if that is lower, and all squared singular values."""
     u, s, v = torch.linalg.svd(change, full_matrices=False)
     root = s[:rank].sqrt()
     return (root[:, None] * v[:rank], u[:, :rank] * root), s.double().square()

@@ -1,4 +1,4 @@
-"""LoRA adapters interpolated, by a scale, and added up exactly: small files from small files. Needs no peft."""
+"""Scaling and adding LoRA adapters, exactly and without their base. Needs no peft."""
 
 import shutil
 from collections.abc import Mapping
@@ -18,8 +18,9 @@ from hf_paint.adapters.lora_files import (
     write_adapter_config,
 )
 from hf_paint.errors import InputError
+from hf_paint.files import save_together
 from hf_paint.weights.compatibility import check_alpha, check_coefficients
-from hf_paint.weights.folders import check_free, published_together
+from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
 
 
 def scale_adapter(
@@ -31,22 +32,22 @@ def scale_adapter(
     extrapolate: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Interpolate between a base and the base with a LoRA adapter: the same adapter with its scale times alpha.
+    """Interpolate between a base and its LoRA adapter, by scaling the adapter with alpha.
 
-    A layer with LoRA is `theta_0 + lora_alpha / r * B @ A`, so `lora_alpha * alpha` makes it `theta_alpha`, with or
-    without `use_rslora` (WiSE-FT, Sec. 3). The weights are copied as they are; only `adapter_config.json` differs.
+    A layer with LoRA is `theta_0 + lora_alpha / r * B @ A`, so that `alpha * lora_alpha` turns it into `theta_alpha`,
+    with or without `use_rslora` (WiSE-FT, Sec. 3). The weights are copied; only `adapter_config.json` differs.
 
     Args:
-        adapter: The folder of an adapter that peft saved.
-        alpha: 0 is the base, 1 the adapter as it is.
-        output_folder: Where the scaled adapter is written.
-        base_model_id: The id of the base on the Hub, where the adapter names none, or a folder.
+        adapter: The folder of an adapter saved by peft.
+        alpha: 0 is the base, 1 the unchanged adapter.
+        output_folder: The folder of the scaled adapter.
+        base_model_id: The id of the base on the Hub, if the config of the adapter has none or a folder.
         extrapolate: Allow an alpha outside [0, 1].
-        overwrite: Replace an adapter that is in the output folder.
+        overwrite: Replace an adapter in the output folder.
 
     Raises:
         InputError: If the adapter cannot be read or is not linear in its scale, alpha is out of range, or the output
-            folder is taken.
+            folder contains a model.
 
     Example:
         >>> scale_adapter(adapter_folder, 0.25, tmp_path / "alpha-0.25")
@@ -60,7 +61,7 @@ def scale_adapter(
     check_free([Path(output_folder)], [adapter], overwrite=overwrite)
     pattern = {module: value * alpha for module, value in (config.get("alpha_pattern") or {}).items()}
     scaled = config | {"lora_alpha": config["lora_alpha"] * alpha, "alpha_pattern": pattern}
-    with published_together(Path(output_folder)) as partial:
+    with save_together(Path(output_folder), replaces=WEIGHTS_AND_HEAD) as partial:
         shutil.copyfile(Path(adapter) / ADAPTER_WEIGHTS, partial(ADAPTER_WEIGHTS))
         write_adapter_config(partial(ADAPTER_CONFIG), scaled, base)
 
@@ -74,22 +75,22 @@ def combine_adapters(
     revision: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Add LoRA adapters of one base up to one adapter: `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, exactly.
+    """Add LoRA adapters of one base exactly: `theta_0 + sum_i alpha_i * (theta_i - theta_0)` as one adapter.
 
-    The factors lie side by side, scales and coefficients folded in, so that the rank is the sum of the ranks: `cat` of
-    peft, for parallel patching (PAINT, Sec. 5).
+    The factors are concatenated, with scales and coefficients folded in, so that the rank is the sum of the ranks.
+    This is `cat` in peft, used for parallel patching (PAINT, Sec. 5).
 
     Args:
-        adapters: Name -> the folder of an adapter that peft saved.
+        adapters: Name -> the folder of an adapter saved by peft.
         alphas: Name -> its coefficient, any finite number.
-        output_folder: Where the adapter is written.
-        base_model_id: The id of the base on the Hub; by default the one that all of them name.
-        revision: The revision of the base, where its id is given.
-        overwrite: Replace an adapter that is in the output folder.
+        output_folder: The folder of the sum.
+        base_model_id: The id of the base on the Hub; by default the one in the configs of all adapters.
+        revision: The revision of `base_model_id`.
+        overwrite: Replace an adapter in the output folder.
 
     Raises:
         InputError: If an adapter cannot be read, is not linear in its scale, has no coefficient or another base, or
-            the output folder is taken.
+            the output folder contains a model.
 
     Example:
         >>> adapters = {"mnist": adapter_folder, "cars": adapter_folder}
@@ -103,8 +104,8 @@ def combine_adapters(
         check_linear(config, adapters[name])
     bases = {base_of_adapter(config, base_model_id) for config in configs.values()}
     if base_model_id is None and len(bases) > 1:
-        named = ", ".join(sorted(" at ".join(filter(None, base)) or "none" for base in bases))
-        raise InputError(f"The adapters name different bases: {named}. If they are one, give base_model_id.")
+        names = ", ".join(sorted(" at ".join(filter(None, base)) or "none" for base in bases))
+        raise InputError(f"The adapters have different bases: {names}. If these are one, set base_model_id.")
     base = bases.pop() if base_model_id is None else (base_model_id, revision)
     check_free([Path(output_folder)], [*adapters.values()], overwrite=overwrite)
     factors: Factors = {}

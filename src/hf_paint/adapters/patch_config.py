@@ -1,4 +1,4 @@
-"""The files of a patch, in a folder or a repository on the Hub, and what a patch says of itself. No torch."""
+"""The files of a patch, in a folder or a repository on the Hub, and its config. No torch."""
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,15 +18,15 @@ PatchDtype = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchConfig:
-    """What a patch says of itself.
+    """The config of a patch.
 
     Attributes:
-        base_fingerprint: The fingerprint of the image tower that it is applied to, in float32.
+        base_fingerprint: The fingerprint of the image tower of its base, in float32.
         base_model_id: The id of the base on the Hub, if it has one.
-        base_revision: The branch or the commit of the base.
-        alpha: The alpha that was chosen, which is the default when the patch is applied.
-        dtype: How the differences are stored.
-        patching_tasks: The tasks that were patched.
+        base_revision: The branch or commit of the base.
+        alpha: The chosen alpha, the default when the patch is applied.
+        dtype: The dtype of the differences.
+        patching_tasks: The names of the patching tasks.
         format_version: The version of the format.
     """
 
@@ -41,9 +41,9 @@ class PatchConfig:
     @property
     def base(self) -> str:
         """The base in words, for messages."""
-        where = self.base_model_id or "a model without an id on the Hub"
+        name = self.base_model_id or "a model without an id on the Hub"
         at = f" at revision {self.base_revision}" if self.base_revision else ""
-        return f"{where}{at} (image tower {self.base_fingerprint})"
+        return f"{name}{at} (image tower {self.base_fingerprint})"
 
     def to_json(self) -> str:
         """Return the text of the file."""
@@ -51,14 +51,14 @@ class PatchConfig:
 
 
 def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
-    """Read what a patch says of itself.
+    """Read the config of a patch.
 
     Args:
         patch: A folder or an id on the Hub.
         revision: A branch, tag or commit on the Hub.
 
     Raises:
-        InputError: If it is no patch, cannot be read, or has a format that this version does not know.
+        InputError: If this is not a patch, cannot be read, or has an unknown format version.
 
     Example:
         >>> read_patch_config(patch_folder).alpha
@@ -73,7 +73,7 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The {PATCH_CONFIG} of '{patch}' is damaged: {type(error).__name__}: {error}.") from error
     raise InputError(
-        f"'{patch}' is a patch of format version {version}; this hf_paint knows {FORMAT_VERSION}. Update hf_paint."
+        f"'{patch}' is a patch of format version {version}, and this hf_paint reads {FORMAT_VERSION}. Update hf_paint."
     )
 
 
@@ -90,7 +90,7 @@ def patch_file(patch: str | Path, name: str, revision: str) -> Path:
 
 
 def _checked(config: PatchConfig) -> PatchConfig:
-    """Return the config with the types that JSON does not know, and refuse values of other kinds."""
+    """Return the config with its list as a tuple, after checking the types of the values."""
     texts = (config.base_model_id or "", config.base_revision or "", config.base_fingerprint, *config.patching_tasks)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("ids, revisions, fingerprints and tasks are strings")

@@ -1,4 +1,4 @@
-"""The images of a split: read, named when they are corrupt, and decoded once into a cache of pixels."""
+"""The images of a split: reading, decoding into the pixel cache, and errors that name a corrupt image."""
 
 import itertools
 import os
@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -25,33 +24,45 @@ from hf_paint.fingerprints import fingerprint_values
 
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Output = TypeVar("Output")
+Row = dict[str, Any]
+"""A row of a data set, column -> value."""
 MAX_THREADS = 32
-"""More would wait for each other: a few per cent of the work on an image is Python's."""
+"""More threads would wait for one another: Python does a few per cent of the work on an image."""
 
 
-class CachedImages(Dataset[dict[str, Any]]):
+class Example(TypedDict):
+    """An image for a dataloader."""
+
+    pixel_values: Tensor
+    """shape (3, height, width), uint8."""
+    labels: int | list[int]
+    """The class index; for multiple choice the label and the candidates."""
+
+
+class CachedImages(Dataset[Example]):
     """Images that are decoded once and then read from a memory-mapped file, without augmentation.
 
     Args:
         split: The rows.
-        transform: Makes the pixels.
-        cache_dir: Where the pixels are kept.
+        transform: The transform from images to pixels.
+        cache_dir: The folder of the cache.
+        verify: Whether to compare the checksums of cached pixels; one process per node is enough.
 
     Raises:
-        InputError: If an image is corrupt, there is none, or there is no room for the pixels.
+        InputError: If an image is corrupt, the split is empty, or the pixels do not fit.
     """
 
-    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
+    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path, verify: bool = True) -> None:
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
-        self.pixels, labels = open_pixels(  # of several processes one decodes; the others wait at its lock
+        self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
             Path(cache_dir) / "pixels" / self.fingerprint,
             lambda: _pixels_and_labels(split, transform),
             name=f"{split.name} split of task '{split.task.name}'",
             num_bytes=num_bytes,
-            verify=PartialState().is_local_main_process,
+            verify=verify,
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
@@ -60,15 +71,15 @@ class CachedImages(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Example:
         return {"pixel_values": torch.from_numpy(self.pixels[index].copy()), "labels": self.labels[index].tolist()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         return {"pixel_values": torch.from_numpy(self.pixels[indices]), "labels": self.labels[indices]}
 
 
-def collate(batch: dict[str, Tensor] | list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack examples to `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,), or rows of them."""
+def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
+    """Stack examples: `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns)."""
     if isinstance(batch, dict):  # CachedImages reads whole batches
         return batch
     pixels = torch.stack([example["pixel_values"] for example in batch])
@@ -76,7 +87,7 @@ def collate(batch: dict[str, Tensor] | list[dict[str, Any]]) -> dict[str, Tensor
 
 
 def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
-    """Return one image of a split, attacked and corrupted where the task says so, for training images as in an epoch.
+    """Return one image of a split with the attack and the corruption of its task; the epoch varies training images.
 
     Raises:
         InputError: If the image is corrupt; the message names it.
@@ -84,16 +95,16 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
     try:
         row = split.rows[index]
         row[split.task.image_column].load()
-    except Exception as error:  # Pillow and datasets raise many types for bytes that are no image
+    except Exception as error:  # Pillow and datasets raise many types for bytes that are not an image
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
             f"{_stored_name(split, index)}: {one_line(error)}"
         ) from error
-    return _changed(split, row, index, epoch)
+    return _change(split, row, index, epoch)
 
 
-def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
-    """Read the rows of a stream, the images attacked and corrupted where the task says so.
+def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
+    """Yield the rows of a stream, their images with the attack and the corruption of the task.
 
     Raises:
         InputError: If one cannot be read.
@@ -104,26 +115,27 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[dict[str, Any]]:
             row = next(rows)
         except StopIteration:
             return
-        except Exception as error:  # the network, the decoder and the data set all speak here
+        except Exception as error:  # from the network, the decoder or the data set
             message = one_line(error)
             raise InputError(
                 f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
             ) from error
-        yield row | {split.task.image_column: _changed(split, row, position, epoch)}
+        yield row | {split.task.image_column: _change(split, row, position, epoch)}
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
-    """Fingerprint of the images and labels of a split and of how pixels are made from them."""
+    """Return the fingerprint of the images and labels of a split and of their transform to pixels."""
+    # multiple-choice tasks have no label column, but fingerprints of existing caches contain its default
     columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
-    corrupted = [corruption.identity] if corruption is not None else []
-    drawn = [attack.identity, list(split.class_names), split.name] if attack is not None else []
-    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *corrupted, *drawn)
+    changes: list[object] = [corruption.identity] if corruption is not None else []
+    changes += [attack.identity, list(split.class_names), split.name] if attack is not None else []
+    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *changes)
 
 
-def _changed(split: Split, row: dict[str, Any], index: int, epoch: int) -> Image.Image:
-    """Return an image with the word of the attack written on it, and then corrupted."""
+def _change(split: Split, row: Row, index: int, epoch: int) -> Image.Image:
+    """Return the image of a row, first attacked and then corrupted."""
     image: Image.Image = row[split.task.image_column]
     if split.task.attack is not None:
         image = split.task.attack(
@@ -134,38 +146,36 @@ def _changed(split: Split, row: dict[str, Any], index: int, epoch: int) -> Image
 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
     """Decode the images of a split, in order, with a progress bar."""
-    rows: Iterable[Any] = stream_rows(split) if split.task.streaming else enumerate(split.labels())
 
-    def read(row: Any) -> tuple[NDArray[np.uint8], int]:
-        if split.task.streaming:
-            image, label = row[split.task.image_column], split.class_of(row)
-        else:
-            image, label = decode(split, row[0]), int(row[1])
-        return transform.resize_and_crop(image).numpy(), label
+    def from_row(row: Row) -> tuple[NDArray[np.uint8], int]:
+        return transform.resize_and_crop(row[split.task.image_column]).numpy(), split.class_of(row)
 
-    yield from tqdm(
-        _in_threads(read, rows),
-        f"Decoding {split.task.name} {split.name}",
-        total=None if split.task.streaming else len(split.rows),
-        unit="image",
-        leave=False,
-    )
+    def from_label(item: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+        index, label = item
+        return transform.resize_and_crop(decode(split, index)).numpy(), int(label)
+
+    if split.task.streaming:
+        examples, total = _in_threads(from_row, stream_rows(split)), None
+    else:
+        examples, total = _in_threads(from_label, enumerate(split.labels())), len(split.rows)
+    name = f"Decoding {split.task.name} {split.name}"
+    yield from tqdm(examples, name, total=total, unit="image", leave=False)
 
 
-def _in_threads(function: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """Yield `function(item)` in the order of the items, made ahead by threads; the first error ends it.
+def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> Iterator[Output]:
+    """Yield `function(item)` in the order of the items, computed ahead by threads; the first error ends it.
 
-    Pillow decodes and resizes without Python's lock. All cores that the process may use are used: of the processes of
-    a node only one decodes, while the others wait for it.
+    Pillow decodes and resizes without Python's global lock. The threads use all cores available to the process: only
+    one process of a node decodes, while the others wait.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(cores, MAX_THREADS)
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[Output]] = deque()
     with ThreadPoolExecutor(threads, "decode") as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 8 * threads:  # what is made ahead is bounded, and so is the memory
+                if len(waiting) > 8 * threads:  # bounds the memory of the results
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -174,7 +184,7 @@ def _in_threads(function: Callable[[Item], Made], items: Iterable[Item]) -> Iter
 
 
 def _stored_name(split: Split, index: int) -> str:
-    """Return the file name that is stored beside an image, where there is one."""
+    """Return the stored file name of an image for a message, or an empty string."""
     from datasets import Image as ImageFeature
 
     stored = split.rows.cast_column(split.task.image_column, ImageFeature(decode=False))[index]

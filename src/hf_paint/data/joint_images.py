@@ -1,15 +1,16 @@
-"""The training images of several tasks side by side, and how often each task comes."""
+"""The training images of several tasks together, and the share of each task."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from hf_paint.data.images import Example
 from hf_paint.data.training_images import TrainImages
 from hf_paint.errors import InputError
 
@@ -17,24 +18,23 @@ from hf_paint.errors import InputError
 TaskSampling = Literal["proportional", "uniform", "temperature"]
 
 
-class JointImages(Dataset[dict[str, Any]]):
-    """The training images of several tasks side by side, each task as often in an epoch as the sampling rule says.
+class JointImages(Dataset[Example]):
+    """The training images of several tasks together; a sampling rule sets the share of each task in an epoch.
 
-    An epoch has as many images as the tasks together. A task goes through its images pass by pass, each pass in an
-    order of its own that goes on where the last epoch stopped, so that it has seen each image equally often, give or
-    take one, after every epoch. What is drawn depends on (seed, epoch, index) alone, as in `TrainImages`, and lives in
-    shared memory for the same reason.
+    An epoch has as many images as all tasks together. Each task passes through its images in a new order in every
+    pass, and continues in the next epoch where it stopped, so that after every epoch its images have occurred equally
+    often, within one. As in `TrainImages`, (seed, epoch, index) determine an image, and the epoch is in shared memory.
 
     Args:
         images: The training images of each task.
-        num_classes: The number of classes of each task; labels index the classes of all tasks, one task after another.
+        num_classes: The number of classes of each task; labels index the classes of all tasks in their order.
         sampling: `proportional` (each image once per epoch, in the order of the tasks), `uniform` (every task equally
             often) or `temperature` (a task of n images in proportion to `n ** (1 / temperature)`).
         temperature: 1 is `proportional`, infinity `uniform`.
         seed: The seed of the order.
 
     Raises:
-        InputError: If the rule leaves a task without images.
+        InputError: If a task gets no images.
 
     Example:
         >>> few, many = ([{"pixel_values": 0, "labels": 0}] * count for count in (2, 6))
@@ -54,7 +54,7 @@ class JointImages(Dataset[dict[str, Any]]):
     ) -> None:
         self.images = images
         self.offsets = [0, *accumulate(num_classes)][:-1]
-        self.shuffle = sampling != "proportional"  # an epoch that holds all images needs no order
+        self.shuffle = sampling != "proportional"  # the sampler shuffles an epoch that contains every image once
         self.seed = seed
         counts = images_per_epoch([len(task_images) for task_images in images], sampling, temperature=temperature)
         self.bounds = [0, *accumulate(counts)]
@@ -69,16 +69,17 @@ class JointImages(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.bounds[-1]
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Example:
         task = bisect_right(self.bounds, index) - 1
         row, number = self.drawn[:, index].tolist()
         images = self.images[task]
-        # an image that comes twice in an epoch comes in two passes, and is augmented anew
+        # an image that occurs twice in an epoch does so in two passes, with another augmentation
         example = images.example(row, number) if isinstance(images, TrainImages) else images[row]
-        return example | {"labels": self.offsets[task] + example["labels"]}
+        class_index = cast(int, example["labels"])  # multiple-choice tasks are only trained alone
+        return {"pixel_values": example["pixel_values"], "labels": self.offsets[task] + class_index}
 
     def _draw(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
-        """Return the rows of a task in an epoch and the passes that they belong to, shape (2, count)."""
+        """Return the rows of a task in an epoch and their passes, shape (2, count)."""
         num_rows, start = len(self.images[task]), epoch * count
         passes = np.arange(start, start + count) // num_rows
         orders = [self._order(task, number) for number in range(passes[0], passes[-1] + 1)]
@@ -93,10 +94,10 @@ class JointImages(Dataset[dict[str, Any]]):
 
 
 def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperature: float) -> list[int]:
-    """Apportion an epoch of `sum(sizes)` images among tasks of so many images, by the largest remainder.
+    """Apportion an epoch of `sum(sizes)` images among tasks of these sizes, by the largest remainder.
 
     Raises:
-        InputError: If a task gets none, which takes a temperature below 1.
+        InputError: If a task gets no images, which requires a temperature below 1.
 
     Example:
         >>> images_per_epoch([10, 90], "temperature", temperature=2.0)
@@ -110,7 +111,7 @@ def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperatur
     counts[np.argsort(counts - quotas, kind="stable")[: total - counts.sum()]] += 1
     if not counts.all():
         raise InputError(
-            f"`sampling_temperature: {temperature:g}` leaves a task of {sizes[int(counts.argmin())]} images out of "
-            f"epochs of {total} images. Raise it."
+            f"With `sampling_temperature: {temperature:g}`, a task of {sizes[int(counts.argmin())]} images has no "
+            f"share in epochs of {total} images. Raise the temperature."
         )
     return [int(count) for count in counts]

@@ -1,15 +1,15 @@
-"""The images that a model is trained on: augmented, in an order that an interrupted run can take up again."""
+"""Training images: augmented, in an order that a resumed run reproduces."""
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_paint.data.images import decode, stream_rows
+from hf_paint.data.images import Example, decode, stream_rows
 from hf_paint.data.splits import Split
 from hf_paint.data.transforms import Augmentation, PixelTransform, augment
 from hf_paint.errors import InputError
@@ -17,19 +17,18 @@ from hf_paint.errors import InputError
 
 Row = TypeVar("Row")
 SHUFFLE_BUFFER = 1000
-"""Images that a streamed train split holds to draw the next one from."""
+"""The number of images in the shuffle buffer of a streamed train split."""
 
 
-class TrainImages(Dataset[dict[str, Any]]):
-    """The training images of a task, augmented the same way whenever (seed, epoch, index) are the same.
+class TrainImages(Dataset[Example]):
+    """The training images of a task; (seed, epoch, index) determine the augmentation of an image.
 
-    That the random numbers of an image depend on nothing else makes a run that was interrupted in the middle of an
-    epoch and resumed equal to one that was not. The epoch lives in shared memory, so that workers which outlive an
-    epoch see it change.
+    A run that is interrupted in the middle of an epoch and resumed therefore equals an uninterrupted one. The epoch is
+    in shared memory, so that workers that outlive an epoch see it change.
 
     Args:
         split: The rows.
-        transform: Makes the pixels.
+        transform: The transform from images to pixels.
         augmentation: `paint` or `none`.
         seed: The seed of the augmentation.
     """
@@ -43,35 +42,35 @@ class TrainImages(Dataset[dict[str, Any]]):
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next images are for."""
+        """Set the epoch of the next images."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Example:
         return self.example(index, int(self.epoch))
 
-    def example(self, index: int, epoch: int) -> dict[str, Any]:
-        """Return an image as it is in an epoch, whichever was set."""
+    def example(self, index: int, epoch: int) -> Example:
+        """Return an image as augmented in an epoch, whichever epoch is set."""
         pixels = augment(
             decode(self.split, index, epoch), self.transform, self.augmentation, (self.seed, epoch, index)
         )
         return {"pixel_values": pixels, "labels": self.labels[index].tolist()}
 
 
-class StreamedTrainImages(IterableDataset[dict[str, Any]]):
-    """The training images of a stream, pass after pass without an end, each pass in an order of its own.
+class StreamedTrainImages(IterableDataset[Example]):
+    """The training images of a stream, in endless passes, each in another order.
 
-    The order and the augmentation depend on (seed, pass, position) alone, and a trainer that resumes skips what it has
-    seen, so that here too an interrupted run equals an uninterrupted one.
+    (seed, pass, position) determine the order and the augmentation, and a resumed trainer skips the images that it has
+    seen, so that an interrupted run equals an uninterrupted one.
 
     Args:
         split: The rows.
-        transform: Makes the pixels.
+        transform: The transform from images to pixels.
         augmentation: `paint` or `none`.
         seed: The seed of the order and the augmentation.
-        buffer_size: How many images are held to draw the next one from; 1 keeps the order of the stream.
+        buffer_size: The number of images in the shuffle buffer; 1 keeps the order of the stream.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class StreamedTrainImages(IterableDataset[dict[str, Any]]):
         self.seed = seed
         self.buffer_size = buffer_size
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Example]:
         task = self.split.task
         for number in itertools.count():
             generator = np.random.default_rng((self.seed, number))
@@ -99,33 +98,33 @@ class StreamedTrainImages(IterableDataset[dict[str, Any]]):
                 pixels = augment(row[task.image_column], self.transform, self.augmentation, key)
                 yield {"pixel_values": pixels, "labels": self.split.class_of(row)}
             if position < 0:
-                raise InputError(f"The train stream of task '{task.name}' is empty.")
+                raise InputError(f"The train stream of task '{task.name}' is empty. Check its `splits`.")
 
 
 def shuffled(rows: Iterator[Row], buffer_size: int, generator: np.random.Generator) -> Iterator[Row]:
-    """Yield each row once, drawn from a buffer that the stream refills."""
+    """Yield each row once, drawn at random from a buffer that the stream refills."""
     buffer = list(itertools.islice(rows, buffer_size))
     for row in rows:
         index = int(generator.integers(len(buffer)))
-        drawn, buffer[index] = buffer[index], row
-        yield drawn
+        yield buffer[index]
+        buffer[index] = row
     for index in generator.permutation(len(buffer)):
         yield buffer[index]
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the training images the epoch, before the dataloader makes its workers and on every way of resuming.
+    """Sets the epoch of the training images before the dataloader starts its workers, also when a run resumes.
 
     Args:
-        train_dataset: The images; those that know no epochs are left alone.
+        train_dataset: The images; ignored unless they have `set_epoch`.
     """
 
-    def __init__(self, train_dataset: Any) -> None:
+    def __init__(self, train_dataset: object) -> None:
         self.train_dataset = train_dataset
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Set the epoch; `state.epoch` is a fraction when a run resumes in the middle of one."""
+        """Set the epoch; `state.epoch` is a fraction if a run resumes in the middle of an epoch."""
         if hasattr(self.train_dataset, "set_epoch"):
             self.train_dataset.set_epoch(int(state.epoch or 0))

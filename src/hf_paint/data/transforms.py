@@ -16,22 +16,22 @@ from hf_paint.fingerprints import fingerprint_values
 
 Augmentation = Literal["paint", "none"]
 CROP_SCALE = (0.9, 1.0)
-"""Share of the image area that the random crop keeps (the released code of PAINT)."""
+"""The share of the image area in a random crop (released code of PAINT)."""
 CROP_RATIO = (3 / 4, 4 / 3)
-"""Aspect ratio of the random crop, as torchvision's RandomResizedCrop draws it."""
+"""The aspect ratio of a random crop, as in torchvision's RandomResizedCrop."""
 
 
 class PixelTransform:
-    """What a processor does to an image up to the uint8 pixels, and the rest on batches.
+    """The image processor of a model in two steps: images to uint8 pixels, and batches of pixels to model inputs.
 
-    `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False` bit for bit, and its
-    counterparts of other families.
+    `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False`, and its counterparts
+    of other families, bit for bit.
 
     Args:
-        processor: The processor of the model, which resizes to a square, or resizes and then crops a square.
+        processor: The processor of the model; it resizes to a square, or resizes and crops a square.
 
     Raises:
-        InputError: If the processor does something else.
+        InputError: If the processor works otherwise.
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:
@@ -53,11 +53,11 @@ class PixelTransform:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of everything that decides the uint8 pixels."""
+        """The fingerprint of everything that determines the uint8 pixels."""
         return fingerprint_values(self.size, self.crop_size, int(self.resample), PIL.__version__)
 
     def resize_and_crop(self, image: Image.Image) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: shorter side resized, centre cropped."""
+        """Return pixels (3, crop_size, crop_size), uint8: the image resized, and its centre."""
         image = image.convert("RGB")
         size = self._resized(*image.size)
         resized = image.resize(size, self.resample)
@@ -65,7 +65,7 @@ class PixelTransform:
         return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size to which an image is resized: an exact one, or the shorter side and what follows from it."""
+        """Return the width and height of the resized image: fixed ones, or those that keep the aspect ratio."""
         if "shortest_edge" not in self.size:
             return self.size["width"], self.size["height"]
         edge = self.size["shortest_edge"]
@@ -78,20 +78,20 @@ class PixelTransform:
         return _to_tensor(image.crop(box).resize((self.crop_size, self.crop_size), self.resample))
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """Return float32 model inputs of uint8 pixels (batch, 3, height, width), on the device of the pixels."""
+        """Return float32 model inputs from uint8 pixels (batch, 3, height, width), on the device of the pixels."""
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        # A division rounds like the processor's float64 product, and fresh memory would cost more than the arithmetic.
+        # Dividing rounds like the processor's float64 product; in-place steps save memory, which takes the most time.
         return (pixels / (1 / self.scale)).sub_(mean).div_(std)
 
 
 def _normalization(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the mean and deviation, (3, 1, 1) each, of all that a processor does to rescaled pixels."""
+    """Return the mean and the standard deviation, (3, 1, 1) each, that combine all steps after rescaling."""
     mean, std = torch.tensor(settings["image_mean"]).view(-1, 1, 1), torch.tensor(settings["image_std"]).view(-1, 1, 1)
     if not settings["do_normalize"]:
         mean, std = torch.zeros_like(mean), torch.ones_like(std)
-    if settings.get("rescale_offset"):  # EfficientNet's processor, which is ALIGN's: to [-1, 1]
+    if settings.get("rescale_offset"):  # EfficientNet's processor, used by ALIGN, maps to [-1, 1]
         mean = mean + 1
-    if settings.get("include_top"):  # the same one divides once more, for classification
+    if settings.get("include_top"):  # and divides once more, for classification
         std = std * torch.tensor(settings["image_std"]).view(-1, 1, 1)
     return mean, std
 
@@ -99,14 +99,14 @@ def _normalization(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
 def augment(
     image: Image.Image, transform: PixelTransform, augmentation: Augmentation, key: tuple[int, int, int]
 ) -> Tensor:
-    """Return the uint8 pixels of an image; `key` is (seed, epoch, index) and decides every random number."""
+    """Return the uint8 pixels of an image; `key`, (seed, epoch, index), determines all random numbers."""
     if augmentation == "none":
         return transform.resize_and_crop(image)
     return transform.random_resized_crop(image, np.random.default_rng(key))
 
 
 def _random_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw the box of torchvision's RandomResizedCrop: ten tries, then the whole image."""
+    """Draw the box of torchvision's RandomResizedCrop: the whole image after ten failed attempts."""
     for _ in range(10):
         area = width * height * generator.uniform(*CROP_SCALE)
         ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
@@ -119,5 +119,5 @@ def _random_box(width: int, height: int, generator: np.random.Generator) -> tupl
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    # numpy moves the channels: in a thread that decodes, torch would start threads of its own for each image
+    # numpy moves the channels, because torch would start its own threads in every decoding thread
     return torch.from_numpy(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).copy())

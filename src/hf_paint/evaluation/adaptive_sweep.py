@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -18,10 +18,10 @@ from hf_paint.evaluation.predictions import Predictions
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import record, sorted_alphas
 from hf_paint.files import save_atomically
-from hf_paint.merging.path import Line
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8
@@ -59,8 +59,8 @@ def sweep_adaptively(
         >>> curve.exact_alphas
         (0.0, 0.14, 0.29, 0.43, 0.57, 0.71, 0.86, 1.0)
     """
-    ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    carrier = Carrier(Line(theta_0, theta_1), model, evaluator or Evaluator(Accelerator()))
+    ordered = sorted_alphas(alphas, extrapolate=extrapolate)
+    carrier = Carrier.on_line(theta_0, theta_1, model, evaluator)
     return sweep_path_adaptively(carrier, ordered, tasks, log=log or ResultLog(None))
 
 
@@ -68,18 +68,16 @@ def sweep_path_adaptively(
     carrier: Carrier, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog
 ) -> AlphaCurve:
     """Sweep the alphas of a path, which are sorted and include 0: `sweep_adaptively` on any path."""
-    evaluator = carrier.evaluator
     sweep = _AdaptiveSweep(alphas, carrier, log)
-    images_before = evaluator.num_images
-    steps = [(*step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
-    main = evaluator.accelerator.is_local_main_process
-    with tqdm(steps, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
-        for position, left, right, task, split in progress:
-            progress.set_postfix_str(f"alpha {format_alpha(alphas[position])}, {task.task.name} {split}")
-            sweep.evaluate(position, left, right, task, split)
+    evaluations = [(step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
+    main = carrier.evaluator.accelerator.is_local_main_process
+    with tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
+        for step, task, split in progress:
+            progress.set_postfix_str(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
+            sweep.evaluate(step, task, split)
     curve = AlphaCurve(sweep.results, folder=log.folder)
-    whole = sum(len(images) for task in tasks for images in task.images.values())
-    work = (evaluator.num_images - images_before) / whole
+    num_images = sum(len(images) for task in tasks for images in task.images.values())
+    work = sweep.num_evaluated / num_images
     exact = ", ".join(format_alpha(alpha) for alpha in curve.exact_alphas)
     logger.info(f"Adaptive sweep: {len(alphas)} alphas for the work of {work:.1f}; exact at {exact}.")
     return curve
@@ -101,83 +99,119 @@ def verified(adaptive: AlphaCurve, full: AlphaCurve) -> AlphaCurve:
     return full
 
 
-def bisection(alphas: Sequence[float]) -> list[tuple[int, int, int]]:
-    """Return (position, left, right) in the order of evaluation; an anchor is its own neighbour on both sides.
+class Step(NamedTuple):
+    """Positions on the grid of alphas: the one to evaluate, and its neighbours. An anchor is its own neighbour."""
+
+    position: int
+    left: int
+    right: int
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether every image is evaluated."""
+        return self.left == self.right
+
+
+def bisection(alphas: Sequence[float]) -> list[Step]:
+    """Return the positions on a grid of alphas in the order of evaluation: the anchors, then the middles.
 
     Example:
-        >>> bisection([step / 8 for step in range(9)])[-2:]
+        >>> [tuple(step) for step in bisection([step / 8 for step in range(9)])[-2:]]
         [(8, 8, 8), (4, 3, 5)]
     """
     last = len(alphas) - 1
     spread = (round(i * last / (NUM_ANCHORS - 1)) for i in range(NUM_ANCHORS))
     anchors = sorted({*spread, alphas.index(0.0)})
-    steps = [(anchor, anchor, anchor) for anchor in anchors]
+    steps = [Step(anchor, anchor, anchor) for anchor in anchors]
     intervals = deque(pairwise(anchors))
     while intervals:
         left, right = intervals.popleft()
         middle = (left + right) // 2
         if left < middle:
-            steps.append((middle, left, right))
+            steps.append(Step(middle, left, right))
             intervals += [(left, middle), (middle, right)]
     return steps
 
 
 class _AdaptiveSweep:
-    """What has been predicted so far, by position on the grid of alphas."""
+    """The predictions and records of an adaptive sweep so far.
+
+    Attributes:
+        results: The records.
+        predictions: (position on the grid of alphas, task, split) -> the predictions.
+        num_evaluated: The number of images that went through the model.
+    """
 
     def __init__(self, alphas: Sequence[float], carrier: Carrier, log: ResultLog) -> None:
         self.alphas = alphas
         self.carrier = carrier
         self.log = log
-        self.evaluator = carrier.evaluator
         self.results: list[Result] = []
         self.predictions: dict[tuple[int, str, str], Predictions] = {}
+        self.num_evaluated = 0
 
-    def evaluate(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> None:
-        """Evaluate one alpha on one split, or take what an interrupted run knew of it."""
-        alpha, anchor = self.alphas[position], left == right
-        weights = self.carrier.fingerprint(alpha)
-        exact, inferred = (
-            self.evaluator.pending(task, split, alpha=alpha, weights=weights, exact=exact) for exact in (True, False)
-        )
-        made, candidates = (exact, [exact]) if anchor else (inferred, [exact, inferred])
-        known = [found for pending in candidates if (found := self.log.find(pending.key))]
-        paths = [path for pending in candidates if known and (path := _kept_predictions(self.log, pending))]
-        kept = [path for path in paths if path.exists()]
-        if kept:
-            predictions = Predictions(**np.load(kept[0]))
-        elif anchor:
-            predictions = self.evaluator.predict(self.carrier.at(alpha), task, split)
-        else:
-            predictions = self._between(position, left, right, task, split)
-        path = _kept_predictions(self.log, made)
-        if not kept and path is not None and self.log.write:
-            arrays = {name: array for name, array in asdict(predictions).items() if array is not None}
-            save_atomically(path, lambda path: np.savez(path, **arrays))
-        self.predictions[position, task.task.name, split] = predictions
-        self.results.append(known[0] if known else record(predictions, made, task, log=self.log))
+    def evaluate(self, step: Step, task: PreparedTask, split: str) -> None:
+        """Evaluate one alpha on one split, or resume from the record and the predictions of an interrupted run."""
+        usable = self._usable_records(step, task, split)
+        pending = usable[-1]
+        logged = next((result for candidate in usable if (result := self.log.find(candidate.key))), None)
+        predictions = None if logged is None else self._load_predictions(usable)
+        if predictions is None:
+            predictions = self._predict(step, task, split)
+            self._save_predictions(pending, predictions)
+        self.predictions[step.position, task.task.name, split] = predictions
+        self.results.append(record(predictions, pending, task, log=self.log) if logged is None else logged)
 
-    def _between(self, position: int, left: int, right: int, task: PreparedTask, split: str) -> Predictions:
-        """Predict where the neighbours differ, and take over what they agree on."""
-        name, alpha = task.task.name, self.alphas[position]
-        before, after = self.predictions[left, name, split], self.predictions[right, name, split]
-        share = (alpha - self.alphas[left]) / (self.alphas[right] - self.alphas[left])
+    def _usable_records(self, step: Step, task: PreparedTask, split: str) -> list[Result]:
+        """Return the pending records that answer a step, the one that the step itself makes last.
+
+        An anchor needs an exact record. Between anchors an exact one is better than what the neighbours imply.
+        """
+        alpha = self.alphas[step.position]
+        return [
+            self.carrier.evaluator.pending(
+                task, split, alpha=alpha, weights=self.carrier.fingerprint(alpha), exact=exact
+            )
+            for exact in ((True,) if step.is_anchor else (True, False))
+        ]
+
+    def _predict(self, step: Step, task: PreparedTask, split: str) -> Predictions:
+        if not step.is_anchor:
+            return self._predict_between(step, task, split)
+        self.num_evaluated += len(task.images[split])
+        return self.carrier.evaluator.predict(self.carrier.at(self.alphas[step.position]), task, split)
+
+    def _predict_between(self, step: Step, task: PreparedTask, split: str) -> Predictions:
+        """Evaluate the images on which the neighbours disagree; the others keep the class on which they agree."""
+        name, alpha = task.task.name, self.alphas[step.position]
+        before, after = self.predictions[step.left, name, split], self.predictions[step.right, name, split]
+        share = (alpha - self.alphas[step.left]) / (self.alphas[step.right] - self.alphas[step.left])
         predicted = before.predicted.copy()
         confidence = (1 - share) * before.confidence + share * after.confidence
         loss = (1 - share) * before.loss + share * after.loss
         differing = np.flatnonzero(before.predicted != after.predicted)
         if len(differing):
-            fresh = self.evaluator.predict(self.carrier.at(alpha), task, split, indices=differing)
-            predicted[differing], confidence[differing], loss[differing] = (
-                fresh.predicted,
-                fresh.confidence,
-                fresh.loss,
-            )
+            self.num_evaluated += len(differing)
+            exact = self.carrier.evaluator.predict(self.carrier.at(alpha), task, split, indices=differing)
+            predicted[differing], confidence[differing] = exact.predicted, exact.confidence
+            loss[differing] = exact.loss
         return replace(before, predicted=predicted, confidence=confidence, loss=loss)
 
-
-def _kept_predictions(log: ResultLog, pending: Result) -> Path | None:
-    """Return where the predictions behind a record are kept for a run that goes on."""
-    if log.folder is None or pending.examples is None:
+    def _load_predictions(self, records: Sequence[Result]) -> Predictions | None:
+        """Return the predictions behind the first of the records that has a file of them."""
+        for path in map(self._path, records):
+            if path is not None and path.exists():
+                return Predictions(**np.load(path))
         return None
-    return log.folder / "predictions" / Path(pending.examples).with_suffix(".npz").name
+
+    def _save_predictions(self, pending: Result, predictions: Predictions) -> None:
+        path = self._path(pending)
+        if path is not None and self.log.write:
+            arrays = {name: array for name, array in asdict(predictions).items() if array is not None}
+            save_atomically(path, lambda partial: np.savez(partial, **arrays))
+
+    def _path(self, pending: Result) -> Path | None:
+        """Return the file with the predictions behind a record; None if the log is in memory."""
+        if self.log.folder is None or pending.correct_file is None:
+            return None
+        return self.log.folder / predictions_file(pending.correct_file)

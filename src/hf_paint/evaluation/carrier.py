@@ -1,10 +1,14 @@
 """One image tower that carries the weights of one alpha after another."""
 
+from typing import Self
+
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.merging.path import WeightPath
+from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.path import Line, WeightPath
 from hf_paint.results.alphas import Alpha
 
 
@@ -33,6 +37,11 @@ class Carrier:
         self._tower = evaluator.carrier(tower)
         self._weights = self._tower.state_dict()
         self._alpha: Alpha | None = None
+
+    @classmethod
+    def on_line(cls, theta_0: Weights, theta_1: Weights, tower: nn.Module, evaluator: Evaluator | None) -> Self:
+        """Return a carrier for the line from theta_0 to theta_1; the default evaluator runs in float32."""
+        return cls(Line(theta_0, theta_1), tower, evaluator or Evaluator(Accelerator()))
 
     def at(self, alpha: Alpha) -> nn.Module:
         """Return the tower, which carries the weights of this alpha until the next call."""

@@ -1,9 +1,8 @@
 """The sweep of output-space ensembles: every alpha for two forward passes (WiSE-FT, appendix)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hf_paint.errors import InputError
@@ -14,9 +13,8 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import record, sorted_alphas
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.interpolation import combine_tensor
-from hf_paint.merging.path import Line
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import ResultLog
+from hf_paint.results.records import Result, ResultLog
 from hf_paint.weights.compatibility import check_alpha
 
 
@@ -57,28 +55,34 @@ def evaluate_ensemble(
         >>> evaluate_ensemble(theta_0, theta_1, [0.5, 1.0], prepared, model=image_tower(model)).alphas
         (0.0, 0.5, 1.0)
     """
-    log, evaluator = log or ResultLog(None), evaluator or Evaluator(Accelerator())
-    ordered = sorted_alphas([*alphas])
-    carrier = Carrier(Line(theta_0, theta_1), model, evaluator)
-    ends = [carrier.fingerprint(alpha) for alpha in (0.0, 1.0)]
-    results = []
-    for task in tasks:
-        for split in task.images:
-            logits = cache(partial(_logits, carrier, task, split))
-            for alpha in ordered:
-                weights = f"ensemble-{fingerprint_values(*ends, alpha)}"
-                pending = evaluator.pending(task, split, alpha=alpha, weights=weights)
-                found = log.find(pending.key, alpha)
-                if found is None:
-                    logits_0, logits_1, labels = logits()
-                    mixed = ensemble_logits(logits_0, logits_1, alpha)
-                    predictions = predictions_from_logits(mixed, labels, task.images[split].written)
-                    found = record(predictions, pending, task, log=log)
-                results.append(found)
+    ordered = sorted_alphas(alphas)
+    carrier = Carrier.on_line(theta_0, theta_1, model, evaluator)
+    log = log or ResultLog(None)
+    results = [
+        result for task in tasks for split in task.images for result in _sweep(carrier, ordered, task, split, log=log)
+    ]
     return AlphaCurve(results, folder=log.folder)
 
 
-def _logits(carrier: Carrier, task: PreparedTask, split: str) -> tuple[Tensor, Tensor, Tensor]:
+def _sweep(
+    carrier: Carrier, alphas: Sequence[float], task: PreparedTask, split: str, *, log: ResultLog
+) -> Iterator[Result]:
+    """Yield the record of each alpha on one split; the two models run only if a record is missing."""
+    logits_of_ends = cache(partial(_logits_of_ends, carrier, task, split))
+    ends = [carrier.fingerprint(alpha) for alpha in (0.0, 1.0)]
+    for alpha in alphas:
+        weights = f"ensemble-{fingerprint_values(*ends, alpha)}"
+        pending = carrier.evaluator.pending(task, split, alpha=alpha, weights=weights)
+        result = log.find(pending.key, alpha)
+        if result is None:
+            logits_0, logits_1, labels = logits_of_ends()
+            mixed = ensemble_logits(logits_0, logits_1, alpha)
+            predictions = predictions_from_logits(mixed, labels, task.images[split].written)
+            result = record(predictions, pending, task, log=log)
+        yield result
+
+
+def _logits_of_ends(carrier: Carrier, task: PreparedTask, split: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits of theta_0 and of theta_1, each (num_images, num_classes), and the labels (num_images,)."""
     logits_0, labels = carrier.evaluator.logits(carrier.at(0.0), task, split)
     logits_1, _ = carrier.evaluator.logits(carrier.at(1.0), task, split)

@@ -1,6 +1,7 @@
 """Evaluation: what a model does on tasks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
@@ -60,6 +61,7 @@ def evaluate_tasks(
     tower = evaluator.carrier(image_tower(model))
     results = []
     for task in tqdm(prepared, "Evaluating", unit="task", disable=not accelerator.is_local_main_process):
-        predictions = evaluator.predict(tower, task, split)
-        results.append(score(predictions, evaluator.pending(task, split, alpha=0.0, weights=weights), task))
+        pending = evaluator.pending(task, split, alpha=0.0, weights=weights)
+        scores = score(evaluator.predict(tower, task, split), task, split)
+        results.append(replace(pending, **scores.to_dict()))
     return results

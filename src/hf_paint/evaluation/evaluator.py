@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -14,11 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from hf_paint.data.images import collate
-from hf_paint.evaluation.predictions import Predictions, outputs
+from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.models.towers import copy_with
+from hf_paint.results.alphas import Alpha
 from hf_paint.results.records import Result
+from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
@@ -57,16 +57,24 @@ class Evaluator:
         self.precision: Precision = precision
         self.compile = compile
         self.inference_mode = inference_mode
-        self.num_images = 0
         self._dataloaders: dict[int, Any] = {}
+
+    def with_precision(self, precision: Precision) -> "Evaluator":
+        """Return an evaluator with the same options and another precision."""
+        return Evaluator(
+            self.accelerator,
+            batch_size=self.batch_size,
+            precision=precision,
+            compile=self.compile,
+            inference_mode=self.inference_mode,
+        )
 
     def carrier(self, tower: nn.Module) -> nn.Module:
         """Return a copy of an image tower in the dtype of the evaluations, into which weights can be written."""
         device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
-        copies: dict[int, Any] = {  # made in their dtype at once: a copy of everything in float32 may not fit
-            id(x): nn.Parameter(x.detach().to(device, dtype, copy=True)) for x in tower.parameters()
-        }
-        carrier = deepcopy(tower, copies).to(device, dtype).eval().requires_grad_(False)
+        parameters = tower.named_parameters()  # converted one by one: a copy of all in float32 may not fit
+        copies = {name: x.detach().to(device, dtype, copy=True) for name, x in parameters}
+        carrier = copy_with(tower, copies).to(device, dtype).eval().requires_grad_(False)
         if isinstance(carrier, ImageClassifier):
             carrier.head.float()  # as zero-shot heads are, in whatever dtype the tower is
         if self.compile:
@@ -91,15 +99,15 @@ class Evaluator:
         columns = self._gather(
             tower, task, split, lambda embeds, labels: outputs(*head.compare(embeds, labels)), indices
         )
-        predictions = Predictions(*(column.numpy() for column in columns))
+        written = task.images[split].written
+        if written is not None and indices is not None:
+            written = written[indices]
+        predictions = predictions_from_outputs(columns, written)
         if not np.isfinite(predictions.loss).all():
             raise FloatingPointError(
                 f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
             )
-        written = task.images[split].written
-        if written is None:
-            return predictions
-        return replace(predictions, written=written if indices is None else written[indices])
+        return predictions
 
     def logits(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
@@ -113,18 +121,23 @@ class Evaluator:
             indices: Only these images, shape (num_indices,).
         """
         head = task.head_of(tower).to(self.accelerator.device)
-        logits, labels = self._gather(tower, task, split, head.compare, indices)
-        return logits, labels
+
+        def compare(embeds: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            logits, targets = head.compare(embeds, labels)
+            return {"logits": logits, "labels": targets}
+
+        columns = self._gather(tower, task, split, compare, indices)
+        return columns["logits"], columns["labels"]
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
         """Return the image embeddings (num_images, embed_dim) of a split and its labels (num_images,), on the CPU."""
-        image_embeds, labels = self._gather(tower, task, split, lambda embeds, labels: (embeds, labels))
-        return image_embeds.clone(), labels.clone()  # outside inference mode, so that a head can be trained on them
+        columns = self._gather(tower, task, split, lambda embeds, labels: {"embeds": embeds, "labels": labels})
+        return columns["embeds"].clone(), columns[
+            "labels"
+        ].clone()  # outside inference mode, so that a head can be trained on them
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation before it has been made: everything but the counts."""
-        where = "combination" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
-        name = f"{task.task.name}-{split}-{where}-{weights[:8]}{'' if exact else '-adaptive'}"
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -135,10 +148,10 @@ class Evaluator:
             weights=weights,
             head=task.head_fingerprint,
             data=task.images[split].fingerprint,
-            rows=task.images[split].rows,
+            rows_fingerprint=task.images[split].rows,
             precision=self.precision,
             exact=exact,
-            examples=f"correct/{name}.npy",
+            correct_file=correct_file(task.task.name, split, alpha, weights=weights, exact=exact),
         )
 
     def _gather(
@@ -146,19 +159,18 @@ class Evaluator:
         tower: nn.Module,
         task: PreparedTask,
         split: str,
-        function: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+        function: Callable[[Tensor, Tensor], dict[str, Tensor]],
         indices: NDArray[np.int64] | None = None,
-    ) -> list[Tensor]:
-        """Return what a function of the embeddings and labels of a batch returns, of all images, on the CPU."""
-        device, gathered = self.accelerator.device, []
+    ) -> dict[str, Tensor]:
+        """Apply a function to the embeddings and labels of all images; return its columns on the CPU."""
+        device = self.accelerator.device
+        gathered: list[dict[str, Tensor]] = []
         with torch.inference_mode() if self.inference_mode else torch.no_grad():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
-                made = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
-                gathered.append(self.accelerator.gather_for_metrics(made))
-        columns = [torch.cat(column).cpu() for column in zip(*gathered, strict=True)]
-        self.num_images += len(columns[0])
-        return columns
+                columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
+                gathered.append(self.accelerator.gather_for_metrics(columns))
+        return {name: torch.cat([columns[name] for columns in gathered]).cpu() for name in gathered[0]}
 
     def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Any:
         images = task.images[split]

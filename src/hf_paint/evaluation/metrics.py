@@ -1,6 +1,6 @@
-"""Metrics of a classifier: pure functions over arrays, and the same as `evaluate.Metric`s that work offline."""
+"""Metrics of a classifier: pure functions over arrays, and the `evaluate.Metric`s that call them."""
 
-from typing import Any
+from typing import ClassVar
 
 import datasets
 import evaluate
@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 NUM_BINS = 15
 """Bins of the calibration error, of equal width (Guo et al., 2017)."""
+DTYPES = {"predictions": "int64", "references": "int64", "confidences": "float32", "losses": "float32"}
+"""Input of the metrics -> its dtype."""
 
 
 def accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
@@ -23,7 +25,7 @@ def accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
 
 
 def mean_per_class_accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
-    """Return the mean over the classes among the references of the accuracy within the class.
+    """Return the mean, over the classes among the references, of the accuracy within the class.
 
     Example:
         >>> mean_per_class_accuracy([0, 0, 0, 0], [0, 0, 0, 1])
@@ -37,7 +39,7 @@ def mean_per_class_accuracy(predictions: ArrayLike, references: ArrayLike) -> fl
 
 
 def mean_absolute_error(predictions: ArrayLike, references: ArrayLike) -> float:
-    """Return the mean distance of predicted numbers (num_images,) from the right ones (num_images,).
+    """Return the mean distance between predicted numbers (num_images,) and the true ones (num_images,).
 
     Example:
         >>> mean_absolute_error([3, 5, 9], [3, 6, 7])
@@ -46,24 +48,23 @@ def mean_absolute_error(predictions: ArrayLike, references: ArrayLike) -> float:
     return float(np.mean(np.abs(np.asarray(predictions) - np.asarray(references))))
 
 
-def cross_entropy(log_probabilities: ArrayLike, references: ArrayLike) -> float:
-    """Return the mean cross-entropy in nats.
+def mean_loss(losses: ArrayLike) -> float:
+    """Return the mean of the losses (num_images,), accumulated in float64.
 
-    Args:
-        log_probabilities: shape (num_images, num_classes), each row the log of a distribution.
-        references: shape (num_images,), class indices.
+    Example:
+        >>> mean_loss([0.5, 1.5])
+        1.0
     """
-    rows = np.asarray(log_probabilities, dtype=np.float64)
-    return float(-np.mean(rows[np.arange(len(rows)), np.asarray(references)]))
+    return float(np.mean(np.asarray(losses), dtype=np.float64))
 
 
 def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = NUM_BINS) -> float:
-    """Return the mean gap between confidence and accuracy, over bins of equal width (Guo et al., 2017, Section 2).
+    """Return the mean gap between confidence and accuracy over bins of equal width (Guo et al., 2017, Section 2).
 
     Args:
         confidences: shape (num_images,), the highest probability of each image, in [0, 1].
         correct: shape (num_images,), whether the class of that probability is the label.
-        num_bins: Bins (i / num_bins, (i + 1) / num_bins].
+        num_bins: The number of bins (i / num_bins, (i + 1) / num_bins].
 
     Example:
         >>> expected_calibration_error([0.9, 0.9], [True, False])
@@ -75,64 +76,152 @@ def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, nu
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-class Accuracy(evaluate.Metric):
-    """Top-1 accuracy.
+class ArrayMetric(evaluate.Metric):
+    """An `evaluate.Metric` that keeps its inputs as arrays in memory.
+
+    `evaluate` encodes every value as a Python object and writes it to an Arrow file behind a lock, which for a whole
+    split takes longer than the metric itself. This class needs no file, no lock and no network. In a distributed run
+    every process computes the metric of the gathered predictions.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+    """The names of the inputs, each an array with one value per image."""
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, NDArray[np.generic]]] = []
+        super().__init__(keep_in_memory=True)
+
+    def __len__(self) -> int:
+        return sum(len(next(iter(batch.values()))) for batch in self._batches)
+
+    def add(self, *, prediction: float | None = None, reference: float | None = None, **inputs: float | None) -> None:
+        """Add one image."""
+        values = {"predictions": prediction, "references": reference, **inputs}
+        self.add_batch(**{name: [value] for name, value in values.items() if value is not None})
+
+    def add_batch(
+        self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **inputs: ArrayLike | None
+    ) -> None:
+        """Add a batch of images.
+
+        Raises:
+            ValueError: If an input is missing or unknown, or their lengths differ.
+        """
+        columns = {"predictions": predictions, "references": references, **inputs}
+        unknown = inputs.keys() - set(self.inputs)
+        missing = [name for name in self.inputs if columns.get(name) is None]
+        if unknown or missing:
+            raise ValueError(
+                f"{self.name} takes the inputs {', '.join(self.inputs)}; "
+                f"missing: {missing}, unknown: {sorted(unknown)}."
+            )
+        batch = {name: np.asarray(columns[name]) for name in self.inputs}
+        lengths = {name: len(column) for name, column in batch.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"The inputs of {self.name} must have one length, got {lengths}.")
+        self._batches.append(batch)
+
+    def compute(
+        self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **inputs: ArrayLike | None
+    ) -> dict[str, float]:
+        """Compute the metric of these images and of those that were added before, and forget them.
+
+        Inputs of other metrics are ignored: `evaluate.combine` passes all inputs to every metric.
+
+        Raises:
+            ValueError: If there are no images, an input is missing, or their lengths differ.
+        """
+        columns = {"predictions": predictions, "references": references, **inputs}
+        own = {name: columns[name] for name in self.inputs if columns.get(name) is not None}
+        if own:
+            self.add_batch(**own)
+        if not len(self):
+            raise ValueError(f"{self.name} needs at least one image.")
+        batches, self._batches = self._batches, []
+        whole = {name: np.concatenate([batch[name] for batch in batches]) for name in self.inputs}
+        result: dict[str, float] = self._compute(**whole)
+        return result
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=str(self.__doc__),
+            citation="",
+            inputs_description=f"Arrays with one value per image: {', '.join(self.inputs)}.",
+            features=datasets.Features({name: datasets.Value(DTYPES[name]) for name in self.inputs}),
+        )
+
+    def _build_data_dir(self) -> str:
+        return ""  # evaluate would make a folder
+
+
+class Accuracy(ArrayMetric):
+    """Top-1 accuracy: the share of images whose predicted class is the label, with the counts behind it.
 
     Example:
         >>> Accuracy().compute(predictions=[0, 1], references=[0, 0])
-        {'accuracy': 0.5}
+        {'accuracy': 0.5, 'correct': 1, 'total': 2}
     """
 
-    def _info(self) -> evaluate.MetricInfo:
-        return _describe("Share of images whose predicted class is the label.", predictions="int64")
+    inputs = ("predictions", "references")
 
-    def _compute(self, *, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return {"accuracy": accuracy(predictions, references)}
-
-
-class MeanPerClassAccuracy(evaluate.Metric):
-    """Mean over the classes of the accuracy within the class."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return _describe("Mean over the classes of the accuracy within the class.", predictions="int64")
-
-    def _compute(self, *, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return {"mean_per_class_accuracy": mean_per_class_accuracy(predictions, references)}
+    def _compute(self, *, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> dict[str, float]:
+        correct = int((predictions == references).sum())
+        return {"accuracy": accuracy(predictions, references), "correct": correct, "total": len(references)}
 
 
-class CrossEntropy(evaluate.Metric):
-    """Mean cross-entropy in nats of log-probabilities (num_images, num_classes)."""
+class MeanPerClassAccuracy(ArrayMetric):
+    """The mean, over the classes, of the accuracy within the class.
 
-    def _info(self) -> evaluate.MetricInfo:
-        return _describe("Mean negative log-probability of the label.", log_probabilities=["float64"])
+    Example:
+        >>> MeanPerClassAccuracy().compute(predictions=[0, 0, 0], references=[0, 0, 1])
+        {'mean_per_class': 0.5}
+    """
 
-    def _compute(self, *, log_probabilities: list[list[float]], references: list[int]) -> dict[str, float]:
-        return {"cross_entropy": cross_entropy(log_probabilities, references)}
+    inputs = ("predictions", "references")
 
-
-class ExpectedCalibrationError(evaluate.Metric):
-    """Expected calibration error over 15 bins of equal width."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        return _describe(
-            "Mean gap between confidence and accuracy over bins of confidence.",
-            predictions="int64",
-            confidences="float64",
-        )
-
-    def _compute(self, *, predictions: list[int], confidences: list[float], references: list[int]) -> dict[str, float]:
-        correct: NDArray[np.bool_] = np.asarray(predictions) == np.asarray(references)
-        return {"expected_calibration_error": expected_calibration_error(confidences, correct)}
+    def _compute(self, *, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> dict[str, float]:
+        return {"mean_per_class": mean_per_class_accuracy(predictions, references)}
 
 
-def _describe(description: str, **inputs: Any) -> evaluate.MetricInfo:
-    features = {
-        name: datasets.Sequence(datasets.Value(kind[0])) if isinstance(kind, list) else datasets.Value(kind)
-        for name, kind in inputs.items()
-    }
-    return evaluate.MetricInfo(
-        description=description,
-        citation="",
-        inputs_description=f"Arrays of one row per image: {', '.join(inputs)} and references (class indices).",
-        features=datasets.Features(features | {"references": datasets.Value("int64")}),
-    )
+class MeanLoss(ArrayMetric):
+    """The mean of the losses of the images.
+
+    Example:
+        >>> MeanLoss().compute(losses=[0.5, 1.5])
+        {'loss': 1.0}
+    """
+
+    inputs = ("losses",)
+
+    def _compute(self, *, losses: NDArray[np.float32]) -> dict[str, float]:
+        return {"loss": mean_loss(losses)}
+
+
+class ExpectedCalibrationError(ArrayMetric):
+    """The mean gap between confidence and accuracy over 15 bins of equal width.
+
+    Example:
+        >>> ExpectedCalibrationError().compute(predictions=[0, 1], confidences=[0.9, 0.9], references=[0, 0])
+        {'ece': 0.4}
+    """
+
+    inputs = ("predictions", "confidences", "references")
+
+    def _compute(
+        self, *, predictions: NDArray[np.int64], confidences: NDArray[np.float32], references: NDArray[np.int64]
+    ) -> dict[str, float]:
+        return {"ece": expected_calibration_error(confidences, predictions == references)}
+
+
+class MeanAbsoluteError(ArrayMetric):
+    """The mean distance between predicted numbers and the true ones.
+
+    Example:
+        >>> MeanAbsoluteError().compute(predictions=[3, 5, 9], references=[3, 6, 7])
+        {'mean_absolute_error': 1.0}
+    """
+
+    inputs = ("predictions", "references")
+
+    def _compute(self, *, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> dict[str, float]:
+        return {"mean_absolute_error": mean_absolute_error(predictions, references)}

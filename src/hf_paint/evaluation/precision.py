@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,8 +73,7 @@ def compare_precisions(
         >>> compare_precisions([image_tower(model)], prepared, Evaluator(Accelerator())).num_images
         8
     """
-    in_bf16 = copy(evaluator)
-    in_bf16.precision = "bf16"
+    in_bf16 = evaluator.with_precision("bf16")
     comparisons, seconds = [], np.zeros(2)
     disable = not evaluator.accelerator.is_local_main_process
     for tower in towers:

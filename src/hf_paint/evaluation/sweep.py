@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -11,7 +10,6 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions, score
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.merging.path import Line
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
@@ -54,8 +52,8 @@ def sweep_alphas(
         >>> sweep_alphas(theta_0, theta_1, [0.5, 1.0], prepared, model=image_tower(model)).alphas
         (0.0, 0.5, 1.0)
     """
-    ordered = sorted_alphas([*alphas], extrapolate=extrapolate)
-    carrier = Carrier(Line(theta_0, theta_1), model, evaluator or Evaluator(Accelerator()))
+    ordered = sorted_alphas(alphas, extrapolate=extrapolate)
+    carrier = Carrier.on_line(theta_0, theta_1, model, evaluator)
     return sweep_path(carrier, ordered, tasks, log=log or ResultLog(None))
 
 
@@ -70,16 +68,13 @@ def sweep_path(
         tasks: The tasks.
         log: Receives each record as soon as it is known.
     """
+    evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
     main = carrier.evaluator.accelerator.is_local_main_process
-    total = len(alphas) * sum(len(task.images) for task in tasks)
-    with tqdm(total=total, desc="Sweeping alpha", unit="evaluation", disable=not main) as progress:
-        for alpha in alphas:
-            for task in tasks:
-                for split in task.images:
-                    progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
-                    results.append(evaluate_at(carrier, alpha, task, split, log=log))
-                    progress.update()
+    with tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
+        for alpha, task, split in progress:
+            progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
+            results.append(evaluate_at(carrier, alpha, task, split, log=log))
     return AlphaCurve(results, folder=log.folder)
 
 
@@ -91,26 +86,33 @@ def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, 
     """
     evaluator = carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
-    found = log.find(pending.key, alpha)
-    if found is None and (known := log.find(pending.key)):
-        found = replace(known, alpha=alpha)
-        log.append(found)
-    return found or record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
+    result = log.find(pending.key, alpha)
+    if result is not None:
+        return result
+    twin = log.find(pending.key)
+    if twin is None:
+        return record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
+    result = replace(twin, alpha=alpha)
+    log.append(result)
+    return result
 
 
-def sorted_alphas(alphas: Sequence[float], *, extrapolate: bool = False) -> list[float]:
-    """Return the alphas in order, each once, 0 among them.
+def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list[float]:
+    """Return the alphas in ascending order, without duplicates and with 0 among them.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If an alpha is out of range.
     """
-    for alpha in alphas:
+    numbers = [float(alpha) for alpha in alphas]
+    for alpha in numbers:
         check_alpha(alpha, extrapolate=extrapolate)
-    return sorted({0.0, *map(float, alphas)})
+    return sorted({0.0, *numbers})
 
 
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
-    """Score predictions and append the record to the log, with which images were right."""
-    result = score(predictions, pending if log.folder is not None else replace(pending, examples=None), task)
+    """Score predictions, and append the record and the correctness of each image to the log."""
+    scores = score(predictions, task, pending.split)
+    correct_file = pending.correct_file if log.folder is not None else None
+    result = replace(pending, **scores.to_dict(), correct_file=correct_file)
     log.append(result, predictions.correct)
     return result

@@ -1,11 +1,9 @@
 """The content of a model card: the records of a run, its selection and its recipe."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
-import yaml
 from huggingface_hub import ModelCard
 
 from hf_paint.errors import InputError
@@ -18,28 +16,9 @@ from hf_paint.results.alphas import Alpha, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.selection import Selection
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-
-
-class Selection(TypedDict):
-    """The keys of `selection.json` that a card shows.
-
-    Attributes:
-        alpha: The selected alpha, as `alpha_to_json` returns it.
-        rule: The selection rule, or `none` for a method that determines alpha.
-        tolerance: The accepted loss of supported accuracy, as a fraction of 1.
-        num_alphas: The number of candidates.
-        chosen_on: The split that the rule used.
-        reported_on: The split whose accuracies the card shows.
-    """
-
-    alpha: float | dict[str, float]
-    rule: str
-    tolerance: float
-    num_alphas: int
-    chosen_on: str
-    reported_on: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +66,19 @@ class CardSource:
         Raises:
             InputError: If the run is not finished, or no alpha was selected.
         """
-        if not folder.selection.exists() or not folder.card_facts.exists():
+        selection, facts = folder.load_selection(), folder.load_card_facts()
+        if selection is None or facts is None:
             raise InputError(
                 f"{folder.path} is not a finished run with a selected alpha: it has no {folder.selection.name} or no "
                 f"{folder.card_facts.name}. Finish it with `hf-paint patch` and a `selection` other than `none`."
             )
-        recipe = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
-        facts = json.loads(folder.card_facts.read_text(encoding="utf-8"))
+        recipe = folder.load_recipe()
         if base_model_id is not None:
             facts["base_model_id"] = base_model_id
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(folder.path)
-        selection = json.loads(folder.selection.read_text(encoding="utf-8"))
-        if folder.robustness.exists():
-            facts["robustness"] = json.loads(folder.robustness.read_text(encoding="utf-8"))
+        if (robustness := folder.load_robustness()) is not None:
+            facts["robustness"] = robustness
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_paint.hub.card_source import CardSource, Selection
+from hf_paint.hub.card_source import CardSource
 from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
 from hf_paint.results.records import Result
 from hf_paint.results.robustness_table import RobustnessTable
+from hf_paint.results.selection import Selection
 from hf_paint.results.tables import number, percent, points
 
 

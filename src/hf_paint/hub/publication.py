@@ -24,15 +24,11 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
-from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-TEMPORARY = ".push-"
-"""The prefix of temporary folders in a run folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +165,7 @@ class Publication:
         if alpha != self.source.selected:
             if not isinstance(alpha, Coefficients):
                 return None
-            folder = self.run.step(len(alpha)) / "patched"
+            folder = self.run.step(len(alpha)).patched
         return folder if folder.exists() else None
 
     def _write_delta(self, folder: Path) -> None:
@@ -195,7 +191,7 @@ class Publication:
 
     def clean_up(self) -> None:
         """Remove the temporary folders of pushes that were killed."""
-        for stale in self.run.path.glob(f"{TEMPORARY}*"):
+        for stale in self.run.path.glob(f"{PUSH_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
     def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
@@ -209,7 +205,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     A sequential run has a branch for each step; a parallel run has only the base, besides `main`.
     """
     if source.strategy == "sequential":
-        return {f"step-{len(a)}": a for a in source.curve.alphas if isinstance(a, Coefficients)}
+        return {variant_name(a): a for a in source.curve.alphas if isinstance(a, Coefficients)}
     exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
     variants = sorted(set(exact if alphas is None else alphas))
     for alpha in variants:
@@ -218,7 +214,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
                 f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card shows only measured "
                 "numbers. Rerun `hf-paint patch` with this alpha and `sweep: full`."
             )
-    return {f"alpha-{format_alpha(alpha)}": alpha for alpha in variants}
+    return {variant_name(alpha): alpha for alpha in variants}
 
 
 def _base_folder(source: CardSource) -> Path:

@@ -8,10 +8,11 @@ from huggingface_hub import HfApi, ModelCard
 from hf_paint.errors import InputError, JobError
 from hf_paint.hub.errors import hub_errors
 from hf_paint.repositories import fetch
-from hf_paint.results.alphas import Coefficients, alpha_from_json, format_alpha
+from hf_paint.results.alphas import alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_metadata import curve_from_metadata
 from hf_paint.results.records import ROLES
+from hf_paint.results.run_folder import variant_name
 from hf_paint.results.tables import percent
 
 
@@ -68,7 +69,7 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     rows = [["revision", "alpha", *(f"{task} ({role})" for role, task in columns)]]
     for alpha in curve.alphas:
-        branch = f"step-{len(alpha)}" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
+        branch = variant_name(alpha)
         branches = [branch] if branch in names else []
         branches += ["main"] if alpha == alpha_from_json(metadata["selected_alpha"]) else []
         results = [curve.get(alpha, *column, split) for column in columns]

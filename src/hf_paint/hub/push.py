@@ -14,8 +14,8 @@ from hf_paint.adapters.patch_config import PatchDtype
 from hf_paint.errors import InputError
 from hf_paint.hub.errors import hub_errors
 from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
-from hf_paint.hub.publication import TEMPORARY, Publication
-from hf_paint.results.run_folder import example_plot
+from hf_paint.hub.publication import Publication
+from hf_paint.results.run_folder import PUSH_PREFIX, example_plot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def push_variants(
         plan = plan_push(publication, overwrite=overwrite, private=private, eval_results=options.eval_results)
     if not dry_run:
         try:
-            with FileLock(publication.run.path / ".push.lock", timeout=0):
+            with FileLock(publication.run.push_lock, timeout=0):
                 _execute(plan, publication, private=private, options=options)
         except Timeout:
             raise InputError(f"Another process is pushing the run in {folder}. Wait for it to finish.") from None
@@ -135,7 +135,7 @@ def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, 
 
 def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, *, eval_results: bool) -> None:
     """Upload the files of a branch in one commit, so that weights never lack their card."""
-    with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=TEMPORARY) as temporary:
+    with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=PUSH_PREFIX) as temporary:
         folder = Path(temporary) / branch.name
         message = "Update the card"
         if branch.action != "update card":

@@ -1,4 +1,4 @@
-"""Averages along one training: EMA (Polyak & Juditsky, 1992) and SWA (Izmailov et al., UAI 2018)."""
+"""Averages of the weights during one training: EMA (Polyak & Juditsky, 1992), SWA (Izmailov et al., UAI 2018)."""
 
 import math
 from dataclasses import dataclass
@@ -19,41 +19,45 @@ from hf_paint.merging.interpolation import add, subtract
 
 
 class WeightAveraging(TrainerCallback):
-    """`average += rate * (theta - average)` after each step; the average is the model at the end of training.
+    """`average += rate * (theta - average)` after each step; the model takes the average at the end of training.
 
-    Subclasses say the rate, which depends on the step alone: a checkpoint needs to keep nothing but the average, and a
-    training that was interrupted ends as one that was not, bit for bit. The average is in float64 on the device of the
-    model: what an average moves by in a step is often less than float32 resolves. During training, evaluations and
-    checkpoints are of the weights that are trained, and the average lies beside them in a file of its own.
+    Subclasses define the rate. It depends on the step alone, so a checkpoint stores only the average, and a resumed
+    training ends with the same bits as an uninterrupted one. The average is float64 on the device of the model,
+    because its change in one step is often below the resolution of float32. Evaluations and checkpoints during
+    training use the trained weights; the average is saved beside them in its own file.
     """
 
     file_name: str
 
     def rate(self, step: int, max_steps: int) -> float:
-        """Return the share of the weights after a step, counted from 1, in the average: 0 is none, 1 is all."""
+        """Return the share in [0, 1] of the current weights in the average; steps count from 1."""
         raise NotImplementedError
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start anew, or go on with the average of the checkpoint."""
+        """Start a new average, or resume that of the checkpoint."""
         if args.load_best_model_at_end:
-            raise InputError("An average of weights ends the training: leave out `load_best_model_at_end`.")
+            raise InputError(
+                "Weight averaging replaces the weights at the end of training: remove `load_best_model_at_end`."
+            )
         self._average: dict[str, Tensor] = {}
         if state.global_step:
             path = self._path(args, state)
             if not path.exists():
-                raise InputError(f"{path} is missing: the run cannot go on from a checkpoint that has no average.")
+                raise InputError(f"{path} is missing: a run cannot resume from a checkpoint without its average.")
             self._average = load_file(path, device=str(args.device))
 
     @torch.no_grad()
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Let the weights after this step count."""
+        """Add the weights after this step to the average."""
         model: nn.Module = kwargs["model"]
         rate = self.rate(state.global_step, state.max_steps)
-        for name, parameter in model.named_parameters() if rate else ():
+        if not rate:
+            return
+        for name, parameter in model.named_parameters():
             theta = parameter.detach().double()
             if rate == 1:
                 self._average[name] = theta.clone()
@@ -62,14 +66,14 @@ class WeightAveraging(TrainerCallback):
                 self._average[name] = add(self._average[name], tau.mul_(rate))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save the average beside the checkpoint that has just been saved."""
+        """Save the average in the folder of the checkpoint."""
         if args.should_save:
             save_atomically(self._path(args, state), partial(save_file, self._average))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Let the model carry the average, if there is one yet; buffers are left alone."""
+        """Load the average, if there is one, into the model; buffers keep their values."""
         model: nn.Module = kwargs["model"]
         model.load_state_dict(self._average, strict=False)
 
@@ -84,10 +88,10 @@ class EMACallback(WeightAveraging):
     `1 - (1 + (step - 1) / warmup_gamma) ** -warmup_power`, up to `decay`.
 
     Args:
-        decay: In [0, 1); it averages over about `1 / (1 - decay)` steps.
-        warmup: Whether the decay grows.
-        warmup_gamma: Steps over which it grows.
-        warmup_power: 2/3 reaches 0.999 after 31,600 steps and 0.9 after 30.
+        decay: In [0, 1); the average covers about `1 / (1 - decay)` steps.
+        warmup: Let the decay grow from 0.
+        warmup_gamma: The number of steps over which the decay grows.
+        warmup_power: The exponent of the growth; with 2/3 the decay reaches 0.9 after 30 steps, 0.999 after 31,600.
 
     Raises:
         InputError: If the decay is out of range.
@@ -110,7 +114,7 @@ class EMACallback(WeightAveraging):
         self.warmup_gamma, self.warmup_power = warmup_gamma, warmup_power
 
     def rate(self, step: int, max_steps: int) -> float:
-        """Return 1 minus the decay of a step, which is 0 at the first."""
+        """Return 1 minus the decay; the decay of the first step is 0."""
         if step == 1:
             return 1.0
         if not self.warmup:
@@ -120,17 +124,17 @@ class EMACallback(WeightAveraging):
 
 
 class SWACallback(WeightAveraging):
-    """Stochastic weight averaging: the plain mean of the weights at every few steps of the last part of training.
+    """Stochastic weight averaging: the mean of the weights at regular steps in the last part of training.
 
-    The steps that count are the first at or after `start * max_steps` and every `every`-th from there on. The schedule
-    of the learning rate is left as it is; Izmailov et al. keep the rate high, or let it cycle, while they average.
+    The first averaged step is the first one at or after `start * max_steps`, followed by every `every`-th step. The
+    learning rate schedule does not change; Izmailov et al. average under a high or cyclical learning rate.
 
     Args:
         start: The share of training after which averaging starts, in [0, 1].
-        every: Steps from one set of weights to the next.
+        every: The number of steps between averaged weights.
 
     Raises:
-        InputError: If either is out of range.
+        InputError: If `start` or `every` is out of range.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=4, warmup_steps=1, use_cpu=True)
@@ -147,14 +151,14 @@ class SWACallback(WeightAveraging):
         self.start, self.every = start, every
 
     def rate(self, step: int, max_steps: int) -> float:
-        """Return 1 / n at the n-th step that counts, and 0 at the others."""
+        """Return 1 / n at the n-th averaged step, and 0 at the others."""
         since = step - max(1, math.ceil(self.start * max_steps))
         return 0.0 if since < 0 or since % self.every else 1 / (since // self.every + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SWA(Method):
-    """theta_1 is the mean of the weights at some steps (`SWACallback`)."""
+    """theta_1 is the mean of the weights at regular steps of the training (`SWACallback`)."""
 
     name: ClassVar[str] = "swa"
     end: ClassVar[str] = "SWA"
@@ -163,16 +167,16 @@ class SWA(Method):
     every: int = 50
 
     def callbacks(self) -> list[TrainerCallback]:
-        """Return the average."""
+        """Return the callback that averages the weights."""
         return [SWACallback(self.start, every=self.every)]
 
     def __post_init__(self) -> None:
-        self.callbacks()  # which checks the options
+        self.callbacks()  # its constructor checks the options
 
     def sentence(self) -> str:
-        """Return which steps count."""
-        share = f"from {100 * self.start:g} % of the training on, the weights at every {self.every} steps"
-        return f"`theta_1` is a stochastic weight average: {share} count, all alike."
+        """Return the averaged steps."""
+        steps = f"every {self.every} steps, from {100 * self.start:g} % of the training on"
+        return f"`theta_1` is a stochastic weight average (SWA): the mean of the weights at {steps}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,14 +190,14 @@ class EMA(Method):
     warmup: bool = False
 
     def callbacks(self) -> list[TrainerCallback]:
-        """Return the average."""
+        """Return the callback that averages the weights."""
         return [EMACallback(self.decay, warmup=self.warmup)]
 
     def __post_init__(self) -> None:
-        self.callbacks()  # which checks the options
+        self.callbacks()  # its constructor checks the options
 
     def sentence(self) -> str:
         """Return the decay."""
-        warmup = ", which grew at first" if self.warmup else ""
-        average = "the exponential moving average of the weights in training"
+        warmup = " after a warm-up" if self.warmup else ""
+        average = "the exponential moving average (EMA) of the weights during training"
         return f"`theta_1` is {average}, with decay {self.decay:g}{warmup}."

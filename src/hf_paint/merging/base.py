@@ -1,6 +1,6 @@
-"""What a method is: options, and what it does with the weights that fine-tuning gave."""
+"""The interface of a method: its options, and how it turns fine-tuned models into a path from theta_0."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -41,10 +41,10 @@ class RecordedInformation:
 
 
 class Bench(Information, Protocol):
-    """What a method may ask of the run that it is used in: measurements, which the run keeps.
+    """The measurements that a run offers to its method.
 
     Attributes:
-        scores: Names of models, joined by " + " -> the score of their mean; it is kept on disk.
+        scores: Names of models, joined by " + " -> the score of their mean; saved as soon as a value is set.
         device: The device of the run.
     """
 
@@ -52,23 +52,25 @@ class Bench(Information, Protocol):
     device: torch.device
 
     def score(self, theta: Weights, rule: str) -> float:
-        """Return how good weights are on the validation images: of the patching tasks, or by the selection rule."""
+        """Return the score of weights on validation images: the patching accuracy, or that of the selection rule."""
 
-    def loss(self, theta: Weights) -> Tensor:
-        """Return the cross-entropy of a batch of validation images of the patching tasks, differentiable in theta."""
+    def losses(self) -> Callable[[Weights], Tensor]:
+        """Return the cross-entropy on the patching tasks, differentiable in the weights, of a new batch each call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method; its fields are its options, and alpha goes from theta_0 to the theta_1 that it makes.
+    """A method: it merges fine-tuned models into theta_1, and defines the path from theta_0 to it.
+
+    The fields of a subclass are the options of the method.
 
     Attributes:
-        name: What recipes call it.
-        end: What tables call its theta_1.
-        takes: How many fine-tuned models it is for, `one` or `several`.
-        merges: Whether theta_1 is made of the fine-tuned models, instead of being the one that there is.
-        needs_validation: Whether making theta_1 takes validation images of the patching tasks.
-        chooses: Whether theta_1 is how far to go: without a selection rule, it is what is saved.
+        name: The name in recipes.
+        end: The name of theta_1 in tables.
+        takes: The number of fine-tuned models, `one` or `several`.
+        merges: Whether theta_1 is computed from the fine-tuned models; otherwise it is the only one.
+        needs_validation: Whether `merge` needs validation images of the patching tasks.
+        chooses: Whether the method itself determines how far to go; without a selection rule, theta_1 is saved.
         formula: How theta_alpha is computed, for the cards; empty where `sentence` contains it.
         extrapolates: Whether alpha may lie outside [0, 1].
         spans: Whether several fine-tuned models may have a coefficient each (`strategy: parallel`).
@@ -85,14 +87,18 @@ class Method:
     spans: ClassVar[bool] = False
 
     def check(self, theta_0: Weights) -> None:
-        """Refuse options that do not fit to the model, before anything is trained."""
+        """Check the options against the names of the weights, before any training.
+
+        Raises:
+            InputError: If an option is not compatible with the model.
+        """
 
     def callbacks(self) -> list[TrainerCallback]:
-        """Return what takes part in each fine-tuning."""
+        """Return the callbacks of each fine-tuning."""
         return []
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return theta_1, made of the fine-tuned models: the one that there is."""
+        """Return theta_1, merged from the fine-tuned models; by default it is the only one."""
         (theta,) = thetas.values()
         return dict(theta)
 
@@ -101,19 +107,19 @@ class Method:
         return Line(theta_0, theta_1)
 
     def sentence(self) -> str:
-        """Return what a card says of it, after the sentence on fine-tuning and interpolating."""
+        """Return the description for a model card, which follows the sentence on fine-tuning and interpolation."""
         return ""
 
     def to_recipe(self) -> dict[str, dict[str, Any]]:
-        """Return it as a recipe holds it, every option written out."""
+        """Return the method as in a recipe, with every option."""
         return {self.name: asdict(self)}
 
 
 def check_share(method: str, option: str, value: float) -> None:
-    """Refuse an option outside [0, 1].
+    """Check that an option is a number in [0, 1].
 
     Raises:
-        InputError: If it is.
+        InputError: If it is not.
     """
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InputError(f"`{option}` of the method '{method}' must be in [0, 1], got {value!r}.")
@@ -129,7 +135,7 @@ class Interpolate(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Several(Method):
-    """A method that makes theta_1 of several fine-tuned models."""
+    """A method that merges several fine-tuned models into theta_1."""
 
     takes: ClassVar[str] = "several"
     merges: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Fisher-weighted interpolation: each weight moves as far as the model depends on it (Matena & Raffel, 2022)."""
+"""Interpolation with the Fisher information as weight of each parameter (Matena & Raffel, 2022)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from hf_paint.merging.path import WeightPath
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import ImageTower, attention
 from hf_paint.results.alphas import Alpha, Coefficients
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 
 
 FLOOR = 1e-8
-"""The least Fisher information of a weight, as in the released code of WiSE-FT: without it, 0 / 0."""
+"""The smallest Fisher information of a weight, as in the released code of WiSE-FT; it prevents 0 / 0."""
 
 
 def estimate_fisher(
@@ -34,20 +34,20 @@ def estimate_fisher(
 ) -> dict[str, Tensor]:
     """Estimate the diagonal of the Fisher information of an image tower (Matena & Raffel, 2022, Section 2).
 
-    The mean over the images of the squared gradient of `log p(label | image)`, the label being drawn from what the
-    model predicts for the image, not the true one. Take training images: test images would leak into the weights.
+    It is the mean over the images of the squared gradient of `log p(label | image)`, where the label is drawn from the
+    predicted distribution. Use training images: test images would leak into the weights.
 
     Args:
-        tower: The image tower, with either end's weights; it is left as it is.
+        tower: The image tower with the weights of theta_0 or theta_1; it is not changed.
         head: The zero-shot head of the task, on the device and in the dtype of the tower.
-        batches: Normalised pixels, each of shape (batch, 3, height, width); how they are cut changes nothing.
-        seed: Of the labels.
-        chunk_size: Images whose gradients are in memory at once, each as large as the tower; on a CPU more than two
-            are slower.
+        batches: Normalised pixels, each of shape (batch, 3, height, width); the batch size does not affect the result.
+        seed: The seed for the labels.
+        chunk_size: The number of images whose gradients are in memory at once, each as large as the tower. On a CPU,
+            more than two are slower.
 
     Returns:
-        Parameter -> its information, of the same shape, in float32 (float64 for a tower in float64): half a precision
-        holds neither small squares nor their sum.
+        Parameter -> its Fisher information, of the same shape, in float32 (float64 for a tower in float64): half
+        precision cannot represent small squares and their sum.
 
     Raises:
         InputError: If there are no images, or a gradient is not finite.
@@ -63,7 +63,7 @@ def estimate_fisher(
     generator = torch.Generator().manual_seed(seed)
 
     def loss(weights: Weights, pixels: Tensor, draw: Tensor) -> Tensor:
-        """Return the cross-entropy in nats of one image (3, height, width) with a label of the model's own."""
+        """Return the cross-entropy in nats of one image (3, height, width) with a label that the model predicts."""
         embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
         logits: Tensor = head(embeds)  # (1, num_classes)
         return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
@@ -71,9 +71,9 @@ def estimate_fisher(
     per_example = vmap(grad(loss), in_dims=(None, 0, 0))
     total = {name: torch.zeros_like(p, dtype=_at_least_float32(p)) for name, p in parameters.items()}
     num_images = 0
-    with attention(tower, "eager"):  # the fused ones know no gradients of single examples
+    with attention(tower, "eager"):  # fused kernels do not support per-example gradients
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
-            # One number for each image: what is drawn does not depend on how the images are cut, or on the device.
+            # One number per image: the labels depend neither on the chunk size nor on the device.
             draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
             for name, gradient in per_example(parameters, chunk, draws).items():
                 total[name] += gradient.to(total[name].dtype).square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
@@ -82,7 +82,9 @@ def estimate_fisher(
         raise InputError("The Fisher information needs at least one image.")
     for name, value in total.items():
         if not bool(value.isfinite().all()):
-            raise InputError(f"The Fisher information of '{name}' is not finite: are the weights, or the pixels?")
+            raise InputError(
+                f"The Fisher information of '{name}' is not finite. Check that the weights and the pixels are."
+            )
     return {name: value / num_images for name, value in total.items()}
 
 
@@ -95,8 +97,8 @@ def interpolate_fisher(
 ) -> dict[str, Tensor]:
     """Interpolate with the Fisher information as weight (Matena & Raffel, 2022, Section 2; released code of WiSE-FT).
 
-    `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, weight by weight, F being at
-    least 1e-8. A tensor without Fisher information on either side is interpolated plainly.
+    Each weight is `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F is at least
+    1e-8. A tensor that lacks Fisher information on one side is interpolated linearly.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -109,8 +111,8 @@ def interpolate_fisher(
         name -> tensor, in the dtypes of the inputs. A weight that is equal on both sides is unchanged, bit for bit.
 
     Raises:
-        InputError: If the weights or the information do not fit together, an integer tensor differs, or alpha is out
-            of range.
+        InputError: If the weights or the information are not compatible, an integer tensor differs, or alpha is out of
+            range.
 
     Example:
         >>> theta_0, theta_1 = {"w": torch.zeros(2)}, {"w": torch.ones(2)}
@@ -124,12 +126,14 @@ def interpolate_fisher(
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
     """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
-    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class takes what rounding leaves
+    reached = (
+        logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]
+    )  # without the last class, which takes the rounding error
     return (reached <= draws[:, None]).sum(dim=1)
 
 
 def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:
-    """Return the elementwise alpha: the part of the weighted information that is theta_1's."""
+    """Return the share of theta_1 in the weighted information, elementwise."""
     floored_0, floored_1 = (fisher.to(_at_least_float32(fisher)).clamp(min=FLOOR) for fisher in (fisher_0, fisher_1))
     weight_0, weight_1 = (1 - alpha) * floored_0, alpha * floored_1
     return weight_1 / (weight_0 + weight_1)
@@ -154,7 +158,7 @@ class FisherPath(WeightPath):
 
     def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
         super().__init__(theta_0, theta_1, fisher_0, fisher_1)
-        check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+        check_compatible(theta_0, theta_1)
         for name in theta_0.keys() & fisher_0.keys() & fisher_1.keys():
             shape = theta_0[name].shape
             if not fisher_0[name].shape == fisher_1[name].shape == shape:
@@ -190,7 +194,7 @@ def _number(alpha: Alpha) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Fisher(Method):
-    """Each weight moves by a share of its own, from its Fisher information (`interpolate_fisher`)."""
+    """Each weight moves by a share that depends on its Fisher information (`interpolate_fisher`)."""
 
     name: ClassVar[str] = "fisher"
     formula: ClassVar[str] = ""
@@ -200,11 +204,13 @@ class Fisher(Method):
 
     def __post_init__(self) -> None:
         if self.num_images < 1 or self.seed < 0:
-            given = f"{self.num_images} and {self.seed}"
-            raise InputError(f"The method 'fisher' needs `num_images` from 1 and a `seed` from 0, got {given}.")
+            raise InputError(
+                "The method 'fisher' needs `num_images` of at least 1 and a `seed` of at least 0, got "
+                f"{self.num_images} and {self.seed}."
+            )
 
     def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
-        """Return the path along which the Fisher information of both ends counts."""
+        """Return the path with the Fisher information of both ends."""
         fisher_0, fisher_1 = (
             information.fisher(name, theta, num_images=self.num_images, seed=self.seed)
             for name, theta in (("theta_0", theta_0), ("theta_1", theta_1))
@@ -212,9 +218,9 @@ class Fisher(Method):
         return FisherPath(theta_0, theta_1, fisher_0, fisher_1)
 
     def sentence(self) -> str:
-        """Return what the shares come from."""
+        """Return the formula and the number of images."""
         return (
-            "Each weight has a share of its own, by its Fisher information in both models: `theta_alpha` is `((1 - "
-            "alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, F being estimated on "
+            "The interpolation weights each parameter by its Fisher information F in both models: `((1 - alpha) F_0 "
+            "theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F was estimated on "
             f"{self.num_images} training images."
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_paint.errors import InputError
-from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible
 
 
 Weights = Mapping[str, Tensor]
@@ -19,9 +19,9 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
     """Interpolate the weights of a model before and after fine-tuning.
 
     `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed as `theta_0 + alpha * (theta_1 - theta_0)` in
-    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Exact where it can be: alpha 0
-    and 1 return the two ends bit for bit, and a weight that is equal on both sides, such as all those of a frozen
-    text tower, is unchanged at every alpha. The other form lacks that: `(1 - alpha) * x + alpha * x` need not be `x`.
+    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Alpha 0 and 1 return the two ends
+    bit for bit, and a weight that is equal on both sides, such as those of a frozen text tower, is unchanged at every
+    alpha. The other form is not exact: `(1 - alpha) * x + alpha * x` may differ from `x`.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -33,7 +33,7 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
         name -> tensor, in the dtypes of the inputs. No tensor shares storage with an input.
 
     Raises:
-        InputError: If the weights do not fit together, an integer tensor differs, or alpha is out of range.
+        InputError: If the weights are not compatible, an integer tensor differs, or alpha is out of range.
 
     Example:
         >>> interpolate({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
@@ -44,12 +44,12 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
 
 
 def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str, float]) -> dict[str, Tensor]:
-    """Combine several fine-tuned models with the model that they started from.
+    """Combine several fine-tuned models with the model that they started from (PAINT, Sec. 2: parallel patching).
 
-    `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, added up in the order of `thetas`; one model is `interpolate`
-    (PAINT, Sec. 2: parallel patching). It has the exactness of `interpolate`: with all coefficients 0 it is theta_0
-    and with a single 1 it is that theta_i, bit for bit, and a weight that is equal in all models is unchanged. A
-    model whose coefficient is 0 takes no part.
+    `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, summed in the order of `thetas`; with one model it equals
+    `interpolate`. It is as exact as `interpolate`: with all coefficients 0 the result is theta_0, with a single
+    coefficient of 1 it is that theta_i, bit for bit, and a weight that is equal in all models is unchanged. A model
+    with the coefficient 0 is ignored.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -60,7 +60,7 @@ def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str
         name -> tensor, in the dtypes of the inputs. No tensor shares storage with an input.
 
     Raises:
-        InputError: If the weights do not fit together, an integer tensor differs, or a model has no coefficient.
+        InputError: If the weights are not compatible, an integer tensor differs, or a model has no coefficient.
 
     Example:
         >>> thetas = {"mnist": {"w": torch.tensor([1.0, 0.0])}, "cars": {"w": torch.tensor([0.0, 1.0])}}
@@ -69,7 +69,7 @@ def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str
     """
     check_coefficients(thetas, alphas)
     for model, theta in thetas.items():
-        check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+        check_compatible(theta_0, theta, model)
     return {
         name: combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()])
         for name, x_0 in theta_0.items()
@@ -85,20 +85,20 @@ def interpolated(
     *,
     extrapolate: bool = False,
 ) -> Iterator[nn.Module]:
-    """Let a model carry `theta_alpha` inside a `with` block, and its own weights again afterwards.
+    """Load `theta_alpha` into a model inside a `with` block, and restore its own weights afterwards.
 
     Args:
-        model: Any module whose state dict holds the names of theta_0; its other tensors are left alone.
+        model: Any module whose state dict contains the names of theta_0; its other tensors are not changed.
         theta_0: The weights before fine-tuning, name -> tensor.
         theta_1: The weights after fine-tuning.
         alpha: 0 is theta_0, 1 is theta_1.
         extrapolate: Allow an alpha outside [0, 1].
 
     Yields:
-        The model. Its own weights come back at the end of the block, also when the block raises.
+        The model. Its own weights are restored at the end of the block, even if the block raises.
 
     Raises:
-        InputError: As `interpolate`, and if the model lacks a tensor that is to be interpolated.
+        InputError: As `interpolate`, and if the model lacks one of the tensors.
 
     Example:
         >>> layer = nn.Linear(2, 2, bias=False)
@@ -121,15 +121,15 @@ def interpolated(
 
 
 def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """Return `x_0 + sum_i alpha_i * (x_i - x_0)` of one tensor, with the exactness of `combine`; it checks no shapes.
+    """Return `x_0 + sum_i alpha_i * (x_i - x_0)` of one tensor, as exactly as `combine`; shapes are not checked.
 
     Args:
-        name: What messages call the tensor.
+        name: The name of the tensor in messages.
         x_0: The tensor before fine-tuning.
         parts: (x_i, alpha_i) of each fine-tuned model.
 
     Raises:
-        InputError: If it holds integers that differ.
+        InputError: If the tensor contains integers that differ.
     """
     parts = [(x_i.detach(), alpha) for x_i, alpha in parts if alpha]
     x_0 = x_0.detach()
@@ -150,26 +150,26 @@ def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]
 
 
 def bits(x: Tensor) -> Tensor:
-    """Return the tensor as integers, which are equal where the bits are, also those of NaN."""
+    """Return the bits of a tensor as integers, so that they compare as equal even for NaN."""
     return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
 
 
 def _has_specials(x: Tensor) -> bool:
-    """Say whether a tensor may hold -0.0, inf or NaN, which `x + alpha * (x - x)` would lose; all else it keeps."""
+    """Return whether a tensor may contain -0.0, inf or NaN, which `x + alpha * (x - x)` does not preserve."""
     integers = bits(x)
     return not bool(x.sum().isfinite()) or bool(integers.min() == torch.iinfo(integers.dtype).min)
 
 
 def subtract(name: str, x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return `x_1 - x_0` in float32 (float64 for float64); it is 0 where the bits are equal, also for inf and NaN.
+    """Return `x_1 - x_0` in float32 (float64 for float64); it is 0 where the bits are equal, even for inf and NaN.
 
     Args:
-        name: What messages call the tensor.
+        name: The name of the tensor in messages.
         x_0: The tensor before fine-tuning.
         x_1: The tensor after fine-tuning, of the same shape and dtype.
 
     Raises:
-        InputError: If it holds integers that differ.
+        InputError: If the tensor contains integers that differ.
     """
     x_0, x_1 = x_0.detach(), x_1.detach()
     same = bits(x_0) == bits(x_1)
@@ -180,9 +180,6 @@ def subtract(name: str, x_0: Tensor, x_1: Tensor) -> Tensor:
 
 
 def add(x_0: Tensor, tau: Tensor) -> Tensor:
-    """Return `x_0 + tau`, rounded once to the dtype of x_0; where tau is 0 the bits of x_0 stay as they are.
-
-    Without that, -0.0 would become 0.0.
-    """
+    """Return `x_0 + tau`, rounded once to the dtype of x_0; where tau is 0 the bits of x_0 are kept, even of -0.0."""
     x_0 = x_0.detach()
     return torch.where(tau == 0, x_0, (x_0.to(tau.dtype) + tau).to(x_0.dtype))

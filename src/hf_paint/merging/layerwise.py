@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Bench, Method, check_share
 from hf_paint.merging.interpolation import Weights, bits, combine_tensor
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 from hf_paint.weights.layers import count_layers, layer_index
 
 
@@ -66,7 +66,7 @@ def interpolate_layerwise(
         >>> interpolate_layerwise(theta_0, theta_1, {"^a": 0.25}, default=0.5)
         {'a.w': tensor([0.2500]), 'b.w': tensor([0.5000])}
     """
-    check_compatible(tensor_specs(theta_0), tensor_specs(theta_1))
+    check_compatible(theta_0, theta_1)
     if isinstance(alphas, Mapping):
         chosen = _match(list(theta_0), alphas, default)
     else:

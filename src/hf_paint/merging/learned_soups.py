@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Bench, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
 
 
@@ -63,7 +63,7 @@ def learned_soup(
         raise InputError("A soup needs at least one model.")
     first, *others = thetas.values()
     for name, theta in thetas.items():
-        check_compatible(tensor_specs(first), tensor_specs(theta), name)
+        check_compatible(first, theta, name)
     taus = {name: [subtract(name, x_0, theta[name]) for theta in others] for name, x_0 in first.items()}
     moved = {name: torch.stack(parts) for name, parts in taus.items() if any(bool(tau.any()) for tau in parts)}
     groups = {name: group(name) for name in first}
@@ -116,7 +116,7 @@ class LearnedSoup(Several):
         """Return the soup."""
         loaded = {name: {key: x.to(bench.device) for key, x in theta.items()} for name, theta in thetas.items()}
         options = {"group": layer_index} if self.by_layer else {}
-        soup = learned_soup(loaded, bench.loss, steps=self.steps, learning_rate=self.learning_rate, **options)
+        soup = learned_soup(loaded, bench.losses(), steps=self.steps, learning_rate=self.learning_rate, **options)
         return soup.theta
 
     def sentence(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Bench, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
 
 
@@ -73,7 +73,7 @@ def model_stock_alphas(
     if len(thetas) < 2:
         raise InputError(f"Model Stock needs at least two fine-tuned models, got {len(thetas)}.")
     for model, theta in thetas.items():
-        check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+        check_compatible(theta_0, theta, model)
     products: dict[Hashable, Tensor] = {}
     for name, x_0 in theta_0.items():
         taus = torch.stack([subtract(name, x_0, theta[name]).flatten().double() for theta in thetas.values()])

@@ -13,7 +13,7 @@ from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
 from hf_paint.merging.interpolation import Weights, combine_tensor
 from hf_paint.results.alphas import Alpha, Coefficients
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_compatible
 
 
 class WeightPath(ABC):
@@ -109,7 +109,7 @@ class Span(WeightPath):
         super().__init__(theta_0, *thetas.values())
         self.models = tuple(thetas)
         for model, theta in thetas.items():
-            check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+            check_compatible(theta_0, theta, model)
 
     def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
         """Compute one tensor of theta_alpha."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.base import Bench, Several
 from hf_paint.merging.interpolation import Weights, add, subtract
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_compatible
 
 
 SEPARATOR = " + "
@@ -191,7 +191,7 @@ class RunningMean:
     def __init__(self, theta: Weights) -> None:
         self.count = 1
         self._first = theta
-        self._specs = tensor_specs(theta)
+        self._headers = {name: tensor.to("meta") for name, tensor in theta.items()}  # shapes and dtypes alone
         self._totals: dict[str, Tensor] = {}
 
     def add(self, theta: Weights, name: str = "theta") -> None:
@@ -200,8 +200,8 @@ class RunningMean:
         Raises:
             InputError: If it does not fit to the first, or an integer tensor differs.
         """
-        check_compatible(self._specs, tensor_specs(theta), name)
-        for tensor in self._specs:
+        check_compatible(self._headers, theta, name)
+        for tensor in self._headers:
             self._totals[tensor] = self._total(tensor, theta)
         self.count += 1
 
@@ -216,7 +216,7 @@ class RunningMean:
                 tensor: add(x, self._totals[tensor] / self.count) if self.count > 1 else x.detach().clone()
                 for tensor, x in self._first.items()
             }
-        check_compatible(self._specs, tensor_specs(theta), name)
+        check_compatible(self._headers, theta, name)
         return {tensor: add(x, self._total(tensor, theta) / (self.count + 1)) for tensor, x in self._first.items()}
 
     def _total(self, tensor: str, theta: Weights) -> Tensor:

@@ -11,7 +11,7 @@ from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.base import Bench, Several
 from hf_paint.merging.interpolation import Weights, add, combine, subtract
-from hf_paint.weights.compatibility import check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_compatible
 
 
 def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: float) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ def _check(theta_0: Weights, thetas: Mapping[str, Weights], density: float) -> N
         raise InputError("There is no task vector: pass at least one fine-tuned model.")
     check_density(density)
     for model, theta in thetas.items():
-        check_compatible(tensor_specs(theta_0), tensor_specs(theta), model)
+        check_compatible(theta_0, theta, model)
 
 
 def _merge(

@@ -1,10 +1,10 @@
-"""An image tower with a classification head that is trained too (WiSE-FT, Section 3), and the files of the two."""
+"""An image tower with a trained classification head (WiSE-FT, Section 3), and the files of the head."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self
 
 import torch
 from PIL.Image import Image
@@ -14,9 +14,17 @@ from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
+from hf_paint.files import write_json
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.loading import load_clip
-from hf_paint.models.towers import ImageTower, ImageTowerOutput, image_tower, image_tower_weights
+from hf_paint.models.towers import (
+    ImageTower,
+    ImageTowerOutput,
+    dual_encoder,
+    image_tower,
+    image_tower_weights,
+    move,
+)
 from hf_paint.repositories import fetch
 from hf_paint.weights.folders import HEAD_CONFIG
 from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
@@ -28,7 +36,7 @@ class ClassificationHead(nn.Module):
     Args:
         weight: shape (num_classes, embed_dim).
         class_names: The class of each row.
-        templates: The prompts that the rows were made of before they were trained.
+        templates: The prompts from which the rows were built before training.
         task: The name of the task.
 
     Example:
@@ -47,33 +55,36 @@ class ClassificationHead(nn.Module):
         self.class_names, self.templates, self.task = tuple(class_names), tuple(templates), task
 
     @classmethod
-    def from_zero_shot(cls, head: ZeroShotHead, class_names: Sequence[str], **options: Any) -> Self:
-        """Return the head with which training starts: the text embeddings, times the logit scale."""
-        return cls(head.logit_scale.cpu() * head.weight.cpu(), class_names, **options)
+    def from_zero_shot(
+        cls, head: ZeroShotHead, class_names: Sequence[str], *, templates: Sequence[str] = (), task: str = ""
+    ) -> Self:
+        """Return the head with which training starts: the text embeddings times the logit scale."""
+        weight = head.logit_scale.cpu() * head.weight.cpu()
+        return cls(weight, class_names, templates=templates, task=task)
 
     @classmethod
     def load(cls, folder: str | Path, *, revision: str = "main") -> Self:
         """Read a head, in float32, from a folder or the Hub.
 
         Raises:
-            InputError: If there is none, or it cannot be fetched.
+            InputError: If there is no head, or it cannot be downloaded.
         """
         weight, config = (fetch(folder, name, revision, optional=True) for name in (HEAD, HEAD_CONFIG))
         if weight is None or config is None:
             raise InputError(
-                f"'{folder}' has no {HEAD} with its {HEAD_CONFIG}: no head was trained with it (`train_head: true`)."
+                f"'{folder}' has no classification head ({HEAD} and {HEAD_CONFIG}). Train one with `train_head: true`."
             )
-        said = json.loads(config.read_text(encoding="utf-8"))
-        keys = {key: said[key] for key in ("class_names", "templates", "task")}
+        values = json.loads(config.read_text(encoding="utf-8"))
+        keys = {key: values[key] for key in ("class_names", "templates", "task")}
         return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write the head beside the model of a folder."""
+        """Write the head beside the model in a folder."""
         weight = self.weight.detach().cpu().to(dtype).contiguous()
         save_file({HEAD_WEIGHT: weight}, Path(folder) / HEAD, metadata={"format": "pt"})
-        config: dict[str, Any] = {"task": self.task, "class_names": self.class_names, "templates": self.templates}
-        config |= {"normalize_image_embeds": True, "logit_scale": "part of the weight"}
-        (Path(folder) / HEAD_CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        config = {"task": self.task, "class_names": self.class_names, "templates": self.templates}
+        facts = {"normalize_image_embeds": True, "logit_scale": "part of the weight"}
+        write_json(Path(folder) / HEAD_CONFIG, config | facts)
 
     def forward(self, image_embeds: Tensor) -> Tensor:
         """Return logits (batch, num_classes), in float32, of un-normalised image embeddings (batch, embed_dim)."""
@@ -102,14 +113,14 @@ class ImageClassifier(ImageTower):
         super().__init__(model)
         self.head = head
 
-    def forward(self, *args: Any, **kwargs: Any) -> ClassifierOutput:
-        """Return what the image tower returns, and the logits."""
-        image_embeds = super().forward(*args, **kwargs).image_embeds
+    def forward(self, pixel_values: Tensor, **kwargs: object) -> ClassifierOutput:
+        """Return the embeddings and the logits of pixels (batch, 3, height, width)."""
+        image_embeds = super().forward(pixel_values, **kwargs).image_embeds
         return ClassifierOutput(image_embeds=image_embeds, logits=self.head(image_embeds))
 
 
 def image_classifier(model: PreTrainedModel, head: ClassificationHead) -> ImageClassifier:
-    """Return the image tower of a model with a head; it shares the parameters of both.
+    """Return the image tower of a model with a head, sharing the parameters of both.
 
     Example:
         >>> head = ClassificationHead(torch.ones(2, 24), ["cat", "dog"])
@@ -121,10 +132,10 @@ def image_classifier(model: PreTrainedModel, head: ClassificationHead) -> ImageC
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A model with a classification head, as `load_classifier` returns it: on the CPU, until it is moved.
+    """A model with a classification head, as returned by `load_classifier`; it is on the CPU until moved.
 
     Attributes:
-        model: The model; all of it, so that new classes can still be given by name.
+        model: The whole model: its text tower can still build a head for new classes.
         processor: Its processor.
         head: The head, with its `class_names`.
     """
@@ -135,13 +146,14 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, pixel_values: Tensor) -> Tensor:
-        """Return logits (batch, num_classes) of pixel values (batch, 3, height, width), of the processor."""
-        outputs = cast(Any, self.model).get_image_features(pixel_values=pixel_values)
-        return cast(Tensor, self.head(outputs.pooler_output))
+        """Return logits (batch, num_classes) of the processor's pixel values (batch, 3, height, width)."""
+        features = dual_encoder(self.model).get_image_features(self.model, pixel_values=pixel_values)
+        logits: Tensor = self.head(features.pooler_output)
+        return logits
 
     def to(self, device: str | torch.device) -> Self:
         """Move model and head to a device."""
-        cast(nn.Module, self.model).to(device)
+        move(self.model, device)
         self.head.to(device)
         return self
 
@@ -153,14 +165,14 @@ class Classifier:
 
 
 def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Classifier:
-    """Load a model that was fine-tuned with `train_head: true`, and its classification head, in float32.
+    """Load a model fine-tuned with `train_head: true` and its classification head, in float32.
 
     Args:
         name_or_path: A folder, such as `patched` in a run folder, or an id on the Hub.
         revision: A branch, tag or commit on the Hub, such as `alpha-0.50`.
 
     Raises:
-        InputError: If there is no model, or no head beside it.
+        InputError: If there is no model, or no head beside it; or the download fails.
 
     Example:
         >>> classifier = load_classifier(classifier_folder)
@@ -174,16 +186,16 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
 
 
 def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:
-    """Say whether a trained head lies beside a model in a folder or on the Hub."""
+    """Return whether there is a trained head beside a model in a folder or on the Hub."""
     return fetch(name_or_path, HEAD_CONFIG, revision, optional=True) is not None
 
 
 def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:
-    """Return the image tower of a model, with a head where one is trained; it shares the parameters of both."""
+    """Return the image tower of a model, with its head if one is trained, sharing the parameters of both."""
     return image_tower(model) if head is None else image_classifier(model, head)
 
 
 def weights_of(model: PreTrainedModel, head: ClassificationHead | None) -> dict[str, Tensor]:
-    """Return the weights of the image tower of a model, with those of a head where one is trained; none is copied."""
+    """Return the weights of the image tower of a model, with those of its head if one is trained; none is copied."""
     weights = image_tower_weights(model)
     return weights if head is None else weights | {HEAD_WEIGHT: head.weight.detach()}

@@ -1,52 +1,49 @@
-"""The families of models that can be patched: how transformers calls them, and what each has of its own. No torch."""
+"""The families of models that can be patched: their classes in transformers and their peculiarities. No torch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
 
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What a family of models has of its own.
+    """The peculiarities of a family of models.
 
-    All of them compare an image with a text by the cosine similarity of their embeddings, times a factor. The models
-    that were trained with a sigmoid also add `logit_bias`. It is the same for all classes of an image: it cancels in
-    the softmax over classes with which an image tower is trained here, and changes no ranking, so heads go without.
+    All families compare an image with a text by the cosine similarity of their embeddings, times a factor. Models
+    trained with a sigmoid also add `logit_bias`. Heads ignore it: it is the same for all classes of an image, so it
+    changes no ranking and cancels in the softmax over classes with which image towers are trained here.
 
     Attributes:
-        name: What its papers call it.
+        name: The name in the papers.
         model: The class of the model in transformers.
         processor: The class of its processor.
-        packs_prompts: Whether the text tower is CLIP's: causal, with the state of the end-of-text token as embedding,
-            so that several prompts share a row (`hf_paint.prompts`). Otherwise they are padded.
-        prompt_length: The length to which prompts are padded, where the text tower looks at the padding; None: the
-            longest of a batch.
-        lower_case: Whether the text tower only ever saw lower case.
-        temperature: Whether similarities are divided by a `temperature`, not multiplied by `exp(logit_scale)`.
+        prompt_length: The length to which prompts are padded, for text towers that attend to the padding; None pads to
+            the longest prompt of a batch.
+        lower_case: Whether the text tower was trained on lower-case texts only.
+        temperature: Whether similarities are divided by `temperature` instead of multiplied by `exp(logit_scale)`.
     """
 
     name: str
     model: str
     processor: str
-    packs_prompts: bool = False
     prompt_length: int | None = None
     lower_case: bool = False
     temperature: bool = False
 
     @property
     def any_model(self) -> str:
-        """One of its models, as a sentence says it."""
+        """The name with an article, for sentences."""
         return f"{'an' if self.name[0] in 'AEIO' else 'a'} {self.name} model"
 
 
 FAMILIES = {
-    "clip": Family(name="CLIP", model="CLIPModel", processor="CLIPProcessor", packs_prompts=True),
+    "clip": Family(name="CLIP", model="CLIPModel", processor="CLIPProcessor"),
     "metaclip_2": Family(name="MetaCLIP 2", model="MetaClip2Model", processor="CLIPProcessor"),
     "siglip": Family(
         name="SigLIP", model="SiglipModel", processor="SiglipProcessor", prompt_length=64, lower_case=True
@@ -56,25 +53,25 @@ FAMILIES = {
 }
 """`model_type` of a config -> its family. SigLIP 2 checkpoints of a fixed resolution are `siglip` too."""
 
-_MISSING = {
-    "siglip2": "its images have no fixed resolution (NaFlex): each comes with an attention mask and its shape in "
-    "patches, which hf_paint does not carry. SigLIP 2 of a fixed resolution, such as "
-    "google/siglip2-base-patch16-224, is a siglip model and can be patched",
-    "altclip": "transformers saves its tensors under other names than those it loads: the files of before and after "
-    "fine-tuning would not fit together",
-    "blip": "its checkpoints hold a captioner or a matcher, and not the two projections of BlipModel",
+_REASONS = {
+    "siglip2": "its images have no fixed resolution (NaFlex) and come with an attention mask and a shape in patches, "
+    "which hf_paint does not support. SigLIP 2 models of a fixed resolution, such as google/siglip2-base-patch16-224, "
+    "are siglip models and can be patched",
+    "altclip": "transformers saves its tensors under other names than it loads, so that the files before and after "
+    "fine-tuning do not match",
+    "blip": "its checkpoints contain a captioner or a matcher, not the two projections of BlipModel",
     "blip-2": "it has no `get_image_features` and `get_text_features` with one embedding for an image and a text",
     "clipseg": "saving it as a model with two towers would lose its decoder",
     "videoprism": "its image tower takes videos",
 }
-"""`model_type` -> what keeps it from being patched, where the class of the model would not tell."""
+"""`model_type` -> the reason why it cannot be patched, where the class of the model does not show it."""
 
 
 def family_of(model: "PreTrainedModel") -> Family:
     """Return the family of a model.
 
     Raises:
-        InputError: If it is in none.
+        InputError: If it belongs to no family.
 
     Example:
         >>> family_of(model).processor
@@ -83,20 +80,20 @@ def family_of(model: "PreTrainedModel") -> Family:
     return find_family(model.config, type(model).__name__)
 
 
-def find_family(config: Any, name: str) -> Family:
+def find_family(config: "PreTrainedConfig", name: str) -> Family:
     """Return the family of a model by its config.
 
     Args:
         config: The config of the model.
-        name: What messages call it.
+        name: The name of the model in messages.
 
     Raises:
-        InputError: If it is in none; it says what is missing.
+        InputError: If it belongs to no family; the message gives the reason.
     """
     model_type = str(config.model_type)
     if model_type not in FAMILIES:
         raise InputError(
-            f"'{name}' is a {model_type} model, which cannot be patched: {_what_is_missing(config)}. These can be: "
+            f"'{name}' is a {model_type} model, which cannot be patched: {_reason(config)}. These can be: "
             f"{', '.join(FAMILIES)}."
         )
     return FAMILIES[model_type]
@@ -107,20 +104,21 @@ def logit_scale(model: "PreTrainedModel") -> "Tensor":
 
     Example:
         >>> logit_scale(model)
-        tensor(14.2857)
+        tensor(14.2849)
     """
-    weights: Any = model
-    scale = 1 / weights.temperature.float() if family_of(model).temperature else weights.logit_scale.float().exp()
-    factor: Tensor = scale.detach().reshape(()).cpu().clone()
-    return factor
+    if family_of(model).temperature:
+        scale = 1 / model.get_parameter("temperature").float()
+    else:
+        scale = model.get_parameter("logit_scale").float().exp()
+    return scale.detach().reshape(()).cpu().clone()
 
 
-def _what_is_missing(config: Any) -> str:
-    """Return what keeps a model from being patched."""
+def _reason(config: "PreTrainedConfig") -> str:
+    """Return the reason why a model of no family cannot be patched."""
     from transformers import MODEL_MAPPING
 
-    if config.model_type in _MISSING:
-        return _MISSING[config.model_type]
+    if config.model_type in _REASONS:
+        return _REASONS[config.model_type]
     kind = MODEL_MAPPING.get(type(config), None)
     needed = ("get_image_features", "get_text_features")
     missing = [f"`{method}`" for method in needed if not hasattr(kind, method)]

@@ -1,4 +1,4 @@
-"""The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
+"""Zero-shot heads: frozen linear classifiers made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
 from collections.abc import Hashable, Sequence
 
@@ -11,7 +11,7 @@ from hf_paint.fingerprints import fingerprint_weights
 
 
 class ZeroShotHead(nn.Module):
-    """A frozen classifier whose rows are text embeddings; it has buffers and no parameters.
+    """A frozen classifier whose rows are text embeddings, stored as buffers.
 
     Args:
         weight: shape (num_classes, embed_dim), rows of unit length.
@@ -44,22 +44,22 @@ class ZeroShotHead(nn.Module):
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy of image embeddings (batch, embed_dim) with labels (batch,), in nats.
 
-        A trainer needs no more than this of a head: what an image is compared with is the head's own affair.
+        This is all that a trainer asks of a head, so that each kind of head decides with what it compares an image.
         """
         return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
 
     def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits (batch, num_columns) that an evaluation looks at, and the right columns (batch,)."""
+        """Return the logits (batch, num_columns) for an evaluation, and the correct columns (batch,)."""
         return self(image_embeds), labels
 
 
 class GroupedHead(ZeroShotHead):
-    """A head whose classes have one row or more each; the logit of a class is the highest of its rows.
+    """A head with one or more rows per class; the logit of a class is the highest of its rows.
 
     Args:
         weight: shape (num_rows, embed_dim), rows of unit length.
         logit_scale: shape (), the exponentiated scale.
-        members: shape (num_classes, max_rows), the rows of each class; a class with fewer repeats one of them.
+        members: shape (num_classes, max_rows), the rows of each class; a class with fewer rows repeats one.
 
     Example:
         >>> head = GroupedHead(torch.eye(3), torch.tensor(100.0), torch.tensor([[0, 2], [1, 1]]))
@@ -79,10 +79,10 @@ class GroupedHead(ZeroShotHead):
 
 
 class CandidateHead(ZeroShotHead):
-    """A head of texts, with some of which each image is compared: the candidate answers to a question about it.
+    """A head of candidate answers, which compares each image with the candidates of its own question.
 
-    Labels are rows of whole numbers, shape (batch, 1 + max_candidates): the position of the answer among the
-    candidates, then the rows of the candidates, -1 behind the last one.
+    Labels are integers of shape (batch, 1 + max_candidates): the position of the answer among the candidates, then the
+    rows of the candidates, padded with -1.
 
     Example:
         >>> head = CandidateHead(torch.eye(3), torch.tensor(100.0))
@@ -91,7 +91,7 @@ class CandidateHead(ZeroShotHead):
     """
 
     def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (batch, max_candidates), minus infinity behind the last one, and the positions (batch,)."""
+        """Return logits (batch, max_candidates), padded with minus infinity, and the positions (batch,)."""
         candidates, image_embeds = labels[:, 1:], functional.normalize(image_embeds, dim=-1).unsqueeze(-1)
         # (batch, max_candidates, embed_dim) @ (batch, embed_dim, 1)
         logits = self.logit_scale * (self.weight[candidates.clamp(min=0)] @ image_embeds).squeeze(-1)
@@ -104,7 +104,7 @@ class CandidateHead(ZeroShotHead):
 
 
 def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable]) -> Tensor:
-    """Return the rows of each class, shape (num_classes, max_rows), of a head with one row per name.
+    """Return the rows of each class, shape (num_classes, max_rows), in a head with one row per name.
 
     Example:
         >>> member_rows([["bike", "tandem"], ["car"]], ["car", "bike", "tandem"])
@@ -116,14 +116,14 @@ def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable])
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy in nats, each image against its own columns.
+    """Return the mean cross-entropy in nats, with a softmax over the own columns of each image.
 
-    One masked matrix for all images: to pick the columns of each one would make a GPU wait for the CPU.
+    All images share one masked matrix: selecting the columns of each image would make a GPU wait for the CPU.
 
     Args:
         logits: shape (batch, num_columns).
-        labels: shape (batch,), the right column of each image.
-        others: shape (batch, num_columns), which columns an image is not compared with.
+        labels: shape (batch,), the correct column of each image.
+        others: shape (batch, num_columns), the columns with which an image is not compared.
         label_smoothing: The share of the label that is spread over the columns of the image.
 
     Example:
@@ -131,26 +131,26 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, labe
         >>> masked_cross_entropy(torch.tensor([[100.0, 0.0, 300.0]]), torch.tensor([0]), others)
         tensor(0.)
     """
-    log_p = logits.float().masked_fill(others, -torch.inf).log_softmax(dim=-1)  # autocast would leave it in bfloat16
+    log_p = logits.float().masked_fill(others, -torch.inf).log_softmax(dim=-1)  # autocast would use bfloat16
     loss = functional.nll_loss(log_p, labels)
     if label_smoothing == 0.0:
         return loss
     num_columns = others.shape[1]
-    own_share = num_columns / (num_columns - others.sum(dim=1))  # 1 where all are its own, so that nothing is rounded
+    own_share = num_columns / (num_columns - others.sum(dim=1))  # exactly 1 if all columns are its own
     uniform = -log_p.masked_fill(others, 0).sum(dim=1) * own_share
     return (1 - label_smoothing) * loss + label_smoothing / num_columns * uniform.mean()
 
 
 class JointHead(ZeroShotHead):
-    """The heads of several tasks as one: its labels index the classes of the first task, then the second, and so on.
+    """The heads of several tasks as one. Labels index the classes of the first task, then of the second, and so on.
 
-    The logits are those of all classes, but in the loss an image only meets the classes of its own task.
+    The logits cover all classes, but the loss compares an image with the classes of its own task only.
 
     Args:
         heads: The heads of the tasks, built from one model.
 
     Raises:
-        InputError: If the heads scale their logits differently.
+        InputError: If the heads have different logit scales.
 
     Example:
         >>> joint = JointHead([ZeroShotHead(torch.eye(2), torch.tensor(100.0)) for task in ("first", "second")])
@@ -166,12 +166,12 @@ class JointHead(ZeroShotHead):
     def __init__(self, heads: Sequence[ZeroShotHead]) -> None:
         scale = heads[0].logit_scale
         if not all(torch.equal(head.logit_scale, scale) for head in heads):
-            raise InputError("The heads scale their logits differently: build all of them from one model.")
+            raise InputError("The heads have different logit scales. Build all of them from the same model.")
         super().__init__(torch.cat([head.weight for head in heads]), scale)
         sizes = torch.tensor([len(head.weight) for head in heads])
         self.register_buffer("task_ids", torch.arange(len(heads)).repeat_interleave(sizes))  # (num_classes,)
 
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy of the batch, each image against the classes of its own task."""
+        """Return the mean cross-entropy of the batch, with a softmax over the classes of the task of each image."""
         others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
         return masked_cross_entropy(self(image_embeds), labels, others, label_smoothing=label_smoothing)

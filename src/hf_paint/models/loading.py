@@ -1,11 +1,11 @@
-"""Models as patching sees them: a base that is read safely, and its image tower."""
+"""Loading and saving complete models: weights from safetensors only, processor and tokenizer checked."""
 
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 import transformers
 from safetensors import safe_open
+from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils import logging
 
@@ -19,32 +19,32 @@ from hf_paint.weights.layers import IMAGE_TOWER
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OTHER_FORMATS = {
-    OPEN_CLIP_CONFIG: "a model of open_clip. Convert it once: hf-paint convert {} OUTPUT",
-    "adapter_config.json": "an adapter of peft. Make models of it: hf-paint interpolate BASE --adapter {} --alphas 1 "
+    OPEN_CLIP_CONFIG: "an open_clip model. Convert it once: hf-paint convert {} OUTPUT",
+    "adapter_config.json": "a peft adapter. Merge it into its base: hf-paint interpolate BASE --adapter {} --alphas 1 "
     "--output_dir OUTPUT",
 }
-"""File that is there instead of a config -> what it is the sign of, and what to do."""
+"""File that another format has instead of a config -> the name of the format, and what to do."""
 
 
 def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
-    """Load a model from the Hub or a folder, in float32, with its processor: a CLIP, or one of another family.
+    """Load a model of CLIP or another family in float32, with its processor, from the Hub or a folder.
 
-    Only safetensors are read and no code of the repository is run.
+    Only safetensors are read, and no code from the repository is executed.
 
     Args:
         name_or_path: An id on the Hub or a folder.
         revision: A branch, tag or commit on the Hub.
 
     Returns:
-        The model in float32 and evaluation mode, its processor, and the dtype in which the image tower is stored.
+        The model in float32 and evaluation mode, its processor, and the dtype of the image tower on disk.
 
     Raises:
-        InputError: If it is not a complete model of one of `hf_paint.families`, with safetensors, tokenizer and image
-            processor.
+        InputError: If this is not a complete model of one of the supported families, with safetensors, tokenizer and
+            image processor.
     """
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # a config can be wrong in as many ways as it has keys
+    except Exception as error:  # each mistake in a config raises its own type
         for file, advice in OTHER_FORMATS.items():
             if fetch(name_or_path, file, revision, optional=True):
                 raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
@@ -54,24 +54,30 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     model = _load_weights(name_or_path, revision, family)
     try:
         processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # the tokenizer and the image processor have many ways to be missing
+    except Exception as error:  # each missing file raises its own type
         raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
     _check_processor(name_or_path, model, processor)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
 
 
-def save_clip(model: PreTrainedModel, processor: ProcessorMixin, folder: str | Path, **options: Any) -> None:
+def save_clip(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    folder: str | Path,
+    *,
+    state_dict: dict[str, Tensor] | None = None,
+) -> None:
     """Save a complete repository: both towers, config, tokenizer and processor.
 
-    The image processor is also written to a file of its own, which is where transformers 4 looks for it.
+    The image processor is also written to a file of its own, where transformers 4 looks for it.
 
     Args:
         model: The model.
         processor: Its processor.
-        folder: Where to.
-        options: Passed on to `save_pretrained` of the model.
+        folder: The output folder.
+        state_dict: The weights to save instead of those in the model.
     """
-    model.save_pretrained(folder, **options)
+    model.save_pretrained(folder, state_dict=state_dict)
     processor.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)
 
@@ -82,7 +88,7 @@ def _find_safetensors(name_or_path: str, revision: str) -> Path:
         if path := fetch(name_or_path, name, revision, optional=True):
             return path
     raise InputError(
-        f"'{name_or_path}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
+        f"'{name_or_path}' has no safetensors, the only format that hf_paint reads. Convert it once: "
         f"AutoModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
         "then copy the tokenizer and processor files beside it."
     )
@@ -91,39 +97,44 @@ def _find_safetensors(name_or_path: str, revision: str) -> Path:
 def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTrainedModel:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    options: dict[str, Any] = {"revision": revision, "dtype": torch.float32, "use_safetensors": True}
+    model: PreTrainedModel
     try:
-        kind = getattr(transformers, family.model)
-        loaded = kind.from_pretrained(name_or_path, output_loading_info=True, **options)
-    except Exception as error:  # torn files, other shapes, other architectures: each library has its own type
+        model, loading = getattr(transformers, family.model).from_pretrained(
+            name_or_path,
+            revision=revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # damaged files, wrong shapes: each library raises its own types
         raise InputError(f"The weights of '{name_or_path}' cannot be read: {one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
-    model, loading = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise InputError(f"The weights in '{name_or_path}' lack {len(missing)} tensors, first '{missing[0]}'.")
+    if missing := sorted(loading["missing_keys"]):
+        raise InputError(f"The weights in '{name_or_path}' lack {len(missing)} tensors, such as '{missing[0]}'.")
     model.eval()
     return model
 
 
 def _check_processor(name_or_path: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Refuse a tokenizer that is not the model's (one with an empty vocabulary is what missing files become)."""
+    """Refuse the tokenizer of another model, or one with an empty vocabulary, which missing files result in."""
     ids = processor.tokenizer("a photo").input_ids
     vocab_size = model.config.text_config.vocab_size
     if len(ids) < 3 or processor.tokenizer.unk_token_id in ids[1:-1] or max(ids) >= vocab_size:
         raise InputError(
-            f"The tokenizer in '{name_or_path}' cannot spell 'a photo': files are missing, or not its own."
+            f"The tokenizer in '{name_or_path}' cannot encode 'a photo': its files are missing or belong to another "
+            "model."
         )
-    made, vision = PixelTransform(processor).crop_size, model.config.vision_config
-    if hasattr(vision, "patch_size") and made != vision.image_size:  # convolutions take any size
+    crop_size, vision = PixelTransform(processor).crop_size, model.config.vision_config
+    if hasattr(vision, "patch_size") and crop_size != vision.image_size:  # convolutions take any size
         raise InputError(
-            f"The processor in '{name_or_path}' makes {made} pixels, but the model takes {vision.image_size}."
+            f"The processor in '{name_or_path}' crops images to {crop_size} pixels, but the model takes "
+            f"{vision.image_size}."
         )
 
 
 def _stored_dtype(weights: Path) -> torch.dtype | None:
-    """Return the dtype in the header of a safetensors file; None for an index of several files."""
+    """Return the dtype of the image tower in a safetensors file, or None for an index of several files."""
     if weights.name != SINGLE:
         return None
     with safe_open(weights, framework="pt") as file:

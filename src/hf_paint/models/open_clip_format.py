@@ -1,4 +1,4 @@
-"""The format of open_clip: its config and tensors as those of `CLIPModel` (Ilharco et al., OpenCLIP, 2021)."""
+"""The config and the tensors of open_clip, translated for `CLIPModel` (Ilharco et al., OpenCLIP, 2021)."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,6 +11,7 @@ from hf_paint.errors import InputError
 
 
 Config = Mapping[str, Any]
+"""A part of a config, read from JSON."""
 
 _NAMES = {
     r"visual\.class_embedding": "vision_model.embeddings.class_embedding",
@@ -33,27 +34,27 @@ _NAMES_IN_LAYER = {
 }
 _PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
 _WRAPPERS = ("module.", "text.")
-"""What stands before names in a checkpoint of training, and before those of a text tower of its own (custom_text)."""
+"""Prefixes of names in training checkpoints, and in models with a separate text tower (custom_text)."""
 
 MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
 _VISION = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
-"""What the config of an open_clip tower may leave out."""
+"""Keys of a tower's config -> their defaults."""
 
 _ANY = None
-_NEUTRAL: dict[str, dict[str, Any]] = {
+_NEUTRAL: dict[str, dict[str, str | None]] = {
     "model_cfg": {"custom_text": _ANY, "init_logit_scale": _ANY},
     "vision_cfg": {"pool_type": "tok", "pos_embed_type": "learnable", "patch_dropout": _ANY},
     "text_cfg": {"pool_type": "argmax", "proj_type": "linear", "pad_id": _ANY, "eos_id": _ANY},
 }
-"""Keys that change nothing at inference, with the value for which that is so: that of every CLIP."""
+"""Keys that `CLIPModel` lacks, with the one value (or any) that makes no difference at inference."""
 
 
-def clip_config(config: Config) -> dict[str, Any]:
+def clip_config(config: Config) -> Config:
     """Return the arguments of `CLIPConfig` for the `model_cfg` of an open_clip model.
 
     Raises:
-        InputError: If `CLIPModel` lacks something that the model has; it says what.
+        InputError: If `CLIPModel` lacks a feature of the model, which the message names.
 
     Example:
         >>> vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
@@ -71,7 +72,7 @@ def clip_config(config: Config) -> dict[str, Any]:
         "hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu",
     }
     images = {"image_size": vision["image_size"], "patch_size": vision["patch_size"]}
-    end = text["vocab_size"] - 1  # its tokens end the texts: open_clip reads the state of the highest id
+    end = text["vocab_size"] - 1  # open_clip reads the state of the highest id, which ends a text
     tokens = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
     return {
         "projection_dim": config["embed_dim"],
@@ -84,7 +85,7 @@ def clip_config(config: Config) -> dict[str, Any]:
 
 
 def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an open_clip model by the names of its plainest form, without its mask.
+    """Return the tensors of an open_clip model, without prefixes in their names and without the attention mask.
 
     Example:
         >>> list(plain_weights({"module.text.ln_final.bias": torch.zeros(2), "attn_mask": torch.zeros(2, 2)}))
@@ -100,9 +101,9 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an open_clip model, as `plain_weights` names them, by their names in `CLIPModel`.
+    """Return the tensors of an open_clip model, named as by `plain_weights`, under their names in `CLIPModel`.
 
-    The three projections of an attention layer are one tensor in open_clip, and the projections into the space of
+    In open_clip the query, key and value projections of an attention layer are one tensor, and the projections to
     embeddings are transposed.
 
     Example:
@@ -113,33 +114,33 @@ def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in weights.items():
         if name in _PROJECTIONS:
             converted[_PROJECTIONS[name]] = tensor.T.contiguous()
-        elif found := re.fullmatch(r"(.+\.attn\.)in_proj_(weight|bias)", name):
+        elif match := re.fullmatch(r"(.+\.attn\.)in_proj_(weight|bias)", name):
             for projection, part in zip("qkv", tensor.chunk(3), strict=True):
-                converted[f"{_rename(found[1])}{projection}_proj.{found[2]}"] = part.clone()
+                converted[f"{_rename(match[1])}{projection}_proj.{match[2]}"] = part.clone()
         else:
             converted[_rename(name)] = tensor
     return converted
 
 
 def check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Check that converted weights are those that `CLIPModel` expects.
+    """Check that converted weights have the names and shapes that `CLIPModel` expects.
 
     Raises:
-        InputError: If one is missing, left over, or of another shape.
+        InputError: If a tensor is missing, superfluous, or of another shape.
     """
     for name in sorted(expected.keys() | weights.keys()):
-        wanted, found = (tuple(side[name].shape) if name in side else None for side in (expected, weights))
-        if wanted is None:
-            raise InputError(f"CLIPModel has no tensor for '{name}', {found}, of the open_clip model.")
-        if wanted != found:
-            raise InputError(f"The open_clip model must give '{name}' of shape {wanted}, got {found or 'nothing'}.")
+        target, shape = (tuple(side[name].shape) if name in side else None for side in (expected, weights))
+        if target is None:
+            raise InputError(f"CLIPModel has no tensor '{name}' of shape {shape}, as the open_clip model has.")
+        if target != shape:
+            raise InputError(f"The open_clip model must have '{name}' of shape {target}, got {shape or 'nothing'}.")
 
 
-def image_settings(preprocess: Config, image_size: int) -> dict[str, Any]:
+def image_settings(preprocess: Config, image_size: int) -> Config:
     """Return the arguments of `CLIPImageProcessor` for the `preprocess_cfg` of an open_clip model.
 
     Raises:
-        InputError: If it resizes in another way.
+        InputError: If `CLIPImageProcessor` cannot resize in this way.
 
     Example:
         >>> image_settings({"interpolation": "bicubic", "resize_mode": "squash"}, 224)["size"]
@@ -155,8 +156,8 @@ def image_settings(preprocess: Config, image_size: int) -> dict[str, Any]:
             f"`interpolation: {interpolation}`."
         )
     settings = {"size": sizes[mode], "crop_size": square, "resample": resamples[interpolation]}
-    given = [key for key in ("mean", "std") if preprocess.get(key)]
-    return settings | {f"image_{key}": np.broadcast_to(preprocess[key], 3).tolist() for key in given}
+    statistics = [key for key in ("mean", "std") if preprocess.get(key)]
+    return settings | {f"image_{key}": np.broadcast_to(preprocess[key], 3).tolist() for key in statistics}
 
 
 def _transformer(config: Config, num_heads: int) -> dict[str, int]:
@@ -169,20 +170,20 @@ def _transformer(config: Config, num_heads: int) -> dict[str, int]:
 
 
 def _check(part: str, config: Config, known: Collection[str]) -> None:
-    """Refuse a part of a config that says something that `CLIPModel` does not know."""
+    """Refuse a part of a config with a key that `CLIPModel` lacks and that makes a difference."""
     for key, value in config.items():
         neutral = key in known or not value or _NEUTRAL[part].get(key, ()) in (value, _ANY)
-        if not neutral or isinstance(value, list):  # lists are the layers of a ResNet, and sizes that are not square
+        if not neutral or isinstance(value, list):  # the layers of a ResNet, or a size that is not square
             raise InputError(
-                f"CLIPModel has no `{key}: {value}`, which {part} of the open_clip model says. Only vision and text "
-                "transformers as OpenAI's can be converted."
+                f"CLIPModel has no `{key}: {value}`, found in the {part} of the open_clip model. Only models with the "
+                "architecture of OpenAI's vision and text transformers can be converted."
             )
 
 
 def _rename(name: str) -> str:
     for pattern, replacement in _NAMES.items():
-        if found := re.match(pattern, name):
-            name = replacement + name[found.end() :]
+        if match := re.match(pattern, name):
+            name = replacement + name[match.end() :]
             break
     for old, new in _NAMES_IN_LAYER.items():
         name = name.replace(old, new)

@@ -1,25 +1,24 @@
-"""Text embeddings of prompts. CLIP's are packed into rows, in which they share the beginnings they have in common."""
+"""Text embeddings of prompts. Those of CLIP are packed into rows, in which they share common beginnings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal, TypeVar
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
-from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CLIPModel, CLIPTextModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_paint.errors import InputError
 from hf_paint.models.families import family_of
-from hf_paint.models.towers import TextTower
+from hf_paint.models.processes import embed_batches, own_device
+from hf_paint.models.towers import TextTower, move
 
 
 TokenIds = tuple[int, ...]
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -28,8 +27,8 @@ class Row:
 
     Args:
         ids: The token ids.
-        positions: For each token its position in its prompt, which is its depth in the tree.
-        ends: For each prompt the index of its last token.
+        positions: The position of each token in its prompt, which is its depth in the tree.
+        ends: The index of the last token of each prompt.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -46,16 +45,16 @@ def embed_prompts(
     batch_size: int = 16,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Tensor:
-    """Return text embeddings of unit length, equal to those of each prompt on its own.
+    """Return text embeddings of unit length, the same as if each prompt were embedded alone.
 
-    The processes of a launcher share the prompts, whole batches each, so that the bits do not depend on their number:
-    all of them have to call this.
+    The processes of a launcher share the prompts in whole batches, so that the bits do not depend on the number of
+    processes. All of them have to call this function.
 
     Args:
-        model: The model whose text tower embeds the prompts: a copy of it, on the device of the process.
+        model: The model whose text tower embeds the prompts, as a copy on the device of the process.
         tokenizer: The tokenizer of that model.
-        prompts: Any texts. One that is longer than the context is cut, and keeps its end-of-text token.
-        batch_size: Rows per forward pass; a packed row is as long as the context and holds many short prompts.
+        prompts: Texts of any length. One that exceeds the context is cut but keeps its end-of-text token.
+        batch_size: Rows per forward pass. A packed row is as long as the context and contains many short prompts.
         precision: The arithmetic of the text tower, whatever the dtype of the model.
 
     Returns:
@@ -69,37 +68,32 @@ def embed_prompts(
         torch.Size([2, 24])
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    embed = _embed_packed if family_of(model).packs_prompts else _embed_padded
-    return functional.normalize(embed(model, tokenizer, prompts, batch_size, dtype), dim=-1)
+    tokenizer = deepcopy(tokenizer)  # truncation changes its state, which would be saved with it
+    if isinstance(model, CLIPModel):
+        embeds = _embed_packed(model, tokenizer, prompts, batch_size, dtype)
+    else:
+        embeds = _embed_padded(model, tokenizer, prompts, batch_size, dtype)
+    return functional.normalize(embeds, dim=-1)
 
 
 def _embed_packed(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
-    batch_size: int,
-    dtype: torch.dtype,
+    model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], batch_size: int, dtype: torch.dtype
 ) -> Tensor:
-    """Return text embeddings (num_prompts, embed_dim) of CLIP, several prompts to a row."""
-    clip = cast(CLIPModel, model)
-    config = cast(CLIPTextConfig, clip.config.text_config)
-    context = min(tokenizer.model_max_length, config.max_position_embeddings)
-    sequences = _tokenize(tokenizer, prompts, context, cast(int, config.eos_token_id))
+    """Return text embeddings (num_prompts, embed_dim) of CLIP, with several prompts in a row."""
+    config: PreTrainedConfig = model.config
+    context = min(tokenizer.model_max_length, config.text_config.max_position_embeddings)
+    sequences = _tokenize(tokenizer, prompts, context, config.text_config.eos_token_id)
     distinct = sorted(set(sequences))
-    rows = pack_prompts(distinct, context)
-    device = PartialState().device
-    tower, projection = (
-        deepcopy(clip.text_model).to(device, dtype).eval(),
-        clip.text_projection.weight.to(device).float(),
-    )
-    tower.set_attn_implementation("sdpa")  # flash attention would not take the mask
+    device = own_device()
+    tower = deepcopy(model.text_model).to(device, dtype).eval()
+    tower.set_attn_implementation("sdpa")  # flash attention does not take the mask
+    projection = model.text_projection.weight.to(device).float()
 
     def embed(rows: Sequence[Row]) -> Tensor:
         return functional.linear(_last_hidden_states(tower, rows).float(), projection)
 
-    embeds = _embed_together(embed, rows, batch_size)
-    index = {sequence: index for index, sequence in enumerate(distinct)}
-    return embeds[[index[sequence] for sequence in sequences]]
+    embeds = embed_batches(embed, _batches(pack_prompts(distinct, context), batch_size))
+    return embeds[_positions(distinct, sequences)]
 
 
 def _embed_padded(
@@ -109,43 +103,49 @@ def _embed_padded(
     batch_size: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Return text embeddings (num_prompts, embed_dim) of any family, one prompt to a row, padded as in pipelines."""
-    family, tokenizer = family_of(model), deepcopy(tokenizer)  # the truncation would stay in it, and be saved with it
+    """Return text embeddings (num_prompts, embed_dim) of any family, one prompt in a row, padded as in pipelines."""
+    family = family_of(model)
     context = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
-    padding: dict[str, Any] = {"padding": "max_length" if family.prompt_length else True}
-    padding |= {"max_length": family.prompt_length or context, "truncation": True, "return_tensors": "pt"}
-    texts = [prompt.lower() for prompt in prompts] if family.lower_case else list(prompts)
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))  # short ones together need little padding
-    device = PartialState().device
-    tower = cast(nn.Module, deepcopy(TextTower(model))).to(device, dtype).eval()
+    padding = "max_length" if family.prompt_length else True
+    texts = [prompt.lower() for prompt in prompts] if family.lower_case else prompts
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))  # rows of equal length need little padding
+    device = own_device()
+    tower: nn.Module = move(deepcopy(TextTower(model)), device, dtype)
+    tower.eval()
 
     def embed(rows: Sequence[str]) -> Tensor:
-        embeds: Tensor = tower(**tokenizer(rows, **padding).to(device))
+        tokens = tokenizer(
+            rows,
+            padding=padding,
+            max_length=family.prompt_length or context,
+            truncation=True,
+            return_tensors="pt",
+        )
+        embeds: Tensor = tower(**tokens.to(device))
         return embeds.float()
 
-    embeds = _embed_together(embed, distinct, batch_size)
-    index = {text: index for index, text in enumerate(distinct)}
-    return embeds[[index[text] for text in texts]]
+    embeds = embed_batches(embed, _batches(distinct, batch_size))
+    return embeds[_positions(distinct, texts)]
 
 
-def _embed_together(embed: Callable[[Sequence[Any]], Tensor], rows: Sequence[Any], batch_size: int) -> Tensor:
-    """Return what `embed` makes of all rows, on the CPU; each batch of them is embedded by one process."""
-    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    state = PartialState()
-    quiet = len(batches) == 1 or not state.is_main_process
-    with state.split_between_processes(batches) as own:
-        embeds = [embed(batch).cpu() for batch in tqdm(own, "Embedding prompts", unit="batch", disable=quiet)]
-    return torch.cat(gather_object(embeds))
+def _positions(distinct: Sequence[Hashable], items: Sequence[Hashable]) -> list[int]:
+    """Return the position of each item among the distinct ones."""
+    position = {item: index for index, item in enumerate(distinct)}
+    return [position[item] for item in items]
+
+
+def _batches(rows: Sequence[Item], batch_size: int) -> list[Sequence[Item]]:
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
 def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
     """Pack tokenised prompts into rows of at most `length` tokens.
 
-    The text tower is causal: the states of "a photo of a" are the same whatever follows. So a prompt adds to its row
-    only what it does not share with the prompt before it.
+    The text tower is causal: the states of "a photo of a" do not depend on the words that follow. So a prompt adds to
+    its row only the tokens that it does not share with the previous prompt.
 
     Args:
-        sequences: Distinct and sorted, none longer than `length`.
+        sequences: Distinct, sorted sequences, none longer than `length`.
         length: Tokens per row.
 
     Example:
@@ -168,15 +168,15 @@ def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
 
 
 def ancestor_mask(positions: Tensor) -> Tensor:
-    """Return which token sees which: itself and, of the tokens before it, those of its own prompt.
+    """Return which tokens each token sees: itself and the earlier tokens of its own prompt.
 
-    In depth-first order, a token has left the prompts of an earlier one as soon as one that is no deeper comes.
+    In depth-first order, the prompts of a token end at the next token that is not deeper.
 
     Args:
         positions: The depths of the tokens, shape (rows, length).
 
     Returns:
-        Booleans of shape (rows, length, length): [r, i, j] says whether token i of row r sees token j.
+        Booleans of shape (rows, length, length): whether token i of row r sees token j, at [r, i, j].
 
     Example:
         >>> ancestor_mask(torch.tensor([[0, 1, 1]])).int()
@@ -194,7 +194,7 @@ def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
     """Return the states (num_prompts, hidden_size) of the last token of each prompt."""
     ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True).to(tower.device)
     positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(tower.device)
-    mask = torch.where(ancestor_mask(positions), 0.0, -torch.inf).to(tower.dtype)  # is added to the attention scores
+    mask = torch.where(ancestor_mask(positions), 0.0, -torch.inf).to(tower.dtype)  # added to the attention scores
     hidden = tower(input_ids=ids, attention_mask=mask[:, None], position_ids=positions).last_hidden_state
     return torch.cat([states[row.ends] for states, row in zip(hidden, rows, strict=True)])
 
@@ -202,12 +202,11 @@ def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
 def _tokenize(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], context: int, end_of_text: int
 ) -> list[TokenIds]:
-    """Return the token ids of each prompt, up to the token whose state is its embedding: nothing sees what follows."""
-    tokenizer = deepcopy(tokenizer)  # the truncation would stay in it, and be saved with it
+    """Return the token ids of each prompt, up to the token whose state becomes the embedding."""
     tokens = tokenizer(list(prompts), truncation=True, max_length=context, return_attention_mask=False)
     sequences = []
     for ids in tokens.input_ids:
-        end = max(ids) if end_of_text == 2 else end_of_text  # 2: an old config; the text tower reads the highest id
+        end = max(ids) if end_of_text == 2 else end_of_text  # in old configs (2) the text tower reads the highest id
         if end not in ids:
             raise InputError(f"The tokenizer does not write the end-of-text token of the text tower, {end_of_text}.")
         sequences.append(tuple(ids[: ids.index(end) + 1]))

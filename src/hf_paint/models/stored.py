@@ -1,4 +1,4 @@
-"""Image towers as they lie on disk: read one tensor at a time, when it is needed."""
+"""Weights on disk that are read one tensor at a time, when they are needed."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +13,12 @@ from hf_paint.weights.layers import IMAGE_TOWER
 
 
 class StoredTower(Mapping[str, Tensor]):
-    """The image tower in a folder, in float32; a tensor is read when it is asked for.
+    """The image tower in a folder, in float32; each tensor is read on access.
 
     Args:
-        folder: A folder with safetensors: of a whole CLIP model, or of its vision model alone.
-        frozen: Where tensors of the projection come from that the folder does not hold, name -> tensor: a vision model
-            that was published by itself was fine-tuned under the projection of its base.
+        folder: A folder with the safetensors of a whole CLIP model, or of its vision model alone.
+        frozen: The weights of the base, name -> tensor. A vision model without a projection was fine-tuned with the
+            frozen projection of its base, which is taken from here.
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
@@ -50,13 +50,13 @@ def find_tower(name_or_path: str) -> Path:
 
 
 class LazyWeights(Mapping[str, Tensor]):
-    """The weights in a folder, name -> tensor, each read anew whenever it is asked for.
+    """The weights in a folder, name -> tensor, each read again on every access.
 
     Args:
         folder: A folder with `model.safetensors`, or with shards and their index.
 
     Raises:
-        InputError: If it is no such folder.
+        InputError: If there are no such files.
 
     Example:
         >>> LazyWeights(model_folder)["logit_scale"]

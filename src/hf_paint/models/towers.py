@@ -1,10 +1,10 @@
 """The towers of a model, each as a model of its own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar, cast
+from typing import ClassVar, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +19,37 @@ from hf_paint.weights.layers import IMAGE_TOWER
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Tower(PreTrainedModel):
-    """One tower of a model as a model of its own: it shares the parameters, and they keep their names.
+class Features(Protocol):
+    """The output of a tower."""
 
-    Its config is a copy, so that nothing done to the tower shows in the config of the model.
+    pooler_output: Tensor
+
+
+class DualEncoder(Protocol):
+    """The two methods that the models of all families share."""
+
+    get_image_features: ClassVar[Callable[..., Features]]
+    get_text_features: ClassVar[Callable[..., Features]]
+
+
+def dual_encoder(model: PreTrainedModel) -> type[DualEncoder]:
+    """Return the class of a model, typed by the methods that embed images and texts."""
+    return cast(type[DualEncoder], type(model))
+
+
+class Tower(PreTrainedModel):
+    """One tower of a model as a model of its own, which shares the parameters under the same names.
+
+    Its config is a copy: changes to it do not reach the config of the model.
 
     Args:
         model: The model.
         config: The config of the tower.
-        image: Whether it is the image tower.
+        image: Whether this is the image tower.
     """
 
     supports_gradient_checkpointing = True
-    # What the layers themselves do not support they refuse.
+    # The layers themselves refuse an implementation that they do not support.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, model: PreTrainedModel, config: PreTrainedConfig, *, image: bool) -> None:
@@ -43,27 +61,27 @@ class Tower(PreTrainedModel):
         self.all_tied_weights_keys: dict[str, str] = {}
 
     def get_input_embeddings(self) -> None:  # type: ignore[override]
-        """Return None: FSDP2 needs no unit for what a tower begins with, whatever it is in its family."""
+        """Return None: the input layer differs between families, and FSDP2 needs no unit for it."""
 
 
 @dataclass
 class ImageTowerOutput(ModelOutput):
-    """The un-normalised embeddings (batch, embed_dim) of images."""
+    """Un-normalised image embeddings (batch, embed_dim)."""
 
     image_embeds: Tensor | None = None
 
 
 class ImageTower(Tower):
-    """The image tower of a model, of any family: its pixels go in, un-normalised image embeddings come out.
+    """The image tower of a model of any family, from pixels to un-normalised image embeddings.
 
-    Batch norms keep the statistics of theta_0 while the tower is trained. They are no weights: between two models
-    there is no line on which the interpolated statistics are those of the interpolated weights.
+    Batch norms keep the statistics of theta_0 during training. Statistics are not weights: interpolating them does not
+    give the statistics of the interpolated weights.
 
     Args:
         model: The model.
 
     Raises:
-        InputError: If the model is of no family.
+        InputError: If the model belongs to no family.
 
     Example:
         >>> ImageTower(model)(pixel_values=torch.zeros(3, 3, 32, 32)).image_embeds.shape
@@ -73,17 +91,17 @@ class ImageTower(Tower):
     main_input_name = "pixel_values"
 
     def __init__(self, model: PreTrainedModel) -> None:
-        family_of(model)  # refuses the others
+        family_of(model)  # refuses models of no family
         super().__init__(model, model.config.vision_config, image=True)
-        self._embed = cast(Any, type(model)).get_image_features
+        self._embed = dual_encoder(model).get_image_features
         self.train(model.training)
 
-    def forward(self, pixel_values: Tensor, **kwargs: Any) -> ImageTowerOutput:
-        """Return the embeddings of pixels (batch, 3, height, width)."""
+    def forward(self, pixel_values: Tensor, **kwargs: object) -> ImageTowerOutput:
+        """Return the embeddings (batch, embed_dim) of pixels (batch, 3, height, width)."""
         return ImageTowerOutput(image_embeds=self._embed(self, pixel_values=pixel_values, **kwargs).pooler_output)
 
     def train(self, mode: bool = True) -> Self:
-        """Train or evaluate, in either case with the statistics of batch norms as they are."""
+        """Switch between training and evaluation; batch norms always keep their statistics."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
@@ -92,7 +110,7 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """The text tower of a model, of any family: tokens go in, un-normalised text embeddings come out.
+    """The text tower of a model of any family, from tokens to un-normalised text embeddings.
 
     Args:
         model: The model.
@@ -100,18 +118,17 @@ class TextTower(Tower):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model, model.config.text_config, image=False)
-        self._embed = cast(Any, type(model)).get_text_features
+        self._embed = dual_encoder(model).get_text_features
 
     def forward(self, **tokens: Tensor) -> Tensor:
-        """Return the embeddings (batch, embed_dim) of what a tokenizer returns."""
-        embeds: Tensor = self._embed(self, **tokens).pooler_output
-        return embeds
+        """Return the embeddings (batch, embed_dim) of the output of a tokenizer."""
+        return self._embed(self, **tokens).pooler_output
 
 
 def image_tower(model: PreTrainedModel) -> ImageTower:
-    """Return the image tower of a model as a model of its own that shares the parameters.
+    """Return the image tower of a model as a model of its own, which shares the parameters under the same names.
 
-    Training the tower trains the model, and the names of its tensors are those of the model.
+    Training the tower trains the model.
 
     Example:
         >>> tower = image_tower(model)
@@ -124,19 +141,19 @@ def image_tower(model: PreTrainedModel) -> ImageTower:
 def image_tower_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return the weights of the image tower by their names in the model, sharing storage with it.
 
-    What is no number with a fraction, such as how many batches a batch norm has seen, is no weight.
+    Only floating-point tensors are weights; the batch counter of a batch norm is not.
     """
     tensors = model.state_dict().items()
     return {name: tensor for name, tensor in tensors if name.startswith(IMAGE_TOWER) and tensor.is_floating_point()}
 
 
 def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Model:
-    """Return a copy of a model, on its device, with other weights and in a dtype; tensors that fit are not copied.
+    """Return a copy of a model on the same device, with other weights; a tensor is copied only to convert or move it.
 
     Args:
         model: The model.
-        weights: Name -> tensor; the others are those of the model.
-        dtype: The dtype of all that is floating-point.
+        weights: Name -> tensor; the other tensors are those of the model.
+        dtype: The dtype of all floating-point tensors.
 
     Example:
         >>> other = with_weights(model, {"visual_projection.weight": torch.zeros(24, 32)})
@@ -145,17 +162,38 @@ def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype
         >>> other.text_projection.weight.data_ptr() == model.text_projection.weight.data_ptr()
         True
     """
-    copies: dict[int, Any] = {}
-    for name, there in model.state_dict(keep_vars=True).items():
-        tensor = weights.get(name, there).detach()
-        tensor = tensor.to(there.device, dtype if tensor.is_floating_point() else tensor.dtype)
-        copies[id(there)] = nn.Parameter(tensor) if isinstance(there, nn.Parameter) else tensor
+    tensors: dict[str, Tensor] = model.state_dict(keep_vars=True)
+
+    def convert(name: str) -> Tensor:
+        tensor = weights.get(name, tensors[name]).detach()
+        return tensor.to(tensors[name].device, dtype if tensor.is_floating_point() else tensor.dtype)
+
+    return copy_with(model, {name: convert(name) for name in tensors})
+
+
+def copy_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
+    """Return a copy of a model that holds these tensors instead of its own, which are never copied.
+
+    Replacing tensors after a plain `deepcopy` would need memory for both.
+
+    Args:
+        model: The model.
+        tensors: Name -> tensor, the names being those of `state_dict`.
+    """
+    copies: dict[int, object] = {}  # the memo of deepcopy: id of an object -> its copy
+    copies |= {id(x): nn.Parameter(tensors[name]) for name, x in model.named_parameters() if name in tensors}
+    copies |= {id(x): tensors[name] for name, x in model.named_buffers() if name in tensors}
     return deepcopy(model, copies)
+
+
+def move(model: Model, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Model:
+    """Move a model to a device and convert it to a dtype, in place: `model.to`, which transformers leaves untyped."""
+    return model.to(device, dtype)
 
 
 @contextmanager
 def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """Let a model use another implementation of attention, such as `eager` or `sdpa`, inside a `with` block.
+    """Switch the attention of a model to another implementation, such as `eager` or `sdpa`, inside a `with` block.
 
     Example:
         >>> with attention(model, "eager"):

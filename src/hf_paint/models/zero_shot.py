@@ -1,14 +1,12 @@
-"""The zero-shot head: a frozen linear classifier made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
+"""Building zero-shot heads from class names and prompt templates (Radford et al., 2021, Section 3.1.4)."""
 
 import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
@@ -19,6 +17,7 @@ from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
 from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.processes import agree, is_first_on_node
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
@@ -36,14 +35,14 @@ def build_task_head(
     *,
     cache_dir: str | Path | None = None,
 ) -> ZeroShotHead:
-    """Build the head of a task: that of its class names, of its `class_groups`, or of all its candidates.
+    """Build the head of a task from its class names, its `class_groups`, or all its candidates.
 
     Args:
         model: The model whose text tower embeds the prompts.
         tokenizer: The tokenizer of that model.
         task: The task.
         class_names: The classes of the task or of its half, or the texts of all candidates, in the order of the rows.
-        cache_dir: Where heads are kept.
+        cache_dir: The folder of cached heads.
     """
     if task.class_groups is None:
         head = build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
@@ -55,11 +54,11 @@ def build_task_head(
 
 
 def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
-    """Return the head with the same rows, and say so if some are equal: a text may have been cut before its answer."""
+    """Return a head of candidates, and warn of equal rows: texts may have been cut before their answers."""
     if equal := len(head.weight) - len(head.weight.unique(dim=0)):
         logger.warning(
-            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' read the same as another: the model "
-            "cuts what is longer than its context. Put the answer first in `prompt`, or shorten it."
+            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' have the same embedding as another: "
+            "the model cuts texts at the length of its context. Put the answer first in `prompt`, or shorten it."
         )
     return CandidateHead(head.weight, head.logit_scale)
 
@@ -77,9 +76,9 @@ def build_zero_shot_head(
 ) -> ZeroShotHead:
     """Build the head of a task from its class names and prompt templates.
 
-    Each prompt is embedded and normalised, the embeddings of a class are averaged over the templates and normalised
-    again. `embed_prompts` packs them, which is many times faster than one by one, and shares them among the processes
-    of a launcher, all of which have to call this.
+    Each prompt is embedded and normalised; the embeddings of a class are averaged over the templates and normalised
+    again. The processes of a launcher share the prompts (see `embed_prompts`), and all of them have to call this
+    function.
 
     Args:
         model: The model whose text tower embeds the prompts.
@@ -88,7 +87,7 @@ def build_zero_shot_head(
         templates: Prompts with one `{}` each.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
         precision: The arithmetic of the text tower, whatever the dtype of the model.
-        cache_dir: Where heads are kept, one file for all that is above; None keeps none.
+        cache_dir: The folder of cached heads; without one, nothing is cached.
 
     Returns:
         The head, in float32 on the CPU.
@@ -106,20 +105,21 @@ def build_zero_shot_head(
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
     cached = _read(cache) if cache is not None else None
-    if all(gather_object([cached is not None])):  # some may look elsewhere, or a moment later
-        return cast(ZeroShotHead, cached)
+    is_cached = agree(cached is not None)  # processes may look in other folders, or a moment later
+    if cached is not None and is_cached:
+        return cached
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
     text_embeds = embed_prompts(model, tokenizer, prompts, batch_size=batch_size, precision=precision)
     text_embeds = text_embeds.unflatten(0, (len(class_names), len(templates)))
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
     head = ZeroShotHead(weight, logit_scale(model))
-    if cache is not None and PartialState().is_local_main_process:
+    if cache is not None and is_first_on_node():
         save_atomically(cache, partial(save_file, head.state_dict()))
     return head
 
 
 def _cache_file(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, key: tuple[Any, ...], cache_dir: str | Path
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, key: tuple[object, ...], cache_dir: str | Path
 ) -> Path:
     text_tower = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(IMAGE_TOWER)}
     config = model.config.text_config.to_diff_dict()
@@ -129,7 +129,7 @@ def _cache_file(
 
 
 def _read(path: Path) -> ZeroShotHead | None:
-    """Return the head in a file; None if there is no file, or a broken one, which is then written anew."""
+    """Return the head in a file, or None if the file is missing or broken."""
     try:
         return ZeroShotHead(**load_file(path))
     except (FileNotFoundError, SafetensorError):

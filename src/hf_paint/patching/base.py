@@ -1,39 +1,127 @@
-"""What a run starts from: the model that is patched, and the arguments of a training."""
+"""The model that a run patches: theta_0 with its processor, and the head where that is trained too."""
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
+from hf_paint.adapters.lora_files import base_of_adapter
 from hf_paint.errors import InputError
-from hf_paint.models.loading import load_clip
+from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
+from hf_paint.models.loading import load_clip, save_clip
+from hf_paint.models.stored import StoredTower
+from hf_paint.models.towers import ImageTower, with_weights
 from hf_paint.patching.options import PatchOptions
+from hf_paint.repositories import absolute, cached, commit_of, is_repo_id
+from hf_paint.weights.headers import HEAD_WEIGHT
 
 
 Weights = Mapping[str, Tensor]
 
 
-def load_base(
-    model: str | PreTrainedModel, options: PatchOptions
-) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
-    """Return the base in float32 on the CPU, its processor and its dtype; a model in memory is copied.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Base:
+    """The model that a run patches, in float32 on the CPU. A run trains, evaluates and saves copies of it.
 
-    Raises:
-        InputError: If it cannot be read, or has no processor.
+    Attributes:
+        name: Its id on the Hub or its absolute path.
+        revision: Its branch, tag or commit on the Hub.
+        model: The model.
+        processor: Its processor.
+        dtype: The dtype in which it is stored.
+        theta_0: The weights of its image tower, and of the head where that is trained; they share the parameters.
+        fingerprint: The fingerprint of its image tower.
+        head: The head that is trained with the image tower.
     """
-    if isinstance(model, str):
-        name = str(Path(model).expanduser()) if model.startswith("~") else model
-        return load_clip(name, revision=options.model_revision)
+
+    name: str
+    revision: str
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    dtype: torch.dtype
+    theta_0: Weights
+    fingerprint: str
+    head: ClassificationHead | None = None
+
+    @classmethod
+    def load(cls, model: str | Path | PreTrainedModel, options: PatchOptions) -> Self:
+        """Load a model from the Hub or a folder, or copy a model in memory.
+
+        Raises:
+            InputError: If the model cannot be read, has no processor, or is not the one of `options.base_fingerprint`.
+        """
+        loaded, processor, dtype = _load(model, options)
+        theta_0 = weights_of(loaded, None)
+        fingerprint = fingerprint_weights(theta_0)
+        if options.base_fingerprint not in (None, fingerprint):
+            raise InputError(
+                f"The base has changed: the fingerprint of its image tower is {fingerprint}, expected "
+                f"{options.base_fingerprint}."
+            )
+        name = model.name_or_path if isinstance(model, PreTrainedModel) else str(model)
+        return cls(
+            name=absolute(name) if name else f"a model in memory ({fingerprint})",
+            revision=options.model_revision,
+            model=loaded,
+            processor=processor,
+            dtype=dtype,
+            theta_0=theta_0,
+            fingerprint=fingerprint,
+        )
+
+    def with_head(self, head: ClassificationHead) -> Self:
+        """Return the base with a head that is trained too."""
+        return replace(self, head=head, theta_0=weights_of(self.model, head))
+
+    def tower(self) -> ImageTower:
+        """Return the image tower, with the head where that is trained; it shares the parameters."""
+        return tower_of(self.model, self.head)
+
+    def read(self, folder: Path) -> Weights:
+        """Return the weights of a saved model, and of the head beside it where that is trained."""
+        weights = dict(StoredTower(folder))  # the files are mapped into memory, not read
+        return weights if self.head is None else weights | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
+
+    def save(self, folder: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
+        """Save the model with other weights, rounded once to a dtype, and the head beside it where that is trained."""
+        save_clip(with_weights(self.model, weights, dtype), self.processor, folder)
+        if self.head is not None:
+            with_weights(self.head, {"weight": weights[HEAD_WEIGHT]}, dtype).save(folder, dtype=dtype)
+
+    def on_hub(self, model_id: str | None) -> tuple[str | None, str | None]:
+        """Return the id and the commit of the base on the Hub, each None where it is unknown.
+
+        Args:
+            model_id: The id of a base that was loaded from a folder.
+
+        Raises:
+            InputError: If `model_id` is not an id.
+        """
+        if not is_repo_id(self.name):
+            return base_of_adapter({}, model_id)
+        config = cached(self.name, "config.json", self.revision)
+        return self.name, commit_of(config.parent) if config else self.revision
+
+
+def _load(
+    model: str | Path | PreTrainedModel, options: PatchOptions
+) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
+    if not isinstance(model, PreTrainedModel):
+        name = str(model)
+        return load_clip(
+            str(Path(name).expanduser()) if name.startswith("~") else name, revision=options.model_revision
+        )
     processor = options.processor
     if processor is None:
         if not model.name_or_path:
-            raise InputError(
-                "A model that was not read from anywhere needs its processor: PatchOptions(processor=...)."
-            )
+            raise InputError("A model in memory needs its processor: PatchOptions(processor=...).")
         processor = load_clip(model.name_or_path)[1]
-    copied = cast(nn.Module, deepcopy(model)).to("cpu", torch.float32).eval()
-    return cast(PreTrainedModel, copied), processor, model.dtype
+    copied = deepcopy(model)
+    nn.Module.to(copied, "cpu", torch.float32)
+    return copied.eval(), processor, model.dtype

@@ -1,112 +1,155 @@
-"""What is refused before anything is trained: methods that do not fit to the strategy, the tasks or the models."""
+"""Checks of a recipe before training: arguments, options, methods and models that are incompatible are refused."""
 
+import logging
 from collections.abc import Sequence
 
+from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.soups import check_names
 from hf_paint.models.stored import StoredTower, find_tower
-from hf_paint.patching.fine_tuning import ingredient_arguments
-from hf_paint.patching.lora import check_adapter
+from hf_paint.models.towers import image_tower
+from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.options import PatchOptions
-from hf_paint.patching.run import PatchRun
+from hf_paint.patching.recipe import Recipe, Rule, Strategy
 from hf_paint.results.robustness import fit_baseline
+from hf_paint.results.search import check_search
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import check_trainable
-from hf_paint.weights.compatibility import check_alpha, check_compatible, tensor_specs
+from hf_paint.weights.compatibility import check_alpha, check_compatible
 
 
-OPTIONS_OF = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
-"""Options that one strategy alone knows."""
+OPTIONS_OF: dict[Strategy, tuple[str, ...]] = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
+"""Options that only one strategy has."""
+
+logger = logging.getLogger(__name__)
 
 
-def check_method(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> None:
-    """Refuse a method that does not fit to the strategy, to the tasks or to the models, before anything is trained.
+def check_arguments(strategy: Strategy, args: PaintTrainingArguments, rule: Rule, options: PatchOptions) -> None:
+    """Refuse arguments that the strategy cannot use or would ignore.
 
     Raises:
-        InputError: If it does not.
+        InputError: If a number is out of range, the arguments ask for a push, or an option or a trained head needs
+            another strategy.
     """
-    run.method.check(run.theta_0)
-    _check_options(run)
-    if run.args.use_peft:
-        check_adapter(run)
-    if strategy == "parallel":
-        _check_parallel(run, tasks)
+    for other, names in OPTIONS_OF.items():
+        for name in names:
+            if strategy != other and _is_set(options, name):
+                raise InputError(f"`{name}` needs `strategy: {other}`, got `strategy: {strategy}`.")
+    _check_reports(options, strategy)
+    if args.push_to_hub:
+        raise InputError(
+            "Patching does not push. Remove `push_to_hub`, and publish the result with push_variants(result, repo_id)."
+        )
+    if args.train_head and strategy != "single":
+        raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
+    if strategy == "sequential" and rule.selection == "none":
+        raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
+    _check_numbers(rule, options)
+
+
+def _is_set(options: PatchOptions, name: str) -> bool:
+    return bool(getattr(options, name) != getattr(PatchOptions(), name))
+
+
+def _check_reports(options: PatchOptions, strategy: Strategy) -> None:
+    """Refuse a baseline that cannot be fitted or has no shift tasks, and an ensemble without a line."""
+    if options.baseline:
+        fit_baseline(options.baseline)
+        if not options.shift_tasks:
+            raise InputError("`baseline` predicts accuracies under shift: it needs `shift_tasks`.")
+    if options.compare_ensemble and strategy not in ("single", "joint"):
+        raise InputError(
+            "`compare_ensemble` compares along the line from theta_0 to one theta_1, so it needs `strategy: single` "
+            f"or `joint`, got `{strategy}`."
+        )
+    if options.compare_ensemble and options.extrapolate:
+        raise InputError("An ensemble mixes logits within [0, 1]: remove `extrapolate` or `compare_ensemble`.")
+
+
+def _check_numbers(rule: Rule, options: PatchOptions) -> None:
+    for alpha in rule.alphas:
+        check_alpha(alpha, extrapolate=options.extrapolate)
+    if options.num_examples < 0:
+        raise InputError(f"`num_examples` must be a number of images, or 0 for none; got {options.num_examples}.")
+    if not 0 <= rule.tolerance < 1:
+        raise InputError(
+            f"`tolerance` must be a fraction from 0 to below 1, such as 0.01 for one point; got {rule.tolerance}."
+        )
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a method that is incompatible with the strategy, the tasks or the models.
+
+    Raises:
+        InputError: If it is, or a task cannot be trained on.
+    """
+    recipe.method.check(recipe.base.theta_0)
+    _check_options(recipe)
+    if recipe.args.use_peft:
+        _check_adapter(recipe)
+    if recipe.strategy == "parallel":
+        _check_parallel(recipe)
     else:
-        _check_models(run, strategy)
-    if run.method.name == "fisher" and any(isinstance(task, MultipleChoiceTask) for task in tasks):
-        raise InputError("The method 'fisher' draws labels among classes, which a task with `choices_column` lacks.")
-    trained = _trained_on(run, strategy, tasks)
+        _check_models(recipe)
+    if recipe.method.name == "fisher" and any(isinstance(task, MultipleChoiceTask) for task in recipe.patching_tasks):
+        raise InputError(
+            "The method 'fisher' draws labels among classes, and a task with `choices_column` has no classes."
+        )
+    trained = _trained_tasks(recipe)
     for task in trained:
         _check_train_split(task)
-    for together in [trained] if strategy == "joint" else [[task] for task in trained]:
-        check_trainable(together, run.args)
-    for name, given in run.options.thetas.items():
-        theta = StoredTower(find_tower(given), run.theta_0)
-        check_compatible(tensor_specs(run.theta_0), tensor_specs(theta), name)
+    for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
+        check_trainable(together, recipe.args)
+    theta_0 = recipe.base.theta_0
+    for name, model in recipe.options.thetas.items():
+        check_compatible(theta_0, StoredTower(find_tower(model), theta_0), name)
 
 
-def check_validation(run: PatchRun) -> None:
-    """Refuse a method that needs validation images which the patching tasks lack.
-
-    Raises:
-        InputError: If it does.
-    """
-    rule = getattr(run.method, "score", "patching")
-    if run.method.needs_validation:
-        if not any("validation" in task.images for task in run.tasks if task.role == "patching"):
-            raise InputError(f"The method '{run.method.name}' needs validation images of a patching task.")
-        if rule == "selection" and run.selection == "none":
-            raise InputError(f"`score: selection` of the method '{run.method.name}' needs a `selection`.")
-
-
-def _check_options(run: PatchRun) -> None:
-    """Refuse options that the method of the run would pass over."""
-    method, options = run.method, run.options
-    alone = next((key for key in ("train_head", "use_peft") if getattr(run.args, key)), None)
-    if alone and (method.name != "interpolate" or options.ingredients or options.thetas):
-        raise InputError(f"`{alone}` interpolates one fine-tuning: leave out `method`, `ingredients` and `thetas`.")
+def _check_options(recipe: Recipe) -> None:
+    """Refuse options that the method would ignore."""
+    method, options, args = recipe.method, recipe.options, recipe.args
+    several = method.name != "interpolate" or options.ingredients or options.thetas
+    for key in ("train_head", "use_peft"):
+        if getattr(args, key) and several:
+            raise InputError(f"`{key}` interpolates one fine-tuning: remove `method`, `ingredients` and `thetas`.")
     if method.callbacks() and options.thetas:
         raise InputError(
-            f"The method '{method.name}' averages along a training: leave out `thetas`, which are trained already."
+            f"The method '{method.name}' averages along a training, and the `thetas` are trained already: remove them."
         )
     if options.extrapolate and not method.extrapolates:
-        raise InputError(f"The method '{method.name}' knows no alpha outside [0, 1]: leave out `extrapolate`.")
+        raise InputError(f"The method '{method.name}' is defined for alphas in [0, 1] only: remove `extrapolate`.")
 
 
-def _trained_on(run: PatchRun, strategy: str, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks whose training images the run takes: none where all models are there already."""
-    options = run.options
-    if strategy == "parallel":
-        return [task for task in tasks if task.name not in options.thetas]
-    return [*tasks] if options.ingredients or not options.thetas or run.method.name == "fisher" else []
+def _check_adapter(recipe: Recipe) -> None:
+    """Refuse an adapter that cannot be trained, and warn of one that will not name its base."""
+    import_peft()
+    check_lora_layers(image_tower(recipe.base.model), recipe.args)
+    if recipe.base.on_hub(recipe.options.base_model_id)[0] is None:
+        logger.warning(
+            f"The base {recipe.base.name} is not on the Hub, so the adapter will not name its base. If it has an id "
+            "there, pass it as base_model_id."
+        )
 
 
-def _check_train_split(task: Task) -> None:
-    if task.splits.validation is not None and task.splits.validation == task.splits.train:
-        raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
-    if "train" not in load_splits(task, ("train",)):
-        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-
-
-def _check_models(run: PatchRun, strategy: str) -> None:
-    """Refuse more or fewer fine-tuned models than the method is for."""
-    method, options = run.method, run.options
-    ingredients = ingredient_arguments(run.args, options.ingredients)
+def _check_models(recipe: Recipe) -> None:
+    """Refuse a number of fine-tuned models that the method cannot take."""
+    method, options = recipe.method, recipe.options
+    ingredients = ingredient_arguments(recipe.args, options.ingredients)
     num_models = len(ingredients) + len(options.thetas) or 1
-    if strategy == "sequential" and options.thetas:
-        raise InputError("`thetas` are for one step; `strategy: sequential` has one for each task.")
+    if recipe.strategy == "sequential" and options.thetas:
+        raise InputError("`strategy: sequential` fine-tunes in each step: remove `thetas`.")
     if method.takes == "several" and num_models < 2:
         raise InputError(
-            f"The method '{method.name}' is for several fine-tuned models, got {num_models}: give `ingredients`, "
-            "such as {learning_rate: [1e-5, 3e-5], seed: [0, 1]}, `thetas`, or `strategy: parallel`."
+            f"The method '{method.name}' merges several fine-tuned models, got {num_models}: give `ingredients`, such "
+            "as {learning_rate: [1e-5, 3e-5], seed: [0, 1]}, `thetas`, or `strategy: parallel`."
         )
     if method.takes == "one" and num_models > 1:
         raise InputError(
-            f"The method '{method.name}' is for one fine-tuned model, got {num_models}. Average them with a "
-            "method such as `greedy_soup`, or leave out `ingredients`."
+            f"The method '{method.name}' takes one fine-tuned model, got {num_models}. Average them with a method "
+            "such as `greedy_soup`, or remove `ingredients`."
         )
     if options.thetas:
         check_names(options.thetas)
@@ -115,85 +158,52 @@ def _check_models(run: PatchRun, strategy: str) -> None:
         raise InputError(f"'{both[0]}' is in `thetas` and among the `ingredients`.")
 
 
-def _check_parallel(run: PatchRun, tasks: Sequence[Task]) -> None:
-    options, names = run.options, [task.name for task in tasks]
+def _check_parallel(recipe: Recipe) -> None:
+    method, options, names = recipe.method, recipe.options, [task.name for task in recipe.patching_tasks]
     for name in options.thetas:
         if name not in names:
-            raise InputError(f"`thetas` names '{name}', which is no patching task.{did_you_mean(name, names)}")
+            hint = did_you_mean(name, names)
+            raise InputError(f"`thetas` names '{name}', which is not a patching task.{hint}")
     if options.ingredients:
-        raise InputError("`strategy: parallel` fine-tunes once on each task: leave out `ingredients`.")
-    if run.method.takes == "one" and not run.method.spans:
+        raise InputError("`strategy: parallel` fine-tunes once on each task: remove `ingredients`.")
+    if recipe.searches:
+        _check_search(recipe)
+    elif _is_set(options, "search") or _is_set(options, "search_budget"):
         raise InputError(
-            f"The method '{run.method.name}' is for one fine-tuned model: `strategy: parallel` takes `interpolate`, "
-            "which searches a coefficient for each task, or one such as `task_arithmetic`, `ties` and `dare`."
-        )
-    if run.method.takes == "one":
-        _check_search(run)
-    elif any(getattr(options, name) != getattr(PatchOptions(), name) for name in ("search", "search_budget")):
-        raise InputError(
-            f"`search` and `search_budget` are about coefficients, and the method '{run.method.name}' has none: it "
-            "chooses one alpha."
+            f"`search` and `search_budget` search coefficients, but the method '{method.name}' has one alpha: remove "
+            "them."
         )
 
 
-def _check_search(run: PatchRun) -> None:
-    options = run.options
-    if run.selection == "none":
+def _check_search(recipe: Recipe) -> None:
+    method, options = recipe.method, recipe.options
+    if not method.spans:
+        raise InputError(
+            f"The method '{method.name}' takes one fine-tuned model. `strategy: parallel` takes `interpolate`, which "
+            "searches a coefficient for each task, or a method that merges, such as `task_arithmetic`, `ties` or "
+            "`dare`."
+        )
+    if recipe.rule.selection == "none":
         raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
     if options.extrapolate:
-        raise InputError("The search of coefficients stays within [0, 1]: leave out `extrapolate`.")
+        raise InputError("The search of coefficients stays within [0, 1]: remove `extrapolate`.")
     if options.sweep != "full" or options.verify:
-        raise InputError("`sweep` and `verify` are about a line of alphas, and `strategy: parallel` has none.")
+        raise InputError("`sweep` and `verify` need a line of alphas, which `strategy: parallel` lacks: remove them.")
+    names = [task.name for task in recipe.patching_tasks]
+    check_search(names, budget=options.search_budget, method=options.search, diagonal=recipe.rule.alphas)
 
 
-def check_arguments(
-    strategy: str, args: PaintTrainingArguments, alphas: Sequence[float], tolerance: float, options: PatchOptions
-) -> None:
-    """Refuse what a patching run cannot use, or would pass over.
-
-    Raises:
-        InputError: If an alpha or another number is out of range, the arguments ask for a push, or an option or a
-            trained head is for another strategy.
-    """
-    default = PatchOptions()
-    for of, names in OPTIONS_OF.items():
-        for name in names:
-            if strategy != of and getattr(options, name) != getattr(default, name):
-                raise InputError(f"`{name}` is for `strategy: {of}`, and this run is {strategy}.")
-    check_shifts(options, strategy)
-    if args.push_to_hub:
-        raise InputError(
-            "Patching does not push: leave out `push_to_hub`, and publish what it returns with "
-            "push_variants(result, repo_id)."
-        )
-    if args.train_head and strategy != "single":
-        raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
-    _check_numbers(alphas, tolerance, options)
+def _trained_tasks(recipe: Recipe) -> Sequence[Task]:
+    """Return the tasks whose training images the run reads: none if every model is fine-tuned already."""
+    options = recipe.options
+    if recipe.strategy == "parallel":
+        return [task for task in recipe.patching_tasks if task.name not in options.thetas]
+    trains = options.ingredients or not options.thetas or recipe.method.name == "fisher"
+    return recipe.patching_tasks if trains else []
 
 
-def _check_numbers(alphas: Sequence[float], tolerance: float, options: PatchOptions) -> None:
-    for alpha in alphas:
-        check_alpha(alpha, extrapolate=options.extrapolate)
-    if options.num_examples < 0:
-        raise InputError(f"`num_examples` is a number of images, 0 for none; got {options.num_examples}.")
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance is a fraction of 1, such as 0.01 for one point; got {tolerance}.")
-
-
-def check_shifts(options: PatchOptions, strategy: str) -> None:
-    """Refuse, before training, options that no report could be made with.
-
-    Raises:
-        InputError: If a baseline cannot be fitted or has no shift tasks, or there is no line for an ensemble.
-    """
-    if options.baseline:
-        fit_baseline(options.baseline)
-        if not options.shift_tasks:
-            raise InputError("`baseline` tells what to expect under shift: it needs `shift_tasks`.")
-    if options.compare_ensemble and strategy not in ("single", "joint"):
-        raise InputError(
-            "`compare_ensemble` compares along the line from theta_0 to one theta_1: it goes with `strategy: single` "
-            f"and `joint`, not with `{strategy}`."
-        )
-    if options.compare_ensemble and options.extrapolate:
-        raise InputError("An ensemble mixes logits within [0, 1]: leave out `extrapolate` or `compare_ensemble`.")
+def _check_train_split(task: Task) -> None:
+    if task.splits.validation is not None and task.splits.validation == task.splits.train:
+        raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
+    if "train" not in load_splits(task, ("train",)):
+        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")

@@ -1,41 +1,62 @@
-"""theta_1 of a run: one fine-tuning, or what a method makes of one or several."""
+"""The path from theta_0 to one theta_1: every alpha is evaluated, and one is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from hf_paint.evaluation.adaptive_sweep import sweep_path_adaptively, verified
+from hf_paint.evaluation.carrier import Carrier
+from hf_paint.evaluation.sweep import sorted_alphas, sweep_path
+from hf_paint.merging.path import WeightPath
 from hf_paint.patching.base import Weights
-from hf_paint.patching.checks import check_method, check_validation
 from hf_paint.patching.fine_tuning import make_theta_1
-from hf_paint.patching.finish import finish, sweep_ensemble_of
-from hf_paint.patching.measurements import RunBench
+from hf_paint.patching.finish import finish, save_model, sweep_ensemble
+from hf_paint.patching.measurements import Measurements
 from hf_paint.patching.options import PatchResult
-from hf_paint.patching.run import PatchRun, resolved_recipe
-from hf_paint.tasks.registry import get_task
-from hf_paint.tasks.task import Task
+from hf_paint.patching.processes import wait_for_everyone
+from hf_paint.patching.recipe import Recipe
+from hf_paint.patching.run import PatchRun
+from hf_paint.patching.start import prepare
+from hf_paint.results.alphas import Coefficients
+from hf_paint.results.curve import AlphaCurve
 
 
-def sweep_and_finish(run: PatchRun, theta_1: Weights, alphas: Sequence[float], *, card: bool = True) -> PatchResult:
-    """Evaluate the way from theta_0 to theta_1, choose alpha, and save what the run leaves behind."""
-    path = run.method.path(run.theta_0, theta_1, RunBench(run))
-    chosen = 1.0 if run.selection == "none" and run.method.chooses else None
-    curve = run.sweep(path, [*alphas, chosen] if chosen else alphas)
-    ensemble = sweep_ensemble_of(run, theta_1, curve.alphas)
-    return finish(run, curve, path, alpha=chosen, ensemble=ensemble, card=card)
+def patch_along_line(recipe: Recipe) -> PatchResult:
+    """Make theta_1 of the patching tasks, and patch along the path to it."""
+    run = prepare(recipe)
+    with run.claimed():
+        return sweep_and_finish(run, make_theta_1(run, recipe.patching_tasks))
 
 
-def patch_along_line(
-    run: PatchRun,
-    strategy: str,
-    patching_tasks: Sequence[Task],
-    supported_tasks: Sequence[Task | str],
-    alphas: Sequence[float],
-) -> PatchResult:
-    """Make theta_1, evaluate the way from theta_0 to theta_1, and choose alpha: on one task, or on several."""
-    supported = [get_task(task) for task in supported_tasks]
-    grid = [float(alpha) for alpha in alphas]
-    check_method(run, strategy, patching_tasks)
-    recipe = resolved_recipe(run, patching_tasks, supported, strategy=strategy, alphas=grid)
-    run.folder.check(recipe)
-    run.prepare(patching_tasks, supported)
-    check_validation(run)
-    with run.claimed(recipe):
-        return sweep_and_finish(run, make_theta_1(run, patching_tasks), alphas)
+def sweep_and_finish(run: PatchRun, theta_1: Weights) -> PatchResult:
+    """Evaluate the path from theta_0 to theta_1, choose alpha, and save the results."""
+    path = run.method.path(run.base.theta_0, theta_1, Measurements(run))
+    fixed = 1.0 if run.rule.selection == "none" and run.method.chooses else None
+    curve = sweep_run(run, path, run.rule.alphas if fixed is None else [*run.rule.alphas, fixed])
+    ensemble = sweep_ensemble(run, theta_1, curve.alphas) if run.options.compare_ensemble else None
+    if run.options.save_variants:
+        for alpha in curve.alphas:
+            save_model(run, run.folder.variant(alpha), path.at(alpha))
+    chosen = run.rule.choose(curve) if fixed is None else fixed
+    return finish(run, curve, path, chosen, ensemble=ensemble)
+
+
+def sweep_run(run: PatchRun, path: WeightPath, alphas: Sequence[float]) -> AlphaCurve:
+    """Evaluate every alpha of a path on every task of a run."""
+    log = run.log()
+    carrier = Carrier(path, run.base.tower(), run.evaluator(*path.ends))
+
+    def evaluate(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
+        curve = sweep(carrier, sorted_alphas(alphas, extrapolate=run.options.extrapolate), run.tasks, log=log)
+        wait_for_everyone()  # the intervals read what the main process writes
+        return curve
+
+    if run.options.sweep == "full":
+        return evaluate(sweep_path, alphas)
+    curve = evaluate(sweep_path_adaptively, alphas)
+    if run.options.verify:
+        return verified(curve, evaluate(sweep_path, alphas))
+    alpha = run.rule.choose(curve)
+    while not (alpha is None or isinstance(alpha, Coefficients) or alpha in curve.exact_alphas):
+        exact = evaluate(sweep_path, [alpha])  # what is published is exact
+        curve = AlphaCurve([*curve.results, *exact.results], folder=log.folder)
+        alpha = run.rule.choose(curve)
+    return curve

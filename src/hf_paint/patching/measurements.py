@@ -1,129 +1,170 @@
-"""What a method measures in a run: scores and losses on validation images, Fisher information on training images."""
+"""The measurements of a method in a run: scores and losses on validation, Fisher information on training images."""
 
 import json
 from collections import UserDict
-from collections.abc import Mapping, MutableMapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from hf_paint.data.images import decode, stream_rows
 from hf_paint.data.splits import load_splits
-from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.evaluation.sweep import record
-from hf_paint.files import save_atomically
+from hf_paint.files import save_atomically, write_json
 from hf_paint.merging.fisher import estimate_fisher
-from hf_paint.models.towers import ImageTower
+from hf_paint.patching.base import Weights
+from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
-from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Role
+from hf_paint.results.selection import Sides
 
 
 BATCH_SIZE = 64
-"""Images of a batch on which the coefficients of a soup take a step, and which are decoded at once."""
+"""Images of a batch, whether the coefficients of a soup take a step on them or they are decoded together."""
 
 
-class RunBench:
-    """The measurements of one run.
+class Measurements:
+    """The measurements of a method in one run.
 
     Args:
-        run: The run, whose tasks are prepared.
+        run: The run, with its prepared tasks.
+
+    Attributes:
+        scores: Names of models, joined by " + " -> the score of their mean; kept in the run folder.
+        device: The device of the run.
     """
 
     def __init__(self, run: PatchRun) -> None:
         self.run = run
-        self.scores: MutableMapping[str, float] = KeptScores(run.folder.scores, write=run.folder.write)
+        self.scores: MutableMapping[str, float] = StoredScores(run.folder.scores, write=run.folder.write)
         self.device = run.args.device
-        self._generator = np.random.default_rng(run.args.seed)
-        self._evaluator = cast(Evaluator, None)
+        self._scorer: _Scorer | None = None
 
-    def score(self, theta: Mapping[str, Tensor], rule: str) -> float:
-        """Return how good weights are on the validation images: of the patching tasks, or by the selection rule."""
-        if self._evaluator is None:
-            self._evaluator = self.run.evaluator(theta)
-        results = self._results(theta, 1.0, rule)
-        if rule == "patching":
-            return float(AlphaCurve(results).mean_accuracy(1.0, "patching", "validation"))
-        return self.run.score(AlphaCurve([*self._before, *results]), 1.0)
+    def score(self, theta: Weights, rule: str) -> float:
+        """Return the score of weights on the validation images.
 
-    def loss(self, theta: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean cross-entropy over the patching tasks of a random batch of validation images each."""
-        losses = []
-        for task in self._tasks("patching"):
-            images = task.images["validation"]
-            drawn = self._generator.integers(len(images), size=BATCH_SIZE)
-            batch = {key: value.to(self.device) for key, value in images.__getitems__(drawn.tolist()).items()}
-            pixels = task.transform.normalize(batch["pixel_values"])
-            embeds = functional_call(self._tower, dict(theta), kwargs={"pixel_values": pixels}).image_embeds
-            losses.append(task.head.to(self.device).loss(embeds, batch["labels"]))
-        return torch.stack(losses).mean()
+        Args:
+            theta: The weights, name -> tensor.
+            rule: `patching` is the mean accuracy of the patching tasks, `selection` the selection rule of the run.
+        """
+        if self._scorer is None:
+            self._scorer = _Scorer(self.run, theta)
+        return self._scorer.patching(theta) if rule == "patching" else self._scorer.by_rule(theta)
 
-    def fisher(self, name: str, theta: Mapping[str, Tensor], *, num_images: int, seed: int) -> dict[str, Tensor]:
-        """Return the mean Fisher information over the patching tasks, estimated once and kept in the run folder."""
-        path = self.run.folder.fisher(name)
-        made = path.exists()
-        PartialState().wait_for_everyone()  # all look before one of them makes it
-        if not made:
-            tower = self.run.tower_with(theta)
-            tasks = [task for task in self.run.tasks if task.role == "patching"]
-            found = []
+    def losses(self) -> Callable[[Weights], Tensor]:
+        """Return a loss of weights, differentiable in them, that draws a new random batch at every call.
+
+        It is the mean over the patching tasks of the cross-entropy of a batch of their validation images. The batches
+        are a stream that depends on the seed of the run alone.
+        """
+        generator = np.random.default_rng(self.run.args.seed)
+        tower = self.run.tower_with(self.run.base.theta_0)
+        tasks = _with_validation(self.run.tasks, "patching")
+
+        def loss(theta: Weights) -> Tensor:
+            losses = []
             for task in tasks:
-                batches = self._training_pixels(task, -(-num_images // len(tasks)), seed)
-                found.append(estimate_fisher(tower, task.head.to(self.device), batches, seed=seed))
-            mean = {key: (sum(f[key] for f in found[1:]) + found[0][key]).cpu() / len(found) for key in found[0]}
-            if self.run.folder.write:
-                save_atomically(path, partial(save_file, mean))
-            PartialState().wait_for_everyone()
+                images = task.images["validation"]
+                indices = generator.integers(len(images), size=BATCH_SIZE).tolist()
+                batch = {key: value.to(self.device) for key, value in images.__getitems__(indices).items()}
+                pixels = task.transform.normalize(batch["pixel_values"])
+                embeds = functional_call(tower, dict(theta), kwargs={"pixel_values": pixels}).image_embeds
+                losses.append(task.head.to(self.device).loss(embeds, batch["labels"]))
+            return torch.stack(losses).mean()
+
+        return loss
+
+    def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
+        """Return the mean Fisher information over the patching tasks, estimated once and kept in the run folder.
+
+        Args:
+            name: The name of the weights.
+            theta: The weights, name -> tensor.
+            num_images: Training images of all tasks together.
+            seed: The seed of the images and of the labels.
+        """
+        path = self.run.folder.fisher(name)
+        make_once(path, partial(self._save_fisher, path, theta, num_images, seed))
         return load_file(path)
 
-    @cached_property
-    def _tower(self) -> ImageTower:
-        return self.run.tower_with(self.run.theta_0)
-
-    @cached_property
-    def _carrier(self) -> nn.Module:
-        return self._evaluator.carrier(self.run.tower())
-
-    @cached_property
-    def _before(self) -> list[Result]:
-        return self._results(self.run.theta_0, 0.0, "selection")
-
-    def _tasks(self, rule: str) -> list[PreparedTask]:
-        roles = ("patching", "supported") if rule == "selection" else ("patching",)
-        return [task for task in self.run.tasks if task.role in roles and "validation" in task.images]
-
-    def _results(self, theta: Mapping[str, Tensor], alpha: float, rule: str) -> list[Result]:
-        self._carrier.load_state_dict(dict(theta), strict=False)
-        results = []
-        for task in self._tasks(rule):
-            pending = self._evaluator.pending(task, "validation", alpha=alpha, weights="")
-            predictions = self._evaluator.predict(self._carrier, task, "validation")
-            results.append(record(predictions, pending, task, log=ResultLog(None)))
-        return results
+    def _save_fisher(self, path: Path, theta: Weights, num_images: int, seed: int) -> None:
+        tower = self.run.tower_with(theta)
+        tasks = [task for task in self.run.tasks if task.role == "patching"]
+        estimates = []
+        for task in tasks:
+            batches = self._training_pixels(task, -(-num_images // len(tasks)), seed)
+            estimates.append(estimate_fisher(tower, task.head.to(self.device), batches, seed=seed))
+        first, *others = estimates
+        mean = {key: (sum(other[key] for other in others) + x).cpu() / len(estimates) for key, x in first.items()}
+        if self.run.folder.write:
+            save_atomically(path, partial(save_file, mean))
 
     def _training_pixels(self, task: PreparedTask, num_images: int, seed: int) -> Sequence[Tensor]:
-        """Return normalised pixels of training images, drawn at random, or the first of a stream."""
+        """Return batches of normalised pixels of random training images, or of the first images of a stream."""
         split = load_splits(task.task, ("train",))["train"]
         if task.task.streaming:
-            drawn = [row[task.task.image_column] for row in islice(stream_rows(split), num_images)]
+            images = [row[task.task.image_column] for row in islice(stream_rows(split), num_images)]
         else:
             order = np.random.default_rng(seed).permutation(len(split.rows))[:num_images]
-            drawn = [decode(split, int(index)) for index in order]
-        pixels = torch.stack([task.transform.resize_and_crop(image) for image in drawn])
+            images = [decode(split, int(index)) for index in order]
+        pixels = torch.stack([task.transform.resize_and_crop(image) for image in images])
         return [task.transform.normalize(batch.to(self.device)) for batch in pixels.split(BATCH_SIZE)]
 
 
-class KeptScores(UserDict[str, float]):
-    """A mapping in a JSON file that holds every value as soon as it is set.
+class _Scorer:
+    """Scores weights on validation images, all with one model.
+
+    Args:
+        run: The run.
+        theta: Weights at which `precision: auto` is decided.
+    """
+
+    def __init__(self, run: PatchRun, theta: Weights) -> None:
+        self._run = run
+        self._evaluator = run.evaluator(theta)
+        self._carrier = self._evaluator.carrier(run.base.tower())
+        self._side_0: Sides | None = None
+
+    def patching(self, theta: Weights) -> float:
+        """Return the mean accuracy of the patching tasks."""
+        (accuracy,) = self._accuracies(theta, "patching")
+        return float(accuracy)
+
+    def by_rule(self, theta: Weights) -> float:
+        """Return the score by the selection rule of the run."""
+        side = self._sides(theta)
+        if self._side_0 is None:
+            self._side_0 = self._sides(self._run.base.theta_0)
+        return self._run.rule.score(side, self._side_0)
+
+    def _sides(self, theta: Weights) -> Sides:
+        patching, supported = self._accuracies(theta, "patching", "supported")
+        return Sides(patching, supported)
+
+    def _accuracies(self, theta: Weights, *roles: Role) -> list[Fraction]:
+        """Return the unweighted mean over the tasks of each role."""
+        self._carrier.load_state_dict(dict(theta), strict=False)
+        groups = [_with_validation(self._run.tasks, role) for role in roles]
+        return [sum(map(self._accuracy, tasks), Fraction(0)) / len(tasks) for tasks in groups]
+
+    def _accuracy(self, task: PreparedTask) -> Fraction:
+        correct = self._evaluator.predict(self._carrier, task, "validation").correct
+        return Fraction(int(correct.sum()), len(correct))
+
+
+def _with_validation(tasks: Iterable[PreparedTask], role: Role) -> list[PreparedTask]:
+    return [task for task in tasks if task.role == role and "validation" in task.images]
+
+
+class StoredScores(UserDict[str, float]):
+    """A mapping in a JSON file, which is written whenever a value is set.
 
     Args:
         path: The file.
@@ -140,7 +181,4 @@ class KeptScores(UserDict[str, float]):
         """Set a score, and write the file."""
         super().__setitem__(name, score)
         if self.write:
-            save_atomically(self.path, self._save)
-
-    def _save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_json(self.path, self.data)

@@ -1,9 +1,9 @@
-"""What goes into a patching run beside the method, and what comes out."""
+"""The options of a patching run, and its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -12,6 +12,7 @@ from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.task import Task
 
@@ -21,34 +22,34 @@ Selection = Literal["mean", "supported_within", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PatchOptions:
-    """What a patching run needs now and then.
+    """Options that most runs leave at their defaults.
 
     Attributes:
         transfer_tasks: Tasks that are evaluated and take no part in the selection, for broad transfer.
-        shift_tasks: The same, for distribution shift.
+        shift_tasks: Tasks that are evaluated and take no part in the selection, for distribution shift.
         model_revision: The branch, tag or commit of the model on the Hub.
-        save_variants: Also save the model of every alpha.
-        save_dtype: The dtype of the saved models, such as `bfloat16`; the base's by default.
-        base_model_id: The id of the base on the Hub, for the card, when the model is a folder.
+        save_variants: Save the model of every alpha too.
+        save_dtype: The dtype of the saved models, such as `bfloat16`; the dtype of the base by default.
+        base_model_id: The id on the Hub of a base that is loaded from a folder, for the card.
         precision: The arithmetic of the evaluations; `auto` is `bf16` where it agrees with `fp32` on a sample.
-        sweep: `full` evaluates every alpha on every image, `adaptive` only where neighbours disagree.
-        verify: With `sweep="adaptive"`: also sweep in full, and say how far off the adaptive sweep was.
-        base_fingerprint: Refuse a base whose image tower has another fingerprint.
-        processor: The processor, when the model is passed as an object that was not read from anywhere.
-        method: How fine-tuned weights become theta_1, and what is between theta_0 and theta_1: a name, or
+        sweep: `full` evaluates every alpha on every image, `adaptive` only where neighbouring alphas disagree.
+        verify: With `sweep="adaptive"`: sweep in full too, and report the errors of the adaptive sweep.
+        base_fingerprint: The expected fingerprint of the image tower of the base; another base is refused.
+        processor: The processor of a model in memory that was not loaded with one.
+        method: How fine-tuned weights become theta_1, and the path from theta_0 to theta_1: a name, or
             `{name: {option: value}}`.
-        ingredients: For methods that average: training field -> value, for each fine-tuning; lists stand for all
-            combinations, such as `{"learning_rate": [1e-5, 3e-5], "seed": [0, 1]}`.
+        ingredients: The fine-tunings that a method averages, each a mapping from training fields to values. Lists
+            stand for all combinations, such as `{"learning_rate": [1e-5, 3e-5], "seed": [0, 1]}`.
         extrapolate: Allow alphas outside [0, 1].
-        thetas: Models that are fine-tuned already, a folder or an id on the Hub each: in parallel patching task ->
-            model, else name -> model.
+        thetas: Fine-tuned models to use instead of training, each a folder or an id on the Hub: task -> model in
+            parallel patching, else name -> model.
         search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
-        search_budget: Parallel patching: how many combinations are evaluated.
-        baseline: (reference, shift) accuracies of models that were trained on the reference alone, for the effective
-            robustness of a run with shift tasks.
-        num_examples: How many images of each task are plotted before and after patching, for the card; 0 for none.
-        compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
-        num_orders: Sequential patching: how many random orders of the tasks are run and averaged; with 1 the tasks
+        search_budget: Parallel patching: the number of combinations to evaluate.
+        baseline: (reference, shift) accuracies of models trained on the reference alone, for the effective robustness
+            of a run with shift tasks.
+        num_examples: Images of each task to plot before and after patching, for the card; 0 for none.
+        compare_ensemble: Evaluate the output-space ensemble of theta_0 and theta_1 at every alpha too.
+        num_orders: Sequential patching: the number of random orders of the tasks to run and average. With 1 the tasks
             are patched in the order in which they are given.
     """
 
@@ -64,7 +65,7 @@ class PatchOptions:
     base_fingerprint: str | None = None
     processor: ProcessorMixin | None = None
     method: MethodLike = "interpolate"
-    ingredients: Sequence[Mapping[str, Any]] = ()
+    ingredients: Sequence[Mapping[str, object]] = ()
     extrapolate: bool = False
     thetas: Mapping[str, str] = field(default_factory=dict)
     search: SearchMethod = "cobyqa"
@@ -77,13 +78,13 @@ class PatchOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PatchResult:
-    """A patched model and how it came about.
+    """The result of a patching run.
 
     Attributes:
         alpha: The chosen alpha, or task -> coefficient after sequential and parallel patching; None with
             `selection="none"`.
-        curve: Accuracy of every task at every alpha.
-        run_folder: Where everything was written.
+        curve: The accuracy of every task at every alpha.
+        run_folder: The folder of the run.
         model: The patched model as it was saved, on the CPU; None without a chosen alpha.
     """
 
@@ -91,3 +92,8 @@ class PatchResult:
     curve: AlphaCurve
     run_folder: Path
     model: PreTrainedModel | None
+
+    @property
+    def patched(self) -> Path:
+        """The folder of the patched model."""
+        return RunFolder(self.run_folder).patched

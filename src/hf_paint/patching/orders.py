@@ -1,67 +1,93 @@
-"""Sequential patching in several random orders: what depends on the order, and what does not (PAINT, Section 5)."""
+"""Sequential patching in several random orders, and the average over the orders (PAINT, Section 5)."""
 
-import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
-from accelerate import PartialState
 
 from hf_paint.errors import InputError
 from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchResult
-from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.patching.recipe import Recipe
+from hf_paint.patching.run import PatchRun
+from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import ROLES
+from hf_paint.results.records import ROLES, Role
 from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
-from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
 
 
 logger = logging.getLogger(__name__)
 
 
-def patch_orders(
-    patch: Callable[[Sequence[Task], PaintTrainingArguments], PatchResult],
-    orders: Sequence[Sequence[Task]],
-    args: PaintTrainingArguments,
-) -> PatchResult:
-    """Patch in several orders, each a run in `order-1`, `order-2`, ..., and write their average.
+class TaskAverage(TypedDict):
+    """The accuracy of a task over several orders.
+
+    Attributes:
+        task: The name of the task.
+        role: Its role.
+        zero_shot: The accuracy before the first step.
+        mean: The mean over the orders of the accuracy after all steps.
+        std: The standard deviation over the orders; None for one order.
+    """
+
+    task: str
+    role: Role
+    zero_shot: float
+    mean: float
+    std: float | None
+
+
+class OrdersSummary(TypedDict):
+    """The contents of `orders.json`: the split of the accuracies, the alphas of each order, and the averages."""
+
+    split: str
+    orders: list[str]
+    tasks: list[TaskAverage]
+
+
+def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> PatchResult:
+    """Patch in several random orders, each a run in `order-1`, `order-2`, ..., and write their average.
 
     Args:
-        patch: Patches the tasks in their order.
-        orders: The tasks in each order.
-        args: The training arguments.
+        recipe: The recipe of all orders.
+        patch: Patches the tasks of a recipe in their order.
 
     Returns:
         The run of the order with the highest mean of patching and supported accuracy on the validation images.
+
+    Raises:
+        InputError: If there are fewer orders than `num_orders`.
     """
-    folder = Path(str(args.output_dir))
-    runs = []
-    for number, tasks in enumerate(orders, 1):
-        result = patch(tasks, arguments_for(args, folder / f"order-{number}"))
-        runs.append(replace(result, model=None))  # one model in memory is enough
-    if PartialState().is_main_process:
-        summary = average_orders([run.curve for run in runs])
-        (folder / "orders.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        logger.info(orders_to_markdown(summary))
-    best = max(runs, key=_validation_score)
-    return replace(best, model=load_clip(str(best.run_folder / "patched"))[0])
+    run = PatchRun(recipe)
+    orders = draw_orders(recipe.patching_tasks, run.options.num_orders, seed=run.args.seed)
+    options = replace(run.options, num_orders=1)
+    with run.claimed():
+        results = []
+        for number, tasks in enumerate(orders, 1):
+            args = run.args.with_changes(output_dir=str(run.folder.order(number).path))
+            result = patch(replace(recipe, patching_tasks=tasks, args=args, options=options))
+            results.append(replace(result, model=None))  # one model in memory is enough
+        if run.folder.write:
+            summary = average_orders([result.curve for result in results])
+            run.folder.save_orders(summary)
+            logger.info(orders_to_markdown(summary))
+    best = max(results, key=_validation_score)
+    return replace(best, model=load_clip(str(best.patched))[0])
 
 
 def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[list[Task]]:
-    """Return random orders of the tasks, each of them once.
+    """Return distinct random orders of the tasks.
 
     Raises:
-        InputError: If there are not that many.
+        InputError: If there are fewer orders than `num_orders`.
 
     Example:
-        >>> [[found.name for found in order] for order in draw_orders([task, other_task], 2, seed=0)]
+        >>> [[each.name for each in order] for order in draw_orders([task, other_task], 2, seed=0)]
         [['others', 'colours'], ['colours', 'others']]
     """
     most = math.factorial(len(tasks))
@@ -71,27 +97,32 @@ def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[li
     orders: list[list[int]] = []
     while len(orders) < num_orders:
         order = generator.permutation(len(tasks)).tolist()
-        orders += [] if order in orders else [order]
+        if order not in orders:
+            orders.append(order)
     return [[tasks[index] for index in order] for order in orders]
 
 
-def average_orders(histories: Sequence[AlphaCurve]) -> dict[str, Any]:
+def average_orders(histories: Sequence[AlphaCurve]) -> OrdersSummary:
     """Return the accuracy of each task before and after all steps: mean and standard deviation over the orders."""
     first = histories[0]
     split = first.reported_split
-    rows = []
+    averages = []
     for role in ROLES:
         for task in first.tasks.get(role, []):
             before = first.get(0.0, role, task, split)
-            after = [found.accuracy for h in histories if (found := h.get(h.alphas[-1], role, task, split))]
+            records = [history.get(history.alphas[-1], role, task, split) for history in histories]
+            after = [record.accuracy for record in records if record is not None]
             if before is not None and after:
-                spread = float(np.std(after, ddof=1)) if len(after) > 1 else None
-                row = {"task": task, "role": role, "zero_shot": before.accuracy, "mean": float(np.mean(after))}
-                rows.append(row | {"std": spread})
-    return {"split": split, "orders": [format_alpha(h.alphas[-1]) for h in histories], "tasks": rows}
+                averages.append(_average(task, role, before.accuracy, after))
+    return {"split": split, "orders": [format_alpha(h.alphas[-1]) for h in histories], "tasks": averages}
 
 
-def orders_to_markdown(summary: Mapping[str, Any]) -> str:
+def _average(task: str, role: Role, zero_shot: float, after: Sequence[float]) -> TaskAverage:
+    spread = float(np.std(after, ddof=1)) if len(after) > 1 else None
+    return {"task": task, "role": role, "zero_shot": zero_shot, "mean": float(np.mean(after)), "std": spread}
+
+
+def orders_to_markdown(summary: OrdersSummary) -> str:
     """Return the average over the orders as a Markdown table, in percent."""
     rows = [["task", "role", "zero-shot", "after all steps"]]
     for row in summary["tasks"]:
@@ -102,6 +133,6 @@ def orders_to_markdown(summary: Mapping[str, Any]) -> str:
 
 
 def _validation_score(result: PatchResult) -> Fraction:
-    alpha: Alpha = result.curve.alphas[-1]
-    patching, supported = (result.curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
+    curve, alpha = result.curve, result.curve.alphas[-1]
+    patching, supported = (curve.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
     return patching + supported

@@ -1,31 +1,33 @@
 """Patching task after task: each step starts from the patched model of the step before (PAINT, Section 5)."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel
 
-from hf_paint.errors import InputError
 from hf_paint.evaluation.carrier import Carrier
+from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Steps
 from hf_paint.models.stored import StoredTower
-from hf_paint.patching.checks import check_arguments, check_method, check_validation
+from hf_paint.patching.base import Base
 from hf_paint.patching.fine_tuning import make_theta_1
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
-from hf_paint.patching.orders import draw_orders, patch_orders
-from hf_paint.patching.run import PatchRun, resolved_recipe
+from hf_paint.patching.orders import patch_orders
+from hf_paint.patching.processes import wait_for_everyone
+from hf_paint.patching.recipe import Recipe, Rule
+from hf_paint.patching.run import PatchRun
+from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-from hf_paint.training.training_args import PaintTrainingArguments, arguments_for
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 logger = logging.getLogger(__name__)
@@ -44,29 +46,29 @@ def patch_sequential(
 ) -> PatchResult:
     """Patch a CLIP model on one task after the other.
 
-    theta_0 of a step is the patched model of the step before. A step fine-tunes on its task and
-    chooses its alpha on the validation images of the supported tasks and of the tasks seen so far; `supported_within`
-    counts the loss from the model that the first step started from. With one task this equals `patch_single`.
+    theta_0 of a step is the patched model of the step before. A step fine-tunes on its task, and chooses its alpha on
+    the validation images of the supported tasks and of the patching tasks so far; `supported_within` counts the loss
+    from the model before the first step. With one task this equals `patch_single`.
 
-    Each step is a run in a folder of its own, `step-1`, `step-2`, ...; the curve of the whole run is its history: the
-    accuracy of every task before the first step and after each, with the alphas of the steps so far.
+    Each step is a run in its own folder, `step-1`, `step-2`, ...; the curve of the whole run is its history: the
+    accuracy of every task before the first step and after each step, with the alphas of the steps so far.
 
     Args:
-        model: The model to be patched: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks on which the model is to become good, in their order; `options.num_orders` runs
-            several random orders instead.
-        supported_tasks: The tasks on which it is to stay as good as it is.
+        model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
+        patching_tasks: The tasks on which the model is to improve, in their order; `options.num_orders` runs several
+            random orders instead.
+        supported_tasks: The tasks on which the model is to keep its accuracy.
         args: The training arguments of each step.
         alphas: The alphas to evaluate in each step; 0 is always added.
         selection: `mean` or `supported_within` (`AlphaCurve.select`).
         tolerance: The loss that `supported_within` accepts, as a fraction of 1, for all steps together.
-        options: What a run needs now and then.
+        options: Options that most runs leave at their defaults.
 
     Returns:
         The alpha of each step, the history, the run folder and the model after the last step.
 
     Raises:
-        InputError: If anything that was given cannot be used; found out before training wherever that is possible.
+        InputError: If any argument cannot be used; before training wherever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -74,91 +76,99 @@ def patch_sequential(
         >>> list(result.alpha)
         ['colours']
     """
-    options = options or PatchOptions()
-    check_arguments("sequential", args, alphas, tolerance, options)
-    if selection == "none":
-        raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
-    base = str(model) if isinstance(model, Path) else model
-    tasks, supported = [get_task(task) for task in patching_tasks], [get_task(task) for task in supported_tasks]
-    orders = draw_orders(tasks, options.num_orders, seed=args.seed) if options.num_orders != 1 else []
-    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
-    check_method(run, "sequential", tasks)
-    grid, number = [float(alpha) for alpha in alphas], options.num_orders if orders else None
-    recipe = resolved_recipe(run, tasks, supported, strategy="sequential", alphas=grid, num_orders=number)
-    run.folder.check(recipe)
-    if orders:
-        rule: dict[str, Any] = {"alphas": alphas, "selection": selection, "tolerance": tolerance}
-        rule["options"] = replace(options, num_orders=1)
-        with run.claimed(recipe):
-            return patch_orders(
-                lambda order, args: patch_sequential(base, order, supported, args, **rule), orders, args
-            )
-    run.prepare(tasks, supported, own_validation=True)
-    check_validation(run)
-    with run.claimed(recipe):
-        steps = _run_steps(run, tasks, grid)
-        towers = [StoredTower(step.run_folder / "patched") for step in steps]
-        path = Steps(run.theta_0, dict(zip([task.name for task in tasks], towers, strict=True)))
-        history = _history(run, path, steps)
-        return finish(run, history, path, alpha=history.alphas[-1])
-
-
-def _run_steps(run: PatchRun, tasks: Sequence[Task], alphas: Sequence[float]) -> list[PatchResult]:
-    """Run the steps, each from the patched model of the one before."""
-    steps: list[PatchResult] = []
-    for number, task in enumerate(tasks, 1):
-        step = _step(run, number)
-        seen = {seen.name for seen in tasks[:number]}
-        step.tasks = [t for t in run.tasks if t.role == "supported" or t.task.name in seen]
-        step.tasks = step.tasks if number == len(tasks) else [_on_validation(t) for t in step.tasks]
-        step.baseline = steps[0].curve.mean_accuracy(0.0, "supported", "validation") if steps else None
-        patching, supported = ([t.task for t in step.tasks if t.role == role] for role in ("patching", "supported"))
-        start = {} if number == 1 else {"model": f"../step-{number - 1}/patched"}  # the run may be moved
-        recipe = resolved_recipe(step, patching, supported, step=task.name, alphas=[*alphas], **start)
-        logger.info(f"Step {number} of {len(tasks)}: {task.name}")
-        with step.claimed(recipe):
-            theta_1 = make_theta_1(step, [task])
-            steps.append(replace(sweep_and_finish(step, theta_1, alphas, card=False), model=None))
-        precision = step.folder.load_precision() or run.options.precision  # `auto` is decided in the first step
-        run.options = replace(run.options, precision=precision)
-    return steps
-
-
-def _step(run: PatchRun, number: int) -> PatchRun:
-    """Return the run of a step; its models are in float32, so that what is published is rounded once."""
-    options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
-    if number > 1:
-        options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
-    step = PatchRun(
-        run.given if number == 1 else str(run.folder.step(number - 1) / "patched"),
-        arguments_for(run.args, run.folder.step(number)),
-        selection=run.selection,
-        tolerance=run.tolerance,
+    recipe = resolve(
+        "sequential",
+        model,
+        args,
+        patching_tasks=patching_tasks,
+        supported_tasks=supported_tasks,
+        rule=Rule(alphas=alphas, selection=selection, tolerance=tolerance),
         options=options,
     )
-    step.folder.recipe = step.folder.path / "step.yaml"  # by itself it is no recipe
-    return step
+    return _patch_in_order(recipe) if recipe.options.num_orders == 1 else patch_orders(recipe, _patch_in_order)
+
+
+def _patch_in_order(recipe: Recipe) -> PatchResult:
+    """Patch the tasks of a recipe in their order."""
+    run = prepare(recipe)
+    with run.claimed():
+        steps: list[PatchResult] = []
+        for _ in recipe.patching_tasks:
+            steps.append(_patch_step(run, steps))
+        names = [task.name for task in recipe.patching_tasks]
+        thetas = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
+        path = Steps(run.base.theta_0, thetas)
+        history = _history(run, path, steps)
+        return finish(run, history, path, history.alphas[-1])
+
+
+def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
+    """Patch one task, after the steps before."""
+    tasks, number = run.recipe.patching_tasks, len(before) + 1
+    task = tasks[number - 1]
+    step = PatchRun(_step_recipe(run, before), _step_tasks(run, number))
+    logger.info(f"Step {number} of {len(tasks)}: {task.name}")
+    with step.claimed():
+        result = sweep_and_finish(step, make_theta_1(step, [task]))
+    return replace(result, model=None)  # one model in memory is enough
+
+
+def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
+    """Return the recipe of a step. Its models are in float32, so that the weights of the run are rounded once."""
+    base, rule, number = run.base, run.rule, len(before) + 1
+    folder = run.folder.step(number)
+    options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
+    if before:
+        options = replace(options, precision=_precision(run))
+        options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
+        start = os.path.relpath(before[-1].patched, folder.path)  # relative, since the run may be moved
+        base = replace(Base.load(before[-1].patched, options), name=start)
+        rule = replace(rule, baseline=before[0].curve.mean_accuracy(0.0, "supported", "validation"))
+    tasks = run.recipe.patching_tasks[:number]
+    return replace(
+        run.recipe,
+        strategy="single",
+        step=tasks[-1].name,
+        base=base,
+        args=run.args.with_changes(output_dir=str(folder.path)),
+        patching_tasks=tasks,
+        rule=rule,
+        options=options,
+    )
+
+
+def _precision(run: PatchRun) -> PrecisionChoice:
+    """Return the precision after the first step, which decides `auto`."""
+    return run.folder.step(1).load_precision() or run.options.precision
+
+
+def _step_tasks(run: PatchRun, number: int) -> list[PreparedTask]:
+    """Return the supported tasks and the patching tasks so far; test images are for the last step alone."""
+    names = {task.name for task in run.recipe.patching_tasks[:number]}
+    tasks = [task for task in run.tasks if task.role == "supported" or task.task.name in names]
+    return tasks if number == len(run.recipe.patching_tasks) else [_on_validation(task) for task in tasks]
 
 
 def _on_validation(task: PreparedTask) -> PreparedTask:
-    """Return a task without its test images, which say nothing in a step on the way."""
+    """Return a task with its validation images alone."""
     return replace(task, images={split: images for split, images in task.images.items() if split == "validation"})
 
 
 def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaCurve:
     """Evaluate every task before the first step and after each of them."""
-    log, evaluator = run.log(), run.evaluator(*path.ends)
-    carrier = Carrier(path, run.tower(), evaluator)
+    recipe = replace(run.recipe, options=replace(run.options, precision=_precision(run)))
+    carrier = Carrier(path, run.base.tower(), PatchRun(recipe, run.tasks).evaluator(*path.ends))
+    log = run.log()
     alphas: list[Alpha] = [0.0]
-    chosen: dict[str, float] = {}
+    coefficients: dict[str, float] = {}
     for name, step in zip(path.steps, steps, strict=True):
-        chosen[name] = size(step.alpha or 0.0)
-        alphas.append(Coefficients(chosen))
+        coefficients[name] = size(step.alpha or 0.0)
+        alphas.append(Coefficients(coefficients))
     results = [
         evaluate_at(carrier, alpha, task, split, log=log)
         for alpha in alphas
         for task in run.tasks
         for split in task.images
     ]
-    evaluator.accelerator.wait_for_everyone()  # the intervals read what the main process writes
+    wait_for_everyone()  # the intervals read what the main process writes
     return AlphaCurve(results, folder=log.folder)

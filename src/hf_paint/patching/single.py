@@ -5,12 +5,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from hf_paint.patching.checks import check_arguments
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
-from hf_paint.patching.run import PatchRun
+from hf_paint.patching.recipe import Rule
+from hf_paint.patching.start import resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS
-from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -29,29 +28,28 @@ def patch_single(
     """Patch a CLIP model on one task.
 
     1. Fine-tune the image tower on the patching task against its frozen zero-shot head: theta_1. With
-       `args.train_head` the head is trained and interpolated too, and the shift tasks of its classes are evaluated
+       `args.train_head` the head is trained and interpolated too, and the shift tasks with its classes are evaluated
        with it (WiSE-FT).
     2. Evaluate `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` on the patching and the supported tasks.
     3. Choose alpha on the validation images, and save the patched model.
 
-    Everything is kept in `args.output_dir`; a run that was interrupted goes on where it stopped when it is called
-    again with the same arguments.
+    Everything is kept in `args.output_dir`: the same call resumes an interrupted run.
 
     Args:
-        model: The model to be patched: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_task: The task on which the model is to become good.
-        supported_tasks: The tasks on which it is to stay as good as it is.
+        model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
+        patching_task: The task on which the model is to improve.
+        supported_tasks: The tasks on which the model is to keep its accuracy.
         args: The training arguments.
         alphas: The alphas to evaluate; 0 is always added.
         selection: `mean`, `supported_within` or `none` (`AlphaCurve.select`).
         tolerance: The loss that `supported_within` accepts, as a fraction of 1.
-        options: What a run needs now and then.
+        options: Options that most runs leave at their defaults.
 
     Returns:
         The chosen alpha, the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If anything that was given cannot be used; found out before training wherever that is possible.
+        InputError: If any argument cannot be used; before training wherever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -59,8 +57,13 @@ def patch_single(
         >>> result.alpha in (0.0, 0.5, 1.0)
         True
     """
-    options = options or PatchOptions()
-    check_arguments("single", args, alphas, tolerance, options)
-    base = str(model) if isinstance(model, Path) else model
-    run = PatchRun(base, args, selection=selection, tolerance=tolerance, options=options)
-    return patch_along_line(run, "single", [get_task(patching_task)], supported_tasks, alphas)
+    recipe = resolve(
+        "single",
+        model,
+        args,
+        patching_tasks=[patching_task],
+        supported_tasks=supported_tasks,
+        rule=Rule(alphas=alphas, selection=selection, tolerance=tolerance),
+        options=options,
+    )
+    return patch_along_line(recipe)

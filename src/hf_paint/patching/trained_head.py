@@ -1,10 +1,7 @@
-"""Runs that train the classification head too (WiSE-FT): which tasks share it, and the steps that train it alone."""
+"""Training the classification head too (WiSE-FT): the tasks that share it, and the steps that train it alone."""
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import cast
-
-from torch import nn
 
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
@@ -12,20 +9,20 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ClassificationHead, ImageClassifier
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.training.head_trainer import HeadTrainer
-from hf_paint.training.training_args import PaintTrainingArguments, accelerator_for, arguments_for
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 HEAD_WARMUP = 0.1
-"""The share of `head_steps` that warms up."""
+"""The share of `head_steps` in which the learning rate warms up."""
 
 logger = logging.getLogger(__name__)
 
 
 def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[PreparedTask]]:
-    """Return the head of the patching task, to be trained, and the tasks as they are evaluated with it.
+    """Return the head to be trained, which is that of the patching task, and the tasks as they are evaluated.
 
-    It is the head of the patching task and of the shift tasks that have its classes, some of them or groups of them;
-    every other task keeps its zero-shot head.
+    The patching task shares its head with the shift tasks whose classes are among its own, alone or in groups. Every
+    other task keeps its zero-shot head.
 
     Raises:
         InputError: If a class of the patching task has several names.
@@ -33,8 +30,8 @@ def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[
     [patching] = [task for task in tasks if task.role == "patching"]
     if patching.task.class_groups is not None:
         raise InputError(
-            f"The classes of task '{patching.task.name}' have several names each (`class_groups`); `train_head` "
-            "trains one row per class."
+            f"Task '{patching.task.name}' has several names per class (`class_groups`), but `train_head` trains one "
+            "row per class."
         )
     task, names = patching.task, patching.class_names
     head = ClassificationHead.from_zero_shot(patching.head, names, templates=task.templates, task=task.name)
@@ -53,13 +50,16 @@ def train_head_alone(
     args: PaintTrainingArguments,
     folder: RunFolder,
 ) -> None:
-    """Train the head on the embeddings of the train split: in all steps, in those before the others, or not at all.
+    """Train the head on the embeddings of the train split.
+
+    With `freeze_tower` these are all steps of the training. With `head_steps` they come before the steps that train
+    the image tower too, unless those have begun already. Otherwise there are none.
 
     Args:
-        classifier: The image tower, which stays as it is, with the head, which is trained in place.
+        classifier: The image tower, which is not changed, with the head, which is trained in place.
         train_split: Returns the task with its train split.
         args: The training arguments of the run.
-        folder: Where checkpoints are kept; those of `head_steps` in a folder of their own.
+        folder: The folder of the fine-tuning. The checkpoints of `head_steps` have a folder of their own in it.
     """
     if not args.freeze_tower:
         if not args.head_steps or folder.last_checkpoint() is not None:
@@ -67,8 +67,9 @@ def train_head_alone(
         folder = folder.head
         rate = args.head_learning_rate or args.learning_rate
         steps = {"max_steps": args.head_steps, "learning_rate": rate, "warmup_steps": HEAD_WARMUP}
-        args = arguments_for(args, folder.path, **steps, eval_strategy="no", load_best_model_at_end=False)
-    evaluator = Evaluator(accelerator_for(args), batch_size=args.per_device_eval_batch_size)
-    image_embeds, labels = evaluator.embed(cast(nn.Module, classifier).eval(), train_split(), "train")
+        changes = {"output_dir": str(folder.path), "eval_strategy": "no", "load_best_model_at_end": False}
+        args = args.with_changes(**steps, **changes)
+    evaluator = Evaluator(args.make_accelerator(), batch_size=args.per_device_eval_batch_size)
+    image_embeds, labels = evaluator.embed(classifier.train(mode=False), train_split(), "train")
     trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels)
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())

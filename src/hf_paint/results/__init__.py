@@ -1,4 +1,4 @@
-"""Records, the alpha curve and how alpha is chosen, robustness, run folders, comparison."""
+"""Records, the alpha curve, the choice of alpha, robustness, run folders, and the comparison of runs."""
 
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog, read_results
@@ -10,11 +10,9 @@ __all__ = [
     "AlphaCurve",
     "Result",
     "ResultLog",
-    "compare_runs",
     "effective_robustness",
     "fit_baseline",
     "read_results",
     "relative_robustness",
     "robustness_table",
-    "search_coefficients",
 ]

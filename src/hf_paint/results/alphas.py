@@ -1,7 +1,7 @@
-"""Where a model is between theta_0 and what it was fine-tuned to: an alpha, or one coefficient per task."""
+"""The position of a model between theta_0 and its fine-tuned weights: an alpha, or one coefficient per task."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 
 DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -9,10 +9,10 @@ DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 
 
 class Coefficients(Mapping[str, float]):
-    """One coefficient per task, as immutable as an alpha (PAINT, Section 5: sequential and parallel patching).
+    """One coefficient per task, immutable and hashable (PAINT, Section 5: sequential and parallel patching).
 
     Args:
-        values: Task -> its coefficient.
+        values: Task -> coefficient.
 
     Example:
         >>> Coefficients({"mnist": 0.3, "gtsrb": 0.2}) == {"mnist": 0.3, "gtsrb": 0.2}
@@ -39,11 +39,14 @@ class Coefficients(Mapping[str, float]):
 
 
 Alpha: TypeAlias = float | Coefficients
-"""A number is the same coefficient for everything; 0 is the model before fine-tuning."""
+"""A number, or one coefficient per task; 0 is the model before fine-tuning."""
+
+AlphaJson: TypeAlias = float | dict[str, float]
+"""An alpha in JSON and YAML: a number, or task -> coefficient."""
 
 
 def format_alpha(alpha: Alpha) -> str:
-    """Write an alpha with two decimals, or with as many as it needs: 0.3 is `0.30`, 0.125 is `0.125`.
+    """Write an alpha with two decimals, or more if it needs them: 0.3 is `0.30`, 0.125 is `0.125`.
 
     Example:
         >>> format_alpha(Coefficients({"mnist": 0.3, "gtsrb": 0.125}))
@@ -54,16 +57,16 @@ def format_alpha(alpha: Alpha) -> str:
     return max(f"{alpha:.2f}", f"{alpha:.6f}".rstrip("0"), key=len)
 
 
-def alpha_to_json(alpha: Alpha) -> float | dict[str, float]:
-    """Return an alpha as JSON and YAML hold it: a number, or a mapping."""
+def alpha_to_json(alpha: Alpha) -> AlphaJson:
+    """Return an alpha as JSON and YAML store it."""
     return dict(alpha) if isinstance(alpha, Coefficients) else alpha
 
 
-def alpha_from_json(value: Any) -> Alpha:
-    """Read what `alpha_to_json` wrote."""
+def alpha_from_json(value: AlphaJson | str) -> Alpha:
+    """Return the alpha of a value from `alpha_to_json`, or of a number as text."""
     return Coefficients(value) if isinstance(value, Mapping) else float(value)
 
 
 def size(alpha: Alpha) -> float:
-    """Return how far from theta_0 an alpha is: itself, or the sum of the coefficients, without their signs."""
+    """Return the distance of an alpha from theta_0: its absolute value, or the sum of the absolute coefficients."""
     return sum(map(abs, alpha.values())) if isinstance(alpha, Coefficients) else abs(alpha)

@@ -1,4 +1,4 @@
-"""Intervals of a difference between two models on the same images, by resampling the images."""
+"""Confidence intervals of the difference between two models on the same images, by resampling the images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,29 +7,34 @@ from hf_paint.errors import InputError
 
 
 NUM_RESAMPLES = 2000
-"""Bootstrap resamples behind each interval."""
+"""The number of bootstrap resamples of each interval."""
 
 
 def paired_bootstrap_interval(
     correct_0: NDArray[np.bool_], correct_1: NDArray[np.bool_], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of `mean(correct_1) - mean(correct_0)`, resampling the images of both together.
+    """Return the 95 % interval of `mean(correct_1) - mean(correct_0)` under paired resampling of the images.
 
-    The difference of one image is -1, 0 or 1, so drawing images with replacement is drawing the three counts from a
+    The difference on one image is -1, 0 or 1. Drawing images with replacement therefore draws the three counts from a
     multinomial distribution: the same bootstrap (Efron & Tibshirani, 1993, Section 8.3) at a fraction of the cost.
 
     Args:
-        correct_0: shape (num_images,), which images the first model gets right.
-        correct_1: shape (num_images,), the same images in the same order for the second model.
-        num_resamples: How many bootstrap samples.
-        seed: Seed of the generator.
+        correct_0: Whether the first model gets each image right, shape (num_images,).
+        correct_1: The same for the second model, with the images in the same order.
+        num_resamples: The number of bootstrap resamples.
+        seed: The seed of the generator.
+
+    Raises:
+        InputError: If the shapes differ, or there are no images.
 
     Example:
         >>> paired_bootstrap_interval(np.zeros(50, dtype=bool), np.ones(50, dtype=bool))
         (1.0, 1.0)
     """
     if correct_0.shape != correct_1.shape or correct_0.ndim != 1 or not len(correct_0):
-        raise InputError(f"Paired examples need one non-empty shape, got {correct_0.shape} and {correct_1.shape}.")
+        raise InputError(
+            f"Paired resampling needs two non-empty vectors of one shape, got {correct_0.shape} and {correct_1.shape}."
+        )
     total = len(correct_0)
     won = int(np.count_nonzero(correct_1 & ~correct_0))
     lost = int(np.count_nonzero(correct_0 & ~correct_1))

@@ -1,13 +1,12 @@
-"""From run folders to tables, numbers and plots."""
+"""The comparison of runs: tables, numbers and plots."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hf_paint.errors import InputError
-from hf_paint.results.compared_models import Method, methods_of, notes_of, tasks_of
+from hf_paint.files import Json, write_json, write_text
+from hf_paint.results.compared_models import ComparedModel, check_comparable, models_of, notes_of, tasks_of
 from hf_paint.results.comparison_tables import (
     change_numbers,
     change_tables,
@@ -26,26 +25,26 @@ from hf_paint.weights.changes import WeightChanges
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """Runs beside each other.
+    """Several runs, their accuracies and their weights.
 
     Attributes:
         runs: The runs.
         split: The split whose accuracies are compared.
         tasks: The tasks of each role.
-        methods: The rows of the table of methods against tasks.
-        changes: Base -> what fine-tuning changed in its runs, where the weights are on this disk.
-        notes: What a reader must know besides.
+        methods: The models that are compared, one per row.
+        changes: Base -> the changes of the weights in its runs, if the weights are on this disk.
+        notes: Remarks on the tables.
     """
 
     runs: Sequence[Run]
     split: str
     tasks: Mapping[Role, Sequence[str]]
-    methods: Sequence[Method]
+    methods: Sequence[ComparedModel]
     changes: Mapping[str, WeightChanges]
     notes: Sequence[str]
 
     def to_markdown(self, plots: Sequence[str] = ()) -> str:
-        """Return the tables, and links to plots that lie beside the text."""
+        """Return the tables and notes, and links to plots in the same folder."""
         tables = {
             f"Accuracy on the {self.split} split, %": method_table(self.methods, self.tasks),
             "Distance to the specialised models, points": distance_table(self.methods, self.tasks),
@@ -57,8 +56,8 @@ class Comparison:
         sections += ["\n".join(f"- {note}" for note in self.notes), *(f"![{plot}]({plot})" for plot in plots)]
         return "\n\n".join(filter(None, sections)) + "\n"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all numbers, as JSON can hold them; accuracies and distances are fractions of 1."""
+    def to_dict(self) -> Json:
+        """Return all numbers as plain values; accuracies and distances are fractions of 1."""
         return {
             "split": self.split,
             "tasks": {role: list(names) for role, names in self.tasks.items()},
@@ -70,7 +69,7 @@ class Comparison:
         }
 
     def save(self, folder: str | Path) -> None:
-        """Write `comparison.md`, `comparison.json` and the plots; those of an earlier comparison are replaced.
+        """Write `comparison.md`, `comparison.json` and the plots, replacing those of an earlier comparison.
 
         Raises:
             InputError: If the folder is a file.
@@ -88,24 +87,23 @@ class Comparison:
             (path / name).unlink(missing_ok=True)
             if figure is not None:
                 figure.savefig(path / name)
-        drawn = [name for name, figure in plots.items() if figure is not None]
-        (path / "comparison.md").write_text(f"# Comparison\n\n{self.to_markdown(drawn)}", encoding="utf-8")
-        (path / "comparison.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        names = [name for name, figure in plots.items() if figure is not None]
+        write_text(path / "comparison.md", f"# Comparison\n\n{self.to_markdown(names)}")
+        write_json(path / "comparison.json", self.to_dict())
 
 
 def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Comparison:
-    """Compare runs of any strategies and bases: their accuracies, and what fine-tuning changed in the weights.
+    """Compare runs of any strategies and bases: their accuracies, and the changes of their weights.
 
-    No model is run and nothing is downloaded: the records and the weights in the folders are read.
+    Only the records and weights in the folders are read; no model is run and nothing is downloaded.
 
     Args:
-        folders: What `hf-paint patch` or `patch_single` wrote. The specialised model of a task is theta_1 of the first
-            run that patched this task alone, without a `method` if there is such a run, or such a point of a parallel
-            run.
+        folders: Run folders. The specialised model of a task is theta_1 of the first run that patched this task alone,
+            preferably without a `method`, or the same point of a parallel run.
         split: The split whose accuracies are compared, `test` or `validation`.
 
     Raises:
-        InputError: If a folder is not that of a run, has nothing to show, or cannot be compared with the others.
+        InputError: If a folder is not a run folder, or its run has no model to show or no task in common.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path / "run", max_steps=2, warmup_steps=1, use_cpu=True)
@@ -116,13 +114,14 @@ def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Compa
     """
     runs = read_runs(folders, split=split)
     tasks = tasks_of(runs, split)
-    methods = methods_of(runs, tasks, split)
+    models = models_of(runs, tasks, split)
+    check_comparable(runs, models, split)
     changes, missing = changes_of(runs)
     return Comparison(
         runs=runs,
         split=split,
         tasks=tasks,
-        methods=methods,
+        methods=models,
         changes=changes,
-        notes=[*notes_of(runs, methods, split), *missing],
+        notes=[*notes_of(runs, models, split), *missing],
     )

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
-from typing import Any
 
-from hf_paint.results.alphas import Alpha, alpha_to_json, format_alpha
-from hf_paint.results.compared_models import Method, mean, specialised_of
+from hf_paint.files import Json
+from hf_paint.results.alphas import Alpha, AlphaJson, alpha_to_json, format_alpha
+from hf_paint.results.compared_models import ComparedModel, mean, specialised_of
 from hf_paint.results.records import Role
 from hf_paint.results.runs import Run
 from hf_paint.results.tables import markdown, marked, number, percent, points
@@ -16,13 +16,13 @@ from hf_paint.weights.changes import WeightChanges
 
 Tasks = Mapping[Role, Sequence[str]]
 AVERAGED: tuple[Role, ...] = ("patching", "supported")
-"""The roles over whose tasks a mean is taken, and whose tasks have a specialised model."""
+"""The roles with a mean over their tasks and with specialised models."""
 
 
-def method_table(methods: Sequence[Method], tasks: Tasks) -> str:
-    """Return accuracies in percent, one row per method; `~` marks what an adaptive sweep inferred.
+def method_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
+    """Return accuracies in percent, one row per model; `~` marks numbers that an adaptive sweep inferred in part.
 
-    A mean is there where every task of its role was evaluated.
+    The mean of a role is empty unless every task of the role was evaluated.
     """
     columns = {f"{task} ({role})": [task] for role, names in tasks.items() for task in names} | mean_columns(tasks)
     rows = [["base", "method", "alpha", *columns]]
@@ -32,8 +32,8 @@ def method_table(methods: Sequence[Method], tasks: Tasks) -> str:
     return _table(rows)
 
 
-def distance_table(methods: Sequence[Method], tasks: Tasks) -> str:
-    """Return accuracy minus that of the specialised models in points, for the bases that have them."""
+def distance_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
+    """Return accuracy minus that of the specialised models in points, for bases with specialised models."""
     columns = {task: [task] for role in AVERAGED for task in tasks.get(role, [])} | mean_columns(tasks)
     rows = [["base", "method", *columns]]
     for method in methods:
@@ -45,12 +45,12 @@ def distance_table(methods: Sequence[Method], tasks: Tasks) -> str:
 
 
 def size_table(
-    runs: Sequence[Run], methods: Sequence[Method], changes: Mapping[str, WeightChanges], split: str
+    runs: Sequence[Run], methods: Sequence[ComparedModel], changes: Mapping[str, WeightChanges], split: str
 ) -> str:
-    """Return what depends on the size of a model, run by run (PAINT, scale analysis).
+    """Return the quantities that depend on the size of a model, one row per run (PAINT, Section 4).
 
-    How near the patched model is to specialised ones on its own patching tasks, its alpha, and how similar the weights
-    are before and after fine-tuning.
+    The distance of the patched model to the specialised models on its own patching tasks, its alpha, and the cosine
+    similarity of the weights before and after fine-tuning.
     """
     rows = [["base", "run", "alpha", "to specialised, points", "cosine(theta_0, theta_1)"]]
     for run in runs:
@@ -69,7 +69,7 @@ def size_table(
 
 
 def change_tables(changes: Mapping[str, WeightChanges]) -> dict[str, str]:
-    """Return title -> table: each measure of `WeightChanges` for every run, and for pairs of runs, layer by layer."""
+    """Return title -> table: each measure of `WeightChanges` by layer, for every run and for every pair of runs."""
     layers = max((list(measured.products) for measured in changes.values()), key=len, default=[])
     measures: dict[str, tuple[Callable[[WeightChanges, str, str], float], str]] = {
         "Cosine similarity of theta_0 and theta_1": (WeightChanges.cosine_to_base, ".6f"),
@@ -94,15 +94,15 @@ def change_tables(changes: Mapping[str, WeightChanges]) -> dict[str, str]:
 
 
 def mean_columns(tasks: Tasks) -> dict[str, Sequence[str]]:
-    """Return the title of each mean and the tasks that it is over."""
+    """Return the title of each mean -> its tasks."""
     return {f"mean {role}": tasks[role] for role in AVERAGED if tasks.get(role)}
 
 
-def method_numbers(method: Method, methods: Sequence[Method], tasks: Tasks) -> dict[str, Any]:
-    """Return one row of the table of methods against tasks, and its distance to the specialised models."""
+def method_numbers(method: ComparedModel, methods: Sequence[ComparedModel], tasks: Tasks) -> Json:
+    """Return the accuracies of a model and their distances to the specialised models."""
     compared = [task for role in AVERAGED for task in tasks.get(role, [])]
     means = mean_columns(tasks)
-    numbers: dict[str, Any] = {
+    numbers: Json = {
         "base": method.base,
         "method": method.name,
         "run": method.run,
@@ -123,11 +123,11 @@ def method_numbers(method: Method, methods: Sequence[Method], tasks: Tasks) -> d
     return numbers | {"distance_to_specialised": {t: _float(d) for t, d in distances.items()} | of_means}
 
 
-def run_numbers(run: Run, split: str) -> dict[str, Any]:
-    """Return what a run is, and its trade-off curve."""
+def run_numbers(run: Run, split: str) -> Json:
+    """Return the origin of a run and its trade-off curve."""
     return {
         "run": run.name,
-        "folder": str(run.folder),
+        "folder": str(run.files.path),
         "strategy": run.strategy,
         "base": run.base,
         "model": run.recipe["model"],
@@ -139,8 +139,8 @@ def run_numbers(run: Run, split: str) -> dict[str, Any]:
     }
 
 
-def change_numbers(base: str, changes: WeightChanges) -> list[dict[str, Any]]:
-    """Return, for each fine-tuned model of a base, every measure of every layer."""
+def change_numbers(base: str, changes: WeightChanges) -> list[Json]:
+    """Return every measure of every layer, for each fine-tuned model of a base."""
     measures = {"norm": changes.norm, "relative_norm": changes.relative_norm, "cosine": changes.cosine_to_base}
     numbers = []
     for model in changes.models:
@@ -152,8 +152,8 @@ def change_numbers(base: str, changes: WeightChanges) -> list[dict[str, Any]]:
     return numbers
 
 
-def pair_numbers(base: str, changes: WeightChanges) -> list[dict[str, Any]]:
-    """Return, for each pair of models of a base, the cosine similarity of their changes in every layer."""
+def pair_numbers(base: str, changes: WeightChanges) -> list[Json]:
+    """Return the cosine similarity of the changes in every layer, for each pair of models of a base."""
     return [
         {
             "base": base,
@@ -169,7 +169,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return markdown(rows, text_columns=2) if len(rows) > 1 else ""
 
 
-def _alpha(alpha: Alpha | None) -> Any:
+def _alpha(alpha: Alpha | None) -> AlphaJson | None:
     return None if alpha is None else alpha_to_json(alpha)
 
 

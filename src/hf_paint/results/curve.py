@@ -1,35 +1,33 @@
-"""The alpha curve: accuracies from theta_0 to theta_1, and the rules that choose alpha (PAINT, Sec. 2)."""
+"""The alpha curve: accuracies from theta_0 to theta_1, and the choice of alpha (PAINT, Section 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.errors import InputError, did_you_mean
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, size
+from hf_paint.errors import InputError
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
-from hf_paint.results.records import RESULTS, ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.run_folder import RESULTS
+from hf_paint.results.selection import SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, Interval, markdown
 
 
 if TYPE_CHECKING:
     import pandas
 
-SelectionRule = Literal["mean", "supported_within"]
-LOSS_WEIGHT = 10
-"""What a point of supported accuracy beyond the tolerance costs in a score, in points of patching accuracy."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What patching changed on one task: accuracy at alpha minus accuracy at alpha 0, as fractions of 1.
+    """Accuracy on one task at alpha minus accuracy at alpha 0, as a fraction of 1.
 
-    `low` and `high` bound the 95 % paired bootstrap interval; they are None without per-example data.
+    `low` and `high` bound the 95 % paired bootstrap interval; they are None without per-image data.
     """
 
     task: str
@@ -49,9 +47,9 @@ class AlphaCurve:
     """Accuracy of every task at every alpha.
 
     Args:
-        results: The records of a sweep; of two records for one (alpha, task, role, split) the later counts, and an
-            exact one before one of an adaptive sweep.
-        folder: The run folder, where the per-example files named in the records are.
+        results: The records of a sweep. Of two records for one (alpha, task, role, split) the later counts; an exact
+            record counts more than one of an adaptive sweep.
+        folder: The run folder, which contains the per-image files named in the records.
 
     Example:
         >>> curve = AlphaCurve.from_accuracies(
@@ -83,7 +81,7 @@ class AlphaCurve:
 
     @classmethod
     def from_run(cls, folder: str | Path, *, name: str = RESULTS) -> Self:
-        """Read the curve of a run folder; `ensemble.jsonl` holds that of the output-space ensemble."""
+        """Read the curve of a run folder; `name` is another file of records, such as `ensemble.jsonl`."""
         return cls(read_results(Path(folder) / name), folder=folder)
 
     @classmethod
@@ -95,24 +93,17 @@ class AlphaCurve:
         supported: Mapping[str, Sequence[float]],
         split: str = "validation",
     ) -> Self:
-        """Make a curve from published accuracies in [0, 1], each task with one value per alpha."""
-        results = []
-        roles: tuple[tuple[Role, Mapping[str, Sequence[float]]], ...] = (
-            ("patching", patching),
-            ("supported", supported),
+        """Make a curve from published accuracies in [0, 1]: task -> one accuracy per alpha."""
+        sides: dict[Role, Mapping[str, Sequence[float]]] = {"patching": patching, "supported": supported}
+        return cls(
+            _published(accuracy, alpha=alpha, task=task, role=role, split=split)
+            for role, tasks in sides.items()
+            for task, accuracies in tasks.items()
+            for alpha, accuracy in zip(alphas, accuracies, strict=True)
         )
-        for role, tasks in roles:
-            for task, accuracies in tasks.items():
-                for alpha, accuracy in zip(alphas, accuracies, strict=True):
-                    count = Fraction(str(accuracy))
-                    correct, total = count.numerator, count.denominator
-                    results.append(
-                        Result(alpha=alpha, task=task, role=role, split=split, correct=correct, total=total)
-                    )
-        return cls(results)
 
     def get(self, alpha: Alpha, role: Role, task: str, split: str) -> Result | None:
-        """Return one record, or None."""
+        """Return a record, or None if there is none."""
         return self._results.get((alpha, role, task, split))
 
     @property
@@ -125,10 +116,10 @@ class AlphaCurve:
         return {r.split for r in self.results if r.role == role}
 
     def mean_accuracy(self, alpha: Alpha, role: Role, split: str) -> Fraction:
-        """Return the unweighted mean over the tasks of a role, exactly.
+        """Return the unweighted mean over the tasks of a role, as an exact fraction.
 
         Raises:
-            InputError: If no task of the role was evaluated there.
+            InputError: If no task of the role has a record on the split at this alpha.
         """
         accuracies = [r.exact_accuracy for r in self.results if (r.alpha, r.role, r.split) == (alpha, role, split)]
         if not accuracies:
@@ -136,7 +127,7 @@ class AlphaCurve:
         return sum(accuracies, Fraction(0)) / len(accuracies)
 
     def points(self, split: str) -> tuple[Alpha, ...]:
-        """Return the alphas at which every patching and supported task that has this split was evaluated on it."""
+        """Return the alphas with records of every patching and supported task that has records on the split at all."""
         columns = {(r.role, r.task) for r in self.results if r.split == split and r.role in ("patching", "supported")}
         return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
 
@@ -146,53 +137,42 @@ class AlphaCurve:
         """Choose alpha on the validation records.
 
         Args:
-            rule: `mean` takes the highest mean of patching and supported accuracy, which weigh the same however many
-                tasks each has (PAINT). `supported_within` takes the highest patching accuracy among the alphas whose
-                supported accuracy is at most `tolerance` below that of alpha 0.
+            rule: `mean` takes the highest mean of patching and supported accuracy; both sides weigh the same however
+                many tasks each has (PAINT, Section 2). `supported_within` takes the highest patching accuracy among
+                the alphas whose supported accuracy is at most `tolerance` below that of alpha 0.
             tolerance: The loss that `supported_within` accepts, as a fraction of 1: 0.01 is one point.
             baseline: The supported accuracy from which the loss is counted, instead of that of alpha 0.
 
         Returns:
-            The alpha; of equally good ones the smallest, coefficients by their sum. Where nothing is within the
-            tolerance, which takes a `baseline`, the one with the highest supported accuracy.
+            The alpha. Ties go to the smallest, for coefficients to the smallest sum. If no alpha is within the
+            tolerance, which can only happen with a `baseline`, the alpha with the highest supported accuracy.
 
         Raises:
-            InputError: If a record that the rule needs is missing.
+            InputError: If the rule is unknown or a record that it needs is missing.
         """
-        if rule not in get_args(SelectionRule):
-            raise InputError(f"Unknown selection rule '{rule}'.{did_you_mean(rule, get_args(SelectionRule))}")
-        alphas = self.points("validation") or self.alphas
-        patching = {a: self.mean_accuracy(a, "patching", "validation") for a in alphas}
-        supported = {a: self.mean_accuracy(a, "supported", "validation") for a in alphas}
-        if rule == "mean":
-            return max(alphas, key=lambda a: (patching[a] + supported[a], -size(a)))
-        if baseline is None and 0.0 not in supported:
-            raise InputError("`supported_within` compares with alpha 0, which was not evaluated.")
-        floor = (supported[0.0] if baseline is None else baseline) - Fraction(str(tolerance))
-        within = [a for a in alphas if supported[a] >= floor]
-        return max(within or [max(alphas, key=lambda a: supported[a])], key=lambda a: (patching[a], -size(a)))
+        sides = {alpha: self.sides(alpha) for alpha in self.points("validation") or self.alphas}
+        return select(sides, rule, tolerance=tolerance, baseline=baseline)
 
-    def score(self, alpha: Alpha, rule: SelectionRule = "mean", *, tolerance: float = 0.01) -> float:
-        """Return the score that a search maximises: the selection rule, with a price on a supported loss."""
-        patching, supported = (self.mean_accuracy(alpha, role, "validation") for role in ("patching", "supported"))
-        if rule == "mean":
-            return float(patching + supported) / 2
-        loss = float(self.mean_accuracy(0.0, "supported", "validation") - supported) - tolerance
-        return float(patching) - LOSS_WEIGHT * max(0.0, loss)
+    def sides(self, alpha: Alpha) -> Sides:
+        """Return the mean validation accuracies of the patching and of the supported tasks, exactly."""
+        return Sides(
+            patching=self.mean_accuracy(alpha, "patching", "validation"),
+            supported=self.mean_accuracy(alpha, "supported", "validation"),
+        )
 
     def gains(self, alpha: Alpha, split: str = "test") -> list[Gain]:
-        """Return, task by task, what alpha gained over alpha 0, with 95 % paired bootstrap intervals."""
+        """Return the gain of every task at alpha over alpha 0, with 95 % paired bootstrap intervals."""
         results = [self.get(alpha, role, task, split) for role in ROLES for task in self.tasks.get(role, [])]
         gains = [self.gain(result) for result in results if result is not None]
         return [gain for gain in gains if gain is not None]
 
     def gain(self, result: Result) -> Gain | None:
-        """Return what a record gained over that of alpha 0, or None if alpha 0 was not evaluated on its split."""
+        """Return the gain of a record over the record of alpha 0, or None if there is no record of alpha 0."""
         before = self.get(0.0, result.role, result.task, result.split)
         if before is None:
             return None
         low = high = None
-        correct_0, correct = self.examples(before), self.examples(result)
+        correct_0, correct = self.correct_images(before), self.correct_images(result)
         if correct_0 is not None and correct is not None:
             low, high = paired_bootstrap_interval(correct_0, correct)
         gain = float(result.exact_accuracy - before.exact_accuracy)
@@ -229,16 +209,22 @@ class AlphaCurve:
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
 
-    def examples(self, result: Result) -> NDArray[np.bool_] | None:
-        """Return which images a record got right, shape (result.total,), or None where nobody kept it."""
-        if self.folder is None or result.examples is None:
+    def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
+        """Return whether each image of a record is right, shape (result.total,); None without per-image data."""
+        if self.folder is None or result.correct_file is None:
             return None
-        examples: NDArray[np.bool_] = np.load(self.folder / result.examples)
-        return examples
+        correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
+        return correct
+
+
+def _published(accuracy: float, *, alpha: Alpha, task: str, role: Role, split: str) -> Result:
+    """Return a record with the smallest counts that give an accuracy exactly."""
+    count = Fraction(str(accuracy))
+    return Result(alpha=alpha, task=task, role=role, split=split, correct=count.numerator, total=count.denominator)
 
 
 def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
-    """Return each alpha once: numbers by their size, then coefficients as they come."""
-    found = list(dict.fromkeys(alphas))
-    numbers = sorted(alpha for alpha in found if not isinstance(alpha, Coefficients))
-    return (*numbers, *(alpha for alpha in found if isinstance(alpha, Coefficients)))
+    """Return each alpha once: numbers in ascending order, then coefficients in the order of their records."""
+    unique = list(dict.fromkeys(alphas))
+    numbers = sorted(alpha for alpha in unique if not isinstance(alpha, Coefficients))
+    return (*numbers, *(alpha for alpha in unique if isinstance(alpha, Coefficients)))

@@ -1,22 +1,26 @@
-"""An alpha curve as the metadata of a card: what the table of the card says, for programs."""
+"""An alpha curve as metadata of a card, where programs can read it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 from hf_paint.errors import InputError
-from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_to_json
+from hf_paint.files import Json
+from hf_paint.results.alphas import Alpha, AlphaJson, Coefficients, alpha_from_json, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result
 from hf_paint.results.tables import INEXACT, marked
 
 
+Number = TypeVar("Number", int, float)
+
 MISSING = "-"
-OPTIONAL: Mapping[str, Callable[[str], Any]] = {"attack_success": int, "mean_absolute_error": float}
-"""What only some tasks have, and how it is read."""
+ALWAYS = ("correct", "total")
+OPTIONAL = ("attack_success", "mean_absolute_error")
+"""The keys of metrics that only some tasks have."""
 
 
-def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
-    """Return the counts of a curve as plain values: one line of numbers over the alphas for each (task, split).
+def curve_to_metadata(curve: AlphaCurve) -> Json:
+    """Return the counts of a curve as plain values: for each (task, split) one line of numbers, one per alpha.
 
     Example:
         >>> curve = AlphaCurve.from_accuracies([0.0, 1.0], patching={"mnist": [0.5, 0.75]}, supported={})
@@ -36,16 +40,15 @@ def curve_to_metadata(curve: AlphaCurve) -> dict[str, Any]:
     return {"alphas": _write_alphas(curve.alphas), "tasks": tasks}
 
 
-def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
-    """Return the curve that `curve_to_metadata` wrote down.
+def curve_from_metadata(metadata: Json) -> AlphaCurve:
+    """Return the curve of metadata from `curve_to_metadata`, without per-image data.
 
     Raises:
-        InputError: If the metadata holds no curve.
+        InputError: If the metadata does not contain a curve.
     """
     try:
         alphas = _read_alphas(metadata["alphas"])
-        keys = ("correct", "total", *OPTIONAL)
-        columns = [(entry, {k: str(entry[k]).split() for k in keys if k in entry}) for entry in metadata["tasks"]]
+        columns = [(entry, _columns(entry, (*ALWAYS, *OPTIONAL))) for entry in metadata["tasks"]]
         return AlphaCurve(
             Result(
                 alpha=alpha,
@@ -56,25 +59,27 @@ def curve_from_metadata(metadata: Mapping[str, Any]) -> AlphaCurve:
                 total=int(counts["total"][position]),
                 answer_types=_read_answer_types(entry, position),
                 exact=not counts["correct"][position].startswith(INEXACT),
-                **{key: _read(counts, key, position, kind) for key, kind in OPTIONAL.items()},
+                attack_success=_optional(int, counts, "attack_success", position),
+                mean_absolute_error=_optional(float, counts, "mean_absolute_error", position),
             )
             for position, alpha in enumerate(alphas)
             for entry, counts in columns
             if counts["correct"][position] != MISSING
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The metadata of the card holds no alpha curve ({error!r}).") from error
+        raise InputError(f"The metadata of the card contains no alpha curve ({error!r}).") from error
 
 
-def _write_alphas(alphas: Sequence[Alpha]) -> str | list[float | dict[str, float]]:
-    """Return numbers as one line, which is short, and anything with coefficients as a list."""
+def _write_alphas(alphas: Sequence[Alpha]) -> str | list[AlphaJson]:
+    """Return numbers as one short line, and a list if there are coefficients."""
     if any(isinstance(alpha, Coefficients) for alpha in alphas):
         return [alpha_to_json(alpha) for alpha in alphas]
     return " ".join(map(str, alphas))
 
 
-def _read_alphas(written: Any) -> list[Alpha]:
-    return [alpha_from_json(alpha) for alpha in (written if isinstance(written, list) else str(written).split())]
+def _read_alphas(value: str | float | list[AlphaJson]) -> list[Alpha]:
+    """Return the alphas; YAML reads a line with a single number as that number."""
+    return [alpha_from_json(alpha) for alpha in (value if isinstance(value, list) else str(value).split())]
 
 
 def _write_optional(results: Sequence[Result | None]) -> dict[str, str]:
@@ -82,32 +87,36 @@ def _write_optional(results: Sequence[Result | None]) -> dict[str, str]:
     return {key: line for key, line in lines.items() if set(line.split()) != {MISSING}}
 
 
-def _read(lines: Mapping[str, Sequence[str]], key: str, position: int, kind: Callable[[str], Any]) -> Any:
-    written = lines[key][position] if key in lines else MISSING
-    return None if written == MISSING else kind(written)
+def _columns(entry: Json, keys: Sequence[str]) -> dict[str, list[str]]:
+    return {key: str(entry[key]).split() for key in keys if key in entry}
+
+
+def _optional(kind: Callable[[str], Number], columns: Mapping[str, Sequence[str]], key: str, at: int) -> Number | None:
+    text = columns[key][at] if key in columns else MISSING
+    return None if text == MISSING else kind(text)
 
 
 def _write_answer_types(results: Sequence[Result | None]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return two lines of numbers for each type of answer: what was right, and of how many."""
+    """Return two lines of numbers for each type of answer: `correct` and `total`."""
     counts = [(result and result.answer_types) or {} for result in results]
     kinds = dict.fromkeys(kind for count in counts for kind in count)
     lines = {
         kind: {
             key: _line(count[kind][place] if kind in count else None for count in counts)
-            for place, key in enumerate(("correct", "total"))
+            for place, key in enumerate(ALWAYS)
         }
         for kind in kinds
     }
     return {"answer_types": lines} if lines else {}
 
 
-def _read_answer_types(entry: Mapping[str, Any], position: int) -> dict[str, list[int]] | None:
-    found = {}
+def _read_answer_types(entry: Json, position: int) -> dict[str, list[int]] | None:
+    answer_types = {}
     for kind, lines in entry.get("answer_types", {}).items():
-        counts = [str(lines[key]).split()[position] for key in ("correct", "total")]
+        counts = [column[position] for column in _columns(lines, ALWAYS).values()]
         if MISSING not in counts:
-            found[str(kind)] = [int(count) for count in counts]
-    return found or None
+            answer_types[str(kind)] = [int(count) for count in counts]
+    return answer_types or None
 
 
 def _line(values: Iterable[float | None]) -> str:

@@ -1,4 +1,4 @@
-"""Plots of alpha curves."""
+"""Plots of alpha curves and of comparisons."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, size
-from hf_paint.results.compared_models import Method
+from hf_paint.results.compared_models import ComparedModel
 from hf_paint.results.comparison_tables import Tasks, mean_columns
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.robustness import Baseline, logit
@@ -23,9 +23,7 @@ from hf_paint.weights.changes import ALL, WeightChanges
 
 
 PERCENT = (0.1, 0.5, 1, 2, 5, 10, *range(15, 90, 5), 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.9)
-"""The ticks of a logit scale."""
-
-
+"""The ticks of a logit scale, in percent."""
 MARKERS = "osD^vPX"
 
 
@@ -48,8 +46,8 @@ def plot_trade_off(
         path: The image file.
         split: The split whose accuracies are plotted.
         selected: The alpha to mark.
-        connected: Draw a line through the points in their order; a search for coefficients has none.
-        ensemble: The curve of the output-space ensemble, to be drawn beside.
+        connected: Draw a line through the points in their order; the points of a search have no such order.
+        ensemble: The curve of the output-space ensemble, drawn for comparison.
         fine_tuned_label: The name of alpha 1.
     """
     figure, axes = new_figure()
@@ -78,13 +76,13 @@ def plot_robustness(
 ) -> None:
     """Plot accuracy under shift against accuracy on the reference, both logit-scaled (WiSE-FT, Figure 1).
 
-    Accuracies outside 0.1 and 99.9 % are drawn there: the scale has no place for 0 and 1.
+    Accuracies below 0.1 % and above 99.9 % are drawn at these limits, as the logits of 0 and 1 are infinite.
 
     Args:
         table: The robustness of every alpha.
         path: The image file.
         selected: The alpha to mark.
-        ensemble: The same of the output-space ensemble.
+        ensemble: The robustness of the output-space ensemble, drawn for comparison.
         fine_tuned_label: The name of alpha 1.
     """
     figure, axes = new_figure()
@@ -114,7 +112,7 @@ def new_figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:
 
 
 def _trade_off(curve: AlphaCurve, split: str) -> tuple[list[float], list[float]]:
-    """Return supported accuracies (alphas where there are none) and patching accuracies, in percent."""
+    """Return supported accuracies, or alphas without supported tasks, and patching accuracies, in percent."""
     alphas = curve.points(split)
     patching = [100 * float(curve.mean_accuracy(alpha, "patching", split)) for alpha in alphas]
     if split not in curve.splits("supported"):
@@ -139,18 +137,18 @@ def _mark(
     selected: Alpha | None,
     fine_tuned_label: str,
 ) -> None:
-    """Mark both ends, and draw a circle around the chosen one."""
+    """Mark both ends, and draw a circle around the selected alpha."""
     circle = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 2}
-    marks: list[tuple[Alpha | None, str, int, str, dict[str, Any]]] = [
-        (0.0, "*", 160, "zero-shot", {"color": "tab:blue"}),
-        (1.0, "D", 50, fine_tuned_label, {"color": "tab:orange"}),
-        (selected, "o", 200, "patched", circle),
+    marks: list[tuple[Alpha | None, str, str, Mapping[str, Any]]] = [
+        (0.0, "*", "zero-shot", {"s": 160, "color": "tab:blue"}),
+        (1.0, "D", fine_tuned_label, {"s": 50, "color": "tab:orange"}),
+        (selected, "o", "patched", {"s": 200} | circle),
     ]
-    for alpha, marker, area, label, style in marks:
+    for alpha, marker, label, style in marks:
         if alpha is not None and alpha in alphas:
             index = alphas.index(alpha)
             text = label if isinstance(alpha, Coefficients) else f"{label} (alpha {format_alpha(alpha)})"
-            axes.scatter(x[index], y[index], marker=marker, s=area, label=text, zorder=3, **style)
+            axes.scatter(x[index], y[index], marker=marker, label=text, zorder=3, **style)
 
 
 def _draw_ensemble(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
@@ -166,7 +164,7 @@ def _draw_baseline(axes: Axes, baseline: Baseline) -> None:
 
 
 def _label_in_percent(axis: Axis) -> None:
-    """Label an axis of logits with the accuracies that they are of, where there is room."""
+    """Label an axis of logits with accuracies in percent."""
     low, high = axis.get_view_interval()
     ticks = [(x, f"{percent:g}") for percent in PERCENT if low <= (x := float(logit(percent / 100))) <= high]
     axis.set_ticks([x for x, _ in ticks], labels=[label for _, label in ticks])
@@ -175,7 +173,7 @@ def _label_in_percent(axis: Axis) -> None:
 def plot_trade_offs(runs: Sequence[Run], split: str) -> Figure | None:
     """Plot patching accuracy against supported accuracy, one line per run (PAINT, Figure 1).
 
-    The means are over the tasks of each run. None if no run has tasks of both roles.
+    The means are over the tasks of each run. Returns None if no run has tasks of both roles.
     """
     curves = {run: run.trade_off(split) for run in runs}
     if not any(curves.values()):
@@ -185,7 +183,7 @@ def plot_trade_offs(runs: Sequence[Run], split: str) -> Figure | None:
         [line] = axes.plot(
             [100 * supported for _, supported, _ in points],
             [100 * patching for *_, patching in points],
-            linestyle="" if run.strategy == "parallel" else "-",  # its points lie on no line
+            linestyle="" if run.strategy == "parallel" else "-",  # combinations do not lie on a line
             marker=".",
             linewidth=1,
             label=run.label if len({r.base for r in runs}) == 1 else f"{run.base}: {run.label}",
@@ -204,8 +202,8 @@ def plot_trade_offs(runs: Sequence[Run], split: str) -> Figure | None:
     return figure
 
 
-def plot_methods(methods: Sequence[Method], tasks: Tasks, split: str) -> Figure:
-    """Plot the accuracy of every method on every task and in the mean, one below the other, a marker per base."""
+def plot_methods(methods: Sequence[ComparedModel], tasks: Tasks, split: str) -> Figure:
+    """Plot the accuracy of every model on every task and on average, one row per task and one marker per base."""
     columns = {task: [task] for names in tasks.values() for task in names} | mean_columns(tasks)
     bases = list(dict.fromkeys(method.base for method in methods))
     figure, axes = new_figure((9, 1.5 + len(columns) * (0.2 + 0.06 * len(methods))))
@@ -226,9 +224,9 @@ def plot_methods(methods: Sequence[Method], tasks: Tasks, split: str) -> Figure:
 
 
 def plot_cosines(changes: Mapping[str, WeightChanges]) -> Figure | None:
-    """Plot the cosine similarity of theta_0 and theta_1 layer by layer, from embeddings (0) to projection (1).
+    """Plot the cosine similarity of theta_0 and theta_1 by layer, from embeddings (0) to projection (1).
 
-    None where no weights were compared.
+    Returns None if no weights were compared.
     """
     if not changes:
         return None

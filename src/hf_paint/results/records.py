@@ -1,4 +1,4 @@
-"""Results: one record per (weights, task, split), appended to `results.jsonl` the moment it is known."""
+"""Records of evaluations: one per (weights, task, split), appended to `results.jsonl` as soon as it is known."""
 
 import json
 import os
@@ -14,46 +14,31 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json
+from hf_paint.results.run_folder import RESULTS
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
-RESULTS = "results.jsonl"
-ENSEMBLE = "ensemble.jsonl"
-"""The records of the output-space ensemble, which never mix with those of interpolated weights."""
+JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
+"""Attributes of a record whose keys in `results.jsonl` have other names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What one model does on one split of one task.
+class Scores:
+    """The counts and metrics of a model on one split of one task.
 
     Attributes:
-        alpha: Where the weights are on the line from theta_0 (0) to theta_1 (1), or the coefficient of each task.
-        task: The name of the task.
-        role: What the task is for: to be patched, to be kept, or only to be looked at.
-        split: `validation` or `test`.
         correct: The number of images whose highest logit is the label.
         total: The number of images.
-        attack_success: The number of images whose highest logit is the wrong word that is written on them; None for
-            tasks without such words.
-        mean_per_class: The mean over the classes that occur of the accuracy within the class, in [0, 1].
+        attack_success: The number of images whose highest logit is the wrong word written on them; None for tasks
+            without such words.
+        mean_per_class: The accuracy within each class that occurs, averaged over the classes, in [0, 1].
         loss: The mean cross-entropy, in nats.
-        mean_absolute_error: How far off the predicted count is on average, where the classes are counts.
-        answer_types: Of a multiple-choice task, type of answer -> its correct and its total.
         ece: The expected calibration error over 15 bins of equal width, in [0, 1].
-        weights: Fingerprint of the image tower.
-        head: Fingerprint of the zero-shot head: text tower, class names and templates.
-        data: Fingerprint of the images and of how they were processed.
-        rows: Fingerprint of the rows alone: corruptions of the same images share it.
-        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
-        exact: Whether every image was evaluated, which the adaptive sweep does at few alphas.
-        examples: Which images were right, a boolean npy file relative to the run folder; None where nobody kept it.
+        mean_absolute_error: The mean absolute error of the predicted count, if the classes are counts.
+        answer_types: For a multiple-choice task, type of answer -> [correct, total].
     """
 
-    alpha: Alpha
-    task: str
-    role: Role
-    split: str
     correct: int
     total: int
     attack_success: int | None = None
@@ -62,13 +47,6 @@ class Result:
     ece: float | None = None
     mean_absolute_error: float | None = None
     answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
-    weights: str = ""
-    head: str = ""
-    data: str = ""
-    rows: str = ""
-    precision: str = "fp32"
-    exact: bool = True
-    examples: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -82,36 +60,75 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that the task has, as fractions of 1 but for the loss and the error of a count.
+        """The metrics of the task, as fractions of 1 except for the loss and the error of a count.
 
         Example:
-            >>> where = {"alpha": 0.0, "task": "signs", "role": "patching", "split": "test"}
-            >>> Result(correct=5, total=10, attack_success=4, **where).metrics
+            >>> Scores(correct=5, total=10, attack_success=4).metrics
             {'accuracy': 0.5, 'attack_success': 0.4}
         """
-        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
-        found = {
+        metrics = {
             "accuracy": self.accuracy,
             "mean_per_class": self.mean_per_class,
             "loss": self.loss,
             "mean_absolute_error": self.mean_absolute_error,
             "attack_success": None if self.attack_success is None else self.attack_success / self.total,
         }
-        return {name: value for name, value in (found | types).items() if value is not None}
+        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
+        return {name: value for name, value in (metrics | types).items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and metrics by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Scores)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Scores):
+    """The record of one model on one split of one task: what was evaluated, and its scores.
+
+    Attributes:
+        alpha: The position of the weights between theta_0 (0) and theta_1 (1), or the coefficient of each task.
+        task: The name of the task.
+        role: The role of the task: `patching` tasks improve, `supported` tasks must not suffer, `transfer` and `shift`
+            tasks are only measured.
+        split: `validation` or `test`.
+        weights: Fingerprint of the image tower.
+        head: Fingerprint of the zero-shot head: text tower, class names and templates.
+        data: Fingerprint of the images and their preprocessing.
+        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
+        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
+        exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
+        correct_file: A boolean npy file, relative to the run folder: whether each image is right; None for records
+            without per-image data.
+    """
+
+    alpha: Alpha
+    task: str
+    role: Role
+    split: str
+    weights: str = ""
+    head: str = ""
+    data: str = ""
+    rows_fingerprint: str = ""
+    precision: str = "fp32"
+    exact: bool = True
+    correct_file: str | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What was evaluated: two records with one key hold the same numbers."""
+        """The identity of an evaluation: two records with the same key hold the same numbers."""
         exactness = "exact" if self.exact else "adaptive"
         return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON, with the accuracy written out."""
-        record: dict[str, Any] = {}
-        for f in fields(self):
-            record[f.name] = alpha_to_json(self.alpha) if f.name == "alpha" else getattr(self, f.name)
-            if f.name == "total":
-                record["accuracy"] = self.accuracy
+        """Return the record as one line of JSON, which also contains the accuracy."""
+        record: dict[str, object] = {
+            "alpha": alpha_to_json(self.alpha),
+            "task": self.task,
+            "role": self.role,
+            "split": self.split,
+        }
+        record |= {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
+        record |= {JSON_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
     @classmethod
@@ -119,7 +136,8 @@ class Result:
         """Read one line of `results.jsonl`; keys that later versions add are ignored."""
         record = json.loads(line)
         record["alpha"] = alpha_from_json(record["alpha"])
-        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+        keys = {f.name: JSON_KEYS.get(f.name, f.name) for f in fields(cls)}
+        return cls(**{name: record[key] for name, key in keys.items() if key in record})
 
 
 class ResultLog:
@@ -128,7 +146,7 @@ class ResultLog:
     Args:
         folder: The run folder; None keeps the records in memory.
         write: Whether this process writes; the others keep the same records in memory.
-        name: The name of the file, where it is another one.
+        name: The name of the file.
 
     Example:
         >>> log = ResultLog(tmp_path)
@@ -155,20 +173,24 @@ class ResultLog:
 
         Args:
             key: What was evaluated.
-            alpha: Only a record that calls the weights so; two names for the same weights are two records.
+            alpha: Return only a record with this alpha; the same weights may have records under several alphas.
         """
         records = self._known.get(key, {})
         return next(iter(records.values()), None) if alpha is None else records.get(alpha)
 
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
-        """Add a record; on disk when the call returns. `correct` has shape (result.total,).
+        """Add a record, which is on disk when the call returns.
 
-        The images' correctness is written first, so that a record never names a file that is not there.
+        The per-image file is written first, so that a record never names a file that does not exist.
+
+        Args:
+            result: The record.
+            correct: Whether each image is right, shape (result.total,).
         """
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if correct is not None and result.examples is not None:
-                save_atomically(self.folder / result.examples, lambda path: np.save(path, correct))
+            if correct is not None and result.correct_file is not None:
+                save_atomically(self.folder / result.correct_file, lambda path: np.save(path, correct))
             with (self.folder / self.name).open("a", encoding="utf-8") as file:
                 file.write(result.to_json() + "\n")
                 file.flush()
@@ -181,14 +203,14 @@ class ResultLog:
 
 
 def read_results(path: str | Path) -> list[Result]:
-    """Read a `results.jsonl`. A last line without its end, left by a process that was killed, does not count.
+    """Read a `results.jsonl`; an incomplete last line, which a killed process leaves behind, is ignored.
 
     Raises:
         InputError: If the file does not exist or a complete line is not a record.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist: this is not the folder of a run that evaluated anything.")
+        raise InputError(f"{path} does not exist: {path.parent} is not a run folder with records.")
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
     results = []
     for number, line in enumerate(lines, 1):

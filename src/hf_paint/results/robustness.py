@@ -11,11 +11,11 @@ from hf_paint.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Which accuracy under shift goes with an accuracy on the reference: a line between their logits.
+    """The accuracy under shift expected of a model with a given reference accuracy: a line between their logits.
 
     Attributes:
-        slope: Of the line, in logits per logit.
-        intercept: Of the line, in logits.
+        slope: The slope of the line, in logits per logit.
+        intercept: The intercept of the line, in logits.
     """
 
     slope: float
@@ -27,7 +27,7 @@ class Baseline:
 
 
 def logit(accuracy: ArrayLike) -> NDArray[np.float64]:
-    """Return `log(p / (1 - p))` of accuracies in [0, 1]; infinite at the ends."""
+    """Return `log(p / (1 - p))` of accuracies in [0, 1]; infinite at 0 and 1."""
     p = np.asarray(accuracy, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.log(p) - np.log1p(-p)
@@ -42,11 +42,10 @@ def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
     """Fit the baseline by least squares between logits (Taori et al., 2020, Section 2).
 
     Args:
-        accuracies: (on the reference, under shift) of models that were trained on the reference alone, in (0, 1); two
-            or more.
+        accuracies: (on the reference, under shift) of two or more models trained on the reference alone, in (0, 1).
 
     Raises:
-        InputError: If there are too few, or one is 0 or 1.
+        InputError: If there are fewer than two distinct reference accuracies, or an accuracy is 0 or 1.
 
     Example:
         >>> float(fit_baseline([(0.6, 0.4), (0.8, 0.7)])(0.6).round(6))
@@ -54,20 +53,20 @@ def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
     """
     pairs = np.array([*accuracies], dtype=np.float64).reshape(-1, 2)  # (num_models, 2)
     if not ((pairs > 0) & (pairs < 1)).all():
-        raise InputError("The accuracies of a baseline must be shares above 0 and below 1: their logits are fitted.")
+        raise InputError("The accuracies of a baseline must be above 0 and below 1: the fit uses their logits.")
     if len(np.unique(pairs[:, 0])) < 2:
-        raise InputError("A baseline needs at least two models that differ in accuracy on the reference.")
+        raise InputError("A baseline needs at least two models with different accuracies on the reference.")
     slope, intercept = np.polyfit(logit(pairs[:, 0]), logit(pairs[:, 1]), deg=1)
     return Baseline(float(slope), float(intercept))
 
 
 def effective_robustness(reference: float, shift: float, baseline: Baseline) -> float:
-    """Return `shift - beta(reference)`: how far the accuracy under shift is above the baseline (Taori et al., 2020).
+    """Return `shift - beta(reference)`, the accuracy under shift above the baseline (Taori et al., 2020, Section 2).
 
     Args:
         reference: Accuracy on the reference, in [0, 1].
         shift: Accuracy under shift, in [0, 1].
-        baseline: What `fit_baseline` returns.
+        baseline: The baseline from `fit_baseline`.
 
     Example:
         >>> round(effective_robustness(0.6, 0.55, fit_baseline([(0.6, 0.4), (0.8, 0.7)])), 6)
@@ -77,11 +76,11 @@ def effective_robustness(reference: float, shift: float, baseline: Baseline) -> 
 
 
 def relative_robustness(shift: float, shift_0: float) -> float:
-    """Return what an intervention changes under shift: `shift - shift_0` (Taori et al., 2020, Section 2).
+    """Return `shift - shift_0`, the effect of an intervention under shift (Taori et al., 2020, Section 2).
 
     Args:
-        shift: Accuracy under shift after it, in [0, 1].
-        shift_0: Accuracy under shift of the model without it, such as the zero-shot or the fine-tuned one.
+        shift: Accuracy under shift with the intervention, in [0, 1].
+        shift_0: Accuracy under shift without it, such as that of the zero-shot or the fine-tuned model.
 
     Example:
         >>> relative_robustness(0.75, 0.5)

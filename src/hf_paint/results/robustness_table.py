@@ -1,15 +1,16 @@
-"""Robustness under distribution shift along an alpha curve: the table of a run, its JSON and its Markdown."""
+"""Robustness under distribution shift along an alpha curve, as numbers, JSON and Markdown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.files import Json
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.curve import AlphaCurve
@@ -31,9 +32,9 @@ class RobustnessRow:
         shift: Mean accuracy over the shift tasks.
         relative: `shift` minus that of alpha 0.
         effective: `shift` minus what the baseline predicts from `reference`; None without a baseline.
-        relative_interval: 95 % bootstrap interval; None without per-example data.
-        effective_interval: The same of `effective`; the baseline counts as known.
-        exact: Whether every image was evaluated; False in parts of an adaptive sweep.
+        relative_interval: The 95 % bootstrap interval of `relative`; None without per-image data.
+        effective_interval: The same for `effective`, with the baseline taken as known.
+        exact: Whether every image was evaluated; False where an adaptive sweep inferred predictions.
     """
 
     alpha: Alpha
@@ -53,9 +54,9 @@ class RobustnessTable:
     Attributes:
         rows: One row per alpha.
         reference_tasks: The tasks whose mean accuracy is the reference.
-        reference_split: On which images it was measured; the shifts are measured on `test`.
+        reference_split: The split of the reference; the shifts are measured on `test`.
         shift_tasks: The tasks under shift.
-        baseline: Which accuracy under shift goes with a reference accuracy, if that is known.
+        baseline: The accuracy under shift expected for a reference accuracy, if known.
     """
 
     rows: Sequence[RobustnessRow]
@@ -64,14 +65,14 @@ class RobustnessTable:
     shift_tasks: Sequence[str]
     baseline: Baseline | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as `robustness.json` holds them."""
+    def to_dict(self) -> Json:
+        """Return plain values, as `robustness.json` stores them."""
         rows = [asdict(row) | {"alpha": alpha_to_json(row.alpha)} for row in self.rows]
         return asdict(self) | {"rows": rows}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` returned."""
+    def from_dict(cls, values: Json) -> Self:
+        """Return the table of values from `to_dict`."""
         rows = [RobustnessRow(**{**row, "alpha": alpha_from_json(row["alpha"])}) for row in values["rows"]]
         baseline = Baseline(**values["baseline"]) if values["baseline"] else None
         return cls(**{**values, "rows": rows, "baseline": baseline})
@@ -100,14 +101,14 @@ def robustness_table(
 ) -> RobustnessTable:
     """Return the effective and relative robustness of every alpha of a run (Taori et al., 2020; WiSE-FT, Section 2).
 
-    Intervals are bootstrapped from the per-example files of the run: the images of each data set are resampled, and
-    tasks that show the same images, such as corruptions of the reference, are resampled together.
+    Intervals are bootstrapped from the per-image files of the run. The images of each data set are resampled; tasks
+    with the same images, such as corruptions of the reference, are resampled together.
 
     Args:
         curve: A curve with shift tasks.
-        reference: The task that the shifts are shifts of; by default the mean of the patching tasks that have test
-            images, or validation images if none has.
-        baseline: What `fit_baseline` returns, or the (reference, shift) accuracies that it fits.
+        reference: The task whose distribution shifts; by default the mean of the patching tasks with test images, or
+            with validation images if none has test images.
+        baseline: The baseline from `fit_baseline`, or the (reference, shift) accuracies to fit.
 
     Raises:
         InputError: If the curve has no shift task, no such reference or no alpha 0, or the baseline cannot be fitted.
@@ -121,7 +122,7 @@ def robustness_table(
     """
     shift_tasks = curve.tasks.get("shift", [])
     if not shift_tasks:
-        raise InputError("Robustness needs shift tasks: this curve has none. List them under `shift_tasks`.")
+        raise InputError("Robustness needs shift tasks, and the curve has none. List them under `shift_tasks`.")
     candidates = _reference_tasks(curve, reference)
     split = "test" if any(_on(curve, 0.0, candidates, "test")) else "validation"
     reference_tasks = [task for task in candidates if any(_on(curve, 0.0, [task], split))]
@@ -133,17 +134,18 @@ def robustness_table(
         if reference_tasks and all(result is not None for side in sides for result in side):
             rows.append(_row(curve, alpha, [[r for r in side if r is not None] for side in sides], line))
     if not rows:
-        raise InputError(f"No alpha was evaluated on {', '.join([*candidates, *shift_tasks])}, and alpha 0 too.")
+        tasks = ", ".join([*candidates, *shift_tasks])
+        raise InputError(f"No alpha has records for all of {tasks} together with records for alpha 0.")
     return RobustnessTable(
         rows=rows, reference_tasks=reference_tasks, reference_split=split, shift_tasks=shift_tasks, baseline=line
     )
 
 
 def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
-    """Read a baseline as a recipe has it: (reference, shift) pairs, or one YAML or JSON file with a list of them.
+    """Read the `baseline` of a recipe: (reference, shift) pairs, or one YAML or JSON file with a list of them.
 
     Raises:
-        InputError: If the file cannot be read, or an entry is no pair of numbers.
+        InputError: If the file cannot be read, or an entry is not a pair of numbers.
     """
     try:
         pairs = [yaml.safe_load(entry) if isinstance(entry, str) else entry for entry in entries]
@@ -153,7 +155,7 @@ def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             "`baseline` is a list of [reference, shift] accuracies, such as [[0.60, 0.40], [0.80, 0.70]], or a YAML "
-            f"or JSON file that holds one; got {' '.join(map(str, entries))}: {one_line(error)}"
+            f"or JSON file with such a list; got {' '.join(map(str, entries))}: {one_line(error)}"
         ) from error
 
 
@@ -167,27 +169,27 @@ def _reference_tasks(curve: AlphaCurve, reference: str | None) -> list[str]:
 
 
 def _on(curve: AlphaCurve, alpha: Alpha, tasks: Sequence[str], split: str) -> list[Result | None]:
-    """Return the record of each task, whatever its role, or None."""
-    found = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
-    return [next((result for result in results if result), None) for results in found]
+    """Return the record of each task in whichever role it has, or None."""
+    candidates = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
+    return [next(filter(None, results), None) for results in candidates]
 
 
 def _row(
     curve: AlphaCurve, alpha: Alpha, sides: Sequence[Sequence[Result]], baseline: Baseline | None
 ) -> RobustnessRow:
-    """Return the row of an alpha from its reference, its shifts and the shifts of alpha 0."""
+    """Return the row of an alpha; the sides are its reference, its shifts and the shifts of alpha 0."""
     reference, shift, shift_0 = (
         float(sum(result.exact_accuracy for result in results) / len(results)) for results in sides
     )
-    drawn = _resampled(curve, sides)
+    means = _resampled(curve, sides)
     return RobustnessRow(
         alpha=alpha,
         reference=reference,
         shift=shift,
         relative=relative_robustness(shift, shift_0),
         effective=effective_robustness(reference, shift, baseline) if baseline else None,
-        relative_interval=None if drawn is None else _interval(drawn[:, 1] - drawn[:, 2]),
-        effective_interval=_interval(drawn[:, 1] - baseline(drawn[:, 0])) if baseline and drawn is not None else None,
+        relative_interval=None if means is None else _interval(means[:, 1] - means[:, 2]),
+        effective_interval=_interval(means[:, 1] - baseline(means[:, 0])) if baseline and means is not None else None,
         exact=all(result.exact for results in sides for result in results),
     )
 
@@ -195,16 +197,16 @@ def _row(
 def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[np.float64] | None:
     """Return the mean accuracy of each side, (NUM_RESAMPLES, num_sides), over images drawn with replacement.
 
-    Images differ only in how many tasks of each side they are right on, so drawing images is drawing the number of
-    images with each such pattern from a multinomial distribution.
+    Images differ only in the number of tasks of each side on which they are right. Drawing images therefore draws the
+    number of images with each such pattern from a multinomial distribution.
     """
     right: dict[str, NDArray[np.int64]] = {}  # data set -> (num_images, num_sides)
     for side, results in enumerate(sides):
         for result in results:
-            correct = curve.examples(result)
+            correct = curve.correct_images(result)
             if correct is None:
                 return None
-            key = result.rows or result.task
+            key = result.rows_fingerprint or result.task
             right.setdefault(key, np.zeros((len(correct), len(sides)), dtype=np.int64))[:, side] += correct
     generator = np.random.default_rng(0)
     means = np.zeros((NUM_RESAMPLES, len(sides)))

@@ -1,34 +1,34 @@
-"""The folder of a run: what belongs to which recipe, and files that are whole or not there."""
+"""The folder of a run: the names of its files, and who may write them."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal, Self
 
 import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
-from hf_paint.files import save_folder_atomically, write_json, write_text
-from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
+from hf_paint.results import resuming
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.selection import Selection
 
 
+RECIPE = "recipe.yaml"
+STEP_RECIPE = "step.yaml"
+"""The recipe of a step of sequential patching, which cannot be run on its own."""
+RESULTS = "results.jsonl"
+ENSEMBLE = "ensemble.jsonl"
+"""The records of the output-space ensemble, apart from those of interpolated weights."""
+PUSH_PREFIX = ".push-"
+"""The prefix of the temporary folders of a push."""
 PARTS_OF_A_RUN = (
-    *("results.jsonl", "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
+    *(RESULTS, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
-FREE_KEYS = (
-    *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
-    *("num_examples", "use_cpu", "disable_tqdm", "gradient_checkpointing"),
-    *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
-)
-FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
-"""What a run may change when it goes on: keys that change no weight, and more alphas.
-
-Not so in a sequential run: what a step chooses among decides where the next one starts.
-"""
+"""What a folder without a recipe must not contain."""
 
 
 class RunFolder:
@@ -37,28 +37,33 @@ class RunFolder:
     Args:
         path: The folder.
         write: Whether this process writes.
+        recipe_name: The name of the recipe's file.
 
     Example:
-        >>> RunFolder(tmp_path, write=True).theta_1.name
+        >>> RunFolder(tmp_path).theta_1.name
         'theta_1'
     """
 
-    def __init__(self, path: str | Path, *, write: bool) -> None:
+    def __init__(self, path: str | Path, *, write: bool = False, recipe_name: str = RECIPE) -> None:
         self.path = Path(path)
         self.write = write
-        self.recipe = self.path / "recipe.yaml"
+        self.recipe = self.path / recipe_name
+        self.results = self.path / RESULTS
         self.selection = self.path / "selection.json"
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
         self.theta_0 = self.path / "theta_0"
-        self.robustness = self.path / "robustness.json"
-        self.robustness_plot = self.path / "robustness.png"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
+        self.robustness = self.path / "robustness.json"
+        self.robustness_plot = self.path / "robustness.png"
         self.scores = self.path / "scores.json"
+        self.orders = self.path / "orders.json"
+        self.data = self.path / "data"
+        self.push_lock = self.path / ".push.lock"
 
     @property
     def plots(self) -> list[Path]:
@@ -70,28 +75,35 @@ class RunFolder:
         """The plots of images before and after patching."""
         return sorted(self.path.glob(example_plot("*")))
 
+    @property
+    def head(self) -> Self:
+        """The folder of the steps that train the head alone, before the steps that train both."""
+        return self._inner("head")
+
     def variant(self, alpha: Alpha) -> Path:
         """Return the folder of the model of one alpha."""
-        return self.path / "variants" / f"alpha-{format_alpha(alpha)}"
+        return self.path / "variants" / variant_name(alpha)
 
-    def step(self, number: int) -> Path:
-        """Return the run folder of a step of sequential patching; the first is 1."""
-        return self.path / f"step-{number}"
+    def step(self, number: int) -> Self:
+        """Return the folder of a step of sequential patching; the first is 1."""
+        return self._inner(f"step-{number}", recipe_name=STEP_RECIPE)
 
-    def theta(self, name: str) -> "RunFolder":
-        """Return the folder of one of several fine-tunings: on a task in parallel patching, or of an ingredient."""
-        return RunFolder(self.path / "thetas" / name, write=self.write)
+    def order(self, number: int) -> Self:
+        """Return the folder of the run of one of several orders; the first is 1."""
+        return self._inner(f"order-{number}")
+
+    def theta(self, name: str) -> Self:
+        """Return the folder of one of several fine-tunings: of a task in parallel patching, or of an ingredient."""
+        return self._inner(f"thetas/{name}")
 
     def fisher(self, name: str) -> Path:
         """Return the file of the Fisher information of an end of the path, theta_0 or theta_1."""
         return self.path / "fisher" / f"{name}.safetensors"
 
-    @property
-    def head(self) -> "RunFolder":
-        """The folder of the steps that train the head alone, where more follow them."""
-        return RunFolder(self.path / "head", write=self.write)
+    def _inner(self, name: str, *, recipe_name: str = RECIPE) -> Self:
+        return type(self)(self.path / name, write=self.write, recipe_name=recipe_name)
 
-    def check(self, recipe: Mapping[str, Any]) -> None:
+    def check(self, recipe: Mapping[str, object]) -> None:
         """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.
 
         Raises:
@@ -101,27 +113,21 @@ class RunFolder:
             raise InputError(f"The output folder {self.path} is a file.")
         if not self.recipe.exists():
             if any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN):
-                raise InputError(f"{self.path} holds parts of a run but no recipe.yaml. Choose another output_dir.")
+                raise InputError(f"{self.path} holds parts of a run but no {RECIPE}. Choose another output_dir.")
             return
-        there = yaml.safe_load(self.recipe.read_text(encoding="utf-8")) or {}
-        here = dict(recipe)
-        changed = {key for key in there.keys() | here.keys() if there.get(key) != here.get(key)}
-        fixed = {"alphas", "sweep"} if "sequential" in (there.get("strategy"), here.get("strategy")) else set()
-        keys = sorted(key for key in changed if key in fixed or not _is_free(key))
-        if keys:
-            changes = ", ".join(
-                f"{key}: {_brief(there.get(key))} there, {_brief(here.get(key))} here" for key in keys[:3]
-            )
+        stored = self.load_recipe()
+        if keys := resuming.conflicts(stored, recipe):
             raise InputError(
-                f"{self.path} holds the run of another recipe ({changes}). Choose another output_dir, or remove it."
+                f"{self.path} holds the run of another recipe ({resuming.describe(keys, stored, recipe)}). Choose "
+                "another output_dir, or remove it."
             )
 
     @contextmanager
-    def claimed(self, recipe: Mapping[str, Any]) -> Iterator[None]:
-        """Hold the folder for this run, and write the recipe by which a later run knows that the folder is its own.
+    def claimed(self, recipe: Mapping[str, object]) -> Iterator[None]:
+        """Lock the folder for this run, and write the recipe by which the run recognises its folder when it resumes.
 
         Raises:
-            InputError: If another process holds it.
+            InputError: If another process has locked it.
         """
         if not self.write:
             yield
@@ -136,53 +142,100 @@ class RunFolder:
                 f"Another process is at work in {self.path}. Wait for it, or choose another output_dir."
             ) from None
 
-    def save_selection(self, selection: Mapping[str, Any]) -> None:
+    def save_selection(self, selection: Mapping[str, object]) -> None:
         """Write `selection.json`."""
-        if self.write:
-            write_json(self.selection, selection)
+        self._save(self.selection, selection)
 
-    def save_precision(self, check: Mapping[str, Any]) -> None:
-        """Write `precision.json`, so that a run that goes on does not decide again."""
-        if self.write:
-            write_json(self.precision, check)
+    def save_precision(self, check: Mapping[str, object]) -> None:
+        """Write `precision.json`."""
+        self._save(self.precision, check)
 
-    def load_precision(self) -> Any:
-        """Return the precision that this run decided for, or None."""
-        return json.loads(self.precision.read_text())["precision"] if self.precision.exists() else None
+    def save_card_facts(self, facts: Mapping[str, object]) -> None:
+        """Write `card.json`: what only a card needs, beside the records and the recipe."""
+        self._save(self.card_facts, facts)
 
-    def save_card_facts(self, facts: Mapping[str, Any]) -> None:
-        """Write `card.json`: what a card says that is neither in the records nor in the recipe."""
-        if self.write:
-            write_json(self.card_facts, facts)
-
-    def save_robustness(self, tables: Mapping[str, Any]) -> None:
+    def save_robustness(self, tables: Mapping[str, object]) -> None:
         """Write `robustness.json`: the tables of interpolated weights and of the output-space ensemble."""
+        self._save(self.robustness, tables)
+
+    def save_orders(self, summary: Mapping[str, object]) -> None:
+        """Write `orders.json`: the average over several orders."""
+        self._save(self.orders, summary)
+
+    def _save(self, path: Path, value: Mapping[str, object]) -> None:
         if self.write:
-            write_json(self.robustness, tables)
+            write_json(path, value)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
-        """Let `save` fill a folder, which gets its name when it is complete; an older one is replaced."""
-        if not self.write:
-            return
-        save_folder_atomically(folder, save)
+        """Let `save` fill a folder, which gets its name when it is complete and replaces an older one."""
+        if self.write:
+            save_folder_atomically(folder, save)
+
+    def load_recipe(self) -> Json:
+        """Return the resolved recipe.
+
+        Raises:
+            InputError: If it cannot be read.
+        """
+        return read_recipe(self.recipe)
+
+    def load_selection(self) -> Selection | None:
+        """Return the selection, or None if no alpha was chosen."""
+        selection: Selection | None = read_json(self.selection)  # type: ignore[assignment]
+        return selection
+
+    def load_card_facts(self) -> Json | None:
+        """Return what only a card needs, beside the records and the recipe; None for a run that is not finished."""
+        return read_json(self.card_facts)
+
+    def load_robustness(self) -> Json | None:
+        """Return the tables of a run with shift tasks: of interpolated weights and of the output-space ensemble."""
+        return read_json(self.robustness)
+
+    def load_precision(self) -> Literal["fp32", "bf16"] | None:
+        """Return the precision on which this run decided, so that a run that resumes does not decide again."""
+        choice = read_json(self.precision)
+        precision: Literal["fp32", "bf16"] | None = None if choice is None else choice["precision"]
+        return precision
 
     def last_checkpoint(self) -> str | None:
-        """Return the newest checkpoint that was written to its end, or None."""
+        """Return the newest complete checkpoint, or None."""
         states = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
         steps = {int(match[1]): path for path in states if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))}
-        whole = [step for step, path in steps.items() if (path / "scheduler.pt").exists()]  # as every wrapper names it
-        return str(steps[max(whole)]) if whole else None
+        # Every wrapper of transformers.Trainer writes this file, and writes it late.
+        complete = [step for step, path in steps.items() if (path / "scheduler.pt").exists()]
+        return str(steps[max(complete)]) if complete else None
 
 
-def _is_free(key: str) -> bool:
-    return key in FREE_KEYS or key.startswith(FREE_PREFIXES)
+def variant_name(alpha: Alpha) -> str:
+    """Return the name of a model as a folder or branch: `alpha-0.30`, or `step-2` for the coefficients of two steps.
 
-
-def _brief(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    Example:
+        >>> variant_name(0.3)
+        'alpha-0.30'
+    """
+    return f"step-{len(alpha)}" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
 
 
 def example_plot(task: str) -> str:
     """Return the file name of the plot of images of a task before and after patching."""
     return f"examples-{task}.png"
+
+
+def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bool) -> str:
+    """Return the file, relative to the run folder, with one boolean per image: whether a model got it right.
+
+    Args:
+        task: The name of the task.
+        split: The split.
+        alpha: The alpha of the model.
+        weights: The fingerprint of the model, which tells combinations of coefficients apart.
+        exact: Whether every image was evaluated.
+    """
+    place = "combination" if isinstance(alpha, Coefficients) else variant_name(alpha)
+    return f"correct/{task}-{split}-{place}-{weights[:8]}{'' if exact else '-adaptive'}.npy"
+
+
+def predictions_file(correct_file: str) -> str:
+    """Return the file, relative to the run folder, with the predictions from which an adaptive sweep resumes."""
+    return f"predictions/{Path(correct_file).stem}.npz"

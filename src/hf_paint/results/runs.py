@@ -1,17 +1,16 @@
-"""The runs that are compared, as their folders tell it."""
+"""The runs of a comparison, read from their folders."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from hf_paint.errors import InputError
-from hf_paint.files import read_recipe
+from hf_paint.files import Json
 from hf_paint.repositories import cached
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result, Role
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.changes import WeightChanges, measure_weight_changes
 from hf_paint.weights.headers import INDEX, SINGLE
 
@@ -21,43 +20,43 @@ class Run:
     """One run.
 
     Attributes:
-        name: What tables call it: its folder.
-        base: What tables call its base; runs of one base have one name.
-        folder: The folder.
+        name: Its name in tables: the end of the path of its folder.
+        base: The name of its base in tables, the same for all runs of a base.
+        files: Its folder.
         recipe: The resolved recipe.
         curve: Its records.
-        chosen: The alpha that was chosen; None where none was.
+        chosen: The alpha that was chosen, or None.
     """
 
     name: str
     base: str
-    folder: Path
-    recipe: Mapping[str, Any]
+    files: RunFolder
+    recipe: Json
     curve: AlphaCurve
     chosen: Alpha | None
 
     @property
     def strategy(self) -> str:
-        """How theta_1 came about."""
+        """The patching strategy."""
         return str(self.recipe.get("strategy", "single"))
 
     @property
     def label(self) -> str:
-        """The name, and how the run came about."""
+        """The name, strategy and method of the run."""
         return f"{self.name} ({', '.join([self.strategy, *self.recipe.get('method', {})])})"
 
     def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
-        """Return a record, whatever the role of the task in this run."""
-        found = (self.curve.get(alpha, role, task, split) for role in ROLES)
-        return next((result for result in found if result is not None), None)
+        """Return the record of a task in whichever role it has in this run, or None."""
+        results = (self.curve.get(alpha, role, task, split) for role in ROLES)
+        return next(filter(None, results), None)
 
     def tasks(self, role: Role, split: str) -> list[str]:
-        """Return the tasks of a role that were evaluated on a split."""
+        """Return the tasks of a role with records on a split."""
         evaluated = {result.task for result in self.curve.results if result.split == split}
         return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
 
     def specialised_in(self, alpha: Alpha) -> str | None:
-        """Return the task for which the model of an alpha is theta_1, fine-tuned on nothing else, or None."""
+        """Return the task if the model of an alpha is theta_1 of this task alone, else None."""
         if isinstance(alpha, Coefficients):
             parts = {task: value for task, value in alpha.items() if value}
         else:
@@ -65,7 +64,7 @@ class Run:
         return next(iter(parts)) if list(parts.values()) == [1.0] else None
 
     def trade_off(self, split: str) -> list[tuple[Alpha, float, float]]:
-        """Return (alpha, supported, patching), the accuracies being means; empty without tasks of both roles."""
+        """Return (alpha, mean supported accuracy, mean patching accuracy); empty without tasks of both roles."""
         sides: tuple[Role, Role] = ("supported", "patching")
         if any(split not in self.curve.splits(side) for side in sides):
             return []
@@ -76,73 +75,76 @@ class Run:
 
 
 def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
-    """Read runs, which must have evaluated something in common.
+    """Read runs that have a task in common.
 
     Raises:
-        InputError: If a folder is not that of a run, is given twice, has no records on the split, or shares no task
-            with the others.
+        InputError: If a folder is not a run folder, is given twice, has no records on the split, or has no task
+            in common with the others.
     """
     paths = [Path(folder).expanduser().resolve() for folder in folders]
     for path in paths:
         if paths.count(path) > 1:
             raise InputError(f"The run {path} is given twice.")
-    read = [(path, *_read(path, split)) for path in paths]
+    contents = [(RunFolder(path), *_read(RunFolder(path), split)) for path in paths]
     bases = {
-        _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in read
+        _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in contents
     }
     base_names = dict(zip(bases, _short_names(list(bases.values())), strict=True))
     runs = [
         Run(
             name=name,
             base=base_names[_base_key(recipe, curve)],
-            folder=folder,
+            files=files,
             recipe=recipe,
             curve=curve,
-            chosen=_chosen(folder, curve),
+            chosen=_chosen(files, curve),
         )
-        for name, (folder, recipe, curve) in zip(_short_names([str(p) for p in paths]), read, strict=True)
+        for name, (files, recipe, curve) in zip(_short_names([str(p) for p in paths]), contents, strict=True)
     ]
     _check_common_tasks(runs, split)
     return runs
 
 
-def _read(path: Path, split: str) -> tuple[dict[str, Any], AlphaCurve]:
-    if (path / "orders.json").is_file():
-        raise InputError(f"{path} holds runs of several orders. Give those: {path}/order-1 and so on.")
-    if not (path / "recipe.yaml").is_file():
+def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
+    if files.orders.is_file():
+        raise InputError(f"{files.path} holds runs of several orders. Compare those: {files.order(1).path} and so on.")
+    if not files.recipe.is_file():
         raise InputError(
-            f"{path} is not the folder of a run: it has no recipe.yaml. Give what `hf-paint patch` wrote."
+            f"{files.path} is not a run folder: it has no {files.recipe.name}. Give the output_dir of "
+            "`hf-paint patch`."
         )
-    recipe, curve = read_recipe(path / "recipe.yaml"), AlphaCurve.from_run(path)
+    recipe, curve = files.load_recipe(), AlphaCurve.from_run(files.path)
     if "model" not in recipe:
-        raise InputError(f"{path}/recipe.yaml does not say the `model` that was patched.")
+        raise InputError(f"{files.recipe} lacks the key `model`.")
     splits = sorted({result.split for result in curve.results})
     if split not in splits:
-        raise InputError(f"{path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
+        raise InputError(f"{files.path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
     return recipe, curve
 
 
-def _chosen(folder: Path, curve: AlphaCurve) -> Alpha | None:
-    selection = folder / "selection.json"
-    if not selection.exists():
+def _chosen(files: RunFolder, curve: AlphaCurve) -> Alpha | None:
+    selection = files.load_selection()
+    if selection is None:
         return None
     try:
-        alpha = alpha_from_json(json.loads(selection.read_text(encoding="utf-8"))["alpha"])
+        alpha = alpha_from_json(selection["alpha"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{selection} does not say an alpha: {error}") from error
+        raise InputError(f"{files.selection} does not contain an alpha: {error}") from error
     if alpha not in curve.alphas:
-        raise InputError(f"{selection} says alpha {format_alpha(alpha)}, which results.jsonl beside it does not hold.")
+        raise InputError(
+            f"{files.selection} contains alpha {format_alpha(alpha)}, for which {files.results.name} has no records."
+        )
     return alpha
 
 
-def _base_key(recipe: Mapping[str, Any], curve: AlphaCurve) -> str:
-    """Return the fingerprint of theta_0, and the name of the base where no fingerprint is known."""
+def _base_key(recipe: Mapping[str, object], curve: AlphaCurve) -> str:
+    """Return the fingerprint of theta_0, or the name of the base if the fingerprint is unknown."""
     measured = next((result.weights for result in curve.results if result.alpha == 0.0), "")
     return str(recipe.get("base_fingerprint") or measured or recipe["model"])
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
-    """Return the ends of paths: the last part, or as many parts as it takes to tell them apart."""
+    """Return the last part of each path, or as many parts as tell the paths apart."""
     parts = [PurePath(path).parts for path in paths]
     for length in range(1, max(map(len, parts))):
         names = ["/".join(part[-length:]) for part in parts]
@@ -158,19 +160,19 @@ def _check_common_tasks(runs: Sequence[Run], split: str) -> None:
         if len(runs) > 1 and not own & others:
             raise InputError(
                 f"{name} has no task in common with the other runs on the {split} split: it evaluated "
-                f"{', '.join(sorted(own))}, they {', '.join(sorted(others))}."
+                f"{', '.join(sorted(own))}, they evaluated {', '.join(sorted(others))}."
             )
 
 
 def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]]:
-    """Return base -> the changes of its runs, and a line about each run or base that had to be left out."""
+    """Return base -> the changes of its runs, and a note on each run or base without weights on this disk."""
     changes, notes = {}, []
     for base in dict.fromkeys(run.base for run in runs):
         siblings = [run for run in runs if run.base == base]
-        notes += [f"{run.name} holds no theta_1: its weights are not compared." for run in siblings if not _ends(run)]
-        found = {name: folder for run in siblings for name, folder in _ends(run).items()}
-        ends = {name: folder for name, folder in found.items() if folder is not None}
-        notes += [f"{name} is not on this disk: its weights are not compared." for name in found.keys() - ends.keys()]
+        notes += [f"{run.name} has no theta_1: its weights are not compared." for run in siblings if not _ends(run)]
+        folders = {name: folder for run in siblings for name, folder in _ends(run).items()}
+        ends = {name: folder for name, folder in folders.items() if folder is not None}
+        notes += [f"{name} is not on this disk: its weights are not compared." for name in folders if name not in ends]
         folder_0 = next(filter(None, (_base_folder(run.recipe) for run in siblings)), None)
         if ends and folder_0 is None:
             notes.append(f"{base} is not on this disk ({siblings[0].recipe['model']}): its weights are not compared.")
@@ -180,20 +182,20 @@ def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]
 
 
 def _ends(run: Run) -> dict[str, Path | None]:
-    """Return the models of a run that were fine-tuned from its base: theta_1, or in a parallel run one per task.
+    """Return the models that a run fine-tuned from its base: theta_1, or in a parallel run one per task.
 
-    A model that the run names and that is not on this disk is None.
+    The folder is None for a model that the recipe names but that is not on this disk.
     """
-    theta_1 = run.folder / "theta_1"
+    theta_1 = run.files.theta_1
     if run.strategy != "parallel":
         return {run.name: theta_1} if _holds_weights(theta_1) else {}
-    own = {task: run.folder / "thetas" / task / "theta_1" for task in run.curve.tasks.get("patching", [])}
-    given = {task: _folder(name) for task, name in (run.recipe.get("thetas") or {}).items()}
-    found = {task: given.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
-    return {f"{run.name}/{task}": folder for task, folder in found.items() if folder or task in given}
+    own = {task: run.files.theta(task).theta_1 for task in run.curve.tasks.get("patching", [])}
+    named = {task: _folder(name) for task, name in (run.recipe.get("thetas") or {}).items()}
+    folders = {task: named.get(task, folder if _holds_weights(folder) else None) for task, folder in own.items()}
+    return {f"{run.name}/{task}": folder for task, folder in folders.items() if folder or task in named}
 
 
-def _base_folder(recipe: Mapping[str, Any]) -> Path | None:
+def _base_folder(recipe: Mapping[str, object]) -> Path | None:
     return _folder(str(recipe["model"]), str(recipe.get("model_revision", "main")))
 
 

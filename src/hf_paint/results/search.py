@@ -1,4 +1,4 @@
-"""Black-box search for the coefficients of parallel patching (PAINT, Section 5). It knows no models: no torch."""
+"""Black-box search for the coefficients of parallel patching (PAINT, Section 5)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from hf_paint.weights.compatibility import check_alpha
 SearchMethod = Literal["cobyqa", "random"]
 
 NUM_STEPS = 100
-"""Coefficients are multiples of 1 / NUM_STEPS: those on a card are exactly those that were evaluated."""
+"""Coefficients are multiples of 1 / NUM_STEPS, so that a card shows exactly the coefficients that were evaluated."""
 DIAGONAL = (0.0, 0.15, 0.3, 0.6)
-"""Uniform coefficients to begin with: the model that is patched, and steps that suit many tasks as well as two."""
+"""The uniform coefficients to start with: theta_0, and steps that suit two tasks as well as many."""
 DIAGONAL_SHARE = 5
-"""With several tasks, at most one evaluation in so many goes to uniform coefficients."""
+"""With several tasks, at most one evaluation in `DIAGONAL_SHARE` is spent on uniform coefficients."""
 FIRST_RADIUS, LAST_RADIUS = 0.2, 0.01
-"""How far COBYQA looks around at first, and when it has converged: the grid holds nothing finer."""
+"""The first trust-region radius of COBYQA, and the radius at convergence, which is one step of the grid."""
 
 
 class SearchPoint(NamedTuple):
@@ -32,7 +32,7 @@ class SearchPoint(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """The best point, and all evaluated points in their order."""
+    """The best point, and all evaluated points in the order of their evaluation."""
 
     best: SearchPoint
     points: list[SearchPoint]
@@ -47,31 +47,30 @@ def search_coefficients(
     diagonal: Sequence[float] = DIAGONAL,
     seed: int = 0,
 ) -> SearchResult:
-    """Search the coefficients of `theta_0 + sum_i a_i * (theta_i - theta_0)` that score best.
+    """Search for the coefficients of `theta_0 + sum_i a_i * (theta_i - theta_0)` with the highest score.
 
-    `cobyqa` evaluates uniform coefficients and goes on from the best of them with COBYQA, a trust-region method that
-    models the score as a quadratic function (Ragonneau, 2022). It stops when that has converged, often long before
-    the budget is spent: starting anew from there costs half as many evaluations again and finds hundredths of a point.
-    The diagonal of a single task is the whole problem, so nothing follows it. `random`, the baseline, draws uniformly
-    from the grid and knows no diagonal.
+    `cobyqa` evaluates uniform coefficients and continues from the best of them with COBYQA, a trust-region method that
+    models the score as a quadratic function (Ragonneau, 2022). It stops at convergence, often long before the budget
+    is spent: a restart from there costs half as many evaluations again and gains hundredths of a point. With a single
+    task the uniform coefficients are the whole search. `random`, the baseline, draws uniformly from the grid.
 
-    No point is evaluated twice. The points depend on nothing but the arguments and the scores, so that a `score` that
-    remembers lets an interrupted search go on: repeat the call.
+    No point is evaluated twice. The points depend only on the arguments and the scores: to resume an interrupted
+    search, repeat the call with a `score` that remembers its values.
 
     Args:
-        score: Task -> coefficient in, a finite number out; higher is better.
+        score: Maps task -> coefficient to a finite number; higher is better.
         names: The tasks.
-        budget: How many points are evaluated at most.
+        budget: The maximum number of evaluated points.
         method: `cobyqa` or `random`.
-        diagonal: The uniform coefficients, in [0, 1]; thinned out evenly if they are more than the budget, or with
-            several tasks than a fifth of it.
-        seed: Seed of `random`.
+        diagonal: The uniform coefficients, in [0, 1]. They are thinned out evenly to the budget, or to a fifth of it
+            if there are several tasks.
+        seed: The seed of `random`.
 
     Returns:
-        The best point, of equally good ones that with the smallest sum, and all points in order.
+        The best point, ties going to the smallest sum, and all points in the order of their evaluation.
 
     Raises:
-        InputError: If an argument cannot be used, or a score is not finite.
+        InputError: If an argument is invalid, or a score is not finite.
 
     Example:
         >>> def score(a):
@@ -92,7 +91,7 @@ def search_coefficients(
 
 
 def _climb(evaluated: "_Evaluated", num_tasks: int, diagonal: Sequence[float]) -> None:
-    """Evaluate the diagonal, and go on from its best point."""
+    """Evaluate the diagonal, and continue from its best point."""
     for alpha in diagonal:
         evaluated(np.full(num_tasks, alpha))
     if num_tasks > 1:
@@ -103,43 +102,43 @@ def _climb(evaluated: "_Evaluated", num_tasks: int, diagonal: Sequence[float]) -
 
 
 def _draw(evaluated: "_Evaluated", num_tasks: int, seed: int) -> None:
-    """Evaluate random points until the budget is spent or the grid has no others."""
+    """Evaluate random points until the budget or the grid is exhausted."""
     generator = np.random.default_rng(seed)
     while len(evaluated.scores) < (NUM_STEPS + 1) ** num_tasks:
         evaluated(generator.integers(NUM_STEPS + 1, size=num_tasks) / NUM_STEPS)
 
 
 def _thin_out(diagonal: Sequence[float], most: int) -> list[float]:
-    """Return at most `most` points, and at least one, spread evenly: one alone is from the middle."""
+    """Return at most `most` points, but at least one, spread evenly; a single point is from the middle."""
     count = min(len(diagonal), max(1, most))
     return [diagonal[(2 * i + 1) * len(diagonal) // (2 * count)] for i in range(count)]
 
 
 def check_search(names: Sequence[str], *, budget: int, method: str, diagonal: Sequence[float]) -> None:
-    """Refuse arguments that `search_coefficients` cannot use.
+    """Check the arguments of `search_coefficients`.
 
     Raises:
-        InputError: If there are any.
+        InputError: If one of them is invalid.
     """
     if not names or len(set(names)) < len(names):
-        raise InputError(f"A search needs tasks with different names, got {list(names)}.")
+        raise InputError(f"A search needs tasks with distinct names, got {list(names)}.")
     if budget < 1:
         raise InputError(f"A search needs a budget of at least 1 evaluation, got {budget}.")
     if method not in get_args(SearchMethod):
-        hint = did_you_mean(method, get_args(SearchMethod)) or f" There are: {', '.join(get_args(SearchMethod))}."
+        hint = did_you_mean(method, get_args(SearchMethod)) or f" Choose one of: {', '.join(get_args(SearchMethod))}."
         raise InputError(f"Unknown search method '{method}'.{hint}")
     if not diagonal:
-        raise InputError("A search starts from uniform coefficients: the diagonal needs at least one.")
+        raise InputError("A search starts from uniform coefficients: `diagonal` needs at least one.")
     for alpha in diagonal:
         check_alpha(alpha)
 
 
 class _BudgetSpent(Exception):
-    """Ends a search; the minimizer lets it through."""
+    """Ends a search from within the minimizer."""
 
 
 class _Evaluated:
-    """The score on the grid, and what is known of it."""
+    """The score on the grid, evaluated at most once per point and within the budget."""
 
     def __init__(self, score: Callable[[dict[str, float]], float], names: Sequence[str], budget: int) -> None:
         self.score = score
@@ -148,7 +147,7 @@ class _Evaluated:
         self.scores: dict[tuple[int, ...], float] = {}
 
     def __call__(self, point: NDArray[np.float64]) -> float:
-        """Evaluate the point of the grid next to this one, unless it is known."""
+        """Return the score of the nearest point of the grid."""
         steps = tuple(int(step) for step in np.rint(np.clip(point, 0, 1) * NUM_STEPS))
         if steps not in self.scores:
             if len(self.scores) == self.budget:

@@ -1,9 +1,9 @@
 """Corruptions of images, as distribution shifts of any task (Hendrycks & Dietterich, ICLR 2019, Section 3).
 
-An image is corrupted as it is decoded, before a model's processor resizes it: the corrupted image is then a property
-of the data, like that of a bad camera, and the same for models of every input size. Strengths are those of CIFAR-10-C
-for images whose shorter side has 32 pixels or fewer and those of ImageNet-C at 224; between the two they are
-interpolated geometrically, and larger images are first shrunk to 224, where ImageNet-C corrupts them.
+An image is corrupted when it is decoded, before a model's processor resizes it: the corruption is a property of the
+data, as with a bad camera, and the same for models of every input size. The strengths are those of CIFAR-10-C for
+images whose shorter side has at most 32 pixels and those of ImageNet-C at 224 pixels. In between they are interpolated
+geometrically; larger images are first shrunk to 224 pixels, the size at which ImageNet-C corrupts them.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from hf_paint.errors import InputError, did_you_mean
 
 
 SMALL, LARGE = 32, 224
-"""Shorter sides in pixels: of CIFAR-10-C and of ImageNet-C."""
+"""Shorter sides in pixels, of CIFAR-10-C and of ImageNet-C."""
 STRENGTHS = {
     "noise": ((0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)),
     "blur": ((0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0)),
@@ -29,10 +28,10 @@ STRENGTHS = {
     "jpeg": ((80, 65, 58, 50, 40), (25, 18, 15, 10, 7)),
     "pixelate": ((0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25)),
 }
-"""Name -> strengths of severities 1 to 5 for small and for large images.
+"""Name -> strengths of severities 1 to 5, for small and for large images.
 
-`noise` is the standard deviation, of intensities from 0 to 1; `blur` the standard deviation in pixels; `contrast` what
-is left of the contrast; `jpeg` the quality; `pixelate` the side in coarse pixels, as a share of that in pixels.
+`noise`: standard deviation, of intensities from 0 to 1. `blur`: standard deviation in pixels. `contrast`: factor of
+the contrast. `jpeg`: quality. `pixelate`: side of the coarse image, as a share of the original.
 """
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -43,9 +42,9 @@ class Corruption:
 
     Attributes:
         name: `noise` and `blur` (both Gaussian), `contrast`, `jpeg` or `pixelate`.
-        severity: From 1, mild, to 5.
-        seed: The seed of the noise. What an image gets depends on it and on the image alone, not on its place in the
-            data set; every severity scales the same noise.
+        severity: From 1 (mild) to 5.
+        seed: The seed of the noise, which depends on the seed and the image alone, not on its row; all severities
+            scale the same noise.
 
     Example:
         >>> blur = Corruption(name="blur", severity=5)
@@ -58,7 +57,7 @@ class Corruption:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in [*STRENGTHS]:  # a name that cannot be hashed is as unknown as any
+        if self.name not in [*STRENGTHS]:  # a list, because a YAML value may be unhashable
             known = f"{did_you_mean(str(self.name), STRENGTHS)} Corruptions: {', '.join(STRENGTHS)}."
             raise InputError(f"Unknown corruption {self.name!r}.{known}")
         if self.severity not in SEVERITIES or type(self.severity) is not int:
@@ -68,22 +67,22 @@ class Corruption:
 
     @property
     def suffix(self) -> str:
-        """What the names of tasks end in: `noise-3`, with the seed where it is not 0."""
+        """The end of the names of corrupted tasks: `noise-3`, followed by a seed other than 0."""
         return f"{self.name}-{self.severity}{f'-seed-{self.seed}' if self.seed else ''}"
 
     @property
-    def identity(self) -> list[Any]:
-        """What decides the corrupted pixels, beside the image and the version of Pillow."""
+    def identity(self) -> list[object]:
+        """Everything that determines the corrupted pixels, except the image and the version of Pillow."""
         return [self.name, self.severity, self.seed, STRENGTHS[self.name], np.__version__]
 
     def strength(self, side: int) -> float:
-        """Return the strength for images whose shorter side has so many pixels."""
+        """Return the strength for images with a shorter side of `side` pixels."""
         small, large = (strengths[self.severity - 1] for strengths in STRENGTHS[self.name])
         share = min(max(math.log(side / SMALL) / math.log(LARGE / SMALL), 0.0), 1.0)
         return float(small ** (1 - share) * large**share)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return the corrupted image, RGB; one that is larger than those of ImageNet-C is shrunk first."""
+        """Return the corrupted RGB image; an image larger than those of ImageNet-C is shrunk first."""
         image = image.convert("RGB")
         shrink = min(1.0, LARGE / min(image.size))
         if shrink < 1:
@@ -119,7 +118,7 @@ def _pixelate(image: Image.Image, share: float, _: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
 
 
-def _to_image(pixels: NDArray[Any]) -> Image.Image:
+def _to_image(pixels: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 

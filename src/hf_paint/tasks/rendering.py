@@ -1,7 +1,7 @@
 """Small synthetic images with captions: coloured shapes, written words and typeset numbers.
 
-The toy CLIP of ``hf-paint quickstart`` learns from them and is evaluated on them. Every image is 32x32 RGB and follows
-from an integer seed and the fonts that matplotlib bundles.
+They train and evaluate the toy CLIP of `hf-paint quickstart`. Every image is RGB, of 32x32 pixels; an integer seed and
+the fonts of matplotlib determine it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]  # (..., height, width, 3)
 Points = NDArray[np.float64]  # (num_points, 2): x to the right, y down
 IMAGE_SIZE = 32
-_CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn four times larger and averaged down, which smooths their edges
-_TASK_VARIATION = 0.4  # tasks vary less than what a model is trained on, where it is 1
+_CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn larger and averaged down, which smooths their edges
+_TASK_VARIATION = 0.4  # images of tasks vary less than training images, whose variation is 1
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -46,7 +46,7 @@ _UNSEEN_WORDS = """
 """
 WORDS = tuple(_WORDS.split())
 UNSEEN_WORDS = tuple(_UNSEEN_WORDS.split())
-"""Words that no training image shows."""
+"""Words that no training image contains."""
 
 _NUMBER_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -100,13 +100,13 @@ SHAPES = {
 """Outlines as polygons of about unit radius."""
 
 UNSEEN_SHAPES = tuple(map(" ".join, product(("red", "blue", "yellow"), ("star", "ring", "square"))))
-"""Pairs that no training image shows; their colours and their shapes are seen in other pairs."""
+"""Pairs that no training image contains; their colours and shapes occur in other pairs."""
 SEEN_SHAPES = tuple(name for name in map(" ".join, product(COLOURS, SHAPES)) if name not in UNSEEN_SHAPES)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an image shows: a kind, ``shape``, ``word`` or ``number``, and a name like ``"red circle"`` or ``"42"``."""
+    """The subject of an image: a kind (`shape`, `word` or `number`) and a name such as `red circle` or `42`."""
 
     kind: str
     name: str
@@ -121,7 +121,7 @@ RENDERED_TASKS = {
     "unseen_shapes": ("shape", UNSEEN_SHAPES, _SHAPE_TEMPLATES),
     "unseen_words": ("word", UNSEEN_WORDS, _WORD_TEMPLATES),
 }
-"""Each with the kind of its subjects, its class names and its prompt templates."""
+"""Name -> the kind of its subjects, its class names and its templates."""
 
 
 def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArray[np.int64], list[str], list[str]]:
@@ -129,11 +129,11 @@ def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArra
 
     Args:
         name: A key of `RENDERED_TASKS`.
-        num_images: How many images to draw; the classes take turns.
-        seed: Images of different seeds are independent.
+        num_images: The number of images; the classes alternate.
+        seed: The seed; images of different seeds are independent.
 
     Returns:
-        Images (num_images, 32, 32, 3), labels (num_images,), class names and prompt templates.
+        Images (num_images, 32, 32, 3), labels (num_images,), class names and templates.
 
     Raises:
         ValueError: If there is no such task.
@@ -153,14 +153,14 @@ def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArra
 
 
 def render_pairs(num_pairs: int, seed: int) -> tuple[Pixels, list[str], list[Subject]]:
-    """Draw images of random subjects, none of them in `UNSEEN_SHAPES` or `UNSEEN_WORDS`, and caption them.
+    """Draw images of random subjects outside `UNSEEN_SHAPES` and `UNSEEN_WORDS`, with captions.
 
     Args:
-        num_pairs: How many pairs to draw.
-        seed: Pairs of different seeds are independent.
+        num_pairs: The number of pairs.
+        seed: The seed; pairs of different seeds are independent.
 
     Returns:
-        Images (num_pairs, 32, 32, 3), captions and subjects. A caption fits every image of an equal subject.
+        Images (num_pairs, 32, 32, 3), captions and subjects. A caption describes every image of an equal subject.
     """
     rng = np.random.default_rng(seed)
     subjects = [_random_subject(rng) for _ in range(num_pairs)]
@@ -186,7 +186,7 @@ def _caption(subject: Subject, rng: np.random.Generator) -> str:
 
 
 def render(subject: Subject, rng: np.random.Generator, variation: float = 1.0) -> Pixels:
-    """Draw a subject, (32, 32, 3); the smaller the variation, the larger, straighter and clearer (0 to 1)."""
+    """Draw a subject, (32, 32, 3); a variation from 0 (large, upright, clear) to 1."""
     if subject.kind != "shape":
         return _paint(_text_mask(subject.name, rng, variation), rng.integers(0, 256, 3), rng, variation)
     colour, shape = subject.name.split()
@@ -195,7 +195,7 @@ def render(subject: Subject, rng: np.random.Generator, variation: float = 1.0) -
 
 
 def _random_letters(rng: np.random.Generator) -> str:
-    """Return three to five letters, about every other one a vowel."""
+    """Return three to five letters, alternately consonants and vowels."""
     alternating = ["bcdfghjklmnpqrstvwxyz", "aeiou"] * 3
     start, length = rng.integers(2), rng.integers(3, 6)
     letters = "".join(rng.choice(list(group)) for group in alternating[start : start + length])
@@ -212,7 +212,7 @@ def _shape_mask(shape: str, rng: np.random.Generator, variation: float) -> Image
 
 
 def _text_mask(text: str, rng: np.random.Generator, variation: float) -> Image.Image:
-    """Draw text that fills most of the canvas in its longer direction."""
+    """Draw a text that fills most of the canvas along its longer side."""
     font = str(rng.choice(_FONTS))
     left, top, right, bottom = _font(font, _CANVAS_SIZE).getbbox(text)
     room = _CANVAS_SIZE * rng.uniform(0.95 - 0.25 * variation, 0.95)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.counting import NUMBER_WORDS, count_values
+from hf_paint.tasks.parquet_tasks import write_parquet_task
 from hf_paint.tasks.scenes import SceneObject, SceneStyle, draw_scene
 from hf_paint.tasks.task import Task
 
@@ -20,11 +20,13 @@ COUNTS = NUMBER_WORDS[3:11]
 COUNTING_TEMPLATES = ("a photo of {} objects.", "there are {} objects in the image.")
 SHAPES_TEMPLATES = ("a photo of a {}.", "an image of the {}.")
 DEFAULT_SIZES: Mapping[str, int] = {"train": 4000, "validation": 800, "test": 800}
-"""Images of each split."""
+"""The number of images of each split."""
 SPLIT_SEEDS = {"train": 0, "validation": 1, "test": 2}
 MAX_QUESTIONED = 5
-"""The most objects in a scene about which questions are asked."""
-Row = dict[str, Any]
+"""The largest number of objects in a scene with questions."""
+Row = dict[str, object]
+MakeRows = Callable[[int, Sequence[int]], list[Row]]
+"""Return the rows of one image from its index and its seed."""
 
 
 def write_counting_task(
@@ -36,18 +38,18 @@ def write_counting_task(
     style: SceneStyle | None = None,
     seed: int = 0,
 ) -> Task:
-    """Draw a task of counting: scenes with so many objects, the counts taking turns.
+    """Draw a counting task: scenes with different numbers of objects, all equally often.
 
     Args:
-        folder: Where the parquet files go; a file that is there is taken as it is.
-        name: The name of the task, with which the names of its files begin.
-        counts: The class names: words or digits.
-        sizes: Split -> how many images.
-        style: What the scenes may look like.
-        seed: Of the scenes; those of two splits are independent.
+        folder: The folder of the parquet files; existing files are reused.
+        name: The name of the task and the prefix of its file names.
+        counts: The class names, as words or digits.
+        sizes: Split -> number of images.
+        style: The look of the scenes.
+        seed: The seed of the scenes; the splits are independent.
 
     Raises:
-        InputError: If a count is no number, or so many objects have no room.
+        InputError: If a count is not a number, or its objects do not fit into a scene.
 
     Example:
         >>> sizes = {"train": 8, "validation": 4, "test": 4}
@@ -55,7 +57,6 @@ def write_counting_task(
         ('three', 'four')
     """
     values = count_values(counts)
-
     style = style or SceneStyle()
 
     def rows(index: int, seed: Sequence[int]) -> list[Row]:
@@ -75,17 +76,17 @@ def write_shapes_task(
     style: SceneStyle | None = None,
     seed: int = 0,
 ) -> Task:
-    """Draw a task of naming: scenes with one object, such as a red circle.
+    """Draw a classification task: scenes with one object, such as a red circle.
 
     Args:
-        folder: Where the parquet files go.
-        name: The name of the task, with which the names of its files begin.
-        sizes: Split -> how many images.
-        style: What the scenes may look like; its shapes and colours make the classes.
-        seed: Of the scenes.
+        folder: The folder of the parquet files; existing files are reused.
+        name: The name of the task and the prefix of its file names.
+        sizes: Split -> number of images.
+        style: The look of the scenes; every pair of a colour and a shape is a class.
+        seed: The seed of the scenes; the splits are independent.
 
     Raises:
-        InputError: If the object has no room.
+        InputError: If the object does not fit into a scene.
 
     Example:
         >>> len(write_shapes_task(tmp_path, sizes={"validation": 4, "test": 4}).class_names)
@@ -113,20 +114,20 @@ def write_questions_task(
     style: SceneStyle | None = None,
     seed: int = 0,
 ) -> Task:
-    """Draw a multiple-choice task: scenes of one to five objects, each with three questions about it.
+    """Draw a multiple-choice task: scenes of one to five objects, each with three questions.
 
-    What colour is the star, what shape is the red object, and how many objects are there: three to six candidates,
-    which differ from question to question.
+    The questions ask for the colour of a shape, the shape of a colour and the number of objects. Each has three to
+    six candidates of its own.
 
     Args:
-        folder: Where the parquet files go.
-        name: The name of the task, with which the names of its files begin.
-        sizes: Split -> how many images.
-        style: What the scenes may look like; `distinct` is needed for a question to have one answer.
-        seed: Of the scenes and the candidates.
+        folder: The folder of the parquet files; existing files are reused.
+        name: The name of the task and the prefix of its file names.
+        sizes: Split -> number of images.
+        style: The look of the scenes; `distinct` is set, so that each question has one answer.
+        seed: The seed of the scenes and of the candidates; the splits are independent.
 
     Raises:
-        InputError: If five objects have no room, or cannot all differ.
+        InputError: If five objects do not fit into a scene, or have too few colours or shapes to differ.
 
     Example:
         >>> write_questions_task(tmp_path, sizes={"validation": 2, "test": 2}).choices_column
@@ -136,7 +137,9 @@ def write_questions_task(
 
     def rows(index: int, seed: Sequence[int]) -> list[Row]:
         scene = draw_scene(1 + index % MAX_QUESTIONED, seed, style)
-        return [{"image": scene.image, "image_id": index} | asked for asked in _questions(scene.objects, seed, style)]
+        return [
+            {"image": scene.image, "image_id": index} | question for question in _questions(scene.objects, seed, style)
+        ]
 
     keys = {
         "choices_column": "choices",
@@ -153,18 +156,22 @@ def write_questions_task(
 def _questions(objects: Sequence[SceneObject], seed: Sequence[int], style: SceneStyle) -> list[Row]:
     rng = np.random.default_rng((*seed, 1))  # a stream of its own beside that of the scene
     first, second = (objects[index] for index in rng.integers(len(objects), size=2))
-    asked = [
+    questions = [
         (f"what colour is the {first.shape}?", first.colour, style.colours, "colour"),
         (f"what shape is the {second.colour} object?", second.shape, style.shapes, "shape"),
         ("how many objects are there?", NUMBER_WORDS[len(objects)], NUMBER_WORDS[1 : MAX_QUESTIONED + 2], "count"),
     ]
-    rows = []
-    for question, answer, names, kind in asked:
-        others = [str(other) for other in rng.permutation([other for other in names if other != answer])]
-        choices = [answer, *others[: rng.integers(2, 6)]]
-        shuffled = [str(choice) for choice in rng.permutation(choices)]
-        rows.append({"question": question, "choices": shuffled, "answer": answer, "answer_type": kind})
-    return rows
+    return [
+        {"question": text, "choices": _choices(answer, names, rng), "answer": answer, "answer_type": answer_type}
+        for text, answer, names, answer_type in questions
+    ]
+
+
+def _choices(answer: str, names: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return the answer and two to five other names, shuffled."""
+    others = [str(other) for other in rng.permutation([other for other in names if other != answer])]
+    choices = [answer, *others[: rng.integers(2, 6)]]
+    return [str(choice) for choice in rng.permutation(choices)]
 
 
 def _write_task(
@@ -172,23 +179,20 @@ def _write_task(
     name: str,
     sizes: Mapping[str, int],
     *,
-    rows: Callable[[int, Sequence[int]], list[Row]],
+    rows: MakeRows,
     features: Features,
-    keys: Mapping[str, Any],
+    keys: Mapping[str, object],
     seed: tuple[int, SceneStyle],
 ) -> Task:
-    """Write the rows of each split to a file that is named after all that decides them, unless it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for split, size in sizes.items():
-        digest = fingerprint_values(split, size, seed[0], asdict(seed[1]), dict(keys))
-        path = folder / f"{name}-{split}-{digest[:8]}.parquet"
-        if not path.exists():
-            stream = (seed[0], SPLIT_SEEDS[split])
-            drawn = [row for index in range(size) for row in rows(index, (*stream, index))]
-            partial = path.with_suffix(".partial")
-            Dataset.from_list(drawn, features=features).to_parquet(partial)
-            partial.replace(path)
-        files[split] = str(path)
+    """Write the rows of each split to a file whose name contains a fingerprint of the arguments."""
+
+    def make_rows(split: str) -> Dataset:
+        drawn = [row for index in range(sizes[split]) for row in rows(index, (seed[0], SPLIT_SEEDS[split], index))]
+        return Dataset.from_list(drawn, features=features)
+
+    digests = {
+        split: fingerprint_values(split, size, seed[0], asdict(seed[1]), dict(keys)) for split, size in sizes.items()
+    }
+    files = {split: folder / f"{name}-{split}-{digest[:8]}.parquet" for split, digest in digests.items()}
     splits = {split: split if split in sizes else None for split in SPLIT_SEEDS}
-    return Task.from_dict({"name": name, "dataset": "parquet", "data_files": files, "splits": splits} | dict(keys))
+    return write_parquet_task(files, make_rows, {"name": name, "splits": splits, **keys})

@@ -1,6 +1,6 @@
-"""Scenes: so many coloured shapes on a plain background, for tasks of counting and of answering questions.
+"""Scenes: coloured shapes on a plain background, for tasks of counting and of answering questions.
 
-A scene follows from its style and an integer seed alone.
+Its number of objects, style and seed determine a scene.
 """
 
 from collections.abc import Sequence
@@ -17,27 +17,28 @@ from hf_paint.tasks.rendering import COLOURS, SHAPES
 Circle = tuple[float, float, float]
 """x, y and radius, as shares of the side of the image."""
 SCENE_SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
-"""Those of the rendered shapes that are told apart when they are small."""
+"""The rendered shapes that are easy to distinguish at a small size."""
 SUPERSAMPLING = 4
-"""Scenes are drawn so many times larger and averaged down, which smooths their edges."""
+"""Scenes are drawn this many times larger and averaged down, which smooths their edges."""
 NUM_DRAWS = 200
-"""How often a place is drawn for an object before the scene is begun anew."""
-NUM_BEGINNINGS = 50
+"""The attempts to place an object before the scene starts over."""
+NUM_STARTS = 50
+"""The attempts to place all objects of a scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneStyle:
-    """What scenes may look like.
+    """The look of scenes.
 
     Attributes:
         image_size: The side of the image, in pixels.
         radius: The smallest and the largest radius of an object, as a share of the side.
-        max_overlap: How far the circles around two objects may reach into each other, as a share of the diameter of
-            the smaller one: 0 keeps objects apart, 1 lets one lie within another.
-        gap: The distance that objects keep where none may overlap, as a share of the side.
-        shapes: The shapes, of `hf_paint.rendering.SHAPES`.
-        colours: The colours, of `hf_paint.rendering.COLOURS`.
-        distinct: No two objects of a scene have the same shape, and no two the same colour.
+        max_overlap: The largest overlap of the circles around two objects, as a share of the diameter of the smaller
+            one: 0 keeps objects apart, 1 lets one lie within another.
+        gap: The smallest distance between objects if `max_overlap` is 0, as a share of the side.
+        shapes: Names of `hf_paint.tasks.rendering.SHAPES`.
+        colours: Names of `hf_paint.tasks.rendering.COLOURS`.
+        distinct: Whether all objects of a scene differ in shape and in colour.
 
     Example:
         >>> crowded = SceneStyle(radius=(0.1, 0.2), max_overlap=0.5, colours=["red", "blue"])
@@ -56,7 +57,7 @@ class SceneStyle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneObject:
-    """One object.
+    """One object of a scene.
 
     Attributes:
         shape: Its shape.
@@ -73,11 +74,11 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """A scene.
+    """A scene: its objects and its image.
 
     Attributes:
-        objects: What it shows.
-        image: RGB, of `image_size` pixels each way.
+        objects: The objects in the image.
+        image: An RGB image of `image_size` by `image_size` pixels.
     """
 
     objects: tuple[SceneObject, ...]
@@ -88,12 +89,12 @@ def draw_scene(num_objects: int, seed: int | Sequence[int], style: SceneStyle | 
     """Draw a scene.
 
     Args:
-        num_objects: How many objects it shows.
-        seed: Scenes of different seeds are independent.
-        style: What it may look like.
+        num_objects: The number of objects.
+        seed: The seed; scenes of different seeds are independent.
+        style: The look of the scene.
 
     Raises:
-        InputError: If so many objects have no room, or not enough shapes or colours to differ.
+        InputError: If the objects do not fit, or the style has too few shapes or colours for them to differ.
 
     Example:
         >>> scene = draw_scene(3, seed=0)
@@ -112,8 +113,8 @@ def draw_scene(num_objects: int, seed: int | Sequence[int], style: SceneStyle | 
 
 
 def _places(num_objects: int, rng: np.random.Generator, style: SceneStyle) -> list[Circle]:
-    """Return a circle for each object; the larger ones are placed first, which leaves more room."""
-    for _ in range(NUM_BEGINNINGS):
+    """Return a circle for each object; the largest is placed first, which leaves the most room."""
+    for _ in range(NUM_STARTS):
         places: list[Circle] = []
         for radius in sorted(rng.uniform(*style.radius, num_objects), reverse=True):
             for x, y in rng.uniform(radius, 1 - radius, (NUM_DRAWS, 2)):
@@ -124,13 +125,13 @@ def _places(num_objects: int, rng: np.random.Generator, style: SceneStyle) -> li
             order = rng.permutation(num_objects)
             return [places[index] for index in order]
     raise InputError(
-        f"{num_objects} objects with a radius of {style.radius[0]:g} to {style.radius[1]:g} have no room in a scene: "
-        "make them smaller, or raise `max_overlap`."
+        f"{num_objects} objects with radii from {style.radius[0]:g} to {style.radius[1]:g} do not fit into a scene. "
+        "Lower `radius` or raise `max_overlap`."
     )
 
 
 def _fits(first: Circle, second: Circle, style: SceneStyle) -> bool:
-    """Return whether two circles keep the gap, or reach into each other no further than they may."""
+    """Return whether two circles keep the gap, or overlap by no more than the style allows."""
     distance = np.hypot(first[0] - second[0], first[1] - second[1])
     reach = style.max_overlap * 2 * min(first[2], second[2]) or -style.gap
     return bool(distance >= first[2] + second[2] - reach)
@@ -138,12 +139,12 @@ def _fits(first: Circle, second: Circle, style: SceneStyle) -> bool:
 
 def _draw_names(names: Sequence[str], count: int, rng: np.random.Generator, style: SceneStyle) -> list[str]:
     if style.distinct and count > len(names):
-        raise InputError(f"{count} objects cannot all differ: the style has {len(names)} of {', '.join(names)}.")
+        raise InputError(f"{count} objects cannot all differ: the style has only {len(names)}: {', '.join(names)}.")
     return [str(name) for name in rng.choice(list(names), count, replace=not style.distinct)]
 
 
 def _paint(objects: Sequence[SceneObject], rng: np.random.Generator, image_size: int) -> Image.Image:
-    """Draw the objects, one over the other, on a background unlike all of them, and add a little noise."""
+    """Draw the objects over one another on a contrasting background, and add a little noise."""
     side = SUPERSAMPLING * image_size
     background = _background([COLOURS[item.colour] for item in objects], rng)
     canvas = Image.new("RGB", (side, side), tuple(background))
@@ -165,7 +166,7 @@ def _outline(item: SceneObject, degrees: float) -> NDArray[np.float64]:
 
 
 def _background(colours: Sequence[tuple[int, int, int]], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return, of twenty colours drawn, the one that is least like any of those given."""
+    """Draw twenty colours and return the one that differs most from all colours of the objects."""
     drawn: NDArray[np.int64] = rng.integers(40, 216, (20, 3))
     distances = np.abs(drawn[:, None] - np.reshape(colours, (-1, 3))).mean(axis=2).min(axis=1, initial=np.inf)
     best: NDArray[np.int64] = drawn[distances.argmax()]

@@ -1,4 +1,4 @@
-"""Which rows of a data set a task uses: the names of its splits, and one half of its classes."""
+"""The part of a data set that a task uses: its splits, and one half of its classes."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from hf_paint.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """The splits of a data set: the name of each, or None where there is none.
+    """The names of the splits of a data set; None for a split that the task does not have.
 
-    `validation` is a split's name, `auto` (drawn from train by PAINT's rule: `min(int(0.1 * N), 5000)` images), or
-    None: train on all rows and take no part in the selection of alpha.
+    `validation` is the name of a split, `auto` (drawn from train by PAINT's rule: `min(int(0.1 * N), 5000)` images),
+    or None: train on all rows, and ignore the task in the selection of alpha.
     """
 
     train: str | None = "train"
@@ -26,7 +26,7 @@ class ClassSplit:
 
     Attributes:
         part: 0 or 1; of an odd number of classes, part 1 has one more.
-        seed: The seed of the permutation that is cut in two.
+        seed: The seed of the permutation whose halves are the parts.
     """
 
     part: int
@@ -39,7 +39,7 @@ class ClassSplit:
             raise InputError(f"`seed` of `class_split` must be a whole number from 0, got {self.seed!r}.")
 
     def classes(self, num_classes: int) -> list[int]:
-        """Return the indices of the classes of this half, in their order.
+        """Return the sorted indices of the classes of this half.
 
         Raises:
             InputError: If there are fewer than two classes for each half.
@@ -48,5 +48,5 @@ class ClassSplit:
             raise InputError(f"`class_split` needs four classes or more, two for each half; there are {num_classes}.")
         order = np.random.default_rng(self.seed).permutation(num_classes)
         half = num_classes // 2
-        kept: list[int] = np.sort(order[half:] if self.part else order[:half]).tolist()
-        return kept
+        classes: list[int] = np.sort(order[half:] if self.part else order[:half]).tolist()
+        return classes

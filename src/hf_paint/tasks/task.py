@@ -146,5 +146,5 @@ class Task:
         return plain_values({key: value for key, value in asdict(self).items() if value != defaults[key]})
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write a task YAML; the data files in its folder become relative to it, so that the folder can move."""
+        """Write a task YAML; paths of data files in its folder become relative, so that the folder can be moved."""
         write_file(self.to_dict(), Path(path))

@@ -1,46 +1,38 @@
 """Typographic attacks: the name of a wrong class is written over an image (PAINT, Section 7).
 
-As in PAINT's synthetic attacks, an image becomes a square of 224 pixels, and fonts, sizes, colours and positions are
-drawn at random, the word always being wholly visible. The attacked image is a property of the data: it is made as an
-image is decoded, before the processor of a model sees it.
+As in PAINT's synthetic attacks, an image becomes a square of 224 pixels; the font, the size, the colours and the
+position of the word are random, and all of the word is visible. The attack is a property of the data: the word is
+written when an image is decoded, before the processor of a model sees it.
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps, features
+from PIL import Image, ImageOps, features
 
 from hf_paint.errors import InputError
+from hf_paint.tasks.lettering import FONT_SIZES, draw_lettering, load_font, shipped_fonts
 
 
-FONTS = ("DejaVuSans", "DejaVuSansMono", "STIXGeneral")
-"""Sans serif, typewriter and Times: the fonts that matplotlib ships."""
-FONT_SIZES = (20, 40)
-"""Smallest and largest, in pixels of an image of 224; what does not fit is made smaller."""
-COLOURS = ("black", "blue", "cyan", "green", "magenta", "red", "white", "yellow")
 SPLITS = ("train", "validation", "test")
-_RULER = ImageDraw.Draw(Image.new("L", (1, 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypographicAttack:
-    """What is written over the images of a task.
+    """A typographic attack on the images of a task.
 
-    What an image gets depends on the seed, the split, its row and, in training, the epoch; on nothing else.
+    The word and its look depend only on the seed, the split, the row and, in training, the epoch.
 
     Attributes:
-        seed: The seed of the words and of how they look.
-        probability: How often a training image is attacked, drawn anew in each epoch; images of other splits always
-            are.
-        fonts: Paths of font files, one of which is drawn for each image; three that matplotlib ships by default.
-        image_size: The side in pixels of the square into which an image is resized and cropped before.
+        seed: The seed of the words and of their look.
+        probability: The probability that a training image is attacked, drawn anew in each epoch; images of other
+            splits are always attacked.
+        fonts: Paths of font files, one of which is drawn for each image; by default three that matplotlib ships.
+        image_size: The side in pixels of the square to which an image is first resized and cropped.
         font_sizes: The smallest and the largest size of the letters, in pixels of an image of 224.
 
     Example:
@@ -71,29 +63,29 @@ class TypographicAttack:
             load_font(path, FONT_SIZES[0])
 
     @property
-    def identity(self) -> list[Any]:
-        """What decides the attacked pixels, beside the image, its row, the class names and the version of Pillow."""
+    def identity(self) -> list[object]:
+        """Everything that determines the attacked pixels, except image, row, class names and the version of Pillow."""
         fonts = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.font_files]
         versions = [np.__version__, features.version("freetype2")]
         return [self.seed, self.probability, fonts, self.image_size, self.font_sizes, *versions]
 
     @property
     def font_files(self) -> tuple[str, ...]:
-        """The paths of the fonts."""
-        return self.fonts or _shipped_fonts()
+        """The paths of the fonts, by default of the shipped ones."""
+        return self.fonts or shipped_fonts()
 
     def __call__(
         self, image: Image.Image, label: int, class_names: Sequence[str], *, split: str, row: int, epoch: int = 0
     ) -> Image.Image:
-        """Return the attacked image, RGB and square.
+        """Return the attacked image, RGB and square, of `image_size` pixels.
 
         Args:
             image: The image.
-            label: Its class index.
+            label: The class index of the image.
             class_names: The names of all classes.
             split: `train`, `validation` or `test`.
             row: The row of the image in the split.
-            epoch: The epoch, for training images.
+            epoch: The epoch of a training image.
         """
         size = (self.image_size, self.image_size)
         square = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.BICUBIC)
@@ -115,123 +107,8 @@ class TypographicAttack:
         return np.random.default_rng((self.seed, SPLITS.index(split), epoch, row))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lettering:
-    """A word as it is written over an image.
-
-    Attributes:
-        text: The word, in one line or two.
-        font: The path of the font file.
-        size: The size of the font in pixels.
-        colour: The colour of the letters.
-        outline: The colour around them.
-        outline_width: Pixels.
-        position: Left and top of all that is written, outline included, in pixels.
-    """
-
-    text: str
-    font: str
-    size: int
-    colour: str
-    outline: str
-    outline_width: int
-    position: tuple[int, int]
-
-    def write_on(self, image: Image.Image) -> None:
-        """Write it over an image."""
-        letters, outline = _masks(self.text, self.font, self.size, self.outline_width)
-        image.paste(self.outline, self.position, outline)
-        image.paste(self.colour, self.position, letters)
-
-
-def draw_lettering(
-    word: str,
-    image_size: int,
-    fonts: Sequence[str],
-    generator: np.random.Generator,
-    *,
-    font_sizes: tuple[float, float] = FONT_SIZES,
-) -> Lettering:
-    """Draw how a word is written over a square image, so that all of it is visible.
-
-    Raises:
-        InputError: If it is too long for the smallest letters.
-    """
-    text = break_lines(word)
-    font = fonts[int(generator.integers(len(fonts)))]
-    size = int(generator.uniform(*font_sizes) * image_size / 224)
-    colour, outline = generator.choice(COLOURS, 2, replace=False).tolist()
-    outline_width = max(1, round(image_size / 224))
-    while size > 0:
-        left, top, right, bottom = _box(text, font, size)
-        width, height = right - left + 2 * outline_width, bottom - top + 2 * outline_width
-        if max(width, height) <= image_size:
-            x, y = generator.integers((image_size - width + 1, image_size - height + 1)).tolist()
-            return Lettering(
-                text=text,
-                font=font,
-                size=size,
-                colour=colour,
-                outline=outline,
-                outline_width=outline_width,
-                position=(x, y),
-            )
-        size = min(size - 1, size * image_size // max(width, height))
-    raise InputError(f"The class name {word[:40]!r}... is too long to be written over {image_size} pixels.")
-
-
-def break_lines(word: str) -> str:
-    r"""Return a name with a line break after its first word, or after the second of more than three.
-
-    Example:
-        >>> break_lines("sports car"), break_lines("a very small dog")
-        ('sports\ncar', 'a very\nsmall dog')
-    """
-    words = word.split()
-    first = 1 if len(words) <= 3 else 2
-    return "\n".join(" ".join(part) for part in (words[:first], words[first:]) if part)
-
-
-@cache
-def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    """Load a font, once for each size.
-
-    Raises:
-        InputError: If the file is no font that can be read.
-    """
-    try:  # the basic layout is in every build of Pillow, and so the same everywhere
-        return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-    except OSError as error:
-        raise InputError(f"The font {path} cannot be read: {error}. `fonts` of `attack` are font files.") from error
-
-
-@cache
-def _shipped_fonts() -> tuple[str, ...]:
-    import matplotlib
-
-    return tuple(str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")) for name in FONTS)
-
-
-@lru_cache(maxsize=1024)
-def _masks(text: str, font: str, size: int, edge: int) -> tuple[Image.Image, Image.Image]:
-    """Return the masks of letters, with so many empty pixels around them, and of letters and outline."""
-    left, top, right, bottom = _box(text, font, size)
-    letters = Image.new("L", (right - left + 2 * edge, bottom - top + 2 * edge))
-    position = (edge - left, edge - top)
-    ImageDraw.Draw(letters).multiline_text(position, text, 255, load_font(font, size), align="center")
-    # widening a small mask costs a tenth of what the outlines of the letters themselves would
-    return letters, letters.filter(ImageFilter.MaxFilter(2 * edge + 1))
-
-
-@lru_cache(maxsize=1024)
-def _box(text: str, font: str, size: int) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of letters that are drawn at (0, 0), in pixels."""
-    left, top, right, bottom = _RULER.multiline_textbbox((0, 0), text, load_font(font, size), align="center")
-    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
-
-
 def _read_sizes(sizes: Sequence[float]) -> tuple[float, float]:
-    """Return the smallest and the largest font size, which YAML has as a list."""
+    """Return the smallest and the largest font size as a tuple; YAML has a list."""
     is_pair = isinstance(sizes, (list, tuple)) and len(sizes) == 2 and all(type(s) in (int, float) for s in sizes)
     if not is_pair or not 1 <= sizes[0] <= sizes[1]:
         raise InputError(f"`font_sizes` of `attack` must be two numbers in order, such as [20, 40]; got {sizes!r}.")
@@ -239,8 +116,10 @@ def _read_sizes(sizes: Sequence[float]) -> tuple[float, float]:
 
 
 def _wrong_class(label: int, class_names: Sequence[str], generator: np.random.Generator) -> int:
-    """Draw one of the classes with another name; two classes may share one, as `missile` of ImageNet."""
+    """Draw a class with another name; two classes may share a name, such as `missile` of ImageNet."""
     others = [index for index, name in enumerate(class_names) if name != class_names[label]]
     if not others:
-        raise InputError("`attack` writes the name of a wrong class: the task needs two classes or more.")
+        raise InputError(
+            "`attack` writes the name of a wrong class, so the task needs at least two classes with different names."
+        )
     return others[int(generator.integers(len(others)))]

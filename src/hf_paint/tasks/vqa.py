@@ -3,9 +3,9 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 from datasets import Dataset, Features, Image, List, Value
@@ -16,7 +16,7 @@ from hf_paint.errors import InputError
 NUM_CHOICES = 18
 """Candidates of a question of VQA v1 (Antol et al., 2015, Section 3)."""
 NUM_POPULAR = 10
-"""How many of them are the most popular answers."""
+"""The number of most popular answers among them."""
 FEATURES = Features(
     {
         "image": Image(),
@@ -30,6 +30,23 @@ FEATURES = Features(
 )
 
 
+class Question(TypedDict):
+    """An entry of a file of questions."""
+
+    question: str
+    question_id: int
+    image_id: int
+    multiple_choices: NotRequired[list[str]]
+
+
+class Annotation(TypedDict, total=False):
+    """An entry of a file of annotations."""
+
+    question_id: int
+    multiple_choice_answer: str
+    answer_type: str
+
+
 def read_vqa(
     questions: str | Path,
     annotations: str | Path,
@@ -40,23 +57,23 @@ def read_vqa(
 ) -> Dataset:
     """Read questions about images, with candidate answers.
 
-    VQA v1 lists 18 candidates with each question of its multiple-choice files. VQA v2 lists none: they are then the
-    answer, the ten most popular answers of the file, and random ones of its other answers.
+    The multiple-choice files of VQA v1 list 18 candidates for each question. VQA v2 lists none; its candidates are
+    the answer, the ten most popular answers of the file, and random ones of its other answers.
 
     Args:
         questions: A JSON file such as `MultipleChoice_mscoco_train2014_questions.json`.
         annotations: A JSON file such as `mscoco_train2014_annotations.json`.
-        images: The folder with the images, whose names end in their ids: `COCO_train2014_000000000042.jpg`.
-        num_choices: Candidates of a question that lists none.
-        seed: Of the random candidates; those of a question depend on nothing else.
+        images: The folder of the images, whose names end in their ids: `COCO_train2014_000000000042.jpg`.
+        num_choices: The number of candidates of a question that lists none.
+        seed: The seed of the random candidates; each question draws its own from the seed and its id.
 
     Returns:
         Rows with the columns `image`, `image_id`, `question_id`, `question`, `choices`, `answer` and `answer_type`,
         for `to_parquet` and a task with `choices_column: choices` and `group_column: image_id`. A question without an
-        annotation has no answer, which is for `bad_rows` of the task to decide.
+        annotation has no answer; `bad_rows` of the task decides about it.
 
     Raises:
-        InputError: If a file is not what it should be, or an image is missing.
+        InputError: If a file is not a VQA file, or an image is missing.
 
     Example:
         >>> question = {"image_id": 42, "question_id": 7, "question": "Is it red?", "multiple_choices": ["yes", "no"]}
@@ -67,31 +84,40 @@ def read_vqa(
         >>> read_vqa(tmp_path / "q.json", tmp_path / "a.json", tmp_path)["choices"][:]
         [['yes', 'no']]
     """
-    answers = {entry["question_id"]: entry for entry in _entries(annotations, "annotations", ["question_id"])}
-    counts = Counter(entry.get("multiple_choice_answer") for entry in answers.values())
-    popular = [answer for answer, _ in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))) if answer]
+    annotation_of = {entry["question_id"]: entry for entry in _read_annotations(annotations)}
+    popular = _popular_answers(annotation_of.values())
     files = _image_files(Path(images))
     rows = []
-    for entry in _entries(questions, "questions", ["question", "question_id", "image_id"]):
-        said = answers.get(entry["question_id"], {})
-        answer, image_id = said.get("multiple_choice_answer"), entry["image_id"]
+    for question in _read_questions(questions):
+        annotation = annotation_of.get(question["question_id"], {})
+        answer, image_id = annotation.get("multiple_choice_answer"), question["image_id"]
         if image_id not in files:
-            raise InputError(f"Question {entry['question_id']} is about image {image_id}, which is not in {images}.")
-        choices = entry.get("multiple_choices")
+            raise InputError(
+                f"The image {image_id} of question {question['question_id']} is not in {images}. Download the images "
+                "of the same split as the questions."
+            )
+        choices = question.get("multiple_choices")
         if choices is None:
-            choices = _sample(answer, popular, num_choices, np.random.default_rng((seed, entry["question_id"])))
+            choices = _sample(answer, popular, num_choices, np.random.default_rng((seed, question["question_id"])))
         rows.append(
             {
                 "image": str(files[image_id]),
                 "image_id": image_id,
-                "question_id": entry["question_id"],
-                "question": entry["question"],
+                "question_id": question["question_id"],
+                "question": question["question"],
                 "choices": choices,
                 "answer": answer,
-                "answer_type": said.get("answer_type"),
+                "answer_type": annotation.get("answer_type"),
             }
         )
     return Dataset.from_list(rows, features=FEATURES)
+
+
+def _popular_answers(annotations: Iterable[Annotation]) -> list[str]:
+    """Return the distinct answers, the most popular ones first."""
+    counts = Counter(entry.get("multiple_choice_answer") for entry in annotations)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    return [answer for answer, _ in ordered if answer]
 
 
 def _sample(answer: str | None, popular: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
@@ -103,20 +129,31 @@ def _sample(answer: str | None, popular: Sequence[str], count: int, rng: np.rand
     return [choices[index] for index in rng.permutation(len(choices))]
 
 
-def _entries(path: str | Path, key: str, needed: Sequence[str]) -> list[dict[str, Any]]:
+def _read_questions(path: str | Path) -> list[Question]:
+    return cast(list[Question], _read_entries(path, "questions", ["question", "question_id", "image_id"]))
+
+
+def _read_annotations(path: str | Path) -> list[Annotation]:
+    return cast(list[Annotation], _read_entries(path, "annotations", ["question_id"]))
+
+
+def _read_entries(path: str | Path, key: str, needed: Sequence[str]) -> list[dict[str, object]]:
     try:
-        entries: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))[key]
+        entries: list[dict[str, object]] = json.loads(Path(path).read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read as a VQA file with the key '{key}': {error!r}") from error
     for name in needed:
         if not entries or not all(name in entry for entry in entries):
-            raise InputError(f"{path} holds no `{key}` that have '{name}': it is not the VQA file of that name.")
+            raise InputError(
+                f"{path} is not a VQA file of {key}: each of its `{key}` needs the key '{name}'. Give the file that "
+                "visualqa.org distributes."
+            )
     return entries
 
 
 def _image_files(folder: Path) -> dict[int, Path]:
     """Return the files of a folder by the number at the end of their names."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder with images.")
-    found = ((re.search(r"(\d+)$", path.stem), path) for path in sorted(folder.iterdir()))
-    return {int(match[1]): path for match, path in found if match}
+        raise InputError(f"The folder of images {folder} does not exist.")
+    matches = ((re.search(r"(\d+)$", path.stem), path) for path in sorted(folder.iterdir()))
+    return {int(match[1]): path for match, path in matches if match}

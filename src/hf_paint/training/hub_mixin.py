@@ -12,6 +12,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
 from hf_paint.errors import InputError
+from hf_paint.results.run_folder import PUSH_PREFIX
 
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class HubMixin(Trainer):
 
     def _repository(self, metadata: dict[str, object]) -> TemporaryDirectory[str]:
         """Write the repository to a folder of its own, so that a background push does not see later steps."""
-        temporary = TemporaryDirectory(dir=self.args.output_dir, prefix=".push-")
+        temporary = TemporaryDirectory(dir=self.args.output_dir, prefix=PUSH_PREFIX)
         folder = Path(temporary.name)
         self.save_repository(folder)
         (folder / "README.md").write_text(self.model_card(**metadata), encoding="utf-8")

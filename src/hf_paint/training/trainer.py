@@ -186,10 +186,9 @@ class PaintTrainer(HubMixin, BaseTrainer):
         metrics: dict[str, float] = {}
         accuracies = []
         for task in tasks:
-            pending = self.evaluator.pending(task, "validation", alpha=1.0, weights="")
-            result = score(self.evaluator.predict(self.model, task, "validation"), pending, task)
-            accuracies.append(result.accuracy)
-            metrics |= {f"{prefix}_{task.task.name}_{name}": value for name, value in result.metrics.items()}
+            scores = score(self.evaluator.predict(self.model, task, "validation"), task, "validation")
+            accuracies.append(scores.accuracy)
+            metrics |= {f"{prefix}_{task.task.name}_{name}": value for name, value in scores.metrics.items()}
         metrics[f"{prefix}_mean_accuracy"] = sum(accuracies) / len(accuracies)
         self.model.train(training)
         return metrics

@@ -3,8 +3,7 @@
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from accelerate import Accelerator
 from transformers import TrainingArguments
@@ -173,6 +172,26 @@ class PaintTrainingArguments(TrainingArguments):
         """Return the fields that differ from their defaults, without the Hub token, as plain values for a recipe."""
         return {name: _plain(value) for name, value in self._given.items()}
 
+    def with_changes(self, **values: object) -> Self:
+        """Return a copy in which some fields have other values; the others, checked already, are not checked again.
+
+        Example:
+            >>> PaintTrainingArguments(output_dir="run").with_changes(output_dir="run/step-1").output_dir
+            'run/step-1'
+        """
+        changed = copy(self)
+        for name, value in values.items():
+            setattr(changed, name, value)
+        changed._given = self._given | values
+        return changed
+
+    def make_accelerator(self) -> Accelerator:
+        """Return an accelerator that spreads evaluations over the processes.
+
+        All accelerators of a process share one state, and a later trainer refuses one with another precision.
+        """
+        return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision)
+
 
 def _plain(value: object) -> object:
     if isinstance(value, Enum):
@@ -188,21 +207,3 @@ def _is_default(args: PaintTrainingArguments, f: Field[object]) -> bool:
     unset = {"": None, "no": False}
     value = getattr(args, f.name)
     return bool(value == default or unset.get(str(default), default) == value)
-
-
-def arguments_for(args: PaintTrainingArguments, folder: Path, **others: Any) -> PaintTrainingArguments:
-    """Return the same training arguments with another output folder, and with others that are given."""
-    changed = copy(args)
-    values = {"output_dir": str(folder), **others}
-    for name, value in values.items():
-        setattr(changed, name, value)
-    changed._given = args._given | values
-    return changed
-
-
-def accelerator_for(args: PaintTrainingArguments) -> Accelerator:
-    """Return what spreads evaluations over processes.
-
-    All accelerators of a process share one state, and trainers that come later refuse one in another precision.
-    """
-    return Accelerator(cpu=args.use_cpu, mixed_precision=args.mixed_precision)

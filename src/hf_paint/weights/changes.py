@@ -83,7 +83,7 @@ def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Pat
     towers = [theta_0]
     for name, folder in folders.items():
         towers.append(frozen | dict(_image_tower(folder)))  # a vision model by itself was fine-tuned under theirs
-        check_compatible(_specs(theta_0), _specs(towers[-1]), name)
+        check_compatible(theta_0, towers[-1], name, any_float=True)
     products = {layer: np.zeros((len(towers), len(towers))) for layer in _in_order(theta_0)}
     for name in theta_0:
         for values in read_together([tower[name] for tower in towers]):
@@ -108,10 +108,6 @@ def _image_tower(folder: str | Path) -> Tensors:
     if not tower:
         raise InputError(f"'{folder}' holds no model with an image tower: no tensor is called `vision_model.[...]`.")
     return tower
-
-
-def _specs(tower: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {name: ("floating-point", tensor.shape) for name, tensor in tower.items()}
 
 
 def _in_order(tower: Tensors) -> list[str]:

@@ -4,16 +4,18 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hf_paint.errors import InputError
-from hf_paint.weights.compatibility import TensorSpec, check_alpha, check_coefficients, check_compatible
-from hf_paint.weights.folders import HEAD_CONFIG, check_free, copy_companions, published_together
+from hf_paint.files import save_together
+from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible
+from hf_paint.weights.folders import HEAD_CONFIG, WEIGHTS_AND_HEAD, check_free, copy_companions
 from hf_paint.weights.headers import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
-from hf_paint.weights.streaming import equal, singled_out, stream
+from hf_paint.weights.streaming import Tensors, equal, singled_out, stream
 
 
 def interpolate_checkpoints(
@@ -53,8 +55,14 @@ def interpolate_checkpoints(
     """
     for alpha in outputs:
         check_alpha(alpha, extrapolate=extrapolate)
-    wanted = [(Path(folder), {"theta_1": alpha}) for alpha, folder in outputs.items()]
-    _combine(folder_0, {"theta_1": folder_1}, wanted, save_dtype, overwrite, show_progress)
+    _combine(
+        folder_0,
+        {"theta_1": folder_1},
+        [_Output(Path(folder), (alpha,)) for alpha, folder in outputs.items()],
+        save_dtype=save_dtype,
+        overwrite=overwrite,
+        show_progress=show_progress,
+    )
 
 
 def combine_checkpoints(
@@ -89,42 +97,69 @@ def combine_checkpoints(
     """
     for alphas in outputs.values():
         check_coefficients(folders, alphas)
-    wanted = [(Path(folder), alphas) for folder, alphas in outputs.items()]
-    _combine(folder_0, folders, wanted, save_dtype, overwrite, show_progress)
+    _combine(
+        folder_0,
+        folders,
+        [_Output(Path(folder), tuple(alphas[name] for name in folders)) for folder, alphas in outputs.items()],
+        save_dtype=save_dtype,
+        overwrite=overwrite,
+        show_progress=show_progress,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """A folder to be written, and the coefficient of each fine-tuned model in it."""
+
+    folder: Path
+    coefficients: tuple[float, ...]
 
 
 def _combine(
     folder_0: str | Path,
     folders: Mapping[str, str | Path],
-    outputs: Sequence[tuple[Path, Mapping[str, float]]],
+    outputs: Sequence[_Output],
+    *,
     save_dtype: str | None,
     overwrite: bool,
     show_progress: bool,
 ) -> None:
     dtype = _header_dtype(save_dtype)
-    check_free([folder for folder, _ in outputs], [folder_0, *folders.values()], overwrite=overwrite)
+    check_free([output.folder for output in outputs], [folder_0, *folders.values()], overwrite=overwrite)
     thetas = [read_checkpoint(folder) for folder in (folder_0, *folders.values())]
-    wanted = [(folder, [alphas[name] for name in folders]) for folder, alphas in outputs]
-    for position, name in enumerate(folders):
-        _check_tensors(thetas[0], thetas[position + 1], name, save_dtype)
-        _check_classes(thetas[0], thetas[position + 1], name)
-        if any(alphas[position] and singled_out(alphas) is None for _, alphas in wanted):
-            _check_integers(thetas[0], thetas[position + 1])
+    for name, theta in zip(folders, thetas[1:], strict=True):
+        _check_tensors(thetas[0], theta, name, save_dtype)
+        _check_classes(thetas[0], theta, name)
+    mixed = [output.coefficients for output in outputs if singled_out(output.coefficients) is None]
+    for position, theta in enumerate(thetas[1:]):
+        if any(coefficients[position] for coefficients in mixed):
+            _check_integers(thetas[0], theta)
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress))
-        streamed = []
-        for folder, alphas in wanted:
-            partial = stack.enter_context(published_together(folder))
+        computed = []
+        for output in outputs:
+            partial = stack.enter_context(save_together(output.folder, replaces=WEIGHTS_AND_HEAD))
             copy_companions(thetas[0].folder, partial, save_dtype)
-            model = singled_out(alphas)
+            model = singled_out(output.coefficients)
             if model is not None and thetas[model].is_stored_in(dtype):
-                for path in thetas[model].paths:
-                    shutil.copyfile(path, partial(path.name))
+                _copy_weights(thetas[model], partial)
             else:
-                streamed.append((alphas, _lay_out(thetas[0], partial, dtype)))
-        bar.reset(sum(tensor.nbytes for _, tensors in streamed for tensor in tensors.values()))
-        for written in stream([thetas[0].tensors | theta.tensors for theta in thetas], streamed):
-            bar.update(written)
+                computed.append((output.coefficients, _lay_out(thetas[0], partial, dtype)))
+        _compute(thetas, computed, show_progress=show_progress)
+
+
+def _copy_weights(theta: Checkpoint, partial: Callable[[str], Path]) -> None:
+    for path in theta.paths:
+        shutil.copyfile(path, partial(path.name))
+
+
+def _compute(
+    thetas: Sequence[Checkpoint], outputs: Sequence[tuple[Sequence[float], Tensors]], *, show_progress: bool
+) -> None:
+    """Fill files that `_lay_out` made; an integer tensor that a model lacks is theta_0's."""
+    total = sum(tensor.nbytes for _, tensors in outputs for tensor in tensors.values())
+    with tqdm(total=total, desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress) as progress:
+        for num_bytes in stream([thetas[0].tensors | theta.tensors for theta in thetas], outputs):
+            progress.update(num_bytes)
 
 
 def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | None) -> dict[str, StoredTensor]:
@@ -145,7 +180,8 @@ def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | N
 
 
 def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype: str | None) -> None:
-    check_compatible(_specs(theta_0, beside=theta), _specs(theta, beside=theta_0), name)
+    """Check the tensors that are interpolated; an integer tensor may be missing on one side."""
+    check_compatible(_weights(theta_0, beside=theta), _weights(theta, beside=theta_0), name, any_float=True)
     shared = theta_0.tensors.keys() & theta.tensors.keys()
     stored = {tensor: (theta_0.tensors[tensor].dtype, theta.tensors[tensor].dtype) for tensor in sorted(shared)}
     differing = [tensor for tensor, (dtype_0, dtype) in stored.items() if dtype_0 != dtype]
@@ -165,13 +201,9 @@ def _check_classes(theta_0: Checkpoint, theta: Checkpoint, name: str) -> None:
         raise InputError(f"The heads of theta_0 and {name} are of other classes, first in row {row}.")
 
 
-def _specs(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, TensorSpec]:
-    """Return the specs of the tensors that must fit: all floating-point dtypes alike, since these can be converted."""
-    return {
-        name: ("floating-point" if tensor.dtype in FLOATS else tensor.dtype, tensor.shape)
-        for name, tensor in theta.tensors.items()
-        if tensor.dtype in FLOATS or name in beside.tensors
-    }
+def _weights(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, StoredTensor]:
+    """Return the floating-point tensors of a model, and the integer tensors that another one has too."""
+    return {n: tensor for n, tensor in theta.tensors.items() if tensor.dtype in FLOATS or n in beside.tensors}
 
 
 def _check_integers(theta_0: Checkpoint, theta: Checkpoint) -> None:

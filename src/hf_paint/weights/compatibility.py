@@ -1,62 +1,89 @@
-"""Can models be interpolated? Names, shapes, dtypes and coefficients are checked before any arithmetic. No torch."""
+"""Checks before any arithmetic: equal names, shapes and dtypes, and valid coefficients."""
 
 import math
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from hf_paint.errors import InputError
+from hf_paint.weights.headers import FLOATS
 
 
-if TYPE_CHECKING:
-    from torch import Tensor
+class TensorLike(Protocol):
+    """A tensor, or the header of one that lies in a file."""
 
-TensorSpec = tuple[str, tuple[int, ...]]
-"""The dtype and the shape of a tensor, such as `("float32", (512, 768))`."""
+    @property
+    def dtype(self) -> object:
+        """The dtype, such as `torch.float32` or `F32`."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """The shape."""
 
 
 def check_compatible(
-    theta_0: Mapping[str, TensorSpec], theta_1: Mapping[str, TensorSpec], name: str = "theta_1"
+    theta_0: Mapping[str, TensorLike],
+    theta_1: Mapping[str, TensorLike],
+    name: str = "theta_1",
+    *,
+    any_float: bool = False,
 ) -> None:
-    """Check that two sets of weights have the same tensors: equal names, shapes and dtypes.
+    """Check that two models have tensors of the same names, shapes and dtypes.
 
-    It says nothing about whether interpolating them makes sense: two models of one architecture that do not share a
-    training history are compatible here and useless on the line between them.
+    Compatible models need not be worth interpolating: two models of one architecture without a common training history
+    pass the check, and the line between them is useless.
 
     Args:
-        theta_0: name -> (dtype, shape) of the model before fine-tuning.
-        theta_1: name -> (dtype, shape) of the model after fine-tuning.
-        name: What messages call the model after fine-tuning.
+        theta_0: The weights before fine-tuning: name -> anything with a `dtype` and a `shape`.
+        theta_1: The weights after fine-tuning.
+        name: The name of the fine-tuned model in messages.
+        any_float: Accept headers of different floating-point dtypes, which can be converted.
 
     Raises:
-        InputError: If anything differs; the message names the first tensors.
+        InputError: If a name, shape or dtype differs; the message lists the first tensors.
 
     Example:
-        >>> check_compatible({"w": ("float32", (2, 3))}, {"w": ("float32", (2, 3))})
+        >>> check_compatible({"w": torch.zeros(2, 3)}, {"w": torch.ones(2, 3)})
     """
     _refuse(name, "are only in theta_0", sorted(theta_0.keys() - theta_1.keys()))
     _refuse(name, f"are only in {name}", sorted(theta_1.keys() - theta_0.keys()))
-    for position, what in ((1, "shape"), (0, "dtype")):
+    specs = {  # not the tensors: they may be read from disk, and need not all fit into memory
+        tensor: (_spec(theta_0[tensor], any_float), _spec(theta_1[tensor], any_float)) for tensor in theta_0
+    }
+    for kind in ("shape", "dtype"):
         differing = [
-            f"{tensor} ({theta_0[tensor][position]} against {theta_1[tensor][position]})"
-            for tensor in theta_0
-            if theta_0[tensor][position] != theta_1[tensor][position]
+            f"{tensor} ({spec_0[kind]} against {spec_1[kind]})"
+            for tensor, (spec_0, spec_1) in specs.items()
+            if spec_0[kind] != spec_1[kind]
         ]
-        _refuse(name, f"differ in {what}", differing)
+        _refuse(name, f"differ in {kind}", differing)
 
 
 def check_alpha(alpha: float, *, extrapolate: bool = False) -> None:
-    """Refuse an alpha that is not a finite number in [0, 1] (any finite number with `extrapolate`)."""
+    """Check that alpha is a finite number, and in [0, 1] unless `extrapolate`.
+
+    Raises:
+        InputError: If it is not.
+    """
     if not math.isfinite(alpha) or not (extrapolate or 0 <= alpha <= 1):
-        raise InputError(f"alpha must be in [0, 1], got {alpha}. To go beyond, ask for it: `extrapolate`.")
+        raise InputError(f"alpha must be in [0, 1], got {alpha}. Pass `extrapolate` to go beyond.")
 
 
 def check_coefficients(thetas: Collection[str], alphas: Mapping[str, float]) -> None:
-    """Refuse coefficients that are not one finite number for each model."""
+    """Check that each model has one finite coefficient.
+
+    Raises:
+        InputError: If a model has none, or a coefficient is not finite.
+    """
     if set(thetas) != alphas.keys():
         raise InputError(f"Each model needs one coefficient: the models are {sorted(thetas)}, got {sorted(alphas)}.")
     for name, alpha in alphas.items():
         if not math.isfinite(alpha):
             raise InputError(f"The coefficient of '{name}' must be a finite number, got {alpha}.")
+
+
+def _spec(tensor: TensorLike, any_float: bool) -> dict[str, object]:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return {"shape": tuple(tensor.shape), "dtype": "floating-point" if any_float and dtype in FLOATS else dtype}
 
 
 def _refuse(name: str, problem: str, tensors: list[str]) -> None:
@@ -66,8 +93,3 @@ def _refuse(name: str, problem: str, tensors: list[str]) -> None:
             f"theta_0 and {name} cannot be interpolated: {len(tensors)} tensors {problem}: "
             f"{', '.join(tensors[:3])}{more}. Both must come from the same base model."
         )
-
-
-def tensor_specs(theta: Mapping[str, "Tensor"]) -> dict[str, TensorSpec]:
-    """Return name -> (dtype, shape), the part of the weights that decides whether they fit together."""
-    return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in theta.items()}

@@ -1,9 +1,8 @@
-"""The folder of a model: the files beside the weights, and writing a model that is whole or not there. No torch."""
+"""The folder of a model: the files beside the weights, and the checks before a model is written. No torch."""
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ COMPANIONS = (
     *("tokenizer*", "*tokens*.json", "vocab.*", "merges.txt", "*.model"),
 )
 """The files that belong to a model besides its weights. Cards and states of training tell of one model alone."""
+
+WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*")
+"""The files that are removed when a model is replaced: the new one may have fewer of them."""
 
 SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
 
@@ -32,33 +34,6 @@ def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwri
             raise InputError(f"The output folder {folder} is a file.")
         if not overwrite and any(next(folder.glob(sign), None) for sign in SIGNS_OF_A_MODEL):
             raise InputError(f"{folder} holds a model already. Choose another folder, or overwrite it.")
-
-
-def remove_weights(folder: Path, *, keep: Collection[Path] = ()) -> None:
-    """Remove the weights of a model that is replaced: it may have another number of files, and a head."""
-    for stale in (*folder.glob("model*.safetensors*"), *folder.glob("head.*")):
-        if stale not in keep:
-            stale.unlink()
-
-
-@contextmanager
-def published_together(folder: Path) -> Iterator[Callable[[str], Path]]:
-    """Give out temporary names in a folder; at the end the files get their own in that order, or go if it failed."""
-    partials: dict[Path, Path] = {}
-
-    def partial(name: str) -> Path:
-        return partials.setdefault(folder / name, folder / f"{name}.partial")
-
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-    except BaseException:
-        for path in partials.values():
-            path.unlink(missing_ok=True)
-        raise
-    remove_weights(folder, keep=partials.values())
-    for final, path in partials.items():
-        path.replace(final)
 
 
 def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: str | None) -> None:

@@ -1,0 +1,69 @@
+"""Ingredients: the fine-tunings that a method averages, each with training arguments of its own."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from itertools import product
+
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.hub.card_metadata import PUBLIC_KEYS
+from hf_paint.training.training_args import PaintTrainingArguments
+
+
+def ingredient_arguments(
+    args: PaintTrainingArguments, ingredients: Sequence[Mapping[str, object]]
+) -> dict[str, PaintTrainingArguments]:
+    """Return the training arguments of each fine-tuning by its name.
+
+    Args:
+        args: The arguments that they share.
+        ingredients: Training field -> its value. A list of values stands for one fine-tuning each, several lists for
+            all combinations.
+
+    Raises:
+        InputError: If a field is unknown or does not change the weights, a value cannot be used, or two fine-tunings
+            are the same.
+    """
+    arguments: dict[str, PaintTrainingArguments] = {}
+    for ingredient in ingredients:
+        values = {key: value if isinstance(value, list) else [value] for key, value in _checked(ingredient).items()}
+        for combination in product(*values.values()):
+            changes = {key: _value(key, value) for key, value in zip(values, combination, strict=True)}
+            name = re.sub(r"[^\w.=,-]", "_", ",".join(f"{key}={value}" for key, value in changes.items()))
+            changed = _with_changes(args, changes)
+            twins = [other for other, theirs in arguments.items() if other == name or theirs == changed]
+            if twins:
+                raise InputError(f"The ingredient '{name}' is the same fine-tuning as '{twins[0]}'.")
+            arguments[name] = changed
+    return arguments
+
+
+def _checked(ingredient: Mapping[str, object]) -> Mapping[str, object]:
+    known = {f.name for f in fields(PaintTrainingArguments)} & set(PUBLIC_KEYS) - {"train_head"}
+    if not isinstance(ingredient, Mapping) or not ingredient:
+        raise InputError(f"An ingredient maps training fields to values, such as {{seed: [0, 1]}}; got {ingredient}.")
+    for key in ingredient:
+        if key not in known:
+            hint = did_you_mean(str(key), known)
+            raise InputError(f"'{key}' is not a training field in which ingredients can differ.{hint}")
+    return ingredient
+
+
+def _value(key: str, value: object) -> object:
+    """Return a value in the type of the field's default; YAML reads `1e-5` as text."""
+    default = next(f.default for f in fields(PaintTrainingArguments) if f.name == key)
+    if not isinstance(default, float):
+        return value
+    try:
+        return float(str(value))
+    except ValueError as error:
+        raise InputError(f"The ingredient's `{key}` must be a number, got {value!r}.") from error
+
+
+def _with_changes(args: PaintTrainingArguments, changes: Mapping[str, object]) -> PaintTrainingArguments:
+    """Return new arguments, which are checked together."""
+    values = args.given() | {"push_to_hub": False, "output_dir": args.output_dir} | dict(changes)
+    try:
+        return PaintTrainingArguments(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The ingredient {dict(changes)} cannot be used: {error}") from error

@@ -1,0 +1,35 @@
+"""The processes of a run: which one writes, and where they wait for each other."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import PartialState
+
+from hf_paint.training.training_args import PaintTrainingArguments
+
+
+def is_main_process(args: PaintTrainingArguments) -> bool:
+    """Return whether this is the process that writes the run folder."""
+    return bool(PartialState(cpu=args.use_cpu).is_main_process)
+
+
+def wait_for_everyone() -> None:
+    """Wait until every process has come this far."""
+    PartialState().wait_for_everyone()
+
+
+def make_once(path: Path, make: Callable[[], None]) -> None:
+    """Make a file or folder unless an earlier run made it.
+
+    All processes call `make`, since they share the work; the main process alone writes. Each looks for the path before
+    any of them can write it, so that all of them decide alike.
+
+    Args:
+        path: The file or folder.
+        make: Makes it.
+    """
+    exists = path.exists()
+    wait_for_everyone()
+    if not exists:
+        make()
+        wait_for_everyone()

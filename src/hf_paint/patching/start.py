@@ -1,0 +1,118 @@
+"""The opening that all strategies share: resolve a recipe, check it, and prepare its tasks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from hf_paint.errors import InputError
+from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
+from hf_paint.merging.registry import read_method
+from hf_paint.patching.base import Base
+from hf_paint.patching.checks import check_arguments, check_recipe
+from hf_paint.patching.options import PatchOptions
+from hf_paint.patching.recipe import Recipe, Rule, Strategy
+from hf_paint.patching.run import PatchRun
+from hf_paint.patching.trained_head import share_head
+from hf_paint.results.records import Role
+from hf_paint.tasks.registry import get_task
+from hf_paint.tasks.task import Task
+from hf_paint.training.sharding import check_launch
+from hf_paint.training.training_args import PaintTrainingArguments
+
+
+def resolve(
+    strategy: Strategy,
+    model: str | Path | PreTrainedModel,
+    args: PaintTrainingArguments,
+    *,
+    patching_tasks: Sequence[Task | str],
+    supported_tasks: Sequence[Task | str],
+    rule: Rule,
+    options: PatchOptions | None,
+) -> Recipe:
+    """Load the base and return the recipe of a run, checked as far as that takes no image.
+
+    Raises:
+        InputError: If anything cannot be used, or the folder holds a run of another recipe.
+    """
+    options = options or PatchOptions()
+    check_arguments(strategy, args, rule, options)
+    patching, supported = ([get_task(task) for task in tasks] for tasks in (patching_tasks, supported_tasks))
+    method = read_method(options.method)
+    check_launch(args)
+    recipe = Recipe(
+        strategy=strategy,
+        base=Base.load(model, options),
+        args=args,
+        patching_tasks=patching,
+        supported_tasks=supported,
+        rule=rule,
+        options=options,
+        method=method,
+    )
+    check_recipe(recipe)
+    recipe.folder.check(recipe.to_dict())
+    return recipe
+
+
+def prepare(recipe: Recipe) -> PatchRun:
+    """Load, check and decode every image that will be evaluated.
+
+    Raises:
+        InputError: If a task cannot be used, or lacks the validation images that the rule or the method needs.
+    """
+    roles: dict[Role, Sequence[Task]] = {
+        "patching": recipe.patching_tasks,
+        "supported": recipe.supported_tasks,
+        "transfer": recipe.options.transfer_tasks,
+        "shift": recipe.options.shift_tasks,
+    }
+    _check_names([task.name for tasks in roles.values() for task in tasks])
+    model, processor = recipe.base.model, recipe.base.processor
+    prepared = []
+    for role, tasks in roles.items():
+        splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
+        prepared += [prepare_task(task, model, processor, role=role, splits=splits) for task in tasks]
+    _check_validation(recipe, prepared)
+    if recipe.args.train_head:
+        head, prepared = share_head(prepared)
+        recipe = replace(recipe, base=recipe.base.with_head(head))
+    return PatchRun(recipe, prepared)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
+
+
+def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
+    """Refuse a rule or a method that needs validation images which the tasks lack."""
+    method, selection = recipe.method, recipe.rule.selection
+    if selection != "none":
+        for role in ("patching", "supported"):
+            _check_selection(recipe, role, [task for task in tasks if task.role == role])
+    if not method.needs_validation:
+        return
+    if not any("validation" in task.images for task in tasks if task.role == "patching"):
+        raise InputError(f"The method '{method.name}' needs validation images of a patching task.")
+    if getattr(method, "score", "patching") == "selection" and selection == "none":
+        raise InputError(f"`score: selection` of the method '{method.name}' needs a `selection`.")
+
+
+def _check_selection(recipe: Recipe, role: Role, tasks: Sequence[PreparedTask]) -> None:
+    """Refuse a selection without validation images: of one task of each role, or of each patching task."""
+    each = recipe.strategy == "sequential" or recipe.searches
+    without = [task.task.name for task in tasks if "validation" not in task.images]
+    if len(without) == len(tasks):
+        raise InputError(
+            f"`selection: {recipe.rule.selection}` needs validation images of a {role} task, and no {role} task has "
+            f"any. Add one, name its validation split{'.' if each else ', or set `selection: none`.'}"
+        )
+    if each and role == "patching" and without:
+        raise InputError(
+            f"Task '{without[0]}' has no validation images to choose its coefficient on. Name a validation split, or "
+            "set `strategy: joint`."
+        )

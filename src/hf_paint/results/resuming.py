@@ -1,0 +1,44 @@
+"""Which keys of a recipe may differ when a run resumes."""
+
+from collections.abc import Mapping
+
+
+FREE_KEYS = (
+    *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
+    *("num_examples", "use_cpu", "disable_tqdm", "gradient_checkpointing"),
+    *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
+)
+FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
+"""Keys that change no weight, and the grid of alphas."""
+FIXED_IN_SEQUENCE = ("alphas", "sweep")
+"""Free keys that are fixed in sequential patching: the alpha of a step decides where the next step starts."""
+
+
+def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
+    """Return the keys whose values differ and must not, sorted.
+
+    Args:
+        stored: The recipe in the run folder.
+        current: The recipe of the run that is about to resume.
+
+    Example:
+        >>> conflicts({"seed": 0, "alphas": [0.0]}, {"seed": 1, "alphas": [0.0, 0.5]})
+        ['seed']
+    """
+    sequential = "sequential" in (stored.get("strategy"), current.get("strategy"))
+    changed = {key for key in stored.keys() | current.keys() if stored.get(key) != current.get(key)}
+    return sorted(key for key in changed if not _is_free(key) or (sequential and key in FIXED_IN_SEQUENCE))
+
+
+def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:
+    """Return the first few conflicts as a phrase for an error message."""
+    return ", ".join(f"{key}: {_brief(stored.get(key))} there, {_brief(current.get(key))} here" for key in keys[:3])
+
+
+def _is_free(key: str) -> bool:
+    return key in FREE_KEYS or key.startswith(FREE_PREFIXES)
+
+
+def _brief(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
