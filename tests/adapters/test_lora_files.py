@@ -225,7 +225,7 @@ def test_what_cannot_be_read_is_refused(model, model_folder, adapter_folder, tmp
     with pytest.raises(InputError, match="also an input"):
         scale_adapter(adapter_folder, 0.5, adapter_folder, overwrite=True)
     scale_adapter(adapter_folder, 0.5, tmp_path / "out")
-    with pytest.raises(InputError, match="holds a model already"):
+    with pytest.raises(InputError, match="already has a model"):
         scale_adapter(adapter_folder, 0.5, tmp_path / "out")
     biased, _ = make_adapter(model, tmp_path / "biased", **CONFIGS["bias of factors"])
     with pytest.raises(InputError, match="is not one of a pair of factors"):

@@ -46,9 +46,9 @@ def test_proposition_1_a_linear_model(alpha):
 
 def test_wrong_inputs():
     logits_0, logits_1 = logits()
-    with pytest.raises(InputError, match="one shape and dtype, got"):
+    with pytest.raises(InputError, match="the same shape and dtype, got"):
         ensemble_logits(logits_0, logits_1[:1], 0.5)
-    with pytest.raises(InputError, match="one shape and dtype, got"):
+    with pytest.raises(InputError, match="the same shape and dtype, got"):
         ensemble_logits(logits_0, logits_1.double(), 0.5)
     with pytest.raises(InputError, match="alpha must be in"):
         ensemble_logits(logits_0, logits_1, 1.5)

@@ -57,7 +57,7 @@ def test_soups_refuse_what_does_not_fit():
     thetas = three_models()
     with pytest.raises(InputError, match="at least one model"):
         uniform_soup({})
-    with pytest.raises(InputError, match="must not hold ' \\+ ', got 'a \\+ b'"):
+    with pytest.raises(InputError, match="must not contain ' \\+ ', got 'a \\+ b'"):
         greedy_soup({"a + b": thetas["a"]}, lambda theta: 0.0)
     with pytest.raises(InputError, match="theta_0 and b cannot be interpolated: 1 tensors are only in b: extra"):
         uniform_soup({"a": thetas["a"], "b": thetas["b"] | {"extra": torch.zeros(1)}})

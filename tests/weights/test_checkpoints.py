@@ -269,11 +269,11 @@ def test_damaged_files_are_named(tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: index["weight_map"].pop("ids"), "do not hold the same tensors"),
+        (lambda index: index["weight_map"].pop("ids"), "do not list the same tensors"),
         (lambda index: index["weight_map"].update(ids="../elsewhere.safetensors"), "a shard lies elsewhere"),
         (
             lambda index: index["weight_map"].update(ids="gone.safetensors"),
-            "lists 'gone.safetensors', which is not there",
+            "lists 'gone.safetensors', which is missing",
         ),
         (lambda index: index.pop("weight_map"), "is not an index"),
     ],
@@ -297,7 +297,7 @@ def test_damaged_indexes_are_named(tmp_path, change, message):
         ({"ids": torch.arange(77)[None] + 1}, "'ids' holds integers that differ"),
         (
             {"moved": torch.zeros(40, 33).half()},
-            r"'moved' \(F32 against F16\). Say how to store the output: save_dtype",
+            r"'moved' \(F32 against F16\). Choose the dtype of the output with save_dtype",
         ),
     ],
 )
@@ -321,7 +321,7 @@ def test_folders_that_are_taken(tmp_path):
     with pytest.raises(InputError, match="is a file"):
         interpolate_checkpoints(*folders, {0.5: tmp_path / "file"})
     save(out, weights(seed=2), shards=2)
-    with pytest.raises(InputError, match="holds a model already"):
+    with pytest.raises(InputError, match="already has a model"):
         interpolate_checkpoints(*folders, {0.5: out})
     interpolate_checkpoints(*folders, {0.5: out}, overwrite=True)
     assert files(out).keys() == {"model.safetensors"}
@@ -398,7 +398,7 @@ def test_command(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / name) for name in names]
     assert_same_bits(load(tmp_path / "out" / "alpha-0.50"), interpolate(weights(), weights(seed=1), 0.5))
     for arguments, code, message in [
-        (["--alphas", "0.5"], 2, "holds a model already"),
+        (["--alphas", "0.5"], 2, "already has a model"),
         (["--alphas", "0.5", "--overwrite", "--save_dtype", "float16"], 0, ""),
         (["--alphas", "1.5"], 2, "alpha must be in [0, 1], got 1.5"),
         (["--alphas", "1.5", "--extrapolate"], 0, ""),

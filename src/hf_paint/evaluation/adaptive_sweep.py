@@ -1,4 +1,4 @@
-"""The adaptive sweep: a few alphas in full, the others only where the predictions of their neighbours differ."""
+"""The adaptive sweep: a few alphas on every image, the others where the predictions of their neighbours differ."""
 
 import logging
 from collections import deque
@@ -25,7 +25,7 @@ from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8
-"""How many alphas are evaluated on every image."""
+"""The number of alphas that are evaluated on every image."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ def sweep_adaptively(
     evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
-    """Sweep a fine grid of alphas for the work of about eleven.
+    """Sweep a fine grid of alphas at the cost of about eleven.
 
-    Eight alphas, both ends among them, are evaluated on every image. The intervals between them are halved again and
-    again: in the middle of two alphas, an image for which both predict the same class is taken to be predicted the
-    same, and only the others are evaluated. What a prediction does and undoes within an interval is not seen. The
-    records of such alphas say `exact: false`; their loss and confidence are interpolated where nothing was evaluated.
+    Eight alphas, including both ends, are evaluated on every image. The intervals between them are bisected: at the
+    middle of two alphas, only the images on which both disagree are evaluated; the others keep the class on which both
+    agree. A prediction that changes and changes back within an interval is missed. The records of these alphas contain
+    `exact: false`; the loss and confidence of images that were not evaluated are interpolated.
 
     The arguments, the result and the errors are those of `sweep_alphas`.
 
@@ -84,7 +84,7 @@ def sweep_path_adaptively(
 
 
 def verified(adaptive: AlphaCurve, full: AlphaCurve) -> AlphaCurve:
-    """Say how far off an adaptive sweep was, and return the full one of the same alphas and tasks."""
+    """Log the errors of an adaptive sweep against a full one of the same alphas and tasks, which is returned."""
     errors = []
     for result in adaptive.results:
         exact = full.get(result.alpha, result.role, result.task, result.split)

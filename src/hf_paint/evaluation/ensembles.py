@@ -30,23 +30,23 @@ def evaluate_ensemble(
 ) -> AlphaCurve:
     """Evaluate `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, for comparison with `sweep_alphas`.
 
-    The logits of the two models are computed once for each split of each task, and mixed at every alpha. As a model it
-    costs two forward passes for each image, interpolated weights one.
+    The logits of both models are computed once for each split and mixed at every alpha. In use, an ensemble costs two
+    forward passes per image, interpolated weights cost one.
 
     Args:
         theta_0: The image tower before fine-tuning, name -> tensor.
         theta_1: The image tower after fine-tuning.
         alphas: The alphas; 0 is always added.
-        tasks: The tasks, made by `prepare_task`.
-        model: An image tower (`hf_paint.modeling.image_tower`); it is copied once, and the copy carries the weights.
-        log: Where each record goes; in memory by default. What it knows is not evaluated again.
-        evaluator: Runs the model; one in float32 is made by default.
+        tasks: The tasks (`prepare_task`).
+        model: An image tower (`hf_paint.models.image_tower`); it is copied once, and the copy carries the weights.
+        log: Receives each record; in memory by default. Evaluations in the log are not repeated.
+        evaluator: Runs the model; the default runs in float32.
 
     Returns:
-        The curve of these alphas and tasks; the `weights` of its records begin with `ensemble`.
+        The curve of these alphas and tasks; the `weights` of its records start with `ensemble`.
 
     Raises:
-        InputError: If an alpha is out of range, or the weights do not fit together.
+        InputError: If an alpha is out of range, or the weights are not compatible.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -90,10 +90,10 @@ def _logits_of_ends(carrier: Carrier, task: PreparedTask, split: str) -> tuple[T
 
 
 def ensemble_logits(logits_0: Tensor, logits_1: Tensor, alpha: float) -> Tensor:
-    """Return `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, with the exactness of `interpolate`.
+    """Return `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, as exact as `interpolate`.
 
-    For a model that is linear in its weights between theta_0 and theta_1 it equals interpolating the weights (WiSE-FT,
-    Proposition 1). It costs two forward passes at inference, interpolated weights cost one.
+    For a model that is linear in its weights between theta_0 and theta_1, this equals interpolating the weights
+    (WiSE-FT, Proposition 1).
 
     Args:
         logits_0: shape (num_images, num_classes), of the model before fine-tuning.
@@ -109,6 +109,6 @@ def ensemble_logits(logits_0: Tensor, logits_1: Tensor, alpha: float) -> Tensor:
     """
     check_alpha(alpha)
     if logits_0.shape != logits_1.shape or logits_0.dtype != logits_1.dtype:
-        given = " and ".join(f"{tuple(logits.shape)} {logits.dtype}" for logits in (logits_0, logits_1))
-        raise InputError(f"Logits of the same images and classes have one shape and dtype, got {given}.")
+        specs = " and ".join(f"{tuple(logits.shape)} {logits.dtype}" for logits in (logits_0, logits_1))
+        raise InputError(f"The logits of both models must have the same shape and dtype, got {specs}.")
     return combine_tensor("logits", logits_0, [(logits_1, alpha)])

@@ -1,4 +1,4 @@
-"""Evaluation: what a model does on tasks."""
+"""Evaluation of a model on tasks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,13 +34,13 @@ def evaluate_tasks(
         tasks: The tasks.
         processor: The processor of the model.
         split: `validation` or `test`.
-        precision: The arithmetic of the forward pass; logits and metrics are float32 in any case. `auto` is `bf16`
-            where it agrees with `fp32` on a sample of the images and is faster.
+        precision: The arithmetic of the forward pass; logits and metrics are always float32. `auto` chooses `bf16` if
+            it agrees with `fp32` on a sample of the images and is faster.
         batch_size: Images per process and forward pass.
-        accelerator: The accelerator; one is made by default.
+        accelerator: The accelerator; by default a new one.
 
     Returns:
-        One result per task, the same on every process. `alpha` is 0: the model is taken as it is.
+        One result per task, equal on every process, with alpha 0.
 
     Raises:
         InputError: If a task cannot be used or does not have the split.

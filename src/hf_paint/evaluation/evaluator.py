@@ -36,10 +36,10 @@ class Evaluator:
     """Runs image towers over prepared tasks: one dataloader per (task, split), reused at every alpha.
 
     Args:
-        accelerator: Spreads the batches over the processes and gathers what they say.
+        accelerator: Distributes the batches over the processes and gathers the predictions.
         batch_size: Images per process and forward pass; on a CPU, fewer where the activations are large.
         precision: The arithmetic of the forward pass.
-        compile: Compile the towers that `carrier` returns. It takes tens of seconds once, and pays on long sweeps.
+        compile: Compile the towers that `carrier` returns. It takes tens of seconds once and pays off in long sweeps.
         inference_mode: Run under `torch.inference_mode`; sharded towers, which gather their weights, need `False`.
     """
 
@@ -70,7 +70,7 @@ class Evaluator:
         )
 
     def carrier(self, tower: nn.Module) -> nn.Module:
-        """Return a copy of an image tower in the dtype of the evaluations, into which weights can be written."""
+        """Return a copy of an image tower in the dtype of the evaluations; its weights can be overwritten."""
         device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
         parameters = tower.named_parameters()  # converted one by one: a copy of all in float32 may not fit
         copies = {name: x.detach().to(device, dtype, copy=True) for name, x in parameters}
@@ -84,18 +84,18 @@ class Evaluator:
     def predict(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> Predictions:
-        """Return what an image tower says about the images of a split, in order and the same on every process.
+        """Return the predictions of an image tower for a split, in the order of its images and equal on every process.
 
         Args:
             tower: The image tower, on the device of the accelerator.
             task: The task.
             split: The split.
-            indices: Only these images, shape (num_indices,).
+            indices: Evaluate only these images, shape (num_indices,).
 
         Raises:
             FloatingPointError: If a loss is not finite.
         """
-        head = task.head_of(tower).to(self.accelerator.device)  # before inference mode: it may be trained against
+        head = task.head_of(tower).to(self.accelerator.device)  # outside inference mode: it may be used in training
         columns = self._gather(
             tower, task, split, lambda embeds, labels: outputs(*head.compare(embeds, labels)), indices
         )
@@ -112,13 +112,13 @@ class Evaluator:
     def logits(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (num_images, num_columns) and labels (num_images,), in order and the same on every process.
+        """Return logits (num_images, num_columns) and labels (num_images,), in order and equal on every process.
 
         Args:
             tower: The image tower, on the device of the accelerator.
             task: The task.
             split: The split.
-            indices: Only these images, shape (num_indices,).
+            indices: Evaluate only these images, shape (num_indices,).
         """
         head = task.head_of(tower).to(self.accelerator.device)
 
@@ -137,7 +137,7 @@ class Evaluator:
         ].clone()  # outside inference mode, so that a head can be trained on them
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
-        """Return the record of an evaluation before it has been made: everything but the counts."""
+        """Return the record of an evaluation without its scores, for looking it up before the model runs."""
         return Result(
             alpha=alpha,
             task=task.task.name,

@@ -1,4 +1,4 @@
-"""A few images of a task with what a model says about them before and after patching."""
+"""A few images of a task with the predictions of a model before and after patching."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 
 
 NUM_EXAMPLES = 12
-"""Images of a task that are shown."""
+"""The number of images per task."""
 
 
 COLUMNS = 4
 NUM_CANDIDATES = 3
-"""Candidates whose probabilities are shown, the most probable ones."""
+"""The number of candidates per image, the most probable ones."""
 COLOURS = {"right": "yellowgreen", "written on the image": "salmon", "other": "lightgray"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Example:
-    """One image, and what the model says about it before and after patching.
+    """One image with the predictions of the model before and after patching.
 
     Attributes:
         pixels: shape (height, width, 3), uint8, as the model sees it.
         candidates: The class names, or the candidate answers.
-        label: The right one of them.
-        written: The one that is written on the image; None where no words are.
-        question: What is asked about the image; None where the candidates are classes.
+        label: The index of the correct candidate.
+        written: The index of the candidate that is written on the image; None for images without words.
+        question: The question about the image; None if the candidates are classes.
         before: shape (num_candidates,), the probabilities of the model before patching.
         after: shape (num_candidates,), those of the patched model.
     """
@@ -52,13 +52,13 @@ class Example:
 def choose_images(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, count: int = NUM_EXAMPLES, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Draw images at random, first of those that one model gets right and the other wrong.
+    """Draw images at random, starting with those that only one of the two models classifies correctly.
 
     Args:
-        before: shape (num_images,), which images are right before patching.
-        after: shape (num_images,), which images are right after it.
-        count: How many are drawn, if there are so many.
-        seed: Of the draw.
+        before: shape (num_images,), whether each image is right before patching.
+        after: shape (num_images,), whether each image is right after patching.
+        count: The maximum number of images.
+        seed: The seed of the draw.
 
     Returns:
         shape (count,), the indices of the images.
@@ -75,7 +75,7 @@ def choose_images(
 def describe_choice(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, images: str, count: int = NUM_EXAMPLES
 ) -> str:
-    """Return in a sentence how `choose_images` chose, and among how many.
+    """Return a sentence on how `choose_images` drew the images.
 
     Example:
         >>> describe_choice(np.array([True, False]), np.array([True, True]), images="images", count=2)
@@ -94,10 +94,10 @@ def describe_choice(
 def probabilities(
     evaluator: Evaluator, tower: nn.Module, task: PreparedTask, split: str, indices: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return what a model says about some images of a split, shape (num_indices, num_columns)."""
+    """Return the probabilities of a model for some images of a split, shape (num_indices, num_columns)."""
     logits, _ = evaluator.logits(tower, task, split, indices=indices)
-    said: NDArray[np.float32] = logits.softmax(dim=-1).numpy()
-    return said
+    values: NDArray[np.float32] = logits.softmax(dim=-1).numpy()
+    return values
 
 
 def make_examples(
@@ -120,7 +120,7 @@ def make_examples(
             label=int(labels[index]),
             written=None if images.written is None else int(images.written[index]),
             question=None if choices is None else choices.questions[index],
-            before=before[position, : len(candidates)],  # behind them there is nothing but padding
+            before=before[position, : len(candidates)],  # the rest is padding
             after=after[position, : len(candidates)],
         )
         examples.append(example)
@@ -128,7 +128,7 @@ def make_examples(
 
 
 WORD_WIDTH, LINE_WIDTH, CAPTION_WIDTH = 26, 34, 120
-"""Letters of a candidate, of a line above an image, and of the caption."""
+"""The maximum number of characters of a candidate, of a line above an image, and of a line of the caption."""
 
 
 def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, patched: str, caption: str) -> None:
@@ -137,9 +137,9 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
     Args:
         examples: The images.
         path: The image file.
-        title: What they are.
-        patched: What the patched model is called.
-        caption: How the images were chosen.
+        title: The title of the plot.
+        patched: The name of the patched model.
+        caption: A sentence on how the images were drawn.
     """
     rows = -(-len(examples) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 3.1 * rows + 1), dpi=100, layout="constrained")
@@ -159,7 +159,7 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
 
 
 def _draw_image(axes: Axes, example: Example) -> None:
-    """Draw an image, and above it what is asked, what is right and what is written."""
+    """Draw an image under its question, its correct candidate and the written word."""
     axes.imshow(example.pixels)
     lines = wrap(example.question or "", LINE_WIDTH, max_lines=2, placeholder=" ...")
     lines.append(f"right: {_short(example.candidates[example.label])}")
@@ -169,20 +169,20 @@ def _draw_image(axes: Axes, example: Example) -> None:
 
 
 def _draw_candidates(axes: Axes, example: Example, patched: str) -> None:
-    """Draw the probabilities of both models, as bars with the candidates on them."""
-    height = NUM_CANDIDATES + 1  # a line for the name of the model
+    """Draw the probabilities of both models as bars labelled with the candidates."""
+    height = NUM_CANDIDATES + 1  # one line for the name of the model
     axes.set(xlim=(0, 1), ylim=(2 * height, 0))
-    for top, name, said in ((0, "zero-shot", example.before), (height, patched, example.after)):
+    for top, name, probability in ((0, "zero-shot", example.before), (height, patched, example.after)):
         axes.text(0, top + 0.5, name, fontsize=6, va="center", parse_math=False)
-        for line, candidate in enumerate(_most_probable(said), top + 1):
-            axes.barh(line + 0.5, said[candidate], height=0.9, color=COLOURS[_kind(example, candidate)])
+        for line, candidate in enumerate(_most_probable(probability), top + 1):
+            axes.barh(line + 0.5, probability[candidate], height=0.9, color=COLOURS[_kind(example, candidate)])
             word = _short(example.candidates[candidate])
             axes.text(0.02, line + 0.5, word, fontsize=6, va="center", parse_math=False)
-            axes.text(0.99, line + 0.5, f"{100 * said[candidate]:.0f} %", fontsize=6, va="center", ha="right")
+            axes.text(0.99, line + 0.5, f"{100 * probability[candidate]:.0f} %", fontsize=6, va="center", ha="right")
 
 
-def _most_probable(said: NDArray[np.float32]) -> list[int]:
-    order: list[int] = np.argsort(-said, kind="stable").tolist()
+def _most_probable(probability: NDArray[np.float32]) -> list[int]:
+    order: list[int] = np.argsort(-probability, kind="stable").tolist()
     return order[:NUM_CANDIDATES]
 
 

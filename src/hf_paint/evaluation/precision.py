@@ -1,4 +1,4 @@
-"""Is bfloat16 good enough? It is compared with float32 on a sample of the images before it is used."""
+"""The choice between float32 and bfloat16, by a comparison on a sample of the images."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SAMPLE_SIZE = 512
-"""Images of each task that are compared."""
+"""The number of images per task in the comparison."""
 MIN_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.005
 MIN_SPEEDUP = 1.2
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionCheck:
-    """How bfloat16 compares with float32; of several towers and tasks the worst counts.
+    """The comparison of bfloat16 with float32: the worst values over all towers and tasks.
 
     Attributes:
-        num_images: Images compared, over all towers and tasks.
-        agreement: The share of images for which both predict the same class, in [0, 1].
-        accuracy_difference: The largest absolute difference of an accuracy, in [0, 1].
+        num_images: The number of images, over all towers and tasks.
+        agreement: The share of images with the same predicted class, in [0, 1].
+        accuracy_difference: The largest absolute difference in accuracy, in [0, 1].
         speedup: The time in float32 over the time in bfloat16.
     """
 
@@ -58,15 +58,15 @@ class PrecisionCheck:
 def compare_precisions(
     towers: Iterable[nn.Module], tasks: Sequence[PreparedTask], evaluator: Evaluator
 ) -> PrecisionCheck:
-    """Compare bfloat16 with float32 on up to 512 images of each task, and log what was found.
+    """Compare bfloat16 with float32 on up to 512 images of each task, and log the result.
 
     Args:
-        towers: Image towers in float32; for a sweep those of both ends.
+        towers: Image towers in float32; for a sweep, those with the weights of both ends.
         tasks: The tasks.
         evaluator: An evaluator in float32.
 
     Returns:
-        What was found, the same on every process.
+        The comparison, equal on every process.
 
     Example:
         >>> prepared = [prepare_task(task, model, processor)]

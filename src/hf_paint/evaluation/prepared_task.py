@@ -30,13 +30,13 @@ class PreparedTask:
 
     Attributes:
         task: The task.
-        role: What the task is for.
+        role: The role of the task.
         class_names: The class names, in the order of the logits.
         head: The zero-shot head.
         transform: Normalises pixels.
         images: The images of each split, `validation` and `test` where the task has them.
-        rows: shape (num_classes, max_rows), the rows of its classes in the head of the model, where that is trained
-            with the image tower; None: the task keeps its zero-shot head.
+        rows: shape (num_classes, max_rows), the rows of its classes in the head of the model, if that is trained with
+            the image tower; None for tasks that keep their zero-shot head.
     """
 
     task: Task
@@ -68,7 +68,7 @@ class PreparedTask:
         return replace(self, rows=member_rows(members, range(len(class_names)))) if is_complete else self
 
     def head_of(self, tower: nn.Module) -> ZeroShotHead:
-        """Return the head with which an image tower is evaluated: its own, where that has the classes of the task."""
+        """Return the head for evaluating an image tower: its own if that has the classes of the task."""
         if self.rows is None:
             return self.head
         trained: Any = tower.head
@@ -76,7 +76,7 @@ class PreparedTask:
 
     @property
     def head_fingerprint(self) -> str:
-        """The fingerprint of the head; that of the rows where the head is part of the weights."""
+        """The fingerprint of the head, or that of the rows if the head is part of the weights."""
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
@@ -102,8 +102,8 @@ def prepare_task(
         task: The task.
         model: The model whose text tower builds the head.
         processor: The processor of the model.
-        role: What the task is for.
-        splits: The splits that are wanted; those that the task does not have are left out.
+        role: The role of the task.
+        splits: The splits to load; those that the task lacks are skipped.
         cache_dir: Where decoded pixels and heads are kept; `hf_paint.heads.default_cache_dir()` by default.
 
     Raises:

@@ -27,23 +27,23 @@ def sweep_alphas(
     evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
-    """Evaluate every alpha on every split of every task; what the log knows is not evaluated again.
+    """Evaluate every alpha on every split of every task, except for evaluations in the log.
 
     Args:
         theta_0: The image tower before fine-tuning, name -> tensor.
         theta_1: The image tower after fine-tuning.
-        alphas: The alphas; 0 is always added, as the zero-shot row that everything is compared with.
-        tasks: The tasks, made by `prepare_task`.
-        model: An image tower (`hf_paint.modeling.image_tower`); it is copied once, and the copy carries the weights.
-        log: Where each record goes as soon as it is known; in memory by default.
-        evaluator: Runs the model; one in float32 is made by default.
+        alphas: The alphas; 0, the zero-shot model, is always added for comparison.
+        tasks: The tasks (`prepare_task`).
+        model: An image tower (`hf_paint.models.image_tower`); it is copied once, and the copy carries the weights.
+        log: Receives each record as soon as it is known; in memory by default.
+        evaluator: Runs the model; the default runs in float32.
         extrapolate: Allow alphas outside [0, 1].
 
     Returns:
         The curve of these alphas and tasks.
 
     Raises:
-        InputError: If an alpha is out of range, or the weights do not fit together.
+        InputError: If an alpha is out of range, or the weights are not compatible.
 
     Example:
         >>> theta_0 = image_tower_weights(model)

@@ -40,7 +40,7 @@ class RecordedInformation:
         return load_file(self.folder.fisher(name))
 
 
-class Bench(Information, Protocol):
+class Measurements(Information, Protocol):
     """The measurements that a run offers to its method.
 
     Attributes:
@@ -97,7 +97,7 @@ class Method:
         """Return the callbacks of each fine-tuning."""
         return []
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return theta_1, merged from the fine-tuned models; by default it is the only one."""
         (theta,) = thetas.values()
         return dict(theta)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
@@ -38,19 +38,19 @@ def learned_soup(
     """Learn the coefficients of a soup by gradient descent (Wortsman et al., 2022, Section 2 and its appendix).
 
     The coefficients are the softmax of free parameters, which start equal and are trained with Adam. All models are in
-    memory, the tensors that differ a second time.
+    memory; tensors that differ between them are in memory twice.
 
     Args:
         thetas: Model -> its weights, with the same names, shapes and dtypes.
         loss: Weights -> a scalar that gradients flow through, such as the cross-entropy of a batch of validation data
             with `torch.func.functional_call(model, theta, ...)`. It is called once per step.
-        steps: How many steps.
-        learning_rate: That of Adam.
-        group: Name of a tensor -> which coefficients it shares; `layer_index` gives every layer its own. By default
-            there is one coefficient per model.
+        steps: The number of steps.
+        learning_rate: The learning rate of Adam.
+        group: Name of a tensor -> its group, which shares one coefficient per model; `layer_index` makes each layer a
+            group. By default there is a single group.
 
     Raises:
-        InputError: If there is no model, the weights do not fit together, or an integer tensor differs.
+        InputError: If there is no model, the weights are not compatible, or an integer tensor differs.
 
     Example:
         >>> thetas = {"a": {"weight": torch.tensor([[0.0]])}, "b": {"weight": torch.tensor([[4.0]])}}
@@ -107,22 +107,24 @@ class LearnedSoup(Several):
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.learning_rate > 0:
-            given = f"{self.steps} and {self.learning_rate}"
             raise InputError(
-                f"The method '{self.name}' needs `steps` from 1 and a `learning_rate` above 0, got {given}."
+                f"The method '{self.name}' needs `steps` of at least 1 and a `learning_rate` above 0, got "
+                f"{self.steps} and {self.learning_rate}."
             )
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return the soup."""
-        loaded = {name: {key: x.to(bench.device) for key, x in theta.items()} for name, theta in thetas.items()}
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return the weights of the soup."""
+        loaded = {name: {key: x.to(measurements.device) for key, x in theta.items()} for name, theta in thetas.items()}
         options = {"group": layer_index} if self.by_layer else {}
-        soup = learned_soup(loaded, bench.losses(), steps=self.steps, learning_rate=self.learning_rate, **options)
+        soup = learned_soup(
+            loaded, measurements.losses(), steps=self.steps, learning_rate=self.learning_rate, **options
+        )
         return soup.theta
 
     def sentence(self) -> str:
-        """Return what the soup is."""
-        each = "each layer of each" if self.by_layer else "each"
+        """Return the coefficients and their training."""
+        scope = "per layer and model" if self.by_layer else "per model"
         return (
-            f"`theta_1` is a weighted mean of the fine-tuned models; the weight of {each} was trained for "
-            f"{self.steps} steps on the validation images (a learned soup)."
+            f"`theta_1` is a learned soup: a weighted mean of the fine-tuned models whose coefficients, one {scope}, "
+            f"were trained for {self.steps} steps on the validation images."
         )

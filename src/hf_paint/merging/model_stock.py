@@ -1,4 +1,4 @@
-"""Model Stock: how far to go from theta_0 to the mean of fine-tuned models, from their angle (Jang et al., 2024)."""
+"""Model Stock: interpolation with the mean of fine-tuned models by their angle (Jang et al., 2024)."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
@@ -23,19 +23,19 @@ def interpolate_model_stock(
 ) -> dict[str, Tensor]:
     """Interpolate between a model and the mean of its fine-tunings, without validation data (Jang et al., 2024).
 
-    `(1 - t) * theta_0 + t * mean_i theta_i` with `t` of `model_stock_alphas`, for each tensor or layer by itself.
+    `(1 - t) * theta_0 + t * mean_i theta_i` with the `t` of `model_stock_alphas`, for each tensor or layer separately.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning: the same task, other seeds or hyper-parameters; two or more.
-        group: Name of a tensor -> which tensors share an angle; `layer_index` measures whole layers. By default each
-            tensor has its own.
+        thetas: Model -> its weights after fine-tuning on one task with other seeds or hyper-parameters; two or more.
+        group: Name of a tensor -> its group, which shares an angle; `layer_index` makes each layer a group. By default
+            each tensor is one.
 
     Returns:
-        name -> tensor, in the dtypes of the inputs, with the exactness of `combine`.
+        name -> tensor, in the dtypes of the inputs, as exact as `combine`.
 
     Raises:
-        InputError: If there are fewer than two models, the weights do not fit together, or an integer tensor differs.
+        InputError: If there are fewer than two models, the weights are not compatible, or an integer tensor differs.
 
     Example:
         >>> thetas = {"a": {"w": torch.tensor([1.0, 1.0])}, "b": {"w": torch.tensor([1.0, 0.0])}}
@@ -59,8 +59,8 @@ def model_stock_alphas(
 ) -> dict[Hashable, float]:
     """Return group -> `t = k cos / (1 + (k - 1) cos)` of k fine-tunings (Jang et al., 2024; appendix for k > 2).
 
-    `cos` is the mean over the pairs of models of the cosine between their task vectors, in [0, 1]: below a right angle
-    it counts as 0, where theta_0 is the best guess, and so it does where a model has not moved.
+    `cos` is the cosine between two task vectors, averaged over the pairs of models and clipped to [0, 1]. At 0, where
+    theta_0 is the best estimate, `t` is 0. A task vector of zeros has the cosine 0 with all others.
 
     Args:
         theta_0: As in `interpolate_model_stock`.
@@ -93,21 +93,21 @@ def _alpha(products: Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStock(Several):
-    """As far towards the mean as the angle between the models says."""
+    """The interpolation with the mean of the models, by a ratio computed from the angle between them."""
 
     name: ClassVar[str] = "model_stock"
     end: ClassVar[str] = "Model Stock"
     chooses: ClassVar[bool] = True
     by_layer: bool = False
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return the interpolation with the mean."""
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return the interpolation with the mean of the models."""
         return interpolate_model_stock(theta_0, thetas, **({"group": layer_index} if self.by_layer else {}))
 
     def sentence(self) -> str:
-        """Return where theta_1 is."""
+        """Return the position of theta_1."""
         each = "layer" if self.by_layer else "tensor"
         return (
-            "`theta_1` is between `theta_0` and the mean of the fine-tuned models, as far as the angle between them "
-            f"says for each {each} (Model Stock)."
+            "`theta_1` is an interpolation between `theta_0` and the mean of the fine-tuned models; the ratio of each "
+            f"{each} is computed from the angle between the models (Model Stock)."
         )

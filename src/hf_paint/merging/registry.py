@@ -1,4 +1,4 @@
-"""The methods by their names, and how a recipe says them."""
+"""The methods by name, and how they are read from a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
@@ -27,10 +27,10 @@ MethodLike: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
 
 
 def read_method(method: MethodLike) -> Method:
-    """Return the method that a recipe names, with its options checked.
+    """Read a method from a recipe and check its options.
 
     Raises:
-        InputError: If the method or an option is unknown (the nearest is suggested), or a value cannot be used.
+        InputError: If the method or an option is unknown (the message suggests a name), or a value is invalid.
 
     Example:
         >>> read_method({"lines": {"beta": 0.8}}).to_recipe(), read_method("ties").to_recipe()
@@ -38,32 +38,32 @@ def read_method(method: MethodLike) -> Method:
     """
     if not isinstance(method, (str, Mapping)) or (isinstance(method, Mapping) and len(method) != 1):
         raise InputError(
-            f"`method` is a name, or one name with options, such as {{ties: {{density: 0.2}}}}; got {method}."
+            f"`method` must be a name, or a name with options such as {{ties: {{density: 0.2}}}}; got {method}."
         )
-    name, given = (method, None) if isinstance(method, str) else next(iter(method.items()))
+    name, values = (method, None) if isinstance(method, str) else next(iter(method.items()))
     if name not in METHODS:
-        hint = did_you_mean(str(name), METHODS) or f" There are: {', '.join(METHODS)}."
+        hint = did_you_mean(str(name), METHODS) or f" Methods: {', '.join(METHODS)}."
         raise InputError(f"Unknown method '{name}'.{hint}")
-    if not isinstance(given, (Mapping, type(None))):
-        raise InputError(f"The options of the method '{name}' are a mapping, got {given}.")
+    if not isinstance(values, (Mapping, type(None))):
+        raise InputError(f"The options of the method '{name}' must be a mapping, got {values}.")
     options = {f.name: f for f in fields(METHODS[name])}
-    for option in given or {}:
+    for option in values or {}:
         if option not in options:
-            hint = did_you_mean(str(option), options) or f" There are: {', '.join(options) or 'none'}."
+            hint = did_you_mean(str(option), options) or f" Options: {', '.join(options) or 'none'}."
             raise InputError(f"Unknown option '{option}' of the method '{name}'.{hint}")
-    return METHODS[name](**{option: _value(name, options[option], value) for option, value in (given or {}).items()})
+    return METHODS[name](**{option: _value(name, options[option], value) for option, value in (values or {}).items()})
 
 
 def _value(method: str, option: "Field[Any]", value: Any) -> Any:
-    """Return a value in the type of the default; YAML reads `1e-3` as text."""
-    if option.default is MISSING:  # a mapping or a list, which the method checks itself
+    """Return a value in the type of the default; YAML reads `1e-3` as a string."""
+    if option.default is MISSING:  # a mapping or a list, which the method itself checks
         return value
-    wanted = type(option.default)
+    kind = type(option.default)
     try:
-        if wanted is float and not isinstance(value, bool):
+        if kind is float and not isinstance(value, bool):
             return float(value)
     except (TypeError, ValueError):
         pass
-    if type(value) is not wanted:
-        raise InputError(f"`{option.name}` of the method '{method}' must be a {wanted.__name__}, got {value!r}.")
+    if type(value) is not kind:
+        raise InputError(f"`{option.name}` of the method '{method}' must be a {kind.__name__}, got {value!r}.")
     return value

@@ -1,4 +1,4 @@
-"""Model soups: the mean of fine-tuned models, of all or of those that help (Wortsman et al., ICML 2022)."""
+"""Model soups: the mean of all fine-tuned models, or of those that improve it (Wortsman et al., ICML 2022)."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, MutableMapping
@@ -8,13 +8,13 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, subtract
 from hf_paint.weights.compatibility import check_compatible
 
 
 SEPARATOR = " + "
-"""What is between the names of a soup's ingredients in a log."""
+"""The separator of the names of a soup's ingredients in a log."""
 
 
 Score = Literal["patching", "selection"]
@@ -26,7 +26,7 @@ class GreedySoupResult:
 
     Attributes:
         theta: Its weights, name -> tensor.
-        ingredients: The models whose mean it is, in the order in which they were added.
+        ingredients: The names of the averaged models, in the order in which they were added.
         score: Its score.
     """
 
@@ -38,7 +38,7 @@ class GreedySoupResult:
 def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     """Return the mean of fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
 
-    In memory are the soup and its running sum; models that are read lazily (`LazyWeights`) take no more.
+    The soup and its running sum are in memory; models that are read lazily (`LazyWeights`) need no more memory.
 
     Args:
         thetas: Model -> its weights, with the same names, shapes and dtypes.
@@ -47,7 +47,7 @@ def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
         name -> tensor, in the dtypes of the inputs. A weight that is equal in all models is unchanged, bit for bit.
 
     Raises:
-        InputError: If there is no model, the weights do not fit together, or an integer tensor differs.
+        InputError: If there is no model, the weights are not compatible, or an integer tensor differs.
 
     Example:
         >>> uniform_soup({"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([2.0])}})
@@ -67,11 +67,11 @@ def greedy_soup(
     *,
     log: MutableMapping[str, float] | None = None,
 ) -> GreedySoupResult:
-    """Average fine-tuned models, the best first, as long as each one helps (Wortsman et al., 2022, Recipe 1).
+    """Average the fine-tuned models that improve the soup, the best first (Wortsman et al., 2022, Recipe 1).
 
-    The models are sorted by their scores; each in turn joins the soup if that raises the score of the soup. A score
-    that stays the same does not count, as in the released code; the recipe in the paper lets it count. The soup is
-    never worse than the best model on the data of the score, which must not be test data.
+    In descending order of their scores, each model joins the soup if it raises the score of the soup. An equal score
+    is not enough, as in the released code; in the recipe of the paper it is. The soup is at least as good as the best
+    model on the data of the score, which must not be test data.
 
     In memory are the running sum, the soup that is being scored and one tensor, if the models are read lazily.
 
@@ -83,7 +83,7 @@ def greedy_soup(
             the names of the models and not their weights: other models need another log.
 
     Raises:
-        InputError: If there is no model, the weights do not fit together, or a score is not finite.
+        InputError: If there is no model, the weights are not compatible, or a score is not finite.
 
     Example:
         >>> thetas = {name: {"w": torch.tensor([w])} for name, w in {"a": 1.0, "b": 5.0, "c": 2.0}.items()}
@@ -109,12 +109,12 @@ def greedy_soup(
 
 
 def check_names(names: Collection[str]) -> None:
-    """Refuse a soup of no model, and names that a log could not tell apart from those of soups."""
+    """Check that there is a model, and that no name could be confused with that of a soup in a log."""
     if not names:
         raise InputError("A soup needs at least one model.")
     for name in names:
         if SEPARATOR in name:
-            raise InputError(f"The name of a model must not hold '{SEPARATOR}', got '{name}'.")
+            raise InputError(f"The name of a model must not contain '{SEPARATOR}', got '{name}'.")
 
 
 def _finite(score: float, name: str) -> float:
@@ -125,27 +125,27 @@ def _finite(score: float, name: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class UniformSoup(Several):
-    """The mean of all models."""
+    """The mean of all fine-tuned models."""
 
     name: ClassVar[str] = "uniform_soup"
     end: ClassVar[str] = "soup"
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return the soup."""
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return the weights of the soup."""
         return uniform_soup(thetas)
 
     def sentence(self) -> str:
-        """Return what the soup is."""
-        return "`theta_1` is the mean of all fine-tuned models (a uniform soup)."
+        """Return the ingredients of the soup."""
+        return "`theta_1` is a uniform soup: the mean of all fine-tuned models."
 
 
 @dataclass(frozen=True, kw_only=True)
 class GreedySoup(Several):
-    """The mean of the models that help.
+    """The mean of the fine-tuned models that improve it.
 
     Attributes:
-        score: What has to rise on the validation images: the mean accuracy on the `patching` tasks, or what the
-            `selection` rule looks at.
+        score: The score on the validation images: the mean accuracy on the `patching` tasks, or the score of the
+            `selection` rule.
     """
 
     name: ClassVar[str] = "greedy_soup"
@@ -158,28 +158,28 @@ class GreedySoup(Several):
             hint = did_you_mean(str(self.score), get_args(Score))
             raise InputError(f"`score` of the method '{self.name}' must be patching or selection.{hint}")
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return the soup; every score is kept as soon as it is known."""
-        return greedy_soup(thetas, lambda theta: bench.score(theta, self.score), log=bench.scores).theta
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return the weights of the soup; each score is saved as soon as it is known."""
+        return greedy_soup(thetas, lambda theta: measurements.score(theta, self.score), log=measurements.scores).theta
 
     def sentence(self) -> str:
-        """Return what the soup is."""
-        what = "the patching accuracy" if self.score == "patching" else "what the selection rule looks at"
+        """Return the ingredients of the soup."""
+        score = "patching accuracy" if self.score == "patching" else "score of the selection rule"
         return (
-            "`theta_1` is the mean of those fine-tuned models which, added from the best to the worst, raised "
-            f"{what} on the validation images (a greedy soup)."
+            "`theta_1` is a greedy soup: the mean of the fine-tuned models that, added from the best to the worst, "
+            f"raised the {score} on the validation images."
         )
 
 
 class RunningMean:
-    """A mean that grows by one set of weights at a time.
+    """A mean to which one model is added at a time.
 
-    It is kept as the sum of the differences to the first, in float32 (float64 for float64 tensors), so that a weight
-    that is equal in all is unchanged, which `(x + x + x) / 3` does not promise. In memory are that sum and the tensor
-    that is being read; the first is read again where its tensors are needed.
+    It stores the sum of the differences to the first model, in float32 (float64 for float64 tensors): a weight that is
+    equal in all models is unchanged, which `(x + x + x) / 3` does not guarantee. Only this sum and the current tensor
+    are in memory; the tensors of the first model are read again when they are needed.
 
     Args:
-        theta: The first set of weights, name -> tensor.
+        theta: The weights of the first model, name -> tensor.
 
     Example:
         >>> mean = RunningMean({"w": torch.tensor([1.0])})
@@ -195,10 +195,10 @@ class RunningMean:
         self._totals: dict[str, Tensor] = {}
 
     def add(self, theta: Weights, name: str = "theta") -> None:
-        """Let one more set of weights count; `name` is what messages call it.
+        """Add a model; `name` is its name in messages.
 
         Raises:
-            InputError: If it does not fit to the first, or an integer tensor differs.
+            InputError: If it is not compatible with the first model, or an integer tensor differs.
         """
         check_compatible(self._headers, theta, name)
         for tensor in self._headers:
@@ -206,7 +206,7 @@ class RunningMean:
         self.count += 1
 
     def mean(self, theta: Weights | None = None, name: str = "theta") -> dict[str, Tensor]:
-        """Return the mean, or what it would be with one more set of weights.
+        """Return the mean, or the mean with one more model, which is not added.
 
         Raises:
             InputError: As `add`.

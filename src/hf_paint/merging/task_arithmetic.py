@@ -1,4 +1,4 @@
-"""Task arithmetic: add and subtract task vectors (Ilharco et al., ICLR 2023), as they are, by TIES or by DARE."""
+"""Task arithmetic: sums of task vectors (Ilharco et al., ICLR 2023), plain, with TIES or with DARE."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.merging.base import Bench, Several
+from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, combine, subtract
 from hf_paint.weights.compatibility import check_compatible
 
@@ -20,10 +20,10 @@ def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: flo
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
         thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        scale: One for all models; a negative one forgets their tasks. For a scale of each, see `combine`.
+        scale: The scale of all task vectors; a negative one forgets the tasks. For one scale per model, see `combine`.
 
     Raises:
-        InputError: If the weights do not fit together, or an integer tensor differs.
+        InputError: If the weights are not compatible, or an integer tensor differs.
 
     Example:
         >>> add_task_vectors({"w": torch.zeros(1)}, {"a": {"w": torch.ones(1)}}, -0.5)
@@ -35,23 +35,23 @@ def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: flo
 def ties(
     theta_0: Weights, thetas: Mapping[str, Weights], scale: float = 1.0, *, density: float = 0.2
 ) -> dict[str, Tensor]:
-    """Add task vectors without their interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 4).
+    """Add task vectors with less interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 4).
 
-    Each task vector keeps the entries of largest magnitude, each entry takes the sign that has more magnitude over the
-    models, and what has that sign is averaged. A task vector is trimmed as a whole, over all the tensors in which it
-    differs from 0: frozen ones do not count. Magnitudes that equal the smallest one kept are kept too.
+    Each task vector keeps its entries of largest magnitude. Each entry elects the sign with the larger total magnitude
+    over the models, and averages the values of that sign. A task vector is trimmed over all its tensors together,
+    except those that are zero, such as frozen ones. Entries equal to the smallest kept magnitude are kept too.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
         thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        scale: Of the merged task vector.
-        density: The share of entries that a task vector keeps, above 0 and at most 1.
+        scale: The scale of the merged task vector.
+        density: The share of entries that each task vector keeps, above 0 and at most 1.
 
     Returns:
-        name -> tensor, in the dtypes of the inputs. Where no task vector is kept, the bits of theta_0 stay.
+        name -> tensor, in the dtypes of the inputs. Entries that no task vector keeps have the bits of theta_0.
 
     Raises:
-        InputError: If the weights do not fit together, an integer tensor differs, or the density is out of range.
+        InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
 
     Example:
         >>> thetas = {"a": {"w": torch.tensor([1.0, 0.1])}, "b": {"w": torch.tensor([3.0, -0.2])}}
@@ -70,20 +70,20 @@ def ties(
 def dare(
     theta_0: Weights, thetas: Mapping[str, Weights], scale: float = 1.0, *, density: float = 0.1, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Add task vectors of which most entries are dropped at random (DARE; Yu et al., 2024, Section 3).
+    """Add task vectors after dropping most of their entries at random (DARE; Yu et al., 2024, Section 3).
 
-    Each entry is kept with probability `density` and divided by it, so that its expectation stays. What is dropped
-    depends on the seed and on the names of the model and the tensor only, on every device.
+    Each entry is kept with probability `density` and divided by it, which preserves its expectation. The choice
+    depends only on the seed and on the names of the model and the tensor; it is the same on every device.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
         thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        scale: Of the sum of the task vectors.
-        density: The probability to keep an entry, above 0 and at most 1; `1 - p` in the paper.
-        seed: Of the random choice.
+        scale: The scale of the sum of the task vectors.
+        density: The probability of keeping an entry, above 0 and at most 1; `1 - p` in the paper.
+        seed: The seed of the random choice.
 
     Raises:
-        InputError: If the weights do not fit together, an integer tensor differs, or the density is out of range.
+        InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
 
     Example:
         >>> dare({"w": torch.zeros(5)}, {"a": {"w": torch.ones(5)}}, density=0.5)["w"].unique()
@@ -92,22 +92,22 @@ def dare(
     _check(theta_0, thetas, density)
 
     def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:
-        kept = [_drop_randomly(tau, density, fingerprint_values(seed, model, name)) for model, tau in taus.items()]
-        return torch.stack(kept).sum(dim=0)
+        thinned = [_drop_randomly(tau, density, fingerprint_values(seed, model, name)) for model, tau in taus.items()]
+        return torch.stack(thinned).sum(dim=0)
 
     return _merge(theta_0, thetas, scale, merge)
 
 
 def check_density(density: float) -> None:
-    """Refuse a share of entries to keep that is not above 0 and at most 1."""
+    """Check that a density is above 0 and at most 1."""
     if not 0 < density <= 1:
         raise InputError(f"density must be above 0 and at most 1, got {density}.")
 
 
 def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
-    """Return the mean of the entries that have the sign with more magnitude (TIES, Section 4: elect, merge).
+    """Return the mean of the entries with the elected sign (TIES, Section 4: elect, merge).
 
-    Magnitudes that cancel elect the positive sign.
+    Magnitudes that cancel out elect the positive sign.
     """
     stacked = torch.stack([*taus])  # (num_models, *shape)
     elected = torch.where(stacked.sum(dim=0) >= 0, 1, -1)
@@ -117,7 +117,7 @@ def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
 
 def _check(theta_0: Weights, thetas: Mapping[str, Weights], density: float) -> None:
     if not thetas:
-        raise InputError("There is no task vector: pass at least one fine-tuned model.")
+        raise InputError("Task arithmetic needs at least one fine-tuned model, got none.")
     check_density(density)
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
@@ -129,7 +129,7 @@ def _merge(
     scale: float,
     merge: Callable[[str, Mapping[str, Tensor]], Tensor],
 ) -> dict[str, Tensor]:
-    """Return theta_0 plus the scaled merger of the task vectors, one tensor at a time; integers have none."""
+    """Return theta_0 plus the scaled merged task vector, computed one tensor at a time."""
     merged = {}
     for name, x_0 in theta_0.items():
         taus = {model: subtract(name, x_0, theta[name]) for model, theta in thetas.items()}
@@ -138,7 +138,7 @@ def _merge(
 
 
 def _smallest_kept(theta_0: Weights, theta: Weights, density: float) -> float:
-    """Return the smallest magnitude that trimming a whole task vector keeps."""
+    """Return the smallest magnitude that remains after trimming a task vector."""
     magnitudes = [subtract(name, x_0, theta[name]).abs().flatten() for name, x_0 in theta_0.items()]
     moved = [part for part in magnitudes if bool(part.any())]
     if not moved:
@@ -154,29 +154,29 @@ def _drop_below(tau: Tensor, threshold: float) -> Tensor:
 
 def _drop_randomly(tau: Tensor, density: float, fingerprint: str) -> Tensor:
     generator = torch.Generator().manual_seed(int(fingerprint, 16))
-    kept = torch.rand(tau.shape, generator=generator) < density
-    return torch.where(kept.to(tau.device), tau / density, 0)
+    is_kept = torch.rand(tau.shape, generator=generator) < density
+    return torch.where(is_kept.to(tau.device), tau / density, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskArithmetic(Several):
-    """The sum of the task vectors, with one coefficient."""
+    """The sum of all task vectors with one scale."""
 
     name: ClassVar[str] = "task_arithmetic"
     end: ClassVar[str] = "sum"
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return theta_0 and all task vectors."""
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return theta_0 plus all task vectors."""
         return add_task_vectors(theta_0, thetas, 1.0)
 
     def sentence(self) -> str:
-        """Return what alpha scales."""
-        return "`theta_1 - theta_0` is the sum of the changes of the fine-tuned models (task arithmetic)."
+        """Return the task vector that alpha scales."""
+        return "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models (task arithmetic)."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ties(Several):
-    """Task vectors without their interference."""
+    """The sum of task vectors with less interference."""
 
     name: ClassVar[str] = "ties"
     end: ClassVar[str] = "TIES"
@@ -185,21 +185,21 @@ class Ties(Several):
     def __post_init__(self) -> None:
         check_density(self.density)
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return theta_0 and the merged task vector."""
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return theta_0 plus the merged task vector."""
         return ties(theta_0, thetas, density=self.density)
 
     def sentence(self) -> str:
-        """Return what is kept."""
+        """Return the share of entries that are kept."""
         return (
-            "`theta_1 - theta_0` is what is left of the changes of the fine-tuned models after trimming each to its "
-            f"largest {100 * self.density:g} % and electing a sign for each weight (TIES)."
+            "`theta_1 - theta_0` merges the task vectors of the fine-tuned models with TIES: each is trimmed to its "
+            f"largest {100 * self.density:g} % of entries, and each weight averages the entries of its elected sign."
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dare(Several):
-    """The sum of task vectors of which most entries are dropped."""
+    """The sum of task vectors after dropping most of their entries."""
 
     name: ClassVar[str] = "dare"
     end: ClassVar[str] = "DARE"
@@ -209,13 +209,13 @@ class Dare(Several):
     def __post_init__(self) -> None:
         check_density(self.density)
 
-    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], bench: Bench) -> dict[str, Tensor]:
-        """Return theta_0 and the thinned task vectors."""
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return theta_0 plus the thinned task vectors."""
         return dare(theta_0, thetas, density=self.density, seed=self.seed)
 
     def sentence(self) -> str:
-        """Return what is kept."""
+        """Return the share of entries that are kept."""
         return (
-            "`theta_1 - theta_0` is the sum of the changes of the fine-tuned models, of which a random "
-            f"{100 * self.density:g} % of the entries were kept and scaled up (DARE, seed {self.seed})."
+            "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models, each reduced to a random "
+            f"{100 * self.density:g} % of its entries, scaled up to preserve the expectation (DARE, seed {self.seed})."
         )

@@ -18,7 +18,7 @@ from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import image_tower_weights, with_weights
 from hf_paint.patching.base import Weights
 from hf_paint.patching.ingredients import ingredient_arguments
-from hf_paint.patching.measurements import Measurements
+from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.trained_head import train_head_alone
@@ -68,7 +68,7 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
     def save() -> None:
         theta_0 = run.base.theta_0
         thetas = {name: StoredTower(folder, theta_0) for name, folder in folders.items()}
-        theta_1 = run.method.merge(theta_0, thetas, Measurements(run))
+        theta_1 = run.method.merge(theta_0, thetas, RunMeasurements(run))
         run.folder.save_folder(run.folder.theta_1, lambda folder: run.base.save(folder, theta_1))
 
     make_once(run.folder.theta_1, save)

@@ -9,7 +9,7 @@ from hf_paint.merging.path import WeightPath
 from hf_paint.patching.base import Weights
 from hf_paint.patching.fine_tuning import make_theta_1
 from hf_paint.patching.finish import finish, save_model, sweep_ensemble
-from hf_paint.patching.measurements import Measurements
+from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
@@ -28,7 +28,7 @@ def patch_along_line(recipe: Recipe) -> PatchResult:
 
 def sweep_and_finish(run: PatchRun, theta_1: Weights) -> PatchResult:
     """Evaluate the path from theta_0 to theta_1, choose alpha, and save the results."""
-    path = run.method.path(run.base.theta_0, theta_1, Measurements(run))
+    path = run.method.path(run.base.theta_0, theta_1, RunMeasurements(run))
     fixed = 1.0 if run.rule.selection == "none" and run.method.chooses else None
     curve = sweep_run(run, path, run.rule.alphas if fixed is None else [*run.rule.alphas, fixed])
     ensemble = sweep_ensemble(run, theta_1, curve.alphas) if run.options.compare_ensemble else None

@@ -30,7 +30,7 @@ BATCH_SIZE = 64
 """Images of a batch, whether the coefficients of a soup take a step on them or they are decoded together."""
 
 
-class Measurements:
+class RunMeasurements:
     """The measurements of a method in one run.
 
     Args:

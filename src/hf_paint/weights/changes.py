@@ -1,4 +1,4 @@
-"""What fine-tuning changed, layer by layer: norms and cosine similarities, streamed from safetensors. No torch."""
+"""The change by fine-tuning, layer by layer: norms and cosine similarities, streamed from safetensors."""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from hf_paint.weights.streaming import Tensors, read_together
 
 
 ALL = "all"
-"""The whole image tower, beside its layers."""
+"""The key of the whole image tower, beside those of its layers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightChanges:
-    """How far models are from the one that they were fine-tuned from, and in which direction (PAINT, scale analysis).
+    """The distance and direction of fine-tuned models from their base (PAINT, scale analysis).
 
-    What is undefined, such as the cosine of a layer that did not change, is NaN.
+    Undefined values, such as the cosine of an unchanged layer, are NaN.
 
     Attributes:
         models: The names of the fine-tuned models.
@@ -44,14 +44,14 @@ class WeightChanges:
         return _ratio(self.norm(model, layer), math.sqrt(self.products[layer][0, 0]))
 
     def cosine_to_base(self, model: str, layer: str = ALL) -> float:
-        """Return the cosine similarity of theta_0 and theta_1; larger models change less and have a higher one."""
+        """Return the cosine similarity of theta_0 and theta_1; larger models change less, so theirs is higher."""
         products, index = self.products[layer], self._index(model)
         squared_0, along, squared_change = products[0, 0], products[0, index], products[index, index]
         squared_1 = squared_0 + 2 * along + squared_change
         return _cosine(squared_0 + along, squared_0, squared_1)
 
     def cosine(self, model: str, other: str, layer: str = ALL) -> float:
-        """Return the cosine similarity of the changes of two models: near 0 where they do not interfere."""
+        """Return the cosine similarity of the changes of two models; near 0, they do not interfere."""
         products, i, j = self.products[layer], self._index(model), self._index(other)
         return _cosine(products[i, j], products[i, i], products[j, j])
 
@@ -60,16 +60,16 @@ class WeightChanges:
 
 
 def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Path]) -> WeightChanges:
-    """Compare the image towers of fine-tuned models with that of the model that they started from.
+    """Compare the image towers of fine-tuned models with that of their base.
 
-    All files are read once, a few megabytes at a time, and summed in float64, whatever dtype they are stored in.
+    Each file is read once, a few megabytes at a time, and all sums are float64.
 
     Args:
         folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
         folders: Model -> its folder after fine-tuning.
 
     Raises:
-        InputError: If a folder holds no CLIP model in safetensors, or the image towers do not fit together.
+        InputError: If a folder has no CLIP model in safetensors, or the image towers are not compatible.
 
     Example:
         >>> changes = measure_weight_changes(model_folder, {"mnist": model_folder})
@@ -82,7 +82,7 @@ def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Pat
     frozen = {name: tensor for name, tensor in theta_0.items() if name.startswith("visual_projection.")}
     towers = [theta_0]
     for name, folder in folders.items():
-        towers.append(frozen | dict(_image_tower(folder)))  # a vision model by itself was fine-tuned under theirs
+        towers.append(frozen | dict(_image_tower(folder)))  # a vision model without a projection uses theta_0's
         check_compatible(theta_0, towers[-1], name, any_float=True)
     products = {layer: np.zeros((len(towers), len(towers))) for layer in _in_order(theta_0)}
     for name in theta_0:
@@ -93,20 +93,20 @@ def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Pat
 
 
 def layer_of(name: str) -> str:
-    """Return the layer to which a tensor of the image tower belongs: `embeddings`, `layer 0`, ..., `projection`.
+    """Return the layer of a tensor of the image tower: `embeddings`, `layer 0`, ..., `projection`.
 
-    The layer norm before the encoder counts as embeddings, the one after it as projection.
+    The layer norm before the encoder belongs to the embeddings, the one after it to the projection.
     """
     layer = layer_index(name) or 0
     return f"layer {layer - 1}" if layer > 0 else ("projection" if layer else "embeddings")
 
 
 def _image_tower(folder: str | Path) -> Tensors:
-    """Return the floating-point tensors of the image tower; older files also hold position ids."""
+    """Return the floating-point tensors of the image tower; older files also contain position ids."""
     tensors = read_checkpoint(folder).tensors.items()
     tower = {n: t for n, t in tensors if n.startswith(IMAGE_TOWER) and t.dtype in FLOATS}
     if not tower:
-        raise InputError(f"'{folder}' holds no model with an image tower: no tensor is called `vision_model.[...]`.")
+        raise InputError(f"'{folder}' has no model with an image tower: no tensor name starts with `vision_model.`.")
     return tower
 
 

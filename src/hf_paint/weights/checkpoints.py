@@ -1,4 +1,4 @@
-"""Interpolation of checkpoints of any size: from safetensors files to others, in little memory. No torch."""
+"""Interpolation of checkpoints of any size from safetensors files to safetensors files, in little memory."""
 
 import json
 import shutil
@@ -28,25 +28,25 @@ def interpolate_checkpoints(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Interpolate a model before and after fine-tuning from folder to folder, all alphas in one pass over the files.
+    """Interpolate a model before and after fine-tuning from folder to folder, for all alphas in one pass.
 
-    The weights are those of `interpolate`, bit for bit. At alpha 0 and 1 the weight files are copied. The other files
-    of the model (config, tokenizer, processor) are theta_0's, and so is the layout: one file or several. Integer
-    tensors that only one side has, such as the position ids in older checkpoints, are no weights: theta_0's stay.
+    The weights equal those of `interpolate` bit for bit; at alpha 0 and 1 the weight files are copied. The layout (one
+    file or several) and the other files (config, tokenizer, processor) are those of theta_0. An integer tensor that
+    only one side has, such as the position ids in older checkpoints, is not interpolated: theta_0's is kept.
 
     Args:
         folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
-        folder_1: The model after fine-tuning, in the same names and shapes.
-        outputs: alpha -> the folder that is to be written. A file gets its name when all are complete.
-        save_dtype: `float32`, `bfloat16` or `float16`, what floating-point tensors are rounded to. Needed where the
-            two models are stored in different dtypes; otherwise the default is theirs.
+        folder_1: The model after fine-tuning, with the same names and shapes.
+        outputs: alpha -> its output folder. The files get their final names once all are complete.
+        save_dtype: The dtype of the floating-point tensors: `float32`, `bfloat16` or `float16`. Required if the two
+            models are stored in different dtypes; otherwise the default is theirs.
         extrapolate: Allow an alpha outside [0, 1].
-        overwrite: Replace models that are in the output folders.
+        overwrite: Replace existing models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
-        InputError: If the models do not fit together, a file is damaged, an alpha is out of range, or an output folder
-            is taken. Nothing has been written then.
+        InputError: If the models are not compatible, a file is damaged, an alpha is out of range, or an output folder
+            already has a model. In this case nothing is written.
 
     Example:
         >>> interpolate_checkpoints(model_folder, model_folder, {0.3: tmp_path / "alpha-0.30"})
@@ -74,20 +74,20 @@ def combine_checkpoints(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Combine several fine-tuned models with the model that they started from, from folder to folder.
+    """Combine several fine-tuned models with their base from folder to folder.
 
-    As `interpolate_checkpoints`, with the weights of `combine`.
+    The weights equal those of `combine` bit for bit; everything else is as in `interpolate_checkpoints`.
 
     Args:
         folder_0: The model before fine-tuning.
         folders: Model -> its folder after fine-tuning.
-        outputs: The folder that is to be written -> model -> its coefficient.
-        save_dtype: As `interpolate_checkpoints`.
-        overwrite: Replace models that are in the output folders.
+        outputs: Output folder -> model -> its coefficient.
+        save_dtype: As in `interpolate_checkpoints`.
+        overwrite: Replace existing models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
-        InputError: As `interpolate_checkpoints`, and if a model has no coefficient.
+        InputError: As in `interpolate_checkpoints`, and if a model has no coefficient.
 
     Example:
         >>> folders = {"mnist": model_folder, "cars": model_folder}
@@ -163,7 +163,7 @@ def _compute(
 
 
 def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | None) -> dict[str, StoredTensor]:
-    """Make the weight files of an output, in their full length but without tensors, and the index of several."""
+    """Create the weight files of an output with their full length but without values, and the index of the shards."""
     places: dict[str, StoredTensor] = {}
     for file in theta_0.files:
         header, output = file.stored_at(partial(file.path.name), dtype)
@@ -188,17 +188,17 @@ def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype
     if differing and save_dtype is None:
         raise InputError(
             f"theta_0 and {name} are stored in different dtypes, first '{differing[0]}' "
-            f"({' against '.join(stored[differing[0]])}). Say how to store the output: save_dtype."
+            f"({' against '.join(stored[differing[0]])}). Choose the dtype of the output with save_dtype."
         )
 
 
 def _check_classes(theta_0: Checkpoint, theta: Checkpoint, name: str) -> None:
-    """Refuse a head whose rows are other classes than those of the same rows before."""
+    """Check that the rows of the heads belong to the same classes."""
     files = [model.folder / HEAD_CONFIG for model in (theta_0, theta)]
     before, after = (json.loads(file.read_bytes())["class_names"] if file.exists() else None for file in files)
     if before is not None and after is not None and before != after:
         row = next(row for row, pair in enumerate(zip_longest(before, after)) if pair[0] != pair[1])
-        raise InputError(f"The heads of theta_0 and {name} are of other classes, first in row {row}.")
+        raise InputError(f"The heads of theta_0 and {name} have different classes, first in row {row}.")
 
 
 def _weights(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, StoredTensor]:

@@ -1,4 +1,4 @@
-"""The folder of a model: the files beside the weights, and the checks before a model is written. No torch."""
+"""The folder of a model: the files beside the weights, and the checks before a model is written."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ COMPANIONS = (
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template.*"),
     *("tokenizer*", "*tokens*.json", "vocab.*", "merges.txt", "*.model"),
 )
-"""The files that belong to a model besides its weights. Cards and states of training tell of one model alone."""
+"""The files of a model besides its weights, without its card and training state, which describe one model alone."""
 
 WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*")
 """The files that are removed when a model is replaced: the new one may have fewer of them."""
@@ -24,20 +24,24 @@ SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", 
 
 
 def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwrite: bool) -> None:
-    """Refuse output folders that are inputs, that are given twice or, without `overwrite`, that hold a model."""
-    taken = {Path(folder).resolve() for folder in inputs}
+    """Check that output folders are distinct and not inputs and, without `overwrite`, that they have no model.
+
+    Raises:
+        InputError: If a folder cannot be written.
+    """
+    used = {Path(folder).resolve() for folder in inputs}
     for folder in outputs:
-        if folder.resolve() in taken:
+        if folder.resolve() in used:
             raise InputError(f"The output folder {folder} is also an input, or another output.")
-        taken.add(folder.resolve())
+        used.add(folder.resolve())
         if folder.exists() and not folder.is_dir():
             raise InputError(f"The output folder {folder} is a file.")
         if not overwrite and any(next(folder.glob(sign), None) for sign in SIGNS_OF_A_MODEL):
-            raise InputError(f"{folder} holds a model already. Choose another folder, or overwrite it.")
+            raise InputError(f"{folder} already has a model. Choose another folder, or overwrite it.")
 
 
 def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: str | None) -> None:
-    """Copy what belongs to the model in a folder besides its weights, with another dtype in the config if given."""
+    """Copy the files of a model besides its weights, with `save_dtype` in the config if it is given."""
     for path in sorted({path for pattern in COMPANIONS for path in folder.glob(pattern) if path.is_file()}):
         if path.name == "config.json" and save_dtype:
             config = _with_dtype(json.loads(path.read_bytes()), save_dtype)
@@ -47,7 +51,7 @@ def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: st
 
 
 def _with_dtype(config: dict[str, Any], save_dtype: str) -> dict[str, Any]:
-    """Return a config that says the dtype wherever it said one: of the model, and of its towers."""
+    """Return a config with another dtype wherever it has one: that of the model, and those of its towers."""
     changed = {key: save_dtype for key in ("dtype", "torch_dtype") if config.get(key)}
     towers = {key: _with_dtype(value, save_dtype) for key, value in config.items() if isinstance(value, dict)}
     return config | towers | changed

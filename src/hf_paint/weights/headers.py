@@ -1,4 +1,4 @@
-"""Safetensors files as they lie on disk: names, dtypes, shapes and offsets, without reading a tensor. No torch."""
+"""Headers of safetensors files: names, dtypes, shapes and offsets, without reading a tensor."""
 
 import json
 import math
@@ -15,10 +15,10 @@ INDEX = "model.safetensors.index.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 """The files of the weights of a model, as glob patterns."""
 HEAD = "head.safetensors"
-"""The classification head of a model, in a file of its own: the others are what transformers reads."""
+"""The classification head of a model, in its own file: transformers reads only the other files."""
 HEAD_WEIGHT = "head.weight"
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-"""The dtypes that are interpolated: what a header calls them -> what torch calls them."""
+"""The dtypes that can be interpolated: their names in a header -> their names in torch."""
 
 ITEM_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
 ITEM_SIZES |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -26,13 +26,13 @@ ITEM_SIZES |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies.
+    """The place of a tensor in a file.
 
     Attributes:
         path: The file.
-        dtype: As its header says it, such as `F32`.
+        dtype: The dtype by its name in the header, such as `F32`.
         shape: The shape.
-        offset: Of the first byte of the tensor in the file.
+        offset: The position of its first byte in the file.
     """
 
     path: Path
@@ -60,10 +60,10 @@ class WeightFile:
     metadata: Any
 
     def stored_at(self, path: Path, dtype: str | None = None) -> tuple[bytes, "WeightFile"]:
-        """Lay out the same tensors in another file, the floating-point ones in another dtype if one is given.
+        """Lay out the same tensors in another file, with the floating-point tensors in `dtype` if it is given.
 
         Returns:
-            The length and the header, which are the first bytes of the file, and where each tensor belongs.
+            The first bytes of the file (length and header), and the place of each tensor.
         """
         header: dict[str, Any] = {} if self.metadata is None else {"__metadata__": self.metadata}
         end = 0
@@ -90,12 +90,12 @@ class Checkpoint:
         return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
 
     def is_stored_in(self, dtype: str | None) -> bool:
-        """Say whether all floating-point tensors have a dtype; None is whatever they have."""
+        """Return whether all floating-point tensors have this dtype; None stands for any dtype."""
         return dtype is None or {tensor.dtype for tensor in self.tensors.values()} & FLOATS.keys() <= {dtype}
 
     @property
     def paths(self) -> list[Path]:
-        """The files, the one by which a model is found last."""
+        """The files; the one that identifies the model comes last."""
         return [*(file.path for file in self.files), *([] if self.index is None else [self.folder / INDEX])]
 
 
@@ -103,11 +103,11 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Read the headers of the weights in a folder.
 
     Args:
-        folder: A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; what
-            `head.safetensors` holds is among the weights.
+        folder: A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; the tensors of
+            `head.safetensors` are included.
 
     Raises:
-        InputError: If it is no such folder, or a file is not what its header says.
+        InputError: If there are no such files, or a file is damaged.
 
     Example:
         >>> read_checkpoint(model_folder).tensors["logit_scale"].dtype
@@ -139,11 +139,13 @@ def _read_sharded(folder: Path, head: list[WeightFile]) -> Checkpoint:
         raise InputError(f"{path} is not an index of safetensors files: {error}") from error
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
-        raise InputError(f"{path} lists '{missing[0]}', which is not there ({len(missing)} of {len(shards)} missing).")
+        raise InputError(
+            f"{path} lists '{missing[0]}', which does not exist ({len(missing)} of {len(shards)} missing)."
+        )
     files = [_read_file(folder / shard) for shard in shards]
     places = sorted((name, file.path.name) for file in files for name in file.tensors)
     if places != sorted(index["weight_map"].items()):
-        raise InputError(f"{path} and its files do not hold the same tensors.")
+        raise InputError(f"{path} and its files do not list the same tensors.")
     return Checkpoint(folder, [*head, *files], index)
 
 

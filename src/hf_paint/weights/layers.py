@@ -1,12 +1,7 @@
-"""The layers of an image tower: which tensor belongs to which. No torch."""
+"""The layer of each tensor of an image tower."""
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-
-if TYPE_CHECKING:
-    pass
 
 
 _EMBEDDINGS = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
@@ -14,10 +9,10 @@ _ENCODER_LAYER = re.compile(r"vision_model\.encoder\.(?:layers|blocks)\.(\d+)\."
 
 
 def layer_index(name: str) -> int | None:
-    """Return which layer of the image tower a tensor belongs to.
+    """Return the layer of the image tower to which a tensor belongs.
 
-    0 is the embeddings and the layer norm after them, `1 + i` is encoder layer i, and -1, the last whatever the
-    depth, is what comes after the encoder: a norm, a pooling head, the projection. None is everything else, such as
+    0 stands for the embeddings and the layer norm after them, `1 + i` for encoder layer i, and -1 for the layers after
+    the encoder at any depth: a norm, a pooling head, the projection. None stands for other tensors, such as those of
     the text tower.
 
     Example:
@@ -32,15 +27,15 @@ def layer_index(name: str) -> int | None:
 
 
 def count_layers(names: Iterable[str]) -> int:
-    """Return how many layers `layer_index` tells apart.
+    """Return the number of layers by `layer_index`.
 
-    Two more than the encoder has, and one more where nothing comes after the encoder, as in ALIGN.
+    The encoder has two fewer, or one fewer if no layer follows it, as in ALIGN.
     """
     layers = {layer for layer in map(layer_index, names) if layer is not None}
     return 1 + max(layers, default=0) + (-1 in layers)
 
 
 IMAGE_TOWER = ("vision_model.", "visual_projection.")
-"""Prefixes of the tensors that patching changes, in every family; everything else stays as it is."""
+"""Prefixes of the tensors that patching changes, in every family; all others are frozen."""
 POOLING_ATTENTION = "vision_model.head.attention."
-"""SigLIP's pooling: attention of torch, which reads the weights of its layers past the adapters of peft."""
+"""SigLIP's pooling: torch's attention reads the weights of its layers directly and bypasses the adapters of peft."""

@@ -1,4 +1,4 @@
-"""Combine tensors from file to file: `x_0 + sum_i alpha_i * (x_i - x_0)`, a few megabytes at a time. No torch."""
+"""Combine tensors from file to file: `x_0 + sum_i alpha_i * (x_i - x_0)`, a few megabytes at a time."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from hf_paint.weights.headers import ITEM_SIZES, StoredTensor
 
 
 CHUNK = 1 << 18
-"""Elements of one piece of work: large enough for the disk, small enough for the caches and for any memory."""
+"""The number of elements per chunk: large enough for the disk, small enough for the caches."""
 
 THREADS = min(4, os.cpu_count() or 1)
 
@@ -29,18 +29,19 @@ Array = NDArray[Any]
 
 
 def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], Tensors]]) -> Iterator[int]:
-    """Write combinations of models, each chunk of the inputs being read once for all of them.
+    """Write combinations of models; each chunk of the inputs is read once for all outputs.
 
-    The arithmetic and its exactness are those of `hf_paint.combine`, bit for bit, but for the bits of a NaN that the
-    arithmetic makes. Dtypes may differ from input to input: float64 if any is float64, float32 otherwise, and rounded
-    once to the dtype of the output.
+    The results equal those of `hf_paint.combine` bit for bit, except for the bits of computed NaNs.
+    The dtypes of the inputs may differ: the arithmetic is float64 if any input is, otherwise float32, and each result
+    is rounded once to the dtype of the output.
 
     Args:
-        thetas: theta_0, then the others; tensors of equal names and shapes, and equal integers.
-        outputs: The coefficients of the others, and where the tensors belong in files that exist in their full length.
+        thetas: theta_0 and the fine-tuned models; their tensors have equal names and shapes, and equal integers.
+        outputs: The coefficients of the fine-tuned models, and the places of the tensors in files that already have
+            their full length.
 
     Yields:
-        The number of bytes that were written, chunk by chunk.
+        The number of bytes written per chunk.
     """
     if not outputs:
         return
@@ -62,7 +63,7 @@ def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], T
 
 
 def singled_out(alphas: Sequence[float]) -> int | None:
-    """Return which model the coefficients are, 0 being theta_0, or None where they mix models."""
+    """Return the index of the one model that the coefficients select (0 is theta_0), or None if they mix models."""
     parts = [i for i, alpha in enumerate(alphas, start=1) if alpha]
     if not parts:
         return 0
@@ -70,7 +71,7 @@ def singled_out(alphas: Sequence[float]) -> int | None:
 
 
 def equal(tensor: StoredTensor, other: StoredTensor) -> bool:
-    """Say whether two tensors of one dtype and shape hold the same bytes."""
+    """Return whether two tensors of the same dtype and shape have the same bytes."""
     with tensor.path.open("rb") as file, other.path.open("rb") as other_file:
         return all(
             np.array_equal(_read(file.fileno(), tensor, begin), _read(other_file.fileno(), other, begin))
@@ -79,7 +80,7 @@ def equal(tensor: StoredTensor, other: StoredTensor) -> bool:
 
 
 def read_together(tensors: Sequence[StoredTensor]) -> Iterator[Array]:
-    """Yield tensors of one shape in float64, chunk after chunk, each of shape (len(tensors), at most CHUNK)."""
+    """Yield tensors of one shape in float64 as chunks of shape (len(tensors), at most CHUNK)."""
     with ExitStack() as stack:
         files = [stack.enter_context(tensor.path.open("rb", buffering=0)).fileno() for tensor in tensors]
         for begin in range(0, tensors[0].size, CHUNK):
@@ -94,7 +95,7 @@ def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float
     inputs, outputs = tensors[: -len(alphas)], tensors[-len(alphas) :]
     stored = [_read(files[tensor.path], tensor, begin) for tensor in inputs]
     written = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are results like others
+    with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are valid results
         chunks = _combine(stored, [tensor.dtype for tensor in inputs], alphas, outputs[0].dtype)
         for output, values in zip(outputs, chunks, strict=True):
             _write(files[output.path], values, output.offset + begin * ITEM_SIZES[output.dtype])
@@ -105,14 +106,14 @@ def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float
 def _combine(
     stored: Sequence[Array], dtypes: Sequence[str], outputs: Sequence[Sequence[float]], dtype: str
 ) -> Iterator[Array]:
-    """Yield one chunk of every output, as `interpolation.combine_tensor` computes it."""
+    """Yield one chunk of every output, with the arithmetic of `interpolation.combine_tensor`."""
     arithmetic = np.float64 if "F64" in dtypes else np.float32
     wide = [_widened(x, stored_as).astype(arithmetic, copy=False) for x, stored_as in zip(stored, dtypes, strict=True)]
     same = [np.equal(_bits(x), _bits(wide[0])) for x in wide]
     for alphas in outputs:
         model, parts = singled_out(alphas), [i for i, alpha in enumerate(alphas, start=1) if alpha]
         unchanged = reduce(np.logical_and, [same[i] for i in parts], same[0])
-        if model is None and unchanged.all():  # integers too: those that are mixed are equal
+        if model is None and unchanged.all():  # also for integers: those that are mixed are equal
             model = 0
         if model is not None:
             yield stored[model] if dtypes[model] == dtype else _rounded(wide[model], dtype)
@@ -145,10 +146,10 @@ def _widened(stored: Array, dtype: str) -> Array:
 
 
 def _rounded(values: Array, dtype: str) -> Array:
-    """Round to nearest, ties to even; what is too large becomes inf, and a NaN stays one."""
+    """Round to the nearest value, ties to even; overflow becomes inf, and NaN remains NaN."""
     if dtype in ("F64", "F32"):
         return values.astype(_NUMPY[dtype], copy=False)
-    values = values.astype(np.float32, copy=False)  # torch rounds float64 to half precision by way of float32
+    values = values.astype(np.float32, copy=False)  # torch rounds float64 to half precision via float32
     if dtype == "F16":
         return values.astype(np.float16)
     bits = values.view(np.uint32)
@@ -164,7 +165,7 @@ def _read(file: int, tensor: StoredTensor, begin: int) -> Array:
     while rest:
         count = os.preadv(file, [rest], offset)
         if not count:
-            raise InputError(f"{tensor.path} was cut off while it was read.")
+            raise InputError(f"{tensor.path} was truncated while it was read.")
         offset, rest = offset + count, rest[count:]
     return values
 
