@@ -221,7 +221,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (None, "q_proj, k_proj, .*, fc2 of the image tower, but this one has none of them"),
+        (None, "q_proj, k_proj, .*, fc2 of the image tower, but this tower has none of them"),
         (
             ["depthwise_conv"],
             r"encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) cannot be adapted",

@@ -52,7 +52,7 @@ def _key(help_text: str, **options: Any) -> Any:
 
 @dataclass(kw_only=True)
 class PatchRecipe:
-    """The keys of a recipe beside the training fields: what to patch, what to keep, and how to choose alpha."""
+    """The keys of a recipe besides the training fields: the model, the tasks, the method and the choice of alpha."""
 
     model: str = _key("The CLIP model to patch: an id on the Hub or a folder.", default="")
     model_revision: str = _key("The branch, tag or commit of the model on the Hub.", default="main")
@@ -78,7 +78,7 @@ class PatchRecipe:
     tolerance: float = _key("The loss that supported_within accepts, as a fraction: 0.01 is one point.", default=0.01)
     save_variants: bool = _key("Also save the model of every alpha to variants/.", default=False)
     save_dtype: Literal["float32", "bfloat16", "float16"] | None = _key(
-        "The dtype of the saved models; by default that of the base.", default=None
+        "The dtype of the saved models; by default, the dtype of the base.", default=None
     )
     base_model_id: str | None = _key("The id of the base on the Hub, when `model` is a folder.", default=None)
     precision: Literal["auto", "fp32", "bf16"] = _key(
@@ -87,12 +87,12 @@ class PatchRecipe:
     )
     sweep: Literal["full", "adaptive"] = _key(
         "`full` evaluates every alpha on every image; `adaptive` does so for a few alphas, and evaluates the others "
-        "only on images on which their neighbours disagree.",
+        "only on images on which neighbouring alphas disagree.",
         default="full",
     )
     verify: bool = _key("With `sweep: adaptive`: also sweep in full, and report the differences.", default=False)
     method: str = _key(
-        "The method that makes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuning: "
+        "The method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuning: "
         "interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, learned_soup, "
         "model_stock, task_arithmetic, ties, dare.",
         default="interpolate",
@@ -136,9 +136,9 @@ class PatchRecipe:
 
 
 def recipe_arguments(recipe: Mapping[str, object], *, known: set[str]) -> list[str]:
-    """Return a recipe as command-line arguments, so that one parser checks files and flags.
+    """Return a recipe as command-line arguments, so one parser checks both files and flags.
 
-    Values travel as text: `repr` of a float is read back as the same float. A null value stands for the default.
+    Values are passed as text; `repr` preserves floats exactly. A null value stands for the default.
 
     Args:
         recipe: The keys of a YAML file.
