@@ -46,7 +46,7 @@ def test_greedy_soup_by_the_selection_rule(model_folder, tasks, thetas, tmp_path
     patch(model_folder, tasks, tmp_path, method=method, thetas=thetas)
     card = (tmp_path / "patched/README.md").read_text()
     assert "Existing fine-tuned models were used for " in card
-    assert "This run trained nothing: it used existing fine-tuned models." in card
+    assert "This run did not train any model: it used existing fine-tuned models." in card
     scores = json.loads((tmp_path / "scores.json").read_text())
     for name, folder in thetas.items():
         parts = []

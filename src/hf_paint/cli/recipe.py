@@ -92,7 +92,7 @@ class PatchRecipe:
     )
     verify: bool = _key("With `sweep: adaptive`: also sweep in full, and report the differences.", default=False)
     method: str = _key(
-        "The method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuning: "
+        "The method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one training: "
         "interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, learned_soup, "
         "model_stock, task_arithmetic, ties, dare.",
         default="interpolate",

@@ -67,7 +67,7 @@ class Split:
         return self.word_indices
 
     def targets(self, labels: Indices) -> Indices:
-        """Return the labels that the head of the task takes: shape (num_rows,), or one row per question with choices."""
+        """Return the labels for the head of the task: shape (num_rows,), or one row per multiple-choice question."""
         return labels if self.choices is None else self.choices.targets(self.class_names)
 
     def class_of(self, row: Mapping[str, object]) -> int:

@@ -61,7 +61,7 @@ class Publication:
         base_model_id: str | None = None,
         delta: PatchDtype | None = None,
     ) -> Self:
-        """Read a run folder, and check that everything to be published is there.
+        """Read a run folder, and check that everything to publish exists.
 
         Args:
             folder: The run folder.
@@ -96,13 +96,13 @@ class Publication:
         )
         if delta and not isinstance(publication.path, Line):
             raise InputError(
-                f"A delta requires models on a line; those of the method '{source.method.name}' are on another path."
+                f"A delta requires a straight path, but the path of the method '{source.method.name}' is not straight."
             )
         return publication
 
     @property
     def theta_1(self) -> Path:
-        """The folder of the fine-tuned model; the base if the run kept none."""
+        """The folder of the fine-tuned model; the base if the run saved none."""
         return self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
 
     @property
@@ -160,7 +160,7 @@ class Publication:
             save_clip(model, processor, folder)
 
     def _saved_model(self, alpha: Alpha) -> Path | None:
-        """Return the folder of a model that the run saved: the selected one, or that of a step."""
+        """Return the folder of a model that the run saved: the selected model, or the model of a step."""
         folder = self.run.patched
         if alpha != self.source.selected:
             if not isinstance(alpha, Coefficients):
@@ -226,7 +226,7 @@ def _base_folder(source: CardSource) -> Path:
     model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
     missing = Path(model).is_absolute() and not Path(model).is_dir()
     if missing or model.startswith("a model in memory"):
-        raise InputError(f"A push needs the files of the base, but {model} is not there.")
+        raise InputError(f"A push needs the files of the base, but {model} is missing.")
     folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
     if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
         raise InputError(f"The image tower of the base {model} has changed since the run.")

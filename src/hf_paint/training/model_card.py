@@ -117,14 +117,14 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: object) -> str:
 LIMITS = (
     "Fine-tuning on a task costs accuracy on others. Tasks that are not in the table were not measured.",
     "Accuracies are from validation images, after one training run.",
-    "The fine-tuned model most likely has all biases and failures of its base model.",
+    "The fine-tuned model most likely shares all biases and failure modes of its base model.",
 )
 
 
 def _introduction(fine_tuning: FineTuning, base: str) -> str:
     head, joint = "a frozen zero-shot head made of text embeddings", ""
     if fine_tuning.args.train_head:
-        head = "a classification head that starts as text embeddings and was trained with it"
+        head = "a classification head, initialised with text embeddings and trained with it"
     if len(fine_tuning.train_tasks) > 1:
         head = "frozen zero-shot heads made of text embeddings"
         joint = " The tasks were trained on jointly: each image was compared with the classes of its own task."
