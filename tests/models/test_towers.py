@@ -194,7 +194,7 @@ def test_scales():
     [
         ("siglip2", "no fixed resolution"),
         ("blip", "captioner"),
-        ("altclip", "under other names"),
+        ("altclip", "renames its tensors"),
         ("clipseg", "decoder"),
         ("clip_vision_model", "no `get_image_features` and no `get_text_features`"),
         ("xclip", "it has no `get_image_features`. These can be: clip, metaclip_2, siglip"),

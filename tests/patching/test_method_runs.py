@@ -187,7 +187,7 @@ def test_every_method_round_trips():
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
         (
             {"method": "ema", "thetas": {"made": "somewhere"}},
-            "'ema' averages along a training, and the `thetas` are trained already",
+            "'ema' averages during training, but the `thetas` are trained already",
         ),
         ({"method": "greedy_soup", "thetas": {"a + b": "x", "c": "y"}}, r"must not contain ' \+ ', got 'a \+ b'"),
         ({"method": {"layerwise": {"factors": [0.5]}}}, "has 4 layers"),

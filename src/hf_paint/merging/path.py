@@ -60,7 +60,7 @@ class WeightPath(ABC):
 
         Args:
             alpha: The point on the path.
-            into: name -> tensor, such as the `state_dict()` of a model; its other tensors are left alone.
+            into: name -> tensor, such as the `state_dict()` of a model; its other tensors are not changed.
 
         Raises:
             InputError: If a tensor is missing, or an integer tensor differs.
@@ -89,12 +89,12 @@ class WeightPath(ABC):
 class Span(WeightPath):
     """`theta_0 + sum_i alpha_i (theta_i - theta_0)`; a number is the coefficient of every model (PAINT, Section 5).
 
-    A model that the coefficients do not name takes no part.
+    Models without a coefficient are ignored.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes. Each tensor is read
-            when it is needed.
+        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes. Tensors are read on
+            demand.
 
     Raises:
         InputError: If the weights are not compatible.
@@ -151,7 +151,7 @@ class Line(Span):
 class Steps(WeightPath):
     """theta_0 and the models after each step of sequential patching (PAINT, Section 5).
 
-    An alpha holds the coefficients of the steps so far, and stands for the model after the last of them.
+    An alpha contains the coefficients of the steps so far, and identifies the model after the last of these.
 
     Args:
         theta_0: The weights before the first step, name -> tensor.
@@ -185,5 +185,5 @@ class Steps(WeightPath):
         if isinstance(alpha, Coefficients):
             return 1 + self.steps.index([*alpha][-1])
         if alpha:
-            raise InputError(f"A step is known by the coefficients up to it, got alpha {alpha}.")
+            raise InputError(f"A step is identified by the coefficients of all steps up to it, got alpha {alpha}.")
         return 0
