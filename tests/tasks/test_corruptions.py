@@ -169,7 +169,7 @@ def test_recipes_name_all_of_them_in_one_line():
         ({"corruption": {"name": "noise", "severity": 6}}, "whole number from 1 to 5, got 6"),
         ({"corruption": {"name": "noise", "severity": True}}, "whole number from 1 to 5, got True"),
         ({"corruption": {"name": "noise"}}, "needs the key 'severity'"),
-        ({"corruption": {"name": "noise", "severity": 1, "seed": -1}}, "whole number from 0, got -1"),
+        ({"corruption": {"name": "noise", "severity": 1, "seed": -1}}, "whole number of at least 0, got -1"),
         ({"corruption": "noise"}, "must be a mapping"),
     ],
 )

@@ -10,7 +10,7 @@ from hf_paint.results.alphas import Alpha, size
 
 SelectionRule = Literal["mean", "supported_within"]
 LOSS_WEIGHT = 10
-"""The penalty on a point of supported loss beyond the tolerance, in points of patching accuracy."""
+"""The penalty per point of supported loss beyond the tolerance, in points of patching accuracy."""
 
 
 class Sides(NamedTuple):

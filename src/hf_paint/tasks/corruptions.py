@@ -63,7 +63,7 @@ class Corruption:
         if self.severity not in SEVERITIES or type(self.severity) is not int:
             raise InputError(f"`severity` of `corruption` must be a whole number from 1 to 5, got {self.severity!r}.")
         if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `corruption` must be a whole number from 0, got {self.seed!r}.")
+            raise InputError(f"`seed` of `corruption` must be a whole number of at least 0, got {self.seed!r}.")
 
     @property
     def suffix(self) -> str:

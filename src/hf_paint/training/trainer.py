@@ -37,7 +37,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
     `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings; the text tower
-    takes no part in a step. The model is trained in place, and every checkpoint is a complete CLIP repository. With
+    is not used in a step. The model is trained in place, and every checkpoint is a complete CLIP repository. With
     `args.use_peft`, a LoRA adapter of the image tower is trained instead: checkpoints are adapters in peft's format,
     and `trainer.model.merge_and_unload()` merges the adapter into the CLIP model.
 
@@ -153,7 +153,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Evaluate the model as it is now on the validation split of each task.
+        """Evaluate the current model on the validation split of each task.
 
         Args:
             eval_dataset: Tasks that replace the `eval_tasks` of the trainer.
@@ -198,7 +198,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         self.clip.save(folder)
 
     def model_card(self, **metadata: object) -> str:
-        """Return the card of the model as it is now; `metadata` overrides its own."""
+        """Return the card of the current model; `metadata` overrides its own."""
         step = self._step()
         fine_tuning = FineTuning(
             base=self.clip_model.name_or_path or "",

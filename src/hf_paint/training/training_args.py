@@ -173,7 +173,7 @@ class PaintTrainingArguments(TrainingArguments):
         return {name: _plain(value) for name, value in self._given.items()}
 
     def with_changes(self, **values: object) -> Self:
-        """Return a copy in which some fields have other values; the others, checked already, are not checked again.
+        """Return a copy with new values of some fields; the other fields are not checked again.
 
         Example:
             >>> PaintTrainingArguments(output_dir="run").with_changes(output_dir="run/step-1").output_dir

@@ -1,4 +1,4 @@
-"""The change by fine-tuning, layer by layer: norms and cosine similarities, streamed from safetensors."""
+"""The change made by fine-tuning, layer by layer: norms and cosine similarities, streamed from safetensors."""
 
 import math
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class WeightChanges:
         return _ratio(self.norm(model, layer), math.sqrt(self.products[layer][0, 0]))
 
     def cosine_to_base(self, model: str, layer: str = ALL) -> float:
-        """Return the cosine similarity of theta_0 and theta_1; larger models change less, so theirs is higher."""
+        """Return the cosine similarity of theta_0 and theta_1; it is higher for larger models, which change less."""
         products, index = self.products[layer], self._index(model)
         squared_0, along, squared_change = products[0, 0], products[0, index], products[index, index]
         squared_1 = squared_0 + 2 * along + squared_change
