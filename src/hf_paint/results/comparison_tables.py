@@ -33,7 +33,7 @@ def method_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
 
 
 def distance_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
-    """Return accuracy minus the specialised model's,s in points, for bases with specialised models."""
+    """Return accuracy minus the specialised model's, in points, for bases with specialised models."""
     columns = {task: [task] for role in AVERAGED for task in tasks.get(role, [])} | mean_columns(tasks)
     rows = [["base", "method", *columns]]
     for method in methods:

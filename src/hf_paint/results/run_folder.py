@@ -223,8 +223,7 @@ def example_plot(task: str) -> str:
 
 
 def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bool) -> str:
-    """Return the file, relative to the run folder, with one boolean per image: whether a model classified it
-    correctly.
+    """Return the file, relative to the run folder, with one boolean per image: whether it was correct.
 
     Args:
         task: The name of the task.

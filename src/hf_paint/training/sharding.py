@@ -76,8 +76,7 @@ def check_launch(args: PaintTrainingArguments) -> None:
 
 
 def check_checkpoint(accelerator: Accelerator, checkpoint: str) -> None:
-    """Check that a checkpoint was sharded as this training is; otherwise the optimizer would silently start from
-    scratch.
+    """Check that a checkpoint was sharded as this training is; otherwise the optimizer would silently start over.
 
     Args:
         accelerator: The accelerator of the training that resumes.
