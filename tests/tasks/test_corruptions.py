@@ -181,9 +181,9 @@ def test_wrong_corruptions(definition, message):
 def test_wrong_short_forms():
     with pytest.raises(InputError, match="Unknown key 'severity' beside `corrupted`. Did you mean 'severities'"):
         get_tasks(["{corrupted: cifar10, severity: 3}"])
-    with pytest.raises(InputError, match="`severities` beside `corrupted` must be a list that is not empty, got 3"):
+    with pytest.raises(InputError, match="`severities` next to `corrupted` must be a non-empty list, got 3"):
         get_tasks(["{corrupted: cifar10, severities: 3}"])
-    with pytest.raises(InputError, match=r"`names` beside `corrupted` must be a list that is not empty, got \[\]"):
+    with pytest.raises(InputError, match=r"`names` next to `corrupted` must be a non-empty list, got \[\]"):
         get_tasks(["{corrupted: cifar10, names: []}"])
     with pytest.raises(InputError, match=r"Unknown corruption \['noise'\]"):
         get_tasks(["{corrupted: cifar10, names: [[noise]]}"])

@@ -209,7 +209,7 @@ def _add(x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
 def _write_differences(
     theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], path: Path, dtype: PatchDtype
 ) -> None:
-    """Write one tensor at a time, so that memory never holds a third tower."""
+    """Write one tensor at a time, so memory never holds a third tower."""
     changed = [name for name in sorted(theta_0) if not _same(theta_0[name], theta_1[name]).all()]
     code = _CODES[dtype]
     places = {name: StoredTensor(path, code, tuple(theta_0[name].shape), 0) for name in changed}

@@ -29,7 +29,7 @@ COMMON_TRAINING_FIELDS = {
     "decay_all_parameters": "Apply weight decay to biases and layer norms too, as in the papers (True).",
     "train_head": "Train the classification head too (False).",
     "freeze_tower": "With train_head: train only the head, on embeddings computed once (False).",
-    "head_steps": "With train_head: first train the head alone for this many steps (0).",
+    "head_steps": "With train_head: first train only the head for this many steps (0).",
     "use_peft": "Train a LoRA adapter with peft instead of all weights; use a learning rate of 1e-4 or more (False).",
     "lora_r": "With use_peft: the rank of the adapter (16).",
     "lora_alpha": "With use_peft: the adapter is scaled by lora_alpha / lora_r (32).",
@@ -113,7 +113,7 @@ class PatchRecipe:
     )
     search_budget: int = _key("With `parallel`: the maximum number of evaluated combinations.", default=50)
     baseline: list[str] = _key(
-        "For effective robustness: [reference, shift] accuracies of models trained on the reference alone, or a YAML "
+        "For effective robustness: [reference, shift] accuracies of models trained only on the reference, or a YAML "
         "or JSON file with a list of them.",
         default_factory=list,
     )

@@ -63,7 +63,7 @@ class StreamedTrainImages(IterableDataset[Example]):
     """The training images of a stream, in endless passes, each in a new order.
 
     (seed, pass, position) determine the order and the augmentation, and a resumed trainer skips the images that it has
-    seen, so that an interrupted run equals an uninterrupted one.
+    seen, so an interrupted run equals an uninterrupted one.
 
     Args:
         split: The rows.

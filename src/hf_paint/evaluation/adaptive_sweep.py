@@ -1,4 +1,4 @@
-"""The adaptive sweep: a few alphas on every image, the others where the predictions of their neighbours differ."""
+"""The adaptive sweep: a few alphas on every image, the others on images with differing neighbour predictions."""
 
 import logging
 from collections import deque

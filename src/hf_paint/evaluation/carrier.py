@@ -13,9 +13,9 @@ from hf_paint.results.alphas import Alpha
 
 
 class Carrier:
-    """A copy of an image tower whose weights are overwritten in place with those of an alpha.
+    """A copy of an image tower that loads the weights of each alpha in place.
 
-    The weights on the path move to the GPU of the evaluations if they fit beside the model. Otherwise they stay where
+    The weights on the path move to the GPU of the evaluations if they fit next to the model. Otherwise they stay where
     they are, possibly on disk, and are read one tensor at a time.
 
     Args:

@@ -137,7 +137,7 @@ class Evaluator:
         ].clone()  # outside inference mode, so that a head can be trained on them
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
-        """Return the record of an evaluation without its scores, for looking it up before the model runs."""
+        """Return the record of an evaluation without its scores, to look it up before the model runs."""
         return Result(
             alpha=alpha,
             task=task.task.name,

@@ -134,7 +134,7 @@ def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, 
 
 
 def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, *, eval_results: bool) -> None:
-    """Upload the files of a branch in one commit, so that weights never lack their card."""
+    """Upload the files of a branch in one commit, so weights never lack their card."""
     with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=PUSH_PREFIX) as temporary:
         folder = Path(temporary) / branch.name
         message = "Update the card"

@@ -21,7 +21,7 @@ from hf_paint.merging.interpolation import add, subtract
 class WeightAveraging(TrainerCallback):
     """`average += rate * (theta - average)` after each step; the model takes the average at the end of training.
 
-    Subclasses define the rate. It depends on the step alone, so a checkpoint stores only the average, and a resumed
+    Subclasses define the rate. It depends only on the step, so a checkpoint stores only the average, and a resumed
     training ends with the same bits as an uninterrupted one. The average is float64 on the device of the model,
     because its change in one step is often below the resolution of float32. Evaluations and checkpoints during
     training use the trained weights; the average is saved next to them in its own file.

@@ -52,7 +52,7 @@ class Measurements(Information, Protocol):
     device: torch.device
 
     def score(self, theta: Weights, rule: str) -> float:
-        """Return the score of weights on validation images: the patching accuracy, or that of the selection rule."""
+        """Return the score of weights on validation images: patching accuracy, or the score of the selection rule."""
 
     def losses(self) -> Callable[[Weights], Tensor]:
         """Return the cross-entropy on the patching tasks, differentiable in the weights, on a new batch per call."""

@@ -21,7 +21,7 @@ class WeightPath(ABC):
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
-        others: The other weights from which theta_alpha is computed.
+        others: The other weights that theta_alpha is computed from.
     """
 
     def __init__(self, theta_0: Weights, *others: Weights) -> None:
@@ -56,7 +56,7 @@ class WeightPath(ABC):
 
     @torch.no_grad()
     def write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:
-        """Write theta_alpha in place, one tensor at a time, so that the models may be larger than the memory.
+        """Write theta_alpha in place, one tensor at a time, so models may be larger than the memory.
 
         Args:
             alpha: The point on the path.

@@ -79,7 +79,7 @@ class ClassificationHead(nn.Module):
         return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write the head beside the model in a folder."""
+        """Write the head next to the model in a folder."""
         weight = self.weight.detach().cpu().to(dtype).contiguous()
         save_file({HEAD_WEIGHT: weight}, Path(folder) / HEAD, metadata={"format": "pt"})
         config = {"task": self.task, "class_names": self.class_names, "templates": self.templates}

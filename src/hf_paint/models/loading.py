@@ -90,7 +90,7 @@ def _find_safetensors(name_or_path: str, revision: str) -> Path:
     raise InputError(
         f"'{name_or_path}' has no safetensors, the only format that hf_paint reads. Convert it once: "
         f"AutoModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
-        "then copy the tokenizer and processor files beside it."
+        "then copy the tokenizer and processor files into the same folder."
     )
 
 

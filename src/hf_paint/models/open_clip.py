@@ -149,7 +149,7 @@ def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)  # runs no code
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(f"{path} is damaged or contains more than tensors: {one_line(error, limit=200)}") from error
-    # A checkpoint of training has the weights beside the state of the optimizer.
+    # A training checkpoint also contains the state of the optimizer.
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{path} contains more than tensors.")

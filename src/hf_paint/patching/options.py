@@ -46,7 +46,7 @@ class PatchOptions:
             parallel patching, else name -> model.
         search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
         search_budget: Parallel patching: the number of combinations to evaluate.
-        baseline: (reference, shift) accuracies of models trained on the reference alone, for the effective robustness
+        baseline: (reference, shift) accuracies of models trained only on the reference, for the effective robustness
             of a run with shift tasks.
         num_examples: Images of each task to plot before and after patching, for the card; 0 for none.
         compare_ensemble: Evaluate the output-space ensemble of theta_0 and theta_1 at every alpha too.

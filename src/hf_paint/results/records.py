@@ -55,7 +55,7 @@ class Scores:
 
     @property
     def exact_accuracy(self) -> Fraction:
-        """Top-1 accuracy as an exact fraction, so that equal accuracies compare as equal."""
+        """Top-1 accuracy as an exact fraction, so equal accuracies compare as equal."""
         return Fraction(self.correct, self.total)
 
     @property
@@ -94,7 +94,7 @@ class Result(Scores):
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
         data: Fingerprint of the images and their preprocessing.
-        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
+        rows_fingerprint: Fingerprint of the rows, the same for all corruptions of the same images.
         precision: The arithmetic of the forward pass, `fp32` or `bf16`.
         exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
         correct_file: A boolean npy file, relative to the run folder: whether each image is correct; None for records
@@ -181,7 +181,7 @@ class ResultLog:
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
         """Add a record, which is on disk when the call returns.
 
-        The per-image file is written first, so that a record never names a file that does not exist.
+        The per-image file is written first, so a record never names a missing file.
 
         Args:
             result: The record.

@@ -21,7 +21,7 @@ STEP_RECIPE = "step.yaml"
 """The recipe of a step of sequential patching, which cannot be run on its own."""
 RESULTS = "results.jsonl"
 ENSEMBLE = "ensemble.jsonl"
-"""The records of the output-space ensemble, apart from those of interpolated weights."""
+"""The records of the output-space ensemble, separate from the records of interpolated weights."""
 PUSH_PREFIX = ".push-"
 """The prefix of the temporary folders of a push."""
 PARTS_OF_A_RUN = (
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def head(self) -> Self:
-        """The folder of the steps that train the head alone, before the steps that train both."""
+        """The folder of the steps that train only the head, before the steps that train both."""
         return self._inner("head")
 
     def variant(self, alpha: Alpha) -> Path:

@@ -56,7 +56,7 @@ class Run:
         return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
 
     def specialised_in(self, alpha: Alpha) -> str | None:
-        """Return the task if the model of an alpha is theta_1 of this task alone, else None."""
+        """Return the task if the model of an alpha is theta_1 of only this task, else None."""
         if isinstance(alpha, Coefficients):
             parts = {task: value for task, value in alpha.items() if value}
         else:

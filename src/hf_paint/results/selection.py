@@ -57,7 +57,7 @@ def penalised_score(side: Sides, side_0: Sides, *, tolerance: float) -> float:
 
 
 class Selection(TypedDict):
-    """The keys of `selection.json` beside the gains.
+    """The keys of `selection.json` besides the gains.
 
     Attributes:
         alpha: The selected alpha, as `alpha_to_json` returns it.

@@ -45,7 +45,7 @@ class LabelledTask(Task):
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from those of the data set."""
+        """Whether the images or the classes differ from the data set's."""
         return bool(super().is_changed or self.class_split or self.only_classes)
 
     def label_columns(self) -> dict[str, str]:
@@ -86,7 +86,7 @@ class ClassificationTask(LabelledTask, kind="classification"):
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from those of the data set."""
+        """Whether the images or the classes differ from the data set's."""
         return super().is_changed or self.attack is not None
 
 

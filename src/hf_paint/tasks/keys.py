@@ -54,7 +54,7 @@ def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task
 
 
 def _keys_of(kind: type["Task"], kinds: Mapping[str, type["Task"]]) -> list[str]:
-    """Return the keys of a kind, and then those of all others."""
+    """Return the keys of a kind, then the keys of all other kinds."""
     return [*kind.known_keys(), *(key for other in kinds.values() for key in other.known_keys())]
 
 

@@ -103,7 +103,7 @@ class Task:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from those of the data set."""
+        """Whether the images or the classes differ from the data set's."""
         return self.corruption is not None
 
     @property
@@ -146,5 +146,5 @@ class Task:
         return plain_values({key: value for key, value in asdict(self).items() if value != defaults[key]})
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write a task YAML; paths of data files in its folder become relative, so that the folder can be moved."""
+        """Write a task YAML; paths of data files in its folder become relative, so the folder can be moved."""
         write_file(self.to_dict(), Path(path))

@@ -1,4 +1,4 @@
-"""Photos with words in them: a wrong word beside an object attacks the model (PAINT, Section 7)."""
+"""Photos with words in them: a wrong word next to an object attacks the model (PAINT, Section 7)."""
 
 from dataclasses import dataclass
 from typing import Literal

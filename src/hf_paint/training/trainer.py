@@ -194,7 +194,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         return metrics
 
     def save_repository(self, folder: Path) -> None:
-        """Save a complete CLIP repository with the trained image tower, and the trained head beside it."""
+        """Save a complete CLIP repository with the trained image tower, and the trained head if there is one."""
         self.clip.save(folder)
 
     def model_card(self, **metadata: object) -> str:
@@ -235,7 +235,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks tensors of the image tower; the text tower's are expected to be unused."""
-        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # in a file of its own
+        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # in its own file
         if missing:
             raise InputError(f"The checkpoint lacks tensors of the image tower: {missing[:3]}.")
 

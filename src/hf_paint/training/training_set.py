@@ -86,8 +86,8 @@ class TrainingSet:
         """Return the head to train together with the image tower; it starts as the zero-shot head (WiSE-FT).
 
         Raises:
-            InputError: If there is more than one task, a class has several names, or the arguments train the head
-                alone.
+            InputError: If there is more than one task, a class has several names, or the arguments train only the
+                head.
         """
         if args.freeze_tower or args.head_steps:
             raise InputError(

@@ -16,7 +16,7 @@ from hf_paint.weights.streaming import Tensors, read_together
 
 
 ALL = "all"
-"""The key of the whole image tower, beside those of its layers."""
+"""The key of the whole image tower, besides the keys of its layers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ class WeightChanges:
 
 
 def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Path]) -> WeightChanges:
-    """Compare the image towers of fine-tuned models with that of their base.
+    """Compare the image towers of fine-tuned models with their base's.
 
     Each file is read once, a few megabytes at a time, and all sums are float64.
 

@@ -31,7 +31,7 @@ def interpolate_checkpoints(
     """Interpolate a model before and after fine-tuning from folder to folder, for all alphas in one pass.
 
     The weights equal those of `interpolate` bit for bit; at alpha 0 and 1 the weight files are copied. The layout (one
-    file or several) and the other files (config, tokenizer, processor) are those of theta_0. An integer tensor that
+    file or several) and the other files (config, tokenizer, processor) are copied from theta_0. An integer tensor that
     only one side has, such as the position ids in older checkpoints, is not interpolated: theta_0's is kept.
 
     Args:

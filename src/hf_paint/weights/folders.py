@@ -1,4 +1,4 @@
-"""The folder of a model: the files beside the weights, and the checks before a model is written."""
+"""The folder of a model: the files next to the weights, and the checks before a model is written."""
 
 import json
 import shutil

@@ -124,7 +124,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     raise InputError(
         f"'{folder}' has no safetensors, the only format that hf_paint reads. Convert it once: "
         f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
-        "then copy the tokenizer and processor files beside it."
+        "then copy the tokenizer and processor files into the same folder."
     )
 
 
