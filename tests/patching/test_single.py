@@ -189,7 +189,7 @@ def test_two_runs_in_one_folder_are_refused(model_folder, task, other_task, tmp_
     from filelock import FileLock
 
     (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="Another process is at work"):
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="Another process is using"):
         patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
