@@ -7,15 +7,15 @@ from difflib import get_close_matches
 class InputError(ValueError):
     """An input that cannot be used: a name, a file, a column, a shape.
 
-    The message says what was given, what was expected and what to do. The command line prints it as one line and ends
-    with exit code 2; from Python it is a `ValueError`.
+    The message tells what was given, what was expected and what to do. The command line prints it on one line and
+    exits with code 2; in Python it is a `ValueError`.
     """
 
 
 class JobError(RuntimeError):
-    """A failure that neither the program nor its input caused: the network, missing rights, a full disk.
+    """A failure caused by neither the program nor its input: the network, missing rights, a full disk.
 
-    The message says how far the job came and what to do. The command line prints it as one line and ends with exit
+    The message tells how far the job came and what to do. The command line prints it on one line and exits with
     code 1.
     """
 

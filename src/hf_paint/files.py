@@ -18,10 +18,10 @@ Json: TypeAlias = dict[str, Any]
 
 
 def read_json(path: Path) -> Json | None:
-    """Read a JSON object; None if the file does not exist.
+    """Read a JSON object, or return None if the file does not exist.
 
     Raises:
-        InputError: If the file holds something else.
+        InputError: If the file does not contain a JSON object.
     """
     if not path.exists():
         return None
@@ -30,7 +30,7 @@ def read_json(path: Path) -> Json | None:
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {one_line(error)}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a JSON object.")
+        raise InputError(f"{path} must contain a JSON object.")
     return value
 
 

@@ -1,9 +1,9 @@
-"""Fingerprints: short names of weights, heads and data, by which caches and records know what they belong to."""
+"""Fingerprints: short names of weights, heads and data, which identify them in caches and records."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ LENGTH = 16
 
 
 def fingerprint_weights(weights: Mapping[str, "Tensor"]) -> str:
-    """Return a fingerprint of tensors: of their names, dtypes, shapes and bytes, whatever their order and device.
+    """Return a fingerprint of the names, dtypes, shapes and bytes of tensors, independent of order and device.
 
     Example:
         >>> fingerprint_weights({"w": torch.zeros(2)}) == fingerprint_weights({"w": torch.zeros(3)})
@@ -30,20 +30,20 @@ def fingerprint_weights(weights: Mapping[str, "Tensor"]) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
-def fingerprint_values(*values: Any) -> str:
-    """Return a fingerprint of plain values: anything that JSON can hold."""
+def fingerprint_values(*values: object) -> str:
+    """Return a fingerprint of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:LENGTH]
 
 
 def fingerprint_interpolation(theta_0: str, theta_1: str, alpha: float) -> str:
-    """Return the fingerprint of theta_alpha from those of its two ends, without computing theta_alpha."""
+    """Return the fingerprint of theta_alpha from the fingerprints of theta_0 and theta_1."""
     if alpha in (0, 1):
         return theta_1 if alpha else theta_0
     return fingerprint_values(theta_0, theta_1, float(alpha))
 
 
 def fingerprint_combination(theta_0: str, thetas: Mapping[str, str], alphas: Mapping[str, float]) -> str:
-    """Return the fingerprint of `combine` from those of its models; with a single one it is the interpolation's."""
+    """Return the fingerprint of `combine` from those of its models; a single model gives that of `interpolate`."""
     parts = [(theta, float(alphas[model])) for model, theta in thetas.items() if alphas[model]]
     if len(parts) > 1:
         return fingerprint_values(theta_0, parts)

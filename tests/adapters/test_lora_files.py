@@ -290,7 +290,7 @@ def test_a_half_base_is_merged_in_float32_and_rounded_once(model, processor, ada
         ([], "Give THETA_0 and THETA_1"),
         (["a"], "Give THETA_0 and THETA_1"),
         (["a", "b", "--adapter", "c"], "Give THETA_0 and THETA_1"),
-        (["--adapter", "c", "--save_dtype", "float16"], "--save_dtype is for models"),
+        (["--adapter", "c", "--save_dtype", "float16"], "--save_dtype applies to models"),
         (["a", "b", "--base_model_id", "me/clip"], "--base_model_id for adapters"),
     ],
 )
@@ -356,7 +356,7 @@ def test_extract_lora_tells_what_each_rank_keeps_and_does(model, model_folder, t
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if line.startswith("│")]
     assert [row[0] for row in rows] == ["1", "4", "theta_1"]
     assert rows[1][1:3] == ["100.00 %", "100.00 %"]
-    assert "0.00 % lie in 0 tensors" in shown
+    assert "0.00 % are in 0 tensors" in shown
     accuracies = []
     for folder in (tmp_path / "lora" / "rank-1", adapter):
         scale_adapter(folder, 0.5, tmp_path / f"half-{Path(folder).name}")

@@ -17,7 +17,7 @@ from common import Row, Run, arguments, compare, interleave, report
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_paint import TypographicAttack, get_task
-from hf_paint.tasks.typographic import draw_lettering
+from hf_paint.tasks.lettering import draw_lettering
 
 
 MIN_RATE = 500

@@ -114,7 +114,7 @@ BAD_INPUT = {
     ),
     "thetas no YAML": (
         {"strategy": "parallel", "thetas": "{mnist: ["},
-        "`thetas` is no YAML: ",
+        "`thetas` is not valid YAML: ",
     ),
     "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` maps tasks to models"),
     "thetas of no task": (

@@ -335,6 +335,7 @@ def test_delta_in_bf16_takes_half_the_space(hub, run, model_folder, thetas):
 def test_tag_and_eval_results_can_be_added_later(hub, run, monkeypatch):
     monkeypatch.setattr("hf_paint.hub.card_metadata.benchmark_id", lambda task: f"o/{task.name}")
     push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    monkeypatch.setattr("hf_paint.hub.card_metadata.benchmark_id", lambda task: f"o/{task.name}")
     options = PushOptions(base_model_id="o/clip", tag="v1", eval_results=True)
     api = HfApi()
     for _ in range(2):

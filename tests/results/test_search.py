@@ -156,7 +156,7 @@ def test_random_search_is_uniform_and_its_seed_counts():
     ("names", "options", "message"),
     [
         ([], {}, r"tasks with distinct names, got \[\]"),
-        (["a", "a"], {}, "different names"),
+        (["a", "a"], {}, "distinct names"),
         (["a"], {"budget": 0}, "at least 1 evaluation, got 0"),
         (["a"], {"method": "cobyca"}, "Did you mean 'cobyqa'"),
         (["a"], {"method": "grid"}, "Choose one of: cobyqa, random"),

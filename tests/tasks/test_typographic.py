@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hf_paint import InputError
-from hf_paint.tasks.typographic import COLOURS, TypographicAttack, break_lines, draw_lettering, load_font
+from hf_paint.tasks.lettering import COLOURS, break_lines, draw_lettering, load_font
+from hf_paint.tasks.typographic import TypographicAttack
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"

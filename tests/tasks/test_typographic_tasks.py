@@ -27,7 +27,8 @@ from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.models.towers import image_tower
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.tasks.corruptions import Corruption
-from hf_paint.tasks.typographic import TypographicAttack, draw_lettering
+from hf_paint.tasks.lettering import draw_lettering
+from hf_paint.tasks.typographic import TypographicAttack
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"

@@ -227,7 +227,7 @@ BAD = {
     "no base": ({"base_model_id": None}, "needs `base_model_id`"),
     "no alpha": ({"selection": "none"}, "needs a `selection`"),
     "strategy": ({"hub_strategy": "checkpoint"}, "`hub_strategy: checkpoint` would publish the state"),
-    "revision": ({"hub_revision": "v1"}, "leave out `hub_revision`"),
+    "revision": ({"hub_revision": "v1"}, "Remove `hub_revision`"),
     "token": ({"hub_token": "hf_secret"}, "and `hub_token`"),
 }
 

@@ -1,29 +1,28 @@
-"""`hf-paint compare`: runs beside each other."""
+"""`hf-paint compare`: tables and plots of several runs."""
 
 import argparse
 import sys
-from typing import Any
 
-from hf_paint.cli.parser import add_command
+from hf_paint.cli.parser import Commands, add_command, add_split
 
 
 EXAMPLE = """\
   hf-paint compare runs/mnist runs/gtsrb runs/joint runs/sequential --output_dir comparison
 
-The rows are zero-shot, the specialised models (theta_1 of each run on one task) and each run at its alpha and at its
-fine-tuned end; then how near each is to the specialised models, and what fine-tuning changed in the weights, layer by
-layer. Runs of bases of several sizes are compared with their own base. Records and weights on this disk are read; no
-model is run and nothing is downloaded.
+The first table shows accuracies, one row per model: zero-shot, the specialised models (theta_1 of each run on one
+task), and each run at its chosen alpha and at its fine-tuned end. More tables show the distance of each model to the
+specialised models, and the changes of the weights by layer. Each run is compared with its own base. Only records and
+weights on this disk are read; no model is run and nothing is downloaded.
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Compare runs: tables of methods against tasks, and of what fine-tuning changed, as Markdown."
-    command = add_command(commands, "compare", run, text, EXAMPLE)
-    command.add_argument("runs", nargs="+", metavar="RUN", help="the output_dir of `hf-paint patch`")
-    command.add_argument("--output_dir", help="also write comparison.md, comparison.json and plots there")
-    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
+    text = "Compare the accuracies and the weights of several runs, as Markdown tables and plots."
+    command = add_command(commands, "compare", run, summary=text, example=EXAMPLE)
+    command.add_argument("runs", nargs="+", metavar="RUN", help="a run folder: the output_dir of `hf-paint patch`")
+    command.add_argument("--output_dir", help="also write comparison.md, comparison.json and plots to this folder")
+    add_split(command)
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:

@@ -1,22 +1,23 @@
-"""`hf-paint convert`: a model of open_clip as a CLIP repository."""
+"""`hf-paint convert`: from a model of open_clip to a CLIP repository."""
 
 import argparse
 import sys
-from typing import Any
 
-from hf_paint.cli.parser import add_command
+from hf_paint.cli.parser import Commands, add_command
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Convert a model of open_clip to a CLIP repository, which transformers reads and hf-paint patches."
+    text = "Convert a model of open_clip to a CLIP repository for transformers and hf-paint."
     epilog = "  hf-paint convert laion/CLIP-ViT-B-32-laion2B-s34B-b79K clip-b32"
-    command = add_command(commands, "convert", run, text, epilog)
-    command.add_argument("source", metavar="SOURCE", help="an id on the Hub or a folder, with open_clip_config.json")
-    command.add_argument("output", metavar="OUTPUT", help="the folder that is written")
-    command.add_argument("--tokenizer", help="an id or a folder with CLIP's tokenizer (default: SOURCE)")
+    command = add_command(commands, "convert", run, summary=text, example=epilog)
+    command.add_argument("source", metavar="SOURCE", help="an id on the Hub or a folder with an open_clip_config.json")
+    command.add_argument("output", metavar="OUTPUT", help="the folder to write")
+    command.add_argument(
+        "--tokenizer", help="an id on the Hub or a folder with the tokenizer of CLIP (default: SOURCE)"
+    )
     command.add_argument("--revision", default="main", help="a branch, tag or commit of SOURCE (default: main)")
-    command.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing model")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -24,11 +25,11 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     from hf_paint.models.open_clip import convert_open_clip
 
     options = {name: getattr(parsed, name) for name in ("tokenizer", "revision", "overwrite")}
-    made = convert_open_clip(parsed.source, parsed.output, **options)
-    compared = "not compared with open_clip's: open_clip_torch is not installed"
-    if made.difference is not None:
-        compared = f"those of open_clip, up to {made.difference:.0e}"
+    conversion = convert_open_clip(parsed.source, parsed.output, **options)
+    embeddings = "not compared with those of open_clip, because open_clip_torch is not installed"
+    if conversion.difference is not None:
+        embeddings = f"equal to those of open_clip up to {conversion.difference:.0e}"
     sys.stdout.write(
-        f"{made.folder}: a CLIPModel of {made.num_tensors} tensors in {made.dtype}, its tokenizer and processor\n"
-        f"Embeddings: {compared}\n"
+        f"{conversion.folder}: a CLIPModel with {conversion.num_tensors} tensors in {conversion.dtype}, its tokenizer "
+        f"and its processor\nEmbeddings: {embeddings}\n"
     )

@@ -1,11 +1,11 @@
-"""`hf-paint evaluate`: a model on tasks."""
+"""`hf-paint evaluate`: the accuracy of a model on tasks."""
 
 import argparse
 import logging
 from collections.abc import Sequence
-from typing import Any
 
-from hf_paint.cli.parser import add_command, print_table
+from hf_paint.cli.parser import Commands, add_command, add_split, print_table
+from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent
 from hf_paint.tasks.registry import get_tasks
 
@@ -13,20 +13,23 @@ from hf_paint.tasks.registry import get_tasks
 logger = logging.getLogger(__name__)
 
 
-def add(commands: Any) -> None:
+PRECISION_HELP = "the arithmetic; auto is bf16 if it agrees with fp32 on a sample and is faster (default: %(default)s)"
+
+
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Evaluate a CLIP model on tasks."
+    text = "Evaluate a CLIP model on tasks: accuracy, mean per-class accuracy, loss and calibration error."
     epilog = "  hf-paint evaluate openai/clip-vit-base-patch32 --tasks mnist cifar10 --split test"
-    command = add_command(commands, "evaluate", run, text, epilog)
+    command = add_command(commands, "evaluate", run, summary=text, example=epilog)
     command.add_argument("model", metavar="MODEL", help="an id on the Hub or a folder")
     command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAMLs")
-    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
+    add_split(command)
     command.add_argument("--revision", default="main", help="a branch, tag or commit of the model (default: main)")
     command.add_argument(
         "--batch_size", type=_positive, default=128, help="images per forward pass (default: %(default)s)"
     )
-    command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help="default: %(default)s")
-    command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
+    command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
+    command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -42,8 +45,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     model, processor, _ = load_clip(parsed.model, revision=parsed.revision)
     if has_head(parsed.model, revision=parsed.revision):
         logger.warning(
-            f"'{parsed.model}' has a trained head, which takes no part here: the tasks are evaluated with zero-shot "
-            "heads. `load_classifier` loads it, and `results.jsonl` of its run holds what it reached."
+            f"'{parsed.model}' has a trained head, which this command ignores: it evaluates with zero-shot heads. "
+            "`load_classifier` loads the head; its accuracies are in the `results.jsonl` of its run."
         )
     results = evaluate_tasks(
         model,
@@ -54,23 +57,27 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         batch_size=parsed.batch_size,
         accelerator=accelerator,
     )
+    if accelerator.is_main_process:
+        print_table(_accuracies(results))
+        if types := _answer_types(results):
+            print_table(types)
+
+
+def _accuracies(results: Sequence[Result]) -> list[list[str]]:
+    """Return the table of results: the header, then one row per task."""
     rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
     for result in results:
         accuracies = [percent(result.accuracy), percent(result.mean_per_class) or "-"]
         calibration = [number(result.loss, ".4f"), number(result.ece, ".4f")]
         rows.append([result.task, result.split, str(result.total), *accuracies, *calibration])
     rows = _add_column(rows, "attack success", [percent(r.metrics.get("attack_success")) for r in results])
-    rows = _add_column(rows, "MAE", [number(result.mean_absolute_error) for result in results])
-    if accelerator.is_main_process:
-        print_table(rows)
-        if types := _answer_types(results):
-            print_table(types)
+    return _add_column(rows, "MAE", [number(result.mean_absolute_error) for result in results])
 
 
-def _answer_types(results: Sequence[Any]) -> list[list[str]]:
-    """Return the rows of a table of the accuracies by type of answer, or none."""
+def _answer_types(results: Sequence[Result]) -> list[list[str]]:
+    """Return a table of accuracies by type of answer; empty without multiple-choice tasks."""
     rows = [
-        [result.task, kind, str(total), number(100 * correct / total)]
+        [result.task, kind, str(total), percent(correct / total)]
         for result in results
         for kind, (correct, total) in (result.answer_types or {}).items()
     ]
@@ -78,7 +85,7 @@ def _answer_types(results: Sequence[Any]) -> list[list[str]]:
 
 
 def _add_column(rows: list[list[str]], name: str, cells: list[str]) -> list[list[str]]:
-    """Return a table with one more column, or as it is where that would be empty."""
+    """Return the table with one more column, or unchanged if the column is empty."""
     return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)] if any(cells) else rows
 
 

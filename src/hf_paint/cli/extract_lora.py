@@ -1,33 +1,44 @@
-"""`hf-paint extract-lora`: a whole fine-tuning as LoRA adapters."""
+"""`hf-paint extract-lora`: LoRA adapters that approximate a fine-tuned model."""
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hf_paint.cli.parser import add_command, print_table
+from hf_paint.cli.parser import Commands, add_command, add_split, print_table
 from hf_paint.results.tables import number, percent
+from hf_paint.tasks.task import Task
 
 
-def add(commands: Any) -> None:
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+    from hf_paint.models.stored import StoredTower
+
+
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Turn a fine-tuned model into LoRA adapters of some ranks, and say what each of them keeps."
+    text = "Approximate a fine-tuned model by LoRA adapters, and report how much of the change each rank preserves."
     epilog = (
         "  hf-paint extract-lora openai/clip-vit-base-patch32 runs/mnist/theta_1 --rank 8 16 32 "
         "--output_dir runs/mnist/lora --task mnist"
     )
-    command = add_command(commands, "extract-lora", run, text, epilog)
-    command.add_argument("theta_0", metavar="THETA_0", help="the model before fine-tuning: a folder or an id")
+    command = add_command(commands, "extract-lora", run, summary=text, example=epilog)
+    command.add_argument(
+        "theta_0", metavar="THETA_0", help="the model before fine-tuning: a folder or an id on the Hub"
+    )
     command.add_argument("theta_1", metavar="THETA_1", help="the model after fine-tuning")
-    command.add_argument("--rank", nargs="+", type=int, required=True, metavar="RANK", help="the ranks")
-    command.add_argument("--output_dir", required=True, help="each adapter is written to OUTPUT_DIR/rank-x")
-    command.add_argument("--base_model_id", help="the id of THETA_0 on the Hub, if it is a folder")
-    command.add_argument("--overwrite", action="store_true", help="replace adapters that are there")
+    command.add_argument(
+        "--rank", nargs="+", type=int, required=True, metavar="RANK", help="the ranks, one adapter each"
+    )
+    command.add_argument("--output_dir", required=True, help="the folder for the adapters: OUTPUT_DIR/rank-RANK")
+    command.add_argument("--base_model_id", help="the id of THETA_0 on the Hub, if THETA_0 is a folder")
+    command.add_argument("--overwrite", action="store_true", help="replace existing adapters")
     command.add_argument("--task", help="also evaluate the adapters: a built-in name or a task YAML")
-    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
-    command.add_argument("--alpha", type=float, default=1.0, help="where to evaluate (default: %(default)s)")
-    command.add_argument("--use_cpu", action="store_true", help="stay on the CPU")
+    add_split(command)
+    command.add_argument("--alpha", type=float, default=1.0, help="the alpha to evaluate (default: %(default)s)")
+    command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -49,32 +60,32 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     if not Path(parsed.theta_0).expanduser().is_dir():
         name, _, revision = pinned(parsed.theta_0, folder_0).partition("@")
         base = (name, revision)
-    found = extract_lora(theta_0, theta_1, parsed.rank, parsed.output_dir, base=base, overwrite=parsed.overwrite)
-    folders = [Path(parsed.output_dir) / f"rank-{rank}" for rank in found.kept]
+    extraction = extract_lora(theta_0, theta_1, parsed.rank, parsed.output_dir, base=base, overwrite=parsed.overwrite)
+    folders = [Path(parsed.output_dir) / f"rank-{rank}" for rank in extraction.kept]
     rows = [["rank", "of the linear layers", "of the image tower", "MB"]]
-    for folder, (rank, kept) in zip(folders, found.kept.items(), strict=True):
+    for folder, (rank, kept) in zip(folders, extraction.kept.items(), strict=True):
         megabytes = (folder / ADAPTER_WEIGHTS).stat().st_size / 1e6
-        shares = (found.kept_of_linear[rank], kept)
+        shares = (extraction.kept_of_linear[rank], kept)
         rows.append([str(rank), *(f"{percent(share)} %" for share in shares), number(megabytes)])
     if task is not None:
         model, processor, _ = load_clip(name, revision=revision)
         rows = _with_accuracies(rows, (model, processor), theta_1, folders, task, parsed)
     print_table(rows)
     sys.stdout.write(
-        f"Shares of the squared norm of theta_1 - theta_0; {percent(sum(found.left_out.values()))} % lie in "
-        f"{len(found.left_out)} tensors that LoRA does not hold (layer norms, biases, embeddings, convolutions).\n"
+        f"Shares of the squared norm of theta_1 - theta_0; {percent(sum(extraction.left_out.values()))} % are in "
+        f"{len(extraction.left_out)} tensors that LoRA leaves unchanged (norms, biases, embeddings, convolutions).\n"
     )
 
 
 def _with_accuracies(
     rows: list[list[str]],
-    clip: tuple[Any, Any],
-    theta_1: Mapping[str, Any],
+    clip: "tuple[PreTrainedModel, ProcessorMixin]",
+    theta_1: "StoredTower",
     adapters: Sequence[Path],
-    task: Any,
+    task: Task,
     parsed: argparse.Namespace,
 ) -> list[list[str]]:
-    """Return the table with the accuracy of each adapter at an alpha, and that of theta_1 in the last row."""
+    """Return the table with the accuracy of each adapter at an alpha, and a last row for theta_1."""
     from accelerate import Accelerator
 
     from hf_paint.adapters.lora_extraction import adapted_weights

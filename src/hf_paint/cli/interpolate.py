@@ -1,37 +1,45 @@
-"""`hf-paint interpolate`: checkpoints and adapters from folder to folder."""
+"""`hf-paint interpolate`: models at several alphas, from folder to folder."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from hf_paint.cli.parser import add_command
+from hf_paint.cli.parser import Commands, add_command
 from hf_paint.errors import InputError
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Interpolate two models, or a model and a LoRA adapter, from folder to folder; takes seconds."
+    text = "Interpolate the weights of two models, or scale a LoRA adapter, from folder to folder in seconds."
     epilog = (
         "  hf-paint interpolate clip runs/mnist/theta_1 --alphas 0.3 0.5 --output_dir runs/mnist/alphas\n"
         "  hf-paint interpolate --adapter runs/lora/adapter --alphas 0.3 0.5 --output_dir runs/lora/adapters\n"
         "  hf-paint interpolate clip --adapter runs/lora/adapter --alphas 0.3 --output_dir runs/lora/models"
     )
-    command = add_command(commands, "interpolate", run, text, epilog)
+    command = add_command(commands, "interpolate", run, summary=text, example=epilog)
     command.add_argument("theta_0", nargs="?", metavar="THETA_0", help="the folder of the model before fine-tuning")
     command.add_argument("theta_1", nargs="?", metavar="THETA_1", help="the folder of the model after fine-tuning")
     command.add_argument(
         "--adapter",
-        help="the folder of an adapter, instead of THETA_1: with THETA_0 merged models are written, else adapters",
+        help="the folder of a LoRA adapter instead of THETA_1; with THETA_0 write merged models, else scaled adapters",
     )
-    command.add_argument("--alphas", nargs="+", type=float, required=True, metavar="ALPHA", help="0 is THETA_0")
     command.add_argument(
-        "--output_dir", required=True, help="each model is written to its folder OUTPUT_DIR/alpha-x.xx"
+        "--alphas",
+        nargs="+",
+        type=float,
+        required=True,
+        metavar="ALPHA",
+        help="the alphas; 0 is THETA_0, 1 is THETA_1",
+    )
+    command.add_argument(
+        "--output_dir", required=True, help="the folder for the models: OUTPUT_DIR/alpha-0.30 and so on"
     )
     command.add_argument("--save_dtype", help="float32, bfloat16 or float16 (default: the dtype of the models)")
-    command.add_argument("--base_model_id", help="the id of THETA_0 on the Hub, for adapters that do not name it")
+    command.add_argument(
+        "--base_model_id", help="the id of THETA_0 on the Hub, for adapters that do not name their base"
+    )
     command.add_argument("--extrapolate", action="store_true", help="allow alphas outside [0, 1]")
-    command.add_argument("--overwrite", action="store_true", help="replace models that are there")
+    command.add_argument("--overwrite", action="store_true", help="replace existing models")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -43,8 +51,13 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     if (parsed.adapter is None) != (parsed.theta_1 is not None):
         raise InputError("Give THETA_0 and THETA_1, or THETA_0 and --adapter, or --adapter alone.")
     if parsed.save_dtype if scales else parsed.base_model_id:
-        raise InputError("--save_dtype is for models, and --base_model_id for adapters: a model names no base.")
-    _write_adapters(parsed, folders) if scales else _write_models(parsed, folders)
+        raise InputError(
+            "--save_dtype applies to models, --base_model_id to adapters. Remove the one that does not apply."
+        )
+    if scales:
+        _write_adapters(parsed, folders)
+    else:
+        _write_models(parsed, folders)
     sys.stdout.writelines(f"{folder}\n" for folder in folders.values())
 
 

@@ -1,4 +1,4 @@
-"""The command line: `hf-paint COMMAND ...`. What a command needs is imported when it runs."""
+"""The command line: `hf-paint COMMAND ...`. A command imports what it needs when it runs, so that help is fast."""
 
 import argparse
 import logging
@@ -33,7 +33,7 @@ EXIT_BAD_INPUT = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 the job failed, 2 the input is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    main_process = os.environ.get("RANK", "0") == "0"  # as the launcher says; the others only warn
+    main_process = os.environ.get("RANK", "0") == "0"  # set by the launcher; the other processes only warn
     logging.basicConfig(level=logging.INFO if main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tqdm.write(f"hf-paint: {one_line(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        tqdm.write("hf-paint: interrupted; start the same command again to go on", file=sys.stderr)
+        tqdm.write("hf-paint: interrupted; run the same command again to resume", file=sys.stderr)
         return EXIT_FAILED
     except Exception:
         traceback.print_exc()
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="hf-paint",
-        description="Patch open-vocabulary models: good at one more task, as good as before at the others.",
+        description="Patch open-vocabulary models: improve them on one task, and keep their accuracy on the others.",
         epilog="example:\n  hf-paint quickstart",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

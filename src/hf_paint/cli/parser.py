@@ -1,13 +1,18 @@
-"""The commands of `hf-paint`, one module each: `add` makes the parser, `run` does the work. Heavy imports wait."""
+"""The parser of the command line, and tables on the terminal.
+
+Each command is a module with two functions: `add` adds its parser, `run` does the work and imports what it needs.
+"""
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn, TypeAlias
 
 from hf_paint.errors import InputError
 
 
 Run = Callable[[argparse.Namespace, list[str]], None]
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""The commands of `hf-paint`, to which each module adds its own."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,18 +23,28 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def add_command(commands: Any, name: str, run: Run, help_text: str, example: str) -> Parser:
+def add_command(commands: Commands, name: str, run: Run, *, summary: str, example: str) -> Parser:
     """Add a command whose help shows an example."""
-    command: Parser = commands.add_parser(
+    command = commands.add_parser(
         name,
-        help=help_text,
-        description=help_text,
+        help=summary,
+        description=summary,
         epilog=f"example:\n{example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
     return command
+
+
+def add_split(command: Parser) -> None:
+    """Add `--split`, the split whose accuracies a command reports."""
+    command.add_argument(
+        "--split",
+        default="test",
+        choices=["test", "validation"],
+        help="the split of the images (default: %(default)s)",
+    )
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
@@ -41,4 +56,6 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows[1:]:
         table.add_row(*row)
     console = Console()
-    console.print(table) if console.is_terminal else Console(width=160).print(table)
+    if not console.is_terminal:
+        console = Console(width=160)  # a file or a pipe has no width, and 80 columns would wrap
+    console.print(table)

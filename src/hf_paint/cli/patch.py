@@ -1,36 +1,36 @@
-"""`hf-paint patch`: the main job."""
+"""`hf-paint patch`: from a recipe to a patched model."""
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-from hf_paint.cli.parser import add_command
+from hf_paint.cli.parser import Commands, add_command
 from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, describe_keys
 
 
 PATCH_EPILOG = """\
   hf-paint patch --config recipes/clip-vit-base-patch32/mnist.yaml --output_dir runs/mnist
 
-Keys of the YAML file and flags are the same; flags win. Unknown keys are refused. A run that was interrupted goes on
-where it stopped when it is started again. On several processes: accelerate launch [...] recipes/patch.py --config ...
+Every key of the YAML file is also a flag; flags override the file, and unknown keys are errors. To resume an
+interrupted run, run the same command again. On several processes:
+accelerate launch [...] recipes/patch.py --config ...
 
 recipe keys:
 {keys}
 
-the commonest training fields (--help_all lists every field of transformers.TrainingArguments):
+common training fields with their defaults (--help_all lists every field of transformers.TrainingArguments):
 {training}
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     epilog = PATCH_EPILOG.format(
         keys=_table(describe_keys()),
         training=_table(list(COMMON_TRAINING_FIELDS.items())),
     )
     text = "Fine-tune a CLIP model on a task, interpolate, choose alpha and save the patched model."
-    command = add_command(commands, "patch", run, text, epilog)
-    command.add_argument("--config", metavar="RECIPE.yaml", help="the recipe")
+    command = add_command(commands, "patch", run, summary=text, example=epilog)
+    command.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, a YAML file")
     command.add_argument("--help_all", action="store_true", help="list every training field and exit")
 
 

@@ -1,42 +1,48 @@
-"""`hf-paint push`: a run as a repository on the Hub."""
+"""`hf-paint push`: publish a run as a repository on the Hub."""
 
 import argparse
 import sys
-from typing import Any
 
-from hf_paint.cli.parser import add_command, print_table
+from hf_paint.cli.parser import Commands, add_command, print_table
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     text = (
-        "Publish a run as one repository: the chosen model on `main`, every alpha on a branch of its own. "
-        "What was interrupted goes on where it stopped when it is started again."
+        "Publish a run as one repository: the chosen model on `main`, every other alpha on its own branch. "
+        "To resume an interrupted push, run the same command again."
     )
     example = (
         "  hf-paint push runs/mnist --repo_id me/clip-mnist --dry_run\n"
         "  hf-paint push runs/mnist --repo_id me/clip-mnist --private"
     )
-    command = add_command(commands, "push", run, text, example)
+    command = add_command(commands, "push", run, summary=text, example=example)
     command.add_argument("run_folder", metavar="RUN_DIR", help="the output_dir of `hf-paint patch`")
-    command.add_argument("--repo_id", required=True, help="such as me/clip-mnist; it is made if it does not exist")
+    command.add_argument(
+        "--repo_id", required=True, help="the repository, such as me/clip-mnist; created if it does not exist"
+    )
     command.add_argument(
         "--form",
         default="variants",
         choices=["variants", "delta"],
-        help="`delta`: theta_1 - theta_0 alone, a small file",
+        help="`variants`: complete models; `delta`: theta_1 - theta_0 alone, a small file (default: %(default)s)",
     )
     command.add_argument(
-        "--delta_dtype", default="float32", choices=["float32", "bfloat16"], help="how a delta is stored"
+        "--delta_dtype",
+        default="float32",
+        choices=["float32", "bfloat16"],
+        help="the dtype of the delta (default: %(default)s)",
     )
-    command.add_argument("--alphas", nargs="+", type=float, metavar="ALPHA", help="which branches (default: all)")
+    command.add_argument(
+        "--alphas", nargs="+", type=float, metavar="ALPHA", help="the alphas to publish (default: all)"
+    )
     command.add_argument("--base_model_id", help="the id of the base on the Hub, if the run started from a folder")
-    command.add_argument("--private", action="store_true", default=None, help="make the repository private")
-    command.add_argument("--overwrite", action="store_true", help="replace branches that hold other weights")
-    command.add_argument("--tag", help="also tag `main`, such as v1.0")
+    command.add_argument("--private", action="store_true", default=None, help="create a private repository")
+    command.add_argument("--overwrite", action="store_true", help="replace branches with other weights")
+    command.add_argument("--tag", help="also tag `main`, for example v1.0")
     command.add_argument("--collection", metavar="SLUG", help="also add the repository to this collection")
-    command.add_argument("--eval_results", action="store_true", help="also write .eval_results/")
-    command.add_argument("--dry_run", action="store_true", help="show what would be done, and touch nothing")
+    command.add_argument("--eval_results", action="store_true", help="also write the accuracies to .eval_results/")
+    command.add_argument("--dry_run", action="store_true", help="show the plan and change nothing")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -62,6 +68,6 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     )
     if parsed.dry_run:
         print_table(plan.rows())
-        sys.stdout.write(f"{plan.rights}\nNothing was touched: this is what `hf-paint push` would do.\n")
+        sys.stdout.write(f"{plan.rights}\nNothing was changed: this is the plan of `hf-paint push`.\n")
     else:
         sys.stdout.write(f"{plan.url}\n")

@@ -1,15 +1,14 @@
-"""`hf-paint quickstart`: everything end to end on a toy CLIP."""
+"""`hf-paint quickstart`: the whole workflow on a toy CLIP."""
 
 import argparse
-from typing import Any
 
-from hf_paint.cli.parser import add_command
+from hf_paint.cli.parser import Commands, add_command
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Patch a toy CLIP on handwritten digits: everything end to end, offline, in a few minutes."
-    command = add_command(commands, "quickstart", run, text, "  hf-paint quickstart")
+    text = "Patch a toy CLIP on handwritten digits: the whole workflow, offline, in a few minutes."
+    command = add_command(commands, "quickstart", run, summary=text, example="  hf-paint quickstart")
     command.add_argument("--output_dir", default="runs/quickstart", help="the run folder (default: %(default)s)")
 
 

@@ -1,12 +1,21 @@
 """`hf-paint quickstart`: patch a toy CLIP on handwritten digits, end to end and offline."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Image, disable_progress_bars
+from datasets import (
+    ClassLabel,
+    Dataset,
+    Features,
+    Image,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from transformers import pipeline
@@ -30,20 +39,20 @@ ALPHAS = [round(0.05 * step, 2) for step in range(21)]
 
 INTRODUCTION = """\
 The base is a toy: a CLIP of under a million parameters for images of 32x32 pixels, trained on drawn shapes, words and
-typeset numbers. It is open-vocabulary within that little world, and it has never seen handwriting. It shows how
-patching works and says nothing about how well it works on a real CLIP.
+typeset numbers. It is open-vocabulary within this small world and has never seen handwriting. The run shows how
+patching works, not how well it works on a real CLIP.
 
-  patching task    digits: scikit-learn's real handwritten digits
-  supported tasks  shapes, words: drawn, what the toy is good at
-  transfer tasks   unseen_shapes, unseen_words: prompts that its training never saw
+  patching task    digits: real handwritten digits from scikit-learn
+  supported tasks  shapes, words: drawn images like those of its training
+  transfer tasks   unseen_shapes, unseen_words: prompts that are not in its training
 """
 
 
 def quickstart(output_dir: str | Path) -> PatchResult:
-    """Patch the toy CLIP on scikit-learn's handwritten digits and show what came of it.
+    """Patch the toy CLIP on scikit-learn's handwritten digits, and print the results.
 
     Args:
-        output_dir: The run folder; the data sets are written to `data/` in it.
+        output_dir: The run folder; the data sets are written to its `data/`.
 
     Returns:
         The result of `patch_single`.
@@ -51,10 +60,30 @@ def quickstart(output_dir: str | Path) -> PatchResult:
     Raises:
         InputError: If scikit-learn is not installed, or the folder holds another run.
     """
-    folder = Path(output_dir)
-    logging.disable_progress_bar()
-    disable_progress_bars()
     sys.stdout.write(f"{INTRODUCTION}\n")
+    with _no_progress_bars():
+        result, digits = _run(Path(output_dir))
+        _report(result, digits)
+    return result
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Hide the progress bars of datasets and transformers inside the block."""
+    shown = not are_progress_bars_disabled(), logging.is_progress_bar_enabled()
+    disable_progress_bars()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown[0]:
+            enable_progress_bars()
+        if shown[1]:
+            logging.enable_progress_bar()
+
+
+def _run(folder: Path) -> tuple[PatchResult, Task]:
+    """Write the data sets, patch the toy, and return the result and the patching task."""
     data = RunFolder(folder).data
     digits = _digits(data)
     shapes, words, unseen_shapes, unseen_words = (
@@ -71,8 +100,7 @@ def quickstart(output_dir: str | Path) -> PatchResult:
             tolerance=0.01,
             options=PatchOptions(transfer_tasks=[unseen_shapes, unseen_words]),
         )
-    _report(result, digits)
-    return result
+    return result, digits
 
 
 def _arguments(folder: Path) -> PaintTrainingArguments:
@@ -91,7 +119,7 @@ def _arguments(folder: Path) -> PaintTrainingArguments:
 
 
 def _digits(folder: Path) -> Task:
-    """Write scikit-learn's 1797 digits, 8x8 pixels each, as a task."""
+    """Write the 1797 digits of scikit-learn, 8x8 pixels each, as a task."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -108,7 +136,7 @@ def _digits(folder: Path) -> Task:
 
 
 def _rendered(folder: Path, name: str) -> Task:
-    """Draw a task; images of different seeds are independent."""
+    """Draw a task; its splits have independent seeds."""
     parts = {}
     for seed, split in enumerate(("validation", "test")):
         pixels, labels, class_names, templates = rendered_task(name, NUM_RENDERED, seed)
@@ -124,7 +152,7 @@ def _write_task(
     class_names: Sequence[str],
     templates: Sequence[str],
 ) -> Task:
-    """Write the parts as parquet files, the form of a user's own data set."""
+    """Write the parts as parquet files, the format of a user's own data set."""
     features = Features({"image": Image(), "label": ClassLabel(names=list(class_names))})
 
     def make_rows(split: str) -> Dataset:
@@ -137,7 +165,7 @@ def _write_task(
 
 
 def _report(result: PatchResult, digits: Task) -> None:
-    """Show the table and the plot, and use the patched model without hf_paint."""
+    """Print the table and the gains, and use the patched model without hf_paint."""
     patched = result.patched
     write = sys.stdout.write
     write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")

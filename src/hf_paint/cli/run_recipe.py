@@ -1,7 +1,9 @@
-"""From a recipe and flags to a patched model: what `hf-paint patch` does."""
+"""From a recipe and flags to a patched model."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, NoReturn
 
 import yaml
@@ -22,12 +24,12 @@ from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.tasks.registry import get_tasks
+from hf_paint.tasks.task import Task
 from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-STRATEGIES = {
-    "single": patch_single,
+STRATEGIES_FOR_SEVERAL = {
     "joint": patch_joint,
     "sequential": patch_sequential,
     "parallel": patch_parallel,
@@ -38,8 +40,7 @@ class _RecipeParser(HfArgumentParser):
     """A parser of recipe keys and training fields whose errors are `InputError`s."""
 
     def __init__(self) -> None:
-        dataclasses: list[Any] = [PatchRecipe, PaintTrainingArguments]
-        super().__init__(dataclasses, prog="hf-paint patch", allow_abbrev=False)
+        super().__init__((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and exiting."""
@@ -47,14 +48,14 @@ class _RecipeParser(HfArgumentParser):
 
 
 def run_recipe(config: str | None, flags: list[str]) -> None:
-    """Run the recipe of a YAML file; flags win over it.
+    """Run the recipe of a YAML file; flags override its keys.
 
     Args:
         config: The path of the recipe, or None for flags alone.
-        flags: Such as `["--learning_rate", "3e-5", "--alphas", "0", "0.5"]`.
+        flags: The flags, such as `["--learning_rate", "3e-5", "--alphas", "0", "0.5"]`.
 
     Raises:
-        InputError: If a key, a value or anything that they name cannot be used.
+        InputError: If a key, a value, or a model or task that it names is invalid.
     """
     recipe, args = parse_recipe(config, flags)
     options = _options(recipe)
@@ -64,18 +65,21 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         _check_push(recipe, method, args)
     args.push_to_hub = False  # the finished run is published, not the trainer's model
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
-    _check_strategy(recipe, len(patching))
+    if recipe.strategy == "single" and len(patching) > 1:
+        raise InputError(
+            f"`strategy: single` takes one patching task, got {len(patching)}. `joint`, `sequential` and `parallel` "
+            "take several."
+        )
     if push and args.process_index == 0:
-        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # without rights, better not trained
-    rule: dict[str, Any] = {
-        "alphas": recipe.alphas,
-        "selection": recipe.selection,
-        "tolerance": recipe.tolerance,
-        "options": options,
-    }
-    patch: Any = STRATEGIES[recipe.strategy]
-    tasks = patching[0] if recipe.strategy == "single" else patching
-    result = patch(recipe.model, tasks, supported, args, **rule)
+        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # missing rights fail before training
+    result = _strategy(recipe, patching)(
+        supported,
+        args,
+        alphas=recipe.alphas,
+        selection=recipe.selection,
+        tolerance=recipe.tolerance,
+        options=options,
+    )
     if args.process_index == 0:
         _report(result, method)
         if push:
@@ -85,34 +89,32 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             sys.stdout.write(f"{plan.url}\n")
 
 
-def _check_strategy(recipe: PatchRecipe, num_tasks: int) -> None:
-    """Refuse keys that the strategy of the recipe would pass over."""
-    if recipe.strategy == "single" and num_tasks > 1:
-        raise InputError(
-            f"`strategy: single` takes one patching task, got {num_tasks}. `joint`, `sequential` and "
-            "`parallel` take several."
-        )
+def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":
+    """Return the strategy of a recipe, bound to its model and its patching tasks."""
+    if recipe.strategy == "single":
+        return partial(patch_single, recipe.model, patching_tasks[0])
+    return partial(STRATEGIES_FOR_SEVERAL[recipe.strategy], recipe.model, patching_tasks)
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:
-    """Return the keys of a recipe that are options, as they are; the others are arguments of the strategy."""
+    """Return the keys of a recipe that are options; the other keys are arguments of the strategy."""
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
-    given = {name: getattr(recipe, name) for name in names}
-    given |= {key: get_tasks(given[key]) for key in ("transfer_tasks", "shift_tasks")}
-    given["baseline"] = read_baseline(recipe.baseline)
+    options = {name: getattr(recipe, name) for name in names}
+    options |= {key: get_tasks(options[key]) for key in ("transfer_tasks", "shift_tasks")}
+    options["baseline"] = read_baseline(recipe.baseline)
     thetas = _from_yaml("thetas", recipe.thetas or "{}")
     if not isinstance(thetas, dict) or not all(isinstance(name, str) for name in thetas.values()):
         raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")
     ingredients = [_from_yaml("ingredients", ingredient) for ingredient in recipe.ingredients]
     method = _from_yaml("method", recipe.method)
-    return PatchOptions(**given | {"thetas": thetas, "ingredients": ingredients, "method": method})
+    return PatchOptions(**options | {"thetas": thetas, "ingredients": ingredients, "method": method})
 
 
 def _from_yaml(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"`{key}` is no YAML: {one_line(error)}") from error
+        raise InputError(f"`{key}` is not valid YAML: {one_line(error)}") from error
 
 
 def _report(result: PatchResult, method: Method) -> None:
@@ -125,7 +127,7 @@ def _report(result: PatchResult, method: Method) -> None:
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:
-    """Read a recipe and flags.
+    """Parse a recipe and flags.
 
     Raises:
         InputError: If a key or flag is unknown (the nearest is suggested), missing, or has a value of another type.
@@ -137,14 +139,14 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
         recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
     except InputError:
         raise
-    except ValueError as error:  # TrainingArguments checks its values itself
+    except ValueError as error:  # from the checks of TrainingArguments
         raise InputError(str(error)) from error
-    given = {
+    required = {
         "model": recipe.model,
         "patching_tasks": recipe.patching_tasks,
         "output_dir": args.given().get("output_dir"),
     }
-    for key, value in given.items():
+    for key, value in required.items():
         if not value:
             raise InputError(f"The recipe needs `{key}`.")
     return recipe, args
@@ -156,16 +158,16 @@ def print_every_field() -> None:
 
 
 def _check_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> None:
-    """Refuse a `push_to_hub` that would fail once the run is finished, or do something else than it says."""
+    """Refuse a `push_to_hub` that would fail at the end of the run, and arguments that it would ignore."""
     check_hub_strategy(args)
     if "/" not in (args.hub_model_id or ""):
         raise InputError("`push_to_hub` needs `hub_model_id`, the id of the repository, such as me/clip-mnist.")
     if recipe.base_model_id is None and not is_repo_id(recipe.model):
         raise InputError("`push_to_hub` of a model in a folder needs `base_model_id`, its id on the Hub.")
     if recipe.selection == "none" and not method.chooses:
-        raise InputError("`push_to_hub` publishes the alpha that was chosen, so it needs a `selection`.")
+        raise InputError("`push_to_hub` publishes the chosen alpha, so it needs a `selection`.")
     if args.hub_revision is not None or args.hub_token is not None:
         raise InputError(
-            "A run is published when it is finished, on branches named after alphas, as whoever is logged in: leave "
-            "out `hub_revision` and `hub_token`."
+            "A finished run is published on branches named after alphas, by the user who is logged in. Remove "
+            "`hub_revision` and `hub_token`."
         )

@@ -2,19 +2,18 @@
 
 import argparse
 import sys
-from typing import Any
 
 import yaml
 
-from hf_paint.cli.parser import add_command, print_table
+from hf_paint.cli.parser import Commands, add_command, print_table
 from hf_paint.tasks.definitions import list_tasks
 from hf_paint.tasks.registry import get_task
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "List the built-in tasks, or show one."
-    command = add_command(commands, "tasks", run, text, "  hf-paint tasks eurosat")
+    text = "List the built-in tasks, or show the definition of one as YAML."
+    command = add_command(commands, "tasks", run, summary=text, example="  hf-paint tasks eurosat")
     command.add_argument("name", nargs="?", metavar="NAME", help="a built-in name or a task YAML")
 
 

@@ -1,17 +1,16 @@
-"""`hf-paint variants`: what a repository of patched models holds."""
+"""`hf-paint variants`: the alphas of a repository of patched models."""
 
 import argparse
-from typing import Any
 
-from hf_paint.cli.parser import add_command, print_table
+from hf_paint.cli.parser import Commands, add_command, add_split, print_table
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    text = "List the alphas of a repository that `hf-paint push` made, with their accuracies in percent."
-    command = add_command(commands, "variants", run, text, "  hf-paint variants me/clip-mnist")
+    text = "List the alphas of a repository from `hf-paint push`, with their accuracies in percent."
+    command = add_command(commands, "variants", run, summary=text, example="  hf-paint variants me/clip-mnist")
     command.add_argument("repo", metavar="REPO", help="an id on the Hub")
-    command.add_argument("--split", default="test", choices=["test", "validation"], help="default: %(default)s")
+    add_split(command)
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:

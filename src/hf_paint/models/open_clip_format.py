@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from hf_paint.errors import InputError
+from hf_paint.files import Json
 
 
-Config = Mapping[str, Any]
+Config = Json
 """A part of a config, read from JSON."""
 
 _NAMES = {

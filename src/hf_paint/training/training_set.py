@@ -1,4 +1,4 @@
-"""What a training compares: the images of one task or several (joint patching: PAINT, Section 5), and their head."""
+"""The training set: the images of one task or several (joint patching: PAINT, Section 5), and their head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
