@@ -1,17 +1,17 @@
 """The evaluator: runs image towers over the images of tasks."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from hf_paint.data.images import collate
+from hf_paint.data.images import Example, collate
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
@@ -22,6 +22,7 @@ from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
+Batches: TypeAlias = Iterable[dict[str, Tensor]]
 CPU_ACTIVATION_BYTES = 24 * 2**20
 """On a CPU, images go through the tower in groups whose largest activation stays below this.
 
@@ -57,7 +58,7 @@ class Evaluator:
         self.precision: Precision = precision
         self.compile = compile
         self.inference_mode = inference_mode
-        self._dataloaders: dict[int, Any] = {}
+        self._dataloaders: dict[int, Batches] = {}
 
     def with_precision(self, precision: Precision) -> "Evaluator":
         """Return an evaluator with the same options and another precision."""
@@ -172,18 +173,19 @@ class Evaluator:
                 gathered.append(self.accelerator.gather_for_metrics(columns))
         return {name: torch.cat([columns[name] for columns in gathered]).cpu() for name in gathered[0]}
 
-    def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Any:
+    def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Batches:
         images = task.images[split]
         if indices is not None:
-            return self._prepare(Subset(images, cast(Sequence[int], indices)))
+            return self._prepare(Subset(images, indices.tolist()))
         if id(images) not in self._dataloaders:
             self._dataloaders[id(images)] = self._prepare(images)
         return self._dataloaders[id(images)]
 
-    def _prepare(self, images: Any) -> Any:
+    def _prepare(self, images: Dataset[Example]) -> Batches:
         pinned = self.accelerator.device.type == "cuda"
-        dataloader: Any = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
-        return self.accelerator.prepare_data_loader(dataloader)
+        dataloader = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
+        batches: Batches = self.accelerator.prepare_data_loader(dataloader)
+        return batches
 
 
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -110,7 +110,7 @@ class Method:
         """Return the description for a model card, which follows the sentence on fine-tuning and interpolation."""
         return ""
 
-    def to_recipe(self) -> dict[str, dict[str, Any]]:
+    def to_recipe(self) -> dict[str, dict[str, object]]:
         """Return the method as in a recipe, with every option."""
         return {self.name: asdict(self)}
 

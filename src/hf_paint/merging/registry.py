@@ -22,7 +22,7 @@ METHODS: dict[str, type[Method]] = {
         *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
     )
 }
-MethodLike: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
+MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]
 """The name of a method, or `{name: {option: value}}`."""
 
 
