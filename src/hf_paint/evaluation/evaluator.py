@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -41,7 +42,6 @@ class Evaluator:
         batch_size: Images per process and forward pass; on a CPU, fewer where the activations are large.
         precision: The arithmetic of the forward pass.
         compile: Compile the towers that `carrier` returns. It takes tens of seconds once and pays off in long sweeps.
-        inference_mode: Run under `torch.inference_mode`; sharded towers, which gather their weights, need `False`.
     """
 
     def __init__(
@@ -51,13 +51,11 @@ class Evaluator:
         batch_size: int = 128,
         precision: Precision = "fp32",
         compile: bool = False,
-        inference_mode: bool = True,
     ) -> None:
         self.accelerator = accelerator
         self.batch_size = batch_size
         self.precision: Precision = precision
         self.compile = compile
-        self.inference_mode = inference_mode
         self._dataloaders: dict[int, Batches] = {}
 
     def with_precision(self, precision: Precision) -> "Evaluator":
@@ -67,7 +65,6 @@ class Evaluator:
             batch_size=self.batch_size,
             precision=precision,
             compile=self.compile,
-            inference_mode=self.inference_mode,
         )
 
     def carrier(self, tower: nn.Module) -> nn.Module:
@@ -133,9 +130,8 @@ class Evaluator:
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
         """Return the image embeddings (num_images, embed_dim) of a split and its labels (num_images,), on the CPU."""
         columns = self._gather(tower, task, split, lambda embeds, labels: {"embeds": embeds, "labels": labels})
-        return columns["embeds"].clone(), columns[
-            "labels"
-        ].clone()  # outside inference mode, so that a head can be trained on them
+        # copied outside inference mode, so that a head can be trained on them
+        return columns["embeds"].clone(), columns["labels"].clone()
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation without its scores, for looking it up before the model runs."""
@@ -166,7 +162,9 @@ class Evaluator:
         """Apply a function to the embeddings and labels of all images; return its columns on the CPU."""
         device = self.accelerator.device
         gathered: list[dict[str, Tensor]] = []
-        with torch.inference_mode() if self.inference_mode else torch.no_grad():
+        # tensors that ZeRO-3 gathers for a layer serve the next training step too, which inference tensors cannot
+        sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        with torch.no_grad() if sharded else torch.inference_mode():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))

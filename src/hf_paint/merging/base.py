@@ -73,6 +73,7 @@ class Method:
         chooses: Whether the method itself determines how far to go; without a selection rule, theta_1 is saved.
         formula: How theta_alpha is computed, for the cards; empty where `sentence` contains it.
         extrapolates: Whether alpha may lie outside [0, 1].
+        is_line: Whether the path is the straight line, so that any alpha is computed from file to file.
         spans: Whether several fine-tuned models may have a coefficient each (`strategy: parallel`).
     """
 
@@ -84,6 +85,7 @@ class Method:
     chooses: ClassVar[bool] = False
     formula: ClassVar[str] = LINE
     extrapolates: ClassVar[bool] = True
+    is_line: ClassVar[bool] = True
     spans: ClassVar[bool] = False
 
     def check(self, theta_0: Weights) -> None:
