@@ -1,6 +1,6 @@
 """Patch open-vocabulary models: fine-tune CLIP on one task, interpolate the weights, keep everything else.
 
-The public names are imported on first use, so that what needs no torch starts without it.
+Public names are imported on first use, so code that does not need torch starts without loading it.
 """
 
 from importlib import import_module

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 class InputError(ValueError):
     """An input that cannot be used: a name, a file, a column, a shape.
 
-    The message tells what was given, what was expected and what to do. The command line prints it on one line and
+    The message states what was given, what was expected and what to do. The command line prints it on one line and
     exits with code 2; in Python it is a `ValueError`.
     """
 
@@ -15,8 +15,8 @@ class InputError(ValueError):
 class JobError(RuntimeError):
     """A failure caused by neither the program nor its input: the network, missing rights, a full disk.
 
-    The message tells how far the job came and what to do. The command line prints it on one line and exits with
-    code 1.
+    The message states how far the job got and what to do. The command line prints it on one line and exits with code
+    1.
     """
 
 

@@ -50,7 +50,7 @@ def read_recipe(path: str | Path) -> Json:
 
 
 def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` write a file under a temporary name, then rename it."""
+    """Write a file atomically: `save` writes a temporary file, which is then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     save(partial)
@@ -58,7 +58,7 @@ def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
 
 
 def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` fill a folder under a temporary name, then rename it; an older folder is replaced."""
+    """Write a folder atomically: `save` fills a temporary folder, which then replaces any older one."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -43,7 +43,7 @@ def fingerprint_interpolation(theta_0: str, theta_1: str, alpha: float) -> str:
 
 
 def fingerprint_combination(theta_0: str, thetas: Mapping[str, str], alphas: Mapping[str, float]) -> str:
-    """Return the fingerprint of `combine` from those of its models; a single model gives that of `interpolate`."""
+    """Return the fingerprint of `combine` from its models' fingerprints; for one model it equals `interpolate`'s."""
     parts = [(theta, float(alphas[model])) for model, theta in thetas.items() if alphas[model]]
     if len(parts) > 1:
         return fingerprint_values(theta_0, parts)

@@ -1,4 +1,4 @@
-"""A model by its name: a folder, an id on the Hub, or an id at a revision (`id@revision`)."""
+"""The names of models: a folder, an id on the Hub, or an id at a revision (`id@revision`)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from hf_paint.errors import InputError, JobError, one_line
 
 
 FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
-"""Errors of the disk, the network and the client of the Hub; the bases are those of its HTTP library."""
+"""Errors of the disk, the network and the client of the Hub; the base classes are from its HTTP library."""
 
 
 def fetch(
@@ -119,7 +119,7 @@ def commit_of(folder: Path) -> str | None:
 
 
 def pinned(name: str, folder: Path) -> str:
-    """Return a name that always means the model in this folder: its id at a commit, or the folder itself."""
+    """Return a permanent name of the model in this folder: its id at a commit, or the folder itself."""
     commit = commit_of(folder)
     return f"{split_revision(name)[0]}@{commit}" if commit else str(folder)
 
@@ -134,7 +134,7 @@ def is_repo_id(name: str) -> bool:
 
 
 def absolute(name: str) -> str:
-    """Return the absolute path of a folder, so that a recipe works from anywhere; an id on the Hub is unchanged."""
+    """Return the absolute path of a folder, so a recipe works from anywhere; an id on the Hub is unchanged."""
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name
 
@@ -145,7 +145,7 @@ def _file_in(folder: Path, file: str) -> Path | None:
 
 @contextmanager
 def _explained(repo_id: str, revision: str, failure: type[InputError | JobError]) -> Iterator[None]:
-    """Turn the errors of a download into one line each."""
+    """Turn the errors of a download into one-line errors."""
     try:
         yield
     except HFValidationError as error:

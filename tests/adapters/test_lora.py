@@ -273,7 +273,9 @@ def test_factors_depend_on_the_seed_alone(model):
 def test_layers_that_are_not_there_are_refused(model_folder, tasks, tmp_path):
     args = arguments(tmp_path / "run", lora_target_modules=["query"], **LORA)
     there = "fc1, fc2, k_proj, out_proj, patch_embedding, q_proj, v_proj, visual_projection"
-    with pytest.raises(InputError, match=f"layers query of the image tower, but this one has none of them.*: {there}"):
+    with pytest.raises(
+        InputError, match=f"layers query of the image tower, but this tower has none of them.*: {there}"
+    ):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
     args = arguments(tmp_path / "run", lora_target_modules=["*_proj"], **LORA)
     with pytest.raises(InputError, match="`lora_target_modules`: .* is not a regular expression"):

@@ -220,9 +220,9 @@ def test_another_text_tower_does_not_matter(model, patch):
         ("no mapping", "damaged: TypeError"),
         ("binary config", "damaged: UnicodeDecodeError"),
         ("short config", "damaged: KeyError: 'base_fingerprint'"),
-        ("alpha in words", "damaged: TypeError: alpha is a number or null, got 'half'"),
-        ("unknown dtype", "damaged: ValueError: the dtype is one of float32, bfloat16, got 'int4'"),
-        ("newer", "of format version 2, and this hf_paint reads 1. Update hf_paint"),
+        ("alpha in words", "damaged: TypeError: alpha must be a number or null, got 'half'"),
+        ("unknown dtype", "damaged: ValueError: the dtype must be one of float32, bfloat16, got 'int4'"),
+        ("newer", "of format version 2, but this hf_paint reads 1. Update hf_paint"),
         ("torn weights", "The patch.safetensors of .* is damaged"),
         ("other dtype", "is damaged: its weights are F32, its config has bfloat16"),
         ("other shape", f"it has '{MOVED}' of shape .2, 3., the base .24, 48."),
@@ -268,7 +268,7 @@ def test_a_patch_that_is_not_there(model, name, message):
 
 
 def test_what_cannot_be_a_patch_is_not_saved(model, theta_0, theta_1, tmp_path):
-    with pytest.raises(InputError, match="image tower alone, and 'logit_scale'"):
+    with pytest.raises(InputError, match="only the image tower, and 'logit_scale'"):
         save_patch(model.state_dict(), model.state_dict(), tmp_path / "patch")
     with pytest.raises(InputError, match="1 tensors are only in theta_0"):
         save_patch(theta_0, {name: x for name, x in theta_1.items() if name != MOVED}, tmp_path / "patch")

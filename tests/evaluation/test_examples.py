@@ -60,12 +60,12 @@ def test_every_image_that_differs_is_as_likely():
 def test_how_they_were_chosen_is_said_with_the_numbers():
     before, after = np.zeros(100, dtype=bool), np.zeros(100, dtype=bool)
     after[:30], before[40:45] = True, True
-    expected = "Drawn at random of 100 test images: 12 of the 35 that became right or wrong (30 right, 5 wrong)."
+    expected = "Drawn at random from 100 test images: 12 of the 35 that changed (30 now right, 5 now wrong)."
     assert describe_choice(before, after, images="test images") == expected
     few = describe_choice(before[28:48], after[28:48], images="test images")
-    assert "7 of the 7 that became right or wrong (2 right, 5 wrong), and 5 of the rest." in few
+    assert "7 of the 7 that changed (2 now right, 5 now wrong), and 5 of the rest." in few
     none = describe_choice(before[:8], before[:8], images="validation images")
-    assert "of 8 validation images: 0 of the 0 that became right or wrong (0 right, 0 wrong), and 8 of" in none
+    assert "from 8 validation images: 0 of the 0 that changed (0 now right, 0 now wrong), and 8 of" in none
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_a_step_is_patched_on_the_tasks_before_it(hub, runs):
 def test_the_base_of_a_parallel_run_is_told_as_what_it_is(hub, runs):
     push_variants(runs["parallel"], REPOSITORY, options=BASE)
     card = ModelCard.load(HfApi().hf_hub_download(REPOSITORY, "README.md", revision="alpha-0.00")).text
-    assert "the changes of the weights were added up" in card
+    assert "the weight changes were added" in card
     assert "with the coefficients 0.00." in card
     assert "The model before patching is a branch of this repository" in card
 

@@ -194,7 +194,7 @@ def test_scales():
     [
         ("siglip2", "no fixed resolution"),
         ("blip", "captioner"),
-        ("altclip", "under other names"),
+        ("altclip", "renames its tensors"),
         ("clipseg", "decoder"),
         ("clip_vision_model", "no `get_image_features` and no `get_text_features`"),
         ("xclip", "it has no `get_image_features`. These can be: clip, metaclip_2, siglip"),
@@ -221,7 +221,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (None, "q_proj, k_proj, .*, fc2 of the image tower, but this one has none of them"),
+        (None, "q_proj, k_proj, .*, fc2 of the image tower, but this tower has none of them"),
         (
             ["depthwise_conv"],
             r"encoder.blocks.0.depthwise_conv \(AlignVisionDepthwiseLayer\) cannot be adapted",

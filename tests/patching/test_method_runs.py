@@ -46,7 +46,7 @@ def test_greedy_soup_by_the_selection_rule(model_folder, tasks, thetas, tmp_path
     patch(model_folder, tasks, tmp_path, method=method, thetas=thetas)
     card = (tmp_path / "patched/README.md").read_text()
     assert "Existing fine-tuned models were used for " in card
-    assert "This run trained nothing: it used existing fine-tuned models." in card
+    assert "This run did not train any model: it used existing fine-tuned models." in card
     scores = json.loads((tmp_path / "scores.json").read_text())
     for name, folder in thetas.items():
         parts = []
@@ -187,7 +187,7 @@ def test_every_method_round_trips():
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
         (
             {"method": "ema", "thetas": {"made": "somewhere"}},
-            "'ema' averages along a training, and the `thetas` are trained already",
+            "'ema' averages during training, but the `thetas` are trained already",
         ),
         ({"method": "greedy_soup", "thetas": {"a + b": "x", "c": "y"}}, r"must not contain ' \+ ', got 'a \+ b'"),
         ({"method": {"layerwise": {"factors": [0.5]}}}, "has 4 layers"),

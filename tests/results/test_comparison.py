@@ -193,7 +193,9 @@ def test_other_zero_shot_accuracies_are_said(runs):
     comparison = compare_runs(runs)
     assert "| base | zero-shot | 0.00 | 40.00 |" in comparison.to_markdown()
     [note] = [note for note in comparison.notes if "zero-shot accuracies" in note]
-    assert note.startswith("joint has other zero-shot accuracies than the runs before it, which are shown: mnist.")
+    assert note.startswith(
+        "joint and the earlier runs have different zero-shot accuracies; the earlier ones are shown: mnist."
+    )
 
 
 def test_tasks_that_are_only_looked_at(tmp_path):

@@ -169,7 +169,7 @@ def test_recipes_name_all_of_them_in_one_line():
         ({"corruption": {"name": "noise", "severity": 6}}, "whole number from 1 to 5, got 6"),
         ({"corruption": {"name": "noise", "severity": True}}, "whole number from 1 to 5, got True"),
         ({"corruption": {"name": "noise"}}, "needs the key 'severity'"),
-        ({"corruption": {"name": "noise", "severity": 1, "seed": -1}}, "whole number from 0, got -1"),
+        ({"corruption": {"name": "noise", "severity": 1, "seed": -1}}, "whole number of at least 0, got -1"),
         ({"corruption": "noise"}, "must be a mapping"),
     ],
 )
@@ -181,9 +181,9 @@ def test_wrong_corruptions(definition, message):
 def test_wrong_short_forms():
     with pytest.raises(InputError, match="Unknown key 'severity' beside `corrupted`. Did you mean 'severities'"):
         get_tasks(["{corrupted: cifar10, severity: 3}"])
-    with pytest.raises(InputError, match="`severities` beside `corrupted` must be a list that is not empty, got 3"):
+    with pytest.raises(InputError, match="`severities` next to `corrupted` must be a non-empty list, got 3"):
         get_tasks(["{corrupted: cifar10, severities: 3}"])
-    with pytest.raises(InputError, match=r"`names` beside `corrupted` must be a list that is not empty, got \[\]"):
+    with pytest.raises(InputError, match=r"`names` next to `corrupted` must be a non-empty list, got \[\]"):
         get_tasks(["{corrupted: cifar10, names: []}"])
     with pytest.raises(InputError, match=r"Unknown corruption \['noise'\]"):
         get_tasks(["{corrupted: cifar10, names: [[noise]]}"])

@@ -121,7 +121,7 @@ def test_user_task_is_a_file_and_its_paths_are_relative_to_it(tmp_path):
         ({"class_split": {"seed": 0}}, "`class_split` needs the key 'part'"),
         ({"class_split": {"part": 2}}, "must be 0 or 1, got 2"),
         ({"class_split": {"part": True}}, "must be 0 or 1, got True"),
-        ({"class_split": {"part": 0, "seed": -1}}, "whole number from 0, got -1"),
+        ({"class_split": {"part": 0, "seed": -1}}, "whole number of at least 0, got -1"),
         ({"class_split": 0}, "`class_split` must be a mapping with the keys part, seed; got 0"),
         ({"class_split": {"part": 0}, "class_names": ["a", "b", "c"]}, "four classes or more.*there are 3"),
         ({"class_groups": {"a": ["x"]}, "class_names": ["a", "b"]}, "one of `class_groups` for each"),

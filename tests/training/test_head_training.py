@@ -347,7 +347,7 @@ def test_branches_carry_the_head(run, hub):
 def test_card_and_recipe_say_it(run):
     card = (run / "patched" / "README.md").read_text()
     assert (
-        "a classification head that starts as text embeddings was trained on colours together with the image tower"
+        "a classification head, initialised with text embeddings, was trained on colours together with the image tower"
         in card
     )
     assert "load_classifier(" in card
@@ -455,7 +455,7 @@ def test_a_trainer_of_its_own_publishes_the_head(model, processor, tasks, tmp_pa
     classifier = load_classifier("tester/both")
     assert torch.equal(classifier.head.weight, trainer.model.head.weight)
     card = ModelCard.load("tester/both").text
-    assert "a classification head that starts as text embeddings and was trained with it" in card
+    assert "a classification head, initialised with text embeddings and trained with it" in card
     assert 'load_classifier("tester/both")' in card
 
 

@@ -241,9 +241,9 @@ def cut(size):
 
 
 DAMAGE = {
-    "cut data": (cut(-1), "not a whole safetensors file"),
-    "cut header": (cut(20), "its header is cut off"),
-    "cut length": (cut(3), "its header is cut off"),
+    "cut data": (cut(-1), "not a complete safetensors file"),
+    "cut header": (cut(20), "its header is truncated"),
+    "cut length": (cut(3), "its header is truncated"),
     "no JSON": (lambda path: path.write_bytes((9).to_bytes(8, "little") + b"{nonsense"), "unreadable header"),
     "no mapping": (lambda path: path.write_bytes((2).to_bytes(8, "little") + b"[]"), "unreadable header"),
     "dtype": (lambda path: corrupt(path, lambda h: h["moved"].update(dtype="F4")), "dtype F4"),

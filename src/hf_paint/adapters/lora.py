@@ -54,7 +54,7 @@ def check_lora_layers(tower: PreTrainedModel, args: LoraArguments) -> None:
     """Check that an image tower has the layers to adapt.
 
     Raises:
-        InputError: If it has none of them, or one of them cannot be adapted; the message lists its layers.
+        InputError: If none of the layers exists, or one of them cannot be adapted; the message lists valid layers.
     """
     names = args.lora_target_modules or LORA_TARGETS
     try:
@@ -70,7 +70,7 @@ def check_lora_layers(tower: PreTrainedModel, args: LoraArguments) -> None:
     if others:
         problem = f"{others[0]} ({type(modules[others[0]]).__name__}) cannot be adapted"
     else:
-        problem = "this one has none of them"
+        problem = "this tower has none of them"
     layers = {
         name.rpartition(".")[2]
         for name, module in modules.items()
@@ -148,21 +148,21 @@ def interpolate_adapter(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Interpolate between a model and the same model with an adapter merged into it, as `interpolate_checkpoints`.
+    """Interpolate between a model and the same model with an adapter merged into it, like `interpolate_checkpoints`.
 
-    This writes complete models, from any adapter that peft can merge, including those that `scale_adapter` refuses.
+    This writes complete models from any adapter that peft can merge, including adapters that `scale_adapter` refuses.
 
     Args:
         folder_0: The model, a folder with safetensors.
         adapter: The folder of an adapter saved by peft.
         outputs: alpha -> output folder; 1 is the model with the whole adapter.
-        save_dtype: The dtype on disk; by default that of the model.
+        save_dtype: The dtype on disk; by default, the dtype of the model.
         extrapolate: Allow an alpha outside [0, 1].
         overwrite: Replace models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
-        InputError: As `interpolate_checkpoints`, and if the adapter cannot be read or merged into this model.
+        InputError: Like `interpolate_checkpoints`; also if the adapter cannot be read or merged into this model.
 
     Example:
         >>> interpolate_adapter(model_folder, adapter_folder, {0.3: tmp_path / "alpha-0.30"})
@@ -212,7 +212,7 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
         raise InputError(f"The adapter '{adapter}' cannot be merged: {one_line(error)}") from error
     if strangers:
         raise InputError(
-            f"The adapter '{adapter}' belongs to another model: this one has no place for '{min(strangers)}'."
+            f"The adapter '{adapter}' belongs to another model: this model has no tensor for '{min(strangers)}'."
         )
 
 

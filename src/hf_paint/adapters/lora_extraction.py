@@ -47,7 +47,7 @@ def extract_lora(
     base: tuple[str | None, str | None] = (None, None),
     overwrite: bool = False,
 ) -> LoraExtraction:
-    """Approximate the change made by fine-tuning by LoRA adapters, one for each rank.
+    """Approximate the change made by fine-tuning with LoRA adapters, one for each rank.
 
     In each linear layer an adapter is the nearest matrix of its rank in the Frobenius norm: the largest singular
     values with their vectors (Eckart and Young, 1936).
@@ -55,7 +55,7 @@ def extract_lora(
     Args:
         theta_0: The image tower before fine-tuning; tensors are read one at a time.
         theta_1: The image tower after fine-tuning.
-        ranks: The ranks, which a layer of lower rank does not reach.
+        ranks: The ranks; a layer whose matrix has a lower rank gets an adapter of that rank.
         output_dir: The folder of the adapters `rank-8`, ..., and of their preserved shares, `extraction.json`.
         base: The id of theta_0 on the Hub, and its revision.
         overwrite: Replace older adapters.
@@ -99,7 +99,7 @@ def extract_lora(
 def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[str, Tensor]:
     """Return theta_1 of an adapter: theta_0 with B @ A added to its layers, in float32.
 
-    In a convolution, A has the size of the kernel and B that of a single pixel.
+    For a convolution, A has the size of the kernel and B is 1x1.
 
     Raises:
         InputError: If the adapter cannot be read, or adapts other layers.
@@ -119,7 +119,7 @@ def _is_linear(name: str, weight: Tensor) -> bool:
 
 
 def _decompose(change: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Return A and B of a rank, or of the matrix' own if that is lower, and all squared singular values."""
+    """Return A and B of a rank, at most the rank of the matrix, and all squared singular values."""
     u, s, v = torch.linalg.svd(change, full_matrices=False)
     root = s[:rank].sqrt()
     return (root[:, None] * v[:rank], u[:, :rank] * root), s.double().square()

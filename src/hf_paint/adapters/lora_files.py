@@ -25,7 +25,7 @@ NOT_LINEAR = {
     "use_dora": "DoRA normalises the weights again at every scale",
     "modules_to_save": "modules trained in full do not scale with the adapter",
     "trainable_token_indices": "embeddings trained in full do not scale with the adapter",
-    "layer_replication": "the adapted model has other layers than its base",
+    "layer_replication": "the adapted model and its base have different layers",
     **dict.fromkeys(
         (
             *("alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config"),
@@ -93,7 +93,7 @@ def check_linear(config: Json, name: str | Path) -> None:
 
 
 def base_of_adapter(config: Json, base_model_id: str | None = None) -> tuple[str | None, str | None]:
-    """Return the id of the base of an adapter on the Hub and its revision; a folder would mean nothing to others.
+    """Return the Hub id of the base of an adapter, and its revision; a local path would mean nothing to other users.
 
     Args:
         config: The config of the adapter.
@@ -130,12 +130,14 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
     names = sorted(name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight"))
     strangers = weights.keys() ^ {f"{name}.lora_{letter}.weight" for name in names for letter in "AB"}
     if strangers:
-        raise InputError(f"{path} cannot be added to others: '{min(strangers)}' is not one of a pair of factors.")
+        raise InputError(
+            f"{path} cannot be added to other adapters: '{min(strangers)}' is not one of a pair of factors."
+        )
     factors = {}
     for name in names:
         a, b = (weights[f"{name}.lora_{letter}.weight"].float() for letter in "AB")
         if b.shape[1] != len(a):  # each group has its own part of A
-            raise InputError(f"{path} cannot be added to others: '{name}' is a grouped convolution.")
+            raise InputError(f"{path} cannot be added to other adapters: '{name}' is a grouped convolution.")
         module = name.removeprefix(PREFIX)
         factors[module] = (_scale(config, module, len(a)) * a, b)
     return factors
@@ -176,7 +178,7 @@ def write_adapter_config(path: Path, config: Json, base: tuple[str | None, str |
 
 
 def _scale(config: Json, module: str, rank: int) -> float:
-    """Return the factor with which peft multiplies B @ A of a module."""
+    """Return the factor by which peft multiplies B @ A in a module."""
     patterns = (config.get("alpha_pattern") or {}).items()
     matching = (lora_alpha for key, lora_alpha in patterns if re.match(rf"(.*\.)?({key})$", module))
     return float(next(matching, config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank))

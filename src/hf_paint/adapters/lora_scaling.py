@@ -34,14 +34,14 @@ def scale_adapter(
 ) -> None:
     """Interpolate between a base and its LoRA adapter, by scaling the adapter with alpha.
 
-    A layer with LoRA is `theta_0 + lora_alpha / r * B @ A`, so that `alpha * lora_alpha` turns it into `theta_alpha`,
-    with or without `use_rslora` (WiSE-FT, Sec. 3). The weights are copied; only `adapter_config.json` differs.
+    A layer with LoRA is `theta_0 + lora_alpha / r * B @ A`, so `alpha * lora_alpha` turns it into `theta_alpha`, with
+    or without `use_rslora` (WiSE-FT, Sec. 3). The weights are copied; only `adapter_config.json` differs.
 
     Args:
         adapter: The folder of an adapter saved by peft.
         alpha: 0 is the base, 1 the unchanged adapter.
         output_folder: The folder of the scaled adapter.
-        base_model_id: The id of the base on the Hub, if the config of the adapter has none or a folder.
+        base_model_id: The id of the base on the Hub, if the config of the adapter has no id.
         extrapolate: Allow an alpha outside [0, 1].
         overwrite: Replace an adapter in the output folder.
 
@@ -77,8 +77,8 @@ def combine_adapters(
 ) -> None:
     """Add LoRA adapters of one base exactly: `theta_0 + sum_i alpha_i * (theta_i - theta_0)` as one adapter.
 
-    The factors are concatenated, with scales and coefficients folded in, so that the rank is the sum of the ranks.
-    This is `cat` in peft, used for parallel patching (PAINT, Sec. 5).
+    The factors are concatenated, with scales and coefficients folded in, so the rank is the sum of the ranks. This is
+    `cat` in peft, used for parallel patching (PAINT, Sec. 5).
 
     Args:
         adapters: Name -> the folder of an adapter saved by peft.
@@ -89,8 +89,8 @@ def combine_adapters(
         overwrite: Replace an adapter in the output folder.
 
     Raises:
-        InputError: If an adapter cannot be read, is not linear in its scale, has no coefficient or another base, or
-            the output folder contains a model.
+        InputError: If an adapter cannot be read, is not linear in its scale, has no coefficient or a different base,
+            or the output folder contains a model.
 
     Example:
         >>> adapters = {"mnist": adapter_folder, "cars": adapter_folder}
@@ -105,7 +105,9 @@ def combine_adapters(
     bases = {base_of_adapter(config, base_model_id) for config in configs.values()}
     if base_model_id is None and len(bases) > 1:
         names = ", ".join(sorted(" at ".join(filter(None, base)) or "none" for base in bases))
-        raise InputError(f"The adapters have different bases: {names}. If these are one, set base_model_id.")
+        raise InputError(
+            f"The adapters have different bases: {names}. If these are the same model, set base_model_id."
+        )
     base = bases.pop() if base_model_id is None else (base_model_id, revision)
     check_free([Path(output_folder)], [*adapters.values()], overwrite=overwrite)
     factors: Factors = {}

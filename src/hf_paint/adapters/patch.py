@@ -46,8 +46,8 @@ def save_patch(
 ) -> PatchConfig:
     """Save a patch: `theta_1 - theta_0` of the image tower, in float32 or rounded once to bfloat16.
 
-    Tensors that did not change are omitted. In the others the difference of an unchanged weight is -0.0, the only
-    number that changes no weight to which it is added, not even another -0.0.
+    Tensors that did not change are omitted. In all other tensors, the difference of an unchanged weight is -0.0:
+    adding -0.0 preserves every weight bit for bit, even -0.0.
 
     Args:
         theta_0: The image tower before fine-tuning, as `image_tower_weights` returns it.
@@ -74,7 +74,7 @@ def save_patch(
     check_compatible(theta_0, theta_1)
     strangers = [name for name in theta_0 if not name.startswith(IMAGE_TOWER)]
     if strangers:
-        raise InputError(f"A patch contains the image tower alone, and '{strangers[0]}' is not part of it.")
+        raise InputError(f"A patch contains only the image tower, and '{strangers[0]}' is not part of it.")
     if dtype not in _CODES:
         raise InputError(f"The dtype of a patch must be one of {', '.join(_CODES)}, got '{dtype}'.")
     config = PatchConfig(
@@ -104,21 +104,21 @@ def apply_patch(
 
     The result is `theta_0 + alpha * (theta_1 - theta_0)`, with a sum over the patches, computed in float32 and rounded
     once to the dtype of the base. With float32 patches it equals `interpolate` or `combine` of the models bit for bit,
-    except at alpha 1: there they return theta_1 itself, and this function a sum, which is rounded.
+    except at alpha 1, where they return theta_1 itself and this function returns a rounded sum.
 
     Args:
         base: An id on the Hub, a folder, or a model in memory, which is not changed.
-        patch: A folder or an id on the Hub; or several with the alpha of each, which are added in that order.
+        patch: A folder or an id on the Hub; or several, each with its alpha, which are added in this order.
         alpha: The share of the patch to apply; by default the alpha in its config.
         revision: A branch, tag or commit of the patches on the Hub.
         base_revision: A branch, tag or commit of the base; by default the one in the config of the patch.
         extrapolate: Allow an alpha outside [0, 1].
 
     Returns:
-        The patched model, which differs from its base in the image tower only.
+        The patched model, which differs from its base only in the image tower.
 
     Raises:
-        InputError: If a patch cannot be read or has another base, or an alpha is missing or out of range.
+        InputError: If a patch cannot be read or belongs to another base, or an alpha is missing or out of range.
 
     Example:
         >>> patched = apply_patch(model_folder, patch_folder, alpha=0.3)
@@ -141,7 +141,7 @@ def apply_patch(
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
-    """An opened patch, whose tensors are read when they are needed."""
+    """An open patch, whose tensors are read on demand."""
 
     name: str
     config: PatchConfig
@@ -209,7 +209,7 @@ def _add(x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
 def _write_differences(
     theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], path: Path, dtype: PatchDtype
 ) -> None:
-    """Write one tensor at a time, so that memory never holds a third tower."""
+    """Write one tensor at a time, so memory never holds a third tower."""
     changed = [name for name in sorted(theta_0) if not _same(theta_0[name], theta_1[name]).all()]
     code = _CODES[dtype]
     places = {name: StoredTensor(path, code, tuple(theta_0[name].shape), 0) for name in changed}
@@ -223,7 +223,7 @@ def _write_differences(
 
 
 def _same(x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return where the bits are equal in float32."""
+    """Return a mask of the elements whose bits are equal in float32."""
     return x_0.float().view(torch.int32) == x_1.float().view(torch.int32)
 
 

@@ -46,7 +46,7 @@ class PatchConfig:
         return f"{name}{at} (image tower {self.base_fingerprint})"
 
     def to_json(self) -> str:
-        """Return the text of the file."""
+        """Return the config as the text of its file."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
@@ -73,7 +73,7 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The {PATCH_CONFIG} of '{patch}' is damaged: {type(error).__name__}: {error}.") from error
     raise InputError(
-        f"'{patch}' is a patch of format version {version}, and this hf_paint reads {FORMAT_VERSION}. Update hf_paint."
+        f"'{patch}' is a patch of format version {version}, but this hf_paint reads {FORMAT_VERSION}. Update hf_paint."
     )
 
 
@@ -90,12 +90,12 @@ def patch_file(patch: str | Path, name: str, revision: str) -> Path:
 
 
 def _checked(config: PatchConfig) -> PatchConfig:
-    """Return the config with its list as a tuple, after checking the types of the values."""
+    """Check the types of the values, and return the config with its list as a tuple."""
     texts = (config.base_model_id or "", config.base_revision or "", config.base_fingerprint, *config.patching_tasks)
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("ids, revisions, fingerprints and tasks are strings")
+        raise TypeError("ids, revisions, fingerprints and tasks must be strings")
     if config.alpha is not None and not isinstance(config.alpha, int | float):
-        raise TypeError(f"alpha is a number or null, got {config.alpha!r}")
+        raise TypeError(f"alpha must be a number or null, got {config.alpha!r}")
     if config.dtype not in get_args(PatchDtype):
-        raise ValueError(f"the dtype is one of {', '.join(get_args(PatchDtype))}, got {config.dtype!r}")
+        raise ValueError(f"the dtype must be one of {', '.join(get_args(PatchDtype))}, got {config.dtype!r}")
     return replace(config, patching_tasks=tuple(config.patching_tasks))

@@ -26,9 +26,9 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
     options = {name: getattr(parsed, name) for name in ("tokenizer", "revision", "overwrite")}
     conversion = convert_open_clip(parsed.source, parsed.output, **options)
-    embeddings = "not compared with those of open_clip, because open_clip_torch is not installed"
+    embeddings = "not compared with open_clip's, because open_clip_torch is not installed"
     if conversion.difference is not None:
-        embeddings = f"equal to those of open_clip up to {conversion.difference:.0e}"
+        embeddings = f"equal to open_clip's up to {conversion.difference:.0e}"
     sys.stdout.write(
         f"{conversion.folder}: a CLIPModel with {conversion.num_tensors} tensors in {conversion.dtype}, its tokenizer "
         f"and its processor\nEmbeddings: {embeddings}\n"

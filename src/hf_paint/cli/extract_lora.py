@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    text = "Approximate a fine-tuned model by LoRA adapters, and report how much of the change each rank preserves."
+    text = "Approximate a fine-tuned model with LoRA adapters, and report how much of the change each rank preserves."
     epilog = (
         "  hf-paint extract-lora openai/clip-vit-base-patch32 runs/mnist/theta_1 --rank 8 16 32 "
         "--output_dir runs/mnist/lora --task mnist"

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     command.add_argument("theta_1", nargs="?", metavar="THETA_1", help="the folder of the model after fine-tuning")
     command.add_argument(
         "--adapter",
-        help="the folder of a LoRA adapter instead of THETA_1; with THETA_0 write merged models, else scaled adapters",
+        help="the folder of a LoRA adapter, instead of THETA_1; without THETA_0, write adapters, not models",
     )
     command.add_argument(
         "--alphas",

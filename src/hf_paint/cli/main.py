@@ -1,4 +1,4 @@
-"""The command line: `hf-paint COMMAND ...`. A command imports what it needs when it runs, so that help is fast."""
+"""The command line: `hf-paint COMMAND ...`. Commands import their dependencies when they run, so help is fast."""
 
 import argparse
 import logging
@@ -31,7 +31,7 @@ EXIT_BAD_INPUT = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 the job failed, 2 the input is wrong."""
+    """Run the command line and return its exit code: 0 for success, 1 for a failed job, 2 for invalid input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     main_process = os.environ.get("RANK", "0") == "0"  # set by the launcher; the other processes only warn
     logging.basicConfig(level=logging.INFO if main_process else logging.WARNING, format="%(message)s")
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(parsed, rest)
     except InputError as error:
         message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
-        tqdm.write(f"hf-paint: {one_line(message)}", file=sys.stderr)  # on a line of its own, above any bar
+        tqdm.write(f"hf-paint: {one_line(message)}", file=sys.stderr)  # on its own line, above any progress bar
         return EXIT_BAD_INPUT
     except JobError as error:
         tqdm.write(f"hf-paint: {one_line(error)}", file=sys.stderr)

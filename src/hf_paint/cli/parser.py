@@ -1,6 +1,6 @@
 """The parser of the command line, and tables on the terminal.
 
-Each command is a module with two functions: `add` adds its parser, `run` does the work and imports what it needs.
+Each command is a module with two functions: `add` adds its parser, `run` does the work and imports its dependencies.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from hf_paint.errors import InputError
 
 Run = Callable[[argparse.Namespace, list[str]], None]
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""The commands of `hf-paint`, to which each module adds its own."""
+"""The commands of `hf-paint`; each module adds its own."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +38,7 @@ def add_command(commands: Commands, name: str, run: Run, *, summary: str, exampl
 
 
 def add_split(command: Parser) -> None:
-    """Add `--split`, the split whose accuracies a command reports."""
+    """Add `--split`: the split on which a command reports accuracies."""
     command.add_argument(
         "--split",
         default="test",

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "--form",
         default="variants",
         choices=["variants", "delta"],
-        help="`variants`: complete models; `delta`: theta_1 - theta_0 alone, a small file (default: %(default)s)",
+        help="`variants`: complete models; `delta`: only theta_1 - theta_0, a small file (default: %(default)s)",
     )
     command.add_argument(
         "--delta_dtype",

@@ -29,7 +29,7 @@ COMMON_TRAINING_FIELDS = {
     "decay_all_parameters": "Apply weight decay to biases and layer norms too, as in the papers (True).",
     "train_head": "Train the classification head too (False).",
     "freeze_tower": "With train_head: train only the head, on embeddings computed once (False).",
-    "head_steps": "With train_head: first train the head alone for this many steps (0).",
+    "head_steps": "With train_head: first train only the head for this many steps (0).",
     "use_peft": "Train a LoRA adapter with peft instead of all weights; use a learning rate of 1e-4 or more (False).",
     "lora_r": "With use_peft: the rank of the adapter (16).",
     "lora_alpha": "With use_peft: the adapter is scaled by lora_alpha / lora_r (32).",
@@ -52,7 +52,7 @@ def _key(help_text: str, **options: Any) -> Any:
 
 @dataclass(kw_only=True)
 class PatchRecipe:
-    """The keys of a recipe beside the training fields: what to patch, what to keep, and how to choose alpha."""
+    """The keys of a recipe besides the training fields: the model, the tasks, the method and the choice of alpha."""
 
     model: str = _key("The CLIP model to patch: an id on the Hub or a folder.", default="")
     model_revision: str = _key("The branch, tag or commit of the model on the Hub.", default="main")
@@ -78,7 +78,7 @@ class PatchRecipe:
     tolerance: float = _key("The loss that supported_within accepts, as a fraction: 0.01 is one point.", default=0.01)
     save_variants: bool = _key("Also save the model of every alpha to variants/.", default=False)
     save_dtype: Literal["float32", "bfloat16", "float16"] | None = _key(
-        "The dtype of the saved models; by default that of the base.", default=None
+        "The dtype of the saved models; by default, the dtype of the base.", default=None
     )
     base_model_id: str | None = _key("The id of the base on the Hub, when `model` is a folder.", default=None)
     precision: Literal["auto", "fp32", "bf16"] = _key(
@@ -87,12 +87,12 @@ class PatchRecipe:
     )
     sweep: Literal["full", "adaptive"] = _key(
         "`full` evaluates every alpha on every image; `adaptive` does so for a few alphas, and evaluates the others "
-        "only on images on which their neighbours disagree.",
+        "only on images on which neighbouring alphas disagree.",
         default="full",
     )
     verify: bool = _key("With `sweep: adaptive`: also sweep in full, and report the differences.", default=False)
     method: str = _key(
-        "The method that makes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuning: "
+        "The method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one training: "
         "interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, learned_soup, "
         "model_stock, task_arithmetic, ties, dare.",
         default="interpolate",
@@ -113,7 +113,7 @@ class PatchRecipe:
     )
     search_budget: int = _key("With `parallel`: the maximum number of evaluated combinations.", default=50)
     baseline: list[str] = _key(
-        "For effective robustness: [reference, shift] accuracies of models trained on the reference alone, or a YAML "
+        "For effective robustness: [reference, shift] accuracies of models trained only on the reference, or a YAML "
         "or JSON file with a list of them.",
         default_factory=list,
     )
@@ -136,9 +136,9 @@ class PatchRecipe:
 
 
 def recipe_arguments(recipe: Mapping[str, object], *, known: set[str]) -> list[str]:
-    """Return a recipe as command-line arguments, so that one parser checks files and flags.
+    """Return a recipe as command-line arguments, so one parser checks both files and flags.
 
-    Values travel as text: `repr` of a float is read back as the same float. A null value stands for the default.
+    Values are passed as text; `repr` preserves floats exactly. A null value stands for the default.
 
     Args:
         recipe: The keys of a YAML file.

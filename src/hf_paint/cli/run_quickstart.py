@@ -43,8 +43,8 @@ typeset numbers. It is open-vocabulary within this small world and has never see
 patching works, not how well it works on a real CLIP.
 
   patching task    digits: real handwritten digits from scikit-learn
-  supported tasks  shapes, words: drawn images like those of its training
-  transfer tasks   unseen_shapes, unseen_words: prompts that are not in its training
+  supported tasks  shapes, words: drawn images like its training images
+  transfer tasks   unseen_shapes, unseen_words: prompts that never occur in its training
 """
 
 
@@ -52,7 +52,7 @@ def quickstart(output_dir: str | Path) -> PatchResult:
     """Patch the toy CLIP on scikit-learn's handwritten digits, and print the results.
 
     Args:
-        output_dir: The run folder; the data sets are written to its `data/`.
+        output_dir: The run folder; the data sets are written to its subfolder `data/`.
 
     Returns:
         The result of `patch_single`.

@@ -71,7 +71,7 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             "take several."
         )
     if push and args.process_index == 0:
-        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # missing rights fail before training
+        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # missing rights fail early
     result = _strategy(recipe, patching)(
         supported,
         args,
@@ -118,7 +118,7 @@ def _from_yaml(key: str, text: str) -> Any:
 
 
 def _report(result: PatchResult, method: Method) -> None:
-    """Print the table, the alpha that was chosen, and where the model is."""
+    """Print the table, the chosen alpha, and the path of the model."""
     curve, alpha = result.curve, result.alpha
     table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
     where = result.run_folder if alpha is None else result.patched

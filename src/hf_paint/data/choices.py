@@ -24,7 +24,7 @@ class Choices:
     Attributes:
         questions: The question of each row.
         candidates: The distinct candidates of each row, as in the data set.
-        texts: The texts of these candidates: each in the prompt of the task.
+        texts: The texts of these candidates, each filled into the prompt of the task.
         labels: shape (num_rows,), the position of the answer among the candidates of its row.
         answer_types: The type of answer of each row; None if the task has no `answer_type_column`.
     """
@@ -76,7 +76,7 @@ def distinct_texts(choices: Sequence[Choices]) -> tuple[str, ...]:
 
 
 def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Dataset:
-    """Refuse or skip rows that cannot be answered, according to `bad_rows` of the task.
+    """Refuse or skip unusable rows, as `bad_rows` of the task requires.
 
     Raises:
         InputError: If there are such rows and the task refuses them.
@@ -94,7 +94,7 @@ def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Datase
 
 
 def _problem(question: str | None, choices: Sequence[str | None] | None, answer: str | int | None) -> str | None:
-    """Return what is wrong with a row, or None."""
+    """Return the problem with a row, or None."""
     if question is None:
         return "has no question"
     if answer is None or answer == "":

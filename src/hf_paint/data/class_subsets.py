@@ -1,4 +1,4 @@
-"""Some classes of a task: one half of them, or those that are listed."""
+"""Subsets of the classes of a task: one half of them, or a list."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ def take_some_classes(split: "Split") -> "Split":
 
 
 def _take_only(split: "Split", names: Sequence[str], *, own_head: bool) -> "Split":
-    """Keep the rows of some classes, and with a head of their own only these classes."""
+    """Keep the rows of some classes; with `own_head`, only these classes remain candidates."""
     for name in names:
         if name not in split.class_names:
             raise InputError(
@@ -52,7 +52,7 @@ def _take_rows(split: "Split", classes: Sequence[int]) -> "Split":
 
 
 def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":
-    """Keep the rows and the names of some classes, which get new indices."""
+    """Keep the rows and names of some classes, and renumber the classes."""
     new = {old: index for index, old in enumerate(classes)}
     part = _take_rows(split, classes)
     labels = part.label_indices

@@ -28,7 +28,7 @@ Output = TypeVar("Output")
 Row = dict[str, Any]
 """A row of a data set, column -> value."""
 MAX_THREADS = 32
-"""More threads would wait for one another: Python does a few per cent of the work on an image."""
+"""The maximum number of threads. More would wait for each other, as Python does a few per cent of the work."""
 
 
 class Example(TypedDict):
@@ -95,7 +95,7 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
     try:
         row = split.rows[index]
         row[split.task.image_column].load()
-    except Exception as error:  # Pillow and datasets raise many types for bytes that are not an image
+    except Exception as error:  # Pillow and datasets raise many types of errors for bytes that are not an image
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
             f"{_stored_name(split, index)}: {one_line(error)}"
@@ -104,7 +104,7 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
 
 
 def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
-    """Yield the rows of a stream, their images with the attack and the corruption of the task.
+    """Yield the rows of a stream, and apply the attack and the corruption of the task to their images.
 
     Raises:
         InputError: If one cannot be read.
@@ -163,7 +163,7 @@ def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
 
 
 def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> Iterator[Output]:
-    """Yield `function(item)` in the order of the items, computed ahead by threads; the first error ends it.
+    """Yield `function(item)` in the order of the items, computed ahead by threads; the first error stops it.
 
     Pillow decodes and resizes without Python's global lock. The threads use all cores available to the process: only
     one process of a node decodes, while the others wait.

@@ -21,9 +21,10 @@ TaskSampling = Literal["proportional", "uniform", "temperature"]
 class JointImages(Dataset[Example]):
     """The training images of several tasks together; a sampling rule sets the share of each task in an epoch.
 
-    An epoch has as many images as all tasks together. Each task passes through its images in a new order in every
-    pass, and continues in the next epoch where it stopped, so that after every epoch its images have occurred equally
-    often, within one. As in `TrainImages`, (seed, epoch, index) determine an image, and the epoch is in shared memory.
+    An epoch has as many images as all tasks together. Each pass through the images of a task has a new order and
+    continues in the next epoch where it stopped. After every epoch, the numbers of times that the images of a task
+    have occurred differ by at most one. As in `TrainImages`, (seed, epoch, index) determine an image, and the epoch is
+    in shared memory.
 
     Args:
         images: The training images of each task.
@@ -73,9 +74,9 @@ class JointImages(Dataset[Example]):
         task = bisect_right(self.bounds, index) - 1
         row, number = self.drawn[:, index].tolist()
         images = self.images[task]
-        # an image that occurs twice in an epoch does so in two passes, with another augmentation
+        # an image that occurs twice in an epoch belongs to two passes, with different augmentations
         example = images.example(row, number) if isinstance(images, TrainImages) else images[row]
-        class_index = cast(int, example["labels"])  # multiple-choice tasks are only trained alone
+        class_index = cast(int, example["labels"])  # multiple-choice tasks are always trained alone
         return {"pixel_values": example["pixel_values"], "labels": self.offsets[task] + class_index}
 
     def _draw(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
@@ -97,7 +98,7 @@ def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperatur
     """Apportion an epoch of `sum(sizes)` images among tasks of these sizes, by the largest remainder.
 
     Raises:
-        InputError: If a task gets no images, which requires a temperature below 1.
+        InputError: If a task gets no images, which happens only at temperatures below 1.
 
     Example:
         >>> images_per_epoch([10, 90], "temperature", temperature=2.0)

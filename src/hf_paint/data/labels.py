@@ -1,4 +1,4 @@
-"""Labels: the data set's own names of the classes, matched with the class names of the task."""
+"""Labels: the class names in the data set, matched with the class names of the task."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 ClassIds = dict[object, int]
-"""A label of the data set -> its class index; string labels are also found by their normalised form."""
+"""A label of the data set -> its class index; the normalised forms of string labels are also keys."""
 
 
 def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], ClassIds]:
@@ -25,7 +25,7 @@ def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, ClassLabel):
         class_names, class_ids = task.class_names or tuple(feature.names), match_class_names(task, feature.names)
-        if isinstance(task, TypographicTask):  # the words are strings, even where the labels are not
+        if isinstance(task, TypographicTask):  # the words are strings, even if the labels are not
             class_ids = _name_ids(task.label_names or class_names) | class_ids
     elif task.class_names is not None:
         class_names, class_ids = task.class_names, _listed_ids(task, task.class_names, feature)
@@ -49,16 +49,16 @@ def _listed_ids(task: LabelledTask, class_names: Sequence[str], feature: object)
 
 
 def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassIds:
-    """Match the data set's names of the classes with those of the task.
+    """Match the class names in the data set with the class names of the task.
 
-    Names match if they are equal, or if they are equal except for case, spaces and punctuation and no other name is.
+    Names match if they are equal, or if they differ only in case, spaces and punctuation and no other name matches.
     The order of either list does not matter.
 
     Returns:
         label index -> class index.
 
     Raises:
-        InputError: If the counts differ or a name has no match of its own.
+        InputError: If the counts differ, or a name has no unique match.
     """
     expected = task.label_names or task.class_names or tuple(label_names)
     if len(expected) != len(label_names):

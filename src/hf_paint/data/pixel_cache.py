@@ -32,7 +32,7 @@ GB = 1_000_000_000
 DEFAULT_LIMIT = "200"
 """The limit of the cache in GB; the train split of ImageNet at 224 pixels takes 193 GB."""
 STREAM_STEP = GB // 10
-"""The bytes for which room is made at a time where the total is unknown."""
+"""The number of bytes to make room for at a time if the total is unknown."""
 PARTIAL = ".partial"
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ def open_pixels(
     If several processes open the same entry, one of them decodes and the others wait.
 
     Args:
-        folder: The folder of the entry, beside those of the other entries.
+        folder: The folder of the entry, next to the folders of the other entries.
         decode: Yields the images in order.
         name: The name of the images in messages.
         num_bytes: The size of the pixels in bytes; None if it is unknown, as for a stream.
-        verify: Whether to compare checksums, and not only sizes.
+        verify: Whether to compare checksums as well as sizes.
 
     Returns:
         The pixels (num_images, 3, height, width), memory-mapped, and the labels (num_images,).
@@ -121,7 +121,7 @@ def _is_whole(folder: Path, *, verify: bool) -> bool:
 def _checksum(path: Path) -> int:
     """Return the CRC-32 of a file; a process reads each state of a file only once.
 
-    One core sums 4 GB/s from the page cache: 2 s for 50 000 images of 224 pixels (7.5 GB), which take a minute to
+    One core processes 4 GB/s from the page cache: 2 s for 50 000 images of 224 pixels (7.5 GB), which take a minute to
     decode on two cores. From a disk, reading dominates, and the evaluation then finds the pages in the cache.
     """
     return _read_checksum(path, path.stat().st_mtime_ns)
@@ -165,15 +165,15 @@ def _fill(folder: Path, decode: Callable[[], Examples], name: str, num_bytes: in
 
 
 def _make_room(partial: Path, size: int, name: str) -> None:
-    """Delete the least recently opened entries until the one that is being decoded can grow to `size` bytes.
+    """Delete the least recently opened entries until the entry in progress can grow to `size` bytes.
 
-    Locked entries, which are being opened or decoded, stay. Entries in use may be deleted: a memory-mapped file
-    remains readable, and on the disk, until the run ends.
+    Locked entries, which another process is opening or decoding, are kept. Entries in use may be deleted: a
+    memory-mapped file remains readable, and on the disk, until the run ends.
     """
     limit = cache_limit()
     if size > limit:
         raise InputError(
-            f"The pixels of the {name} need at least {size / GB:.1f} GB, and the cache may hold {limit / GB:g} GB. "
+            f"The pixels of the {name} need at least {size / GB:.1f} GB, but the limit is {limit / GB:g} GB. "
             "Raise HF_PAINT_CACHE_LIMIT (in GB), or choose a smaller split."
         )
     usage = {path: _usage(path) for path in partial.parent.iterdir() if path.is_dir()}
@@ -191,13 +191,13 @@ def _make_room(partial: Path, size: int, name: str) -> None:
     free = shutil.disk_usage(partial).free
     if missing > free:
         raise InputError(
-            f"The pixels of the {name} need at least {missing / GB:.1f} GB, and {free / GB:.1f} GB are free at "
+            f"The pixels of the {name} need at least {missing / GB:.1f} GB, but only {free / GB:.1f} GB are free at "
             f"{partial.parent}. Make room there, or set HF_PAINT_CACHE to a folder on a larger disk."
         )
 
 
 def _usage(folder: Path) -> tuple[float, int]:
-    """Return the time at which an entry was last opened and its size; zeros if it has just been deleted."""
+    """Return the time of the last opening of an entry, and its size; zeros if it has just been deleted."""
     with suppress(FileNotFoundError):
         return folder.stat().st_mtime, sum(path.stat().st_size for path in folder.iterdir())
     return 0.0, 0

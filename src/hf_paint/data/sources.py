@@ -12,7 +12,7 @@ from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 class SourceArguments(TypedDict):
-    """The arguments with which `datasets` finds a data set."""
+    """The arguments of `datasets` that identify a data set."""
 
     path: str
     name: str | None
@@ -36,7 +36,7 @@ def load_rows(task: Task, source: str) -> Dataset | IterableDataset:
         return read_typographic_folder(task, source)
     try:
         return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
-    except Exception as error:  # datasets raises a dozen types for a data set that cannot be loaded
+    except Exception as error:  # datasets raises a dozen types of errors for a data set that cannot be loaded
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
@@ -58,14 +58,14 @@ def stream_length(task: Task, source: str) -> int:
 
 
 def stream_fingerprint(task: Task, name: str) -> str:
-    """Return the fingerprint of a stream: of its files, their versions, and the rows that are read."""
+    """Return the fingerprint of a stream, which covers its files, their versions, and the selected rows."""
     builder = load_dataset_builder(**_source_arguments(task))
     splits = [task.splits.train, task.splits.validation, task.splits.test]
     return fingerprint_values(builder.cache_dir, name, splits)
 
 
 def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
-    """Refuse a task that names a column which the data set lacks."""
+    """Refuse a task that names a column missing from the data set."""
     columns = rows.column_names
     if columns is None:
         return

@@ -67,7 +67,7 @@ class Split:
         return self.word_indices
 
     def targets(self, labels: Indices) -> Indices:
-        """Return the labels that the head of the task takes: shape (num_rows,), or a row for each multiple choice."""
+        """Return the labels for the head of the task: shape (num_rows,), or one row per multiple-choice question."""
         return labels if self.choices is None else self.choices.targets(self.class_names)
 
     def class_of(self, row: Mapping[str, object]) -> int:
@@ -86,8 +86,8 @@ class Split:
         if index is None:
             raise InputError(
                 f"The {self.name} split of task '{self.task.name}' contains the label {label!r}, which matches none "
-                f"of its {len(self.class_names)} classes. Correct `class_names`, or list the data set's names of the "
-                "classes as `label_names`."
+                f"of its {len(self.class_names)} classes. Correct `class_names`, or list the class names in the data "
+                "set as `label_names`."
             )
         return index
 
@@ -97,7 +97,7 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
 
     Args:
         task: The task.
-        names: The splits to load, of `train`, `validation` and `test`; those that the task lacks are skipped.
+        names: The splits to load, from `train`, `validation` and `test`; splits that the task lacks are skipped.
 
     Returns:
         name -> split. An `auto` validation split is taken out of train.
@@ -155,7 +155,7 @@ def _permutation(count: int) -> Indices:
 
 
 def _source(task: Task, name: str) -> str | None:
-    """Return the split of the data set from which a split of the task is read."""
+    """Return the split of the data set that a split of the task reads."""
     if name == "validation" and task.splits.validation == "auto":
         return task.splits.train
     return {"train": task.splits.train, "validation": task.splits.validation, "test": task.splits.test}[name]
@@ -189,7 +189,7 @@ def _load_table(task: Task, source: str) -> Dataset | IterableDataset:
 
 
 def _select_rows(task: Task, table: Dataset | IterableDataset, name: str, source: str) -> Dataset | IterableDataset:
-    """Keep the rows of one split and the columns that are read; the order of the steps decides fingerprints."""
+    """Keep the rows of one split and the columns that are read; fingerprints depend on the order of the steps."""
     rows = table.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
@@ -205,7 +205,7 @@ def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side
         return rows.select(split_train_validation(len(rows), groups)[side])
     if task.group_column:
         raise InputError(
-            f"Task '{task.name}' streams, so that an `auto` validation split cannot keep groups together. Set "
+            f"Task '{task.name}' streams, so an `auto` validation split cannot keep groups together. Set "
             "`validation` to a split of the data set, or to null."
         )
     wanted = set(split_train_validation(stream_length(task, source))[side].tolist())
@@ -214,7 +214,7 @@ def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side
 
 
 def _take_matching(rows: Dataset, where: Mapping[str, object]) -> Dataset:
-    """Keep the rows whose columns have these values."""
+    """Keep only rows with these values in their columns."""
     matches = [np.array(rows[column][:], dtype=object) == value for column, value in where.items()]
     return rows.select(np.flatnonzero(np.all(matches, axis=0)))
 

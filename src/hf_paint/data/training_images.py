@@ -24,7 +24,7 @@ class TrainImages(Dataset[Example]):
     """The training images of a task; (seed, epoch, index) determine the augmentation of an image.
 
     A run that is interrupted in the middle of an epoch and resumed therefore equals an uninterrupted one. The epoch is
-    in shared memory, so that workers that outlive an epoch see it change.
+    in shared memory, so workers that outlive an epoch see it change.
 
     Args:
         split: The rows.
@@ -52,7 +52,7 @@ class TrainImages(Dataset[Example]):
         return self.example(index, int(self.epoch))
 
     def example(self, index: int, epoch: int) -> Example:
-        """Return an image as augmented in an epoch, whichever epoch is set."""
+        """Return an image with the augmentation of an epoch, regardless of `set_epoch`."""
         pixels = augment(
             decode(self.split, index, epoch), self.transform, self.augmentation, (self.seed, epoch, index)
         )
@@ -60,10 +60,10 @@ class TrainImages(Dataset[Example]):
 
 
 class StreamedTrainImages(IterableDataset[Example]):
-    """The training images of a stream, in endless passes, each in another order.
+    """The training images of a stream, in endless passes, each in a new order.
 
     (seed, pass, position) determine the order and the augmentation, and a resumed trainer skips the images that it has
-    seen, so that an interrupted run equals an uninterrupted one.
+    seen, so an interrupted run equals an uninterrupted one.
 
     Args:
         split: The rows.
@@ -113,7 +113,7 @@ def shuffled(rows: Iterator[Row], buffer_size: int, generator: np.random.Generat
 
 
 class EpochCallback(TrainerCallback):
-    """Sets the epoch of the training images before the dataloader starts its workers, also when a run resumes.
+    """Sets the epoch of the training images before the dataloader starts its workers, even when a run resumes.
 
     Args:
         train_dataset: The images; ignored unless they have `set_epoch`.

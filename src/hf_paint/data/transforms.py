@@ -31,7 +31,7 @@ class PixelTransform:
         processor: The processor of the model; it resizes to a square, or resizes and crops a square.
 
     Raises:
-        InputError: If the processor works otherwise.
+        InputError: If the processor does anything else.
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:
@@ -57,7 +57,7 @@ class PixelTransform:
         return fingerprint_values(self.size, self.crop_size, int(self.resample), PIL.__version__)
 
     def resize_and_crop(self, image: Image.Image) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: the image resized, and its centre."""
+        """Return pixels (3, crop_size, crop_size), uint8: the centre of the resized image."""
         image = image.convert("RGB")
         size = self._resized(*image.size)
         resized = image.resize(size, self.resample)
@@ -65,7 +65,7 @@ class PixelTransform:
         return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and height of the resized image: fixed ones, or those that keep the aspect ratio."""
+        """Return the width and height of the resized image, either fixed or with the aspect ratio of the image."""
         if "shortest_edge" not in self.size:
             return self.size["width"], self.size["height"]
         edge = self.size["shortest_edge"]
@@ -80,7 +80,7 @@ class PixelTransform:
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 model inputs from uint8 pixels (batch, 3, height, width), on the device of the pixels."""
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        # Dividing rounds like the processor's float64 product; in-place steps save memory, which takes the most time.
+        # Division rounds like the processor's float64 product; in-place steps avoid allocations, the slowest part.
         return (pixels / (1 / self.scale)).sub_(mean).div_(std)
 
 
@@ -106,7 +106,7 @@ def augment(
 
 
 def _random_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw the box of torchvision's RandomResizedCrop: the whole image after ten failed attempts."""
+    """Draw the box of torchvision's RandomResizedCrop, or the whole image after ten failed attempts."""
     for _ in range(10):
         area = width * height * generator.uniform(*CROP_SCALE)
         ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
@@ -119,5 +119,5 @@ def _random_box(width: int, height: int, generator: np.random.Generator) -> tupl
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    # numpy moves the channels, because torch would start its own threads in every decoding thread
+    # numpy transposes, because torch would start its own threads in every decoding thread
     return torch.from_numpy(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).copy())

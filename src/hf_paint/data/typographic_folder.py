@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
     """Return the photos in the folder `data_dir` of a task, sorted by name: columns image, label and text.
 
-    Subfolders and hidden files are ignored. `bad_rows` of the task decides about all other files that are not images
-    or whose names do not give a label and a text.
+    Subfolders and hidden files are ignored. `bad_rows` of the task decides whether to refuse or skip all other files
+    that are not images, or whose names do not contain a label and a text.
 
     Raises:
         InputError: If the folder or the split does not exist, the folder contains no photo, or a file is refused.
@@ -46,7 +46,7 @@ def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
     features = Features({"image": Image(), "label": Value("string"), "text": Value("string")})
     rows = Dataset.from_dict(columns, features=features)
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in photos]
-    return Dataset(rows.data, fingerprint=fingerprint_values(states))  # the default, of the paths, misses a new photo
+    return Dataset(rows.data, fingerprint=fingerprint_values(states))  # a fingerprint of paths misses new photos
 
 
 def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, str]]:

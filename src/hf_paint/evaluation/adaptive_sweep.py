@@ -1,4 +1,4 @@
-"""The adaptive sweep: a few alphas on every image, the others where the predictions of their neighbours differ."""
+"""The adaptive sweep: a few alphas on every image, the others on images with differing neighbour predictions."""
 
 import logging
 from collections import deque
@@ -44,11 +44,11 @@ def sweep_adaptively(
     """Sweep a fine grid of alphas at the cost of about eleven.
 
     Eight alphas, including both ends, are evaluated on every image. The intervals between them are bisected: at the
-    middle of two alphas, only the images on which both disagree are evaluated; the others keep the class on which both
-    agree. A prediction that changes and changes back within an interval is missed. The records of these alphas contain
-    `exact: false`; the loss and confidence of images that were not evaluated are interpolated.
+    midpoint of two alphas, only the images on which their predictions differ are evaluated; all other images keep the
+    common prediction. A prediction that changes and changes back within an interval is missed. The records of these
+    alphas contain `exact: false`; the loss and confidence of images that were not evaluated are interpolated.
 
-    The arguments, the result and the errors are those of `sweep_alphas`.
+    Arguments, result and errors are the same as in `sweep_alphas`.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -79,12 +79,12 @@ def sweep_path_adaptively(
     num_images = sum(len(images) for task in tasks for images in task.images.values())
     work = sweep.num_evaluated / num_images
     exact = ", ".join(format_alpha(alpha) for alpha in curve.exact_alphas)
-    logger.info(f"Adaptive sweep: {len(alphas)} alphas for the work of {work:.1f}; exact at {exact}.")
+    logger.info(f"Adaptive sweep: {len(alphas)} alphas at the cost of {work:.1f}; exact at {exact}.")
     return curve
 
 
 def verified(adaptive: AlphaCurve, full: AlphaCurve) -> AlphaCurve:
-    """Log the errors of an adaptive sweep against a full one of the same alphas and tasks, which is returned."""
+    """Log the errors of an adaptive sweep against a full one of the same alphas and tasks; return the full curve."""
     errors = []
     for result in adaptive.results:
         exact = full.get(result.alpha, result.role, result.task, result.split)
@@ -163,9 +163,9 @@ class _AdaptiveSweep:
         self.results.append(record(predictions, pending, task, log=self.log) if logged is None else logged)
 
     def _usable_records(self, step: Step, task: PreparedTask, split: str) -> list[Result]:
-        """Return the pending records that answer a step, the one that the step itself makes last.
+        """Return the pending records that satisfy a step; the last is the record that the step itself appends.
 
-        An anchor needs an exact record. Between anchors an exact one is better than what the neighbours imply.
+        An anchor needs an exact record. Between anchors, exact records take precedence over inferred ones.
         """
         alpha = self.alphas[step.position]
         return [
@@ -182,7 +182,7 @@ class _AdaptiveSweep:
         return self.carrier.evaluator.predict(self.carrier.at(self.alphas[step.position]), task, split)
 
     def _predict_between(self, step: Step, task: PreparedTask, split: str) -> Predictions:
-        """Evaluate the images on which the neighbours disagree; the others keep the class on which they agree."""
+        """Evaluate the images on which the neighbours disagree; all other images keep the common prediction."""
         name, alpha = task.task.name, self.alphas[step.position]
         before, after = self.predictions[step.left, name, split], self.predictions[step.right, name, split]
         share = (alpha - self.alphas[step.left]) / (self.alphas[step.right] - self.alphas[step.left])
@@ -198,7 +198,7 @@ class _AdaptiveSweep:
         return replace(before, predicted=predicted, confidence=confidence, loss=loss)
 
     def _load_predictions(self, records: Sequence[Result]) -> Predictions | None:
-        """Return the predictions behind the first of the records that has a file of them."""
+        """Return the predictions of the first record that has a file of predictions."""
         for path in map(self._path, records):
             if path is not None and path.exists():
                 return Predictions(**np.load(path))
@@ -211,7 +211,7 @@ class _AdaptiveSweep:
             save_atomically(path, lambda partial: np.savez(partial, **arrays))
 
     def _path(self, pending: Result) -> Path | None:
-        """Return the file with the predictions behind a record; None if the log is in memory."""
+        """Return the file with the predictions of a record; None if the log is in memory."""
         if self.log.folder is None or pending.correct_file is None:
             return None
         return self.log.folder / predictions_file(pending.correct_file)

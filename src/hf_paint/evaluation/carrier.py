@@ -13,10 +13,10 @@ from hf_paint.results.alphas import Alpha
 
 
 class Carrier:
-    """A copy of an image tower whose weights are overwritten in place with those of an alpha.
+    """A copy of an image tower that loads the weights of each alpha in place.
 
-    The weights on the path move to the GPU of the evaluations if they fit beside the model. Elsewhere they stay where
-    they are, which may be on disk: they are read one tensor at a time.
+    The weights on the path move to the GPU of the evaluations if they fit next to the model. Otherwise they stay where
+    they are, possibly on disk, and are read one tensor at a time.
 
     Args:
         path: The weights of every alpha.
@@ -56,6 +56,6 @@ class Carrier:
 
 
 def _free_memory(device: torch.device) -> int:
-    """Return the bytes of a GPU that are free, including those that torch reserves for later."""
+    """Return the free bytes of a GPU, including memory that torch has reserved but does not use."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -30,8 +30,8 @@ def evaluate_ensemble(
 ) -> AlphaCurve:
     """Evaluate `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, for comparison with `sweep_alphas`.
 
-    The logits of both models are computed once for each split and mixed at every alpha. In use, an ensemble costs two
-    forward passes per image, interpolated weights cost one.
+    The logits of both models are computed once for each split and mixed at every alpha. At inference, an ensemble
+    costs two forward passes per image; interpolated weights cost one.
 
     Args:
         theta_0: The image tower before fine-tuning, name -> tensor.

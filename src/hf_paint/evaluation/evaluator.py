@@ -25,13 +25,13 @@ from hf_paint.results.run_folder import correct_file
 Precision = Literal["fp32", "bf16"]
 Batches: TypeAlias = Iterable[dict[str, Tensor]]
 CPU_ACTIVATION_BYTES = 24 * 2**20
-"""On a CPU, images go through the tower in groups whose largest activation stays below this.
+"""On a CPU, images pass through the tower in groups whose largest activation stays below this limit.
 
-Larger blocks come fresh from the operating system each time they are asked for (glibc maps what is above 32 MiB), and
-the page faults cost a quarter of the time of a ViT-B/32.
+glibc maps larger blocks (above 32 MiB) anew at every allocation, and the page faults take a quarter of the run time of
+a ViT-B/32.
 """
 CONVOLUTION_EXPANSION = 24
-"""How much larger than the pixels the largest activation of a convolutional tower is (EfficientNet-B7, ALIGN's)."""
+"""The size of the largest activation of a convolutional tower, relative to the pixels (EfficientNet-B7 of ALIGN)."""
 
 
 class Evaluator:
@@ -39,7 +39,7 @@ class Evaluator:
 
     Args:
         accelerator: Distributes the batches over the processes and gathers the predictions.
-        batch_size: Images per process and forward pass; on a CPU, fewer where the activations are large.
+        batch_size: Images per process and forward pass; on a CPU, fewer if the activations are large.
         precision: The arithmetic of the forward pass.
         compile: Compile the towers that `carrier` returns. It takes tens of seconds once and pays off in long sweeps.
     """
@@ -70,11 +70,11 @@ class Evaluator:
     def carrier(self, tower: nn.Module) -> nn.Module:
         """Return a copy of an image tower in the dtype of the evaluations; its weights can be overwritten."""
         device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
-        parameters = tower.named_parameters()  # converted one by one: a copy of all in float32 may not fit
+        parameters = tower.named_parameters()  # converted one by one: a float32 copy of all may not fit
         copies = {name: x.detach().to(device, dtype, copy=True) for name, x in parameters}
         carrier = copy_with(tower, copies).to(device, dtype).eval().requires_grad_(False)
         if isinstance(carrier, ImageClassifier):
-            carrier.head.float()  # as zero-shot heads are, in whatever dtype the tower is
+            carrier.head.float()  # like zero-shot heads, whatever the dtype of the tower
         if self.compile:
             carrier.compile()  # the weights are its inputs: other values in the same tensors need no new compilation
         return carrier
@@ -134,7 +134,7 @@ class Evaluator:
         return columns["embeds"].clone(), columns["labels"].clone()
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
-        """Return the record of an evaluation without its scores, for looking it up before the model runs."""
+        """Return the record of an evaluation without its scores, to look it up before the model runs."""
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -194,7 +194,7 @@ def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
-    """Return into how many groups a batch is cut so that its largest activation suits a CPU: that of the MLP."""
+    """Return the number of groups per batch that limits the largest activation, the MLP's, on a CPU."""
     config = cast(Any, tower.config)
     if hasattr(config, "patch_size"):
         activation = ((config.image_size // config.patch_size) ** 2 + 1) * config.intermediate_size

@@ -37,7 +37,7 @@ class Example:
         written: The index of the candidate that is written on the image; None for images without words.
         question: The question about the image; None if the candidates are classes.
         before: shape (num_candidates,), the probabilities of the model before patching.
-        after: shape (num_candidates,), those of the patched model.
+        after: shape (num_candidates,), the probabilities of the patched model.
     """
 
     pixels: NDArray[np.uint8]
@@ -55,8 +55,8 @@ def choose_images(
     """Draw images at random, starting with those that only one of the two models classifies correctly.
 
     Args:
-        before: shape (num_images,), whether each image is right before patching.
-        after: shape (num_images,), whether each image is right after patching.
+        before: shape (num_images,), whether each image is classified correctly before patching.
+        after: shape (num_images,), whether each image is classified correctly after patching.
         count: The maximum number of images.
         seed: The seed of the draw.
 
@@ -75,19 +75,19 @@ def choose_images(
 def describe_choice(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, images: str, count: int = NUM_EXAMPLES
 ) -> str:
-    """Return a sentence on how `choose_images` drew the images.
+    """Return a sentence that explains how `choose_images` drew the images.
 
     Example:
         >>> describe_choice(np.array([True, False]), np.array([True, True]), images="images", count=2)
-        'Drawn at random of 2 images: 1 of the 1 that became right or wrong (1 right, 0 wrong), and 1 of the rest.'
+        'Drawn at random from 2 images: 1 of the 1 that changed (1 now right, 0 now wrong), and 1 of the rest.'
     """
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     drawn = min(count, gained + lost)
     others = min(count, len(before)) - drawn
     rest = f", and {others} of the rest" if others else ""
     return (
-        f"Drawn at random of {len(before)} {images}: {drawn} of the {gained + lost} that became right or wrong "
-        f"({gained} right, {lost} wrong){rest}."
+        f"Drawn at random from {len(before)} {images}: {drawn} of the {gained + lost} that changed "
+        f"({gained} now right, {lost} now wrong){rest}."
     )
 
 

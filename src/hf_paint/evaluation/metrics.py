@@ -25,7 +25,7 @@ def accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
 
 
 def mean_per_class_accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
-    """Return the mean, over the classes among the references, of the accuracy within the class.
+    """Return the accuracy within each class among the references, averaged over these classes.
 
     Example:
         >>> mean_per_class_accuracy([0, 0, 0, 0], [0, 0, 0, 1])
@@ -124,7 +124,7 @@ class ArrayMetric(evaluate.Metric):
     def compute(
         self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **inputs: ArrayLike | None
     ) -> dict[str, float]:
-        """Compute the metric of these images and of those that were added before, and forget them.
+        """Compute the metric over these and all previously added images, then discard them.
 
         Inputs of other metrics are ignored: `evaluate.combine` passes all inputs to every metric.
 
@@ -151,7 +151,7 @@ class ArrayMetric(evaluate.Metric):
         )
 
     def _build_data_dir(self) -> str:
-        return ""  # evaluate would make a folder
+        return ""  # evaluate would create a folder
 
 
 class Accuracy(ArrayMetric):
@@ -170,7 +170,7 @@ class Accuracy(ArrayMetric):
 
 
 class MeanPerClassAccuracy(ArrayMetric):
-    """The mean, over the classes, of the accuracy within the class.
+    """The accuracy within each class, averaged over the classes.
 
     Example:
         >>> MeanPerClassAccuracy().compute(predictions=[0, 0, 0], references=[0, 0, 1])

@@ -82,7 +82,7 @@ def compare_precisions(
             for i, runner in enumerate((evaluator, in_bf16)):
                 carrier, (split, images) = runner.carrier(tower), next(iter(task.images.items()))
                 sample = np.linspace(0, len(images) - 1, min(SAMPLE_SIZE, len(images))).astype(np.int64)
-                runner.predict(carrier, task, split, indices=sample[: len(sample) // 8 + 1])  # the first is slow
+                runner.predict(carrier, task, split, indices=sample[: len(sample) // 8 + 1])  # the first pass is slow
                 start = time.perf_counter()
                 predictions.append(runner.predict(carrier, task, split, indices=sample))
                 seconds[i] += time.perf_counter() - start

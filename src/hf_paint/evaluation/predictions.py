@@ -31,7 +31,7 @@ class Predictions:
         predicted: The index of the highest logit.
         confidence: The probability of that class.
         loss: The cross-entropy of the image, in nats.
-        written: The class index of the word on the image; None where no words are written on the images.
+        written: The class index of the word on the image; None if no words are written on the images.
     """
 
     labels: NDArray[np.int64]
@@ -56,7 +56,7 @@ class Predictions:
 
 
 def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.int64] | None = None) -> Predictions:
-    """Return the predictions of logits (num_images, num_classes) for images with these labels and words (num_images,).
+    """Return the predictions from logits (num_images, num_classes) and labels and words (num_images,).
 
     Args:
         logits: The logits, on the CPU.
@@ -78,7 +78,7 @@ def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.
 
 
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return labels, predicted class, its probability and the loss, each (batch,), of logits (batch, num_classes)."""
+    """Return labels, predicted class, its probability and the loss, all (batch,), of logits (batch, num_classes)."""
     return {
         "labels": labels,
         "predicted": logits.argmax(dim=-1),
@@ -112,7 +112,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
 
 
 def _counting_error(predictions: Predictions, task: PreparedTask) -> float | None:
-    """Return the mean absolute error of the counts; None where the classes are not counts."""
+    """Return the mean absolute error of the counts; None if the classes are not counts."""
     if not isinstance(task.task, CountingTask):
         return None
     values = count_values(task.class_names)

@@ -34,9 +34,9 @@ class PreparedTask:
         class_names: The class names, in the order of the logits.
         head: The zero-shot head.
         transform: Normalises pixels.
-        images: The images of each split, `validation` and `test` where the task has them.
-        rows: shape (num_classes, max_rows), the rows of its classes in the head of the model, if that is trained with
-            the image tower; None for tasks that keep their zero-shot head.
+        images: The images of each split, `validation` and `test` if the task has them.
+        rows: shape (num_classes, max_rows), the rows of its classes in a head that is trained with the image tower;
+            None for tasks that keep their zero-shot head.
     """
 
     task: Task
@@ -48,7 +48,7 @@ class PreparedTask:
     rows: Tensor | None = None
 
     def with_rows_of(self, class_names: Sequence[str]) -> "PreparedTask":
-        """Return the task as it is evaluated with a trained head of these classes, matched by name.
+        """Return the task for evaluation with a trained head of these classes, matched by name.
 
         A name that several classes share (ImageNet has two such names) is matched in the order of both lists; in a
         group it stands for all of them. A task without classes, or with a class that the head lacks, is returned
@@ -68,7 +68,7 @@ class PreparedTask:
         return replace(self, rows=member_rows(members, range(len(class_names)))) if is_complete else self
 
     def head_of(self, tower: nn.Module) -> ZeroShotHead:
-        """Return the head for evaluating an image tower: its own if that has the classes of the task."""
+        """Return the head for evaluating an image tower: the tower's own head if it has the classes of the task."""
         if self.rows is None:
             return self.head
         trained: Any = tower.head
@@ -76,7 +76,7 @@ class PreparedTask:
 
     @property
     def head_fingerprint(self) -> str:
-        """The fingerprint of the head, or that of the rows if the head is part of the weights."""
+        """The fingerprint of the head, or of its rows if the head is part of the weights."""
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
@@ -103,8 +103,8 @@ def prepare_task(
         model: The model whose text tower builds the head.
         processor: The processor of the model.
         role: The role of the task.
-        splits: The splits to load; those that the task lacks are skipped.
-        cache_dir: Where decoded pixels and heads are kept; `hf_paint.data.pixel_cache.default_cache_dir()` by default.
+        splits: The splits to load; splits that the task lacks are skipped.
+        cache_dir: The cache of decoded pixels and heads; `hf_paint.data.pixel_cache.default_cache_dir()` by default.
 
     Raises:
         InputError: If the data set, a split, a column, a label or an image cannot be used.

@@ -27,7 +27,7 @@ def sweep_alphas(
     evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
-    """Evaluate every alpha on every split of every task, except for evaluations in the log.
+    """Evaluate every alpha on every split of every task, unless the log has the record already.
 
     Args:
         theta_0: The image tower before fine-tuning, name -> tensor.
@@ -81,8 +81,8 @@ def sweep_path(
 def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, *, log: ResultLog) -> Result:
     """Return the record of one alpha on one split: from the log, or else evaluated and appended to it.
 
-    Weights that the log knows under another alpha, such as those of a step that changed nothing, get a record of their
-    own without being evaluated again.
+    If the log has a record of the same weights at another alpha, for instance after a step without effect, that record
+    is copied under this alpha, and nothing is evaluated.
     """
     evaluator = carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))

@@ -1,4 +1,4 @@
-"""The sections of a model card, and the Markdown they are written as."""
+"""The sections of a model card, and their Markdown."""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class Usage:
         revision: The branch of the model; None for `main`.
         class_names: The candidate labels of an example.
         template: The prompt template of the example.
-        trained_head_tasks: The tasks whose accuracies are those of a trained head; empty without one.
+        trained_head_tasks: The tasks that were evaluated with a trained head; empty without one.
         patch: The base and the alpha of a patch; None for a complete model.
         branches: The sentence on the other branches of the repository.
     """
@@ -83,7 +83,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Robustness:
-    """Robustness under distribution shift of the weights, and of the output-space ensemble if that was measured."""
+    """Robustness under distribution shift of the weights, and of the output-space ensemble if it was measured."""
 
     caption: str
     table: str
@@ -118,7 +118,7 @@ class Card:
         tasks: The tasks with their data sets and licences.
         licence: The licence of the base and what follows from it.
         limits: What the numbers do not show.
-        citations: BibTeX entries beside that of PAINT.
+        citations: BibTeX entries besides PAINT's.
     """
 
     metadata: ModelCardData

@@ -32,7 +32,7 @@ PUBLIC_KEYS = (
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
     *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
 )
-"""The keys of a recipe that a card shows: those that determine the numbers, and contain no path and no secret."""
+"""The keys of a recipe that a card shows: they determine the numbers and contain no paths or secrets."""
 
 
 def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
@@ -133,7 +133,7 @@ def metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> 
 
 
 def _base_models(source: CardSource) -> str | list[str] | None:
-    """Return the id of the base, and those of the models that this run did not train."""
+    """Return the ids of the base and of the models that this run did not train."""
     others = [name for name in source.thetas.values() if name]
     return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
 

@@ -31,9 +31,9 @@ class CardSource:
         recipe: The resolved recipe.
         tasks: The tasks of the run, patching tasks first.
         class_names: The class names of the first patching task.
-        base_model_id: The id of the base on the Hub; None if it is not there.
+        base_model_id: The id of the base on the Hub; None if the base is not on the Hub.
         base_license: The licence of the base, if known.
-        plot: The file name of the trade-off plot beside the card, if there is one.
+        plot: The file name of the trade-off plot next to the card, if there is one.
         save_dtype: The dtype in which the model is saved.
         model_type: The `model_type` of its config.
         versions: Package -> its version in the run.
@@ -118,7 +118,7 @@ class CardSource:
         return {name: model if is_repo_id(model) else None for name, model in models.items()}
 
     def fingerprint(self, alpha: Alpha) -> str:
-        """Return the fingerprint of the model of an alpha: that of its image tower in float32 and its dtype."""
+        """Return the fingerprint of the model of an alpha, from its image tower in float32 and its dtype."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")

@@ -1,4 +1,4 @@
-"""The sentences of the card of a patched model: what it is, how alpha was chosen, gains and costs."""
+"""The sentences in the card of a patched model: the introduction, the choice of alpha, gains and costs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def alpha_phrase(alpha: Alpha) -> str:
 
 
 def row_name(strategy: str, alpha: Alpha) -> str:
-    """Return what each row of the accuracy table stands for."""
+    """Return the meaning of a row of the accuracy table."""
     if not isinstance(alpha, Coefficients):
         return "alpha"
     return "step" if strategy == "sequential" else "combination of coefficients"
@@ -60,7 +60,7 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
 
 
 def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: str) -> str:
-    """Return what the model is and how it was made.
+    """Return the introduction: the kind of model, and how it was made.
 
     Args:
         source: The content of the card.
@@ -73,8 +73,8 @@ def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_p
     opening = f"This is {model}. Use it like its base model: it still recognizes new classes by name."
     if is_patch:
         opening = (
-            f"This is a *patch*: the change of the image tower of {base} in fine-tuning, and nothing else. Applied to "
-            f"that model, it gives {model}, which still recognizes new classes by name."
+            f"This is a *patch*: it contains only the change that fine-tuning made to the image tower of {base}. "
+            f"Applied to that model, it yields {model}, which still recognizes new classes by name."
         )
     paint = "*patched* ([PAINT](https://arxiv.org/abs/2208.05592))"
     return f"{opening}\n\nThe model was {paint}: {_method(source, tasks, alpha)} The text tower is unchanged."
@@ -100,9 +100,9 @@ def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha)
     elif recipe.get("head_steps"):
         order = f"first alone, for {recipe['head_steps']} steps, and then together with the image tower"
     return (
-        f"a classification head that starts as text embeddings was trained on {', '.join(tasks)} {order} "
-        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with those before "
-        f"training, {LINE}, at alpha {format_alpha(alpha)}."
+        f"a classification head, initialised with text embeddings, was trained on {', '.join(tasks)} {order} "
+        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with their "
+        f"values before training, {LINE}, at alpha {format_alpha(alpha)}."
     )
 
 
@@ -116,8 +116,8 @@ def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
         )
     if source.strategy == "parallel" and method.takes == "one":
         return (
-            f"the image tower was fine-tuned on each of {names} separately, against {FROZEN_HEAD}, and the changes of "
-            f"the weights were added up, {SPAN}, with the coefficients {format_alpha(alpha)}."
+            f"the image tower was fine-tuned on each of {names} separately, against {FROZEN_HEAD}, and the weight "
+            f"changes were added, {SPAN}, with the coefficients {format_alpha(alpha)}."
         )
     several = " several times" if method.takes == "several" else ""
     target = f"each of {names} separately," if source.strategy == "parallel" else f"{names}{several}"
@@ -164,9 +164,9 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
 
 
 def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> str:
-    """Return which tasks were trained on in this run, and introduce the recipe."""
+    """Return the tasks that this run trained on, and introduce the recipe."""
     trained = _trained_tasks(source, tasks)
-    summary = "This run trained nothing: it used existing fine-tuned models."
+    summary = "This run did not train any model: it used existing fine-tuned models."
     if trained:
         summary = f"Trained on the train split of {', '.join(trained)} with the prompts of each task (`{prompt}`)."
     return f"{summary} Recipe (all other settings are the defaults of PAINT):"
@@ -193,13 +193,13 @@ def branches_sentence(rows: str, branches: Sequence[str], model_class: str) -> s
 
 
 def other_alpha_sentence(selected: Alpha, *, has_branches: bool) -> str:
-    """Return, on the card of an alpha that was not selected, where the selected model is."""
+    """Return where to find the selected model, for the card of any other alpha."""
     place = ", on the branch `main`" if has_branches else ""
     return f"This is one of several models. The selected one has {alpha_phrase(selected)}{place}."
 
 
 def table_notes(table: str) -> list[str]:
-    """Return how to read the marks and columns of an accuracy table, as far as it has them."""
+    """Return explanations of the marks and columns that occur in an accuracy table."""
     notes = {
         "~": "A number marked `~` was not measured on every image: where the two nearest measured alphas predict the "
         "same class, that prediction was reused.",
@@ -228,13 +228,13 @@ def robustness_caption(table: RobustnessTable) -> str:
 
 
 def limits(source: CardSource) -> list[str]:
-    """Return what the numbers of the card do not show."""
+    """Return the limits of the numbers in the card."""
     precision = " and ".join(sorted({result.precision for result in source.curve.results}))
     runs = " of each" if source.strategy in ("sequential", "parallel") else ""
     return [
-        "Only the tasks in the table were measured. Accuracy on other tasks may have changed; a task that is unlike "
-        "the supported ones can lose more than they did.",
+        "Only the tasks in the table were measured. Accuracy on other tasks may have changed, and tasks unlike "
+        "the supported ones may lose more.",
         f"Accuracies were measured in {precision} arithmetic, before the weights were rounded to {source.save_dtype}.",
         f"Alpha was chosen on one validation split of each task, after one training run{runs}.",
-        "The patched model most likely has all biases and failures of its base model.",
+        "The patched model most likely shares all biases and failure modes of its base model.",
     ]

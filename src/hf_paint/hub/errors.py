@@ -9,7 +9,7 @@ from hf_paint.repositories import FAILURES
 
 @contextmanager
 def hub_errors(summary: str) -> Iterator[None]:
-    """Raise a failure of the Hub, the network or the disk as one line.
+    """Turn failures of the Hub, the network or the disk into one-line errors.
 
     Args:
         summary: The start of the line, such as "Pushing the branch main failed".

@@ -30,7 +30,7 @@ from hf_paint.tasks.task import Task
 
 
 MODEL_ID = "path/or/id/of/this/model"
-"""Stands for the id of a model that is not published yet."""
+"""A placeholder for the id of a model that is not published yet."""
 
 
 def render_model_card(
@@ -84,7 +84,7 @@ def render_model_card(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
-    """One model of a run, and the repository that it is published in."""
+    """One model of a run, and its repository."""
 
     source: CardSource
     alpha: Alpha
@@ -94,7 +94,7 @@ class _Model:
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks on which the model was patched: a step of sequential patching knows none after it."""
+        """The tasks on which the model was patched: for a step of sequential patching, the tasks up to this step."""
         names: Sequence[str] = self.source.curve.tasks.get("patching", [])
         if self.source.strategy == "sequential" and isinstance(self.alpha, Coefficients):
             names = list(self.alpha)

@@ -1,4 +1,4 @@
-"""The plan of a push: the state of each branch on the Hub, and what to do with it."""
+"""The plan of a push: the state of each branch on the Hub, and its action."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -115,7 +115,7 @@ def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | 
 
 
 def _action(publication: Publication, alpha: Alpha | None, commit: str, files: Collection[str]) -> Action:
-    """Return what to do with the weights of a branch that exists; its card may still be outdated."""
+    """Return the action for the weights of an existing branch; its card may still be outdated."""
     if not any(file.endswith(".safetensors") for file in files):
         return "upload"
     try:

@@ -62,7 +62,7 @@ class Publication:
         base_model_id: str | None = None,
         delta: PatchDtype | None = None,
     ) -> Self:
-        """Read a run folder, and check that everything to be published is there.
+        """Read a run folder, and check that everything to publish exists.
 
         Args:
             folder: The run folder.
@@ -87,7 +87,7 @@ class Publication:
                 raise InputError(f"{name} requires a run with one alpha; the run in {folder} is {source.strategy}.")
         if delta and not source.method.is_line:
             raise InputError(
-                f"A delta requires models on a line; those of the method '{source.method.name}' are on another path."
+                f"A delta requires a straight path, but the path of the method '{source.method.name}' is not straight."
             )
         base_folder = _base_folder(source)
         if run.theta_0.exists():
@@ -100,7 +100,7 @@ class Publication:
 
     @property
     def theta_1(self) -> Path:
-        """The folder of the fine-tuned model; the base if the run kept none."""
+        """The folder of the fine-tuned model; the base if the run saved none."""
         return self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
 
     @property
@@ -227,7 +227,7 @@ def _base_folder(source: CardSource) -> Path:
     model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
     missing = Path(model).is_absolute() and not Path(model).is_dir()
     if missing or model.startswith("a model in memory"):
-        raise InputError(f"A push needs the files of the base, but {model} is not there.")
+        raise InputError(f"A push needs the files of the base, but {model} is missing.")
     try:
         folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
     except InputError as error:  # the recipe was right when the run began

@@ -60,8 +60,8 @@ def push_variants(
     """Publish a run as one repository: the selected model on `main`, the others on `alpha-0.00` to `alpha-1.00`.
 
     Each branch is a complete CLIP repository with its card, uploaded in one commit. The model on `main` is `patched/`
-    of the run folder, byte for byte. A branch that has the same weights already is not uploaded again, so an
-    interrupted push continues when it is started again. `main` comes last.
+    of the run folder, byte for byte. Branches that already hold the same weights are skipped, so rerunning an
+    interrupted push resumes it. `main` comes last.
 
     Args:
         run: The result of a patching strategy, or its run folder.
@@ -134,7 +134,7 @@ def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, 
 
 
 def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, *, eval_results: bool) -> None:
-    """Upload the files of a branch in one commit, so that weights never lack their card."""
+    """Upload the files of a branch in one commit, so weights never lack their card."""
     with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=PUSH_PREFIX) as temporary:
         folder = Path(temporary) / branch.name
         message = "Update the card"
@@ -160,7 +160,7 @@ def _stale_files(action: Action) -> str | None:
 
 
 def _tag(api: HfApi, repo_id: str, tag: str) -> None:
-    """Tag `main`, unless the tag is there already."""
+    """Tag `main`, unless the tag exists already."""
     refs = api.list_repo_refs(repo_id)
     [main] = [branch.target_commit for branch in refs.branches if branch.name == "main"]
     if main not in [ref.target_commit for ref in refs.tags if ref.name == tag]:

@@ -21,10 +21,10 @@ from hf_paint.merging.interpolation import add, subtract
 class WeightAveraging(TrainerCallback):
     """`average += rate * (theta - average)` after each step; the model takes the average at the end of training.
 
-    Subclasses define the rate. It depends on the step alone, so a checkpoint stores only the average, and a resumed
+    Subclasses define the rate. It depends only on the step, so a checkpoint stores only the average, and a resumed
     training ends with the same bits as an uninterrupted one. The average is float64 on the device of the model,
     because its change in one step is often below the resolution of float32. Evaluations and checkpoints during
-    training use the trained weights; the average is saved beside them in its own file.
+    training use the trained weights; the average is saved next to them in its own file.
     """
 
     file_name: str
@@ -36,7 +36,7 @@ class WeightAveraging(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Start a new average, or resume that of the checkpoint."""
+        """Start a new average, or resume the one in the checkpoint."""
         if args.load_best_model_at_end:
             raise InputError(
                 "Weight averaging replaces the weights at the end of training: remove `load_best_model_at_end`."
@@ -175,7 +175,7 @@ class SWA(Method):
 
     def sentence(self) -> str:
         """Return the averaged steps."""
-        steps = f"every {self.every} steps, from {100 * self.start:g} % of the training on"
+        steps = f"every {self.every} steps, from {100 * self.start:g} % of training onwards"
         return f"`theta_1` is a stochastic weight average (SWA): the mean of the weights at {steps}."
 
 

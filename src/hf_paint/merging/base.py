@@ -19,14 +19,14 @@ LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 
 
 class Information(Protocol):
-    """What a path may need besides the weights at its two ends."""
+    """The measurements that a path may need besides the weights at its two ends."""
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
         """Return the Fisher information of weights on training images of the patching tasks."""
 
 
 class RecordedInformation:
-    """The information that a finished run left in its folder.
+    """The Fisher information in the folder of a finished run.
 
     Args:
         folder: The run folder.
@@ -41,7 +41,7 @@ class RecordedInformation:
 
 
 class Measurements(Information, Protocol):
-    """The measurements that a run offers to its method.
+    """The measurements that a run provides to its method.
 
     Attributes:
         scores: Names of models, joined by " + " -> the score of their mean; saved as soon as a value is set.
@@ -52,10 +52,10 @@ class Measurements(Information, Protocol):
     device: torch.device
 
     def score(self, theta: Weights, rule: str) -> float:
-        """Return the score of weights on validation images: the patching accuracy, or that of the selection rule."""
+        """Return the score of weights on validation images: patching accuracy, or the score of the selection rule."""
 
     def losses(self) -> Callable[[Weights], Tensor]:
-        """Return the cross-entropy on the patching tasks, differentiable in the weights, of a new batch each call."""
+        """Return the cross-entropy on the patching tasks, differentiable in the weights, on a new batch per call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +68,14 @@ class Method:
         name: The name in recipes.
         end: The name of theta_1 in tables.
         takes: The number of fine-tuned models, `one` or `several`.
-        merges: Whether theta_1 is computed from the fine-tuned models; otherwise it is the only one.
+        merges: Whether theta_1 is computed from the fine-tuned models; otherwise theta_1 is the only one.
         needs_validation: Whether `merge` needs validation images of the patching tasks.
-        chooses: Whether the method itself determines how far to go; without a selection rule, theta_1 is saved.
-        formula: How theta_alpha is computed, for the cards; empty where `sentence` contains it.
+        chooses: Whether the method itself determines the distance from theta_0; without a selection rule, theta_1 is
+            saved.
+        formula: The formula of theta_alpha, for the cards; empty if `sentence` contains it.
         extrapolates: Whether alpha may lie outside [0, 1].
         is_line: Whether the path is the straight line, so that any alpha is computed from file to file.
-        spans: Whether several fine-tuned models may have a coefficient each (`strategy: parallel`).
+        spans: Whether several fine-tuned models may each have a coefficient (`strategy: parallel`).
     """
 
     name: ClassVar[str]
@@ -100,7 +101,7 @@ class Method:
         return []
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return theta_1, merged from the fine-tuned models; by default it is the only one."""
+        """Return theta_1, merged from the fine-tuned models; by default, the only one."""
         (theta,) = thetas.values()
         return dict(theta)
 

@@ -82,9 +82,7 @@ def estimate_fisher(
         raise InputError("The Fisher information needs at least one image.")
     for name, value in total.items():
         if not bool(value.isfinite().all()):
-            raise InputError(
-                f"The Fisher information of '{name}' is not finite. Check that the weights and the pixels are."
-            )
+            raise InputError(f"The Fisher information of '{name}' is not finite. Check the weights and the pixels.")
     return {name: value / num_images for name, value in total.items()}
 
 
@@ -177,7 +175,7 @@ class FisherPath(WeightPath):
         return add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
 
     def fingerprint(self, alpha: Alpha) -> str:
-        """Return the fingerprint of theta_alpha; at the ends it is that of their weights."""
+        """Return the fingerprint of theta_alpha; at the ends, the fingerprint of theta_0 or theta_1."""
         alpha, (theta_0, theta_1, *_) = _number(alpha), self.fingerprints
         if alpha in (0, 1):
             return fingerprint_interpolation(theta_0, theta_1, alpha)

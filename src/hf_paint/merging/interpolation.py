@@ -20,8 +20,8 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
 
     `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed as `theta_0 + alpha * (theta_1 - theta_0)` in
     float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Alpha 0 and 1 return the two ends
-    bit for bit, and a weight that is equal on both sides, such as those of a frozen text tower, is unchanged at every
-    alpha. The other form is not exact: `(1 - alpha) * x + alpha * x` may differ from `x`.
+    bit for bit, and a weight that is equal on both sides, such as the weights of a frozen text tower, is unchanged at
+    every alpha. The first form is not exact: `(1 - alpha) * x + alpha * x` may differ from `x`.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
@@ -44,7 +44,7 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
 
 
 def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str, float]) -> dict[str, Tensor]:
-    """Combine several fine-tuned models with the model that they started from (PAINT, Sec. 2: parallel patching).
+    """Combine several fine-tuned models with their common base (PAINT, Sec. 2: parallel patching).
 
     `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, summed in the order of `thetas`; with one model it equals
     `interpolate`. It is as exact as `interpolate`: with all coefficients 0 the result is theta_0, with a single
@@ -98,7 +98,7 @@ def interpolated(
         The model. Its own weights are restored at the end of the block, even if the block raises.
 
     Raises:
-        InputError: As `interpolate`, and if the model lacks one of the tensors.
+        InputError: Like `interpolate`; also if the model lacks one of the tensors.
 
     Example:
         >>> layer = nn.Linear(2, 2, bias=False)
@@ -180,6 +180,6 @@ def subtract(name: str, x_0: Tensor, x_1: Tensor) -> Tensor:
 
 
 def add(x_0: Tensor, tau: Tensor) -> Tensor:
-    """Return `x_0 + tau`, rounded once to the dtype of x_0; where tau is 0 the bits of x_0 are kept, even of -0.0."""
+    """Return `x_0 + tau`, rounded once to the dtype of x_0; where tau is 0, x_0 keeps its bits, even -0.0."""
     x_0 = x_0.detach()
     return torch.where(tau == 0, x_0, (x_0.to(tau.dtype) + tau).to(x_0.dtype))

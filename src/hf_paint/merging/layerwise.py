@@ -19,7 +19,7 @@ def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
     """Return the alphas of LiNeS, `alpha + beta * (l - 1) / (L - 1)` for l = 1 ... L (Wang et al., 2025, Section 4).
 
     Args:
-        num_layers: L, the number of layers by `layer_index`: those of the encoder and two more in a CLIP model.
+        num_layers: L, the number of layers as counted by `layer_index`: the encoder layers plus two in a CLIP model.
         alpha: The alpha of the first layer.
         beta: The difference between the alphas of the last and the first layer.
 
@@ -48,7 +48,7 @@ def interpolate_layerwise(
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
         theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
-        alphas: One per layer of the image tower in the order of `layer_index`, such as those of `lines_alphas`; or
+        alphas: One per layer of the image tower in the order of `layer_index`, for example from `lines_alphas`; or
             regular expression -> alpha, where the first expression found in the name of a tensor applies.
         default: The alpha of tensors that match no regular expression (required with regular expressions), and of
             tensors outside of the image tower (not needed while these are frozen).
@@ -95,7 +95,7 @@ def _by_layer(names: Sequence[str], alphas: Sequence[float], default: float | No
 def _match(names: Sequence[str], alphas: Mapping[str, float], default: float | None) -> dict[str, float]:
     """Return name -> alpha of the first regular expression that matches."""
     if default is None:
-        raise InputError("Regular expressions need a `default` alpha for the tensors that match none of them.")
+        raise InputError("Regular expressions need a `default` alpha for tensors that match no expression.")
     for pattern in alphas:
         try:
             matched = any(re.search(pattern, name) for name in names)

@@ -20,7 +20,7 @@ class LearnedSoupResult:
 
     Attributes:
         theta: Its weights, name -> tensor.
-        coefficients: Group of tensors -> model -> coefficient; those of a group add up to 1.
+        coefficients: Group of tensors -> model -> coefficient; the coefficients of a group add up to 1.
     """
 
     theta: dict[str, Tensor]

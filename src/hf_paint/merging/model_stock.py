@@ -27,7 +27,8 @@ def interpolate_model_stock(
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning on one task with other seeds or hyper-parameters; two or more.
+        thetas: Model -> its weights after fine-tuning on one task with different seeds or hyper-parameters; two or
+            more.
         group: Name of a tensor -> its group, which shares an angle; `layer_index` makes each layer a group. By default
             each tensor is one.
 

@@ -21,7 +21,7 @@ class WeightPath(ABC):
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
-        others: The other weights from which theta_alpha is computed.
+        others: The other weights that theta_alpha is computed from.
     """
 
     def __init__(self, theta_0: Weights, *others: Weights) -> None:
@@ -56,11 +56,11 @@ class WeightPath(ABC):
 
     @torch.no_grad()
     def write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:
-        """Write theta_alpha in place, one tensor at a time, so that the models may be larger than the memory.
+        """Write theta_alpha in place, one tensor at a time, so models may be larger than the memory.
 
         Args:
             alpha: The point on the path.
-            into: name -> tensor, such as the `state_dict()` of a model; its other tensors are left alone.
+            into: name -> tensor, such as the `state_dict()` of a model; its other tensors are not changed.
 
         Raises:
             InputError: If a tensor is missing, or an integer tensor differs.
@@ -95,12 +95,12 @@ def _num_bytes(weights: Weights) -> int:
 class Span(WeightPath):
     """`theta_0 + sum_i alpha_i (theta_i - theta_0)`; a number is the coefficient of every model (PAINT, Section 5).
 
-    A model that the coefficients do not name takes no part.
+    Models without a coefficient are ignored.
 
     Args:
         theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes. Each tensor is read
-            when it is needed.
+        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes. Tensors are read on
+            demand.
 
     Raises:
         InputError: If the weights are not compatible.
@@ -157,7 +157,7 @@ class Line(Span):
 class Steps(WeightPath):
     """theta_0 and the models after each step of sequential patching (PAINT, Section 5).
 
-    An alpha holds the coefficients of the steps so far, and stands for the model after the last of them.
+    An alpha contains the coefficients of the steps so far, and identifies the model after the last of these.
 
     Args:
         theta_0: The weights before the first step, name -> tensor.
@@ -195,5 +195,5 @@ class Steps(WeightPath):
         if isinstance(alpha, Coefficients):
             return 1 + self.steps.index([*alpha][-1])
         if alpha:
-            raise InputError(f"A step is known by the coefficients up to it, got alpha {alpha}.")
+            raise InputError(f"A step is identified by the coefficients of all steps up to it, got alpha {alpha}.")
         return 0

@@ -1,4 +1,4 @@
-"""The methods by name, and how they are read from a recipe."""
+"""The methods by name, and reading them from a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields

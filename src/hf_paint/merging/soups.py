@@ -1,4 +1,4 @@
-"""Model soups: the mean of all fine-tuned models, or of those that improve it (Wortsman et al., ICML 2022)."""
+"""Model soups: the mean of all fine-tuned models, or only of models that improve it (Wortsman et al., ICML 2022)."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, MutableMapping
@@ -69,18 +69,18 @@ def greedy_soup(
 ) -> GreedySoupResult:
     """Average the fine-tuned models that improve the soup, the best first (Wortsman et al., 2022, Recipe 1).
 
-    In descending order of their scores, each model joins the soup if it raises the score of the soup. An equal score
-    is not enough, as in the released code; in the recipe of the paper it is. The soup is at least as good as the best
-    model on the data of the score, which must not be test data.
+    In descending order of score, each model joins the soup if it raises the score of the soup. An equal score is not
+    enough, as in the released code; it is enough in the recipe of the paper. On the data of the score, which must not
+    be test data, the soup is at least as good as the best model.
 
-    In memory are the running sum, the soup that is being scored and one tensor, if the models are read lazily.
+    If the models are read lazily, only the running sum, the current soup and one tensor are in memory.
 
     Args:
-        thetas: Model -> its weights, with the same names, shapes and dtypes. Of equal scores the former goes first.
+        thetas: Model -> its weights, with the same names, shapes and dtypes. Models with equal scores keep this order.
         score: Weights -> a number that is higher for better weights, such as the validation accuracy.
-        log: Names of ingredients, joined by " + " -> score. What it knows is not evaluated again, and every new score
-            goes in as soon as it is known: keep it on disk, and a search that was interrupted goes on. It knows
-            the names of the models and not their weights: other models need another log.
+        log: Names of ingredients, joined by " + " -> score. Logged scores are not computed again, and each new score
+            is logged at once, so an interrupted search resumes if the log is on disk. The log identifies models by
+            name, not by their weights: use a new log for other models.
 
     Raises:
         InputError: If there is no model, the weights are not compatible, or a score is not finite.
@@ -109,7 +109,7 @@ def greedy_soup(
 
 
 def check_names(names: Collection[str]) -> None:
-    """Check that there is a model, and that no name could be confused with that of a soup in a log."""
+    """Check that there is a model, and that no name could be mistaken for a soup in a log."""
     if not names:
         raise InputError("A soup needs at least one model.")
     for name in names:
@@ -176,7 +176,7 @@ class RunningMean:
 
     It stores the sum of the differences to the first model, in float32 (float64 for float64 tensors): a weight that is
     equal in all models is unchanged, which `(x + x + x) / 3` does not guarantee. Only this sum and the current tensor
-    are in memory; the tensors of the first model are read again when they are needed.
+    are in memory; the tensors of the first model are read again on demand.
 
     Args:
         theta: The weights of the first model, name -> tensor.

@@ -79,7 +79,7 @@ class ClassificationHead(nn.Module):
         return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write the head beside the model in a folder."""
+        """Write the head next to the model in a folder."""
         weight = self.weight.detach().cpu().to(dtype).contiguous()
         save_file({HEAD_WEIGHT: weight}, Path(folder) / HEAD, metadata={"format": "pt"})
         config = {"task": self.task, "class_names": self.class_names, "templates": self.templates}
@@ -94,7 +94,7 @@ class ClassificationHead(nn.Module):
 
 @dataclass
 class ClassifierOutput(ImageTowerOutput):
-    """What an image tower returns, and the logits (batch, num_classes) of its head."""
+    """The output of an image tower, and the logits (batch, num_classes) of its head."""
 
     logits: Tensor | None = None
 
@@ -102,10 +102,10 @@ class ClassifierOutput(ImageTowerOutput):
 class ImageClassifier(ImageTower):
     """An image tower that calls a classification head itself, so that data parallelism sees the head's gradients.
 
-    To the tensors of the tower, which keep their names, the head adds `head.weight`.
+    The tensors of the tower keep their names; the head adds `head.weight`.
 
     Args:
-        model: The model whose image tower it is.
+        model: The model that contains the image tower.
         head: The head.
     """
 
@@ -172,7 +172,7 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
         revision: A branch, tag or commit on the Hub, such as `alpha-0.50`.
 
     Raises:
-        InputError: If there is no model, or no head beside it; or the download fails.
+        InputError: If there is no model, the model has no head, or the download fails.
 
     Example:
         >>> classifier = load_classifier(classifier_folder)
@@ -186,7 +186,7 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
 
 
 def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:
-    """Return whether there is a trained head beside a model in a folder or on the Hub."""
+    """Return whether a model in a folder or on the Hub has a trained head."""
     return fetch(name_or_path, HEAD_CONFIG, revision, optional=True) is not None
 
 
@@ -196,6 +196,6 @@ def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTo
 
 
 def weights_of(model: PreTrainedModel, head: ClassificationHead | None) -> dict[str, Tensor]:
-    """Return the weights of the image tower of a model, with those of its head if one is trained; none is copied."""
+    """Return the weights of the image tower of a model, and of its head if one is trained, without copying them."""
     weights = image_tower_weights(model)
     return weights if head is None else weights | {HEAD_WEIGHT: head.weight.detach()}

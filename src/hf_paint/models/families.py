@@ -17,7 +17,7 @@ class Family:
 
     All families compare an image with a text by the cosine similarity of their embeddings, times a factor. Models
     trained with a sigmoid also add `logit_bias`. Heads ignore it: it is the same for all classes of an image, so it
-    changes no ranking and cancels in the softmax over classes with which image towers are trained here.
+    does not change the ranking and cancels in the softmax over classes, which hf_paint trains with.
 
     Attributes:
         name: The name in the papers.
@@ -57,14 +57,14 @@ _REASONS = {
     "siglip2": "its images have no fixed resolution (NaFlex) and come with an attention mask and a shape in patches, "
     "which hf_paint does not support. SigLIP 2 models of a fixed resolution, such as google/siglip2-base-patch16-224, "
     "are siglip models and can be patched",
-    "altclip": "transformers saves its tensors under other names than it loads, so that the files before and after "
+    "altclip": "transformers renames its tensors between loading and saving, so the files before and after "
     "fine-tuning do not match",
     "blip": "its checkpoints contain a captioner or a matcher, not the two projections of BlipModel",
     "blip-2": "it has no `get_image_features` and `get_text_features` with one embedding for an image and a text",
     "clipseg": "saving it as a model with two towers would lose its decoder",
     "videoprism": "its image tower takes videos",
 }
-"""`model_type` -> the reason why it cannot be patched, where the class of the model does not show it."""
+"""`model_type` -> the reason why it cannot be patched, if the class of the model does not reveal it."""
 
 
 def family_of(model: "PreTrainedModel") -> Family:

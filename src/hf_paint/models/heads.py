@@ -44,7 +44,7 @@ class ZeroShotHead(nn.Module):
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy of image embeddings (batch, embed_dim) with labels (batch,), in nats.
 
-        This is all that a trainer asks of a head, so that each kind of head decides with what it compares an image.
+        A trainer calls only this method of a head, so each kind of head chooses the classes to compare an image with.
         """
         return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
 
@@ -116,14 +116,14 @@ def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable])
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy in nats, with a softmax over the own columns of each image.
+    """Return the mean cross-entropy in nats, with a softmax over each image's own columns.
 
     All images share one masked matrix: selecting the columns of each image would make a GPU wait for the CPU.
 
     Args:
         logits: shape (batch, num_columns).
         labels: shape (batch,), the correct column of each image.
-        others: shape (batch, num_columns), the columns with which an image is not compared.
+        others: shape (batch, num_columns), the columns that the softmax of an image excludes.
         label_smoothing: The share of the label that is spread over the columns of the image.
 
     Example:

@@ -23,7 +23,7 @@ OTHER_FORMATS = {
     "adapter_config.json": "a peft adapter. Merge it into its base: hf-paint interpolate BASE --adapter {} --alphas 1 "
     "--output_dir OUTPUT",
 }
-"""File that another format has instead of a config -> the name of the format, and what to do."""
+"""The config file of another format -> the name of the format, and the remedy."""
 
 
 def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
@@ -44,7 +44,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     """
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # each mistake in a config raises its own type
+    except Exception as error:  # each mistake in a config raises its own type of error
         for file, advice in OTHER_FORMATS.items():
             if fetch(name_or_path, file, revision, optional=True):
                 raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
@@ -54,7 +54,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     model = _load_weights(name_or_path, revision, family)
     try:
         processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # each missing file raises its own type
+    except Exception as error:  # each missing file raises its own type of error
         raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
     _check_processor(name_or_path, model, processor)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
@@ -69,13 +69,13 @@ def save_clip(
 ) -> None:
     """Save a complete repository: both towers, config, tokenizer and processor.
 
-    The image processor is also written to a file of its own, where transformers 4 looks for it.
+    The image processor is also written to its own file, where transformers 4 looks for it.
 
     Args:
         model: The model.
         processor: Its processor.
         folder: The output folder.
-        state_dict: The weights to save instead of those in the model.
+        state_dict: The weights to save instead of the model's.
     """
     model.save_pretrained(folder, state_dict=state_dict)
     processor.save_pretrained(folder)
@@ -90,7 +90,7 @@ def _find_safetensors(name_or_path: str, revision: str) -> Path:
     raise InputError(
         f"'{name_or_path}' has no safetensors, the only format that hf_paint reads. Convert it once: "
         f"AutoModel.from_pretrained('{name_or_path}', use_safetensors=False).save_pretrained('converted') in Python, "
-        "then copy the tokenizer and processor files beside it."
+        "then copy the tokenizer and processor files into the same folder."
     )
 
 
@@ -106,7 +106,7 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
             use_safetensors=True,
             output_loading_info=True,
         )
-    except Exception as error:  # damaged files, wrong shapes: each library raises its own types
+    except Exception as error:  # damaged files, wrong shapes: each library raises its own types of errors
         raise InputError(f"The weights of '{name_or_path}' cannot be read: {one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
@@ -117,7 +117,7 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
 
 
 def _check_processor(name_or_path: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Refuse the tokenizer of another model, or one with an empty vocabulary, which missing files result in."""
+    """Refuse the tokenizer of another model, or an empty vocabulary, which is the result of missing files."""
     ids = processor.tokenizer("a photo").input_ids
     vocab_size = model.config.text_config.vocab_size
     if len(ids) < 3 or processor.tokenizer.unk_token_id in ids[1:-1] or max(ids) >= vocab_size:

@@ -44,7 +44,7 @@ from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _PARTS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
 TOLERANCE = 1e-5
-"""The largest difference allowed between unit embeddings of both models: the order of additions differs."""
+"""The largest allowed difference between unit embeddings of both models, which add numbers in different orders."""
 
 
 class OpenClipConfig(TypedDict, total=False):
@@ -62,8 +62,8 @@ class Conversion:
         folder: Its folder.
         num_tensors: The number of its tensors.
         dtype: The dtype of its tensors on disk.
-        difference: The largest difference between unit embeddings of both models; None if open_clip is not installed,
-            so that nothing was compared.
+        difference: The largest difference between unit embeddings of both models; None if open_clip is not installed
+            and nothing was compared.
     """
 
     folder: Path
@@ -84,13 +84,13 @@ def convert_open_clip(
 
     The weights keep their values and their dtype (the widest one if they have several). If open_clip is installed, the
     embeddings of both models are compared. Two differences remain. The centre crop of an image whose longer side is an
-    odd number of pixels too long may be off by one pixel. And open_clip's tokenizer cleans texts (`ftfy`, HTML), which
+    odd number of pixels too long may be off by one pixel. open_clip's tokenizer cleans texts (`ftfy`, HTML), which
     class names and prompts do not need.
 
     Args:
         source: An id on the Hub or a folder, with `open_clip_config.json`.
         output: The output folder.
-        tokenizer: An id on the Hub or a folder with the tokenizer of CLIP; by default that of `source`.
+        tokenizer: An id on the Hub or a folder with the tokenizer of CLIP; by default, the one in `source`.
         revision: A branch, tag or commit of `source` on the Hub.
         overwrite: Replace a model in `output`.
 
@@ -149,7 +149,7 @@ def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)  # runs no code
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(f"{path} is damaged or contains more than tensors: {one_line(error, limit=200)}") from error
-    # A checkpoint of training has the weights beside the state of the optimizer.
+    # A training checkpoint also contains the state of the optimizer.
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{path} contains more than tensors.")

@@ -47,7 +47,7 @@ _NEUTRAL: dict[str, dict[str, str | None]] = {
     "vision_cfg": {"pool_type": "tok", "pos_embed_type": "learnable", "patch_dropout": _ANY},
     "text_cfg": {"pool_type": "argmax", "proj_type": "linear", "pad_id": _ANY, "eos_id": _ANY},
 }
-"""Keys that `CLIPModel` lacks, with the one value (or any) that makes no difference at inference."""
+"""Keys that `CLIPModel` lacks, with the value (or any value) that has no effect at inference."""
 
 
 def clip_config(config: Config) -> Config:
@@ -72,7 +72,7 @@ def clip_config(config: Config) -> Config:
         "hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu",
     }
     images = {"image_size": vision["image_size"], "patch_size": vision["patch_size"]}
-    end = text["vocab_size"] - 1  # open_clip reads the state of the highest id, which ends a text
+    end = text["vocab_size"] - 1  # open_clip reads the state at the highest id, the end-of-text token
     tokens = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
     return {
         "projection_dim": config["embed_dim"],
@@ -131,7 +131,7 @@ def check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor])
     for name in sorted(expected.keys() | weights.keys()):
         target, shape = (tuple(side[name].shape) if name in side else None for side in (expected, weights))
         if target is None:
-            raise InputError(f"CLIPModel has no tensor '{name}' of shape {shape}, as the open_clip model has.")
+            raise InputError(f"CLIPModel has no tensor '{name}' of shape {shape}, which the open_clip model has.")
         if target != shape:
             raise InputError(f"The open_clip model must have '{name}' of shape {target}, got {shape or 'nothing'}.")
 
@@ -148,7 +148,7 @@ def image_settings(preprocess: Config, image_size: int) -> Config:
     """
     square = {"height": image_size, "width": image_size}
     sizes = {"shortest": {"shortest_edge": image_size}, "squash": square}
-    resamples = {"bicubic": 3, "bilinear": 2, "random": 3}  # only training draws it
+    resamples = {"bicubic": 3, "bilinear": 2, "random": 3}  # `random` is drawn in training only
     mode, interpolation = preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic"
     if mode not in sizes or interpolation not in resamples:
         raise InputError(
@@ -170,7 +170,7 @@ def _transformer(config: Config, num_heads: int) -> dict[str, int]:
 
 
 def _check(part: str, config: Config, known: Collection[str]) -> None:
-    """Refuse a part of a config with a key that `CLIPModel` lacks and that makes a difference."""
+    """Refuse a part of a config with a key that `CLIPModel` lacks and that has an effect."""
     for key, value in config.items():
         neutral = key in known or not value or _NEUTRAL[part].get(key, ()) in (value, _ANY)
         if not neutral or isinstance(value, list):  # the layers of a ResNet, or a size that is not square

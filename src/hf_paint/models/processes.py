@@ -1,4 +1,4 @@
-"""The processes of a launcher: they share the work on prompts, and all of them have to call these functions."""
+"""The processes of a launcher: they share the work on prompts, and all of them must call these functions."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -20,7 +20,7 @@ def own_device() -> torch.device:
 
 
 def is_first_on_node() -> bool:
-    """Return whether this process does what one process per node has to do, such as writing to a cache."""
+    """Return whether this process does the work of one process per node, such as writing to a cache."""
     return bool(PartialState().is_local_main_process)
 
 

@@ -1,4 +1,4 @@
-"""Text embeddings of prompts. Those of CLIP are packed into rows, in which they share common beginnings."""
+"""Text embeddings of prompts. CLIP's prompts are packed into rows, in which they share common prefixes."""
 
 from collections.abc import Hashable, Sequence
 from copy import deepcopy
@@ -47,8 +47,8 @@ def embed_prompts(
 ) -> Tensor:
     """Return text embeddings of unit length, the same as if each prompt were embedded alone.
 
-    The processes of a launcher share the prompts in whole batches, so that the bits do not depend on the number of
-    processes. All of them have to call this function.
+    The processes of a launcher share the prompts in whole batches, so the bits do not depend on the number of
+    processes. All of them must call this function.
 
     Args:
         model: The model whose text tower embeds the prompts, as a copy on the device of the process.
@@ -79,7 +79,7 @@ def embed_prompts(
 def _embed_packed(
     model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], batch_size: int, dtype: torch.dtype
 ) -> Tensor:
-    """Return text embeddings (num_prompts, embed_dim) of CLIP, with several prompts in a row."""
+    """Return text embeddings (num_prompts, embed_dim) of CLIP, with several prompts per row."""
     config: PreTrainedConfig = model.config
     context = min(tokenizer.model_max_length, config.text_config.max_position_embeddings)
     sequences = _tokenize(tokenizer, prompts, context, config.text_config.eos_token_id)
@@ -103,7 +103,7 @@ def _embed_padded(
     batch_size: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Return text embeddings (num_prompts, embed_dim) of any family, one prompt in a row, padded as in pipelines."""
+    """Return text embeddings (num_prompts, embed_dim) of any family, one prompt per row, padded as in pipelines."""
     family = family_of(model)
     context = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
     padding = "max_length" if family.prompt_length else True
@@ -141,8 +141,8 @@ def _batches(rows: Sequence[Item], batch_size: int) -> list[Sequence[Item]]:
 def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
     """Pack tokenised prompts into rows of at most `length` tokens.
 
-    The text tower is causal: the states of "a photo of a" do not depend on the words that follow. So a prompt adds to
-    its row only the tokens that it does not share with the previous prompt.
+    The text tower is causal: the states of "a photo of a" do not depend on the words that follow. So a prompt adds
+    only the tokens to its row that it does not share with the previous prompt.
 
     Args:
         sequences: Distinct, sorted sequences, none longer than `length`.

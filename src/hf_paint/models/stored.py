@@ -1,4 +1,4 @@
-"""Weights on disk that are read one tensor at a time, when they are needed."""
+"""Weights on disk that are read on demand, one tensor at a time."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

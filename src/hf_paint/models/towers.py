@@ -1,4 +1,4 @@
-"""The towers of a model, each as a model of its own."""
+"""The towers of a model as separate models."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def dual_encoder(model: PreTrainedModel) -> type[DualEncoder]:
 
 
 class Tower(PreTrainedModel):
-    """One tower of a model as a model of its own, which shares the parameters under the same names.
+    """One tower of a model as a separate model, which shares the parameters under the same names.
 
     Its config is a copy: changes to it do not reach the config of the model.
 
@@ -126,7 +126,7 @@ class TextTower(Tower):
 
 
 def image_tower(model: PreTrainedModel) -> ImageTower:
-    """Return the image tower of a model as a model of its own, which shares the parameters under the same names.
+    """Return the image tower of a model as a separate model, which shares the parameters under the same names.
 
     Training the tower trains the model.
 
@@ -152,7 +152,7 @@ def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype
 
     Args:
         model: The model.
-        weights: Name -> tensor; the other tensors are those of the model.
+        weights: Name -> tensor; all other tensors are copied from the model.
         dtype: The dtype of all floating-point tensors.
 
     Example:
@@ -178,7 +178,7 @@ def copy_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
 
     Args:
         model: The model.
-        tensors: Name -> tensor, the names being those of `state_dict`.
+        tensors: Name -> tensor, with the names of `state_dict`.
     """
     copies: dict[int, object] = {}  # the memo of deepcopy: id of an object -> its copy
     copies |= {id(x): nn.Parameter(tensors[name]) for name, x in model.named_parameters() if name in tensors}

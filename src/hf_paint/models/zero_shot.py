@@ -54,11 +54,11 @@ def build_task_head(
 
 
 def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
-    """Return a head of candidates, and warn of equal rows: texts may have been cut before their answers."""
+    """Return a head of candidates, and warn about equal rows: texts may have been truncated before their answers."""
     if equal := len(head.weight) - len(head.weight.unique(dim=0)):
         logger.warning(
             f"{equal} of the {len(head.weight)} candidates of task '{task.name}' have the same embedding as another: "
-            "the model cuts texts at the length of its context. Put the answer first in `prompt`, or shorten it."
+            "the model truncates texts to the length of its context. Put the answer first in `prompt`, or shorten it."
         )
     return CandidateHead(head.weight, head.logit_scale)
 
@@ -77,7 +77,7 @@ def build_zero_shot_head(
     """Build the head of a task from its class names and prompt templates.
 
     Each prompt is embedded and normalised; the embeddings of a class are averaged over the templates and normalised
-    again. The processes of a launcher share the prompts (see `embed_prompts`), and all of them have to call this
+    again. The processes of a launcher share the prompts (see `embed_prompts`), and all of them must call this
     function.
 
     Args:
@@ -105,7 +105,7 @@ def build_zero_shot_head(
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
     cached = _read(cache) if cache is not None else None
-    is_cached = agree(cached is not None)  # processes may look in other folders, or a moment later
+    is_cached = agree(cached is not None)  # processes may look in different folders or at different times
     if cached is not None and is_cached:
         return cached
     prompts = [template.replace("{}", name) for name in class_names for template in templates]

@@ -1,4 +1,4 @@
-"""The model that a run patches: theta_0 with its processor, and the head where that is trained too."""
+"""The model that a run patches: theta_0 with its processor, and the head if it is trained too."""
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class Base:
         model: The model.
         processor: Its processor.
         dtype: The dtype in which it is stored.
-        theta_0: The weights of its image tower, and of the head where that is trained; they share the parameters.
+        theta_0: The weights of its image tower, and of the head if it is trained; they share the parameters.
         fingerprint: The fingerprint of its image tower.
         head: The head that is trained with the image tower.
     """
@@ -77,22 +77,22 @@ class Base:
         return replace(self, head=head, theta_0=weights_of(self.model, head))
 
     def tower(self) -> ImageTower:
-        """Return the image tower, with the head where that is trained; it shares the parameters."""
+        """Return the image tower, with the head if it is trained; it shares the parameters."""
         return tower_of(self.model, self.head)
 
     def read(self, folder: Path) -> Weights:
-        """Return the weights of a saved model, and of the head beside it where that is trained."""
+        """Return the weights of a saved model, and of its head if that is trained."""
         weights = dict(StoredTower(folder))  # the files are mapped into memory, not read
         return weights if self.head is None else weights | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
 
     def save(self, folder: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
-        """Save the model with other weights, rounded once to a dtype, and the head beside it where that is trained."""
+        """Save the model with other weights, rounded once to a dtype, and its head if that is trained."""
         save_clip(with_weights(self.model, weights, dtype), self.processor, folder)
         if self.head is not None:
             with_weights(self.head, {"weight": weights[HEAD_WEIGHT]}, dtype).save(folder, dtype=dtype)
 
     def on_hub(self, model_id: str | None) -> tuple[str | None, str | None]:
-        """Return the id and the commit of the base on the Hub, each None where it is unknown.
+        """Return the id and the commit of the base on the Hub, each None if it is unknown.
 
         Args:
             model_id: The id of a base that was loaded from a folder.

@@ -84,7 +84,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse a method that is incompatible with the strategy, the tasks or the models.
 
     Raises:
-        InputError: If it is, or a task cannot be trained on.
+        InputError: If the method is incompatible, or a task cannot be trained on.
     """
     recipe.method.check(recipe.base.theta_0)
     _check_options(recipe)
@@ -117,14 +117,14 @@ def _check_options(recipe: Recipe) -> None:
             raise InputError(f"`{key}` interpolates one fine-tuning: remove `method`, `ingredients` and `thetas`.")
     if method.callbacks() and options.thetas:
         raise InputError(
-            f"The method '{method.name}' averages along a training, and the `thetas` are trained already: remove them."
+            f"The method '{method.name}' averages during training, but the `thetas` are trained already: remove them."
         )
     if options.extrapolate and not method.extrapolates:
         raise InputError(f"The method '{method.name}' is defined for alphas in [0, 1] only: remove `extrapolate`.")
 
 
 def _check_adapter(recipe: Recipe) -> None:
-    """Refuse an adapter that cannot be trained, and warn of one that will not name its base."""
+    """Refuse an adapter that cannot be trained, and warn if it will not name its base."""
     import_peft()
     check_lora_layers(image_tower(recipe.base.model), recipe.args)
     if recipe.base.on_hub(recipe.options.base_model_id)[0] is None:
@@ -135,7 +135,7 @@ def _check_adapter(recipe: Recipe) -> None:
 
 
 def _check_models(recipe: Recipe) -> None:
-    """Refuse a number of fine-tuned models that the method cannot take."""
+    """Refuse a number of fine-tuned models that the method does not accept."""
     method, options = recipe.method, recipe.options
     ingredients = ingredient_arguments(recipe.args, options.ingredients)
     num_models = len(ingredients) + len(options.thetas) or 1
@@ -194,7 +194,7 @@ def _check_search(recipe: Recipe) -> None:
 
 
 def _trained_tasks(recipe: Recipe) -> Sequence[Task]:
-    """Return the tasks whose training images the run reads: none if every model is fine-tuned already."""
+    """Return the tasks whose training images the run reads; empty if every model is already fine-tuned."""
     options = recipe.options
     if recipe.strategy == "parallel":
         return [task for task in recipe.patching_tasks if task.name not in options.thetas]
@@ -204,6 +204,6 @@ def _trained_tasks(recipe: Recipe) -> Sequence[Task]:
 
 def _check_train_split(task: Task) -> None:
     if task.splits.validation is not None and task.splits.validation == task.splits.train:
-        raise InputError(f"Task '{task.name}' is to be patched, so its validation split must not be its train split.")
+        raise InputError(f"Task '{task.name}' is a patching task: its validation split must not be its train split.")
     if "train" not in load_splits(task, ("train",)):
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")

@@ -55,7 +55,7 @@ def save_examples(run: PatchRun, curve: AlphaCurve, alpha: Alpha, weights: Weigh
 
 
 def _choose(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> list[_Choice]:
-    """Choose images of every task but the shift tasks, where the split was evaluated before and after patching."""
+    """Choose images of all tasks except shift tasks whose split was evaluated before and after patching."""
     split, count = curve.reported_split, run.options.num_examples
     if not count:
         return []
@@ -69,7 +69,7 @@ def _choose(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> list[_Choice]:
 
 
 def _correct(curve: AlphaCurve, task: PreparedTask, alpha: Alpha, split: str) -> NDArray[np.bool_] | None:
-    """Return which images are right at an alpha, shape (num_images,), or None where the split was not evaluated."""
+    """Return whether each image is correct at an alpha, shape (num_images,); None if the split was not evaluated."""
     result = curve.get(alpha, task.role, task.task.name, split)
     return None if result is None else curve.correct_images(result)
 

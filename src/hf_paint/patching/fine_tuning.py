@@ -30,7 +30,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 
 ONLY_THETA = "fine-tuned"
-"""The name of the only fine-tuning, where a method edits it."""
+"""The name of the only fine-tuning if a method edits its result."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
 
 
 def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:
-    """Fine-tune on tasks, once, from the last checkpoint where there is one, and save theta_1.
+    """Fine-tune on tasks and save theta_1, unless it exists; resume from the last checkpoint if there is one.
 
-    With `train_head` theta_0 is saved too, with the head from which the training starts.
+    With `train_head`, theta_0 is also saved, with the initial head.
 
     Args:
         run: The run.
@@ -89,13 +89,13 @@ def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: Pai
     def save() -> None:
         weights = _train(run, tasks, folder, args)
         folder.save_folder(folder.theta_1, lambda path: run.base.save(path, weights))
-        release_memory()  # a trainer is full of cycles, and holds gradients and optimizer
+        release_memory()  # a trainer has reference cycles, and holds gradients and optimizer
 
     make_once(folder.theta_1, save)
 
 
 def _train(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> Weights:
-    """Return the weights of a trained copy of the model; of sharded weights only the main process gets any."""
+    """Return the weights of a trained copy of the model; if sharded, only on the main process."""
     base = run.base
     model = with_weights(base.model, {name: x.clone() for name, x in image_tower_weights(base.model).items()})
     head = deepcopy(base.head)
@@ -119,7 +119,7 @@ def _train_tower(
     folder: RunFolder,
     args: PaintTrainingArguments,
 ) -> Weights:
-    """Train the image tower of a model, and the head with it where that is trained."""
+    """Train the image tower of a model, and the head if it is trained."""
     evaluated = [t.task for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
     trainer = PaintTrainer(
         model,

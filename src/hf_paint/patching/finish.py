@@ -31,13 +31,13 @@ def finish(
     """Write the selection, the plots and the patched model with its card, and return the result of the run.
 
     The order matters. The card is rendered from the recipe, the records, the selection, the card facts and the plots
-    in the folder, so all of these come first. `patched/` comes last: where it is, the run is complete.
+    in the folder, so all of these come first. `patched/` comes last, so its existence marks a complete run.
 
     Args:
         run: The run.
         curve: The records of the run.
         path: The weights of every alpha.
-        alpha: The chosen alpha, or None where none is chosen.
+        alpha: The chosen alpha, or None.
         ensemble: The curve of the output-space ensemble, for comparison.
     """
     save_plots(run, curve, alpha, ensemble)
@@ -107,7 +107,7 @@ def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: 
     """
     if not run.folder.write:
         return
-    searches, end = run.recipe.searches, run.method.end  # a search has points on the validation images, and no line
+    searches, end = run.recipe.searches, run.method.end  # a search yields scattered validation points, not a line
     split = "validation" if searches else curve.reported_split
     plot, connected = run.folder.curve_plot, not searches
     plot_trade_off(
@@ -128,5 +128,5 @@ def sweep_ensemble(run: PatchRun, theta_1: Weights, alphas: Sequence[Alpha]) -> 
     grid = [alpha for alpha in alphas if not isinstance(alpha, Coefficients)]
     theta_0, tower = run.base.theta_0, run.base.tower()
     curve = evaluate_ensemble(theta_0, theta_1, grid, run.tasks, model=tower, log=log, evaluator=evaluator)
-    wait_for_everyone()  # the intervals read what the main process writes
+    wait_for_everyone()  # the intervals read files of the main process
     return curve

@@ -1,4 +1,4 @@
-"""Ingredients: the fine-tunings that a method averages, each with training arguments of its own."""
+"""Ingredients: the fine-tunings that a method averages, each with its own training arguments."""
 
 import re
 from collections.abc import Mapping, Sequence

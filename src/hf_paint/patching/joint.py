@@ -28,13 +28,13 @@ def patch_joint(
     """Patch a CLIP model on several tasks at once.
 
     The image tower is fine-tuned once on the union of the train splits, each image against the frozen head of its own
-    task; then one alpha is chosen as in `patch_single`, which this equals with one task. The training argument
-    `task_sampling` sets how often each task is drawn.
+    task; then one alpha is chosen as in `patch_single`. With one task, the result equals `patch_single`'s. The
+    training argument `task_sampling` sets how often each task is drawn.
 
     Args:
         model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks on which the model is to improve.
-        supported_tasks: The tasks on which the model is to keep its accuracy.
+        patching_tasks: The tasks to improve.
+        supported_tasks: The tasks whose accuracy the model must keep.
         args: The training arguments.
         alphas: The alphas to evaluate; 0 is always added.
         selection: `mean`, `supported_within` or `none` (`AlphaCurve.select`).
@@ -45,7 +45,7 @@ def patch_joint(
         The chosen alpha, the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If any argument cannot be used; before training wherever possible.
+        InputError: If an argument is invalid; raised before training wherever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)

@@ -20,7 +20,7 @@ from hf_paint.results.curve import AlphaCurve
 
 
 def patch_along_line(recipe: Recipe) -> PatchResult:
-    """Make theta_1 of the patching tasks, and patch along the path to it."""
+    """Compute theta_1 of the patching tasks, and patch along the path to it."""
     run = prepare(recipe)
     with run.claimed():
         return sweep_and_finish(run, make_theta_1(run, recipe.patching_tasks))
@@ -46,7 +46,7 @@ def sweep_run(run: PatchRun, path: WeightPath, alphas: Sequence[float]) -> Alpha
 
     def evaluate(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
         curve = sweep(carrier, sorted_alphas(alphas, extrapolate=run.options.extrapolate), run.tasks, log=log)
-        wait_for_everyone()  # the intervals read what the main process writes
+        wait_for_everyone()  # the intervals read files of the main process
         return curve
 
     if run.options.sweep == "full":
@@ -56,7 +56,7 @@ def sweep_run(run: PatchRun, path: WeightPath, alphas: Sequence[float]) -> Alpha
         return verified(curve, evaluate(sweep_path, alphas))
     alpha = run.rule.choose(curve)
     while not (alpha is None or isinstance(alpha, Coefficients) or alpha in curve.exact_alphas):
-        exact = evaluate(sweep_path, [alpha])  # what is published is exact
+        exact = evaluate(sweep_path, [alpha])  # published results are exact
         curve = AlphaCurve([*curve.results, *exact.results], folder=log.folder)
         alpha = run.rule.choose(curve)
     return curve

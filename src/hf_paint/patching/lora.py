@@ -1,4 +1,4 @@
-"""The adapter of a run that trains LoRA: that of the chosen alpha."""
+"""The LoRA adapter of a run at the chosen alpha."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:
     """Write the adapter of the chosen alpha: one adapter scaled, or those of several tasks side by side.
 
     A step of sequential patching adapts the patched model of the step before, so the scaled adapters of the steps add
-    up. DoRA is not linear in alpha, so there no adapter is written.
+    up. DoRA is not linear in alpha, so no adapter is written for it.
     """
     if run.args.use_dora:
         return

@@ -27,7 +27,7 @@ from hf_paint.results.selection import Sides
 
 
 BATCH_SIZE = 64
-"""Images of a batch, whether the coefficients of a soup take a step on them or they are decoded together."""
+"""Images per batch, both for training the coefficients of a soup and for decoding."""
 
 
 class RunMeasurements:
@@ -61,8 +61,8 @@ class RunMeasurements:
     def losses(self) -> Callable[[Weights], Tensor]:
         """Return a loss of weights, differentiable in them, that draws a new random batch at every call.
 
-        It is the mean over the patching tasks of the cross-entropy of a batch of their validation images. The batches
-        are a stream that depends on the seed of the run alone.
+        The loss is the cross-entropy of a batch of validation images, averaged over the patching tasks. The batches
+        depend only on the seed of the run.
         """
         generator = np.random.default_rng(self.run.args.seed)
         tower = self.run.tower_with(self.run.base.theta_0)

@@ -25,13 +25,14 @@ class PatchOptions:
     """Options that most runs leave at their defaults.
 
     Attributes:
-        transfer_tasks: Tasks that are evaluated and take no part in the selection, for broad transfer.
-        shift_tasks: Tasks that are evaluated and take no part in the selection, for distribution shift.
+        transfer_tasks: Tasks that are evaluated but not used for selection, to measure broad transfer.
+        shift_tasks: Tasks that are evaluated but not used for selection, to measure robustness to distribution shift.
         model_revision: The branch, tag or commit of the model on the Hub.
         save_variants: Save the model of every alpha too.
         save_dtype: The dtype of the saved models, such as `bfloat16`; the dtype of the base by default.
         base_model_id: The id on the Hub of a base that is loaded from a folder, for the card.
-        precision: The arithmetic of the evaluations; `auto` is `bf16` where it agrees with `fp32` on a sample.
+        precision: The arithmetic of the evaluations; `auto` is `bf16` if it agrees with `fp32` on a sample and is
+            faster.
         sweep: `full` evaluates every alpha on every image, `adaptive` only where neighbouring alphas disagree.
         verify: With `sweep="adaptive"`: sweep in full too, and report the errors of the adaptive sweep.
         base_fingerprint: The expected fingerprint of the image tower of the base; another base is refused.
@@ -45,12 +46,12 @@ class PatchOptions:
             parallel patching, else name -> model.
         search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
         search_budget: Parallel patching: the number of combinations to evaluate.
-        baseline: (reference, shift) accuracies of models trained on the reference alone, for the effective robustness
+        baseline: (reference, shift) accuracies of models trained only on the reference, for the effective robustness
             of a run with shift tasks.
         num_examples: Images of each task to plot before and after patching, for the card; 0 for none.
         compare_ensemble: Evaluate the output-space ensemble of theta_0 and theta_1 at every alpha too.
-        num_orders: Sequential patching: the number of random orders of the tasks to run and average. With 1 the tasks
-            are patched in the order in which they are given.
+        num_orders: Sequential patching: the number of random orders of the tasks to run and average. With 1, the tasks
+            are patched in the given order.
     """
 
     transfer_tasks: Sequence[Task] = ()

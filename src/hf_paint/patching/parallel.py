@@ -50,12 +50,12 @@ def patch_parallel(
     With a method that merges, such as `ties`, theta_1 is the merge of all theta_i, and one alpha is chosen as in
     `patch_single`.
 
-    The theta_i are read from their files one tensor at a time, so that the memory does not grow with the tasks.
+    The theta_i are read from their files one tensor at a time, so memory use does not grow with the number of tasks.
 
     Args:
         model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks on which the model is to improve.
-        supported_tasks: The tasks on which the model is to keep its accuracy.
+        patching_tasks: The tasks to improve.
+        supported_tasks: The tasks whose accuracy the model must keep.
         args: The training arguments of each fine-tuning.
         alphas: The uniform coefficients with which the search begins, on a grid of 0.01 and thinned out to a fifth of
             its budget; with one task the search evaluates these only.
@@ -67,7 +67,7 @@ def patch_parallel(
         The coefficient of each task or the one alpha, the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If any argument cannot be used; before training wherever possible.
+        InputError: If an argument is invalid; raised before training wherever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -94,7 +94,7 @@ def patch_parallel(
 
 
 def _fine_tuned(run: PatchRun, task: Task) -> Path:
-    """Return the folder of theta_i, which is fine-tuned unless it is among the `thetas`."""
+    """Return the folder of theta_i; fine-tune it unless it is among the `thetas`."""
     if task.name in run.options.thetas:
         return find_tower(run.options.thetas[task.name])
     folder = run.folder.theta(task.name)
@@ -174,7 +174,7 @@ class _Combinations:
             self.evaluate(end, "test")
         for name in self.names:
             self.evaluate(Coefficients({name: 1.0}), "test", only=name)
-        wait_for_everyone()  # the intervals read what the main process writes
+        wait_for_everyone()  # the intervals read files of the main process
         return AlphaCurve(self.log.results, folder=self.log.folder)
 
     def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:

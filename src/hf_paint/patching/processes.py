@@ -14,19 +14,19 @@ def is_main_process(args: PaintTrainingArguments) -> bool:
 
 
 def wait_for_everyone() -> None:
-    """Wait until every process has come this far."""
+    """Wait until every process has reached this point."""
     PartialState().wait_for_everyone()
 
 
 def make_once(path: Path, make: Callable[[], None]) -> None:
-    """Make a file or folder unless an earlier run made it.
+    """Create a file or folder unless an earlier run created it.
 
-    All processes call `make`, since they share the work; the main process alone writes. Each looks for the path before
-    any of them can write it, so that all of them decide alike.
+    All processes call `make` and share the work; only the main process writes. Each process checks for the path before
+    any of them can write it, so all of them decide alike.
 
     Args:
         path: The file or folder.
-        make: Makes it.
+        make: Creates it.
     """
     exists = path.exists()
     wait_for_everyone()

@@ -33,7 +33,7 @@ class Rule:
         alphas: The alphas to evaluate.
         selection: How alpha is chosen (`AlphaCurve.select`).
         tolerance: The supported loss that `supported_within` accepts, as a fraction of 1.
-        baseline: The supported accuracy from which that loss is counted, instead of the accuracy at alpha 0.
+        baseline: The supported accuracy to measure that loss from, instead of the accuracy at alpha 0.
     """
 
     alphas: Sequence[float]
@@ -42,7 +42,7 @@ class Rule:
     baseline: Fraction | None = None
 
     def choose(self, curve: AlphaCurve) -> Alpha | None:
-        """Return the alpha that the rule chooses, or None where the selection is `none`."""
+        """Return the alpha that the rule chooses, or None if the selection is `none`."""
         if self.selection == "none":
             return None
         return curve.select(self.selection, tolerance=self.tolerance, baseline=self.baseline)
@@ -61,14 +61,14 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe:
-    """Everything that decides what a run computes.
+    """All settings that determine the result of a run.
 
     Attributes:
         strategy: The patching strategy; a step of `sequential` is a `single` run.
         base: The model to be patched.
         args: The training arguments; `output_dir` is the run folder.
-        patching_tasks: The tasks on which the model is to become good.
-        supported_tasks: The tasks on which it is to stay as good as it is.
+        patching_tasks: The tasks to improve.
+        supported_tasks: The tasks whose accuracy the model must keep.
         rule: The alphas, and how one of them is chosen.
         options: The other options.
         method: The method, read from the options.
@@ -87,7 +87,7 @@ class Recipe:
 
     @property
     def folder(self) -> RunFolder:
-        """The run folder. That of a step has a `step.yaml`, for its recipe cannot be run alone."""
+        """The run folder. The folder of a step has a `step.yaml`, because its recipe cannot be run alone."""
         name = RECIPE if self.step is None else STEP_RECIPE
         return RunFolder(str(self.args.output_dir), write=is_main_process(self.args), recipe_name=name)
 
@@ -108,7 +108,7 @@ class Recipe:
         return {name: pinned(theta, find_tower(theta)) for name, theta in self.options.thetas.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """Return the keys of `recipe.yaml`, without those that have no value."""
+        """Return the keys of `recipe.yaml`, without keys that have no value."""
         options = self.options
         keys: dict[str, object] = {
             "model": self.base.name,
@@ -144,5 +144,5 @@ class Recipe:
 
 
 def _references(tasks: Sequence[Task]) -> list[str | Mapping[str, object]]:
-    """Return built-in tasks by name, and others by their definition, so that an edited file is another recipe."""
+    """Return built-in tasks by name, and others by their definition, so an edited file counts as another recipe."""
     return [task.name if task.source == task.name else task.to_dict() for task in tasks]

@@ -1,4 +1,4 @@
-"""A run: a recipe with its prepared tasks, and the folder in which it keeps what it computes."""
+"""A run: a recipe with its prepared tasks, and the folder for its results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ class PatchRun:
     """A run of a patching strategy.
 
     Args:
-        recipe: What the run computes.
+        recipe: The recipe.
         tasks: The tasks that it evaluates; a run of several orders evaluates none itself.
     """
 
@@ -33,10 +33,10 @@ class PatchRun:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Hold the folder for this run.
+        """Lock the folder for this run.
 
         Raises:
-            InputError: If it holds a run of another recipe, or another process holds it.
+            InputError: If it contains a run of another recipe, or another process has locked it.
         """
         recipe = self.recipe.to_dict()
         self.folder.check(recipe)
@@ -49,13 +49,13 @@ class PatchRun:
         return ResultLog(self.folder.path, write=self.folder.write, name=name)
 
     def tower_with(self, weights: Mapping[str, Tensor]) -> ImageTower:
-        """Return the image tower with these weights, on the device of the run; on a CPU none is copied."""
+        """Return the image tower with these weights, on the device of the run; a CPU needs no copy."""
         tower = with_weights(self.base.tower(), weights)
         nn.Module.to(tower, self.args.device)
         return tower
 
     def evaluator(self, *thetas: Mapping[str, Tensor]) -> Evaluator:
-        """Return an evaluator; `precision: auto` is decided at theta_0 and at these weights, and once in a run."""
+        """Return an evaluator; `precision: auto` is decided once per run, at theta_0 and these weights."""
         precision = self.options.precision
         if precision == "auto":
             precision = self.folder.load_precision() or self._compare_precisions(thetas)

@@ -1,4 +1,4 @@
-"""Patching task after task: each step starts from the patched model of the step before (PAINT, Section 5)."""
+"""Patching one task after another: each step starts from the patched model of the step before (PAINT, Section 5)."""
 
 import logging
 import os
@@ -47,17 +47,16 @@ def patch_sequential(
     """Patch a CLIP model on one task after the other.
 
     theta_0 of a step is the patched model of the step before. A step fine-tunes on its task, and chooses its alpha on
-    the validation images of the supported tasks and of the patching tasks so far; `supported_within` counts the loss
-    from the model before the first step. With one task this equals `patch_single`.
+    the validation images of the supported tasks and of the patching tasks so far; `supported_within` measures the loss
+    against the model before the first step. With one task this equals `patch_single`.
 
     Each step is a run in its own folder, `step-1`, `step-2`, ...; the curve of the whole run is its history: the
     accuracy of every task before the first step and after each step, with the alphas of the steps so far.
 
     Args:
         model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks on which the model is to improve, in their order; `options.num_orders` runs several
-            random orders instead.
-        supported_tasks: The tasks on which the model is to keep its accuracy.
+        patching_tasks: The tasks to improve, in their order; `options.num_orders` runs several random orders instead.
+        supported_tasks: The tasks whose accuracy the model must keep.
         args: The training arguments of each step.
         alphas: The alphas to evaluate in each step; 0 is always added.
         selection: `mean` or `supported_within` (`AlphaCurve.select`).
@@ -68,7 +67,7 @@ def patch_sequential(
         The alpha of each step, the history, the run folder and the model after the last step.
 
     Raises:
-        InputError: If any argument cannot be used; before training wherever possible.
+        InputError: If an argument is invalid; raised before training wherever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -103,7 +102,7 @@ def _patch_in_order(recipe: Recipe) -> PatchResult:
 
 
 def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
-    """Patch one task, after the steps before."""
+    """Patch one task, after the previous steps."""
     tasks, number = run.recipe.patching_tasks, len(before) + 1
     task = tasks[number - 1]
     step = PatchRun(_step_recipe(run, before), _step_tasks(run, number))
@@ -114,7 +113,7 @@ def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
 
 
 def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
-    """Return the recipe of a step. Its models are in float32, so that the weights of the run are rounded once."""
+    """Return the recipe of a step. Its models are in float32, so the weights of the run are rounded only once."""
     base, rule, number = run.base, run.rule, len(before) + 1
     folder = run.folder.step(number)
     options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
@@ -138,19 +137,19 @@ def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
 
 
 def _precision(run: PatchRun) -> PrecisionChoice:
-    """Return the precision after the first step, which decides `auto`."""
+    """Return the precision for the steps after the first one, which resolves `auto`."""
     return run.folder.step(1).load_precision() or run.options.precision
 
 
 def _step_tasks(run: PatchRun, number: int) -> list[PreparedTask]:
-    """Return the supported tasks and the patching tasks so far; test images are for the last step alone."""
+    """Return the supported tasks and the patching tasks so far; only the last step uses test images."""
     names = {task.name for task in run.recipe.patching_tasks[:number]}
     tasks = [task for task in run.tasks if task.role == "supported" or task.task.name in names]
     return tasks if number == len(run.recipe.patching_tasks) else [_on_validation(task) for task in tasks]
 
 
 def _on_validation(task: PreparedTask) -> PreparedTask:
-    """Return a task with its validation images alone."""
+    """Return a task with only its validation images."""
     return replace(task, images={split: images for split, images in task.images.items() if split == "validation"})
 
 
@@ -170,5 +169,5 @@ def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaC
         for task in run.tasks
         for split in task.images
     ]
-    wait_for_everyone()  # the intervals read what the main process writes
+    wait_for_everyone()  # the intervals read files of the main process
     return AlphaCurve(results, folder=log.folder)

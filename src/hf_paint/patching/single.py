@@ -37,8 +37,8 @@ def patch_single(
 
     Args:
         model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_task: The task on which the model is to improve.
-        supported_tasks: The tasks on which the model is to keep its accuracy.
+        patching_task: The task to improve.
+        supported_tasks: The tasks whose accuracy the model must keep.
         args: The training arguments.
         alphas: The alphas to evaluate; 0 is always added.
         selection: `mean`, `supported_within` or `none` (`AlphaCurve.select`).
@@ -49,7 +49,7 @@ def patch_single(
         The chosen alpha, the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If any argument cannot be used; before training wherever possible.
+        InputError: If an argument is invalid; raised before training wherever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)

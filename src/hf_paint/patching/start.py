@@ -1,4 +1,4 @@
-"""The opening that all strategies share: resolve a recipe, check it, and prepare its tasks."""
+"""The first stage of all strategies: resolve a recipe, check it, and prepare its tasks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,10 +33,10 @@ def resolve(
     rule: Rule,
     options: PatchOptions | None,
 ) -> Recipe:
-    """Load the base and return the recipe of a run, checked as far as that takes no image.
+    """Load the base and return the recipe of a run, after all checks that need no images.
 
     Raises:
-        InputError: If anything cannot be used, or the folder holds a run of another recipe.
+        InputError: If an argument is invalid, or the folder contains a run of another recipe.
     """
     options = options or PatchOptions()
     check_arguments(strategy, args, rule, options)
@@ -91,7 +91,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
-    """Refuse a rule or a method that needs validation images which the tasks lack."""
+    """Refuse a rule or a method that needs validation images if the tasks have none."""
     method, selection = recipe.method, recipe.rule.selection
     if selection != "none":
         for role in ("patching", "supported"):

@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[PreparedTask]]:
-    """Return the head to be trained, which is that of the patching task, and the tasks as they are evaluated.
+    """Return the head of the patching task, for training, and the tasks for evaluation.
 
-    The patching task shares its head with the shift tasks whose classes are among its own, alone or in groups. Every
-    other task keeps its zero-shot head.
+    Shift tasks share this head if all their classes, or the members of their groups, are classes of the patching task.
+    All other tasks keep their zero-shot heads.
 
     Raises:
         InputError: If a class of the patching task has several names.
@@ -52,14 +52,14 @@ def train_head_alone(
 ) -> None:
     """Train the head on the embeddings of the train split.
 
-    With `freeze_tower` these are all steps of the training. With `head_steps` they come before the steps that train
-    the image tower too, unless those have begun already. Otherwise there are none.
+    With `freeze_tower`, all training steps train only the head. With `head_steps`, these steps come before the steps
+    that also train the image tower, unless the latter have already begun. Otherwise nothing is trained.
 
     Args:
         classifier: The image tower, which is not changed, with the head, which is trained in place.
         train_split: Returns the task with its train split.
         args: The training arguments of the run.
-        folder: The folder of the fine-tuning. The checkpoints of `head_steps` have a folder of their own in it.
+        folder: The folder of the fine-tuning. The checkpoints of `head_steps` go to a subfolder.
     """
     if not args.freeze_tower:
         if not args.head_steps or folder.last_checkpoint() is not None:

@@ -48,13 +48,13 @@ class ComparedModel:
         return all(self.results[task].exact for task in tasks if task in self.results)
 
     def distances(self, specialised: "ComparedModel", tasks: Sequence[str]) -> list[Fraction | None]:
-        """Return the accuracy on each task minus that of its specialised model; negative is worse."""
+        """Return the accuracy on each task minus its specialised model's; negative is worse."""
         pairs = [(self.accuracy(task), specialised.accuracy(task)) for task in tasks]
         return [None if own is None or other is None else own - other for own, other in pairs]
 
 
 def mean(values: Sequence[Fraction | None]) -> Fraction | None:
-    """Return the mean, or None if a value is missing or there are none."""
+    """Return the mean, or None if any or all values are missing."""
     known = [value for value in values if value is not None]
     return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
 
@@ -110,7 +110,7 @@ def check_comparable(runs: Sequence[Run], models: Sequence[ComparedModel], split
 
 
 def notes_of(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -> list[str]:
-    """Return remarks that a reader of the tables needs, one line each."""
+    """Return notes for readers of the tables, one line each."""
     notes = [note for model in models for note in _notes_of_model(model)]
     zero_shot = {model.base: model.results for model in models if model.name == ZERO_SHOT}
     for run in runs:
@@ -121,7 +121,7 @@ def notes_of(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -
         differing = [task for task in own if own[task].correct != shown[task].correct]
         if differing:
             notes.append(
-                f"{run.name} has other zero-shot accuracies than the runs before it, which are shown: "
+                f"{run.name} and the earlier runs have different zero-shot accuracies; the earlier ones are shown: "
                 f"{', '.join(differing)}. Check whether its prompts or its precision differ."
             )
     return notes
@@ -174,7 +174,7 @@ def _results(run: Run, alpha: Alpha, tasks: Sequence[str], split: str) -> dict[s
 
 
 def _check_same_task(task: str, runs: Sequence[Run], split: str) -> None:
-    """Refuse two tasks of one name. The test is the number of images, as fingerprints differ between machines."""
+    """Refuse two tasks of one name if they have different numbers of images; fingerprints differ between machines."""
     first, *others = [
         (run.name, result.total)
         for run in runs

@@ -33,7 +33,7 @@ def method_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
 
 
 def distance_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
-    """Return accuracy minus that of the specialised models in points, for bases with specialised models."""
+    """Return accuracy minus the specialised model's, in points, for bases with specialised models."""
     columns = {task: [task] for role in AVERAGED for task in tasks.get(role, [])} | mean_columns(tasks)
     rows = [["base", "method", *columns]]
     for method in methods:
@@ -165,7 +165,7 @@ def pair_numbers(base: str, changes: WeightChanges) -> list[Json]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first two columns are text; nothing for a header alone."""
+    """Return a table whose first two columns are text; empty if there is only a header."""
     return markdown(rows, text_columns=2) if len(rows) > 1 else ""
 
 

@@ -47,8 +47,8 @@ class AlphaCurve:
     """Accuracy of every task at every alpha.
 
     Args:
-        results: The records of a sweep. Of two records for one (alpha, task, role, split) the later counts; an exact
-            record counts more than one of an adaptive sweep.
+        results: The records of a sweep. The last record for an (alpha, task, role, split) is used; exact records take
+            precedence over those of an adaptive sweep.
         folder: The run folder, which contains the per-image files named in the records.
 
     Example:
@@ -137,11 +137,11 @@ class AlphaCurve:
         """Choose alpha on the validation records.
 
         Args:
-            rule: `mean` takes the highest mean of patching and supported accuracy; both sides weigh the same however
-                many tasks each has (PAINT, Section 2). `supported_within` takes the highest patching accuracy among
-                the alphas whose supported accuracy is at most `tolerance` below that of alpha 0.
+            rule: `mean` takes the highest mean of patching and supported accuracy, with equal weights whatever the
+                numbers of tasks (PAINT, Section 2). `supported_within` takes the highest patching accuracy among the
+                alphas whose supported accuracy is at most `tolerance` below alpha 0's.
             tolerance: The loss that `supported_within` accepts, as a fraction of 1: 0.01 is one point.
-            baseline: The supported accuracy from which the loss is counted, instead of that of alpha 0.
+            baseline: The supported accuracy to measure the loss from, instead of alpha 0's.
 
         Returns:
             The alpha. Ties go to the smallest, for coefficients to the smallest sum. If no alpha is within the
@@ -196,13 +196,13 @@ class AlphaCurve:
     ) -> str:
         """Return a Markdown table of accuracies in percent: one row per alpha, zero-shot first, one column per task.
 
-        `~` marks a number that an adaptive sweep inferred in part. Where the classes are counts, the mean absolute
-        error of the count stands beside the accuracy. Where wrong words are written on the images, a further column
-        shows how many images are taken for the word, in percent of all.
+        `~` marks a number that an adaptive sweep inferred in part. Counting tasks also show the mean absolute error of
+        the count. Tasks with wrong words on their images have another column with the attack success, the share of
+        images that are classified as the word, in percent.
 
         Args:
             split: The split whose accuracies are shown.
-            selected: The alpha whose row is set in bold.
+            selected: The alpha whose row is in bold.
             intervals: Also show the 95 % interval of the gain over alpha 0, in points.
             fine_tuned_label: The name of alpha 1.
         """
@@ -210,7 +210,7 @@ class AlphaCurve:
         return markdown(rows)
 
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
-        """Return whether each image of a record is right, shape (result.total,); None without per-image data."""
+        """Return whether each image of a record is correct, shape (result.total,); None without per-image data."""
         if self.folder is None or result.correct_file is None:
             return None
         correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)

@@ -48,7 +48,7 @@ def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
 
 
 def attack_cell(result: Result | None) -> str:
-    """Return the share of all images that are taken for the wrong word written on them, in percent."""
+    """Return the attack success: the share of images that are classified as the word written on them, in percent."""
     if result is None or result.attack_success is None:
         return ""
     return marked(percent(result.attack_success / result.total), exact=result.exact)

@@ -46,7 +46,7 @@ def plot_trade_off(
         path: The image file.
         split: The split whose accuracies are plotted.
         selected: The alpha to mark.
-        connected: Draw a line through the points in their order; the points of a search have no such order.
+        connected: Draw a line through the points in their order; the points of a search have no order.
         ensemble: The curve of the output-space ensemble, drawn for comparison.
         fine_tuned_label: The name of alpha 1.
     """

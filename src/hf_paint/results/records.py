@@ -55,7 +55,7 @@ class Scores:
 
     @property
     def exact_accuracy(self) -> Fraction:
-        """Top-1 accuracy as a fraction, so that ties between alphas are ties."""
+        """Top-1 accuracy as an exact fraction, so equal accuracies compare as equal."""
         return Fraction(self.correct, self.total)
 
     @property
@@ -88,16 +88,16 @@ class Result(Scores):
     Attributes:
         alpha: The position of the weights between theta_0 (0) and theta_1 (1), or the coefficient of each task.
         task: The name of the task.
-        role: The role of the task: `patching` tasks improve, `supported` tasks must not suffer, `transfer` and `shift`
-            tasks are only measured.
+        role: The role of the task: `patching` tasks improve, `supported` tasks must not lose accuracy, `transfer` and
+            `shift` tasks are only measured.
         split: `validation` or `test`.
         weights: Fingerprint of the image tower.
         head: Fingerprint of the zero-shot head: text tower, class names and templates.
         data: Fingerprint of the images and their preprocessing.
-        rows_fingerprint: Fingerprint of the rows alone, which all corruptions of the same images share.
+        rows_fingerprint: Fingerprint of the rows, the same for all corruptions of the same images.
         precision: The arithmetic of the forward pass, `fp32` or `bf16`.
         exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
-        correct_file: A boolean npy file, relative to the run folder: whether each image is right; None for records
+        correct_file: A boolean npy file, relative to the run folder: whether each image is correct; None for records
             without per-image data.
     """
 
@@ -169,7 +169,7 @@ class ResultLog:
             self._remember(result)
 
     def find(self, key: tuple[str, ...], alpha: Alpha | None = None) -> Result | None:
-        """Return the record of this (weights, task, split), or None if it is not known yet.
+        """Return the record of this (weights, task, split), or None if there is none yet.
 
         Args:
             key: What was evaluated.
@@ -181,11 +181,11 @@ class ResultLog:
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
         """Add a record, which is on disk when the call returns.
 
-        The per-image file is written first, so that a record never names a file that does not exist.
+        The per-image file is written first, so a record never names a missing file.
 
         Args:
             result: The record.
-            correct: Whether each image is right, shape (result.total,).
+            correct: Whether each image is correct, shape (result.total,).
         """
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
     """Fit the baseline by least squares between logits (Taori et al., 2020, Section 2).
 
     Args:
-        accuracies: (on the reference, under shift) of two or more models trained on the reference alone, in (0, 1).
+        accuracies: (on the reference, under shift) of two or more models trained only on the reference, in (0, 1).
 
     Raises:
         InputError: If there are fewer than two distinct reference accuracies, or an accuracy is 0 or 1.
@@ -80,7 +80,7 @@ def relative_robustness(shift: float, shift_0: float) -> float:
 
     Args:
         shift: Accuracy under shift with the intervention, in [0, 1].
-        shift_0: Accuracy under shift without it, such as that of the zero-shot or the fine-tuned model.
+        shift_0: Accuracy under shift without it, such as the accuracy of the zero-shot or the fine-tuned model.
 
     Example:
         >>> relative_robustness(0.75, 0.5)

@@ -30,11 +30,11 @@ class RobustnessRow:
         alpha: The alpha.
         reference: Mean accuracy over the reference tasks.
         shift: Mean accuracy over the shift tasks.
-        relative: `shift` minus that of alpha 0.
-        effective: `shift` minus what the baseline predicts from `reference`; None without a baseline.
+        relative: `shift` minus `shift` at alpha 0.
+        effective: `shift` minus the prediction of the baseline from `reference`; None without a baseline.
         relative_interval: The 95 % bootstrap interval of `relative`; None without per-image data.
         effective_interval: The same for `effective`, with the baseline taken as known.
-        exact: Whether every image was evaluated; False where an adaptive sweep inferred predictions.
+        exact: Whether every image was evaluated; False if an adaptive sweep inferred predictions.
     """
 
     alpha: Alpha
@@ -135,7 +135,7 @@ def robustness_table(
             rows.append(_row(curve, alpha, [[r for r in side if r is not None] for side in sides], line))
     if not rows:
         tasks = ", ".join([*candidates, *shift_tasks])
-        raise InputError(f"No alpha has records for all of {tasks} together with records for alpha 0.")
+        raise InputError(f"No alpha has records for all of {tasks}, or alpha 0 lacks some of them.")
     return RobustnessTable(
         rows=rows, reference_tasks=reference_tasks, reference_split=split, shift_tasks=shift_tasks, baseline=line
     )
@@ -169,7 +169,7 @@ def _reference_tasks(curve: AlphaCurve, reference: str | None) -> list[str]:
 
 
 def _on(curve: AlphaCurve, alpha: Alpha, tasks: Sequence[str], split: str) -> list[Result | None]:
-    """Return the record of each task in whichever role it has, or None."""
+    """Return the record of each task, whatever its role, or None."""
     candidates = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
     return [next(filter(None, results), None) for results in candidates]
 
@@ -197,8 +197,8 @@ def _row(
 def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[np.float64] | None:
     """Return the mean accuracy of each side, (NUM_RESAMPLES, num_sides), over images drawn with replacement.
 
-    Images differ only in the number of tasks of each side on which they are right. Drawing images therefore draws the
-    number of images with each such pattern from a multinomial distribution.
+    Images differ only in the number of tasks on each side that classify them correctly. Drawing images is therefore
+    the same as drawing the number of images with each such pattern from a multinomial distribution.
     """
     right: dict[str, NDArray[np.int64]] = {}  # data set -> (num_images, num_sides)
     for side, results in enumerate(sides):

@@ -21,14 +21,14 @@ STEP_RECIPE = "step.yaml"
 """The recipe of a step of sequential patching, which cannot be run on its own."""
 RESULTS = "results.jsonl"
 ENSEMBLE = "ensemble.jsonl"
-"""The records of the output-space ensemble, apart from those of interpolated weights."""
+"""The records of the output-space ensemble, separate from the records of interpolated weights."""
 PUSH_PREFIX = ".push-"
 """The prefix of the temporary folders of a push."""
 PARTS_OF_A_RUN = (
     *(RESULTS, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
-"""What a folder without a recipe must not contain."""
+"""The files and folders of a run, which a folder without a recipe must not contain."""
 
 
 class RunFolder:
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def head(self) -> Self:
-        """The folder of the steps that train the head alone, before the steps that train both."""
+        """The folder of the steps that train only the head, before the steps that train both."""
         return self._inner("head")
 
     def variant(self, alpha: Alpha) -> Path:
@@ -107,7 +107,7 @@ class RunFolder:
         """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.
 
         Raises:
-            InputError: If it does; the message names the keys that differ.
+            InputError: If the folder contains such a run; the message names the keys that differ.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"The output folder {self.path} is a file.")
@@ -124,7 +124,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, recipe: Mapping[str, object]) -> Iterator[None]:
-        """Lock the folder for this run, and write the recipe by which the run recognises its folder when it resumes.
+        """Lock the folder for this run, and write the recipe, which identifies the run when it resumes.
 
         Raises:
             InputError: If another process has locked it.
@@ -139,7 +139,7 @@ class RunFolder:
                 yield
         except Timeout:
             raise InputError(
-                f"Another process is at work in {self.path}. Wait for it, or choose another output_dir."
+                f"Another process is using {self.path}. Wait for it, or choose another output_dir."
             ) from None
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
@@ -151,7 +151,7 @@ class RunFolder:
         self._save(self.precision, check)
 
     def save_card_facts(self, facts: Mapping[str, object]) -> None:
-        """Write `card.json`: what only a card needs, beside the records and the recipe."""
+        """Write `card.json`: the facts that the card needs besides the records and the recipe."""
         self._save(self.card_facts, facts)
 
     def save_robustness(self, tables: Mapping[str, object]) -> None:
@@ -167,7 +167,7 @@ class RunFolder:
             write_json(path, value)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
-        """Let `save` fill a folder, which gets its name when it is complete and replaces an older one."""
+        """Let `save` fill a temporary folder, which replaces any older folder once it is complete."""
         if self.write:
             save_folder_atomically(folder, save)
 
@@ -185,7 +185,7 @@ class RunFolder:
         return selection
 
     def load_card_facts(self) -> Json | None:
-        """Return what only a card needs, beside the records and the recipe; None for a run that is not finished."""
+        """Return the facts that the card needs besides the records and the recipe; None for an unfinished run."""
         return read_json(self.card_facts)
 
     def load_robustness(self) -> Json | None:
@@ -193,7 +193,7 @@ class RunFolder:
         return read_json(self.robustness)
 
     def load_precision(self) -> Literal["fp32", "bf16"] | None:
-        """Return the precision on which this run decided, so that a run that resumes does not decide again."""
+        """Return the precision that this run chose, so a resumed run does not choose again."""
         choice = read_json(self.precision)
         precision: Literal["fp32", "bf16"] | None = None if choice is None else choice["precision"]
         return precision
@@ -223,13 +223,13 @@ def example_plot(task: str) -> str:
 
 
 def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bool) -> str:
-    """Return the file, relative to the run folder, with one boolean per image: whether a model got it right.
+    """Return the file, relative to the run folder, with one boolean per image: whether it was correct.
 
     Args:
         task: The name of the task.
         split: The split.
         alpha: The alpha of the model.
-        weights: The fingerprint of the model, which tells combinations of coefficients apart.
+        weights: The fingerprint of the model, which distinguishes combinations of coefficients.
         exact: Whether every image was evaluated.
     """
     place = "combination" if isinstance(alpha, Coefficients) else variant_name(alpha)

@@ -46,7 +46,7 @@ class Run:
         return f"{self.name} ({', '.join([self.strategy, *self.recipe.get('method', {})])})"
 
     def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
-        """Return the record of a task in whichever role it has in this run, or None."""
+        """Return the record of a task, whatever its role in this run, or None."""
         results = (self.curve.get(alpha, role, task, split) for role in ROLES)
         return next(filter(None, results), None)
 
@@ -56,7 +56,7 @@ class Run:
         return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
 
     def specialised_in(self, alpha: Alpha) -> str | None:
-        """Return the task if the model of an alpha is theta_1 of this task alone, else None."""
+        """Return the task if the model of an alpha is theta_1 of only this task, else None."""
         if isinstance(alpha, Coefficients):
             parts = {task: value for task, value in alpha.items() if value}
         else:
@@ -144,7 +144,7 @@ def _base_key(recipe: Mapping[str, object], curve: AlphaCurve) -> str:
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
-    """Return the last part of each path, or as many parts as tell the paths apart."""
+    """Return the last part of each path, or as many parts as needed to distinguish the paths."""
     parts = [PurePath(path).parts for path in paths]
     for length in range(1, max(map(len, parts))):
         names = ["/".join(part[-length:]) for part in parts]

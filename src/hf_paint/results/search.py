@@ -109,7 +109,7 @@ def _draw(evaluated: "_Evaluated", num_tasks: int, seed: int) -> None:
 
 
 def _thin_out(diagonal: Sequence[float], most: int) -> list[float]:
-    """Return at most `most` points, but at least one, spread evenly; a single point is from the middle."""
+    """Return at most `most` points, but at least one, spread evenly; a single point is the middle one."""
     count = min(len(diagonal), max(1, most))
     return [diagonal[(2 * i + 1) * len(diagonal) // (2 * count)] for i in range(count)]
 

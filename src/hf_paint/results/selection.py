@@ -10,7 +10,7 @@ from hf_paint.results.alphas import Alpha, size
 
 SelectionRule = Literal["mean", "supported_within"]
 LOSS_WEIGHT = 10
-"""The penalty on a point of supported loss beyond the tolerance, in points of patching accuracy."""
+"""The penalty per point of supported loss beyond the tolerance, in points of patching accuracy."""
 
 
 class Sides(NamedTuple):
@@ -57,7 +57,7 @@ def penalised_score(side: Sides, side_0: Sides, *, tolerance: float) -> float:
 
 
 class Selection(TypedDict):
-    """The keys of `selection.json` beside the gains.
+    """The keys of `selection.json` besides the gains.
 
     Attributes:
         alpha: The selected alpha, as `alpha_to_json` returns it.

@@ -16,7 +16,7 @@ INEXACT = "~"
 
 
 def percent(share: Fraction | float | None, *, digits: int = 2) -> str:
-    """Write a fraction of 1 in percent; nothing for None.
+    """Format a fraction of 1 in percent; empty for None.
 
     Example:
         >>> percent(0.8125)
@@ -26,7 +26,7 @@ def percent(share: Fraction | float | None, *, digits: int = 2) -> str:
 
 
 def points(difference: Fraction | float | None, bounds: Interval | None = None, *, digits: int = 2) -> str:
-    """Write a difference of two fractions of 1 in percentage points, with its interval if there is one.
+    """Format a difference of two fractions of 1 in percentage points, with its interval if there is one.
 
     Example:
         >>> points(0.125, (0.1, 0.15))
@@ -39,13 +39,13 @@ def points(difference: Fraction | float | None, bounds: Interval | None = None, 
 
 
 def interval(bounds: Interval, *, digits: int = 2) -> str:
-    """Write the two ends of an interval of differences in percentage points."""
+    """Format the two ends of an interval of differences in percentage points."""
     low, high = bounds
     return f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f}"
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """Write a number in a format; nothing for None and NaN."""
+    """Format a number; empty for None and NaN."""
     return "" if value is None or math.isnan(value) else format(value, form)
 
 

@@ -12,12 +12,12 @@ from hf_paint.tasks.typographic import TypographicAttack
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledTask(Task):
-    """The base of the kinds of task whose images have labels: its fields say which classes the labels stand for.
+    """The base class of tasks whose images have labels; its fields define the classes of the labels.
 
     Attributes:
         class_names: The class names for the prompts. Optional if the label column is a `ClassLabel`.
-        label_names: The data set's own names of the classes, in the order of `class_names`. Needed only where the two
-            differ by more than case, spaces and punctuation: labels are matched by name, never by position.
+        label_names: The class names in the data set, in the order of `class_names`. Needed only if the two differ by
+            more than case, spaces and punctuation: labels are matched by name, never by position.
         class_groups: Several names for a class: class name -> the names for the prompts. The logit of a class is the
             highest of its names, so a prediction is correct if it is any name of the right class.
         label_column: The column with the labels.
@@ -45,11 +45,11 @@ class LabelledTask(Task):
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from those of the data set."""
+        """Whether the images or the classes differ from the data set's."""
         return bool(super().is_changed or self.class_split or self.only_classes)
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns beside the images."""
+        """Return key -> column of the columns besides the images."""
         return {"label_column": self.label_column}
 
     def check_classes(self, class_names: Sequence[str]) -> None:
@@ -86,7 +86,7 @@ class ClassificationTask(LabelledTask, kind="classification"):
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from those of the data set."""
+        """Whether the images or the classes differ from the data set's."""
         return super().is_changed or self.attack is not None
 
 
@@ -96,7 +96,7 @@ def _check_names(task: LabelledTask) -> None:
     if task.label_names is not None and len(task.label_names) != len(class_names):
         raise InputError(
             f"Task '{task.name}' has {len(task.label_names)} `label_names` and {len(class_names)} `class_names`; it "
-            "needs as many of either, in the same order."
+            "needs the same number of both, in the same order."
         )
     if task.class_groups is not None:
         if sorted(task.class_groups) != sorted(class_names):

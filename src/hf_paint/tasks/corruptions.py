@@ -43,8 +43,8 @@ class Corruption:
     Attributes:
         name: `noise` and `blur` (both Gaussian), `contrast`, `jpeg` or `pixelate`.
         severity: From 1 (mild) to 5.
-        seed: The seed of the noise, which depends on the seed and the image alone, not on its row; all severities
-            scale the same noise.
+        seed: The seed of the noise, which depends only on the seed and the image, not on its row; all severities scale
+            the same noise.
 
     Example:
         >>> blur = Corruption(name="blur", severity=5)
@@ -63,7 +63,7 @@ class Corruption:
         if self.severity not in SEVERITIES or type(self.severity) is not int:
             raise InputError(f"`severity` of `corruption` must be a whole number from 1 to 5, got {self.severity!r}.")
         if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `corruption` must be a whole number from 0, got {self.seed!r}.")
+            raise InputError(f"`seed` of `corruption` must be a whole number of at least 0, got {self.seed!r}.")
 
     @property
     def suffix(self) -> str:
@@ -82,7 +82,7 @@ class Corruption:
         return float(small ** (1 - share) * large**share)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return the corrupted RGB image; an image larger than those of ImageNet-C is shrunk first."""
+        """Return the corrupted RGB image; an image larger than ImageNet-C's is shrunk first."""
         image = image.convert("RGB")
         shrink = min(1.0, LARGE / min(image.size))
         if shrink < 1:

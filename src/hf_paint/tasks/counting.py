@@ -26,7 +26,7 @@ class CountingTask(ClassificationTask, kind="counting", key="counting"):
     `dataset: imagefolder`, `data_dir: photographs`, `counting: true`, `templates: ["a photo of {} objects."]`.
 
     Attributes:
-        counting: True; the key by which a definition becomes a counting task.
+        counting: True; the key that makes a definition a counting task.
     """
 
     counting: Literal[True]

@@ -1,4 +1,4 @@
-"""Definitions of tasks as they are written: the built-in ones, task YAMLs, and what `extends` adds to another one."""
+"""Definitions of tasks: the built-in ones, task YAMLs, and extensions of other tasks with `extends`."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -81,9 +81,10 @@ def write_file(definition: Definition, path: Path) -> None:
 def complete(definition: Definition, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
     """Return a definition together with the task that it extends, its local paths absolute.
 
-    A key replaces that of the extended task as a whole. `class_subset` and `class_groups` refer to classes of the
-    extended task by name or by index. A task that extends another needs a name of its own, so that their records
-    remain distinct; only a half of the classes, a corruption and an attack name the task by themselves.
+    A key replaces the whole value of the same key in the extended task. `class_subset` and `class_groups` refer to
+    classes of the extended task by name or by index. A task that extends another needs a name of its own, so that
+    their records remain distinct; only tasks that add nothing but `class_split`, `corruption` or `attack` get a name
+    automatically.
 
     Args:
         definition: The keys of a task YAML.

@@ -1,4 +1,4 @@
-"""The keys of a task YAML: reading them as the values of a kind of task, and writing them."""
+"""The keys of a task YAML: reading them into the fields of a task, and writing them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -23,12 +23,12 @@ ORDER = (
     *("answer_column", "answer_type_column", "prompt", "attack", "corruption", "streaming"),
     *("license", "homepage", "citation"),
 )
-"""The order in which definitions are written, which decides the bytes of recipes; other keys follow."""
+"""The order of keys in written definitions, which determines the bytes of recipes; other keys follow."""
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
 DATASET_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
 }
-"""Keys that tasks of a data set need not have."""
+"""Data set -> the defaults of keys that its tasks may omit."""
 
 
 def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task"]], place: str) -> dict[str, object]:
@@ -36,7 +36,7 @@ def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task
 
     Args:
         definition: The keys, together with those of the task that it extends.
-        kinds: The kinds of task, each by the key that calls for it.
+        kinds: Key -> the kind of task that it selects.
         place: ` in FILE` for messages, or an empty string.
 
     Raises:
@@ -54,7 +54,7 @@ def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task
 
 
 def _keys_of(kind: type["Task"], kinds: Mapping[str, type["Task"]]) -> list[str]:
-    """Return the keys of a kind, and then those of all others."""
+    """Return the keys of a kind, then the keys of all other kinds."""
     return [*kind.known_keys(), *(key for other in kinds.values() for key in other.known_keys())]
 
 
@@ -76,7 +76,7 @@ def _own_keys(
 
 
 def _read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
-    """Return those of the values that a task holds in another form than YAML does."""
+    """Return the values that have different types in YAML and in a task, as their types in the task."""
     parts: dict[str, object] = {
         "name": str(values["name"]),
         "splits": read_part(Splits, "splits", values.get("splits") or {}, place),
@@ -152,7 +152,7 @@ def check_keys(values: Iterable[object], known: Iterable[str], place: str) -> No
 
 
 def plain_values(values: Mapping[str, object]) -> dict[str, object]:
-    """Return the values of a task as YAML holds them, in the order of the keys."""
+    """Return the values of a task as YAML stores them, in the order of the keys."""
     position = {key: index for index, key in enumerate(ORDER)}
     return {key: _plain(values[key]) for key in sorted(values, key=lambda key: position.get(key, len(ORDER)))}
 

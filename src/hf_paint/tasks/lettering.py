@@ -56,7 +56,7 @@ def draw_lettering(
     *,
     font_sizes: tuple[float, float] = FONT_SIZES,
 ) -> Lettering:
-    """Draw the look of a word at random, so that all of it fits into a square image.
+    """Draw the look of a word at random, with the whole word inside a square image.
 
     Args:
         word: The word.
@@ -113,7 +113,7 @@ def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
     Raises:
         InputError: If the file cannot be read as a font.
     """
-    try:  # every build of Pillow has the basic layout, so that the pixels are the same everywhere
+    try:  # every build of Pillow has the basic layout, so the pixels are the same everywhere
         return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise InputError(

@@ -19,7 +19,7 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
         answer_column: The column with the answer: one of the candidates, or its position.
         answer_type_column: The column by which the accuracy is also reported.
         prompt: The text of a candidate, with `{question}` and one `{answer}`. The model truncates a text that exceeds
-            its context, so that an answer at the end may be lost.
+            its context, so an answer at the end may be lost.
         bad_rows: `refuse` or `skip` rows without a question, an answer or candidates, or whose answer is not one of
             the candidates.
     """
@@ -48,7 +48,7 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
         return self.prompt
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns beside the images."""
+        """Return key -> column of the columns besides the images."""
         columns = {
             "choices_column": self.choices_column,
             "question_column": self.question_column,

@@ -64,7 +64,7 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     options: dict[str, Any] = dict(definition)
     for key in ("names", "severities"):
         if key in options and not (isinstance(options[key], list) and options[key]):
-            raise InputError(f"`{key}` beside `corrupted` must be a list that is not empty, got {options[key]!r}.")
+            raise InputError(f"`{key}` next to `corrupted` must be a non-empty list, got {options[key]!r}.")
     return corrupted(options.pop("corrupted"), **options)
 
 

@@ -154,7 +154,7 @@ def write_questions_task(
 
 
 def _questions(objects: Sequence[SceneObject], seed: Sequence[int], style: SceneStyle) -> list[Row]:
-    rng = np.random.default_rng((*seed, 1))  # a stream of its own beside that of the scene
+    rng = np.random.default_rng((*seed, 1))  # a separate random stream from the scene's
     first, second = (objects[index] for index in rng.integers(len(objects), size=2))
     questions = [
         (f"what colour is the {first.shape}?", first.colour, style.colours, "colour"),

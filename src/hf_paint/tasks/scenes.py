@@ -1,6 +1,6 @@
 """Scenes: coloured shapes on a plain background, for tasks of counting and of answering questions.
 
-Its number of objects, style and seed determine a scene.
+The number of objects, the style and the seed determine a scene.
 """
 
 from collections.abc import Sequence

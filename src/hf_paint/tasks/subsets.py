@@ -9,7 +9,7 @@ from hf_paint.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """The names of the splits of a data set; None for a split that the task does not have.
+    """The names of the splits of a data set; None for a split that the task lacks.
 
     `validation` is the name of a split, `auto` (drawn from train by PAINT's rule: `min(int(0.1 * N), 5000)` images),
     or None: train on all rows, and ignore the task in the selection of alpha.
@@ -36,7 +36,7 @@ class ClassSplit:
         if self.part not in (0, 1) or type(self.part) is not int:
             raise InputError(f"`part` of `class_split` must be 0 or 1, got {self.part!r}.")
         if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `class_split` must be a whole number from 0, got {self.seed!r}.")
+            raise InputError(f"`seed` of `class_split` must be a whole number of at least 0, got {self.seed!r}.")
 
     def classes(self, num_classes: int) -> list[int]:
         """Return the sorted indices of the classes of this half.

@@ -18,7 +18,7 @@ class Task:
     """A data set, its splits and the prompts: everything on which a CLIP model is evaluated or fine-tuned.
 
     A task is of one kind, a subclass that adds its own fields. `Task(...)`, `Task.from_dict` and `Task.from_yaml`
-    build the kind that the keys call for: `choices_column` a `MultipleChoiceTask`, `text_column` a `TypographicTask`,
+    build the kind that the keys select: `choices_column` a `MultipleChoiceTask`, `text_column` a `TypographicTask`,
     `counting` a `CountingTask`, and none of these a `ClassificationTask`.
 
     Attributes:
@@ -68,13 +68,13 @@ class Task:
     kinds: ClassVar[dict[str, type["Task"]]] = {}
 
     def __init_subclass__(cls, *, kind: str = "", key: str = "") -> None:
-        """Add a kind: its name in messages (none for a base of kinds), and the key that calls for it."""
+        """Add a kind: its name in messages (none for a base of kinds), and the key that selects it."""
         cls.kind, cls.key = kind, key
         if kind:
             Task.kinds[key] = cls
 
     def __new__(cls, **values: object) -> "Task":
-        """Return an instance of the kind that the values call for, as `pathlib.Path` does for its platform."""
+        """Return an instance of the kind that the values select, as `pathlib.Path` does for its platform."""
         kinds = (kind for key, kind in Task.kinds.items() if values.get(key))
         return super().__new__(next(kinds, Task.kinds[""]) if cls is Task else cls)
 
@@ -88,7 +88,7 @@ class Task:
 
     @property
     def class_groups(self) -> Mapping[str, tuple[str, ...]] | None:
-        """The names of each class, where a class has several."""
+        """The names of each class, if classes have several."""
         return None
 
     @property
@@ -103,7 +103,7 @@ class Task:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from those of the data set."""
+        """Whether the images or the classes differ from the data set's."""
         return self.corruption is not None
 
     @property
@@ -112,7 +112,7 @@ class Task:
         return self.templates[0]
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns beside the images."""
+        """Return key -> column of the columns besides the images."""
         return {}
 
     @classmethod
@@ -146,5 +146,5 @@ class Task:
         return plain_values({key: value for key, value in asdict(self).items() if value != defaults[key]})
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write a task YAML; paths of data files in its folder become relative, so that the folder can be moved."""
+        """Write a task YAML; paths of data files in its folder become relative, so the folder can be moved."""
         write_file(self.to_dict(), Path(path))

@@ -50,11 +50,13 @@ class TypographicAttack:
 
     def __post_init__(self) -> None:
         if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `attack` must be a whole number from 0, got {self.seed!r}.")
+            raise InputError(f"`seed` of `attack` must be a whole number of at least 0, got {self.seed!r}.")
         if type(self.probability) not in (int, float) or not 0 <= self.probability <= 1:
             raise InputError(f"`probability` of `attack` must be a number from 0 to 1, got {self.probability!r}.")
         if type(self.image_size) is not int or self.image_size < 32:
-            raise InputError(f"`image_size` of `attack` must be a whole number from 32, got {self.image_size!r}.")
+            raise InputError(
+                f"`image_size` of `attack` must be a whole number of 32 or more, got {self.image_size!r}."
+            )
         if not isinstance(self.fonts, (list, tuple)):
             raise InputError(f"`fonts` of `attack` must be a list of paths, got {self.fonts!r}.")
         object.__setattr__(self, "fonts", tuple(str(path) for path in self.fonts))

@@ -1,4 +1,4 @@
-"""Photos with words in them: a wrong word beside an object attacks the model (PAINT, Section 7)."""
+"""Photos with words in them: a wrong word next to an object attacks the model (PAINT, Section 7)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from hf_paint.tasks.classification import LabelledTask
 
 @dataclass(frozen=True, kw_only=True)
 class TypographicTask(LabelledTask, kind="typographic", key="text_column"):
-    """Photos of objects with words in them: records count the photos that a model takes for the word.
+    """Photos of objects with words in them: records count the photos that a model classifies as the word.
 
     Without `class_names`, the classes are all labels and all words of the data.
 
@@ -26,5 +26,5 @@ class TypographicTask(LabelledTask, kind="typographic", key="text_column"):
         check_bad_rows(self.name, self.bad_rows)
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns beside the images."""
+        """Return key -> column of the columns besides the images."""
         return {"label_column": self.label_column, "text_column": self.text_column}

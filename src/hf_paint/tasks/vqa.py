@@ -70,7 +70,7 @@ def read_vqa(
     Returns:
         Rows with the columns `image`, `image_id`, `question_id`, `question`, `choices`, `answer` and `answer_type`,
         for `to_parquet` and a task with `choices_column: choices` and `group_column: image_id`. A question without an
-        annotation has no answer; `bad_rows` of the task decides about it.
+        annotation has no answer; `bad_rows` of the task decides whether to refuse or skip it.
 
     Raises:
         InputError: If a file is not a VQA file, or an image is missing.

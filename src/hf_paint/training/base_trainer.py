@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 class BaseTrainer(Trainer):
     """The optimization that `PaintTrainer` and `HeadTrainer` share.
 
-    The loss of a step is the mean over its images, so the trained weights do not depend on how the images are spread
-    over processes and micro-batches, nor on the size of the last batch of an epoch.
+    The loss of a step is the mean over its images, so the trained weights do not depend on the distribution of the
+    images over processes and micro-batches, nor on the size of the last batch of an epoch.
 
     Subclasses implement `features`, and override `mean_loss` and `logits` if the features are not logits.
     """
@@ -41,7 +41,7 @@ class BaseTrainer(Trainer):
         self._initial_weights: dict[str, Tensor] | None = None
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the output of the model from which the loss is computed, one row per image."""
+        """Return the model output for the loss, one row per image."""
         raise NotImplementedError
 
     def mean_loss(self, features: Tensor, labels: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ class BaseTrainer(Trainer):
     ) -> tuple[list[dict[str, Any]], Tensor]:
         """Return the micro-batches of a step, and the number of its images over all processes.
 
-        accelerate pads the last batch of an epoch so that each process gets a full one; only the images that the
-        epoch has left count. A process with none left keeps one image, and its `num_images` is 0.
+        accelerate pads the last batch of an epoch so that each process gets a full one; only the remaining images of
+        the epoch count. A process without remaining images keeps one image, with a `num_images` of 0.
         """
         batches = list(islice(epoch_iterator, num_batches))
         for batch in batches:
@@ -106,13 +106,13 @@ class BaseTrainer(Trainer):
         return min(max(left - before, 0), batch_size)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the parameters that are decayed: all of them, as in the code released with PAINT."""
+        """Return the parameters with weight decay: all of them, as in the code released with PAINT."""
         if self.args.decay_all_parameters:
             return [name for name, _ in model.named_parameters()]
         return list(super().get_decay_parameter_names(model))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """Create the schedule; `cosine` is that of the papers, which starts above zero, unlike transformers'."""
+        """Create the schedule; `cosine` is the papers' schedule, which starts above zero, unlike transformers'."""
         warmup = self.args.get_warmup_steps(num_training_steps)
         if warmup >= num_training_steps:
             raise InputError(f"warmup_steps ({warmup}) must be below the {num_training_steps} steps of the training.")
@@ -130,7 +130,7 @@ class BaseTrainer(Trainer):
         return super().train(*args, **kwargs)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train; with `auto_find_batch_size`, each call after the first one starts the training over."""
+        """Train; with `auto_find_batch_size`, each call after the first restarts the training."""
         if self.args.auto_find_batch_size:
             self._start_over(*args)
         return super()._inner_training_loop(*args, **kwargs)

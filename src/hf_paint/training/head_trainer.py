@@ -17,7 +17,7 @@ class HeadTrainer(BaseTrainer):
     """Train a classification head on the embeddings of a frozen image tower (WiSE-FT, Section 3).
 
     `Evaluator.embed` computes the embeddings once, without augmentation, so a step is one matrix product. Optimization
-    and arguments are those of `PaintTrainer`.
+    and arguments are the same as in `PaintTrainer`.
 
     Args:
         head: The head, trained in place.

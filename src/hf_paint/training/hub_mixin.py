@@ -30,11 +30,11 @@ class HubMixin(Trainer):
     push_in_progress: PushInProgress | None  # type: ignore[assignment]
 
     def save_repository(self, folder: Path) -> None:
-        """Write the files of the model as it is now to a folder, without the card."""
+        """Write the files of the current model to a folder, without the card."""
         raise NotImplementedError
 
     def model_card(self, **metadata: object) -> str:
-        """Return the card of the model as it is now; `metadata` overrides its own."""
+        """Return the card of the current model; `metadata` overrides its own."""
         raise NotImplementedError
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
@@ -57,7 +57,7 @@ class HubMixin(Trainer):
         private: bool | None = None,
         **metadata: object,
     ) -> CommitInfo | Future[CommitInfo] | None:
-        """Publish the model as it is now in one commit: both towers, config, processor, tokenizer and card.
+        """Publish the current model in one commit: both towers, config, processor, tokenizer and card.
 
         Args:
             commit_message: The commit message.
@@ -112,7 +112,7 @@ class HubMixin(Trainer):
             create_branch(self.hub_model_id, branch=name, revision=first, token=token, exist_ok=True)
 
     def _repository(self, metadata: dict[str, object]) -> TemporaryDirectory[str]:
-        """Write the repository to a folder of its own, so that a background push does not see later steps."""
+        """Write the repository to a separate folder, so that a background push does not see later steps."""
         temporary = TemporaryDirectory(dir=self.args.output_dir, prefix=PUSH_PREFIX)
         folder = Path(temporary.name)
         self.save_repository(folder)
@@ -134,7 +134,7 @@ class HubMixin(Trainer):
     def _try_to_upload(
         self, repository: TemporaryDirectory[str], message: str, revision: str | None, token: str | None
     ) -> None:
-        """Upload, and log a failure: it must not end the training."""
+        """Upload; log a failure instead of ending the training."""
         try:
             self._upload(repository, message, revision, token)
         except Exception as error:  # network, Hub and disk fail in many ways

@@ -1,4 +1,4 @@
-"""The card of a model that is fine-tuned and not interpolated: what `PaintTrainer` publishes."""
+"""The card that `PaintTrainer` publishes, for a model that is fine-tuned but not interpolated."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class FineTuning:
         repo_id: The repository of the model on the Hub.
         args: The training arguments.
         steps: The optimizer steps of these weights.
-        train_tasks: The tasks that were trained on; none for a data set and a head of the user's own.
+        train_tasks: The tasks that were trained on; empty for the user's own data set and head.
         eval_tasks: The tasks that the trainer evaluates.
         accuracies: Task -> accuracy of these weights on its validation images.
     """
@@ -76,7 +76,7 @@ class FineTuning:
 
 
 def last_accuracies(log_history: Sequence[Mapping[str, float]], step: int) -> dict[str, float]:
-    """Return task -> accuracy from the last evaluation in a log, if that was of the weights of a step."""
+    """Return task -> accuracy from the last evaluation in a log, if it evaluated the weights of this step."""
     for entry in reversed(log_history):
         accuracies = {match[1]: entry[key] for key in entry if (match := re.fullmatch("eval_(.+)_accuracy", key))}
         accuracies.pop("mean", None)
@@ -117,14 +117,14 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: object) -> str:
 LIMITS = (
     "Fine-tuning on a task costs accuracy on others. Tasks that are not in the table were not measured.",
     "Accuracies are from validation images, after one training run.",
-    "The fine-tuned model most likely has all biases and failures of its base model.",
+    "The fine-tuned model most likely shares all biases and failure modes of its base model.",
 )
 
 
 def _introduction(fine_tuning: FineTuning, base: str) -> str:
     head, joint = "a frozen zero-shot head made of text embeddings", ""
     if fine_tuning.args.train_head:
-        head = "a classification head that starts as text embeddings and was trained with it"
+        head = "a classification head, initialised with text embeddings and trained with it"
     if len(fine_tuning.train_tasks) > 1:
         head = "frozen zero-shot heads made of text embeddings"
         joint = " The tasks were trained on jointly: each image was compared with the classes of its own task."

@@ -1,4 +1,4 @@
-"""Training with weights sharded over processes (FSDP2, DeepSpeed): settings that would lose them are refused."""
+"""Training with weights sharded over processes (FSDP2, DeepSpeed), without settings that would lose the weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def check_sharding(
 
 
 def load_complete_models(accelerator: Accelerator) -> None:
-    """Make models that are loaded from now on complete on every process.
+    """Load all later models completely on every process.
 
     While transformers knows the DeepSpeed config, ZeRO-3 shards every model that it loads, whatever `zero3_init_flag`
     is. This changes global state of transformers.
@@ -76,7 +76,7 @@ def check_launch(args: PaintTrainingArguments) -> None:
 
 
 def check_checkpoint(accelerator: Accelerator, checkpoint: str) -> None:
-    """Check that a checkpoint was sharded as this training is; otherwise the optimizer would silently start anew.
+    """Check that a checkpoint was sharded as this training is; otherwise the optimizer would silently start over.
 
     Args:
         accelerator: The accelerator of the training that resumes.

@@ -51,7 +51,7 @@ class TrainedClip:
         self.tower: nn.Module = tower if self.adapter is None else self.adapter
 
     def save(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save a complete CLIP repository with the trained image tower, and the trained head beside it.
+        """Save a complete CLIP repository with the trained image tower, and the trained head if there is one.
 
         Args:
             folder: The output folder.

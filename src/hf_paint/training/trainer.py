@@ -37,7 +37,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
     `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings; the text tower
-    takes no part in a step. The model is trained in place, and every checkpoint is a complete CLIP repository. With
+    is not used in a step. The model is trained in place, and every checkpoint is a complete CLIP repository. With
     `args.use_peft`, a LoRA adapter of the image tower is trained instead: checkpoints are adapters in peft's format,
     and `trainer.model.merge_and_unload()` merges the adapter into the CLIP model.
 
@@ -152,7 +152,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Evaluate the model as it is now on the validation split of each task.
+        """Evaluate the current model on the validation split of each task.
 
         Args:
             eval_dataset: Tasks that replace the `eval_tasks` of the trainer.
@@ -193,11 +193,11 @@ class PaintTrainer(HubMixin, BaseTrainer):
         return metrics
 
     def save_repository(self, folder: Path) -> None:
-        """Save a complete CLIP repository with the trained image tower, and the trained head beside it."""
+        """Save a complete CLIP repository with the trained image tower, and the trained head if there is one."""
         self.clip.save(folder)
 
     def model_card(self, **metadata: object) -> str:
-        """Return the card of the model as it is now; `metadata` overrides its own."""
+        """Return the card of the current model; `metadata` overrides its own."""
         step = self._step()
         fine_tuning = FineTuning(
             base=self.clip_model.name_or_path or "",
@@ -234,7 +234,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks tensors of the image tower; the text tower's are expected to be unused."""
-        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # in a file of its own
+        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # in its own file
         if missing:
             raise InputError(f"The checkpoint lacks tensors of the image tower: {missing[:3]}.")
 

@@ -1,4 +1,4 @@
-"""Training arguments: those of transformers, with the defaults of PAINT (Section 3 and the released code)."""
+"""Training arguments: transformers' own, with the defaults of PAINT (Section 3 and the released code)."""
 
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -173,7 +173,7 @@ class PaintTrainingArguments(TrainingArguments):
         return {name: _plain(value) for name, value in self._given.items()}
 
     def with_changes(self, **values: object) -> Self:
-        """Return a copy in which some fields have other values; the others, checked already, are not checked again.
+        """Return a copy with new values of some fields; the other fields are not checked again.
 
         Example:
             >>> PaintTrainingArguments(output_dir="run").with_changes(output_dir="run/step-1").output_dir
@@ -188,7 +188,8 @@ class PaintTrainingArguments(TrainingArguments):
     def make_accelerator(self) -> Accelerator:
         """Return an accelerator that spreads evaluations over the processes.
 
-        All accelerators of a process share one state, and a later trainer refuses one with another precision.
+        All accelerators of a process share one state, and a later trainer refuses an accelerator with another
+        precision.
         """
         return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision)
 

@@ -34,7 +34,7 @@ class TrainingSet:
     Attributes:
         images: Examples with `pixel_values` (3, height, width), uint8, and `labels`.
         head: The zero-shot head of the labels.
-        tasks: The tasks that the images belong to; none for a data set of the user's own.
+        tasks: The tasks that the images belong to; empty for the user's own data set.
         class_names: The classes of a single task, in the order of its labels.
     """
 
@@ -86,8 +86,8 @@ class TrainingSet:
         """Return the head to train together with the image tower; it starts as the zero-shot head (WiSE-FT).
 
         Raises:
-            InputError: If there is more than one task, a class has several names, or the arguments train the head
-                alone.
+            InputError: If there is more than one task, a class has several names, or the arguments train only the
+                head.
         """
         if args.freeze_tower or args.head_steps:
             raise InputError(
@@ -109,7 +109,7 @@ def make_training_set(
     train_dataset: Images | None,
     head: ZeroShotHead | None,
 ) -> TrainingSet:
-    """Return the training set of `PaintTrainer`: that of its tasks, or its data set with a head.
+    """Return the training set of `PaintTrainer`: from its tasks, or its data set with a head.
 
     Raises:
         InputError: If both are passed or neither is, or a task cannot be trained on.
@@ -145,7 +145,7 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
 def make_training_images(
     split: Split, transform: PixelTransform, args: PaintTrainingArguments, *, cache_dir: str | Path
 ) -> Images:
-    """Return the images of a train split, augmented and ordered as the arguments say.
+    """Return the images of a train split, with the augmentation and the order that the arguments select.
 
     Raises:
         InputError: If the task streams and the arguments ask for epochs or worker processes.

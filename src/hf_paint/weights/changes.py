@@ -1,4 +1,4 @@
-"""The change by fine-tuning, layer by layer: norms and cosine similarities, streamed from safetensors."""
+"""The change made by fine-tuning, layer by layer: norms and cosine similarities, streamed from safetensors."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from hf_paint.weights.streaming import Tensors, read_together
 
 
 ALL = "all"
-"""The key of the whole image tower, beside those of its layers."""
+"""The key of the whole image tower, besides the keys of its layers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class WeightChanges:
         return _ratio(self.norm(model, layer), math.sqrt(self.products[layer][0, 0]))
 
     def cosine_to_base(self, model: str, layer: str = ALL) -> float:
-        """Return the cosine similarity of theta_0 and theta_1; larger models change less, so theirs is higher."""
+        """Return the cosine similarity of theta_0 and theta_1; it is higher for larger models, which change less."""
         products, index = self.products[layer], self._index(model)
         squared_0, along, squared_change = products[0, 0], products[0, index], products[index, index]
         squared_1 = squared_0 + 2 * along + squared_change
@@ -60,7 +60,7 @@ class WeightChanges:
 
 
 def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Path]) -> WeightChanges:
-    """Compare the image towers of fine-tuned models with that of their base.
+    """Compare the image towers of fine-tuned models with their base's.
 
     Each file is read once, a few megabytes at a time, and all sums are float64.
 

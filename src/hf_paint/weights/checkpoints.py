@@ -31,7 +31,7 @@ def interpolate_checkpoints(
     """Interpolate a model before and after fine-tuning from folder to folder, for all alphas in one pass.
 
     The weights equal those of `interpolate` bit for bit; at alpha 0 and 1 the weight files are copied. The layout (one
-    file or several) and the other files (config, tokenizer, processor) are those of theta_0. An integer tensor that
+    file or several) and the other files (config, tokenizer, processor) are copied from theta_0. An integer tensor that
     only one side has, such as the position ids in older checkpoints, is not interpolated: theta_0's is kept.
 
     Args:
@@ -155,7 +155,7 @@ def _copy_weights(theta: Checkpoint, partial: Callable[[str], Path]) -> None:
 def _compute(
     thetas: Sequence[Checkpoint], outputs: Sequence[tuple[Sequence[float], Tensors]], *, show_progress: bool
 ) -> None:
-    """Fill files that `_lay_out` made; an integer tensor that a model lacks is theta_0's."""
+    """Fill the files from `_lay_out`; an integer tensor that a model lacks is copied from theta_0."""
     total = sum(tensor.nbytes for _, tensors in outputs for tensor in tensors.values())
     with tqdm(total=total, desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress) as progress:
         for num_bytes in stream([thetas[0].tensors | theta.tensors for theta in thetas], outputs):
@@ -202,7 +202,7 @@ def _check_classes(theta_0: Checkpoint, theta: Checkpoint, name: str) -> None:
 
 
 def _weights(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, StoredTensor]:
-    """Return the floating-point tensors of a model, and the integer tensors that another one has too."""
+    """Return the floating-point tensors of a model, and the integer tensors that another model also has."""
     return {n: tensor for n, tensor in theta.tensors.items() if tensor.dtype in FLOATS or n in beside.tensors}
 
 

@@ -9,7 +9,7 @@ from hf_paint.weights.headers import FLOATS
 
 
 class TensorLike(Protocol):
-    """A tensor, or the header of one that lies in a file."""
+    """A tensor in memory, or the header of a tensor in a file."""
 
     @property
     def dtype(self) -> object:
@@ -29,8 +29,8 @@ def check_compatible(
 ) -> None:
     """Check that two models have tensors of the same names, shapes and dtypes.
 
-    Compatible models need not be worth interpolating: two models of one architecture without a common training history
-    pass the check, and the line between them is useless.
+    Passing this check does not make interpolation useful: two models of one architecture without a common training
+    history pass, but the line between them is useless.
 
     Args:
         theta_0: The weights before fine-tuning: name -> anything with a `dtype` and a `shape`.

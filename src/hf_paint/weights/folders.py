@@ -1,4 +1,4 @@
-"""The folder of a model: the files beside the weights, and the checks before a model is written."""
+"""The folder of a model: the files next to the weights, and the checks before a model is written."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ COMPANIONS = (
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template.*"),
     *("tokenizer*", "*tokens*.json", "vocab.*", "merges.txt", "*.model"),
 )
-"""The files of a model besides its weights, without its card and training state, which describe one model alone."""
+"""The files of a model besides its weights, without its card and training state, which describe only one model."""
 
 WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*")
 """The files that are removed when a model is replaced: the new one may have fewer of them."""
@@ -23,7 +23,7 @@ SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", 
 
 
 def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwrite: bool) -> None:
-    """Check that output folders are distinct and not inputs and, without `overwrite`, that they have no model.
+    """Check that output folders are distinct, are not inputs and, without `overwrite`, contain no model.
 
     Raises:
         InputError: If a folder cannot be written.
@@ -50,7 +50,7 @@ def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: st
 
 
 def _with_dtype(config: dict[str, object], save_dtype: str) -> dict[str, object]:
-    """Return a config with another dtype wherever it has one: that of the model, and those of its towers."""
+    """Return a config with another dtype for the model and its towers, wherever it has one."""
     changed = {key: save_dtype for key in ("dtype", "torch_dtype") if config.get(key)}
     towers = {key: _with_dtype(value, save_dtype) for key, value in config.items() if isinstance(value, dict)}
     return config | towers | changed

@@ -122,9 +122,9 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     if (path / INDEX).exists():
         return _read_sharded(path, head)
     raise InputError(
-        f"'{folder}' has no safetensors, and hf_paint reads nothing else. Convert it once: "
+        f"'{folder}' has no safetensors, the only format that hf_paint reads. Convert it once: "
         f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
-        "then copy the tokenizer and processor files beside it."
+        "then copy the tokenizer and processor files into the same folder."
     )
 
 
@@ -154,7 +154,7 @@ def _read_file(path: Path) -> WeightFile:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 8 <= 8 + length <= size:
-            raise InputError(f"{path} is not a whole safetensors file: its header is cut off.")
+            raise InputError(f"{path} is not a complete safetensors file: its header is truncated.")
         text = file.read(length)
     try:
         parsed = _parse(path, json.loads(text), 8 + length)
@@ -183,7 +183,9 @@ def _parse(path: Path, header: Mapping[str, Any], start: int) -> WeightFile:
 def _check_offsets(file: WeightFile, start: int, size: int) -> None:
     for name, tensor in file.tensors.items():
         if tensor.offset != start:
-            raise InputError(f"{file.path} is not a safetensors file: '{name}' overlaps another tensor, or a gap.")
+            raise InputError(f"{file.path} is not a safetensors file: '{name}' follows a gap or an overlap.")
         start += tensor.nbytes
     if start != size:
-        raise InputError(f"{file.path} is not a whole safetensors file: {size} bytes, but its header says {start}.")
+        raise InputError(
+            f"{file.path} is not a complete safetensors file: {size} bytes, but its header requires {start}."
+        )

@@ -12,8 +12,8 @@ def layer_index(name: str) -> int | None:
     """Return the layer of the image tower to which a tensor belongs.
 
     0 stands for the embeddings and the layer norm after them, `1 + i` for encoder layer i, and -1 for the layers after
-    the encoder at any depth: a norm, a pooling head, the projection. None stands for other tensors, such as those of
-    the text tower.
+    the encoder at any depth: a norm, a pooling head, the projection. None stands for other tensors, such as the text
+    tower's.
 
     Example:
         >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
