@@ -166,7 +166,7 @@ def test_what_is_published_in_training_is_the_merged_model(model, processor, tas
     base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainer = PaintTrainer(model, arguments(tmp_path, **LORA), train_task=tasks[0], processing_class=processor)
     trainer.train()
-    trainer._save_clip(tmp_path / "published")
+    trainer.save_repository(tmp_path / "published")
     trainer.save_model(str(tmp_path / "adapter"))
     trainer.model.merge_and_unload()
     published = CLIPModel.from_pretrained(tmp_path / "published").state_dict()
@@ -217,7 +217,7 @@ def test_adapters_of_several_tasks_add_up_to_the_patched_model(patch, model_fold
 def test_dora_is_interpolated_as_merged_weights(model_folder, tasks, tmp_path, caplog):
     args = arguments(tmp_path / "run", use_dora=True, **LORA)
     patch_single(model_folder, tasks[0], [tasks[2]], args, alphas=[0.5, 1.0])
-    assert "the adapter will name no base" in caplog.text
+    assert "the adapter will not name its base" in caplog.text
     theta_1 = weights(tmp_path / "run" / "theta_1")
     assert distance(loaded(CLIPModel.from_pretrained(model_folder), tmp_path / "run" / "adapter"), theta_1) < 1e-6
     assert (tmp_path / "run" / "patched").exists()

@@ -119,7 +119,7 @@ BAD_INPUT = {
     "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` maps tasks to models"),
     "thetas of no task": (
         {"strategy": "parallel", "thetas": {"colors": "a/b"}},
-        "`thetas` names 'colors', which is no patching task. Did you mean 'colours'?",
+        "`thetas` names 'colors', which is not a patching task. Did you mean 'colours'?",
     ),
     "thetas nowhere": (
         {"strategy": "parallel", "thetas": {"colours": "/nowhere/at/all"}},
@@ -127,11 +127,11 @@ BAD_INPUT = {
     ),
     "thetas of another strategy": (
         {"strategy": "sequential", "thetas": {"colours": "a/b"}},
-        "`thetas` are for one step; `strategy: sequential` has one for each task.",
+        "`strategy: sequential` fine-tunes in each step: remove `thetas`.",
     ),
     "orders of another strategy": (
         {"strategy": "joint", "num_orders": 3},
-        "`num_orders` is for `strategy: sequential`, and this run is joint.",
+        "`num_orders` needs `strategy: sequential`, got `strategy: joint`.",
     ),
     "no orders": (
         {"strategy": "sequential", "num_orders": 0},
@@ -149,7 +149,7 @@ BAD_INPUT = {
         {"model": "nowhere/at-all/model"},
         "neither a folder nor an id on the Hub",
     ),
-    "tolerance": ({"tolerance": -1}, "tolerance is a fraction of 1"),
+    "tolerance": ({"tolerance": -1}, "`tolerance` must be a fraction from 0 to below 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
     "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
 }
@@ -178,7 +178,7 @@ BAD_TASKS = {
     "missing column": ({"image_column": "img"}, "'parquet' has no column 'img'; its columns are image, label, track."),
     "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
     "empty split": ({"test": 0}, "is empty"),
-    "missing split": ({"splits": {"test": "tests"}}, "no data files for the split 'tests'"),
+    "missing split": ({"splits": {"test": "tests"}}, "has no files for the split 'tests'"),
 }
 
 

@@ -175,10 +175,18 @@ def test_main_is_the_patched_folder_of_the_run(hub, run):
     assert {branch.action for branch in plan.branches} == {"keep"}
 
 
-def test_a_run_without_its_patched_folder_is_published_alike(hub, run, tmp_path):
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_run_without_its_patched_model_is_published_alike(hub, run, tmp_path, stale):
+    """The folder is missing, or a run that was killed after another selection left an earlier model in it."""
     push_variants(run, "tester/clip", options=BASE)
     run = Path(shutil.copytree(run, tmp_path / "run"))
-    shutil.rmtree(run / "patched")
+    if stale:
+        shutil.copyfile(run / "theta_1/model.safetensors", run / "patched/model.safetensors")
+        card = ModelCard.load(run / "patched/README.md")
+        card.data.hf_paint["weights"] = "0123456789abcdef"
+        card.save(run / "patched/README.md")
+    else:
+        shutil.rmtree(run / "patched")
     push_variants(run, "tester/again", options=BASE)
     models = [CLIPModel.from_pretrained(f"tester/{name}").state_dict() for name in ("clip", "again")]
     assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from drawn_tasks import write_task
-from hf_paint import InputError, PushOptions, load_curve, push_variants
+from hf_paint import InputError, PatchOptions, PushOptions, load_curve, push_variants
 from hf_paint.cli.main import main
 from hf_paint.results.curve import AlphaCurve
 from patch_runs import joint, parallel, sequential
@@ -68,6 +68,16 @@ def test_every_branch_is_a_model_of_plain_transformers(hub, runs, model_folder, 
         found = CLIPModel.from_pretrained(REPOSITORY, revision=branch).state_dict()
         weights = load_file(folder / "model.safetensors")
         assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_steps_are_published_in_the_dtype_of_the_run(hub, model_folder, tasks, tmp_path):
+    """The run stores them in float32, to round once."""
+    options = PatchOptions(save_dtype="bfloat16")
+    run = sequential(model_folder, tasks, tmp_path / "run", options=options).run_folder
+    push_variants(run, REPOSITORY, options=BASE)
+    for branch in ("step-1", "step-2", "main"):
+        model = CLIPModel.from_pretrained(REPOSITORY, revision=branch, dtype="auto")
+        assert {tensor.dtype for tensor in model.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("strategy", SEVERAL)

@@ -135,10 +135,10 @@ def test_fisher_path(model_folder, tasks, thetas, tmp_path, monkeypatch):
     monkeypatch.setattr(measurements, "estimate_fisher", None)
     assert patch(model_folder, tasks, tmp_path, method=method, thetas=given, save_variants=True).alpha == result.alpha
     publication = Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip")
-    publication.make_model(0.5, tmp_path / "pushed")
+    publication.write_model(0.5, tmp_path / "pushed")
     assert_close(tmp_path / "pushed", tower(tmp_path / "variants/alpha-0.50"))
     assert "Fisher information" in publication.card("main")
-    with pytest.raises(InputError, match="'fisher' takes another path"):
+    with pytest.raises(InputError, match="'fisher' are on another path"):
         Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip", delta="float32")
 
 
@@ -201,5 +201,5 @@ def test_negation_goes_away_from_the_task(model_folder, tasks, thetas, tmp_path)
     expected = {n: x - 0.5 * sum(theta[n] - x for theta in found) for n, x in theta_0.items()}
     assert_close(tmp_path / "variants/alpha--0.50", expected)
     assert result.curve.alphas == (-0.5, 0.0, 1.5)
-    Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip").make_model(-0.5, tmp_path / "pushed")
+    Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip").write_model(-0.5, tmp_path / "pushed")
     assert_close(tmp_path / "pushed", expected)

@@ -273,7 +273,7 @@ def test_damaged_files_are_named(tmp_path, damage, message):
         (lambda index: index["weight_map"].update(ids="../elsewhere.safetensors"), "a shard lies elsewhere"),
         (
             lambda index: index["weight_map"].update(ids="gone.safetensors"),
-            "lists 'gone.safetensors', which is missing",
+            "lists 'gone.safetensors', which does not exist",
         ),
         (lambda index: index.pop("weight_map"), "is not an index"),
     ],

@@ -1,12 +1,12 @@
 """Multiple choice: the candidates of each row, their texts, and which of them is the answer."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
+from transformers.utils import logging
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -14,7 +14,7 @@ from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 
 NUM_SHOWN = 3
 """The number of bad rows that a message describes."""
-logger = logging.getLogger(__name__)
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +89,7 @@ def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Datase
     message = f"{len(problems)} of the {len(rows)} rows of the {split} split of task '{task.name}' cannot be used"
     if task.bad_rows == "refuse":
         raise InputError(f"{message}: {examples}. Correct them, or set `bad_rows: skip`.")
-    logger.warning("%s and are skipped: %s.", message, examples)
+    logger.warning_once(f"{message} and are skipped: {examples}.")  # a run reads a split more than once
     return rows.select([index for index in range(len(rows)) if index not in problems])
 
 

@@ -1,17 +1,18 @@
 """The evaluator: runs image towers over the images of tasks."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from hf_paint.data.images import collate
+from hf_paint.data.images import Example, collate
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
@@ -22,6 +23,7 @@ from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
+Batches: TypeAlias = Iterable[dict[str, Tensor]]
 CPU_ACTIVATION_BYTES = 24 * 2**20
 """On a CPU, images pass through the tower in groups whose largest activation stays below this limit.
 
@@ -40,7 +42,6 @@ class Evaluator:
         batch_size: Images per process and forward pass; on a CPU, fewer if the activations are large.
         precision: The arithmetic of the forward pass.
         compile: Compile the towers that `carrier` returns. It takes tens of seconds once and pays off in long sweeps.
-        inference_mode: Run under `torch.inference_mode`; sharded towers, which gather their weights, need `False`.
     """
 
     def __init__(
@@ -50,14 +51,12 @@ class Evaluator:
         batch_size: int = 128,
         precision: Precision = "fp32",
         compile: bool = False,
-        inference_mode: bool = True,
     ) -> None:
         self.accelerator = accelerator
         self.batch_size = batch_size
         self.precision: Precision = precision
         self.compile = compile
-        self.inference_mode = inference_mode
-        self._dataloaders: dict[int, Any] = {}
+        self._dataloaders: dict[int, Batches] = {}
 
     def with_precision(self, precision: Precision) -> "Evaluator":
         """Return an evaluator with the same options and another precision."""
@@ -66,7 +65,6 @@ class Evaluator:
             batch_size=self.batch_size,
             precision=precision,
             compile=self.compile,
-            inference_mode=self.inference_mode,
         )
 
     def carrier(self, tower: nn.Module) -> nn.Module:
@@ -132,9 +130,8 @@ class Evaluator:
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
         """Return the image embeddings (num_images, embed_dim) of a split and its labels (num_images,), on the CPU."""
         columns = self._gather(tower, task, split, lambda embeds, labels: {"embeds": embeds, "labels": labels})
-        return columns["embeds"].clone(), columns[
-            "labels"
-        ].clone()  # outside inference mode, so that a head can be trained on them
+        # copied outside inference mode, so that a head can be trained on them
+        return columns["embeds"].clone(), columns["labels"].clone()
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation without its scores, to look it up before the model runs."""
@@ -165,25 +162,28 @@ class Evaluator:
         """Apply a function to the embeddings and labels of all images; return its columns on the CPU."""
         device = self.accelerator.device
         gathered: list[dict[str, Tensor]] = []
-        with torch.inference_mode() if self.inference_mode else torch.no_grad():
+        # tensors that ZeRO-3 gathers for a layer serve the next training step too, which inference tensors cannot
+        sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        with torch.no_grad() if sharded else torch.inference_mode():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
                 gathered.append(self.accelerator.gather_for_metrics(columns))
         return {name: torch.cat([columns[name] for columns in gathered]).cpu() for name in gathered[0]}
 
-    def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Any:
+    def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Batches:
         images = task.images[split]
         if indices is not None:
-            return self._prepare(Subset(images, cast(Sequence[int], indices)))
+            return self._prepare(Subset(images, indices.tolist()))
         if id(images) not in self._dataloaders:
             self._dataloaders[id(images)] = self._prepare(images)
         return self._dataloaders[id(images)]
 
-    def _prepare(self, images: Any) -> Any:
+    def _prepare(self, images: Dataset[Example]) -> Batches:
         pinned = self.accelerator.device.type == "cuda"
-        dataloader: Any = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
-        return self.accelerator.prepare_data_loader(dataloader)
+        dataloader = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
+        batches: Batches = self.accelerator.prepare_data_loader(dataloader)
+        return batches
 
 
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def prepare_task(
         processor: The processor of the model.
         role: The role of the task.
         splits: The splits to load; splits that the task lacks are skipped.
-        cache_dir: The cache of decoded pixels and heads; `hf_paint.heads.default_cache_dir()` by default.
+        cache_dir: The cache of decoded pixels and heads; `hf_paint.data.pixel_cache.default_cache_dir()` by default.
 
     Raises:
         InputError: If the data set, a split, a column, a label or an image cannot be used.

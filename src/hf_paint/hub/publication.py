@@ -18,8 +18,9 @@ from hf_paint.hub.card_metadata import eval_result_files
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
+from hf_paint.hub.pull import card_metadata
 from hf_paint.merging.base import RecordedInformation
-from hf_paint.merging.path import Line, WeightPath
+from hf_paint.merging.path import WeightPath
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.repositories import commit_of, folder_of
@@ -84,6 +85,10 @@ class Publication:
         for option, name in ((delta, "A delta"), (alphas, "A choice of alphas")):
             if option and isinstance(source.selected, Coefficients):
                 raise InputError(f"{name} requires a run with one alpha; the run in {folder} is {source.strategy}.")
+        if delta and not source.method.is_line:
+            raise InputError(
+                f"A delta requires a straight path, but the path of the method '{source.method.name}' is not straight."
+            )
         base_folder = _base_folder(source)
         if run.theta_0.exists():
             if delta:
@@ -91,14 +96,7 @@ class Publication:
             base_folder = run.theta_0
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
-        publication = cls(
-            run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta
-        )
-        if delta and not isinstance(publication.path, Line):
-            raise InputError(
-                f"A delta requires a straight path, but the path of the method '{source.method.name}' is not straight."
-            )
-        return publication
+        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
 
     @property
     def theta_1(self) -> Path:
@@ -141,16 +139,15 @@ class Publication:
     def write_model(self, alpha: Alpha | None, folder: Path) -> None:
         """Write the files of a branch without its card: a complete model, or the delta.
 
-        A model that the run saved, such as the selected one in `patched/`, is copied; the others are computed.
+        The selected model is copied from `patched/`; the others are computed.
         """
-        saved = None if alpha is None else self._saved_model(alpha)
         if alpha is None:
             self._write_delta(folder)
-        elif saved is not None:
-            shutil.copytree(saved, folder, ignore=shutil.ignore_patterns("README.md", "*.png"))
+        elif self._is_saved(alpha):
+            shutil.copytree(self.run.patched, folder, ignore=shutil.ignore_patterns("README.md", "*.png"))
         elif isinstance(alpha, Coefficients):
-            raise InputError(f"The run in {self.run.path} lacks the model at {alpha_phrase(alpha)}: run it again.")
-        elif alpha == 0 or isinstance(self.path, Line):
+            self._write_step(alpha, folder)
+        elif alpha == 0 or self.source.method.is_line:
             outputs, dtype = {alpha: folder}, self.source.save_dtype
             interpolate_checkpoints(self.base_folder, self.theta_1, outputs, save_dtype=dtype, extrapolate=True)
         else:
@@ -159,14 +156,18 @@ class Publication:
             nn.Module.to(model, getattr(torch, self.source.save_dtype))
             save_clip(model, processor, folder)
 
-    def _saved_model(self, alpha: Alpha) -> Path | None:
-        """Return the folder of a model that the run saved: the selected model, or the model of a step."""
-        folder = self.run.patched
-        if alpha != self.source.selected:
-            if not isinstance(alpha, Coefficients):
-                return None
-            folder = self.run.step(len(alpha)).patched
-        return folder if folder.exists() else None
+    def _is_saved(self, alpha: Alpha) -> bool:
+        """Return whether `patched/` holds this model; after a killed run it may hold an earlier one."""
+        if alpha != self.source.selected or not (self.run.patched / "README.md").is_file():
+            return False
+        return bool(card_metadata(self.run.patched).get("weights") == self.fingerprint(alpha))
+
+    def _write_step(self, alpha: Coefficients, folder: Path) -> None:
+        """Write the model after a step, which the run stored in float32, in the dtype of the run."""
+        step = self.run.step(len(alpha)).patched
+        if alpha == self.source.selected and not step.exists():
+            raise InputError(f"The run in {self.run.path} lacks the model at {alpha_phrase(alpha)}: run it again.")
+        interpolate_checkpoints(self.base_folder, step, {1.0: folder}, save_dtype=self.source.save_dtype)
 
     def _write_delta(self, folder: Path) -> None:
         selected = self.source.selected
@@ -227,7 +228,10 @@ def _base_folder(source: CardSource) -> Path:
     missing = Path(model).is_absolute() and not Path(model).is_dir()
     if missing or model.startswith("a model in memory"):
         raise InputError(f"A push needs the files of the base, but {model} is missing.")
-    folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
+    try:
+        folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
+    except InputError as error:  # the recipe was right when the run began
+        raise JobError(str(error)) from error
     if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
         raise InputError(f"The image tower of the base {model} has changed since the run.")
     return folder

@@ -34,7 +34,7 @@ class WeightAveraging(TrainerCallback):
         raise NotImplementedError
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Start a new average, or resume the one in the checkpoint."""
         if args.load_best_model_at_end:
@@ -65,7 +65,7 @@ class WeightAveraging(TrainerCallback):
                 tau = subtract(name, self._average[name], theta)
                 self._average[name] = add(self._average[name], tau.mul_(rate))
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Save the average in the folder of the checkpoint."""
         if args.should_save:
             save_atomically(self._path(args, state), partial(save_file, self._average))

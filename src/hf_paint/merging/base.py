@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -74,6 +74,7 @@ class Method:
             saved.
         formula: The formula of theta_alpha, for the cards; empty if `sentence` contains it.
         extrapolates: Whether alpha may lie outside [0, 1].
+        is_line: Whether the path is the straight line, so that any alpha is computed from file to file.
         spans: Whether several fine-tuned models may each have a coefficient (`strategy: parallel`).
     """
 
@@ -85,6 +86,7 @@ class Method:
     chooses: ClassVar[bool] = False
     formula: ClassVar[str] = LINE
     extrapolates: ClassVar[bool] = True
+    is_line: ClassVar[bool] = True
     spans: ClassVar[bool] = False
 
     def check(self, theta_0: Weights) -> None:
@@ -111,7 +113,7 @@ class Method:
         """Return the description for a model card, which follows the sentence on fine-tuning and interpolation."""
         return ""
 
-    def to_recipe(self) -> dict[str, dict[str, Any]]:
+    def to_recipe(self) -> dict[str, dict[str, object]]:
         """Return the method as in a recipe, with every option."""
         return {self.name: asdict(self)}
 

@@ -124,9 +124,7 @@ def interpolate_fisher(
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
     """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
-    reached = (
-        logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]
-    )  # without the last class, which absorbs the rounding error
+    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class takes the rounding error
     return (reached <= draws[:, None]).sum(dim=1)
 
 
@@ -197,6 +195,7 @@ class Fisher(Method):
     name: ClassVar[str] = "fisher"
     formula: ClassVar[str] = ""
     extrapolates: ClassVar[bool] = False
+    is_line: ClassVar[bool] = False
     num_images: int = 256
     seed: int = 0
 

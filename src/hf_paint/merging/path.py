@@ -40,7 +40,7 @@ class WeightPath(ABC):
     @property
     def nbytes(self) -> int:
         """The size of all weights from which theta_alpha is computed."""
-        return sum(tensor.nbytes for weights in self.inputs for tensor in weights.values())
+        return sum(map(_num_bytes, self.inputs))
 
     @abstractmethod
     def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
@@ -84,6 +84,12 @@ class WeightPath(ABC):
     def fingerprints(self) -> tuple[str, ...]:
         """The fingerprints of the inputs."""
         return tuple(fingerprint_weights(weights) for weights in self.inputs)
+
+
+def _num_bytes(weights: Weights) -> int:
+    """Return the size of weights; weights on disk know it without being read."""
+    size: int | None = getattr(weights, "nbytes", None)
+    return sum(tensor.nbytes for tensor in weights.values()) if size is None else size
 
 
 class Span(WeightPath):
@@ -179,6 +185,10 @@ class Steps(WeightPath):
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the model after a step."""
         return self.fingerprints[self._position(alpha)]
+
+    def to(self, device: torch.device) -> Self:
+        """Return the path itself: each model is read about once, so moving them all gains nothing."""
+        return self
 
     def _position(self, alpha: Alpha) -> int:
         """Return the number of the step, 0 for theta_0."""

@@ -7,12 +7,14 @@ from typing import Any, TypeAlias
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.averaging import EMA, SWA
 from hf_paint.merging.base import Interpolate, Method
+from hf_paint.merging.dare import Dare
 from hf_paint.merging.fisher import Fisher
 from hf_paint.merging.layerwise import Layerwise, Lines
 from hf_paint.merging.learned_soups import LearnedSoup
 from hf_paint.merging.model_stock import ModelStock
 from hf_paint.merging.soups import GreedySoup, UniformSoup
-from hf_paint.merging.task_arithmetic import Dare, TaskArithmetic, Ties
+from hf_paint.merging.task_arithmetic import TaskArithmetic
+from hf_paint.merging.ties import Ties
 
 
 METHODS: dict[str, type[Method]] = {
@@ -22,7 +24,7 @@ METHODS: dict[str, type[Method]] = {
         *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
     )
 }
-MethodLike: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
+MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]
 """The name of a method, or `{name: {option: value}}`."""
 
 

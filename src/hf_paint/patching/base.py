@@ -1,18 +1,18 @@
 """The model that a run patches: theta_0 with its processor, and the head if it is trained too."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.adapters.lora_files import base_of_adapter
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
@@ -20,9 +20,6 @@ from hf_paint.models.towers import ImageTower, with_weights
 from hf_paint.patching.options import PatchOptions
 from hf_paint.repositories import absolute, cached, commit_of, is_repo_id
 from hf_paint.weights.headers import HEAD_WEIGHT
-
-
-Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 
 from hf_paint.adapters.lora import merge_lora, save_lora
 from hf_paint.evaluation.prepared_task import prepare_task
+from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import image_tower_weights, with_weights
-from hf_paint.patching.base import Weights
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
@@ -29,7 +29,7 @@ from hf_paint.training.trainer import PaintTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-FINE_TUNED = "fine-tuned"
+ONLY_THETA = "fine-tuned"
 """The name of the only fine-tuning if a method edits its result."""
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def _make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> None:
     folders = {name: find_tower(theta) for name, theta in options.thetas.items()}
     trainings = ingredient_arguments(run.args, options.ingredients)
     if not (folders or trainings):
-        trainings = {FINE_TUNED: run.args}
+        trainings = {ONLY_THETA: run.args}
     for name, args in trainings.items():
         folder = run.folder.theta(name)
         logger.info(f"Fine-tuning: {name}")

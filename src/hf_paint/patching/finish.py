@@ -8,9 +8,9 @@ from hf_paint.evaluation.ensembles import evaluate_ensemble
 from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.model_card import render_model_card
+from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import WeightPath
 from hf_paint.models.towers import with_weights
-from hf_paint.patching.base import Weights
 from hf_paint.patching.examples import save_examples
 from hf_paint.patching.lora import save_patched_adapter
 from hf_paint.patching.options import PatchResult

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from hf_paint.evaluation.adaptive_sweep import sweep_path_adaptively, verified
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import sorted_alphas, sweep_path
+from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import WeightPath
-from hf_paint.patching.base import Weights
 from hf_paint.patching.fine_tuning import make_theta_1
 from hf_paint.patching.finish import finish, save_model, sweep_ensemble
 from hf_paint.patching.measurements import RunMeasurements

@@ -19,7 +19,7 @@ from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.files import save_atomically, write_json
 from hf_paint.merging.fisher import estimate_fisher
-from hf_paint.patching.base import Weights
+from hf_paint.merging.interpolation import Weights
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.records import Role

@@ -97,8 +97,9 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
     """Return the folder of theta_i; fine-tune it unless it is among the `thetas`."""
     if task.name in run.options.thetas:
         return find_tower(run.options.thetas[task.name])
-    logger.info(f"Fine-tuning on {task.name}")
     folder = run.folder.theta(task.name)
+    if not folder.theta_1.exists():
+        logger.info(f"Fine-tuning on {task.name}")
     fine_tune(run, [task], folder, run.args)
     return folder.theta_1
 
@@ -109,6 +110,7 @@ def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResul
     combinations = _Combinations(run, path)
     alpha = combinations.search()
     curve = combinations.report(alpha)
+    del combinations  # and what it holds on a GPU
     return finish(run, curve, path, alpha)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ class Rule:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe:
     """All settings that determine the result of a run.
 
@@ -101,6 +102,11 @@ class Recipe:
         dtype: torch.dtype = getattr(torch, self.options.save_dtype) if self.options.save_dtype else self.base.dtype
         return dtype
 
+    @cached_property
+    def pinned_thetas(self) -> dict[str, str]:
+        """The `thetas` at their commits, which are looked up once."""
+        return {name: pinned(theta, find_tower(theta)) for name, theta in self.options.thetas.items()}
+
     def to_dict(self) -> dict[str, object]:
         """Return the keys of `recipe.yaml`, without keys that have no value."""
         options = self.options
@@ -117,7 +123,7 @@ class Recipe:
             "tolerance": self.rule.tolerance,
             "method": self.method.to_recipe() if self.method.name != "interpolate" else None,
             "ingredients": [dict(ingredient) for ingredient in options.ingredients],
-            "thetas": {name: pinned(theta, find_tower(theta)) for name, theta in options.thetas.items()},
+            "thetas": self.pinned_thetas,
             "extrapolate": options.extrapolate or None,
             "save_variants": options.save_variants,
             "save_dtype": options.save_dtype,

@@ -12,6 +12,7 @@ from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
 from hf_paint.patching.checks import check_arguments, check_recipe
 from hf_paint.patching.options import PatchOptions
+from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.trained_head import share_head
@@ -41,6 +42,7 @@ def resolve(
     check_arguments(strategy, args, rule, options)
     patching, supported = ([get_task(task) for task in tasks] for tasks in (patching_tasks, supported_tasks))
     method = read_method(options.method)
+    is_main_process(args)  # before anything else asks for the processes and their device
     check_launch(args)
     recipe = Recipe(
         strategy=strategy,

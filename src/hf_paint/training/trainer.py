@@ -104,15 +104,14 @@ class PaintTrainer(HubMixin, BaseTrainer):
         )
         check_sharding(self.accelerator, args, callbacks)
         load_complete_models(self.accelerator)
-        sharded = is_sharded(self.accelerator)
-        if not sharded:
+        if not is_sharded(self.accelerator):
             nn.Module.to(model, args.device)  # the text tower too: a model is on one device
         self.clip, self.clip_model = clip, model
         self.train_tasks, self.tasks = training_set.tasks, tasks
         self.transform = PixelTransform(processing_class)
         self.head = training_set.head.to(args.device)
         batch_size = args.per_device_eval_batch_size
-        self.evaluator = Evaluator(self.accelerator, batch_size=batch_size, inference_mode=not sharded)
+        self.evaluator = Evaluator(self.accelerator, batch_size=batch_size)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train as `Trainer.train` does; on a CPU in bfloat16, with the attention that is fast there.

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from hf_paint.errors import InputError
 
@@ -50,7 +49,7 @@ def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: st
             shutil.copyfile(path, partial(path.name))
 
 
-def _with_dtype(config: dict[str, Any], save_dtype: str) -> dict[str, Any]:
+def _with_dtype(config: dict[str, object], save_dtype: str) -> dict[str, object]:
     """Return a config with another dtype for the model and its towers, wherever it has one."""
     changed = {key: save_dtype for key in ("dtype", "torch_dtype") if config.get(key)}
     towers = {key: _with_dtype(value, save_dtype) for key, value in config.items() if isinstance(value, dict)}

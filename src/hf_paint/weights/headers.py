@@ -57,7 +57,7 @@ class WeightFile:
 
     path: Path
     tensors: dict[str, StoredTensor]
-    metadata: Any
+    metadata: dict[str, str] | None
 
     def stored_at(self, path: Path, dtype: str | None = None) -> tuple[bytes, "WeightFile"]:
         """Lay out the same tensors in another file, with the floating-point tensors in `dtype` if it is given.
@@ -65,7 +65,7 @@ class WeightFile:
         Returns:
             The first bytes of the file (length and header), and the place of each tensor.
         """
-        header: dict[str, Any] = {} if self.metadata is None else {"__metadata__": self.metadata}
+        header: dict[str, object] = {} if self.metadata is None else {"__metadata__": self.metadata}
         end = 0
         for name, tensor in self.tensors.items():
             code = dtype if dtype and tensor.dtype in FLOATS else tensor.dtype

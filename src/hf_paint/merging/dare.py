@@ -1,0 +1,74 @@
+"""DARE: most entries of task vectors are dropped at random (Yu et al., ICML 2024)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.merging.base import Measurements, Several
+from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.task_arithmetic import check_density, check_task_vectors, merge_task_vectors
+
+
+def dare(
+    theta_0: Weights, thetas: Mapping[str, Weights], scale: float = 1.0, *, density: float = 0.1, seed: int = 0
+) -> dict[str, Tensor]:
+    """Add task vectors after dropping most of their entries at random (DARE; Yu et al., 2024, Section 3).
+
+    Each entry is kept with probability `density` and divided by it, which preserves its expectation. The choice
+    depends only on the seed and on the names of the model and the tensor; it is the same on every device.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
+        scale: The scale of the sum of the task vectors.
+        density: The probability of keeping an entry, above 0 and at most 1; `1 - p` in the paper.
+        seed: The seed of the random choice.
+
+    Raises:
+        InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
+
+    Example:
+        >>> dare({"w": torch.zeros(5)}, {"a": {"w": torch.ones(5)}}, density=0.5)["w"].unique()
+        tensor([0., 2.])
+    """
+    check_task_vectors(theta_0, thetas, density)
+
+    def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:
+        thinned = [_drop_randomly(tau, density, fingerprint_values(seed, model, name)) for model, tau in taus.items()]
+        return torch.stack(thinned).sum(dim=0)
+
+    return merge_task_vectors(theta_0, thetas, scale, merge)
+
+
+def _drop_randomly(tau: Tensor, density: float, fingerprint: str) -> Tensor:
+    generator = torch.Generator().manual_seed(int(fingerprint, 16))
+    is_kept = torch.rand(tau.shape, generator=generator) < density
+    return torch.where(is_kept.to(tau.device), tau / density, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dare(Several):
+    """The sum of task vectors after dropping most of their entries."""
+
+    name: ClassVar[str] = "dare"
+    end: ClassVar[str] = "DARE"
+    density: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_density(self.density)
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return theta_0 plus the thinned task vectors."""
+        return dare(theta_0, thetas, density=self.density, seed=self.seed)
+
+    def sentence(self) -> str:
+        """Return the share of entries that are kept."""
+        return (
+            "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models, each reduced to a random "
+            f"{100 * self.density:g} % of its entries, scaled up to preserve the expectation (DARE, seed {self.seed})."
+        )

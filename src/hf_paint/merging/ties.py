@@ -1,0 +1,96 @@
+"""TIES: task vectors are trimmed, elect signs and are merged (Yadav et al., NeurIPS 2023)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_paint.merging.base import Measurements, Several
+from hf_paint.merging.interpolation import Weights, subtract
+from hf_paint.merging.task_arithmetic import check_density, check_task_vectors, merge_task_vectors
+
+
+def ties(
+    theta_0: Weights, thetas: Mapping[str, Weights], scale: float = 1.0, *, density: float = 0.2
+) -> dict[str, Tensor]:
+    """Add task vectors with less interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 4).
+
+    Each task vector keeps its entries of largest magnitude. Each entry elects the sign with the larger total magnitude
+    over the models, and averages the values of that sign. A task vector is trimmed over all its tensors together,
+    except those that are zero, such as frozen ones. Entries equal to the smallest kept magnitude are kept too.
+
+    Args:
+        theta_0: The weights before fine-tuning, name -> tensor.
+        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
+        scale: The scale of the merged task vector.
+        density: The share of entries that each task vector keeps, above 0 and at most 1.
+
+    Returns:
+        name -> tensor, in the dtypes of the inputs. Entries that no task vector keeps have the bits of theta_0.
+
+    Raises:
+        InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
+
+    Example:
+        >>> thetas = {"a": {"w": torch.tensor([1.0, 0.1])}, "b": {"w": torch.tensor([3.0, -0.2])}}
+        >>> ties({"w": torch.zeros(2)}, thetas, density=0.5)
+        {'w': tensor([2., 0.])}
+    """
+    check_task_vectors(theta_0, thetas, density)
+    thresholds = {model: _smallest_kept(theta_0, theta, density) for model, theta in thetas.items()}
+
+    def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:
+        return _elect_and_average([_drop_below(tau, thresholds[model]) for model, tau in taus.items()])
+
+    return merge_task_vectors(theta_0, thetas, scale, merge)
+
+
+def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
+    """Return the mean of the entries with the elected sign (TIES, Section 4: elect, merge).
+
+    Magnitudes that cancel out elect the positive sign.
+    """
+    stacked = torch.stack([*taus])  # (num_models, *shape)
+    elected = torch.where(stacked.sum(dim=0) >= 0, 1, -1)
+    agrees = stacked.sign() == elected
+    return (stacked * agrees).sum(dim=0) / agrees.sum(dim=0).clamp(min=1)
+
+
+def _smallest_kept(theta_0: Weights, theta: Weights, density: float) -> float:
+    """Return the smallest magnitude that remains after trimming a task vector."""
+    magnitudes = [subtract(name, x_0, theta[name]).abs().flatten() for name, x_0 in theta_0.items()]
+    moved = [part for part in magnitudes if bool(part.any())]
+    if not moved:
+        return 0.0
+    whole = torch.cat(moved)
+    num_dropped = len(whole) - max(1, int(density * len(whole)))
+    return float(whole.kthvalue(num_dropped + 1).values)
+
+
+def _drop_below(tau: Tensor, threshold: float) -> Tensor:
+    return torch.where(tau.abs() >= threshold, tau, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ties(Several):
+    """The sum of task vectors with less interference."""
+
+    name: ClassVar[str] = "ties"
+    end: ClassVar[str] = "TIES"
+    density: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_density(self.density)
+
+    def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
+        """Return theta_0 plus the merged task vector."""
+        return ties(theta_0, thetas, density=self.density)
+
+    def sentence(self) -> str:
+        """Return the share of entries that are kept."""
+        return (
+            "`theta_1 - theta_0` merges the task vectors of the fine-tuned models with TIES: each is trimmed to its "
+            f"largest {100 * self.density:g} % of entries, and each weight averages the entries of its elected sign."
+        )
