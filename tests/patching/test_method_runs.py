@@ -182,7 +182,7 @@ def test_every_method_round_trips():
         ({"method": {"layerwise": {"factors": {1: 0.5}}}}, r"needs `factors`, .*; got \{1: 0.5\}"),
         ({"method": {"layerwise": {"factors": 0.5}}}, "needs `factors`, .*; got 0.5"),
         ({"method": {"layerwise": {"factors": [1.0], "default": 2}}}, r"`default` .* must be in \[0, 1\], got 2"),
-        ({"method": {"fisher": {"seed": -1}}}, "a `seed` from 0, got 256 and -1"),
+        ({"method": {"fisher": {"seed": -1}}}, "a `seed` of at least 0, got 256 and -1"),
         ({"method": {"learned_soup": {"steps": 0}}}, "needs `steps` of at least 1"),
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
         (

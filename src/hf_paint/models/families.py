@@ -17,7 +17,7 @@ class Family:
 
     All families compare an image with a text by the cosine similarity of their embeddings, times a factor. Models
     trained with a sigmoid also add `logit_bias`. Heads ignore it: it is the same for all classes of an image, so it
-    does not change the ranking and cancels in the softmax over classes, which hf_paint trains with.
+    does not change the ranking and cancels in the softmax over classes that hf_paint trains with.
 
     Attributes:
         name: The name in the papers.
