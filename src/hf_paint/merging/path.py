@@ -39,7 +39,7 @@ class WeightPath(ABC):
 
     @property
     def nbytes(self) -> int:
-        """The size of all weights from which theta_alpha is computed."""
+        """The size of all weights that determine theta_alpha."""
         return sum(map(_num_bytes, self.inputs))
 
     @abstractmethod

@@ -23,8 +23,8 @@ class Family:
         name: The name in the papers.
         model: The class of the model in transformers.
         processor: The class of its processor.
-        prompt_length: The length to which prompts are padded, for text towers that attend to the padding; None pads to
-            the longest prompt of a batch.
+        prompt_length: The padded length of prompts, for text towers that attend to the padding; None pads to the
+            longest prompt of a batch.
         lower_case: Whether the text tower was trained on lower-case texts only.
         temperature: Whether similarities are divided by `temperature` instead of multiplied by `exp(logit_scale)`.
     """
