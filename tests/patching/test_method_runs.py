@@ -105,7 +105,7 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
     card = (tmp_path / "run/patched/README.md").read_text()
     assert "on each of colours, third separately" in card
     assert "with the coefficients" not in card
-    assert "trimming each to its largest 50 %" in card
+    assert "each is trimmed to its largest 50 %" in card
     assert "Of 3 alphas, the rule" in card
     assert "ties: {density: 0.5}" in card
 
@@ -177,7 +177,7 @@ def test_every_method_round_trips():
         ({"method": {"ties": {"density": 2}}}, "must be above 0 and at most 1, got 2"),
         ({"method": {"lines": {"beta": "much"}}}, "`beta` of the method 'lines' must be a float, got 'much'"),
         ({"method": {"swa": {"every": 0}}}, "every at least 1"),
-        ({"method": {"ema": None, "swa": None}}, "`method` is a name, or one name with options"),
+        ({"method": {"ema": None, "swa": None}}, "`method` must be a name, or a name with options"),
         ({"method": "layerwise"}, "needs `factors`"),
         ({"method": {"layerwise": {"factors": {1: 0.5}}}}, r"needs `factors`, .*; got \{1: 0.5\}"),
         ({"method": {"layerwise": {"factors": 0.5}}}, "needs `factors`, .*; got 0.5"),
