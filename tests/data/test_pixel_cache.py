@@ -252,7 +252,7 @@ def test_a_stream_makes_room_as_it_grows(tmp_path, monkeypatch):
     entry(tmp_path, "a")
     entry(tmp_path, "b", num_bytes=None)
     assert names(tmp_path) == ["b"]
-    with pytest.raises(InputError, match="the cache may hold 0.006 GB"):
+    with pytest.raises(InputError, match="the limit is 0.006 GB"):
         entry(tmp_path, "c", num_images=20, num_bytes=None, calls=calls)
     assert len(calls) < 10
     assert "c" not in names(tmp_path)

@@ -123,8 +123,8 @@ def test_captions_count_what_became_right_and_wrong(run):
             for alpha in (0.0, selected)
         )
         caption = shown[f"examples-{name}.png"][1]["caption"]
-        assert f"of {len(before)} test images" in caption
-        assert f"({(after > before).sum()} right, {(after < before).sum()} wrong)" in caption
+        assert f"from {len(before)} test images" in caption
+        assert f"({(after > before).sum()} now right, {(after < before).sum()} now wrong)" in caption
 
 
 def said_by_transformers(folder, processor, image, prompts):

@@ -157,7 +157,7 @@ def test_other_weights_are_refused_unless_they_may_go(hub, run, model_folder):
     api.create_branch("tester/clip", branch="alpha-0.30")
     api.upload_folder(repo_id="tester/clip", folder_path=model_folder, revision="alpha-0.30")
     before = repository(hub)
-    with pytest.raises(InputError, match=r"branch alpha-0.30 of tester/clip holds other weights .*--overwrite"):
+    with pytest.raises(InputError, match=r"branch alpha-0.30 of tester/clip has other weights .*--overwrite"):
         push_variants(run, "tester/clip", options=BASE)
     assert repository(hub) == before
     push_variants(run, "tester/clip", overwrite=True, options=BASE)

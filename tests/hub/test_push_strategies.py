@@ -174,7 +174,7 @@ def test_a_killed_push_goes_on(hub, runs, strategy, victim):
 
 def test_another_run_is_refused_unless_it_may_go(hub, runs):
     push_variants(runs["parallel"], REPOSITORY, options=BASE)
-    with pytest.raises(InputError, match="The branch main of tester/clip holds other weights"):
+    with pytest.raises(InputError, match="The branch main of tester/clip has other weights"):
         push_variants(runs["sequential"], REPOSITORY, options=BASE)
     push_variants(runs["sequential"], REPOSITORY, overwrite=True, options=BASE)
     assert ModelCard.load(REPOSITORY).data.hf_paint["alpha"] == selected(runs["sequential"])

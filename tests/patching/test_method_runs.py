@@ -105,7 +105,7 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
     card = (tmp_path / "run/patched/README.md").read_text()
     assert "on each of colours, third separately" in card
     assert "with the coefficients" not in card
-    assert "trimming each to its largest 50 %" in card
+    assert "each is trimmed to its largest 50 %" in card
     assert "Of 3 alphas, the rule" in card
     assert "ties: {density: 0.5}" in card
 
@@ -147,7 +147,7 @@ def test_recipe_and_what_it_resolves_to(model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluator, "predict", None)
     run_recipe(str(resolved), [])
     assert resolved.read_text() == before
-    with pytest.raises(InputError, match="holds the run of another recipe .*method"):
+    with pytest.raises(InputError, match="contains the run of another recipe .*method"):
         run_recipe(str(resolved), ["--method", "uniform_soup"])
 
 
@@ -177,12 +177,12 @@ def test_every_method_round_trips():
         ({"method": {"ties": {"density": 2}}}, "must be above 0 and at most 1, got 2"),
         ({"method": {"lines": {"beta": "much"}}}, "`beta` of the method 'lines' must be a float, got 'much'"),
         ({"method": {"swa": {"every": 0}}}, "every at least 1"),
-        ({"method": {"ema": None, "swa": None}}, "`method` is a name, or one name with options"),
+        ({"method": {"ema": None, "swa": None}}, "`method` must be a name, or a name with options"),
         ({"method": "layerwise"}, "needs `factors`"),
         ({"method": {"layerwise": {"factors": {1: 0.5}}}}, r"needs `factors`, .*; got \{1: 0.5\}"),
         ({"method": {"layerwise": {"factors": 0.5}}}, "needs `factors`, .*; got 0.5"),
         ({"method": {"layerwise": {"factors": [1.0], "default": 2}}}, r"`default` .* must be in \[0, 1\], got 2"),
-        ({"method": {"fisher": {"seed": -1}}}, "a `seed` from 0, got 256 and -1"),
+        ({"method": {"fisher": {"seed": -1}}}, "a `seed` of at least 0, got 256 and -1"),
         ({"method": {"learned_soup": {"steps": 0}}}, "needs `steps` of at least 1"),
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
         (

@@ -316,7 +316,7 @@ def test_curves_that_have_no_table():
     curve = AlphaCurve([result(0.0, "patching", "mnist", 50), result(0.0, "shift", "b", 50)])
     with pytest.raises(InputError, match="no task 'mnsit'. Did you mean 'mnist'"):
         robustness_table(curve, reference="mnsit")
-    with pytest.raises(InputError, match="together with records for alpha 0"):
+    with pytest.raises(InputError, match="or alpha 0 lacks some of them"):
         robustness_table(AlphaCurve([result(1.0, "patching", "a", 50), result(1.0, "shift", "b", 50)]))
 
 

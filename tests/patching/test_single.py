@@ -181,7 +181,7 @@ def test_a_base_that_has_changed_is_refused(model_folder, task, other_task, tmp_
 def test_parts_of_a_run_without_a_recipe_are_refused(model_folder, task, other_task, tmp_path, part):
     (tmp_path / "run" / part).parent.mkdir(parents=True)
     (tmp_path / "run" / part).write_text("{}")
-    with pytest.raises(InputError, match="holds parts of a run but no recipe.yaml"):
+    with pytest.raises(InputError, match="contains parts of a run but no recipe.yaml"):
         patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
 
 
@@ -189,7 +189,7 @@ def test_two_runs_in_one_folder_are_refused(model_folder, task, other_task, tmp_
     from filelock import FileLock
 
     (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="Another process is at work"):
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="Another process is using"):
         patch_single(model_folder, task, [other_task], arguments(tmp_path / "run"))
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 

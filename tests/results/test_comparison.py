@@ -280,7 +280,7 @@ def test_bad_input_is_one_line_and_exit_code_2(runs, capsys, damage, message):
 def test_other_bad_input(runs, tmp_path):
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "orders.json").write_text("{}")
-    with pytest.raises(InputError, match="holds runs of several orders. Compare those: "):
+    with pytest.raises(InputError, match="has runs of several orders. Compare these: "):
         compare_runs([tmp_path / "orders"])
     with pytest.raises(InputError, match=r"has no records on the validation split, only on: test"):
         compare_runs(runs, split="validation")

@@ -206,13 +206,13 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
         with safe_open(adapter / ADAPTER_WEIGHTS, framework="pt") as file:
             names = set(file.keys())
         adapted = peft.PeftModel.from_pretrained(model, str(adapter))
-        strangers = names - peft.get_peft_model_state_dict(adapted).keys()
+        unexpected = names - peft.get_peft_model_state_dict(adapted).keys()
         adapted.merge_and_unload()
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"The adapter '{adapter}' cannot be merged: {one_line(error)}") from error
-    if strangers:
+    if unexpected:
         raise InputError(
-            f"The adapter '{adapter}' belongs to another model: this model has no tensor for '{min(strangers)}'."
+            f"The adapter '{adapter}' belongs to another model: this model has no tensor for '{min(unexpected)}'."
         )
 
 

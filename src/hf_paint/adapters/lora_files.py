@@ -128,10 +128,10 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
     names = sorted(name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight"))
-    strangers = weights.keys() ^ {f"{name}.lora_{letter}.weight" for name in names for letter in "AB"}
-    if strangers:
+    unexpected = weights.keys() ^ {f"{name}.lora_{letter}.weight" for name in names for letter in "AB"}
+    if unexpected:
         raise InputError(
-            f"{path} cannot be added to other adapters: '{min(strangers)}' is not one of a pair of factors."
+            f"{path} cannot be added to other adapters: '{min(unexpected)}' is not one of a pair of factors."
         )
     factors = {}
     for name in names:

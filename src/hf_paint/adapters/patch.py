@@ -72,9 +72,9 @@ def save_patch(
         0.5
     """
     check_compatible(theta_0, theta_1)
-    strangers = [name for name in theta_0 if not name.startswith(IMAGE_TOWER)]
-    if strangers:
-        raise InputError(f"A patch contains only the image tower, and '{strangers[0]}' is not part of it.")
+    unexpected = [name for name in theta_0 if not name.startswith(IMAGE_TOWER)]
+    if unexpected:
+        raise InputError(f"A patch contains only the image tower, and '{unexpected[0]}' is not part of it.")
     if dtype not in _CODES:
         raise InputError(f"The dtype of a patch must be one of {', '.join(_CODES)}, got '{dtype}'.")
     config = PatchConfig(

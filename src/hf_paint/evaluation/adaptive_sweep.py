@@ -1,4 +1,4 @@
-"""The adaptive sweep: a few alphas on every image, the others on images with differing neighbour predictions."""
+"""The adaptive sweep: a few alphas on every image, the others only where their neighbours' predictions differ."""
 
 import logging
 from collections import deque

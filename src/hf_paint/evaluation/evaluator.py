@@ -162,7 +162,7 @@ class Evaluator:
         """Apply a function to the embeddings and labels of all images; return its columns on the CPU."""
         device = self.accelerator.device
         gathered: list[dict[str, Tensor]] = []
-        # tensors that ZeRO-3 gathers for a layer serve the next training step too, which inference tensors cannot
+        # ZeRO-3 reuses gathered tensors in the next training step, which inference tensors do not allow
         sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         with torch.no_grad() if sharded else torch.inference_mode():
             for batch in self._dataloader(task, split, indices):

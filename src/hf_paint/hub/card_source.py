@@ -34,7 +34,7 @@ class CardSource:
         base_model_id: The id of the base on the Hub; None if the base is not on the Hub.
         base_license: The licence of the base, if known.
         plot: The file name of the trade-off plot next to the card, if there is one.
-        save_dtype: The dtype in which the model is saved.
+        save_dtype: The dtype of the saved model.
         model_type: The `model_type` of its config.
         versions: Package -> its version in the run.
         robustness: The content of `robustness.json`; empty for a run without shift tasks.

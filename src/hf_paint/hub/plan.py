@@ -41,7 +41,7 @@ class PushPlan:
 
     Attributes:
         repo_id: The repository.
-        branches: The branches in the order in which they are pushed, `main` last.
+        branches: The branches in the order of the push, `main` last.
         num_bytes: The size of one model.
         rights: The account that is logged in, and whether it may write to the repository.
         url: The address of the repository.
@@ -82,7 +82,7 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
     replaced = [branch.name for branch in branches if branch.action == "replace"]
     if replaced and not overwrite:
         raise InputError(
-            f"The branch {replaced[0]} of {repo_id} holds other weights ({len(replaced)} of {len(branches)} branches "
+            f"The branch {replaced[0]} of {repo_id} has other weights ({len(replaced)} of {len(branches)} branches "
             "do). Choose another repository, or replace them: --overwrite."
         )
     return PushPlan(

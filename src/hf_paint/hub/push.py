@@ -77,7 +77,7 @@ def push_variants(
 
     Raises:
         InputError: If the run has no selected alpha, its base has no id on the Hub, an alpha was not evaluated, or a
-            branch holds other weights.
+            branch has other weights.
         JobError: If the Hub refuses or cannot be reached.
 
     Example:

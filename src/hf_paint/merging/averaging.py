@@ -174,7 +174,7 @@ class SWA(Method):
         self.callbacks()  # its constructor checks the options
 
     def sentence(self) -> str:
-        """Return the averaged steps."""
+        """Return the description, with the averaged steps."""
         steps = f"every {self.every} steps, from {100 * self.start:g} % of training onwards"
         return f"`theta_1` is a stochastic weight average (SWA): the mean of the weights at {steps}."
 

@@ -74,7 +74,7 @@ class Method:
             saved.
         formula: The formula of theta_alpha, for the cards; empty if `sentence` contains it.
         extrapolates: Whether alpha may lie outside [0, 1].
-        is_line: Whether the path is the straight line, so that any alpha is computed from file to file.
+        is_line: Whether the path is a straight line, so any alpha can be computed from file to file.
         spans: Whether several fine-tuned models may each have a coefficient (`strategy: parallel`).
     """
 

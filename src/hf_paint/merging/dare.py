@@ -1,4 +1,4 @@
-"""DARE: most entries of task vectors are dropped at random (Yu et al., ICML 2024)."""
+"""DARE: drop most entries of task vectors at random (Yu et al., ICML 2024)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,11 +63,11 @@ class Dare(Several):
         check_density(self.density)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return theta_0 plus the thinned task vectors."""
+        """Return theta_0 plus the sparsified task vectors."""
         return dare(theta_0, thetas, density=self.density, seed=self.seed)
 
     def sentence(self) -> str:
-        """Return the share of entries that are kept."""
+        """Return the description, with the share of kept entries."""
         return (
             "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models, each reduced to a random "
             f"{100 * self.density:g} % of its entries, scaled up to preserve the expectation (DARE, seed {self.seed})."

@@ -124,7 +124,7 @@ def interpolate_fisher(
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
     """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
-    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class takes the rounding error
+    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class absorbs the rounding error
     return (reached <= draws[:, None]).sum(dim=1)
 
 
@@ -215,7 +215,7 @@ class Fisher(Method):
         return FisherPath(theta_0, theta_1, fisher_0, fisher_1)
 
     def sentence(self) -> str:
-        """Return the formula and the number of images."""
+        """Return the description, with the formula and the number of images."""
         return (
             "The interpolation weights each parameter by its Fisher information F in both models: `((1 - alpha) F_0 "
             "theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F was estimated on "

@@ -128,7 +128,7 @@ class Lines(Method):
         return interpolate_layerwise(theta_0, theta, lines_alphas(count_layers(theta_0), 1 - self.beta, self.beta))
 
     def sentence(self) -> str:
-        """Return the scale of each layer."""
+        """Return the description, with the scale of each layer."""
         return (
             "`theta_1` is the fine-tuned model with the change of each layer scaled by its depth, from "
             f"{1 - self.beta:g} for the embeddings to 1 for the last layer (LiNeS)."
@@ -175,7 +175,7 @@ class Layerwise(Method):
         return interpolate_layerwise(theta_0, theta, self.factors, default=self.default)
 
     def sentence(self) -> str:
-        """Return the scale of each layer."""
+        """Return the description, with the scale of each layer."""
         if isinstance(self.factors, Mapping):
             parts = ", ".join(f"{factor:g} for `{pattern}`" for pattern, factor in self.factors.items())
             scale = f"{parts}, and {self.default:g} for all other tensors"

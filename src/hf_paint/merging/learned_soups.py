@@ -122,7 +122,7 @@ class LearnedSoup(Several):
         return soup.theta
 
     def sentence(self) -> str:
-        """Return the coefficients and their training."""
+        """Return the description, with the training of the coefficients."""
         scope = "per layer and model" if self.by_layer else "per model"
         return (
             f"`theta_1` is a learned soup: a weighted mean of the fine-tuned models whose coefficients, one {scope}, "

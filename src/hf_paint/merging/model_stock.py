@@ -106,7 +106,7 @@ class ModelStock(Several):
         return interpolate_model_stock(theta_0, thetas, **({"group": layer_index} if self.by_layer else {}))
 
     def sentence(self) -> str:
-        """Return the position of theta_1."""
+        """Return the description of theta_1."""
         each = "layer" if self.by_layer else "tensor"
         return (
             "`theta_1` is an interpolation between `theta_0` and the mean of the fine-tuned models; the ratio of each "

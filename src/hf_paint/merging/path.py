@@ -39,7 +39,7 @@ class WeightPath(ABC):
 
     @property
     def nbytes(self) -> int:
-        """The size of all weights from which theta_alpha is computed."""
+        """The size of all weights that determine theta_alpha."""
         return sum(map(_num_bytes, self.inputs))
 
     @abstractmethod
@@ -87,7 +87,7 @@ class WeightPath(ABC):
 
 
 def _num_bytes(weights: Weights) -> int:
-    """Return the size of weights; weights on disk know it without being read."""
+    """Return the size of weights, without reading weights on disk."""
     size: int | None = getattr(weights, "nbytes", None)
     return sum(tensor.nbytes for tensor in weights.values()) if size is None else size
 

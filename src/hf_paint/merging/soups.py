@@ -135,7 +135,7 @@ class UniformSoup(Several):
         return uniform_soup(thetas)
 
     def sentence(self) -> str:
-        """Return the ingredients of the soup."""
+        """Return the description, with the ingredients of the soup."""
         return "`theta_1` is a uniform soup: the mean of all fine-tuned models."
 
 
@@ -163,7 +163,7 @@ class GreedySoup(Several):
         return greedy_soup(thetas, lambda theta: measurements.score(theta, self.score), log=measurements.scores).theta
 
     def sentence(self) -> str:
-        """Return the ingredients of the soup."""
+        """Return the description, with the ingredients of the soup."""
         score = "patching accuracy" if self.score == "patching" else "score of the selection rule"
         return (
             "`theta_1` is a greedy soup: the mean of the fine-tuned models that, added from the best to the worst, "

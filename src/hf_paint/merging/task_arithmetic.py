@@ -78,5 +78,5 @@ class TaskArithmetic(Several):
         return add_task_vectors(theta_0, thetas, 1.0)
 
     def sentence(self) -> str:
-        """Return the task vector that alpha scales."""
+        """Return the description of the task vector."""
         return "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models (task arithmetic)."

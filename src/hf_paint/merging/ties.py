@@ -1,4 +1,4 @@
-"""TIES: task vectors are trimmed, elect signs and are merged (Yadav et al., NeurIPS 2023)."""
+"""TIES: trim task vectors, elect signs, and merge (Yadav et al., NeurIPS 2023)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Ties(Several):
         return ties(theta_0, thetas, density=self.density)
 
     def sentence(self) -> str:
-        """Return the share of entries that are kept."""
+        """Return the description, with the share of kept entries."""
         return (
             "`theta_1 - theta_0` merges the task vectors of the fine-tuned models with TIES: each is trimmed to its "
             f"largest {100 * self.density:g} % of entries, and each weight averages the entries of its elected sign."

@@ -36,7 +36,7 @@ class ClassificationHead(nn.Module):
     Args:
         weight: shape (num_classes, embed_dim).
         class_names: The class of each row.
-        templates: The prompts from which the rows were built before training.
+        templates: The prompts that the rows were built from before training.
         task: The name of the task.
 
     Example:
@@ -58,7 +58,7 @@ class ClassificationHead(nn.Module):
     def from_zero_shot(
         cls, head: ZeroShotHead, class_names: Sequence[str], *, templates: Sequence[str] = (), task: str = ""
     ) -> Self:
-        """Return the head with which training starts: the text embeddings times the logit scale."""
+        """Return the initial head of training: the text embeddings times the logit scale."""
         weight = head.logit_scale.cpu() * head.weight.cpu()
         return cls(weight, class_names, templates=templates, task=task)
 

@@ -17,14 +17,14 @@ class Family:
 
     All families compare an image with a text by the cosine similarity of their embeddings, times a factor. Models
     trained with a sigmoid also add `logit_bias`. Heads ignore it: it is the same for all classes of an image, so it
-    does not change the ranking and cancels in the softmax over classes, which hf_paint trains with.
+    does not change the ranking and cancels in the softmax over classes that hf_paint trains with.
 
     Attributes:
         name: The name in the papers.
         model: The class of the model in transformers.
         processor: The class of its processor.
-        prompt_length: The length to which prompts are padded, for text towers that attend to the padding; None pads to
-            the longest prompt of a batch.
+        prompt_length: The padded length of prompts, for text towers that attend to the padding; None pads to the
+            longest prompt of a batch.
         lower_case: Whether the text tower was trained on lower-case texts only.
         temperature: Whether similarities are divided by `temperature` instead of multiplied by `exp(logit_scale)`.
     """

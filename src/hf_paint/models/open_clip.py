@@ -185,7 +185,7 @@ def _compare(
     """
     try:
         open_clip = import_module("open_clip")
-    except (ImportError, RuntimeError):  # it imports torchvision, whose version may not match that of torch
+    except (ImportError, RuntimeError):  # it imports torchvision, whose version may not match torch's
         return None
     reference = open_clip.CLIP(**{key: config[key] for key in MODEL_KEYS if key in config}).float().eval()
     reference.load_state_dict(weights)

@@ -16,7 +16,7 @@ class StoredTower(Mapping[str, Tensor]):
     """The image tower in a folder, in float32; each tensor is read on access.
 
     Args:
-        folder: A folder with the safetensors of a whole CLIP model, or of its vision model alone.
+        folder: A folder with the safetensors of a whole CLIP model, or of only its vision model.
         frozen: The weights of the base, name -> tensor. A vision model without a projection was fine-tuned with the
             frozen projection of its base, which is taken from here.
     """

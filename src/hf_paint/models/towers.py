@@ -172,7 +172,7 @@ def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype
 
 
 def copy_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
-    """Return a copy of a model that holds these tensors instead of its own, which are never copied.
+    """Return a copy of a model with these tensors instead of its own, which are never copied.
 
     Replacing tensors after a plain `deepcopy` would need memory for both.
 

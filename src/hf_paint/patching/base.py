@@ -31,7 +31,7 @@ class Base:
         revision: Its branch, tag or commit on the Hub.
         model: The model.
         processor: Its processor.
-        dtype: The dtype in which it is stored.
+        dtype: Its dtype on disk.
         theta_0: The weights of its image tower, and of the head if it is trained; they share the parameters.
         fingerprint: The fingerprint of its image tower.
         head: The head that is trained with the image tower.

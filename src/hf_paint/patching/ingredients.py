@@ -45,7 +45,7 @@ def _checked(ingredient: Mapping[str, object]) -> Mapping[str, object]:
     for key in ingredient:
         if key not in known:
             hint = did_you_mean(str(key), known)
-            raise InputError(f"'{key}' is not a training field in which ingredients can differ.{hint}")
+            raise InputError(f"'{key}' is not a training field that ingredients can vary.{hint}")
     return ingredient
 
 

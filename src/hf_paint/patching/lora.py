@@ -8,7 +8,7 @@ from hf_paint.results.alphas import Alpha, Coefficients
 
 
 def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:
-    """Write the adapter of the chosen alpha: one adapter scaled, or those of several tasks side by side.
+    """Write the adapter of the chosen alpha: one scaled adapter, or the adapters of several tasks side by side.
 
     A step of sequential patching adapts the patched model of the step before, so the scaled adapters of the steps add
     up. DoRA is not linear in alpha, so no adapter is written for it.

@@ -57,8 +57,8 @@ def patch_parallel(
         patching_tasks: The tasks to improve.
         supported_tasks: The tasks whose accuracy the model must keep.
         args: The training arguments of each fine-tuning.
-        alphas: The uniform coefficients with which the search begins, on a grid of 0.01 and thinned out to a fifth of
-            its budget; with one task the search evaluates these only.
+        alphas: The uniform coefficients that the search starts from, on a grid of 0.01 and thinned out to a fifth of
+            its budget; with one task, the search evaluates only these.
         selection: `mean` or `supported_within` (`AlphaCurve.select`).
         tolerance: The loss that `supported_within` accepts, as a fraction of 1.
         options: Options that most runs leave at their defaults.

@@ -48,7 +48,7 @@ class Rule:
         return curve.select(self.selection, tolerance=self.tolerance, baseline=self.baseline)
 
     def score(self, side: Sides, side_0: Sides) -> float:
-        """Return the score that a search maximises: the rule, with a penalty in place of its limit.
+        """Return the score that a search maximises: the rule, with a penalty instead of its limit.
 
         Args:
             side: The mean accuracies of the weights.

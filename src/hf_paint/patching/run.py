@@ -49,7 +49,7 @@ class PatchRun:
         return ResultLog(self.folder.path, write=self.folder.write, name=name)
 
     def tower_with(self, weights: Mapping[str, Tensor]) -> ImageTower:
-        """Return the image tower with these weights, on the device of the run; a CPU needs no copy."""
+        """Return the image tower with these weights, on the device of the run; on a CPU, no tensor is copied."""
         tower = with_weights(self.base.tower(), weights)
         nn.Module.to(tower, self.args.device)
         return tower

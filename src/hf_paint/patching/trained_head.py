@@ -13,7 +13,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 
 HEAD_WARMUP = 0.1
-"""The share of `head_steps` in which the learning rate warms up."""
+"""The share of `head_steps` for the warm-up of the learning rate."""
 
 logger = logging.getLogger(__name__)
 

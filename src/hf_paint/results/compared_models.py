@@ -54,7 +54,7 @@ class ComparedModel:
 
 
 def mean(values: Sequence[Fraction | None]) -> Fraction | None:
-    """Return the mean, or None if any or all values are missing."""
+    """Return the mean, or None if a value is missing or there are no values."""
     known = [value for value in values if value is not None]
     return sum(known, Fraction(0)) / len(known) if known and len(known) == len(values) else None
 

@@ -69,7 +69,7 @@ class Comparison:
         }
 
     def save(self, folder: str | Path) -> None:
-        """Write `comparison.md`, `comparison.json` and the plots, replacing those of an earlier comparison.
+        """Write `comparison.md`, `comparison.json` and the plots, replacing any from an earlier comparison.
 
         Raises:
             InputError: If the folder is a file.

@@ -141,7 +141,7 @@ class Result(Scores):
 
 
 class ResultLog:
-    """The append-only `results.jsonl` of a run folder, with the correctness of each image beside it.
+    """The append-only `results.jsonl` of a run folder, with the correctness of each image in separate files.
 
     Args:
         folder: The run folder; None keeps the records in memory.

@@ -11,7 +11,7 @@ FREE_KEYS = (
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
 """Keys that change no weight, and the grid of alphas."""
 FIXED_IN_SEQUENCE = ("alphas", "sweep")
-"""Free keys that are fixed in sequential patching: the alpha of a step decides where the next step starts."""
+"""Free keys that are fixed in sequential patching: the alpha of a step determines the start of the next step."""
 
 
 def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:

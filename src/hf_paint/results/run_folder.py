@@ -113,12 +113,12 @@ class RunFolder:
             raise InputError(f"The output folder {self.path} is a file.")
         if not self.recipe.exists():
             if any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN):
-                raise InputError(f"{self.path} holds parts of a run but no {RECIPE}. Choose another output_dir.")
+                raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
             return
         stored = self.load_recipe()
         if keys := resuming.conflicts(stored, recipe):
             raise InputError(
-                f"{self.path} holds the run of another recipe ({resuming.describe(keys, stored, recipe)}). Choose "
+                f"{self.path} contains the run of another recipe ({resuming.describe(keys, stored, recipe)}). Choose "
                 "another output_dir, or remove it."
             )
 
@@ -237,5 +237,5 @@ def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bo
 
 
 def predictions_file(correct_file: str) -> str:
-    """Return the file, relative to the run folder, with the predictions from which an adaptive sweep resumes."""
+    """Return the file, relative to the run folder, with the predictions that an adaptive sweep resumes from."""
     return f"predictions/{Path(correct_file).stem}.npz"

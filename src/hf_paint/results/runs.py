@@ -107,7 +107,7 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
 
 def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
     if files.orders.is_file():
-        raise InputError(f"{files.path} holds runs of several orders. Compare those: {files.order(1).path} and so on.")
+        raise InputError(f"{files.path} has runs of several orders. Compare these: {files.order(1).path} and so on.")
     if not files.recipe.is_file():
         raise InputError(
             f"{files.path} is not a run folder: it has no {files.recipe.name}. Give the output_dir of "

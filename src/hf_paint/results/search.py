@@ -15,7 +15,7 @@ from hf_paint.weights.compatibility import check_alpha
 SearchMethod = Literal["cobyqa", "random"]
 
 NUM_STEPS = 100
-"""Coefficients are multiples of 1 / NUM_STEPS, so that a card shows exactly the coefficients that were evaluated."""
+"""Coefficients are multiples of 1 / NUM_STEPS, so a card shows exactly the coefficients that were evaluated."""
 DIAGONAL = (0.0, 0.15, 0.3, 0.6)
 """The uniform coefficients to start with: theta_0, and steps that suit two tasks as well as many."""
 DIAGONAL_SHARE = 5

@@ -17,7 +17,7 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
         choices_column: The column with the candidates of each row, a list of strings.
         question_column: The column with the question.
         answer_column: The column with the answer: one of the candidates, or its position.
-        answer_type_column: The column by which the accuracy is also reported.
+        answer_type_column: The column that breaks down the accuracy by type of answer.
         prompt: The text of a candidate, with `{question}` and one `{answer}`. The model truncates a text that exceeds
             its context, so an answer at the end may be lost.
         bad_rows: `refuse` or `skip` rows without a question, an answer or candidates, or whose answer is not one of

@@ -37,7 +37,7 @@ class Task:
         license: The licence of the data set, shown in the model card.
         homepage: The home page of the data set, shown in the model card.
         citation: The BibTeX entry of the data set, shown in the model card.
-        source: The built-in name or the path from which the task was read; None for a task defined in Python.
+        source: The built-in name or the path of the definition; None for a task defined in Python.
 
     Example:
         >>> pets = Task(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))

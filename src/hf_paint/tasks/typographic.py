@@ -32,7 +32,7 @@ class TypographicAttack:
         probability: The probability that a training image is attacked, drawn anew in each epoch; images of other
             splits are always attacked.
         fonts: Paths of font files, one of which is drawn for each image; by default three that matplotlib ships.
-        image_size: The side in pixels of the square to which an image is first resized and cropped.
+        image_size: The side in pixels of the square that an image is first resized and cropped to.
         font_sizes: The smallest and the largest size of the letters, in pixels of an image of 224.
 
     Example:
@@ -73,7 +73,7 @@ class TypographicAttack:
 
     @property
     def font_files(self) -> tuple[str, ...]:
-        """The paths of the fonts, by default of the shipped ones."""
+        """The paths of the fonts; by default, the shipped fonts."""
         return self.fonts or shipped_fonts()
 
     def __call__(

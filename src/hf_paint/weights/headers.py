@@ -183,7 +183,9 @@ def _parse(path: Path, header: Mapping[str, Any], start: int) -> WeightFile:
 def _check_offsets(file: WeightFile, start: int, size: int) -> None:
     for name, tensor in file.tensors.items():
         if tensor.offset != start:
-            raise InputError(f"{file.path} is not a safetensors file: '{name}' follows a gap or an overlap.")
+            raise InputError(
+                f"{file.path} is not a safetensors file: '{name}' overlaps another tensor or follows a gap."
+            )
         start += tensor.nbytes
     if start != size:
         raise InputError(

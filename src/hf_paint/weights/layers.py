@@ -9,7 +9,7 @@ _ENCODER_LAYER = re.compile(r"vision_model\.encoder\.(?:layers|blocks)\.(\d+)\."
 
 
 def layer_index(name: str) -> int | None:
-    """Return the layer of the image tower to which a tensor belongs.
+    """Return the layer of the image tower that contains a tensor.
 
     0 stands for the embeddings and the layer norm after them, `1 + i` for encoder layer i, and -1 for the layers after
     the encoder at any depth: a norm, a pooling head, the projection. None stands for other tensors, such as the text
