@@ -4,13 +4,13 @@ from fractions import Fraction
 
 import pytest
 import torch
-from test_single import arguments
 
 from hf_paint import AlphaCurve, InputError, PatchOptions
 from hf_paint.patching.measurements import Measurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import prepare, resolve
+from patch_runs import arguments
 
 
 CURVE = AlphaCurve.from_accuracies([0.0, 0.5, 1.0], patching={"a": [0.1, 0.5, 0.9]}, supported={"b": [0.9, 0.8, 0.2]})
