@@ -6,8 +6,8 @@ BEFORE and AFTER are commits or source folders; AFTER defaults to the working tr
 and commands, which use only the command line, on tiny models and drawn images shared by both trees. The comparison
 covers records, the bytes of all weights, the selections, the other numbers of each run, and the weights on every
 branch of a push. Paths, times, plots and card texts are not numbers and are not compared. If a record names a file,
-the file's contents are compared instead of its name. The quickstart draws its own images, and data fingerprints depend on
-file paths and times, so there the files are compared instead.
+the file's contents are compared instead of its name. The quickstart draws its own images, and data fingerprints depend
+on file paths and times, so there the files are compared instead.
 """
 
 import argparse
