@@ -1,9 +1,9 @@
-"""Patch a CLIP model from a recipe; the same as `hf-paint patch`, for `accelerate launch`.
+"""Patch a CLIP model from a recipe: `hf-paint patch` as a script for `accelerate launch`.
 
     accelerate launch recipes/patch.py --config recipes/clip-vit-base-patch32/mnist.yaml
     accelerate launch --config_file recipes/accelerate_configs/multi_gpu.yaml recipes/patch.py --config ...
 
-Flags win over the YAML: `--learning_rate 3e-5 --output_dir runs/mnist-3e-5`.
+Flags override the YAML file: `--learning_rate 3e-5 --output_dir runs/mnist-3e-5`.
 """
 
 import sys

@@ -32,7 +32,7 @@ from hub_server import HubServer
 
 pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
 torch.set_num_threads(1)
-gc.freeze()  # imported modules stay: garbage collection need not scan them
+gc.freeze()  # imported modules are permanent, so garbage collection need not scan them
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
@@ -136,7 +136,7 @@ def tasks_folder(tmp_path):
 
 @pytest.fixture
 def recipe(model_folder, tasks_folder, tmp_path):
-    """A function that runs a recipe with changed keys."""
+    """A function that runs a recipe with some keys changed."""
     values = {
         "model": model_folder,
         "patching_tasks": [str(tasks_folder / "colours.yaml")],

@@ -1,4 +1,4 @@
-"""Every example in the docstrings of the public names runs."""
+"""Every example in the public names' docstrings runs."""
 
 import doctest
 import pkgutil
@@ -67,7 +67,7 @@ def test_example_runs(
 
 
 class IgnoreTrainingLog(doctest.OutputChecker):
-    """Training logs to stdout, before the value of an example."""
+    """Ignores training logs, which go to stdout before an example's value."""
 
     def check_output(self, want, got, optionflags):
         shown = "".join(line for line in got.splitlines(keepends=True) if not line.startswith("{'"))

@@ -1,4 +1,4 @@
-"""The layout of the code: sizes, packages and their public names, independent test modules, and the guide to it."""
+"""The code layout: sizes, packages and their public names, independent test modules, and the contributing guide."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def trees(*kinds):
-    """Yield the module and the node of every node of these kinds in the package."""
+    """Yield (location, node) for every node of these kinds in the package."""
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, kinds):

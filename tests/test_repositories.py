@@ -1,4 +1,4 @@
-"""Files of models, in folders and on the Hub."""
+"""Model files in folders and on the Hub."""
 
 import time
 

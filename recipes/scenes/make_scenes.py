@@ -1,4 +1,4 @@
-"""Draw the scenes of the recipes in this folder, as parquet files and a task YAML for each task, in about a minute.
+"""Draw the scenes for the recipes in this folder: parquet files and one task YAML per task. Takes about a minute.
 
 python recipes/scenes/make_scenes.py --output_dir runs/scenes
 """

@@ -1,9 +1,9 @@
-"""Train the toy CLIP of `hf-paint quickstart` from scratch, on images drawn by `hf_paint.tasks.rendering`.
+"""Train the toy CLIP for `hf-paint quickstart` from scratch, on images drawn by `hf_paint.tasks.rendering`.
 
 OMP_NUM_THREADS=1 python recipes/toy_clip/make_toy_clip.py --output_dir toy_clip      # about 20 minutes on one core
 
-The same seed gives the same images, captions and batches. The weights then agree up to the rounding errors of the CPU
-and the torch version.
+The same seed gives the same images, captions and batches. The weights then agree up to rounding
+differences between CPUs and torch versions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Broad transfer: the effect of patching one half of the digits on the other half (PAINT, Section 5).
+"""Broad transfer: how patching one half of the digits affects the other half (PAINT, Section 5).
 
     python tests/acceptance/broad_transfer.py
 
@@ -42,7 +42,7 @@ class Setting:
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run whatever is missing and print the table."""
     disable_progress_bars()
     rows = [row(setting, seed, part) for setting in settings() for seed in SEEDS for part in (0, 1)]
     print(
@@ -63,19 +63,19 @@ def settings() -> Iterator[Setting]:
             "train": "train",
             "validation": "auto",
             "test": "test",
-        }  # a tenth of the images that are not test images
+        }  # a tenth of the non-test images
         cifar10 = get_task({"extends": str(TASKS / "cifar10.yaml"), "name": "cifar10", "splits": few})
         tiny_clip = str(SHARED / "models" / "tiny-clip")
         yield Setting("tiny-clip", tiny_clip, mnist, [cifar10], {"bf16": True}, PatchOptions(precision="bf16"))
 
 
 def half(task: Task, part: int, seed: int) -> Task:
-    """Return one half of the classes of a task."""
+    """Return a task restricted to one half of its classes."""
     return replace(task, name=f"{task.name}-part-{part}-seed-{seed}", class_split=ClassSplit(part=part, seed=seed))
 
 
 def patch(setting: Setting, seed: int, part: int) -> PatchResult:
-    """Patch on one half; the other does not influence the choice of alpha."""
+    """Patch on one half; the other half does not influence the choice of alpha."""
     folder = RUNS / f"{setting.name}-seed-{seed}-part-{part}"
     args = PaintTrainingArguments(output_dir=str(folder), **TRAINING, **setting.training)
     print(f"running: {folder}", file=sys.stderr, flush=True)
@@ -91,7 +91,7 @@ def patch(setting: Setting, seed: int, part: int) -> PatchResult:
 
 
 def row(setting: Setting, seed: int, part: int) -> list[str]:
-    """Patch, and return a row of the table: accuracies as zero-shot -> patched, in percent."""
+    """Patch, and return a row of the table: each accuracy as zero-shot -> patched, in percent."""
     result = patch(setting, seed, part)
     curve, alpha = result.curve, result.alpha
     before, after = ({r: curve.mean_accuracy(a, r, "test") for r in ("patching", "transfer")} for a in (0.0, alpha))

@@ -1,4 +1,4 @@
-"""The case studies of PAINT on small models: typographic attacks, counting, and visual question answering.
+"""PAINT's case studies on small models: typographic attacks, counting, and visual question answering.
 
     python tests/acceptance/case_studies.py
 
@@ -64,7 +64,7 @@ def patch(recipe: Path, output: Path) -> dict[str, float]:
 
 
 def report(run: Path) -> None:
-    """Print every metric of every task for the zero-shot, the patched and the fine-tuned model."""
+    """Print every metric for every task, for the zero-shot, patched and fine-tuned models."""
     curve, selected = AlphaCurve.from_run(run), chosen(run)
     points = {"zero-shot": 0.0, f"patched (alpha {format_alpha(selected)})": selected, "fine-tuned": 1.0}
     print(f"| task | metric | {' | '.join(points)} |\n| --- | --- |{' ---: |' * len(points)}")
@@ -78,7 +78,7 @@ def report(run: Path) -> None:
 
 
 def report_aim(run: Path) -> bool:
-    """Print how much of the accuracy lost to the attack patching recovers, and its cost on clean images."""
+    """Print how much of the accuracy lost to the attack is recovered by patching, and the cost on clean images."""
     curve = AlphaCurve.from_run(run)
     attacked, clean = (
         [100 * curve.get(alpha, *task, "test").accuracy for alpha in (0.0, chosen(run))] for task in (ATTACKED, CLEAN)
@@ -91,7 +91,7 @@ def report_aim(run: Path) -> bool:
 
 
 def chosen(run: Path) -> float:
-    """Return the chosen alpha of a run."""
+    """Return a run's chosen alpha."""
     return alpha_from_json(json.loads((run / "selection.json").read_text())["alpha"])
 
 

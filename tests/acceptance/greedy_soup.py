@@ -1,4 +1,4 @@
-"""A greedy soup of six fine-tuned small real CLIPs on gtsrb; it must match or beat the best of them.
+"""A greedy soup of six small real CLIPs fine-tuned on gtsrb; it must match or beat the best of them.
 
     python tests/acceptance/greedy_soup.py [--max_steps 200]
 
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def test_accuracy(folder: Path, task) -> float:
-    """Return the accuracy of a fine-tuned model on the test images."""
+    """Return a fine-tuned model's accuracy on the test images."""
     model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
     (result,) = evaluate_tasks(model, [task], processor=processor, split="test", precision="bf16")
     return result.accuracy

@@ -1,4 +1,4 @@
-"""The reference run: our recipe against the numbers of the papers' released code."""
+"""The reference run: our recipe against numbers from the papers' released code."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ALPHAS_WITH_LOGITS = (0.0, 0.3, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Deviations:
-    """The largest differences between our run and the reference; accuracy in points, the rest absolute or relative."""
+    """Largest differences between our run and the reference: accuracies in points, the rest absolute or relative."""
 
     head: float
     first_losses: float
@@ -27,7 +27,7 @@ class Deviations:
     accuracy: float
 
     def rows(self) -> list[tuple[str, float, float]]:
-        """Name, measured value and limit."""
+        """Rows of (name, measured value, limit)."""
         return [
             ("head, absolute", self.head, 1e-5),
             ("loss of the first 20 steps, absolute", self.first_losses, 1e-4),
@@ -67,7 +67,7 @@ def _losses(run_folder: Path) -> list[float]:
 
 @torch.inference_mode()
 def _logits(model: torch.nn.Module, prepared: PreparedTask, tensors: dict[str, torch.Tensor]) -> float:
-    """Compare our logits of the first 64 test images with the reference's, both from its theta_1."""
+    """Compare our logits for the first 64 test images with the reference's, both from the reference's theta_1."""
     theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
     theta_1 = {name: tensors[f"theta_1.{name}"] for name in theta_0}
     pixels = prepared.images["test"].__getitems__(list(range(64)))["pixel_values"]

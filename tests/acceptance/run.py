@@ -59,7 +59,7 @@ def patch(recipe: str, seed: int | None, *, jobs: int) -> None:
 
 
 def run_folder(recipe: str, seed: int | None) -> Path:
-    """Return the folder of a run."""
+    """Return a run's folder."""
     return RUNS / (recipe if seed is None else f"{recipe}-seed-{seed}")
 
 
@@ -74,7 +74,7 @@ def report_reference() -> bool:
 
 
 def report_task(task: str) -> bool:
-    """Print the curve of each seed with its intervals, and the gains at the chosen alphas."""
+    """Print the curve for each seed with its intervals, and the gains at the chosen alphas."""
     chosen = []
     for seed in SEEDS:
         curve = AlphaCurve.from_run(run_folder(f"tiny_clip_{task}", seed))
@@ -93,14 +93,14 @@ def report_task(task: str) -> bool:
 
 
 def report_broad_transfer() -> None:
-    """Patch on halves of the digits and print the accuracy on the other halves; there is no target."""
+    """Patch on each half of the digits and print the accuracy on the other half; there is no target."""
     import broad_transfer
 
     broad_transfer.main()
 
 
 def report_pushes() -> bool:
-    """Push to a Hub that fails in every way at every stage, kill twenty pushes, and print the outcomes."""
+    """Push to a Hub with every fault at every stage, kill twenty pushes midway, and print the outcomes."""
     print("\n## Pushes that were disturbed", flush=True)
     command = [sys.executable, "-m", "pytest", "-q", "-s", "--no-header", str(HERE.parent / "test_hub_faults.py")]
     return subprocess.run(command, env=os.environ | {"HF_PAINT_KILLS": "20"}, check=False).returncode == 0

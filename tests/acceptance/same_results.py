@@ -1,13 +1,13 @@
-"""Show that a refactoring changed no number: the same runs on two trees, and what they leave behind compared.
+"""Show that a refactoring changed no numbers, by running the same jobs on two trees and comparing their output.
 
     python tests/acceptance/same_results.py BEFORE [AFTER] [--folder FOLDER]
 
-BEFORE and AFTER are commits or folders with a tree; AFTER is the working tree by default. `same_results.yaml` holds
-what is run, through the command line alone, on tiny models and drawn images that both trees share. Compared are the
-records, the bytes of all weights, what was chosen, the other numbers of a run, and the weights of every branch of a
-push. Not compared, for they are no numbers: paths, times, plots and the texts of cards. What is in the file of a
-record stands for its name. The quickstart draws its images itself, and fingerprints of data are made of the paths and
-times of files: there the files are compared instead.
+BEFORE and AFTER are commits or source folders; AFTER defaults to the working tree. `same_results.yaml` lists the runs
+and commands, which use only the command line, on tiny models and drawn images shared by both trees. The comparison
+covers records, the bytes of all weights, the selections, the other numbers of each run, and the weights on every
+branch of a push. Paths, times, plots and card texts are not numbers and are not compared. If a record names a file,
+the file's contents are compared instead of its name. The quickstart draws its own images, and data fingerprints depend
+on file paths and times, so there the files are compared instead.
 """
 
 import argparse
@@ -42,7 +42,7 @@ NO_NUMBERS = re.compile(r"'train_(runtime|\w+_per_second)': '\S+'|127\.0\.0\.1:\
 
 
 def main() -> int:
-    """Run both trees and print what is equal; the exit code is 1 if anything is not."""
+    """Run both trees and print what is equal; the exit code is 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before", help="a commit, or a folder with a tree")
     parser.add_argument("after", nargs="?", default=str(ROOT), help="the same (default: the working tree)")
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def check_out(tree: str, folder: Path) -> Path:
-    """Return the folder of a tree; a commit is unpacked first."""
+    """Return a tree's folder, unpacking it first if it is a commit."""
     folder.mkdir(parents=True)
     if Path(tree).is_dir():
         return Path(tree).resolve()
@@ -71,7 +71,7 @@ def check_out(tree: str, folder: Path) -> Path:
 
 
 def make_shared(folder: Path) -> None:
-    """Write the models and the tasks that both trees take."""
+    """Write the models and tasks that both trees use."""
     import torch
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
@@ -95,7 +95,7 @@ def make_shared(folder: Path) -> None:
 
 
 def write_task(folder: Path, name: str, keys: dict[str, Any], seed: int) -> None:
-    """Draw noisy images whose colour is their class, and write them with the YAML of their task."""
+    """Draw noisy images coloured by class, and write them with their task's YAML."""
     import numpy as np
     from datasets import ClassLabel, Dataset, Features, Image, List, Value
     from PIL import Image as PILImage
@@ -118,14 +118,14 @@ def write_task(folder: Path, name: str, keys: dict[str, Any], seed: int) -> None
 
 
 def run_tree(tree: Path, folder: Path) -> None:
-    """Run everything on one tree, on one thread, offline, with caches and a home of its own."""
+    """Run everything on one tree, offline on one thread, with a separate home and caches."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HF_HUB_OFFLINE"), "1")
     environment |= {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
     homes = {"HOME": "home", "HF_HOME": "hf", "HF_PAINT_CACHE": "cache", "PYTHONPYCACHEPREFIX": "pycache"}
     environment |= {name: str(folder / home) for name, home in homes.items()}
     environment["PYTHONPATH"] = f"{tree / 'src'}{os.pathsep}{HERE}"
-    for step in ("run_all", "push_all"):  # the client reads once where the Hub is, so pushes have their own process
+    for step in ("run_all", "push_all"):  # the Hub client reads its address once per process
         command = [sys.executable, "-c", f"import same_results; same_results.{step}({str(tree)!r})"]
         with Path(folder, f"{step}.log").open("w") as log:
             done = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False)
@@ -134,7 +134,7 @@ def run_tree(tree: Path, folder: Path) -> None:
 
 
 def run_all(tree: str) -> None:
-    """Do all runs and commands; the working directory is the folder of a side."""
+    """Execute all runs and commands in the working directory, which is the tree's output folder."""
     import hf_paint
 
     if not Path(hf_paint.__file__).is_relative_to(tree):
@@ -147,7 +147,7 @@ def run_all(tree: str) -> None:
 
 
 def push_all(tree: str) -> None:
-    """Push runs to the Hub of the tree's own tests, and download the weights of every branch."""
+    """Push runs to the local Hub from the tree's own tests, and download the weights from every branch."""
     sys.path[:0] = [str(next(Path(tree).glob("tests/**/hub_server.py")).parent), str(Path(tree, "tests"))]
     from hub_server import HubServer
 
@@ -165,7 +165,7 @@ def push_all(tree: str) -> None:
 
 
 def hf_paint_command(name: str, *words: str) -> None:
-    """Run `hf-paint` in this process; keep its exit code and the numbers that it prints."""
+    """Run `hf-paint` in this process; record its exit code and the numbers it prints."""
     sys.argv, code = ["hf-paint", *words], None
     print(" ".join(sys.argv), file=sys.stderr, flush=True)
     with Path(f"{name}.txt").open("w") as output, redirect_stdout(output):
@@ -180,7 +180,7 @@ def hf_paint_command(name: str, *words: str) -> None:
 
 
 def report(before: Path, after: Path) -> bool:
-    """Print the table of what is equal and the differences; say whether there are none."""
+    """Print a table of what is equal, and the differences; return whether there are none."""
     differences = []
     print(f"| run | {' | '.join(f'{kind} equal' for kind in KINDS)} | sha256 of all weights, after |")
     print("| --- | ---: | ---: | ---: | --- |")
@@ -207,7 +207,7 @@ def report(before: Path, after: Path) -> bool:
 
 
 def collect(run: Path) -> dict[str, Counter[str]]:
-    """Return what a run left behind, as one line for each record, file of weights and other number."""
+    """Return a run's output as one line for each record, weight file and other number."""
     found: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
@@ -222,7 +222,7 @@ def collect(run: Path) -> dict[str, Counter[str]]:
 
 
 def numbers(line: str, folder: Path) -> str:
-    """Return a record with what is in its file instead of the name; without fingerprints of files that a run wrote."""
+    """Return a record with file contents instead of file names, and without fingerprints of files that a run wrote."""
     record = json.loads(line)
     if record.get("examples"):
         record["examples"] = sha256(folder / record["examples"])
@@ -232,7 +232,7 @@ def numbers(line: str, folder: Path) -> str:
 
 
 def leaves(value: Any, where: str = "") -> Iterator[str]:
-    """Yield the values of a JSON file, each with where it is."""
+    """Yield each value in a JSON file with its location."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from leaves(inner, f"{where}.{key}" if where else str(key))
@@ -241,7 +241,7 @@ def leaves(value: Any, where: str = "") -> Iterator[str]:
 
 
 def sha256(path: Path) -> str:
-    """Return the fingerprint of a file, or that there is none."""
+    """Return a file's fingerprint, or a note that the file is missing."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 

@@ -40,7 +40,7 @@ def report(folder: Path) -> bool:
 
 
 def chosen_alpha(folder: Path) -> float | Coefficients:
-    """Return the chosen alpha of a run."""
+    """Return a run's chosen alpha."""
     return alpha_from_json(json.loads((folder / "selection.json").read_text())["alpha"])
 
 
@@ -50,7 +50,7 @@ def accuracy(curve: AlphaCurve, alpha: float | Coefficients, task: str) -> float
 
 
 def distances(curve: AlphaCurve, alpha: float | Coefficients, special: dict[str, float]) -> dict[str, float]:
-    """Return task -> points above the specialised model of the task."""
+    """Return task -> points above that task's specialised model."""
     return {task: accuracy(curve, alpha, task) - expected for task, expected in special.items()}
 
 

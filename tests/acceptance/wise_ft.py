@@ -1,4 +1,4 @@
-"""WiSE-FT on the small real CLIP: accuracy on CIFAR-10 and on corrupted copies of it, end to end and head alone.
+"""WiSE-FT on the small real CLIP: accuracy on CIFAR-10 and corrupted copies of it, end to end and head alone.
 
     python tests/acceptance/wise_ft.py [--max_steps 600]
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def report(curve: AlphaCurve) -> None:
-    """Print the reference and the mean shift accuracy at alpha 0, 0.5, 1 and the best alpha."""
+    """Print the reference accuracy and the mean shift accuracy at alpha 0, 0.5, 1 and the best alpha."""
     best = max(curve.alphas, key=lambda alpha: curve.mean_accuracy(alpha, "patching", "validation"))
     points = {"zero-shot": 0.0, "fine-tuned": 1.0, f"best on validation, alpha {best:g}": best, "alpha 0.5": 0.5}
     print("| weights | reference | mean shift |\n| --- | ---: | ---: |")
@@ -46,7 +46,7 @@ def report(curve: AlphaCurve) -> None:
 
 
 def accuracies(curve: AlphaCurve, alpha: float) -> list:
-    """Return the accuracy on the reference and the mean accuracy on its shifts."""
+    """Return the reference accuracy and the mean accuracy over its shifts."""
     return [curve.mean_accuracy(alpha, role, "test") for role in ("patching", "shift")]
 
 

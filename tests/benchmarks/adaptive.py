@@ -1,9 +1,9 @@
-"""The adaptive sweep on real images: its work and its errors against the full sweep of 101 alphas.
+"""The adaptive sweep on real images: its cost and errors compared with a full sweep of 101 alphas.
 
     python tests/benchmarks/adaptive.py [--threads N] [--quick] [--json FILE]
 
 A small real CLIP is fine-tuned on MNIST; CIFAR-10 is the supported task. Needs the reference data beside the
-checkout. Each sweep runs once: the number of evaluations counts, and it does not vary.
+checkout. Each sweep runs once, because the number of evaluations is deterministic.
 """
 
 import time
@@ -30,7 +30,7 @@ MAX_ERROR = 0.1
 
 
 class Swept(NamedTuple):
-    """The curve of a sweep, its time, and its work in evaluations of all images."""
+    """A sweep's curve, its time, and its work in evaluations of the whole image set."""
 
     curve: AlphaCurve
     run: Run
@@ -38,7 +38,7 @@ class Swept(NamedTuple):
 
 
 class CountingEvaluator(Evaluator):
-    """Counts the images that go through the model."""
+    """Counts the images that pass through the model."""
 
     num_images = 0
 
@@ -49,7 +49,7 @@ class CountingEvaluator(Evaluator):
 
 
 def main() -> None:
-    """Fine-tune, sweep both ways and compare every accuracy."""
+    """Fine-tune, sweep both ways and compare all accuracies."""
     parsed = arguments(__doc__)
     if not SHARED.exists():
         print("adaptive sweep: skipped, the reference data is not there")

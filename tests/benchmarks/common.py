@@ -1,7 +1,7 @@
 """Shared code of the benchmarks: arguments, interleaved rounds, child processes, and table rows.
 
-On shared machines absolute times vary from minute to minute. So both ways of a job run in turn, in one process and on
-the same cores; read the ratio of each round.
+On shared machines, absolute times vary from minute to minute. Both implementations of a job therefore run in turn, in
+one process and on the same cores; the ratio within each round is what counts.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-benchmark-")  # nothing comes from, or stays in, a cache
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-benchmark-")  # nothing is read from a cache or left in one
 os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -43,7 +43,7 @@ print(json.dumps([time.perf_counter() - start, usage.ru_maxrss * 1024, os.waitst
 
 
 class Run(NamedTuple):
-    """One run of one way: seconds, and the peak memory in bytes if it ran in its own process."""
+    """One run of one implementation: seconds, and peak memory in bytes if it ran in a separate process."""
 
     seconds: float
     peak: int = 0
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The target of a job: speed-up, peak memory in MiB, largest difference."""
+    """A job's targets: speed-up, peak memory in MiB, largest difference."""
 
     speedup: float | None = None
     aim: float | None = None
@@ -70,7 +70,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the table; `met` is None without a target."""
+    """A table row; `met` is None if there is no target."""
 
     job: str
     plain: str
@@ -87,7 +87,7 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of all benchmarks."""
+    """Add the arguments shared by all benchmarks."""
     parser.add_argument("--rounds", type=int, default=5, help="runs of each way; medians are reported")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for either way")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where sweeps and training run")
@@ -96,11 +96,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def arguments(description: str, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
-    """Read the arguments of a script, and keep this process and its children to the same cores.
+    """Parse a script's arguments, and pin this process and its children to the same cores.
 
     Args:
-        description: The purpose of the script, in its first line.
-        parser: A parser with the arguments of this script.
+        description: Text whose first line states the script's purpose.
+        parser: A parser with the script's own arguments.
     """
     parser = parser or argparse.ArgumentParser()
     parser.description = description.splitlines()[0]
@@ -121,9 +121,9 @@ def seconds(way: Callable[[], Any]) -> Run:
 
 
 def child(command: Sequence[str]) -> Run:
-    """Time a whole process, and ask the operating system for its peak memory.
+    """Time a whole process and read its peak memory from the operating system.
 
-    A small process starts it: the peak of a child begins with that of the process that it was forked from.
+    A small process starts it, because a child's peak memory starts at that of the process it was forked from.
     """
     launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, *command]
     finished = subprocess.run(launcher, capture_output=True, text=True, check=True)
@@ -134,7 +134,7 @@ def child(command: Sequence[str]) -> Run:
 
 
 def interleave(ways: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:
-    """Run each way once per round, in turn, so that a disturbance of the machine affects all of them."""
+    """Run each implementation once per round, in turn, so that load on the machine affects them all equally."""
     runs: dict[str, list[Run]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -152,16 +152,16 @@ def compare(
     difference: float | None = None,
     target: Target = Target(),
 ) -> Row:
-    """Make the row of a job: the ratio of each round, and its median against the target.
+    """Return the table row for a job: the ratio in each round, and its median compared with the target.
 
     Args:
         job: The name of the measurement.
-        plain: The runs of the plain way.
-        ours: Our runs of the same rounds.
-        unit: What `work` counts, such as `images`; without one, seconds are shown instead of rates.
-        work: The work of one plain run, and of one of ours.
-        difference: The largest difference between the results of both ways.
-        target: The target of the job.
+        plain: Runs of the plain implementation.
+        ours: Our runs in the same rounds.
+        unit: What `work` counts, e.g. `images`. If empty, seconds are shown instead of rates.
+        work: Amount of work in one plain run and in one of ours.
+        difference: The largest difference between the two implementations' results.
+        target: The job's targets.
     """
     ratios = [(p.seconds / work[0]) / (o.seconds / work[1]) for p, o in zip(plain, ours, strict=True)]
     ratio, peak = statistics.median(ratios), max(run.peak for run in ours)
@@ -188,14 +188,14 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def report(rows: Sequence[Row], parsed: argparse.Namespace) -> None:
-    """Print the table, and write its rows to the file of `--json`."""
+    """Print the table, and write its rows to the `--json` file."""
     print(table(rows), flush=True)
     if parsed.json:
         parsed.json.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a script; none if the file does not exist."""
+    """Read a script's rows; return an empty list if the file does not exist."""
     return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 

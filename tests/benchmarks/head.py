@@ -1,9 +1,9 @@
-"""The zero-shot head of ImageNet: ours against padded prompts, one class at a time.
+"""ImageNet's zero-shot head: ours against padded prompts, one class at a time.
 
     python tests/benchmarks/head.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
-Class names and templates come from the built-in task; the text tower has the shape of ViT-B/32. The plain way
-takes half an hour for all classes, so it embeds a few of them per round, and the rates are compared.
+Class names and templates come from the built-in task; the text tower has the shape of ViT-B/32. The plain
+implementation takes half an hour for all classes, so it embeds only a few per round and rates are compared.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ Names = list[str]
 
 
 def main() -> None:
-    """Measure the rate against the plain way, all classes at once, and the cache."""
+    """Measure the rate against the plain implementation, then all classes at once, then the cache."""
     parsed = arguments(__doc__)
     task = get_task("imagenet")
     names, templates = list(task.class_names), list(task.templates)[: 8 if parsed.quick else None]
@@ -57,7 +57,7 @@ def main() -> None:
 
 @torch.no_grad()
 def plain_head(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, names: Names, templates: Names) -> Tensor:
-    """Embed the prompts of one class after the other, each padded to the context; returns the rows."""
+    """Embed the prompts one class at a time, each padded to the full context, and return the head's rows."""
     rows = []
     for name in names:
         prompts = [template.replace("{}", name) for template in templates]
@@ -68,7 +68,7 @@ def plain_head(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, names: Name
 
 
 def whole_task(job: str, build: partial, num_prompts: int, rounds: int) -> list[Row]:
-    """Measure our way on all classes, once, and then from the cache."""
+    """Measure our implementation on all classes, once from scratch and once from the cache."""
     build = partial(build, cache_dir=FOLDER / "heads")
     once = seconds(build)
     cached = sorted(seconds(build).seconds for _ in range(rounds))[rounds // 2]

@@ -1,4 +1,4 @@
-"""Interpolation from folder to folder, whole processes: ours against pickles, transformers and mergekit.
+"""Folder-to-folder interpolation, timed as whole processes: ours against pickles, transformers and mergekit.
 
     python tests/benchmarks/interpolation.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
@@ -95,7 +95,7 @@ def on_disk(
 
 
 def in_memory(job: str, folders: Folders, rounds: int) -> list[Row]:
-    """Measure the written-out sum against `interpolate`."""
+    """Measure an explicit weighted sum against `interpolate`."""
     theta_0, theta_1 = (load_file(folder / "model.safetensors") for folder in folders)
 
     def plain() -> Weights:
@@ -110,7 +110,7 @@ def in_memory(job: str, folders: Folders, rounds: int) -> list[Row]:
 
 
 def run(way: str, folders: Folders, alphas: list[str]) -> Run:
-    """Run one way; it writes new files to an idle disk."""
+    """Run one implementation, which writes new files to an idle disk."""
     shutil.rmtree(output_of(way), ignore_errors=True)
     output_of(way).mkdir()
     os.sync()
@@ -118,7 +118,7 @@ def run(way: str, folders: Folders, alphas: list[str]) -> Run:
 
 
 def command(way: str, folders: Folders, alphas: list[str]) -> list[str]:
-    """Return the command of one way."""
+    """Return one implementation's command."""
     ends, output = [str(folder) for folder in folders], str(output_of(way))
     if way == "hf_paint":
         start = [sys.executable, "-m", "hf_paint.cli", "interpolate", *ends]
@@ -135,12 +135,12 @@ def command(way: str, folders: Folders, alphas: list[str]) -> list[str]:
 
 
 def output_of(way: str) -> Path:
-    """Return the output of one way."""
+    """Return one implementation's output path."""
     return FOLDER / way
 
 
 def read(way: str, alpha: str) -> Weights:
-    """Read the output of one way for one alpha."""
+    """Read one implementation's output for one alpha."""
     if way == "pickles":
         return torch.load(output_of(way) / f"{alpha}.pt", weights_only=False).state_dict()
     folder = {"hf_paint": f"alpha-{float(alpha):.2f}", "transformers": alpha, "mergekit": "."}[way]
@@ -148,7 +148,7 @@ def read(way: str, alpha: str) -> Weights:
 
 
 def largest_difference(plain: Weights, ours: Weights) -> float:
-    """Return the largest difference of any element of any tensor."""
+    """Return the largest difference in any element of any tensor."""
     return max(float((tensor - ours[name]).abs().max()) for name, tensor in plain.items())
 
 

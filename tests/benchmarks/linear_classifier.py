@@ -1,10 +1,10 @@
-"""The linear classifier: epochs of the head on embeddings that are computed once, against epochs of head and tower.
+"""The linear classifier: epochs of head training on precomputed embeddings, against epochs of head and tower.
 
     python tests/benchmarks/linear_classifier.py [--rounds 5] [--threads N] [--quick] [--json FILE]
 
-Both train the head of 1000 classes with the same training loop, in batches of 32; only steps are timed, from the end
-of the first one. Pixels are decoded before. A few steps end to end take as long as hundreds of the head, so rates
-are compared.
+Both train a 1000-class head with the same training loop, in batches of 32. Only steps are timed, starting at the end
+of the first one; pixels are decoded beforehand. A few end-to-end steps take as long as hundreds of head-only steps, so
+rates are compared.
 """
 
 import statistics
@@ -34,7 +34,7 @@ class Epochs:
     """Both ways of training on the same images.
 
     Args:
-        num_steps: Steps of an epoch end to end; all but the first are timed.
+        num_steps: Number of steps in an end-to-end epoch; all but the first are timed.
         quick: Two layers instead of all.
     """
 
@@ -64,7 +64,7 @@ class Epochs:
 
 
 def main() -> None:
-    """Measure epochs, and the cost of the embeddings before the first one."""
+    """Measure epochs, and the cost of computing the embeddings before the first one."""
     parsed = arguments(__doc__)
     num_steps, num_epochs = (4, 5) if parsed.quick else (8, 20)
     epochs = Epochs(num_steps, quick=parsed.quick)
@@ -104,7 +104,7 @@ def drawn_task(folder: Path, num_images: int) -> Task:
 
 
 def training_arguments(max_steps: int, **others: bool | str) -> PaintTrainingArguments:
-    """The arguments of both ways."""
+    """The arguments for both kinds of training."""
     options = {"per_device_train_batch_size": BATCH_SIZE, "warmup_steps": 1, "use_cpu": True, "save_strategy": "no"}
     options |= {"logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "max_steps": max_steps}
     return PaintTrainingArguments(output_dir=FOLDER / "run", **(options | others))

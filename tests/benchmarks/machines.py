@@ -11,21 +11,21 @@ CHECKPOINTING, MICRO_BATCH = "gradient_checkpointing", "gradient_accumulation_st
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine by its rates; a rate is per second.
+    """A machine described by its rates, all per second.
 
     Attributes:
-        name: Its name in tables.
-        devices: Their number, each with its own process.
-        memory: Bytes of each device; on a CPU, of the machine.
-        host_memory: Bytes beside the devices; 0 on a CPU, which has one memory for all.
+        name: Name shown in tables.
+        devices: Number of devices; each has its own process.
+        memory: Bytes of memory per device; on a CPU, of the whole machine.
+        host_memory: Bytes of host memory apart from the devices; 0 on a CPU, where all memory is shared.
         matrix: Floating-point operations of matrix products in bfloat16, per device.
         matrix_backward: The same for the backward pass; `matrix` by default.
-        elementwise: Bytes that all other operations move, per device.
-        cores: Bytes that operations of the host move, where files are interpolated.
-        link: Bytes between devices.
-        disk: Bytes written to a file, or read.
+        elementwise: Bytes moved by all other operations, per device.
+        cores: Bytes moved by host operations when interpolating files.
+        link: Bytes transferred between devices.
+        disk: Bytes read from or written to files.
         network: Bytes uploaded.
-        hashing: Bytes of SHA-256, one core.
+        hashing: Bytes hashed with SHA-256 on one core.
         decoding: Images decoded and resized, on all cores.
     """
 
@@ -45,7 +45,7 @@ class Machine:
 
     @property
     def is_cpu(self) -> bool:
-        """Return whether host and device are one."""
+        """Return whether the device is the host CPU."""
         return not self.host_memory
 
 
@@ -54,11 +54,11 @@ class Job:
     """The work: PAINT's training, and a sweep.
 
     Attributes:
-        batch_size: Images per step, on all devices together.
-        num_steps: Steps.
-        num_alphas: Alphas of the sweep.
-        num_images: Images of each alpha.
-        num_variants: Models to write or push.
+        batch_size: Images per step over all devices.
+        num_steps: Number of training steps.
+        num_alphas: Number of alphas in the sweep.
+        num_images: Number of images evaluated at each alpha.
+        num_variants: Number of models to write or push.
     """
 
     batch_size: int = 128
@@ -74,9 +74,9 @@ class Plan:
 
     Attributes:
         name: Its name in tables.
-        micro_batch: The most images that a device holds at once; the others of its batch are accumulated.
-        checkpointing: Keep the inputs of layers alone, and compute their inside twice.
-        sharded: Weights, gradients and optimizer spread over all devices (FSDP2).
+        micro_batch: Maximum number of images per forward pass on a device; larger batches use gradient accumulation.
+        checkpointing: Store only each layer's input, and recompute its activations in the backward pass.
+        sharded: Shard weights, gradients and optimizer state over all devices (FSDP2).
         lora_rank: Train adapters of this rank on attention and MLP instead of the weights; 0 trains the weights.
     """
 
@@ -94,11 +94,11 @@ PLANS = (
     Plan(name=f"FSDP2, {CHECKPOINTING}, 16 images at once", micro_batch=16, checkpointing=True, sharded=True),
     Plan(name=f"LoRA, {CHECKPOINTING}, 1 image at once", micro_batch=1, checkpointing=True, lora_rank=16),
 )
-"""From what costs least to what costs most; the first that fits is the one to use."""
+"""Plans from cheapest to most expensive; use the first that fits."""
 
 
 class Memory(NamedTuple):
-    """Bytes on a device at the peak of a job."""
+    """Bytes on a device at a job's peak."""
 
     weights: float
     optimizer: float = 0.0
@@ -106,11 +106,11 @@ class Memory(NamedTuple):
     activations: float = 0.0
 
     def total(self) -> float:
-        """Return the sum of the parts."""
+        """Return the total number of bytes."""
         return sum(self)
 
     def limit(self, capacity: float) -> str:
-        """Return the first part that does not fit, added up in order; empty if all fit."""
+        """Add up the parts in order and return the first that does not fit, or an empty string if all fit."""
         total = 0.0
         for part, size in self._asdict().items():
             total += size
@@ -132,7 +132,7 @@ class Seconds(NamedTuple):
     overlap: bool = False
 
     def total(self) -> float:
-        """Return the wall time: the sum, or the longest part where decoding and communication overlap the work."""
+        """Return the wall time: the sum, or only the longest part if decoding and communication overlap work."""
         beside = (self.decoding, self.link)
         work = sum(self[:-1]) - sum(beside)
         return max(work, *beside) if self.overlap else work + sum(beside)

@@ -1,4 +1,4 @@
-"""The material of the benchmarks: models with random weights in the shapes of CLIP, and images."""
+"""Inputs for the benchmarks: models with random weights in the shapes of CLIP, and images."""
 
 import io
 from pathlib import Path
@@ -26,7 +26,7 @@ SMALL_TOWER = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 
 
 
 def make_processor(texts: list[str], *, vocab_size: int = 49408) -> CLIPProcessor:
-    """A processor for images of 224 pixels, with a vocabulary made of the texts."""
+    """A processor for 224 x 224 images, with a vocabulary built from the texts."""
     tokenizer = CLIPTokenizer().train_new_from_iterator(texts, vocab_size=vocab_size, show_progress=False)
     tokenizer.model_max_length = 77
     return CLIPProcessor(CLIPImageProcessorPil(), tokenizer)
@@ -38,7 +38,7 @@ def make_clip(shape: str, processor: CLIPProcessor | None = None, *, only: str =
     Args:
         shape: A name in SHAPES.
         processor: Its tokenizer defines the end-of-text token.
-        only: `vision` or `text`: the other tower is made small.
+        only: `vision` or `text`; the other tower is made small.
         quick: Two layers instead of all.
     """
     towers = {}
@@ -54,16 +54,16 @@ def make_clip(shape: str, processor: CLIPProcessor | None = None, *, only: str =
 
 
 def fine_tuned(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Move the image tower a little, as fine-tuning does; every other tensor stays as it is."""
+    """Change the image tower slightly, as fine-tuning does; all other tensors stay the same."""
     moved = {name: tensor for name, tensor in weights.items() if name.startswith(IMAGE_TOWER)}
     noise = {name: 0.01 * tensor.std(correction=0) * torch.randn_like(tensor) for name, tensor in moved.items()}
     return weights | {name: tensor + noise[name] for name, tensor in moved.items()}
 
 
 def make_image_task(folder: Path, num_images: int) -> tuple[Task, str]:
-    """Write JPEGs of native size as the test split of a task, and return their description.
+    """Write full-size JPEGs as a task's test split, and return a description of them.
 
-    They come from ImageNet if the reference data is beside the checkout; otherwise they are drawn.
+    They come from ImageNet if the reference data is beside the checkout, and are drawn otherwise.
     """
     sample = SHARED / "data/imagenet_sample/test.parquet"
     if sample.exists():
@@ -82,7 +82,7 @@ def make_image_task(folder: Path, num_images: int) -> tuple[Task, str]:
 
 
 class ProcessedImages(Dataset):
-    """The plain way to pixels: decode and process every image at each access.
+    """Pixels the plain way: every image is decoded and processed at each access.
 
     Args:
         split: The rows.
@@ -131,13 +131,13 @@ class DrawnImages(Dataset):
 
 
 def share_of_peak(job: str, images_per_second: float, config: CLIPVisionConfig, *, passes: int = 1) -> Row:
-    """Print a rate as a share of the speed of large bfloat16 matrix products on the same GPU.
+    """Print a rate as a share of the GPU's speed on large bfloat16 matrix products.
 
     Args:
         job: What was measured.
         images_per_second: The rate.
         config: The image tower.
-        passes: Forward passes that the work on an image is worth: 1, or 3 with the backward pass.
+        passes: Work per image, in forward passes: 1, or 3 with the backward pass.
     """
     peak, found = matrix_peak(), passes * flops_per_image(config) * images_per_second
     plain = f"{peak / 1e12:.0f} TFLOP/s in matrix products"
@@ -147,7 +147,7 @@ def share_of_peak(job: str, images_per_second: float, config: CLIPVisionConfig, 
 
 
 def matrix_peak(*, size: int = 8192, repeats: int = 20) -> float:
-    """Return the floating-point operations per second of large bfloat16 matrix products on the GPU."""
+    """Return the GPU's floating-point operations per second on large bfloat16 matrix products."""
     left, right = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for repeat in range(-3, repeats):  # the first three warm up
@@ -160,7 +160,7 @@ def matrix_peak(*, size: int = 8192, repeats: int = 20) -> float:
 
 
 def draw_jpeg(seed: int) -> bytes:
-    """A JPEG with structure of all sizes, so that it takes about as many bytes as a photograph."""
+    """A JPEG with detail at all scales, so that it is about as large as a photograph."""
     generator = np.random.default_rng(seed)
     coarse = PILImage.fromarray(generator.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize((500, 375))
     noise = generator.normal(0, 8, (375, 500, 3))

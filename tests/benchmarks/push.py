@@ -1,4 +1,4 @@
-"""Pushing a run with eleven variants to a local Hub: peak memory of the process, and its disk usage.
+"""Pushing a run with eleven variants to a local Hub: the process's peak memory and disk usage.
 
     python tests/benchmarks/push.py [--quick] [--json FILE]
 
@@ -73,14 +73,14 @@ def main() -> None:
 
 
 def watch(run: Path, done: threading.Event, sizes: list[int]) -> None:
-    """Record the size of the temporary folders of a push every 5 ms."""
+    """Record the size of a push's temporary folders every 5 ms."""
     while not done.wait(0.005):
-        with suppress(FileNotFoundError):  # a file that went in between
+        with suppress(FileNotFoundError):  # a file deleted in between
             sizes.append(sum(path.stat().st_size for path in run.glob(".push-*/**/*")))
 
 
 def make_run(*, quick: bool) -> Path:
-    """Write the folder of a run, with invented accuracies."""
+    """Write a run folder with made-up accuracies."""
     processor = make_processor(["a photo of the number"], vocab_size=600)
     model = make_clip("ViT-B/32", processor, quick=quick)
     base, run = FOLDER / "base", FOLDER / "run"

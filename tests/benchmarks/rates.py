@@ -31,7 +31,7 @@ ONE_FILE = 256 * 2**20
 
 
 class Rates(NamedTuple):
-    """The rates of the cores in the shapes of a tower: operations forward and backward, and bytes."""
+    """Core rates for a tower's shapes: forward and backward operations, and bytes."""
 
     matrix: float
     matrix_backward: float
@@ -39,11 +39,11 @@ class Rates(NamedTuple):
 
 
 def tower_rates(config: CLIPVisionConfig, num_images: int, *, backward: bool = True) -> Rates:
-    """Measure the products of a layer and the activation of its MLP, in bfloat16, on the tokens of a batch.
+    """Measure a layer's matrix products and its MLP activation in bfloat16 on a batch's tokens.
 
     Args:
         config: The image tower.
-        num_images: Images of the batch.
+        num_images: Images in the batch.
         backward: Measure the backward pass too.
     """
     rows, width, mlp = num_images * num_tokens(config), config.hidden_size, config.intermediate_size
@@ -67,12 +67,12 @@ def tower_rates(config: CLIPVisionConfig, num_images: int, *, backward: bool = T
 
 
 def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Machine:
-    """Measure one core of this machine with the shapes of one tower, and multiply by the number of cores.
+    """Measure one core of this machine with one tower's shapes, and multiply by the number of cores.
 
     Args:
         config: The image tower.
         network: Upload rate in bytes per second, which is not measured.
-        rounds: The number of measurements; the median counts.
+        rounds: Number of measurements; the median is used.
     """
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -95,7 +95,7 @@ def this_machine(config: CLIPVisionConfig, *, network: float, rounds: int) -> Ma
 
 
 def chunk_rate() -> float:
-    """Return the bytes per second of one core in the arithmetic of interpolation, in its chunks and threads."""
+    """Return the bytes per second of one core in interpolation arithmetic, with the same chunks and threads."""
     x_0, x_1 = np.random.default_rng(0).standard_normal((2, CHUNK), np.float32)
 
     def combine(_: int) -> None:
@@ -108,7 +108,7 @@ def chunk_rate() -> float:
 
 
 def disk_rate() -> float:
-    """Return the bytes per second that are written to a new file and reach the disk."""
+    """Return the bytes per second written to a new file and flushed to disk."""
     path, data = FOLDER / "rate.bin", os.urandom(2**22)
     start = time.perf_counter()
     with path.open("wb") as file:
@@ -121,15 +121,15 @@ def disk_rate() -> float:
 
 
 def hashing_rate() -> float:
-    """Return the bytes per second of SHA-256."""
+    """Return the bytes per second hashed with SHA-256."""
     data = os.urandom(2**26)
     return len(data) / seconds_of(partial(hashlib.sha256, data))
 
 
 def cache_rates(source: Path) -> tuple[float, float]:
-    """Return the bytes per second of one core in reading a file that is in memory, and in writing one of its size.
+    """Return the bytes per second at which one core reads a cached file and writes one of the same size.
 
-    In the chunks and threads of interpolation; what is written is flushed, as there.
+    Uses the same chunks and threads as interpolation, and flushes what it writes, as interpolation does.
     """
     target, size = FOLDER / "target.bin", source.stat().st_size
     chunks = range(0, size - 4 * CHUNK, 4 * CHUNK)
@@ -148,7 +148,7 @@ def cache_rates(source: Path) -> tuple[float, float]:
 
 
 def in_threads(work: Callable[[int], Any], pieces: range) -> float:
-    """Time work on pieces in as many threads as interpolation has."""
+    """Time work on pieces in as many threads as interpolation uses."""
     with ThreadPoolExecutor(THREADS) as pool:
         return seconds_of(lambda: list(pool.map(work, pieces)))
 
@@ -165,7 +165,7 @@ def decoding_rate(*, num_images: int = 40) -> float:
 
 
 def now() -> float:
-    """Return seconds; with one thread processor time, so that other load on the machine does not count."""
+    """Return the time in seconds; with one thread, processor time, so that other load does not count."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
@@ -179,7 +179,7 @@ def seconds_of(way: Callable[[], Any]) -> float:
 def _forward_backward(
     layer: Callable[[], torch.Tensor], inputs: list[torch.Tensor], *, backward: bool
 ) -> tuple[float, float]:
-    """Return the time of a forward pass and of its backward pass, each the median of three after one to warm up."""
+    """Return the times of a forward and a backward pass, each the median of three after one warm-up."""
     for tensor in inputs:
         tensor.requires_grad_(backward)
     forward, gradients = [], []

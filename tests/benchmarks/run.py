@@ -1,4 +1,4 @@
-"""`make benchmark`: every benchmark, one after the other, and one table of all at the end.
+"""`make benchmark`: run every benchmark in turn and print one table at the end.
 
     python tests/benchmarks/run.py [interpolation head ...] [--rounds 5] [--threads N] [--device cpu] [--quick]
 
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def machine(parsed: argparse.Namespace) -> str:
-    """Describe the machine of the measurements."""
+    """Describe the machine that runs the benchmarks."""
     info = Path("/proc/cpuinfo")
     units = {"amx_bf16", "avx512_bf16"}.intersection(info.read_text().split() if info.exists() else ())
     bf16 = f"bf16 in hardware: {' and '.join(sorted(units)) or 'unknown'}"

@@ -53,7 +53,7 @@ def main() -> None:
     if parsed.matrix:
         machines.append(given_machine(parsed))
     if "measured" in parts:
-        from rates import this_machine  # here, since torch and the data libraries take long to start
+        from rates import this_machine  # imported here because torch and the data libraries are slow to import
 
         config = clip_config("ViT-B/32" if parsed.quick else "ViT-L/14")
         machines.append(this_machine(config.vision_config, network=parsed.network * GB, rounds=parsed.rounds))
@@ -93,7 +93,7 @@ def given_machine(parsed: argparse.Namespace) -> Machine:
 
 
 def table(machine: Machine, job: Job) -> str:
-    """Return the cost of every model on a machine as Markdown."""
+    """Return a Markdown table of every model's cost on a machine."""
     rates = f"{machine.matrix / 1e12:.3g} TFLOP/s, {machine.elementwise / GB:.3g} GB/s of memory, "
     rates += f"{machine.disk / GB:.2g} GB/s of disk, {machine.network / GB:.2g} GB/s of network"
     work = f"{job.num_steps} steps of batch {job.batch_size}, {job.num_alphas} alphas x {job.num_images} images"
@@ -108,7 +108,7 @@ def table(machine: Machine, job: Job) -> str:
 
 
 def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Describe whether training fits unchanged, and which plan makes it fit."""
+    """Describe whether training fits as is and, if not, which plan makes it fit."""
     memory = training_memory(config, machine, PLANS[0], job)
     plan = first_fit(config, machine, job)
     limit = memory.limit(machine.memory)
@@ -124,7 +124,7 @@ def training_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 
 def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Describe whether a sweep fits: on a GPU with both ends beside the model, or with both in their files."""
+    """Describe whether a sweep fits on a GPU, with theta_0 and theta_1 on it too, or with both in their files."""
     ways = [sweep_memory(config, machine, ends_on_device=on_device) for on_device in (True, False)]
     limit, remaining = (memory.limit(machine.memory) for memory in ways)
     at_first, then = (_gb(memory.total()) for memory in ways)
@@ -140,7 +140,7 @@ def sweep_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 
 def interpolation_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
-    """Describe the time to write every variant; memory holds only some pieces of a file."""
+    """Describe the time to write every variant; only a few pieces of a file are in memory at a time."""
     seconds = interpolation_seconds(config, machine, job.num_variants)
     half = interpolation_seconds(config, machine, job.num_variants, item_size=2)
     written = f"0.1 GB, {_gb(job.num_variants * model_bytes(config))} of disk"
@@ -159,7 +159,7 @@ def push_row(config: CLIPConfig, machine: Machine, job: Job) -> list[str]:
 
 
 def checked(parsed: argparse.Namespace) -> list[Row]:
-    """Compare predictions with runs on this machine."""
+    """Compare predictions with measurements on this machine."""
     from scale_check import check
 
     shapes = ("ViT-B/32",) if parsed.quick else ("ViT-B/32", "ViT-L/14")
@@ -169,7 +169,7 @@ def checked(parsed: argparse.Namespace) -> list[Row]:
 
 
 def _removed(limit: str, plan: str, seconds: Seconds) -> tuple[str, str]:
-    """Return the first limit and its remedy: memory, or else the longest part."""
+    """Return the first bottleneck (memory, or else the longest part) and how to fix it."""
     return (limit, plan) if limit else (f"time: {seconds.limit()}", SPEEDUPS[seconds.limit()])
 
 
@@ -182,7 +182,7 @@ def _time(seconds: Seconds) -> tuple[str, str]:
 
 
 def _duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Format a time in a suitable unit."""
     for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.2g} {unit}"

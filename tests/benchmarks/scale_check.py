@@ -1,7 +1,7 @@
-"""Compare the simulation, with rates of this machine measured in the same minutes, with runs.
+"""Compare the simulation with real runs, using rates measured on this machine at the same time.
 
-One thread, or those of interpolation, in seconds of the processor, and the best round of each counts: other load
-takes away caches and memory bandwidth, and never makes a run faster.
+Runs use one thread (interpolation uses its own) and are timed in processor seconds. The best round of each counts,
+because other load takes away caches and memory bandwidth and never makes a run faster.
 
 `scale.py` starts this script for each job in its own process and watches its memory:
 
@@ -56,7 +56,7 @@ NUM_IMAGES = {"ViT-B/32": 64, "ViT-L/14": 8}
 
 
 def main() -> None:
-    """Do one job, and write the prediction and the measurement."""
+    """Run one job, and write the prediction and the measurement."""
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=JOBS)
     parser.add_argument("shape", choices=BATCHES)
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def check(task: str, shape: str, parsed: argparse.Namespace) -> list[Row]:
-    """Run a job in its own process, and return the rows of its time and its memory."""
+    """Run a job in a separate process, and return the table rows for its time and memory."""
     out = FOLDER / "check.json"
     options = [f"--rounds={parsed.rounds}", "--threads=1", *(["--quick"] if parsed.quick else [])]
     child([sys.executable, __file__, task, shape, str(out), *options])
@@ -120,7 +120,7 @@ def check_sweep(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
 
 
 def check_interpolation(shape: str, rounds: int, *, quick: bool) -> dict[str, Any]:
-    """Predict and measure interpolation from folder to folder; the files stay in the cache of the system."""
+    """Predict and measure folder-to-folder interpolation, with files in the system's page cache."""
     model = make_clip(shape, quick=quick)
     folders = FOLDER / "theta_0", FOLDER / "theta_1"
     for folder in folders:
@@ -149,7 +149,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def checked_config(shape: str, *, quick: bool) -> CLIPConfig:
-    """Return the config of the measured model, which has a small text tower."""
+    """Return the measured model's config, with a small text tower."""
     config = clip_config(shape)
     config.text_config = type(config.text_config)(**SMALL_TOWER, projection_dim=config.projection_dim)
     if quick:
@@ -164,7 +164,7 @@ def machine_of(rates: Rates) -> Machine:
 
 
 def result(name: str, predicted: list[float], measured: list[float], memory: Memory, peak: float) -> dict[str, Any]:
-    """Return the result of a job; memory counts only its increase."""
+    """Return a job's result; memory is the increase during the job."""
     return {
         "seconds": [(name, predicted, measured)],
         "memory": [(f"{name.partition(' of')[0]}, peak memory", [memory.total() / MIB], [peak / MIB])],

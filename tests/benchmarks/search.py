@@ -1,11 +1,11 @@
-"""The search for the coefficients of parallel patching: its gap to the optimum against that of random search.
+"""The search for the coefficients of parallel patching: its gap to the optimum, compared with random search.
 
     python tests/benchmarks/search.py [--quick] [--json FILE]
 
 The landscapes have a known optimum: the accuracy of each patched task saturates with its coefficient, and the loss on
 the supported tasks grows quadratically with all of them together. Both searches may evaluate 50 points. The table
-shows the mean gap over 20 landscapes between the true score of the point found and the optimum, in points; beside
-random search, also the gap of the best of 101 uniform coefficients.
+shows the mean gap over 20 landscapes between the true score of the point found and the optimum, in points; besides
+random search, it shows the gap of the best of 101 uniform coefficients.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class Landscape:
 
 
 class Found(NamedTuple):
-    """The gap to the optimum in points, and after how many evaluations."""
+    """Gap to the optimum in points, and the number of evaluations used."""
 
     gap: float
     evaluations: int
@@ -85,7 +85,7 @@ def uniform_gap(landscape: Landscape, score: Callable[[dict[str, float]], float]
 
 
 def compare_methods(num_tasks: int, kind: str, num_landscapes: int) -> Row:
-    """Make the row of a number of tasks and a kind of score."""
+    """Return the table row for a number of tasks and a kind of score."""
     landscapes = [Landscape(num_tasks, seed) for seed in range(num_landscapes)]
     scores = [getattr(landscape, kind) for landscape in landscapes]
     drawn, found = (

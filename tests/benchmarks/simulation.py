@@ -1,4 +1,4 @@
-"""Memory and time of each job of patching a model on a machine: arithmetic alone."""
+"""Predicted memory and time of each patching job on a machine, from arithmetic alone."""
 
 import math
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from transformers import CLIPConfig
 
 
 def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Memory:
-    """Return the peak of a training run: float32 weights, their bfloat16 casts, AdamW, and saved activations.
+    """Return a training run's peak memory: float32 weights, their bfloat16 casts, AdamW, and saved activations.
 
-    Without accumulation, gradients appear as activations are freed, so that only the larger of both counts. FSDP2
+    Without accumulation, gradients appear as activations are freed, so only the larger of the two counts. FSDP2
     accumulates whole gradients, in bfloat16, and scatters them at the last micro-batch; DDP sends all gradients from a
     copy. The base stays in its file; sharded, and on a CPU, so does the text tower.
     """
@@ -83,7 +83,7 @@ def link_seconds(trained: int, machine: Machine, plan: Plan, job: Job) -> float:
 def sweep_memory(
     config: CLIPConfig, machine: Machine, *, batch_size: int = 128, group: int = 128, ends_on_device: bool = True
 ) -> Memory:
-    """Return the peak of a sweep in bfloat16: the tower that carries, and on a GPU theta_0 and theta_1 in float32.
+    """Return a bfloat16 sweep's peak memory: the evaluated tower and, on a GPU, theta_0 and theta_1 in float32.
 
     Args:
         config: The model.
@@ -101,7 +101,7 @@ def sweep_memory(
 
 
 def host_memory(config: CLIPConfig, machine: Machine, *, training: bool) -> float:
-    """Return the bytes beside the devices, in all processes: the base, and the copy to train.
+    """Return the host memory of all processes in bytes: the base, and the copy to train.
 
     A base stored in float32 is memory-mapped and takes none.
     """
@@ -127,12 +127,12 @@ def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
 
 
 def model_bytes(config: CLIPConfig, *, item_size: int = 4) -> int:
-    """Return the bytes of the weights in a model's folder."""
+    """Return the size of a model folder's weights in bytes."""
     return item_size * (image_parameters(config.vision_config) + text_parameters(config.text_config))
 
 
 def interpolation_seconds(config: CLIPConfig, machine: Machine, num_variants: int, *, item_size: int = 4) -> Seconds:
-    """Return the time from folder to folder: both inputs are read once, whatever the number of variants."""
+    """Return the folder-to-folder time; both inputs are read once, however many variants are written."""
     moved = num_variants * COMBINE_BYTES * model_bytes(config, item_size=1)
     stored = 2 * model_bytes(config) + num_variants * model_bytes(config, item_size=item_size)
     return Seconds(memory_bandwidth=moved / machine.cores, disk=stored / machine.disk)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/sweep.py [--rounds 5] [--threads N] [--device cpu] [--quick] [--json FILE]
 
-The plain way decodes every image again at every alpha. Ours decodes each once, and the time includes it. On a
+The plain way decodes every image again at every alpha. Ours decodes each image once, and its time includes that. On a
 GPU the model is a ViT-L/14 instead of a ViT-B/32.
 """
 
@@ -72,19 +72,19 @@ class Sweep:
         return losses
 
     def ours(self, evaluator: Evaluator) -> Losses:
-        """`sweep_alphas`, including the decoding of the images."""
+        """`sweep_alphas`, including image decoding."""
         prepared = [self.prepare(forget_pixels=True)]
         curve = sweep_alphas(self.theta_0, self.theta_1, self.alphas, prepared, model=self.tower, evaluator=evaluator)
         return [result.loss for result in curve.results]
 
     def along(self, carrier: Carrier, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
-        """The work of `sweep_alphas` with an existing, optionally compiled model, and optionally decoded images."""
+        """The work of `sweep_alphas` with an existing model, optionally compiled, and optionally predecoded images."""
         prepared = prepared or self.prepare(forget_pixels=True)
         predictions = (evaluator.predict(carrier.at(alpha), prepared, "test") for alpha in self.alphas)
         return [float(np.mean(prediction.loss, dtype=np.float64)) for prediction in predictions]
 
     def prepare(self, *, forget_pixels: bool = False) -> PreparedTask:
-        """Prepare the task; the head is in the cache after the first time."""
+        """Prepare the task; after the first call, the head comes from the cache."""
         if forget_pixels:
             shutil.rmtree(FOLDER / "cache/pixels", ignore_errors=True)
         return prepare_task(self.task, self.model, self.processor, splits=("test",), cache_dir=FOLDER / "cache")
@@ -140,7 +140,7 @@ def main() -> None:
 
 
 def decodings(sweep: Sweep, job: str) -> Row:
-    """Count the images that each way decodes."""
+    """Count the images decoded by each implementation."""
     original = PixelTransform.resize_and_crop
     with patch.object(PixelTransform, "resize_and_crop", autospec=True, side_effect=original) as counted:
         sweep.ours(sweep.evaluator("bf16"))

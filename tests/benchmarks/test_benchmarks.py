@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks, against written-out numbers."""
+"""The benchmarks' arithmetic, compared with explicit numbers."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-with patch.dict(os.environ):  # the benchmarks have an environment of their own
+with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import common
     import material
 

@@ -1,4 +1,4 @@
-"""The arithmetic of the simulation, against real models: their parameters, saved tensors and operations."""
+"""The simulation's arithmetic, compared with real models: parameters, saved tensors and operations."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from transformers import CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProject
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-with patch.dict(os.environ):  # the benchmarks have an environment of their own
+with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import scale
     import simulation
     import towers
@@ -139,7 +139,7 @@ def test_training_in_written_out_numbers():
     config, job = towers.clip_config("ViT-B/32"), Job(batch_size=128, num_steps=100)
     memory = simulation.training_memory(config, GPU, Plan(), job)
     assert memory.weights + memory.optimizer + memory.gradients == 16 * 87849216 + 4 * 63428097
-    held = 128 * towers.saved_bytes(config.vision_config) + 2 * 87849216  # gradients come as these go
+    held = 128 * towers.saved_bytes(config.vision_config) + 2 * 87849216  # gradients appear as these are freed
     assert memory.activations == held - 4 * 87849216
     accumulated = simulation.training_memory(config, GPU, Plan(micro_batch=16), job)
     assert accumulated.activations == 16 * towers.saved_bytes(config.vision_config) + 2 * 87849216
@@ -196,7 +196,7 @@ def test_the_limit_is_where_the_memory_is_full():
 def test_what_overlaps_is_not_added():
     seconds = Seconds(matrix_products=3.0, memory_bandwidth=1.0, decoding=5.0)
     assert (seconds.total(), seconds._replace(overlap=True).total(), seconds.limit()) == (9.0, 5.0, "decoding")
-    slower = seconds._replace(memory_bandwidth=2.5)  # decoding is over before the work is
+    slower = seconds._replace(memory_bandwidth=2.5)  # decoding finishes before the work does
     assert (slower.limit(), slower._replace(overlap=True).limit()) == ("decoding", "matrix products")
 
 

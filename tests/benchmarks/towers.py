@@ -1,4 +1,4 @@
-"""The cost of an image tower, from its config alone: parameters, operations and bytes.
+"""An image tower's cost, computed from its config alone: parameters, operations and bytes.
 
 Activation bytes assume training in bfloat16 under autocast: the residual stream and the layer norms are float32,
 inputs of matrix products are bfloat16.
@@ -43,7 +43,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def clip_config(shape: str) -> CLIPConfig:
-    """Return the config of a model in SHAPES."""
+    """Return the config for a model in SHAPES."""
     towers = SHAPES[shape]
     projection = {"projection_dim": towers["projection_dim"]}
     return CLIPConfig(
@@ -79,13 +79,13 @@ def text_parameters(config: CLIPTextConfig) -> int:
 
 
 def lora_parameters(config: CLIPVisionConfig, rank: int) -> int:
-    """Return the parameters of adapters on the layers that `use_peft` adapts: all linear ones of attention and MLP."""
+    """Return the adapter parameters for the layers `use_peft` adapts: all linear layers in attention and MLP."""
     attention, mlp = 4 * 2 * config.hidden_size, 2 * (config.hidden_size + config.intermediate_size)
     return config.num_hidden_layers * rank * (attention + mlp)
 
 
 def flops_per_image(config: CLIPVisionConfig) -> int:
-    """Return the floating-point operations of the matrix products of one image's forward pass."""
+    """Return the floating-point operations in the matrix products of one image's forward pass."""
     width, tokens = config.hidden_size, num_tokens(config)
     projections = tokens * (4 * width * width + 2 * width * config.intermediate_size)
     attention = 2 * tokens * tokens * width
@@ -94,12 +94,12 @@ def flops_per_image(config: CLIPVisionConfig) -> int:
 
 
 def saved_bytes(config: CLIPVisionConfig, *, eager: bool = False, checkpointing: bool = False) -> int:
-    """Return the bytes of activations that one image keeps for the backward pass.
+    """Return the bytes of activations saved per image for the backward pass.
 
     Args:
         config: The image tower.
         eager: Whether attention stores its scores, as on a CPU; fused otherwise.
-        checkpointing: Whether only the input of each layer is kept, and the activations of one layer at a time.
+        checkpointing: Whether only each layer's input is saved, plus one layer's activations at a time.
     """
     tokens, width, mlp = num_tokens(config), config.hidden_size, config.intermediate_size
     stream = 4 * tokens * width

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/training.py [--rounds 5] [--threads N] [--device cpu] [--quick] [--json FILE]
 
-Images are in memory, so that only the steps are timed, from the end of the first one. On a GPU the model is a
+Images are in memory, and only the steps after the first are timed. On a GPU the model is a
 ViT-L/14 instead of a ViT-B/32.
 """
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/typographic.py [--rounds 5] [--quick] [--json FILE]
 
-The images have 224 pixels, so that nothing is resized. Names are those of SUN397 and, as the worst case, names of up
+The images are 224 x 224, so nothing is resized. Names are those of SUN397 and, as the worst case, names of up
 to 40 distinct random letters. Times are processor times, independent of other load.
 """
 

@@ -163,7 +163,7 @@ def test_bad_input_is_one_line_and_exit_code_2(recipe, tmp_path, capsys, changes
 
 
 def error_lines(text):
-    """The lines of stderr without progress bars, which end theirs with a carriage return."""
+    """The lines of stderr without progress bars, whose lines end with a carriage return."""
     return [line for line in re.split("[\r\n]", text) if line.startswith("hf-paint: ")]
 
 

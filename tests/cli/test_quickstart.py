@@ -1,4 +1,4 @@
-"""The quickstart keeps its promise: a toy that cannot read handwriting learns it and forgets nothing."""
+"""The quickstart works as promised: a toy that cannot read handwriting learns to, and forgets nothing."""
 
 import json
 import subprocess

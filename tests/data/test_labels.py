@@ -1,4 +1,4 @@
-"""Labels of a data set against the class names of a task."""
+"""Matching a data set's labels with a task's class names."""
 
 from dataclasses import replace
 from itertools import permutations

@@ -267,7 +267,7 @@ def test_a_split_over_the_free_disk_space_is_refused(tmp_path, monkeypatch):
         InputError, match=r"need at least 0.0 GB, but only 0.0 GB are free at .*pixels. Make room .* HF_PAINT_CACHE "
     ):
         entry(tmp_path, "b", num_images=40, calls=calls)
-    assert (calls, names(tmp_path)) == ([], ["a"])  # deleting the other entry would not have been enough
+    assert (calls, names(tmp_path)) == ([], ["a"])  # deleting the other entry would not free enough space
     free[0] = 3 * MEGABYTE
     entry(tmp_path, "b")
     assert names(tmp_path) == ["a", "b"]

@@ -152,7 +152,7 @@ def test_stream_without_a_known_length_cannot_draw_a_split(tmp_path):
 
 
 def test_streamed_sides_are_those_of_the_rows_over_several_shards(tmp_path, monkeypatch):
-    """Six shards of twenty rows: train and validation of the stream share no row, in whatever order they are read."""
+    """Six shards of twenty rows: train and validation of the stream share no row, whatever order they are read in."""
     import hf_paint.data.splits as data
 
     whole = Dataset.from_parquet(write_task(tmp_path, train=120).data_files["train"])

@@ -1,6 +1,6 @@
-"""Two processes against one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
+"""Two processes compared with one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
 
-A start costs many seconds, so each kind of launch runs all recipes, and the tests read the run folders. ZeRO is
+Each launch takes many seconds, so each kind of launch runs all recipes, and the tests read the run folders. ZeRO is
 tested if deepspeed is installed.
 """
 
@@ -78,7 +78,7 @@ def run(launch, model_folder, folder):
     device = {"ACCELERATE_USE_CPU": "true"}
     if launch in ZERO:
         device = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-    cache = str(folder / launch / "cache")  # a cache of another launch would leave no work to distribute
+    cache = str(folder / launch / "cache")  # another launch's cache would leave no work to distribute
     result = subprocess.run(
         [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
         env=os.environ | device | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache},
@@ -99,7 +99,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def folder(model_folder, tmp_path_factory):
-    """The folder of all runs, and the output of each launch; 37 test images do not divide by two processes."""
+    """The folder with all runs, and the output of each launch; 37 test images do not divide by two processes."""
     folder = tmp_path_factory.mktemp("processes")
     for seed, name in enumerate(("colours", "others", "kept")):
         write_task_yaml(folder / "data", name, seed=7 * seed, train=112, test=37)
@@ -204,7 +204,7 @@ def test_heads_have_the_same_bits(folder):
     ],
 )
 def test_sharded_trainings_save_whole_models(launch, shares, folder, model_folder):
-    """Weights that are sharded in training, and evaluated during training, end equal to unsharded ones."""
+    """Weights sharded during training, and evaluated during it, end up equal to unsharded ones."""
     if launch not in LAUNCHES:
         pytest.skip("deepspeed is not installed")
     for process in (0, 1):
@@ -219,7 +219,7 @@ def test_sharded_trainings_save_whole_models(launch, shares, folder, model_folde
 
 
 def test_checkpoints_of_another_launch_are_refused(folder):
-    """Their optimizer could not be read, and some would silently continue with a new one."""
+    """Their optimizer state could not be read, and some would silently continue with a new optimizer."""
     kinds = {"one": DistributedType.NO, "two": DistributedType.MULTI_CPU, "fsdp2": DistributedType.FSDP}
     stages = {launch: SimpleNamespace(zero_stage=int(launch[-1])) for launch in ZERO}
     for saved_by, launch in product(LAUNCHES, LAUNCHES):

@@ -1,4 +1,4 @@
-"""Examples before and after patching: their choice, captions and files."""
+"""Examples before and after patching: selection, captions and files."""
 
 import json
 import shutil
@@ -128,7 +128,7 @@ def test_captions_count_what_became_right_and_wrong(run):
 
 
 def said_by_transformers(folder, processor, image, prompts):
-    """The probabilities of prompts, one image and one model at a time, with plain transformers."""
+    """Prompt probabilities from plain transformers, one image and one model at a time."""
     model = CLIPModel.from_pretrained(folder).eval()
     inputs = processor(images=image, text=prompts, return_tensors="pt", padding=True, truncation=True)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def said_by_transformers(folder, processor, image, prompts):
 
 
 def index_of(example, images):
-    """The index of the image of an example."""
+    """The index of an example's image."""
     [index] = [i for i, image in enumerate(images) if np.array_equal(image, example.pixels)]
     return index
 

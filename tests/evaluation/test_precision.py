@@ -40,7 +40,7 @@ def test_comparison_equals_both_written_out(model, processor, task):
         in_fp32 = image_tower(model)(pixel_values=pixels).image_embeds
         return prepared.head(in_fp32).argmax(-1), prepared.head(in_bf16).argmax(-1)
 
-    with torch.no_grad():  # images that look more and more alike, until what tells them apart is lost in bfloat16
+    with torch.no_grad():  # increasingly similar images, until their differences are lost in bfloat16
         for scale in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
             model.visual_projection.weight.copy_(projection * scale + 1.0)
             fp32, bf16 = predictions()

@@ -1,4 +1,4 @@
-"""The memory of a sweep, as counted by the operating system, in a separate process.
+"""A sweep's memory in a separate process, as measured by the operating system.
 
 Mapped file pages do not count: the system can reclaim them at any time.
 """

@@ -165,7 +165,7 @@ def test_other_weights_are_refused_unless_they_may_go(hub, run, model_folder):
 
 
 def test_main_is_the_patched_folder_of_the_run(hub, run):
-    """Byte for byte, without computing it again; a second push recognizes it."""
+    """Byte for byte, without computing it again; a second push recognises it."""
     push_variants(run, "tester/clip", options=BASE)
     files = [path for path in (run / "patched").iterdir() if path.name != "README.md" and path.suffix != ".png"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in files}
@@ -177,7 +177,7 @@ def test_main_is_the_patched_folder_of_the_run(hub, run):
 
 @pytest.mark.parametrize("stale", [False, True])
 def test_a_run_without_its_patched_model_is_published_alike(hub, run, tmp_path, stale):
-    """The folder is missing, or a run that was killed after another selection left an earlier model in it."""
+    """The folder is missing, or contains an earlier model because a run was killed after another selection."""
     push_variants(run, "tester/clip", options=BASE)
     run = Path(shutil.copytree(run, tmp_path / "run"))
     if stale:

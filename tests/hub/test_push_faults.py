@@ -1,4 +1,4 @@
-"""Faults during a push: the repository ends the same, at the latest after a second push.
+"""Faults during a push: the repository ends up the same, after a second push at the latest.
 
 `HF_PAINT_KILLS=20 pytest -s tests/hub/test_push_faults.py` kills twenty pushes and prints a table of the faults.
 """
@@ -60,7 +60,7 @@ def lfs_hub(hub, monkeypatch):
 
 
 def inject(hub, run, stage, kind, expected, nth=1):
-    """Push with one fault; return the outcome."""
+    """Push with one fault, and return the outcome."""
     part = {"part": "response"} if kind == "cut response" else {}
     fault = Fault(kind.split()[0], when=stage, method=STAGES[stage], nth=nth, seconds=0.1, **part)
     hub.faults.append(fault)

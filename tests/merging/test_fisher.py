@@ -47,7 +47,7 @@ def test_equals_single_backward_passes_in_float64(tower, head):
             label += 1
         labels.append(label)
     assert len(set(labels)) > 1
-    with attention(tower, "eager"):  # whose softmax is in float32, the fused one's is not
+    with attention(tower, "eager"):  # its softmax runs in float32, unlike that of fused attention
         parts = [squared_gradients(tower, head, image, label) for image, label in zip(images, labels, strict=True)]
     fisher = estimate_fisher(tower, head, [images[:4], images[4:]], seed=3, chunk_size=3)
     assert set(fisher) == set(parts[0])

@@ -1,4 +1,4 @@
-"""Models of open_clip, written out in plain torch under its names, against their conversions."""
+"""open_clip models, reimplemented in plain torch with open_clip's names, compared with their conversions."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Models built and saved by open_clip, against their conversions. Needs open_clip_torch."""
+"""Models built and saved by open_clip, compared with their conversions. Needs open_clip_torch."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every family of models through the whole slice: head, training, sweep, saving, pushing, pulling, pipeline."""
+"""Every model family, end to end: head, training, sweep, saving, pushing, pulling, pipeline."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Runs that several test modules read."""
+"""Runs shared by several test modules."""
 
 import pytest
 

@@ -19,7 +19,7 @@ TRAINING = {"max_steps": 3, "warmup_steps": 1, "per_device_train_batch_size": 8,
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
-    """The path of a task YAML."""
+    """The path to a task YAML."""
     return write_task_yaml(tmp_path_factory.mktemp("task"), "colours")
 
 

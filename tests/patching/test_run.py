@@ -1,4 +1,4 @@
-"""The parts of a run: the rule, the shared opening, the measurements, and what is made once."""
+"""The parts of a run: selection rule, shared setup, measurements, and work done only once."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""A curve as the metadata of a card, and back."""
+"""Curves written to card metadata and read back."""
 
 import json
 from dataclasses import replace

@@ -14,7 +14,7 @@ from hf_paint.results.search import DIAGONAL, search_coefficients
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-with patch.dict(os.environ):  # the benchmarks have an environment of their own
+with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import search as benchmark
 
 METHODS = ("cobyqa", "random")

@@ -33,7 +33,7 @@ zero-shot-classification zero-shot-image-classification zero-shot-object-detecti
 
 
 def card_metadata(content):
-    """The YAML block at the head of a README, or None without one."""
+    """The YAML block at the start of a README, or None if there is none."""
     block = re.match(r"---[ \t]*\r?\n(.*?)^---", content, re.DOTALL | re.MULTILINE)
     return yaml.safe_load(block[1]) if block else None
 

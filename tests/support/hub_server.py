@@ -32,8 +32,8 @@ USERS = {"hf_test": User("tester"), "hf_read": User("tester", "read"), "hf_other
 class HubServer(ThreadingHTTPServer):
     """Serves the state below `root`; a second server on the same root and port resumes after the first one was killed.
 
-    `faults` is a list of `Fault`, `log` a list of `Call`, `on_request` is called with the stage of each request before
-    it is answered.
+    `faults` is a list of `Fault`, and `log` a list of `Call`. `on_request` is called with the stage of each request
+    before it is answered.
     """
 
     daemon_threads = True

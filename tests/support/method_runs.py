@@ -1,4 +1,4 @@
-"""Short runs of merging methods, and the formulas that they are compared with."""
+"""Short runs with merging methods, and the formulas they are compared with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The kinds of task: which keys call for them, and which keys they have."""
+"""Kinds of task: the keys that select them, and the keys they accept."""
 
 import copy
 import pickle

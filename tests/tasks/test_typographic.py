@@ -1,4 +1,4 @@
-"""Typographic attacks: the word, its place, and the attack success."""
+"""Typographic attacks: the word, its position, and the attack success rate."""
 
 import string
 from dataclasses import replace

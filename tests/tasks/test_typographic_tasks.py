@@ -1,4 +1,4 @@
-"""Typographic attacks on tasks: in their definition, their images, their training and their records."""
+"""Typographic attacks on tasks: definition, images, training and records."""
 
 import json
 import shutil
@@ -83,7 +83,7 @@ def test_fonts_are_relative_to_the_file(tmp_path):
     (tmp_path / "task.yaml").write_text("{extends: cifar10, attack: {fonts: [own.ttf]}}")
     attack = get_task(tmp_path / "task.yaml").attack
     assert attack.font_files == (str(tmp_path / "own.ttf"),)
-    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # the content of the file counts
+    assert attack.identity == replace(attack, fonts=(FONT,)).identity  # the file's content matters
 
 
 SCRIPT = """
@@ -245,7 +245,7 @@ def test_predictions_of_some_images_come_with_their_words(tmp_path, model, proce
 
 
 def chosen(card):
-    """The alpha of a card."""
+    """The alpha reported in a card."""
     return yaml.safe_load(card.split("---")[1])["hf_paint"]["alpha"]
 
 

@@ -38,7 +38,7 @@ def test_every_configuration_is_tested():
 
 
 def launched(name, monkeypatch):
-    """Return the plugin of a launch with a configuration."""
+    """Return the plugin that accelerate creates for a configuration."""
     if name.startswith("deepspeed"):  # its plugin needs the package
         config = load_config_from_file(str(CONFIGS / f"{name}.yaml")).deepspeed_config
         whole = config.get("zero3_save_16bit_model", False)
