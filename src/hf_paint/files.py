@@ -79,10 +79,10 @@ def save_together(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Cal
         A function from the name of a file to the temporary path to write.
 
     Example:
-        >>> with save_together(tmp_path, replaces=["*.json"]) as partial:
+        >>> with save_together(tmp_path / "model", replaces=["*.json"]) as partial:
         ...     _ = partial("weights.bin").write_bytes(b"1")
         ...     _ = partial("config.json").write_text("{}")
-        >>> sorted(path.name for path in tmp_path.iterdir())
+        >>> sorted(path.name for path in (tmp_path / "model").iterdir())
         ['config.json', 'weights.bin']
     """
     partials: dict[Path, Path] = {}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_paint import AlphaCurve, InputError, PatchOptions
-from hf_paint.patching.measurements import Measurements
+from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import prepare, resolve
@@ -73,10 +73,10 @@ def test_options_are_checked_before_the_base_is_loaded(task, tmp_path):
 def test_batches_of_losses_do_not_depend_on_earlier_measurements(recipe):
     run = prepare(recipe)
     theta_0 = run.base.theta_0
-    loss = Measurements(run).losses()
+    loss = RunMeasurements(run).losses()
     expected = [float(loss(theta_0)) for _ in range(3)]
     assert len(set(expected)) == 3
-    measurements = Measurements(run)
+    measurements = RunMeasurements(run)
     measurements.losses()(theta_0)
     measurements.score(theta_0, "patching")
     loss = measurements.losses()
@@ -87,9 +87,9 @@ def test_scores_are_those_of_the_rule(recipe):
     run = prepare(recipe)
     theta_0 = run.base.theta_0
     theta = {name: x + 0.01 * torch.sign(x) for name, x in theta_0.items()}
-    measurements = Measurements(run)
+    measurements = RunMeasurements(run)
     by_rule = [measurements.score(weights, "selection") for weights in (theta, theta_0, theta)]
-    assert by_rule[0] == by_rule[2] == Measurements(run).score(theta, "selection")
+    assert by_rule[0] == by_rule[2] == RunMeasurements(run).score(theta, "selection")
     assert 0 <= measurements.score(theta, "patching") <= 1
 
 

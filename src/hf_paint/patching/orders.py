@@ -88,7 +88,7 @@ def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[li
 
     Example:
         >>> [[each.name for each in order] for order in draw_orders([task, other_task], 2, seed=0)]
-        [['others', 'colours'], ['colours', 'others']]
+        [['colours', 'others'], ['others', 'colours']]
     """
     most = math.factorial(len(tasks))
     if not 1 <= num_orders <= most:
