@@ -10,6 +10,7 @@ from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import prepare, resolve
+from hf_paint.results.selection import Sides
 from patch_runs import arguments
 
 
@@ -39,11 +40,11 @@ def test_rule_chooses_as_the_curve_does():
 
 
 def test_score_puts_a_price_on_a_supported_loss():
-    patching, supported, before = Fraction(1, 2), Fraction(8, 10), Fraction(9, 10)
-    assert Rule(alphas=[]).score(patching, supported, before) == pytest.approx(0.65)
+    side, side_0 = Sides(Fraction(1, 2), Fraction(8, 10)), Sides(Fraction(1, 4), Fraction(9, 10))
+    assert Rule(alphas=[]).score(side, side_0) == pytest.approx(0.65)
     within = Rule(alphas=[], selection="supported_within", tolerance=0.05)
-    assert within.score(patching, supported, before) == pytest.approx(0.5 - 10 * 0.05)
-    assert within.score(patching, before, before) == 0.5
+    assert within.score(side, side_0) == pytest.approx(0.5 - 10 * 0.05)
+    assert within.score(side_0, side_0) == 0.25
 
 
 def test_a_recipe_touches_no_folder_and_a_run_has_its_parts_from_the_start(recipe):

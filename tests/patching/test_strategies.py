@@ -302,7 +302,7 @@ def test_card_tells_the_coefficients(fixture, request):
     run = request.getfixturevalue(fixture)
     card = ModelCard.load(run.run_folder / "patched/README.md")
     assert card.data.hf_paint["alpha"] == dict(run.alpha)
-    assert ("step" if fixture == "sequential_run" else "added up") in card.text
+    assert ("step" if fixture == "sequential_run" else "changes were added") in card.text
     assert f"first {run.alpha['first']:.2f}" in card.text
     found = load_curve(str(run.run_folder / "patched"))
     assert found.alphas == run.curve.alphas

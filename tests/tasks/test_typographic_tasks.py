@@ -42,7 +42,7 @@ GREY = (127, 127, 127)  # none of the colours
         ({"seed": True}, "`seed` of `attack`"),
         ({"probability": 1.5}, "from 0 to 1"),
         ({"probability": "often"}, "from 0 to 1"),
-        ({"image_size": 8}, "from 32"),
+        ({"image_size": 8}, "32 or more"),
         ({"fonts": "font.ttf"}, "a list of paths"),
         ({"font_sizes": [40, 20]}, r"two numbers in order, such as \[20, 40\]; got \[40, 20\]"),
         ({"font_sizes": [0, 20]}, "two numbers in order"),
@@ -278,7 +278,7 @@ def test_patching_an_attacked_task_end_to_end(tmp_path, model_folder, sweep):
     assert table.splitlines()[-1].endswith(f" {100 * result.attack_success / result.total:.2f} |")
     card = (tmp_path / "run" / "patched" / "README.md").read_text()
     assert "colours-attack attack success" in card
-    assert "An attack succeeds where" in card
+    assert "An attack succeeds if" in card
     rates = [100 * curve.get(a, "patching", "colours-attack", "test").attack_success / 40 for a in (0.0, chosen(card))]
     assert f", attack success {rates[0]:.1f} % → {rates[1]:.1f} %)" in card
     read = curve_from_metadata(curve_to_metadata(curve))
