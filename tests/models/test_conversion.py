@@ -159,7 +159,7 @@ def test_the_folder_is_an_ordinary_repository(tmp_path, capsys):
     assert main(["convert", str(source), str(tmp_path / "clip")]) == 0
     said = capsys.readouterr().out
     assert "a CLIPModel with 94 tensors in float32" in said
-    assert "not compared with open_clip's: open_clip_torch is not installed" in said
+    assert "not compared with open_clip's, because open_clip_torch is not installed" in said
     image = draw_rows(1, 0)["image"][0]
     answers = pipeline("zero-shot-image-classification", model=str(tmp_path / "clip"))(
         image, candidate_labels=list(CLASS_NAMES)
