@@ -248,5 +248,5 @@ def test_a_half_without_rows(tmp_path):
 
 def test_three_classes_have_no_halves(tmp_path):
     task = write_task(tmp_path, names=("red", "green", "blue"), class_split={"part": 0})
-    with pytest.raises(InputError, match="needs four classes or more, two for each half; there are 3"):
+    with pytest.raises(InputError, match="needs at least four classes, two in each half; there are 3"):
         load_splits(task, ("test",))

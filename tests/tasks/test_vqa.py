@@ -367,15 +367,15 @@ def test_vqa_files_without_candidates(tmp_path):
 
 def test_vqa_files_that_are_not_what_they_should_be(tmp_path):
     questions, annotations, images = write_vqa(tmp_path)
-    with pytest.raises(InputError, match="questions.json cannot be read as a VQA file with the key 'annotations'"):
+    with pytest.raises(InputError, match="questions.json is not a VQA file with the key 'annotations'"):
         read_vqa(questions, questions, images)
     for key in ("question", "question_id", "image_id"):
         entry = {"question": "?", "question_id": 1, "image_id": 42}
         (tmp_path / "short.json").write_text(json.dumps({"questions": [{k: entry[k] for k in entry if k != key}]}))
-        with pytest.raises(InputError, match=f"each of its `questions` needs the key '{key}'"):
+        with pytest.raises(InputError, match=f"every entry in `questions` needs the key '{key}'"):
             read_vqa(tmp_path / "short.json", annotations, images)
     with pytest.raises(InputError, match="nowhere does not exist"):
         read_vqa(questions, annotations, tmp_path / "nowhere")
     next(images.glob("*41.png")).unlink()
-    with pytest.raises(InputError, match="The image 41 of question 2 is not in"):
+    with pytest.raises(InputError, match="Image 41 of question 2 is not in"):
         read_vqa(questions, annotations, images)
