@@ -178,7 +178,7 @@ BAD_TASKS = {
     "missing column": ({"image_column": "img"}, "'parquet' has no column 'img'; its columns are image, label, track."),
     "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
     "empty split": ({"test": 0}, "is empty"),
-    "missing split": ({"splits": {"test": "tests"}}, "has no files for the split 'tests'"),
+    "missing split": ({"splits": {"test": "tests"}}, "lists no files for the split 'tests'"),
 }
 
 

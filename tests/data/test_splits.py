@@ -242,7 +242,7 @@ def test_a_half_without_rows(tmp_path):
     features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
     Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "t.parquet"))
     task = local_task(tmp_path, class_names=["red", "green", "blue", "grey"], class_split={"part": 0})
-    with pytest.raises(InputError, match="The test split of task 't' is empty: no row of"):
+    with pytest.raises(InputError, match="The test split of task 't' is empty: no rows of"):
         load_splits(task, ("test",))
 
 

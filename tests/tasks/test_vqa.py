@@ -172,7 +172,7 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
     assert len(split.rows) == 1
     assert split.targets(split.labels()).tolist() == [[0, 0, 1]]
     assert "6 of the 7 rows of the test split of task 'asked' cannot be used and are skipped: row 1" in caplog.text
-    with pytest.raises(InputError, match="is empty: no row of"):
+    with pytest.raises(InputError, match="is empty: no rows of"):
         load_splits(write_rows(tmp_path, ["x"], [[]], ["a"], bad_rows="skip"))
 
 
@@ -185,7 +185,7 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
         ({"attack": {}}, "`attack` is not a key of a multiple"),
         ({"text_column": "image"}, "`text_column` is not a key of a multiple"),
         ({"streaming": True}, "`streaming` is not a key of a multiple"),
-        ({"answer_column": "answr"}, "'parquet' has no column 'answr'.*Set `answer_column` of task 'questions'"),
+        ({"answer_column": "answr"}, "'parquet' has no column 'answr'.*Correct `answer_column` of task 'questions'"),
         ({"choices_column": "choice"}, "no column 'choice'.*Did you mean 'choices'.*Set `choices_column`"),
     ],
 )
