@@ -239,7 +239,7 @@ def test_a_split_over_the_limit_is_refused_before_it_is_decoded(tmp_path, monkey
     calls = []
     entry(tmp_path, "a")
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", "0.2")
-    message = r"of the test split of 'b' needs at least 0.3 GB, but the cache is limited to 0.2 GB. Raise HF_PAINT_CACHE_LIMIT"
+    message = r"of the test split of 'b' needs at least 0.3 GB, but the cache is limited to 0.2 GB. Raise HF_PAINT"
     with pytest.raises(InputError, match=message):
         entry(tmp_path, "b", num_bytes=300 * MEGABYTE, calls=calls)
     assert (calls, names(tmp_path)) == ([], ["a"])
@@ -264,7 +264,8 @@ def test_a_split_over_the_free_disk_space_is_refused(tmp_path, monkeypatch):
     entry(tmp_path, "a")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free[0]))
     with pytest.raises(
-        InputError, match=r"needs at least 0.0 GB, but only 0.0 GB are free at .*pixels. Free up space .* HF_PAINT_CACHE "
+        InputError,
+        match=r"needs at least 0.0 GB, but only 0.0 GB are free at .*pixels. Free up space .* HF_PAINT",
     ):
         entry(tmp_path, "b", num_images=40, calls=calls)
     assert (calls, names(tmp_path)) == ([], ["a"])  # deleting the other entry would not have been enough
