@@ -42,7 +42,7 @@ GREY = (127, 127, 127)  # none of the colours
         ({"seed": True}, "`seed` of `attack`"),
         ({"probability": 1.5}, "from 0 to 1"),
         ({"probability": "often"}, "from 0 to 1"),
-        ({"image_size": 8}, "from 32"),
+        ({"image_size": 8}, "at least 32"),
         ({"fonts": "font.ttf"}, "a list of paths"),
         ({"font_sizes": [40, 20]}, r"must be \[MIN, MAX\], for instance \[20, 40\]; got \[40, 20\]"),
         ({"font_sizes": [0, 20]}, r"must be \[MIN, MAX\]"),

@@ -186,7 +186,7 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
         ({"text_column": "image"}, "`text_column` is not a key of a multiple"),
         ({"streaming": True}, "`streaming` is not a key of a multiple"),
         ({"answer_column": "answr"}, "'parquet' has no column 'answr'.*Correct `answer_column` of task 'questions'"),
-        ({"choices_column": "choice"}, "no column 'choice'.*Did you mean 'choices'.*Set `choices_column`"),
+        ({"choices_column": "choice"}, "no column 'choice'.*Did you mean 'choices'.*Correct `choices_column`"),
     ],
 )
 def test_bad_keys_are_named(questions, keys, message):
