@@ -124,7 +124,10 @@ def test_user_task_is_a_file_and_its_paths_are_relative_to_it(tmp_path):
         ({"class_split": {"part": 0, "seed": -1}}, "non-negative integer, got -1"),
         ({"class_split": 0}, "`class_split` must be a mapping with the keys part, seed; got 0"),
         ({"class_split": {"part": 0}, "class_names": ["a", "b", "c"]}, "at least four classes.*there are 3"),
-        ({"class_groups": {"a": ["x"]}, "class_names": ["a", "b"]}, "keys of `class_groups` must be the `class_names`"),
+        (
+            {"class_groups": {"a": ["x"]}, "class_names": ["a", "b"]},
+            "keys of `class_groups` must be the `class_names`",
+        ),
         ({"class_groups": {"a": ["x", "y"], "b": ["y"]}}, "'y' twice"),
         ({"class_groups": {"a": []}}, "`class_groups` must map each class to its names"),
         ({"class_groups": ["a"]}, "`class_groups` must map each class to its names"),
