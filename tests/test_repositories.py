@@ -56,8 +56,8 @@ def test_a_snapshot_holds_the_files_that_match(repo):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/nowhere/at/all", "'/nowhere/at/all' is neither a folder nor an id on the Hub"),
-        ("tester/nothing", "'tester/nothing' is neither a folder nor a repository on the Hub that you may read"),
+        ("/nowhere/at/all", "'/nowhere/at/all' is neither a folder nor a Hub repository id"),
+        ("tester/nothing", "'tester/nothing' is neither a folder nor a repository on the Hub that you have access to"),
         (f"{REPO}@v9", f"'{REPO}' has no branch, tag or commit 'v9'"),
     ],
 )

@@ -1,31 +1,31 @@
-"""Errors that fit on one line: bad input, and failures outside of the program."""
+"""Errors with one-line messages: invalid input, and failures outside the program."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """An input that cannot be used: a name, a file, a column, a shape.
+    """Invalid input: a wrong name, file, column or shape.
 
-    The message states what was given, what was expected and what to do. The command line prints it on one line and
-    exits with code 2; in Python it is a `ValueError`.
+    The message says what was given, what was expected and what to do. On the command line, it is printed on one line
+    and the exit code is 2. In Python, this is a `ValueError`.
     """
 
 
 class JobError(RuntimeError):
-    """A failure caused by neither the program nor its input: the network, missing rights, a full disk.
+    """A failure caused by neither the program nor its input: a network error, missing permissions or a full disk.
 
-    The message states how far the job got and what to do. The command line prints it on one line and exits with code
-    1.
+    The message says how far the job got and what to do. On the command line, it is printed on one line and the exit
+    code is 1.
     """
 
 
 def one_line(error: BaseException | str, *, limit: int = 300) -> str:
-    """Return the text of an error on one line, cut to `limit` characters."""
+    """Return an error message on one line, truncated to `limit` characters."""
     return " ".join(str(error).split())[:limit]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `" Did you mean 'mnist'?"` for the known name nearest to `name`, or an empty string."""
+    """Return `" Did you mean 'mnist'?"` with the known name closest to `name`, or an empty string if none is close."""
     nearest = get_close_matches(name, list(known), n=1)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""

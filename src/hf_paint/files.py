@@ -1,4 +1,4 @@
-"""Files and folders that are complete or absent."""
+"""Read and write files; files and folders are written atomically, so they are either complete or absent."""
 
 import json
 import secrets
@@ -50,7 +50,7 @@ def read_recipe(path: str | Path) -> Json:
 
 
 def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Write a file atomically: `save` writes a temporary file, which is then renamed."""
+    """Write a file atomically: `save(path)` writes a temporary file, which is then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     save(partial)
@@ -58,7 +58,7 @@ def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
 
 
 def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
-    """Write a folder atomically: `save` fills a temporary folder, which then replaces any older one."""
+    """Write a folder atomically: `save(path)` fills a temporary folder, which then replaces any existing one."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -69,14 +69,14 @@ def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
 
 @contextmanager
 def save_together(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Callable[[str], Path]]:
-    """Save several files under temporary names, then rename them in the same order; a failure leaves none of them.
+    """Save several files under temporary names, then rename them in that order; on failure, all of them are deleted.
 
     Args:
-        folder: The folder of the files, created if necessary.
-        replaces: Glob patterns of older files, which are removed before the first file is renamed.
+        folder: Folder for the files, created if necessary.
+        replaces: Glob patterns for existing files to delete before the new files are renamed.
 
     Yields:
-        A function from the name of a file to the temporary path to write.
+        A function that takes a file name and returns the temporary path to write to.
 
     Example:
         >>> with save_together(tmp_path / "model", replaces=["*.json"]) as partial:
@@ -103,7 +103,7 @@ def save_together(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Cal
 
 
 def remove_files(folder: Path, patterns: Sequence[str], *, keep: Collection[Path] = ()) -> None:
-    """Remove the files of a folder that match one of the glob patterns."""
+    """Delete the files in a folder that match any of the glob patterns, except those in `keep`."""
     for path in {path for pattern in patterns for path in folder.glob(pattern)} - set(keep):
         path.unlink()
 
@@ -118,5 +118,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write an indented JSON file atomically, with a newline at its end."""
+    """Write an indented JSON file atomically, with a trailing newline."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

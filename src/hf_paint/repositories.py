@@ -1,4 +1,4 @@
-"""The names of models: a folder, an id on the Hub, or an id at a revision (`id@revision`)."""
+"""Model names: a folder, a Hub repository id, or an id with a revision (`id@revision`)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from hf_paint.errors import InputError, JobError, one_line
 
 
 FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
-"""Errors of the disk, the network and the client of the Hub; the base classes are from its HTTP library."""
+"""Errors raised by the disk, the network and the Hub client. The base classes come from the client's HTTP library."""
 
 
 def fetch(
@@ -31,18 +31,18 @@ def fetch(
     optional: bool = False,
     failure: type[InputError | JobError] = InputError,
 ) -> Path | None:
-    """Return the path of a file of a model, downloaded if necessary, or None if the model has no such file.
+    """Return the path to one of a model's files, downloading it if necessary, or None if it does not exist.
 
     Args:
-        name: A folder, an id on the Hub, or `id@revision`.
-        file: The name of the file.
-        revision: A branch, tag or commit on the Hub.
-        optional: Also return None if the Hub cannot be reached and the cache lacks the file, so that a cached model
-            without it works offline.
-        failure: The error to raise if the download fails.
+        name: Folder, Hub repository id, or `id@revision`.
+        file: Name of the file.
+        revision: Branch, tag or commit on the Hub.
+        optional: Also return None if the file is not in the cache and the Hub cannot be reached, so that cached models
+            that do not have the file work offline.
+        failure: Type of error to raise if the download fails.
 
     Raises:
-        InputError: If there is no such model or revision, or the user may not read it.
+        InputError: If the model or revision does not exist, or the user does not have access to it.
 
     Example:
         >>> fetch(model_folder, "config.json").name
@@ -65,7 +65,7 @@ def fetch(
 
 
 def cached(name: str | Path, file: str, revision: str = "main") -> Path | None:
-    """Return the path of a file of a model if it is on this disk, in a folder or in the cache of the Hub."""
+    """Return the path to one of a model's files if it is available locally, in a folder or the Hub cache."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _file_in(folder, file)
@@ -83,16 +83,16 @@ def folder_of(
     *,
     failure: type[InputError | JobError] = InputError,
 ) -> Path:
-    """Return the folder of a model: the folder itself, or a snapshot with the files that match the patterns.
+    """Return the folder of a model: the given folder, or a snapshot with the files that match the patterns.
 
     Args:
-        name: A folder, an id on the Hub, or `id@revision`.
-        patterns: The files to download, as glob patterns.
-        revision: A branch, tag or commit on the Hub.
-        failure: The error to raise if the download fails.
+        name: Folder, Hub repository id, or `id@revision`.
+        patterns: Glob patterns for the files to download.
+        revision: Branch, tag or commit on the Hub.
+        failure: Type of error to raise if the download fails.
 
     Raises:
-        InputError: If there is no such model or revision, or the user may not read it.
+        InputError: If the model or revision does not exist, or the user does not have access to it.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -103,7 +103,7 @@ def folder_of(
 
 
 def split_revision(name: str, revision: str = "main") -> tuple[str, str]:
-    """Split `id@revision`; an id without a revision gets the given one.
+    """Split `id@revision` into its parts; if there is no `@`, use the given revision.
 
     Example:
         >>> split_revision("me/clip@alpha-0.50")
@@ -114,18 +114,18 @@ def split_revision(name: str, revision: str = "main") -> tuple[str, str]:
 
 
 def commit_of(folder: Path) -> str | None:
-    """Return the commit of a snapshot in the cache of the Hub, or None for any other folder."""
+    """Return the commit of a snapshot in the Hub cache, or None for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
 def pinned(name: str, folder: Path) -> str:
-    """Return a permanent name of the model in this folder: its id at a commit, or the folder itself."""
+    """Return a permanent name for the model in a folder: `id@commit` for a Hub snapshot, otherwise the folder."""
     commit = commit_of(folder)
     return f"{split_revision(name)[0]}@{commit}" if commit else str(folder)
 
 
 def is_repo_id(name: str) -> bool:
-    """Return whether a name is an id on the Hub and not a folder."""
+    """Return whether a name is a Hub repository id rather than a folder."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -134,7 +134,7 @@ def is_repo_id(name: str) -> bool:
 
 
 def absolute(name: str) -> str:
-    """Return the absolute path of a folder, so a recipe works from anywhere; an id on the Hub is unchanged."""
+    """Make the path to a folder absolute, so that recipes work from anywhere; Hub ids are returned unchanged."""
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name
 
@@ -145,11 +145,11 @@ def _file_in(folder: Path, file: str) -> Path | None:
 
 @contextmanager
 def _explained(repo_id: str, revision: str, failure: type[InputError | JobError]) -> Iterator[None]:
-    """Turn the errors of a download into one-line errors."""
+    """Turn download errors into one-line errors."""
     try:
         yield
     except HFValidationError as error:
-        raise InputError(f"'{repo_id}' is neither a folder nor an id on the Hub.") from error
+        raise InputError(f"'{repo_id}' is neither a folder nor a Hub repository id.") from error
     except GatedRepoError as error:
         raise InputError(
             f"The repository '{repo_id}' is gated. Request access at https://huggingface.co/{repo_id}, then log in: "
@@ -157,8 +157,8 @@ def _explained(repo_id: str, revision: str, failure: type[InputError | JobError]
         ) from error
     except RepositoryNotFoundError as error:
         raise InputError(
-            f"'{repo_id}' is neither a folder nor a repository on the Hub that you may read. A private one needs a "
-            "login: hf auth login"
+            f"'{repo_id}' is neither a folder nor a repository on the Hub that you have access to. If it is private, "
+            "log in: hf auth login"
         ) from error
     except RevisionNotFoundError as error:
         raise InputError(f"'{repo_id}' has no branch, tag or commit '{revision}'.") from error

@@ -255,7 +255,7 @@ def test_a_damaged_patch(model, patch, damage, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere/at/all", "neither a folder nor an id on the Hub"),
+        ("nowhere/at/all", "neither a folder nor a Hub repository id"),
         (
             "someone/not-downloaded",
             "is not a folder, and downloading it .* failed: .*connection",

@@ -123,7 +123,7 @@ BAD_INPUT = {
     ),
     "thetas nowhere": (
         {"strategy": "parallel", "thetas": {"colours": "/nowhere/at/all"}},
-        "'/nowhere/at/all' is neither a folder nor an id on the Hub",
+        "'/nowhere/at/all' is neither a folder nor a Hub repository id",
     ),
     "thetas of another strategy": (
         {"strategy": "sequential", "thetas": {"colours": "a/b"}},
@@ -147,7 +147,7 @@ BAD_INPUT = {
     "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
     "unreadable model": (
         {"model": "nowhere/at-all/model"},
-        "neither a folder nor an id on the Hub",
+        "neither a folder nor a Hub repository id",
     ),
     "tolerance": ({"tolerance": -1}, "`tolerance` must be a fraction from 0 to below 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
@@ -178,7 +178,7 @@ BAD_TASKS = {
     "missing column": ({"image_column": "img"}, "'parquet' has no column 'img'; its columns are image, label, track."),
     "class count": ({"class_names": ["a", "b"]}, "lists 2 classes but 'parquet' has 4"),
     "empty split": ({"test": 0}, "is empty"),
-    "missing split": ({"splits": {"test": "tests"}}, "has no files for the split 'tests'"),
+    "missing split": ({"splits": {"test": "tests"}}, "lists no files for the split 'tests'"),
 }
 
 

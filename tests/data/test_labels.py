@@ -35,8 +35,8 @@ def test_an_equal_name_wins_over_a_similar_one():
     ("labels", "message"),
     [
         (["red", "dark blue"], "lists 3 classes but 'parquet' has 2"),
-        (["red", "dark blue", "yellow"], "the first is 'yellow'"),
-        (["red", "dark blue", "Dark_Blue"], "the first is 'dark blue'"),
+        (["red", "dark blue", "yellow"], "for instance 'yellow'"),
+        (["red", "dark blue", "Dark_Blue"], "for instance 'dark blue'"),
     ],
 )
 def test_each_class_needs_one_name_of_its_own(labels, message):

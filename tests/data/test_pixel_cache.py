@@ -239,7 +239,7 @@ def test_a_split_over_the_limit_is_refused_before_it_is_decoded(tmp_path, monkey
     calls = []
     entry(tmp_path, "a")
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", "0.2")
-    message = r"of the test split of 'b' need at least 0.3 GB, but the limit is 0.2 GB. Raise HF_PAINT_CACHE_LIMIT"
+    message = r"of the test split of 'b' needs at least 0.3 GB, but the cache is limited to 0.2 GB. Raise HF_PAINT"
     with pytest.raises(InputError, match=message):
         entry(tmp_path, "b", num_bytes=300 * MEGABYTE, calls=calls)
     assert (calls, names(tmp_path)) == ([], ["a"])
@@ -252,7 +252,7 @@ def test_a_stream_makes_room_as_it_grows(tmp_path, monkeypatch):
     entry(tmp_path, "a")
     entry(tmp_path, "b", num_bytes=None)
     assert names(tmp_path) == ["b"]
-    with pytest.raises(InputError, match="the limit is 0.006 GB"):
+    with pytest.raises(InputError, match="limited to 0.006 GB"):
         entry(tmp_path, "c", num_images=20, num_bytes=None, calls=calls)
     assert len(calls) < 10
     assert "c" not in names(tmp_path)
@@ -264,7 +264,8 @@ def test_a_split_over_the_free_disk_space_is_refused(tmp_path, monkeypatch):
     entry(tmp_path, "a")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free[0]))
     with pytest.raises(
-        InputError, match=r"need at least 0.0 GB, but only 0.0 GB are free at .*pixels. Make room .* HF_PAINT_CACHE "
+        InputError,
+        match=r"needs at least 0.0 GB, but only 0.0 GB are free at .*pixels. Free up space .* HF_PAINT",
     ):
         entry(tmp_path, "b", num_images=40, calls=calls)
     assert (calls, names(tmp_path)) == ([], ["a"])  # deleting the other entry would not free enough space
@@ -289,7 +290,7 @@ def test_a_cache_that_may_only_be_read_is_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", ["", "many", "0", "-3", "nan"])
 def test_bad_limits_are_refused(value, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", value)
-    with pytest.raises(InputError, match=f"HF_PAINT_CACHE_LIMIT is '{value}'; it must be a positive number of GB"):
+    with pytest.raises(InputError, match=f"HF_PAINT_CACHE_LIMIT must be a positive number of GB.*got '{value}'"):
         entry(tmp_path, "a")
 
 

@@ -73,7 +73,7 @@ def test_folders_that_hold_nothing(tmp_path):
         load_splits(folder_task(tmp_path))
     with pytest.raises(InputError, match="`data_dir` of task 'photos' must be a folder"):
         load_splits(folder_task(tmp_path / "none"))
-    with pytest.raises(InputError, match="one split, 'test', but task 'photos' reads 'train'"):
+    with pytest.raises(InputError, match="only the split 'test', but task 'photos' uses 'train'"):
         load_splits(folder_task(tmp_path, splits={}))
 
 

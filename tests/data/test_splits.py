@@ -242,11 +242,11 @@ def test_a_half_without_rows(tmp_path):
     features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
     Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "t.parquet"))
     task = local_task(tmp_path, class_names=["red", "green", "blue", "grey"], class_split={"part": 0})
-    with pytest.raises(InputError, match="The test split of task 't' is empty: no row of"):
+    with pytest.raises(InputError, match="The test split of task 't' is empty: no rows of"):
         load_splits(task, ("test",))
 
 
 def test_three_classes_have_no_halves(tmp_path):
     task = write_task(tmp_path, names=("red", "green", "blue"), class_split={"part": 0})
-    with pytest.raises(InputError, match="needs four classes or more, two for each half; there are 3"):
+    with pytest.raises(InputError, match="needs at least four classes, two in each half; there are 3"):
         load_splits(task, ("test",))

@@ -81,7 +81,7 @@ def test_missing_tensors_are_refused(model_folder, tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["visual_projection.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="lack 1 tensors, such as 'visual_projection.weight'"):
+    with pytest.raises(InputError, match="lacks 1 tensors, first 'visual_projection.weight'"):
         load_clip(str(folder))
 
 

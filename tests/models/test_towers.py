@@ -197,8 +197,8 @@ def test_scales():
         ("altclip", "renames its tensors"),
         ("clipseg", "decoder"),
         ("clip_vision_model", "no `get_image_features` and no `get_text_features`"),
-        ("xclip", "it has no `get_image_features`. These can be: clip, metaclip_2, siglip"),
-        ("owlvit", "no description of its towers"),
+        ("xclip", "it has no `get_image_features`. Supported model types: clip, metaclip_2, siglip"),
+        ("owlvit", "does not support its architecture"),
     ],
 )
 def test_what_is_missing_is_said(model_type, missing):
@@ -210,7 +210,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
     model, processor = make("siglip")
     processor.image_processor.size = {"height": 40, "width": 40}
     save_clip(model, processor, tmp_path / "other")
-    with pytest.raises(InputError, match="crops images to 40 pixels, but the model takes 32"):
+    with pytest.raises(InputError, match="crops images to 40 pixels, but the model expects 32"):
         load_clip(str(tmp_path / "other"))
     processor.image_processor.size = {"height": 32, "width": 40}
     save_clip(model, processor, tmp_path / "oblong")

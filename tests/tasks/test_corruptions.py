@@ -166,10 +166,10 @@ def test_recipes_name_all_of_them_in_one_line():
     ("definition", "message"),
     [
         ({"corruption": {"name": "nosie", "severity": 3}}, "Unknown corruption 'nosie'. Did you mean 'noise'"),
-        ({"corruption": {"name": "noise", "severity": 6}}, "whole number from 1 to 5, got 6"),
-        ({"corruption": {"name": "noise", "severity": True}}, "whole number from 1 to 5, got True"),
+        ({"corruption": {"name": "noise", "severity": 6}}, "integer from 1 to 5, got 6"),
+        ({"corruption": {"name": "noise", "severity": True}}, "integer from 1 to 5, got True"),
         ({"corruption": {"name": "noise"}}, "needs the key 'severity'"),
-        ({"corruption": {"name": "noise", "severity": 1, "seed": -1}}, "whole number of at least 0, got -1"),
+        ({"corruption": {"name": "noise", "severity": 1, "seed": -1}}, "non-negative integer, got -1"),
         ({"corruption": "noise"}, "must be a mapping"),
     ],
 )

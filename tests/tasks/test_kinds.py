@@ -48,7 +48,7 @@ def test_each_kind_has_its_own_keys():
         ({"choices_column": "c", "label_column": "x"}, "Remove it, or `choices_column`, which makes the task a mult"),
         ({"text_column": "w", "choices_column": "c"}, "`text_column` is not a key of a multiple-choice task"),
         ({"text_column": "w", "streaming": True}, "`streaming` is not a key of a typographic task"),
-        ({"streaming": True, "where": {"a": 1}}, "is streamed and cannot have `where`"),
+        ({"streaming": True, "where": {"a": 1}}, "sets both `streaming` and `where`"),
         ({"prompts": None}, "Unknown key 'prompts'"),
     ],
 )

@@ -42,12 +42,12 @@ GREY = (127, 127, 127)  # none of the colours
         ({"seed": True}, "`seed` of `attack`"),
         ({"probability": 1.5}, "from 0 to 1"),
         ({"probability": "often"}, "from 0 to 1"),
-        ({"image_size": 8}, "32 or more"),
+        ({"image_size": 8}, "at least 32"),
         ({"fonts": "font.ttf"}, "a list of paths"),
-        ({"font_sizes": [40, 20]}, r"two numbers in order, such as \[20, 40\]; got \[40, 20\]"),
-        ({"font_sizes": [0, 20]}, "two numbers in order"),
-        ({"font_sizes": 30}, "two numbers in order"),
-        ({"font_sizes": ["a", "b"]}, "two numbers in order"),
+        ({"font_sizes": [40, 20]}, r"must be \[MIN, MAX\], for instance \[20, 40\]; got \[40, 20\]"),
+        ({"font_sizes": [0, 20]}, r"must be \[MIN, MAX\]"),
+        ({"font_sizes": 30}, r"must be \[MIN, MAX\]"),
+        ({"font_sizes": ["a", "b"]}, r"must be \[MIN, MAX\]"),
         ({"fonts": ["none.ttf"]}, "none.ttf cannot be read"),
         ({"font": FONT}, "Unknown key 'font'.*Did you mean 'fonts'"),
     ],
@@ -58,7 +58,7 @@ def test_bad_attacks_are_named(keys, message):
 
 
 def test_names_too_long_for_any_letters_are_named():
-    with pytest.raises(InputError, match="too long to be written over 32 pixels"):
+    with pytest.raises(InputError, match="too long to be written over a 32-pixel image"):
         draw_lettering("x" * 200, 32, [FONT], np.random.default_rng(0))
 
 

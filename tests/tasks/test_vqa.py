@@ -172,7 +172,7 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
     assert len(split.rows) == 1
     assert split.targets(split.labels()).tolist() == [[0, 0, 1]]
     assert "6 of the 7 rows of the test split of task 'asked' cannot be used and are skipped: row 1" in caplog.text
-    with pytest.raises(InputError, match="is empty: no row of"):
+    with pytest.raises(InputError, match="is empty: no rows of"):
         load_splits(write_rows(tmp_path, ["x"], [[]], ["a"], bad_rows="skip"))
 
 
@@ -185,8 +185,8 @@ def test_bad_rows_are_skipped_and_reported(tmp_path, caplog):
         ({"attack": {}}, "`attack` is not a key of a multiple"),
         ({"text_column": "image"}, "`text_column` is not a key of a multiple"),
         ({"streaming": True}, "`streaming` is not a key of a multiple"),
-        ({"answer_column": "answr"}, "'parquet' has no column 'answr'.*Set `answer_column` of task 'questions'"),
-        ({"choices_column": "choice"}, "no column 'choice'.*Did you mean 'choices'.*Set `choices_column`"),
+        ({"answer_column": "answr"}, "'parquet' has no column 'answr'.*Correct `answer_column` of task 'questions'"),
+        ({"choices_column": "choice"}, "no column 'choice'.*Did you mean 'choices'.*Correct `choices_column`"),
     ],
 )
 def test_bad_keys_are_named(questions, keys, message):
@@ -367,15 +367,15 @@ def test_vqa_files_without_candidates(tmp_path):
 
 def test_vqa_files_that_are_not_what_they_should_be(tmp_path):
     questions, annotations, images = write_vqa(tmp_path)
-    with pytest.raises(InputError, match="questions.json cannot be read as a VQA file with the key 'annotations'"):
+    with pytest.raises(InputError, match="questions.json is not a VQA file with the key 'annotations'"):
         read_vqa(questions, questions, images)
     for key in ("question", "question_id", "image_id"):
         entry = {"question": "?", "question_id": 1, "image_id": 42}
         (tmp_path / "short.json").write_text(json.dumps({"questions": [{k: entry[k] for k in entry if k != key}]}))
-        with pytest.raises(InputError, match=f"each of its `questions` needs the key '{key}'"):
+        with pytest.raises(InputError, match=f"every entry in `questions` needs the key '{key}'"):
             read_vqa(tmp_path / "short.json", annotations, images)
     with pytest.raises(InputError, match="nowhere does not exist"):
         read_vqa(questions, annotations, tmp_path / "nowhere")
     next(images.glob("*41.png")).unlink()
-    with pytest.raises(InputError, match="The image 41 of question 2 is not in"):
+    with pytest.raises(InputError, match="Image 41 of question 2 is not in"):
         read_vqa(questions, annotations, images)

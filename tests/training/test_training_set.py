@@ -114,7 +114,7 @@ def test_shares_of_an_epoch(sampling, temperature, sizes, expected):
 
 def test_a_task_without_images_is_refused():
     with pytest.raises(
-        InputError, match=r"`sampling_temperature: 0.1`, a task of 2 images has no share in epochs of 102"
+        InputError, match=r"`sampling_temperature: 0.1`, a task with 2 images would get none of the 102 images"
     ):
         images_per_epoch([2, 100], "temperature", temperature=0.1)
 

@@ -1,4 +1,4 @@
-"""From a row of a data set to pixels: sources, splits, labels, transforms, the pixel cache."""
+"""Data loading, from data set rows to pixels: sources, splits, labels, transforms and the pixel cache."""
 
 from hf_paint.data.images import CachedImages
 from hf_paint.data.splits import Split, load_splits

@@ -1,4 +1,4 @@
-"""Multiple choice: the candidates of each row, their texts, and which of them is the answer."""
+"""Multiple-choice rows: their candidates, the prompts for them, and the correct answers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 
 
 NUM_SHOWN = 3
-"""The number of bad rows that a message describes."""
+"""Maximum number of bad rows described in a message."""
 logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Choices:
-    """The candidates of the rows of a split.
+    """Questions and candidate answers for all rows of a split.
 
     Attributes:
-        questions: The question of each row.
-        candidates: The distinct candidates of each row, as in the data set.
-        texts: The texts of these candidates, each filled into the prompt of the task.
-        labels: shape (num_rows,), the position of the answer among the candidates of its row.
-        answer_types: The type of answer of each row; None if the task has no `answer_type_column`.
+        questions: Question of each row.
+        candidates: Distinct candidates of each row, as in the data set.
+        texts: Prompts for these candidates, with the question and candidate filled in.
+        labels: shape (num_rows,), position of the correct answer among the candidates of its row.
+        answer_types: Answer type of each row; None if the task has no `answer_type_column`.
     """
 
     questions: tuple[str, ...]
@@ -36,13 +36,14 @@ class Choices:
     answer_types: tuple[str, ...] | None
 
     def targets(self, all_texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the label of each row and the indices of its candidates among all texts, for a `CandidateHead`.
+        """Return the labels that a `CandidateHead` expects: the label of each row and the indices of its candidates.
 
         Args:
-            all_texts: The distinct texts of all candidates.
+            all_texts: Distinct prompts of all candidates, in the order of the head's rows.
 
         Returns:
-            shape (num_rows, 1 + max_candidates): the label, then the candidates, padded with -1.
+            shape (num_rows, 1 + max_candidates): the label, followed by the candidates' indices in `all_texts`, padded
+            with -1.
         """
         index = {text: position for position, text in enumerate(all_texts)}
         targets = np.full((len(self.texts), 1 + max(map(len, self.texts), default=0)), -1, dtype=np.int64)
@@ -53,10 +54,10 @@ class Choices:
 
 
 def read_choices(task: MultipleChoiceTask, rows: Dataset) -> Choices:
-    """Read the candidates of rows that `drop_bad_rows` has checked."""
+    """Read questions and candidates from rows that have been checked by `drop_bad_rows`."""
     questions, candidates, labels = [], [], []
     for question, choices, answer in _columns(task, rows):
-        distinct = tuple(dict.fromkeys(choices))  # a candidate that is listed twice would compete with itself
+        distinct = tuple(dict.fromkeys(choices))  # otherwise a candidate listed twice would compete with itself
         questions.append(str(question))
         candidates.append(distinct)
         labels.append(distinct.index(choices[answer] if isinstance(answer, int) else answer))
@@ -71,15 +72,15 @@ def read_choices(task: MultipleChoiceTask, rows: Dataset) -> Choices:
 
 
 def distinct_texts(choices: Sequence[Choices]) -> tuple[str, ...]:
-    """Return the distinct texts of all candidates, in the order of their first occurrence."""
+    """Return the distinct prompts of all candidates, in order of first occurrence."""
     return tuple(dict.fromkeys(text for split in choices for texts in split.texts for text in texts))
 
 
 def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Dataset:
-    """Refuse or skip unusable rows, as `bad_rows` of the task requires.
+    """Drop unusable rows if the task sets `bad_rows: skip`; otherwise, raise an error if there are any.
 
     Raises:
-        InputError: If there are such rows and the task refuses them.
+        InputError: If there are unusable rows and the task sets `bad_rows: refuse`.
     """
     problems = {index: problem for index, row in enumerate(_columns(task, rows)) if (problem := _problem(*row))}
     if not problems:
@@ -89,12 +90,12 @@ def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Datase
     message = f"{len(problems)} of the {len(rows)} rows of the {split} split of task '{task.name}' cannot be used"
     if task.bad_rows == "refuse":
         raise InputError(f"{message}: {examples}. Correct them, or set `bad_rows: skip`.")
-    logger.warning_once(f"{message} and are skipped: {examples}.")  # a run reads a split more than once
+    logger.warning_once(f"{message} and are skipped: {examples}.")  # splits are read several times in a run
     return rows.select([index for index in range(len(rows)) if index not in problems])
 
 
 def _problem(question: str | None, choices: Sequence[str | None] | None, answer: str | int | None) -> str | None:
-    """Return the problem with a row, or None."""
+    """Return what is wrong with a row, or None if it is usable."""
     if question is None:
         return "has no question"
     if answer is None or answer == "":

@@ -1,4 +1,4 @@
-"""Subsets of the classes of a task: one half of them, or a list."""
+"""Restrict a split to one half of its classes, or to listed classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def take_some_classes(split: "Split") -> "Split":
-    """Keep the classes of `class_split` and `only_classes`."""
+    """Keep only the classes selected by `class_split` and `only_classes`."""
     task = split.task
     if not isinstance(task, LabelledTask):
         return split
@@ -28,7 +28,7 @@ def take_some_classes(split: "Split") -> "Split":
 
 
 def _take_only(split: "Split", names: Sequence[str], *, own_head: bool) -> "Split":
-    """Keep the rows of some classes; with `own_head`, only these classes remain candidates."""
+    """Keep only the rows of the named classes; with `own_head`, remove all other classes from the head as well."""
     for name in names:
         if name not in split.class_names:
             raise InputError(
@@ -40,7 +40,7 @@ def _take_only(split: "Split", names: Sequence[str], *, own_head: bool) -> "Spli
 
 
 def _take_rows(split: "Split", classes: Sequence[int]) -> "Split":
-    """Keep the rows of some classes."""
+    """Keep only the rows of these classes."""
     fingerprint = fingerprint_values(split.fingerprint, list(classes))
     if split.label_indices is None:
         columns = list(split.task.label_columns().values())
@@ -52,7 +52,7 @@ def _take_rows(split: "Split", classes: Sequence[int]) -> "Split":
 
 
 def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":
-    """Keep the rows and names of some classes, and renumber the classes."""
+    """Keep only the rows and names of these classes, and renumber the classes."""
     new = {old: index for index, old in enumerate(classes)}
     part = _take_rows(split, classes)
     labels = part.label_indices

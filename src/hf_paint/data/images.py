@@ -1,4 +1,4 @@
-"""The images of a split: reading, decoding into the pixel cache, and errors that name a corrupt image."""
+"""Read the images of a split, decode them into the pixel cache, and report corrupt images by name."""
 
 import itertools
 import os
@@ -26,31 +26,31 @@ from hf_paint.fingerprints import fingerprint_values
 Item = TypeVar("Item")
 Output = TypeVar("Output")
 Row = dict[str, Any]
-"""A row of a data set, column -> value."""
+"""Data set row, column -> value."""
 MAX_THREADS = 32
-"""The maximum number of threads. More would wait for each other, as Python does a few per cent of the work."""
+"""Maximum number of threads. More would wait for each other, because a few per cent of the work runs in Python."""
 
 
 class Example(TypedDict):
-    """An image for a dataloader."""
+    """A dataloader example: an image and its label."""
 
     pixel_values: Tensor
     """shape (3, height, width), uint8."""
     labels: int | list[int]
-    """The class index; for multiple choice the label and the candidates."""
+    """Class index; for multiple choice, the label followed by the candidates."""
 
 
 class CachedImages(Dataset[Example]):
-    """Images that are decoded once and then read from a memory-mapped file, without augmentation.
+    """A data set of images that are decoded once and then read from a memory-mapped file, without augmentation.
 
     Args:
-        split: The rows.
-        transform: The transform from images to pixels.
-        cache_dir: The folder of the cache.
-        verify: Whether to compare the checksums of cached pixels; one process per node is enough.
+        split: Split to read.
+        transform: Transform from images to pixels.
+        cache_dir: Cache folder.
+        verify: Whether to verify the checksums of cached pixels; it is enough if one process per node does.
 
     Raises:
-        InputError: If an image is corrupt, the split is empty, or the pixels do not fit.
+        InputError: If an image is corrupt, the split is empty, or the pixels do not fit into the cache.
     """
 
     def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path, verify: bool = True) -> None:
@@ -79,7 +79,7 @@ class CachedImages(Dataset[Example]):
 
 
 def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
-    """Stack examples: `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns)."""
+    """Collate `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns)."""
     if isinstance(batch, dict):  # CachedImages reads whole batches
         return batch
     pixels = torch.stack([example["pixel_values"] for example in batch])
@@ -87,15 +87,15 @@ def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
 
 
 def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
-    """Return one image of a split with the attack and the corruption of its task; the epoch varies training images.
+    """Decode one image of a split and apply the task's attack and corruption; `epoch` varies attacks in training.
 
     Raises:
-        InputError: If the image is corrupt; the message names it.
+        InputError: If the image is corrupt; the message contains its index and file name.
     """
     try:
         row = split.rows[index]
         row[split.task.image_column].load()
-    except Exception as error:  # Pillow and datasets raise many types of errors for bytes that are not an image
+    except Exception as error:  # Pillow and datasets raise many types of errors for corrupt images
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
             f"{_stored_name(split, index)}: {one_line(error)}"
@@ -104,10 +104,10 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
 
 
 def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
-    """Yield the rows of a stream, and apply the attack and the corruption of the task to their images.
+    """Yield the rows of a stream, after applying the task's attack and corruption to their images.
 
     Raises:
-        InputError: If one cannot be read.
+        InputError: If a row cannot be read.
     """
     rows = iter(split.rows)
     for position in itertools.count():
@@ -124,8 +124,8 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
-    """Return the fingerprint of the images and labels of a split and of their transform to pixels."""
-    # multiple-choice tasks have no label column, but fingerprints of existing caches contain its default
+    """Return a fingerprint of a split's images and labels and of the transform to pixels."""
+    # multiple-choice tasks have no label column, but fingerprints in existing caches include its default name
     columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
@@ -135,7 +135,7 @@ def data_fingerprint(split: Split, transform: PixelTransform) -> str:
 
 
 def _change(split: Split, row: Row, index: int, epoch: int) -> Image.Image:
-    """Return the image of a row, first attacked and then corrupted."""
+    """Return the image of a row, after the task's attack and then its corruption."""
     image: Image.Image = row[split.task.image_column]
     if split.task.attack is not None:
         image = split.task.attack(
@@ -145,7 +145,7 @@ def _change(split: Split, row: Row, index: int, epoch: int) -> Image.Image:
 
 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
-    """Decode the images of a split, in order, with a progress bar."""
+    """Yield the decoded images and labels of a split, in order, with a progress bar."""
 
     def from_row(row: Row) -> tuple[NDArray[np.uint8], int]:
         return transform.resize_and_crop(row[split.task.image_column]).numpy(), split.class_of(row)
@@ -163,10 +163,10 @@ def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
 
 
 def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> Iterator[Output]:
-    """Yield `function(item)` in the order of the items, computed ahead by threads; the first error stops it.
+    """Yield `function(item)` for each item, in order, computed ahead of time in threads. The first error is raised.
 
-    Pillow decodes and resizes without Python's global lock. The threads use all cores available to the process: only
-    one process of a node decodes, while the others wait.
+    Pillow releases Python's global lock while decoding and resizing. One process per node decodes while the others
+    wait, so it uses all cores available to it.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(cores, MAX_THREADS)
@@ -175,7 +175,7 @@ def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> It
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 8 * threads:  # bounds the memory of the results
+                if len(waiting) > 8 * threads:  # limits the memory used by results
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -184,7 +184,7 @@ def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> It
 
 
 def _stored_name(split: Split, index: int) -> str:
-    """Return the stored file name of an image for a message, or an empty string."""
+    """Return the stored file name of an image, for an error message, or an empty string if there is none."""
     from datasets import Image as ImageFeature
 
     stored = split.rows.cast_column(split.task.image_column, ImageFeature(decode=False))[index]

@@ -1,4 +1,4 @@
-"""The training images of several tasks together, and the share of each task."""
+"""Joint training on several tasks: a data set that mixes their images by a sampling rule."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -19,23 +19,24 @@ TaskSampling = Literal["proportional", "uniform", "temperature"]
 
 
 class JointImages(Dataset[Example]):
-    """The training images of several tasks together; a sampling rule sets the share of each task in an epoch.
+    """The training images of several tasks combined; a sampling rule sets how many come from each task.
 
-    An epoch has as many images as all tasks together. Each pass through the images of a task has a new order and
-    continues in the next epoch where it stopped. After every epoch, the numbers of times that the images of a task
-    have occurred differ by at most one. As in `TrainImages`, (seed, epoch, index) determine an image, and the epoch is
-    in shared memory.
+    An epoch contains as many images as all tasks have in total. The images of a task are drawn in passes: each pass
+    goes through all of them in a new order, and continues in the next epoch where the last one stopped. After
+    any epoch, each image of a task has thus been drawn equally often, give or take one. As in `TrainImages`, an image
+    and its augmentation are determined by (seed, epoch, index), and the epoch is in shared memory.
 
     Args:
-        images: The training images of each task.
-        num_classes: The number of classes of each task; labels index the classes of all tasks in their order.
-        sampling: `proportional` (each image once per epoch, in the order of the tasks), `uniform` (every task equally
-            often) or `temperature` (a task of n images in proportion to `n ** (1 / temperature)`).
-        temperature: 1 is `proportional`, infinity `uniform`.
-        seed: The seed of the order.
+        images: Training images of each task.
+        num_classes: Number of classes of each task. Labels count through the classes of all tasks in order.
+        sampling: `proportional` (each image once per epoch, task after task), `uniform` (the same number of images
+            from each task) or `temperature` (from a task with n images, a number proportional to
+            `n ** (1 / temperature)`).
+        temperature: 1 is equivalent to `proportional`, infinity to `uniform`.
+        seed: Random seed for the order.
 
     Raises:
-        InputError: If a task gets no images.
+        InputError: If a task would get no images.
 
     Example:
         >>> few, many = ([{"pixel_values": 0, "labels": 0}] * count for count in (2, 6))
@@ -55,15 +56,15 @@ class JointImages(Dataset[Example]):
     ) -> None:
         self.images = images
         self.offsets = [0, *accumulate(num_classes)][:-1]
-        self.shuffle = sampling != "proportional"  # the sampler shuffles an epoch that contains every image once
+        self.shuffle = sampling != "proportional"  # if proportional, the sampler shuffles
         self.seed = seed
         counts = images_per_epoch([len(task_images) for task_images in images], sampling, temperature=temperature)
         self.bounds = [0, *accumulate(counts)]
-        self.drawn = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()  # row and pass of each index
+        self.drawn = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()  # the row and pass for each index
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the images of an epoch."""
+        """Draw the images for an epoch."""
         drawn = [self._draw(task, epoch, end - start) for task, (start, end) in enumerate(pairwise(self.bounds))]
         self.drawn.copy_(torch.from_numpy(np.concatenate(drawn, axis=1)))
 
@@ -74,13 +75,13 @@ class JointImages(Dataset[Example]):
         task = bisect_right(self.bounds, index) - 1
         row, number = self.drawn[:, index].tolist()
         images = self.images[task]
-        # an image that occurs twice in an epoch belongs to two passes, with different augmentations
+        # augmentation depends on the pass, so an image that occurs twice in an epoch is augmented differently
         example = images.example(row, number) if isinstance(images, TrainImages) else images[row]
         class_index = cast(int, example["labels"])  # multiple-choice tasks are always trained alone
         return {"pixel_values": example["pixel_values"], "labels": self.offsets[task] + class_index}
 
     def _draw(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
-        """Return the rows of a task in an epoch and their passes, shape (2, count)."""
+        """Return the rows that an epoch takes from a task, and the pass that each belongs to, shape (2, count)."""
         num_rows, start = len(self.images[task]), epoch * count
         passes = np.arange(start, start + count) // num_rows
         orders = [self._order(task, number) for number in range(passes[0], passes[-1] + 1)]
@@ -95,10 +96,10 @@ class JointImages(Dataset[Example]):
 
 
 def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperature: float) -> list[int]:
-    """Apportion an epoch of `sum(sizes)` images among tasks of these sizes, by the largest remainder.
+    """Divide an epoch of `sum(sizes)` images among tasks of these sizes, by the largest remainder method.
 
     Raises:
-        InputError: If a task gets no images, which happens only at temperatures below 1.
+        InputError: If a task would get no images, which can only happen at temperatures below 1.
 
     Example:
         >>> images_per_epoch([10, 90], "temperature", temperature=2.0)
@@ -112,7 +113,7 @@ def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperatur
     counts[np.argsort(counts - quotas, kind="stable")[: total - counts.sum()]] += 1
     if not counts.all():
         raise InputError(
-            f"With `sampling_temperature: {temperature:g}`, a task of {sizes[int(counts.argmin())]} images has no "
-            f"share in epochs of {total} images. Raise the temperature."
+            f"With `sampling_temperature: {temperature:g}`, a task with {sizes[int(counts.argmin())]} images would "
+            f"get none of the {total} images in an epoch. Raise `sampling_temperature`."
         )
     return [int(count) for count in counts]

@@ -1,4 +1,4 @@
-"""Labels: the class names in the data set, matched with the class names of the task."""
+"""Labels: match the class names in the data set to the class names of the task."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 ClassIds = dict[object, int]
-"""A label of the data set -> its class index; the normalised forms of string labels are also keys."""
+"""Label in the data set -> class index. For string labels, normalised forms are also keys."""
 
 
 def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str, ...], ClassIds]:
-    """Return the class names of a task and the class index of each label; both empty for a multiple-choice task.
+    """Return the class names of a task and the class index of each label. Both are empty for multiple choice.
 
     Raises:
-        InputError: If neither the task nor the rows name the classes, or their names do not match.
+        InputError: If neither the task nor the data set names the classes, or their names do not match.
     """
     if not isinstance(task, LabelledTask):
         return (), {}
@@ -42,29 +42,29 @@ def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str
 
 
 def _listed_ids(task: LabelledTask, class_names: Sequence[str], feature: object) -> ClassIds:
-    """Return the ids of labels that are names, or else indices of the class names."""
+    """Return the class index of each label if labels are either class names or class indices."""
     if getattr(feature, "dtype", None) in ("string", "large_string"):
         return _name_ids(task.label_names or class_names)
     return {index: index for index in range(len(class_names))}
 
 
 def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassIds:
-    """Match the class names in the data set with the class names of the task.
+    """Match the class names in the data set to the class names of the task.
 
-    Names match if they are equal, or if they differ only in case, spaces and punctuation and no other name matches.
-    The order of either list does not matter.
+    Names match if they are equal. They also match if they differ only in case, spaces and punctuation, as long as the
+    match is unique. The order of the names is irrelevant.
 
     Returns:
-        label index -> class index.
+        Label index in the data set -> class index of the task.
 
     Raises:
-        InputError: If the counts differ, or a name has no unique match.
+        InputError: If the numbers of classes differ, or a name has no unique match.
     """
     expected = task.label_names or task.class_names or tuple(label_names)
     if len(expected) != len(label_names):
         raise InputError(
-            f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)} of them. "
-            "List them all as `class_names`; `only_classes` selects some."
+            f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)}. List all "
+            "of them as `class_names`; use `only_classes` to select some of them."
         )
     ids = _name_ids(expected)
     matches = [ids.get(name, ids.get(normalise(name))) for name in label_names]
@@ -74,14 +74,14 @@ def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassId
     if unmatched:
         raise InputError(
             f"{len(unmatched)} of the {len(label_names)} classes of '{task.dataset}' have no matching class name in "
-            f"task '{task.name}'; the first is '{unmatched[0]}'. List the data set's names as `label_names`, in the "
+            f"task '{task.name}', for instance '{unmatched[0]}'. List the data set's names as `label_names`, in the "
             "order of `class_names`."
         )
     return {label: index for label, index in enumerate(matches) if index is not None}
 
 
 def _name_ids(names: Sequence[str]) -> ClassIds:
-    """Return name -> index, for the exact names and, where unambiguous, their normalised forms."""
+    """Return name -> index, for exact names and, if unambiguous, their normalised forms."""
     short_names = [normalise(name) for name in names]
     ids: ClassIds = {
         short: index for index, short in enumerate(short_names) if short and short_names.count(short) == 1
@@ -90,5 +90,5 @@ def _name_ids(names: Sequence[str]) -> ClassIds:
 
 
 def normalise(name: str) -> str:
-    """Return a name without case, spaces and punctuation."""
+    """Return a name in lower case, without spaces and punctuation."""
     return "".join(character for character in name.casefold() if character.isalnum())

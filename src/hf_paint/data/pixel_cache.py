@@ -1,10 +1,10 @@
-"""The pixel cache: decoded images in files that are verified, limited in size and shared by runs.
+"""The pixel cache: decoded images on disk, verified by checksum, limited in total size, and shared between runs.
 
-An entry is a folder, renamed from a temporary name once it is complete:
+Each entry is a folder, which is renamed from a temporary name once it is complete:
 
-    pixels.bin    uint8, one image after the other
-    labels.npy    int64, the class index of each image
-    meta.json     the shape of the pixels, and the CRC-32 checksums of the other two files
+    pixels.bin    uint8, one image after another
+    labels.npy    int64, class index of each image
+    meta.json     shape of the pixels, and CRC-32 checksums of the other two files
 """
 
 import functools
@@ -27,12 +27,12 @@ from hf_paint.errors import InputError
 
 
 Examples = Generator[tuple[NDArray[np.uint8], int], None, None]
-"""The pixels of each image, shape (3, height, width), and its class index."""
+"""Yields the pixels of each image, shape (3, height, width), and its class index."""
 GB = 1_000_000_000
 DEFAULT_LIMIT = "200"
-"""The limit of the cache in GB; the train split of ImageNet at 224 pixels takes 193 GB."""
+"""Maximum size of the cache in GB. ImageNet's train split takes 193 GB at 224 pixels."""
 STREAM_STEP = GB // 10
-"""The number of bytes to make room for at a time if the total is unknown."""
+"""How many bytes to make room for at a time if the total size is unknown."""
 PARTIAL = ".partial"
 logger = logging.getLogger(__name__)
 
@@ -40,16 +40,16 @@ logger = logging.getLogger(__name__)
 def open_pixels(
     folder: Path, decode: Callable[[], Examples], *, name: str, num_bytes: int | None, verify: bool = True
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Open an entry of the cache; decode it first if it is missing or damaged.
+    """Open a cache entry; if it is missing or damaged, decode the images first.
 
-    If several processes open the same entry, one of them decodes and the others wait.
+    If several processes open the same entry, one of them decodes the images and the others wait.
 
     Args:
-        folder: The folder of the entry, next to the folders of the other entries.
-        decode: Yields the images in order.
-        name: The name of the images in messages.
-        num_bytes: The size of the pixels in bytes; None if it is unknown, as for a stream.
-        verify: Whether to compare checksums as well as sizes.
+        folder: Folder of the entry; other entries are its siblings.
+        decode: Called as `decode()`; returns a generator of pixels and labels.
+        name: What to call the images in messages.
+        num_bytes: Size of the pixels in bytes, or None if it is unknown, as for a stream.
+        verify: Whether to verify checksums in addition to file sizes.
 
     Returns:
         The pixels (num_images, 3, height, width), memory-mapped, and the labels (num_images,).
@@ -70,7 +70,7 @@ def open_pixels(
 
 
 def cache_limit() -> float:
-    """Return the limit of the cache in bytes, from `$HF_PAINT_CACHE_LIMIT` in GB.
+    """Return the maximum size of the cache in bytes, read from `$HF_PAINT_CACHE_LIMIT` (in GB).
 
     Raises:
         InputError: If the variable is not a positive number.
@@ -80,13 +80,13 @@ def cache_limit() -> float:
         if float(value) > 0:
             return float(value) * GB
     raise InputError(
-        f"HF_PAINT_CACHE_LIMIT is {value!r}; it must be a positive number of GB, such as {DEFAULT_LIMIT}."
+        f"HF_PAINT_CACHE_LIMIT must be a positive number of GB, for instance {DEFAULT_LIMIT}; got {value!r}."
     )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock an entry: other processes that open or decode it wait."""
+    """Lock an entry, so that other processes wait before they open or decode it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
     guard: AbstractContextManager[object] = nullcontext()
@@ -96,7 +96,7 @@ def _locked(folder: Path) -> Iterator[None]:
         logger.info("Waiting for another process that is using %s.", folder)
         guard = lock.acquire()
     except OSError:
-        logger.info("%s cannot be locked: using it as a read-only cache.", folder)
+        logger.info("%s cannot be locked; it is used as a read-only cache.", folder)
     with guard:
         yield
 
@@ -119,10 +119,11 @@ def _is_whole(folder: Path, *, verify: bool) -> bool:
 
 
 def _checksum(path: Path) -> int:
-    """Return the CRC-32 of a file; a process reads each state of a file only once.
+    """Return the CRC-32 checksum of a file; a file is only read again by this process if it has been modified.
 
-    One core processes 4 GB/s from the page cache: 2 s for 50 000 images of 224 pixels (7.5 GB), which take a minute to
-    decode on two cores. From a disk, reading dominates, and the evaluation then finds the pages in the cache.
+    One core checks 4 GB/s from the page cache. 50 000 images of 224 pixels (7.5 GB) take 2 s, compared with a minute
+    to decode them on two cores. On a cold cache, reading from disk takes longest, but an evaluation then finds the
+    pages in memory.
     """
     return _read_checksum(path, path.stat().st_mtime_ns)
 
@@ -137,14 +138,14 @@ def _read_checksum(path: Path, modified_ns: int) -> int:
 
 
 def _fill(folder: Path, decode: Callable[[], Examples], name: str, num_bytes: int | None) -> None:
-    """Decode an entry that the caller has locked."""
+    """Decode the images of an entry, which the caller must have locked."""
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     partial.mkdir()
     try:
         room, labels, checksum = num_bytes or 0, [], 0
         _make_room(partial, room, name)
-        # Written rather than memory-mapped: a full disk then raises an error instead of killing the process.
+        # A full disk raises an error in `write`, whereas writing to a memory map would kill the process.
         with (partial / "pixels.bin").open("wb") as file, closing(decode()) as examples:
             for pixels, label in examples:
                 if file.tell() + pixels.nbytes > room:
@@ -154,7 +155,7 @@ def _fill(folder: Path, decode: Callable[[], Examples], name: str, num_bytes: in
                 checksum = zlib.crc32(pixels.data, checksum)
                 labels.append(label)
         if not labels:
-            raise InputError(f"The {name} is empty: there is no image to decode.")
+            raise InputError(f"The {name} contains no images.")
         np.save(partial / "labels.npy", np.array(labels, dtype=np.int64))
         checksums = {"pixels.bin": checksum, "labels.npy": _checksum(partial / "labels.npy")}
         meta = {"shape": [len(labels), *pixels.shape], "crc32": checksums}
@@ -165,16 +166,16 @@ def _fill(folder: Path, decode: Callable[[], Examples], name: str, num_bytes: in
 
 
 def _make_room(partial: Path, size: int, name: str) -> None:
-    """Delete the least recently opened entries until the entry in progress can grow to `size` bytes.
+    """Delete the least recently opened entries until the entry that is being written can grow to `size` bytes.
 
-    Locked entries, which another process is opening or decoding, are kept. Entries in use may be deleted: a
-    memory-mapped file remains readable, and on the disk, until the run ends.
+    Entries that another process has locked, because it is opening or decoding them, are not deleted. Entries in use
+    may be: a deleted file that is memory-mapped stays readable, and keeps its disk space, until the run ends.
     """
     limit = cache_limit()
     if size > limit:
         raise InputError(
-            f"The pixels of the {name} need at least {size / GB:.1f} GB, but the limit is {limit / GB:g} GB. "
-            "Raise HF_PAINT_CACHE_LIMIT (in GB), or choose a smaller split."
+            f"Caching the pixels of the {name} needs at least {size / GB:.1f} GB, but the cache is limited to "
+            f"{limit / GB:g} GB. Raise HF_PAINT_CACHE_LIMIT (in GB), or choose a smaller split."
         )
     usage = {path: _usage(path) for path in partial.parent.iterdir() if path.is_dir()}
     missing = size - usage.pop(partial)[1]
@@ -191,18 +192,18 @@ def _make_room(partial: Path, size: int, name: str) -> None:
     free = shutil.disk_usage(partial).free
     if missing > free:
         raise InputError(
-            f"The pixels of the {name} need at least {missing / GB:.1f} GB, but only {free / GB:.1f} GB are free at "
-            f"{partial.parent}. Make room there, or set HF_PAINT_CACHE to a folder on a larger disk."
+            f"Caching the pixels of the {name} needs at least {missing / GB:.1f} GB, but only {free / GB:.1f} GB are "
+            f"free at {partial.parent}. Free up space there, or set HF_PAINT_CACHE to a folder on a larger disk."
         )
 
 
 def _usage(folder: Path) -> tuple[float, int]:
-    """Return the time of the last opening of an entry, and its size; zeros if it has just been deleted."""
+    """Return when an entry was last opened, and its size; both are zero if it has just been deleted."""
     with suppress(FileNotFoundError):
         return folder.stat().st_mtime, sum(path.stat().st_size for path in folder.iterdir())
     return 0.0, 0
 
 
 def default_cache_dir() -> Path:
-    """Return the folder of cached heads and pixels: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
+    """Return the cache folder for heads and pixels: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
     return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint")).expanduser()

@@ -1,4 +1,4 @@
-"""Loading the rows of a task: from the Hub, from local files, or as a stream."""
+"""Load the rows of a task from the Hub or from local files, optionally as a stream."""
 
 from typing import TypedDict
 
@@ -12,7 +12,7 @@ from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 class SourceArguments(TypedDict):
-    """The arguments of `datasets` that identify a data set."""
+    """Arguments of `datasets.load_dataset` that identify a data set."""
 
     path: str
     name: str | None
@@ -22,50 +22,50 @@ class SourceArguments(TypedDict):
 
 
 def load_rows(task: Task, source: str) -> Dataset | IterableDataset:
-    """Load one split of the data set of a task.
+    """Load one split of a task's data set.
 
     Raises:
-        InputError: If it cannot be loaded or is empty.
+        InputError: If the split cannot be loaded or is empty.
     """
     if task.data_files is not None and source not in task.data_files:
         raise InputError(
-            f"`data_files` of task '{task.name}' has no files for the split '{source}', only for "
-            f"{', '.join(task.data_files)}. Add the split, or set it to null in `splits`."
+            f"`data_files` of task '{task.name}' lists no files for the split '{source}', only for "
+            f"{', '.join(task.data_files)}. Add files for it, or set the split to null in `splits`."
         )
     if isinstance(task, TypographicTask) and task.dataset == "typographic_folder":
         return read_typographic_folder(task, source)
     try:
         return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
-    except Exception as error:  # datasets raises a dozen types of errors for a data set that cannot be loaded
+    except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
 
 
 def stream_length(task: Task, source: str) -> int:
-    """Return the number of rows of a split that is read as a stream.
+    """Return the number of rows in a streamed split.
 
     Raises:
-        InputError: If the data set does not report it.
+        InputError: If the data set does not report the number of rows.
     """
     splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
     if source not in splits or not splits[source].num_examples:
         raise InputError(
-            f"'{task.dataset}' does not report the number of rows of '{source}', so task '{task.name}' cannot draw an "
+            f"'{task.dataset}' does not report the number of rows in '{source}', so task '{task.name}' cannot take an "
             "`auto` validation split from the stream. Set `validation` to a split of the data set, or to null."
         )
     return int(splits[source].num_examples)
 
 
 def stream_fingerprint(task: Task, name: str) -> str:
-    """Return the fingerprint of a stream, which covers its files, their versions, and the selected rows."""
+    """Return a fingerprint of a stream, which covers the files, their versions and the selection of rows."""
     builder = load_dataset_builder(**_source_arguments(task))
     splits = [task.splits.train, task.splits.validation, task.splits.test]
     return fingerprint_values(builder.cache_dir, name, splits)
 
 
 def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
-    """Refuse a task that names a column missing from the data set."""
+    """Check that the data set has all columns that the task names."""
     columns = rows.column_names
     if columns is None:
         return
@@ -75,7 +75,7 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
         if column is not None and column not in columns:
             raise InputError(
                 f"'{task.dataset}' has no column '{column}'; its columns are {', '.join(columns)}."
-                f"{did_you_mean(column, columns)} Set `{key}` of task '{task.name}'."
+                f"{did_you_mean(column, columns)} Correct `{key}` of task '{task.name}'."
             )
 
 

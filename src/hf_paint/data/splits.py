@@ -1,4 +1,4 @@
-"""The splits of a task: their rows, their labels, and the validation split (PAINT's rule)."""
+"""The splits of a task: rows, labels, and the validation split by PAINT's rule."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,18 +23,19 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """The rows of one split of a task.
+    """One split of a task.
 
     Attributes:
         task: The task.
         name: `train`, `validation` or `test`.
-        rows: The rows, with PIL images in the image column; a stream if the task streams.
-        class_ids: A label of the data set (an integer, or a name, exact or normalised) -> class index.
-        class_names: The class names of the task, or the texts of all candidates of a multiple-choice task.
-        fingerprint: The fingerprint of the rows.
-        label_indices: shape (num_rows,), the class index or the position of the answer of each row; None for a stream.
-        word_indices: shape (num_rows,), the class index of the word in each photo of a typographic task.
-        choices: The candidates of each row of a multiple-choice task.
+        rows: Rows with PIL images in the image column; a stream if the task is streamed.
+        class_ids: Label in the data set (an integer, or an exact or normalised name) -> class index.
+        class_names: Class names of the task; for multiple choice, the prompts of all candidates.
+        fingerprint: Fingerprint of the rows.
+        label_indices: shape (num_rows,), class index of each row or, for multiple choice, the position of the answer
+            among its candidates; None for a stream.
+        word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
+        choices: Questions and candidates of a multiple-choice task.
     """
 
     task: Task
@@ -48,26 +49,26 @@ class Split:
     choices: Choices | None = None
 
     def labels(self) -> Indices:
-        """Return the class index of each row, or the position of its answer, shape (num_rows,).
+        """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
 
         Raises:
-            InputError: If the task streams.
+            InputError: If the task is streamed.
         """
         if self.label_indices is None:
-            raise InputError(f"Task '{self.task.name}' streams: its labels are read together with its images.")
+            raise InputError(f"Task '{self.task.name}' is streamed: its labels can only be read with its images.")
         return self.label_indices
 
     def written(self, labels: Indices) -> Indices | None:
-        """Return the class index of the word on each image, for class indices `labels` of shape (num_rows,).
+        """Return the class index of the word written on each image, given the class indices `labels` (num_rows,).
 
-        None if the images have no words, and for an attacked train split, whose words depend on the epoch.
+        Return None if there are no words, or for an attacked train split, whose words depend on the epoch.
         """
         if self.task.attack is not None and self.name != "train":
             return self.task.attack.written(labels, self.class_names, self.name)
         return self.word_indices
 
     def targets(self, labels: Indices) -> Indices:
-        """Return the labels for the head of the task: shape (num_rows,), or one row per multiple-choice question."""
+        """Convert labels (num_rows,) to what the head expects; for multiple choice, they are extended to rows."""
         return labels if self.choices is None else self.choices.targets(self.class_names)
 
     def class_of(self, row: Mapping[str, object]) -> int:
@@ -75,10 +76,10 @@ class Split:
         return self.class_id(row[self.task.label_columns()["label_column"]])
 
     def class_id(self, label: object) -> int:
-        """Return the class index of a label of the data set.
+        """Return the class index of a label in the data set.
 
         Raises:
-            InputError: If it matches no class of the task.
+            InputError: If the label does not match any class of the task.
         """
         index = self.class_ids.get(label)
         if index is None and isinstance(label, str):
@@ -86,8 +87,8 @@ class Split:
         if index is None:
             raise InputError(
                 f"The {self.name} split of task '{self.task.name}' contains the label {label!r}, which matches none "
-                f"of its {len(self.class_names)} classes. Correct `class_names`, or list the class names in the data "
-                "set as `label_names`."
+                f"of its {len(self.class_names)} classes. Correct `class_names`, or list the data set's class names "
+                "as `label_names`."
             )
         return index
 
@@ -97,14 +98,14 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
 
     Args:
         task: The task.
-        names: The splits to load, from `train`, `validation` and `test`; splits that the task lacks are skipped.
+        names: Splits to load, from `train`, `validation` and `test`. Splits that the task does not have are skipped.
 
     Returns:
-        name -> split. An `auto` validation split is taken out of train.
+        Name -> split. The rows of an `auto` validation split are removed from train.
 
     Raises:
-        InputError: If the data set, a split or a column does not exist, a split is empty, or a label matches no class
-            of the task.
+        InputError: If the data set, a split or a column does not exist, a split is empty, or a label does not match
+            any class of the task.
     """
     sources = {name: _source(task, name) for name in names}
     splits = {name: _load_split(task, name, source) for name, source in sources.items() if source is not None}
@@ -116,18 +117,18 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
 
 
 def split_train_validation(num_rows: int, groups: Sequence[object] | None = None) -> tuple[Indices, Indices]:
-    """Split the rows of a train split into train and validation as PAINT does.
+    """Split the rows of a train split into train and validation rows, as PAINT does.
 
-    `min(int(0.1 * N), 5000)` rows are held out, those that
-    `torch.utils.data.random_split(..., generator=torch.Generator().manual_seed(0))` draws. With groups, whole groups
-    are held out, in the order of the same generator, until that number is reached.
+    `min(int(0.1 * N), 5000)` rows are held out for validation. They are the same rows as those drawn by
+    `torch.utils.data.random_split(..., generator=torch.Generator().manual_seed(0))`. If there are groups, whole groups
+    are held out, in an order drawn with the same generator, until that number is reached.
 
     Args:
-        num_rows: N.
-        groups: shape (num_rows,), the group of each row.
+        num_rows: Number of rows, N.
+        groups: shape (num_rows,), group of each row.
 
     Returns:
-        The indices of the train rows and of the validation rows.
+        Indices of the train rows and of the validation rows.
 
     Example:
         >>> int(split_train_validation(60_000)[0][0])
@@ -155,7 +156,7 @@ def _permutation(count: int) -> Indices:
 
 
 def _source(task: Task, name: str) -> str | None:
-    """Return the split of the data set that a split of the task reads."""
+    """Return the name of the data set's split from which a split of the task is read."""
     if name == "validation" and task.splits.validation == "auto":
         return task.splits.train
     return {"train": task.splits.train, "validation": task.splits.validation, "test": task.splits.test}[name]
@@ -176,7 +177,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     split = _with_words(take_some_classes(_with_labels(split)))
     if not task.streaming and not len(split.rows):
         raise InputError(
-            f"The {name} split of task '{task.name}' is empty: no row of '{source}' of '{task.dataset}' remains. "
+            f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "
             "Check `splits`, `where`, `bad_rows` and the selected classes."
         )
     return split
@@ -189,7 +190,7 @@ def _load_table(task: Task, source: str) -> Dataset | IterableDataset:
 
 
 def _select_rows(task: Task, table: Dataset | IterableDataset, name: str, source: str) -> Dataset | IterableDataset:
-    """Keep the rows of one split and the columns that are read; fingerprints depend on the order of the steps."""
+    """Select the rows of one split and the columns that are needed; the order of the steps affects fingerprints."""
     rows = table.cast_column(task.image_column, Image(decode=True))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
@@ -199,13 +200,13 @@ def _select_rows(task: Task, table: Dataset | IterableDataset, name: str, source
 
 
 def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side: int) -> Dataset | IterableDataset:
-    """Keep the train rows (side 0) or the validation rows (side 1) of a train split."""
+    """Select the train rows (side 0) or the validation rows (side 1) from a train split."""
     if not task.streaming:
         groups = rows[task.group_column][:] if task.group_column else None
         return rows.select(split_train_validation(len(rows), groups)[side])
     if task.group_column:
         raise InputError(
-            f"Task '{task.name}' streams, so an `auto` validation split cannot keep groups together. Set "
+            f"Task '{task.name}' is streamed, so an `auto` validation split cannot keep groups together. Set "
             "`validation` to a split of the data set, or to null."
         )
     wanted = set(split_train_validation(stream_length(task, source))[side].tolist())
@@ -214,7 +215,7 @@ def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side
 
 
 def _take_matching(rows: Dataset, where: Mapping[str, object]) -> Dataset:
-    """Keep only rows with these values in their columns."""
+    """Select the rows that have these values in their columns."""
     matches = [np.array(rows[column][:], dtype=object) == value for column, value in where.items()]
     return rows.select(np.flatnonzero(np.all(matches, axis=0)))
 

@@ -1,4 +1,4 @@
-"""Training images: augmented, in an order that a resumed run reproduces."""
+"""Augmented training images, in an order that is reproducible when a run resumes."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from hf_paint.errors import InputError
 
 Row = TypeVar("Row")
 SHUFFLE_BUFFER = 1000
-"""The number of images in the shuffle buffer of a streamed train split."""
+"""Number of images in the shuffle buffer of a streamed train split."""
 
 
 class TrainImages(Dataset[Example]):
-    """The training images of a task; (seed, epoch, index) determine the augmentation of an image.
+    """The training images of a task. An image's augmentation is determined by (seed, epoch, index).
 
-    A run that is interrupted in the middle of an epoch and resumed therefore equals an uninterrupted one. The epoch is
-    in shared memory, so workers that outlive an epoch see it change.
+    A run that is interrupted in the middle of an epoch and then resumed is thus identical to an uninterrupted one. The
+    epoch is in shared memory, so that persistent dataloader workers see it change.
 
     Args:
-        split: The rows.
-        transform: The transform from images to pixels.
+        split: Split to read.
+        transform: Transform from images to pixels.
         augmentation: `paint` or `none`.
-        seed: The seed of the augmentation.
+        seed: Random seed for augmentation.
     """
 
     def __init__(self, split: Split, transform: PixelTransform, augmentation: Augmentation, *, seed: int) -> None:
@@ -42,7 +42,7 @@ class TrainImages(Dataset[Example]):
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next images."""
+        """Set the epoch that determines the augmentation of the following images."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class TrainImages(Dataset[Example]):
         return self.example(index, int(self.epoch))
 
     def example(self, index: int, epoch: int) -> Example:
-        """Return an image with the augmentation of an epoch, regardless of `set_epoch`."""
+        """Return an image augmented as in the given epoch, regardless of `set_epoch`."""
         pixels = augment(
             decode(self.split, index, epoch), self.transform, self.augmentation, (self.seed, epoch, index)
         )
@@ -60,17 +60,17 @@ class TrainImages(Dataset[Example]):
 
 
 class StreamedTrainImages(IterableDataset[Example]):
-    """The training images of a stream, in endless passes, each in a new order.
+    """The training images of a streamed task, repeated endlessly in passes with different orders.
 
-    (seed, pass, position) determine the order and the augmentation, and a resumed trainer skips the images that it has
-    seen, so an interrupted run equals an uninterrupted one.
+    The order and augmentation are determined by (seed, pass, position), and a resumed trainer skips the images that it
+    has already seen. An interrupted run is therefore identical to an uninterrupted one.
 
     Args:
-        split: The rows.
-        transform: The transform from images to pixels.
+        split: Split to read.
+        transform: Transform from images to pixels.
         augmentation: `paint` or `none`.
-        seed: The seed of the order and the augmentation.
-        buffer_size: The number of images in the shuffle buffer; 1 keeps the order of the stream.
+        seed: Random seed for the order and augmentation.
+        buffer_size: Number of images in the shuffle buffer; with 1, the order of the stream is unchanged.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class StreamedTrainImages(IterableDataset[Example]):
 
 
 def shuffled(rows: Iterator[Row], buffer_size: int, generator: np.random.Generator) -> Iterator[Row]:
-    """Yield each row once, drawn at random from a buffer that the stream refills."""
+    """Yield all rows in random order, drawing each one from a buffer that is refilled from the stream."""
     buffer = list(itertools.islice(rows, buffer_size))
     for row in rows:
         index = int(generator.integers(len(buffer)))
@@ -113,10 +113,10 @@ def shuffled(rows: Iterator[Row], buffer_size: int, generator: np.random.Generat
 
 
 class EpochCallback(TrainerCallback):
-    """Sets the epoch of the training images before the dataloader starts its workers, even when a run resumes.
+    """Calls `set_epoch` on the training images before the dataloader starts its workers, also when a run resumes.
 
     Args:
-        train_dataset: The images; ignored unless they have `set_epoch`.
+        train_dataset: Training images; ignored if it has no `set_epoch` method.
     """
 
     def __init__(self, train_dataset: object) -> None:
@@ -125,6 +125,6 @@ class EpochCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Set the epoch; `state.epoch` is a fraction if a run resumes in the middle of an epoch."""
+        """Set the epoch; `state.epoch` is fractional if a run resumes in the middle of an epoch."""
         if hasattr(self.train_dataset, "set_epoch"):
             self.train_dataset.set_epoch(int(state.epoch or 0))

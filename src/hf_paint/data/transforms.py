@@ -1,4 +1,4 @@
-"""From an image to pixels: the resize and crop of a model's processor, and PAINT's augmentation."""
+"""Transforms from images to pixels: resizing and cropping as a model's processor does, and PAINT's augmentation."""
 
 import math
 from typing import Any, Literal
@@ -16,19 +16,19 @@ from hf_paint.fingerprints import fingerprint_values
 
 Augmentation = Literal["paint", "none"]
 CROP_SCALE = (0.9, 1.0)
-"""The share of the image area in a random crop (released code of PAINT)."""
+"""Fraction of the image area that a random crop covers, as in PAINT's released code."""
 CROP_RATIO = (3 / 4, 4 / 3)
-"""The aspect ratio of a random crop, as in torchvision's RandomResizedCrop."""
+"""Aspect ratio of a random crop, as in torchvision's RandomResizedCrop."""
 
 
 class PixelTransform:
-    """The image processor of a model in two steps: images to uint8 pixels, and batches of pixels to model inputs.
+    """A model's image processor, split into two steps: images to uint8 pixels, and batches of pixels to model inputs.
 
-    `resize_and_crop` equals `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False`, and its counterparts
-    of other families, bit for bit.
+    `resize_and_crop` is bit-for-bit identical to `CLIPImageProcessorPil` with `do_rescale=False, do_normalize=False`,
+    and to the corresponding processors of other families.
 
     Args:
-        processor: The processor of the model; it resizes to a square, or resizes and crops a square.
+        processor: Processor of the model, which must resize to a square, or resize and crop to a square.
 
     Raises:
         InputError: If the processor does anything else.
@@ -41,8 +41,8 @@ class PixelTransform:
         self.crop_size = int(crop.get("height", 0))
         if not settings["do_resize"] or not settings["do_rescale"] or not self._is_square(crop):
             raise InputError(
-                "The image processor must resize, crop a square from the centre (or resize to a square) and rescale, "
-                f"as CLIP's does; its settings are {settings}."
+                "The image processor must, like CLIP's, rescale and either resize to a square or resize and then crop "
+                f"a square from the centre. Its settings are {settings}."
             )
         self.resample = Image.Resampling(settings["resample"])
         self.scale = float(settings["rescale_factor"])
@@ -53,11 +53,11 @@ class PixelTransform:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of everything that determines the uint8 pixels."""
+        """Fingerprint of all settings that affect the uint8 pixels."""
         return fingerprint_values(self.size, self.crop_size, int(self.resample), PIL.__version__)
 
     def resize_and_crop(self, image: Image.Image) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: the centre of the resized image."""
+        """Resize an image and crop its centre to uint8 pixels (3, crop_size, crop_size)."""
         image = image.convert("RGB")
         size = self._resized(*image.size)
         resized = image.resize(size, self.resample)
@@ -65,27 +65,27 @@ class PixelTransform:
         return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and height of the resized image, either fixed or with the aspect ratio of the image."""
+        """Return the width and height to resize to, which are either fixed or keep the aspect ratio of the image."""
         if "shortest_edge" not in self.size:
             return self.size["width"], self.size["height"]
         edge = self.size["shortest_edge"]
         return (int(edge * width / height), edge) if width > height else (edge, int(edge * height / width))
 
     def random_resized_crop(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
-        """Return pixels (3, crop_size, crop_size), uint8: a random crop of most of the image, resized."""
+        """Crop most of an image at random, and resize the crop to uint8 pixels (3, crop_size, crop_size)."""
         image = image.convert("RGB")
         box = _random_box(*image.size, generator)
         return _to_tensor(image.crop(box).resize((self.crop_size, self.crop_size), self.resample))
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """Return float32 model inputs from uint8 pixels (batch, 3, height, width), on the device of the pixels."""
+        """Convert uint8 pixels (batch, 3, height, width) to float32 model inputs, on the same device."""
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        # Division rounds like the processor's float64 product; in-place steps avoid allocations, the slowest part.
+        # Division rounds like the processor's float64 product. Allocations are the slowest part, hence in-place steps.
         return (pixels / (1 / self.scale)).sub_(mean).div_(std)
 
 
 def _normalization(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation, (3, 1, 1) each, that combine all steps after rescaling."""
+    """Combine all steps after rescaling into one mean and one standard deviation, (3, 1, 1) each."""
     mean, std = torch.tensor(settings["image_mean"]).view(-1, 1, 1), torch.tensor(settings["image_std"]).view(-1, 1, 1)
     if not settings["do_normalize"]:
         mean, std = torch.zeros_like(mean), torch.ones_like(std)
@@ -99,14 +99,14 @@ def _normalization(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
 def augment(
     image: Image.Image, transform: PixelTransform, augmentation: Augmentation, key: tuple[int, int, int]
 ) -> Tensor:
-    """Return the uint8 pixels of an image; `key`, (seed, epoch, index), determines all random numbers."""
+    """Augment an image and return its uint8 pixels; all randomness comes from `key`, (seed, epoch, index)."""
     if augmentation == "none":
         return transform.resize_and_crop(image)
     return transform.random_resized_crop(image, np.random.default_rng(key))
 
 
 def _random_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw the box of torchvision's RandomResizedCrop, or the whole image after ten failed attempts."""
+    """Draw a crop box as torchvision's RandomResizedCrop does; after ten failed attempts, return the whole image."""
     for _ in range(10):
         area = width * height * generator.uniform(*CROP_SCALE)
         ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
@@ -119,5 +119,5 @@ def _random_box(width: int, height: int, generator: np.random.Generator) -> tupl
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    # numpy transposes, because torch would start its own threads in every decoding thread
+    # transpose in numpy: torch would start more threads in every decoding thread
     return torch.from_numpy(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).copy())

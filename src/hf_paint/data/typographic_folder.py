@@ -1,4 +1,4 @@
-"""Photos with words in them: a folder of files such as `label=dog_text=cat.png` (PAINT, Section 7)."""
+"""Read typographic attacks from a folder of photos with names like `label=dog_text=cat.png` (PAINT, Section 7)."""
 
 import logging
 from pathlib import Path
@@ -13,25 +13,26 @@ from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 SPLIT = "test"
-"""The name of the only split of a folder."""
+"""Name of the only split in a folder."""
 START, MIDDLE = "label=", "_text="
 NUM_SHOWN = 5
-"""The number of bad file names that a message lists."""
+"""Maximum number of bad file names listed in a message."""
 logger = logging.getLogger(__name__)
 
 
 def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
-    """Return the photos in the folder `data_dir` of a task, sorted by name: columns image, label and text.
+    """Read the photos in a task's `data_dir`, sorted by name, into rows with the columns image, label and text.
 
-    Subfolders and hidden files are ignored. `bad_rows` of the task decides whether to refuse or skip all other files
-    that are not images, or whose names do not contain a label and a text.
+    Subfolders and hidden files are ignored. `bad_rows` of the task determines whether other files raise an error or
+    are skipped if they are not images, or their names do not contain a label and a text.
 
     Raises:
-        InputError: If the folder or the split does not exist, the folder contains no photo, or a file is refused.
+        InputError: If the folder or split does not exist, the folder contains no photos, or it contains other files
+            and the task sets `bad_rows: refuse`.
     """
     if source != SPLIT:
         raise InputError(
-            f"A typographic folder has one split, '{SPLIT}', but task '{task.name}' reads '{source}'. Set "
+            f"A typographic folder has only the split '{SPLIT}', but task '{task.name}' uses '{source}'. Set "
             f"`splits: {{train: null, validation: null, test: {SPLIT}}}`."
         )
     folder = Path(task.data_dir or "").expanduser()
@@ -46,7 +47,8 @@ def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
     features = Features({"image": Image(), "label": Value("string"), "text": Value("string")})
     rows = Dataset.from_dict(columns, features=features)
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in photos]
-    return Dataset(rows.data, fingerprint=fingerprint_values(states))  # a fingerprint of paths misses new photos
+    # datasets itself would fingerprint only the paths, and miss photos that are replaced
+    return Dataset(rows.data, fingerprint=fingerprint_values(states))
 
 
 def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, str]]:
@@ -59,16 +61,16 @@ def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, s
     photos = {path: name for path, name in names.items() if name is not None}
     if not photos:
         raise InputError(
-            f"The folder {folder} of task '{task.name}' contains no photo. Name the files label=LABEL_text=WORD, such "
-            "as label=dog_text=cat.png."
+            f"The folder {folder} of task '{task.name}' contains no photos. Name the files label=LABEL_text=WORD, for "
+            "instance label=dog_text=cat.png."
         )
     return photos
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
-    """Return the label and the text in a file name, or None if it does not contain both unambiguously.
+    """Return the label and text in a file name, or None if they are missing or ambiguous.
 
-    Both may contain `_`, `=` and spaces; only `_text=` must occur exactly once.
+    Labels and texts may contain `_`, `=` and spaces, as long as `_text=` occurs exactly once.
 
     Example:
         >>> parse_name("label=st. bernard_text=a=b_c.png"), parse_name("dog.png")
@@ -87,7 +89,7 @@ def _report(task: TypographicTask, folder: Path, bad_names: list[str]) -> None:
     if len(bad_names) > NUM_SHOWN:
         names += f" and {len(bad_names) - NUM_SHOWN} more"
     message = (
-        f"{len(bad_names)} files in {folder} (task '{task.name}') do not have a name such as label=dog_text=cat.png: "
+        f"{len(bad_names)} files in {folder} (task '{task.name}') are not images named like label=dog_text=cat.png: "
         f"{names}."
     )
     if task.bad_rows == "refuse":

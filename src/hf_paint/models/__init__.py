@@ -1,4 +1,4 @@
-"""CLIP and its relatives: loading, image towers, zero-shot and trained heads, open_clip."""
+"""CLIP and similar models: loading, image towers, zero-shot and trained heads, conversion from open_clip."""
 
 from hf_paint.models.classifier import ClassificationHead, load_classifier
 from hf_paint.models.heads import CandidateHead, ZeroShotHead

@@ -1,4 +1,4 @@
-"""An image tower with a trained classification head (WiSE-FT, Section 3), and the files of the head."""
+"""Image towers with a trained classification head (WiSE-FT, Section 3), and how the head is stored."""
 
 import json
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
 
 
 class ClassificationHead(nn.Module):
-    """A linear classifier of unit image embeddings, without a bias; the logit scale is part of its weight.
+    """A linear classifier on normalised image embeddings, without a bias. The logit scale is part of the weight.
 
     Args:
         weight: shape (num_classes, embed_dim).
-        class_names: The class of each row.
-        templates: The prompts that the rows were built from before training.
-        task: The name of the task.
+        class_names: Class name of each row.
+        templates: Prompt templates that the head was initialised from.
+        task: Name of the task.
 
     Example:
         >>> head = ClassificationHead(100 * torch.eye(2), ["cat", "dog"])
@@ -50,7 +50,7 @@ class ClassificationHead(nn.Module):
     ) -> None:
         super().__init__()
         if len(weight) != len(class_names):
-            raise InputError(f"The head has {len(weight)} rows and {len(class_names)} class names.")
+            raise InputError(f"The head has {len(weight)} rows but {len(class_names)} class names.")
         self.weight = nn.Parameter(weight)
         self.class_names, self.templates, self.task = tuple(class_names), tuple(templates), task
 
@@ -58,16 +58,16 @@ class ClassificationHead(nn.Module):
     def from_zero_shot(
         cls, head: ZeroShotHead, class_names: Sequence[str], *, templates: Sequence[str] = (), task: str = ""
     ) -> Self:
-        """Return the initial head of training: the text embeddings times the logit scale."""
+        """Initialise a head for training with the zero-shot head's text embeddings times the logit scale."""
         weight = head.logit_scale.cpu() * head.weight.cpu()
         return cls(weight, class_names, templates=templates, task=task)
 
     @classmethod
     def load(cls, folder: str | Path, *, revision: str = "main") -> Self:
-        """Read a head, in float32, from a folder or the Hub.
+        """Load a head in float32 from a folder or the Hub.
 
         Raises:
-            InputError: If there is no head, or it cannot be downloaded.
+            InputError: If the model has no head, or the head cannot be downloaded.
         """
         weight, config = (fetch(folder, name, revision, optional=True) for name in (HEAD, HEAD_CONFIG))
         if weight is None or config is None:
@@ -79,7 +79,7 @@ class ClassificationHead(nn.Module):
         return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write the head next to the model in a folder."""
+        """Save the head in a folder, next to the model."""
         weight = self.weight.detach().cpu().to(dtype).contiguous()
         save_file({HEAD_WEIGHT: weight}, Path(folder) / HEAD, metadata={"format": "pt"})
         config = {"task": self.task, "class_names": self.class_names, "templates": self.templates}
@@ -87,26 +87,26 @@ class ClassificationHead(nn.Module):
         write_json(Path(folder) / HEAD_CONFIG, config | facts)
 
     def forward(self, image_embeds: Tensor) -> Tensor:
-        """Return logits (batch, num_classes), in float32, of un-normalised image embeddings (batch, embed_dim)."""
+        """Return float32 logits (batch, num_classes) for un-normalised image embeddings (batch, embed_dim)."""
         with torch.autocast(image_embeds.device.type, enabled=False):  # bfloat16 has steps of 0.1 at a logit of 30
             return functional.normalize(image_embeds.float(), dim=-1) @ self.weight.T
 
 
 @dataclass
 class ClassifierOutput(ImageTowerOutput):
-    """The output of an image tower, and the logits (batch, num_classes) of its head."""
+    """Image embeddings, and the logits (batch, num_classes) of the head."""
 
     logits: Tensor | None = None
 
 
 class ImageClassifier(ImageTower):
-    """An image tower that calls a classification head itself, so that data parallelism sees the head's gradients.
+    """An image tower that includes a classification head, so that data parallelism also synchronises its gradients.
 
-    The tensors of the tower keep their names; the head adds `head.weight`.
+    The tensor names of the tower do not change; the head adds `head.weight`.
 
     Args:
-        model: The model that contains the image tower.
-        head: The head.
+        model: The whole model, which contains the image tower.
+        head: Classification head.
     """
 
     def __init__(self, model: PreTrainedModel, head: ClassificationHead) -> None:
@@ -114,13 +114,13 @@ class ImageClassifier(ImageTower):
         self.head = head
 
     def forward(self, pixel_values: Tensor, **kwargs: object) -> ClassifierOutput:
-        """Return the embeddings and the logits of pixels (batch, 3, height, width)."""
+        """Return embeddings and logits for pixels (batch, 3, height, width)."""
         image_embeds = super().forward(pixel_values, **kwargs).image_embeds
         return ClassifierOutput(image_embeds=image_embeds, logits=self.head(image_embeds))
 
 
 def image_classifier(model: PreTrainedModel, head: ClassificationHead) -> ImageClassifier:
-    """Return the image tower of a model with a head, sharing the parameters of both.
+    """Combine the image tower of a model with a head; parameters are shared with both.
 
     Example:
         >>> head = ClassificationHead(torch.ones(2, 24), ["cat", "dog"])
@@ -132,12 +132,12 @@ def image_classifier(model: PreTrainedModel, head: ClassificationHead) -> ImageC
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A model with a classification head, as returned by `load_classifier`; it is on the CPU until moved.
+    """A model with a classification head, as returned by `load_classifier`; initially on the CPU.
 
     Attributes:
-        model: The whole model: its text tower can still build a head for new classes.
-        processor: Its processor.
-        head: The head, with its `class_names`.
+        model: The whole model, including the text tower, which can still build heads for new classes.
+        processor: Processor of the model.
+        head: Classification head, with its `class_names`.
     """
 
     model: PreTrainedModel
@@ -146,19 +146,19 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, pixel_values: Tensor) -> Tensor:
-        """Return logits (batch, num_classes) of the processor's pixel values (batch, 3, height, width)."""
+        """Return logits (batch, num_classes) for the processor's pixel values (batch, 3, height, width)."""
         features = dual_encoder(self.model).get_image_features(self.model, pixel_values=pixel_values)
         logits: Tensor = self.head(features.pooler_output)
         return logits
 
     def to(self, device: str | torch.device) -> Self:
-        """Move model and head to a device."""
+        """Move the model and head to a device."""
         move(self.model, device)
         self.head.to(device)
         return self
 
     def classify(self, images: Image | Sequence[Image]) -> list[str]:
-        """Return the class name of each image."""
+        """Return the predicted class name for each image."""
         pixel_values = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
         logits = self(pixel_values.to(self.model.device, self.model.dtype))
         return [self.head.class_names[index] for index in logits.argmax(dim=-1).tolist()]
@@ -168,11 +168,11 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
     """Load a model fine-tuned with `train_head: true` and its classification head, in float32.
 
     Args:
-        name_or_path: A folder, such as `patched` in a run folder, or an id on the Hub.
-        revision: A branch, tag or commit on the Hub, such as `alpha-0.50`.
+        name_or_path: Folder (for instance `patched` in a run folder) or Hub repository id.
+        revision: Branch, tag or commit on the Hub, for instance `alpha-0.50`.
 
     Raises:
-        InputError: If there is no model, the model has no head, or the download fails.
+        InputError: If the model does not exist, has no head, or cannot be downloaded.
 
     Example:
         >>> classifier = load_classifier(classifier_folder)
@@ -186,16 +186,16 @@ def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Clas
 
 
 def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:
-    """Return whether a model in a folder or on the Hub has a trained head."""
+    """Return whether a model, in a folder or on the Hub, has a trained head."""
     return fetch(name_or_path, HEAD_CONFIG, revision, optional=True) is not None
 
 
 def tower_of(model: PreTrainedModel, head: ClassificationHead | None) -> ImageTower:
-    """Return the image tower of a model, with its head if one is trained, sharing the parameters of both."""
+    """Return the image tower of a model, including `head` if given; parameters are shared."""
     return image_tower(model) if head is None else image_classifier(model, head)
 
 
 def weights_of(model: PreTrainedModel, head: ClassificationHead | None) -> dict[str, Tensor]:
-    """Return the weights of the image tower of a model, and of its head if one is trained, without copying them."""
+    """Return the image tower's weights, including those of `head` if given, without copying them."""
     weights = image_tower_weights(model)
     return weights if head is None else weights | {HEAD_WEIGHT: head.weight.detach()}

@@ -1,4 +1,4 @@
-"""The families of models that can be patched: their classes in transformers and their peculiarities. No torch."""
+"""Model families that can be patched, and how they differ. Importing this module does not import torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The peculiarities of a family of models.
+    """Properties of a model family.
 
-    All families compare an image with a text by the cosine similarity of their embeddings, times a factor. Models
-    trained with a sigmoid also add `logit_bias`. Heads ignore it: it is the same for all classes of an image, so it
-    does not change the ranking and cancels in the softmax over classes that hf_paint trains with.
+    In all families, the logit of an image and a text is the cosine similarity of their embeddings, multiplied by a
+    scale. Models trained with a sigmoid loss also add `logit_bias`, which heads ignore: it is the same for all
+    classes, so it neither changes their ranking nor affects the softmax that hf_paint trains with.
 
     Attributes:
-        name: The name in the papers.
-        model: The class of the model in transformers.
-        processor: The class of its processor.
-        prompt_length: The padded length of prompts, for text towers that attend to the padding; None pads to the
-            longest prompt of a batch.
-        lower_case: Whether the text tower was trained on lower-case texts only.
-        temperature: Whether similarities are divided by `temperature` instead of multiplied by `exp(logit_scale)`.
+        name: Name used in papers.
+        model: Name of the model class in transformers.
+        processor: Name of the processor class in transformers.
+        prompt_length: Length to which prompts are padded, for text towers that attend to padding. With None, they are
+            padded to the longest prompt in the batch.
+        lower_case: Whether the text tower was trained only on lower-case text.
+        temperature: Whether similarities are divided by `temperature` rather than multiplied by `exp(logit_scale)`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Family:
 
     @property
     def any_model(self) -> str:
-        """The name with an article, for sentences."""
+        """`"a CLIP model"`, `"an ALIGN model"`: for use in messages."""
         return f"{'an' if self.name[0] in 'AEIO' else 'a'} {self.name} model"
 
 
@@ -51,27 +51,27 @@ FAMILIES = {
     "align": Family(name="ALIGN", model="AlignModel", processor="AlignProcessor", temperature=True),
     "chinese_clip": Family(name="Chinese-CLIP", model="ChineseCLIPModel", processor="ChineseCLIPProcessor"),
 }
-"""`model_type` of a config -> its family. SigLIP 2 checkpoints of a fixed resolution are `siglip` too."""
+"""`model_type` in the config -> family. SigLIP 2 checkpoints with a fixed resolution are also `siglip`."""
 
 _REASONS = {
     "siglip2": "its images have no fixed resolution (NaFlex) and come with an attention mask and a shape in patches, "
-    "which hf_paint does not support. SigLIP 2 models of a fixed resolution, such as google/siglip2-base-patch16-224, "
+    "which hf_paint does not support. SigLIP 2 models with a fixed resolution, like google/siglip2-base-patch16-224, "
     "are siglip models and can be patched",
-    "altclip": "transformers renames its tensors between loading and saving, so the files before and after "
+    "altclip": "transformers renames its tensors between loading and saving, so files from before and after "
     "fine-tuning do not match",
     "blip": "its checkpoints contain a captioner or a matcher, not the two projections of BlipModel",
-    "blip-2": "it has no `get_image_features` and `get_text_features` with one embedding for an image and a text",
+    "blip-2": "its `get_image_features` and `get_text_features` do not return one embedding per image and text",
     "clipseg": "saving it as a model with two towers would lose its decoder",
     "videoprism": "its image tower takes videos",
 }
-"""`model_type` -> the reason why it cannot be patched, if the class of the model does not reveal it."""
+"""`model_type` -> why these models cannot be patched, if the reason is not apparent from the model class."""
 
 
 def family_of(model: "PreTrainedModel") -> Family:
     """Return the family of a model.
 
     Raises:
-        InputError: If it belongs to no family.
+        InputError: If the model does not belong to a supported family.
 
     Example:
         >>> family_of(model).processor
@@ -81,26 +81,26 @@ def family_of(model: "PreTrainedModel") -> Family:
 
 
 def find_family(config: "PreTrainedConfig", name: str) -> Family:
-    """Return the family of a model by its config.
+    """Return the family of a model, given its config.
 
     Args:
-        config: The config of the model.
-        name: The name of the model in messages.
+        config: Config of the model.
+        name: What to call the model in messages.
 
     Raises:
-        InputError: If it belongs to no family; the message gives the reason.
+        InputError: If the model does not belong to a supported family; the message explains why.
     """
     model_type = str(config.model_type)
     if model_type not in FAMILIES:
         raise InputError(
-            f"'{name}' is a {model_type} model, which cannot be patched: {_reason(config)}. These can be: "
+            f"'{name}' is a {model_type} model, which cannot be patched: {_reason(config)}. Supported model types: "
             f"{', '.join(FAMILIES)}."
         )
     return FAMILIES[model_type]
 
 
 def logit_scale(model: "PreTrainedModel") -> "Tensor":
-    """Return the factor, shape (), between cosine similarities and logits, in float32 on the CPU.
+    """Return the scale that turns cosine similarities into logits, shape (), in float32 on the CPU.
 
     Example:
         >>> logit_scale(model)
@@ -114,7 +114,7 @@ def logit_scale(model: "PreTrainedModel") -> "Tensor":
 
 
 def _reason(config: "PreTrainedConfig") -> str:
-    """Return the reason why a model of no family cannot be patched."""
+    """Return why models of an unsupported type cannot be patched."""
     from transformers import MODEL_MAPPING
 
     if config.model_type in _REASONS:
@@ -122,4 +122,4 @@ def _reason(config: "PreTrainedConfig") -> str:
     kind = MODEL_MAPPING.get(type(config), None)
     needed = ("get_image_features", "get_text_features")
     missing = [f"`{method}`" for method in needed if not hasattr(kind, method)]
-    return f"it has no {' and no '.join(missing)}" if missing else "hf_paint has no description of its towers"
+    return f"it has no {' and no '.join(missing)}" if missing else "hf_paint does not support its architecture"

@@ -1,4 +1,4 @@
-"""Zero-shot heads: frozen linear classifiers made of text embeddings (Radford et al., 2021, Section 3.1.4)."""
+"""Zero-shot heads: frozen linear classifiers built from text embeddings (Radford et al., 2021, Section 3.1.4)."""
 
 from collections.abc import Hashable, Sequence
 
@@ -11,11 +11,11 @@ from hf_paint.fingerprints import fingerprint_weights
 
 
 class ZeroShotHead(nn.Module):
-    """A frozen classifier whose rows are text embeddings, stored as buffers.
+    """A frozen classifier with one text embedding per class, stored as buffers.
 
     Args:
         weight: shape (num_classes, embed_dim), rows of unit length.
-        logit_scale: shape (), the exponentiated scale (100 for OpenAI's models).
+        logit_scale: shape (), logit scale after exponentiation (100 for OpenAI's models).
 
     Example:
         >>> head = ZeroShotHead(torch.eye(2), torch.tensor(100.0))
@@ -33,33 +33,33 @@ class ZeroShotHead(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the weight and the scale."""
+        """Fingerprint of the weight and logit scale."""
         return fingerprint_weights(self.state_dict())
 
     def forward(self, image_embeds: Tensor) -> Tensor:
-        """Return logits (batch, num_classes) of un-normalised image embeddings (batch, embed_dim)."""
+        """Return logits (batch, num_classes) for un-normalised image embeddings (batch, embed_dim)."""
         image_embeds = functional.normalize(image_embeds, dim=-1)
         return self.logit_scale * image_embeds @ self.weight.T  # (batch, embed_dim) @ (embed_dim, num_classes)
 
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy of image embeddings (batch, embed_dim) with labels (batch,), in nats.
+        """Return the mean cross-entropy, in nats, of image embeddings (batch, embed_dim) with labels (batch,).
 
-        A trainer calls only this method of a head, so each kind of head chooses the classes to compare an image with.
+        Trainers call only this method, so subclasses can choose which classes an image is compared with.
         """
         return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
 
     def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits (batch, num_columns) for an evaluation, and the correct columns (batch,)."""
+        """Return the logits to evaluate, (batch, num_columns), and the index of the correct column, (batch,)."""
         return self(image_embeds), labels
 
 
 class GroupedHead(ZeroShotHead):
-    """A head with one or more rows per class; the logit of a class is the highest of its rows.
+    """A head with one or more rows per class; the logit of a class is the maximum over its rows.
 
     Args:
         weight: shape (num_rows, embed_dim), rows of unit length.
-        logit_scale: shape (), the exponentiated scale.
-        members: shape (num_classes, max_rows), the rows of each class; a class with fewer rows repeats one.
+        logit_scale: shape (), logit scale after exponentiation.
+        members: shape (num_classes, max_rows), row indices of each class, padded by repeating one of them.
 
     Example:
         >>> head = GroupedHead(torch.eye(3), torch.tensor(100.0), torch.tensor([[0, 2], [1, 1]]))
@@ -74,15 +74,15 @@ class GroupedHead(ZeroShotHead):
         self.register_buffer("members", members)
 
     def forward(self, image_embeds: Tensor) -> Tensor:
-        """Return logits (batch, num_classes) of un-normalised image embeddings (batch, embed_dim)."""
+        """Return logits (batch, num_classes) for un-normalised image embeddings (batch, embed_dim)."""
         return super().forward(image_embeds)[:, self.members].amax(dim=-1)  # over (batch, num_classes, max_rows)
 
 
 class CandidateHead(ZeroShotHead):
-    """A head of candidate answers, which compares each image with the candidates of its own question.
+    """A head for multiple choice, which compares each image only with the candidates of its own question.
 
-    Labels are integers of shape (batch, 1 + max_candidates): the position of the answer among the candidates, then the
-    rows of the candidates, padded with -1.
+    Labels are integers of shape (batch, 1 + max_candidates): first the position of the answer among the candidates,
+    then the row indices of the candidates, padded with -1.
 
     Example:
         >>> head = CandidateHead(torch.eye(3), torch.tensor(100.0))
@@ -91,7 +91,7 @@ class CandidateHead(ZeroShotHead):
     """
 
     def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (batch, max_candidates), padded with minus infinity, and the positions (batch,)."""
+        """Return logits (batch, max_candidates), padded with minus infinity, and the answers' positions (batch,)."""
         candidates, image_embeds = labels[:, 1:], functional.normalize(image_embeds, dim=-1).unsqueeze(-1)
         # (batch, max_candidates, embed_dim) @ (batch, embed_dim, 1)
         logits = self.logit_scale * (self.weight[candidates.clamp(min=0)] @ image_embeds).squeeze(-1)
@@ -104,7 +104,7 @@ class CandidateHead(ZeroShotHead):
 
 
 def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable]) -> Tensor:
-    """Return the rows of each class, shape (num_classes, max_rows), in a head with one row per name.
+    """Return the row indices of each class, shape (num_classes, max_rows), in a head with one row per name.
 
     Example:
         >>> member_rows([["bike", "tandem"], ["car"]], ["car", "bike", "tandem"])
@@ -116,15 +116,15 @@ def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable])
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy in nats, with a softmax over each image's own columns.
+    """Return the mean cross-entropy, in nats, with a softmax over only some columns of each image.
 
-    All images share one masked matrix: selecting the columns of each image would make a GPU wait for the CPU.
+    Columns are masked because selecting different columns for each image would make a GPU wait for the CPU.
 
     Args:
         logits: shape (batch, num_columns).
-        labels: shape (batch,), the correct column of each image.
-        others: shape (batch, num_columns), the columns that the softmax of an image excludes.
-        label_smoothing: The share of the label that is spread over the columns of the image.
+        labels: shape (batch,), index of each image's correct column.
+        others: shape (batch, num_columns), true for columns to exclude from an image's softmax.
+        label_smoothing: Fraction of the label that is spread evenly over the columns of the image.
 
     Example:
         >>> others = torch.tensor([[False, False, True]])
@@ -136,18 +136,18 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, labe
     if label_smoothing == 0.0:
         return loss
     num_columns = others.shape[1]
-    own_share = num_columns / (num_columns - others.sum(dim=1))  # exactly 1 if all columns are its own
+    own_share = num_columns / (num_columns - others.sum(dim=1))  # exactly 1 if no columns are excluded
     uniform = -log_p.masked_fill(others, 0).sum(dim=1) * own_share
     return (1 - label_smoothing) * loss + label_smoothing / num_columns * uniform.mean()
 
 
 class JointHead(ZeroShotHead):
-    """The heads of several tasks as one. Labels index the classes of the first task, then of the second, and so on.
+    """The heads of several tasks, concatenated. Labels count through the classes of all tasks in order.
 
-    The logits cover all classes, but the loss compares an image with the classes of its own task only.
+    The logits cover all classes, but the loss compares an image only with the classes of its own task.
 
     Args:
-        heads: The heads of the tasks, built from one model.
+        heads: Heads of the tasks, all built from the same model.
 
     Raises:
         InputError: If the heads have different logit scales.
@@ -172,6 +172,6 @@ class JointHead(ZeroShotHead):
         self.register_buffer("task_ids", torch.arange(len(heads)).repeat_interleave(sizes))  # (num_classes,)
 
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy of the batch, with a softmax over the classes of the task of each image."""
+        """Return the mean cross-entropy of a batch, with a softmax over the classes of each image's task."""
         others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
         return masked_cross_entropy(self(image_embeds), labels, others, label_smoothing=label_smoothing)

@@ -1,4 +1,4 @@
-"""Loading and saving complete models: weights from safetensors only, processor and tokenizer checked."""
+"""Load and save complete models: weights (safetensors only), processor and tokenizer, with checks."""
 
 from pathlib import Path
 
@@ -23,38 +23,38 @@ OTHER_FORMATS = {
     "adapter_config.json": "a peft adapter. Merge it into its base: hf-paint interpolate BASE --adapter {} --alphas 1 "
     "--output_dir OUTPUT",
 }
-"""The config file of another format -> the name of the format, and the remedy."""
+"""Config file of another format -> what the format is called, and how to convert it."""
 
 
 def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
-    """Load a model of CLIP or another family in float32, with its processor, from the Hub or a folder.
+    """Load a CLIP model, or one from another supported family, with its processor.
 
-    Only safetensors are read, and no code from the repository is executed.
+    Only safetensors files are read, and no code from the repository is executed.
 
     Args:
-        name_or_path: An id on the Hub or a folder.
-        revision: A branch, tag or commit on the Hub.
+        name_or_path: Hub repository id or folder.
+        revision: Branch, tag or commit on the Hub.
 
     Returns:
         The model in float32 and evaluation mode, its processor, and the dtype of the image tower on disk.
 
     Raises:
-        InputError: If this is not a complete model of one of the supported families, with safetensors, tokenizer and
-            image processor.
+        InputError: If the model does not belong to a supported family, or its safetensors, tokenizer or image
+            processor is missing.
     """
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # each mistake in a config raises its own type of error
+    except Exception as error:  # a bad config can raise many types of errors
         for file, advice in OTHER_FORMATS.items():
             if fetch(name_or_path, file, revision, optional=True):
                 raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
-        raise InputError(f"No model can be read from '{name_or_path}': {one_line(error)}") from error
+        raise InputError(f"No model can be loaded from '{name_or_path}': {one_line(error)}") from error
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
     model = _load_weights(name_or_path, revision, family)
     try:
         processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # each missing file raises its own type of error
+    except Exception as error:  # missing files raise many types of errors
         raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
     _check_processor(name_or_path, model, processor)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
@@ -72,10 +72,10 @@ def save_clip(
     The image processor is also written to its own file, where transformers 4 looks for it.
 
     Args:
-        model: The model.
-        processor: Its processor.
-        folder: The output folder.
-        state_dict: The weights to save instead of the model's.
+        model: Model to save.
+        processor: Processor of the model.
+        folder: Output folder.
+        state_dict: Weights to save instead of the model's own.
     """
     model.save_pretrained(folder, state_dict=state_dict)
     processor.save_pretrained(folder)
@@ -83,7 +83,7 @@ def save_clip(
 
 
 def _find_safetensors(name_or_path: str, revision: str) -> Path:
-    """Return the file of the weights, or of their index."""
+    """Return the path to the safetensors file, or to the index of several files."""
     for name in (SINGLE, INDEX):
         if path := fetch(name_or_path, name, revision, optional=True):
             return path
@@ -106,35 +106,35 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
             use_safetensors=True,
             output_loading_info=True,
         )
-    except Exception as error:  # damaged files, wrong shapes: each library raises its own types of errors
-        raise InputError(f"The weights of '{name_or_path}' cannot be read: {one_line(error)}") from error
+    except Exception as error:  # libraries raise different types of errors for damaged files and wrong shapes
+        raise InputError(f"The weights of '{name_or_path}' cannot be loaded: {one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
     if missing := sorted(loading["missing_keys"]):
-        raise InputError(f"The weights in '{name_or_path}' lack {len(missing)} tensors, such as '{missing[0]}'.")
+        raise InputError(f"'{name_or_path}' is incomplete: it lacks {len(missing)} tensors, first '{missing[0]}'.")
     model.eval()
     return model
 
 
 def _check_processor(name_or_path: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Refuse the tokenizer of another model, or an empty vocabulary, which is the result of missing files."""
+    """Check that tokenizer and image processor fit the model; if files are missing, the vocabulary is empty."""
     ids = processor.tokenizer("a photo").input_ids
     vocab_size = model.config.text_config.vocab_size
     if len(ids) < 3 or processor.tokenizer.unk_token_id in ids[1:-1] or max(ids) >= vocab_size:
         raise InputError(
-            f"The tokenizer in '{name_or_path}' cannot encode 'a photo': its files are missing or belong to another "
+            f"The tokenizer in '{name_or_path}' cannot encode 'a photo'. Its files are missing, or belong to another "
             "model."
         )
     crop_size, vision = PixelTransform(processor).crop_size, model.config.vision_config
     if hasattr(vision, "patch_size") and crop_size != vision.image_size:  # convolutions take any size
         raise InputError(
-            f"The processor in '{name_or_path}' crops images to {crop_size} pixels, but the model takes "
+            f"The processor in '{name_or_path}' crops images to {crop_size} pixels, but the model expects "
             f"{vision.image_size}."
         )
 
 
 def _stored_dtype(weights: Path) -> torch.dtype | None:
-    """Return the dtype of the image tower in a safetensors file, or None for an index of several files."""
+    """Return the dtype of the image tower in a safetensors file, or None if the weights are sharded."""
     if weights.name != SINGLE:
         return None
     with safe_open(weights, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""Conversion of open_clip models to CLIP repositories, which transformers reads and `hf_paint` patches."""
+"""Convert open_clip models to CLIP repositories, which transformers can load and hf_paint can patch."""
 
 import json
 import pickle
@@ -44,11 +44,11 @@ from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _PARTS = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
 TOLERANCE = 1e-5
-"""The largest allowed difference between unit embeddings of both models, which add numbers in different orders."""
+"""Maximum difference allowed between unit embeddings; the two models sum numbers in different orders."""
 
 
 class OpenClipConfig(TypedDict, total=False):
-    """The content of `open_clip_config.json`."""
+    """Contents of `open_clip_config.json`."""
 
     model_cfg: Config
     preprocess_cfg: Config | None
@@ -56,14 +56,14 @@ class OpenClipConfig(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """The model that `convert_open_clip` wrote.
+    """Result of `convert_open_clip`.
 
     Attributes:
-        folder: Its folder.
-        num_tensors: The number of its tensors.
-        dtype: The dtype of its tensors on disk.
-        difference: The largest difference between unit embeddings of both models; None if open_clip is not installed
-            and nothing was compared.
+        folder: Folder of the converted model.
+        num_tensors: Number of tensors written.
+        dtype: Dtype of the tensors on disk.
+        difference: Largest difference between unit embeddings of the original and the converted model; None if they
+            were not compared because open_clip is not installed.
     """
 
     folder: Path
@@ -80,23 +80,25 @@ def convert_open_clip(
     revision: str = "main",
     overwrite: bool = False,
 ) -> Conversion:
-    """Convert an open_clip model with OpenAI's architecture to a CLIP repository, with processor and tokenizer.
+    """Convert an open_clip model with OpenAI's architecture to a CLIP repository, including processor and tokenizer.
 
-    The weights keep their values and their dtype (the widest one if they have several). If open_clip is installed, the
-    embeddings of both models are compared. Two differences remain. The centre crop of an image whose longer side is an
-    odd number of pixels too long may be off by one pixel. open_clip's tokenizer cleans texts (`ftfy`, HTML), which
-    class names and prompts do not need.
+    The values and dtype of the weights do not change; if there are several dtypes, all weights get the widest one. If
+    open_clip is installed, the embeddings of both models are compared.
+
+    There are two remaining differences. If the longer side of a resized image exceeds the crop by an odd number of
+    pixels, the centre crop may be shifted by one pixel. And open_clip's tokenizer cleans up texts (`ftfy`, HTML),
+    which is not necessary for class names and prompts.
 
     Args:
-        source: An id on the Hub or a folder, with `open_clip_config.json`.
-        output: The output folder.
-        tokenizer: An id on the Hub or a folder with the tokenizer of CLIP; by default, the one in `source`.
-        revision: A branch, tag or commit of `source` on the Hub.
-        overwrite: Replace a model in `output`.
+        source: Hub repository id or folder that contains `open_clip_config.json`.
+        output: Output folder.
+        tokenizer: Hub repository id or folder of a CLIP tokenizer; defaults to `source`.
+        revision: Branch, tag or commit of `source` on the Hub.
+        overwrite: Whether to replace an existing model in `output`.
 
     Raises:
-        InputError: If `source` is not an open_clip model, or `CLIPModel` lacks one of its features, which the message
-            names.
+        InputError: If `source` is not an open_clip model, or has a feature that `CLIPModel` does not support; the
+            message names the feature.
 
     Example:
         >>> convert_open_clip("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "clip").dtype  # doctest: +SKIP
@@ -125,12 +127,13 @@ def _read_config(source: str, revision: str) -> OpenClipConfig:
     path = fetch(source, OPEN_CLIP_CONFIG, revision)
     if path is None:
         raise InputError(
-            f"'{source}' is not an open_clip model: it has no {OPEN_CLIP_CONFIG}. A CLIPModel needs no conversion."
+            f"'{source}' is not an open_clip model: it has no {OPEN_CLIP_CONFIG}. If it is a CLIPModel, it needs no "
+            "conversion."
         )
     try:
         config: OpenClipConfig = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+        raise InputError(f"{path} is not valid JSON: {error}") from error
     model = config.get("model_cfg") if isinstance(config, dict) else None
     if not isinstance(model, dict) or not all(isinstance(model.get(key), kind) for key, kind in _PARTS.items()):
         raise InputError(
@@ -142,32 +145,34 @@ def _read_config(source: str, revision: str) -> OpenClipConfig:
 def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
     path = next(filter(None, (fetch(source, name, revision, optional=True) for name in WEIGHTS)), None)
     if path is None:
-        raise InputError(f"'{source}' has no open_clip weights: {' or '.join(WEIGHTS)}.")
+        raise InputError(f"'{source}' has no open_clip weights; it needs {' or '.join(WEIGHTS)}.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)  # runs no code
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"{path} is damaged or contains more than tensors: {one_line(error, limit=200)}") from error
-    # A training checkpoint also contains the state of the optimizer.
+        raise InputError(
+            f"{path} is damaged or not a plain state dict of tensors: {one_line(error, limit=200)}"
+        ) from error
+    # A training checkpoint also contains the optimizer state.
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise InputError(f"{path} contains more than tensors.")
+        raise InputError(f"{path} is not a plain state dict of tensors.")
     return weights
 
 
 def _make_processor(name: str | Path, config: PreTrainedConfig, preprocess: Config) -> CLIPProcessor:
-    """Return the processor of the model, with a tokenizer of the right vocabulary."""
+    """Build the model's processor, after checking that the tokenizer has the right vocabulary."""
     text, image_size = config.text_config, config.vision_config.image_size
     try:
         tokenizer = CLIPTokenizer.from_pretrained(name)
         is_right = (len(tokenizer), tokenizer.eos_token_id) == (text.vocab_size, text.eos_token_id)
-    except Exception:  # a missing file raises one of many types
+    except Exception:  # missing files raise many types of errors
         is_right = False
     if not is_right:
         raise InputError(
-            f"'{name}' has no CLIP tokenizer of {text.vocab_size} tokens, the last of which ends the text. Name a "
-            "model that has one: --tokenizer openai/clip-vit-base-patch32"
+            f"'{name}' has no CLIP tokenizer with {text.vocab_size} tokens, the last of which must end the text. Name "
+            "a model that has one, for instance --tokenizer openai/clip-vit-base-patch32"
         )
     tokenizer.model_max_length = text.max_position_embeddings
     image_processor = CLIPImageProcessorPil(**image_settings(preprocess, image_size))
@@ -178,10 +183,10 @@ def _make_processor(name: str | Path, config: PreTrainedConfig, preprocess: Conf
 def _compare(
     model: CLIPModel, processor: CLIPProcessor, config: Config, weights: Mapping[str, Tensor]
 ) -> float | None:
-    """Return the largest difference between the embeddings of both models, in float32, each with its own tokenizer.
+    """Return the largest difference between float32 embeddings of the two models, each with its own tokenizer.
 
     Raises:
-        InputError: If the embeddings differ by more than rounding.
+        InputError: If the difference is larger than rounding errors.
     """
     try:
         open_clip = import_module("open_clip")
@@ -201,5 +206,5 @@ def _compare(
     pairs = zip(ours, theirs, strict=True)
     difference = max(float((functional.normalize(a) - functional.normalize(b)).abs().max()) for a, b in pairs)
     if difference > TOLERANCE:
-        raise InputError(f"The embeddings of the converted model differ from open_clip's, by {difference:.1e}.")
+        raise InputError(f"The embeddings of the converted model differ from open_clip's by {difference:.1e}.")
     return difference

@@ -1,4 +1,4 @@
-"""The config and the tensors of open_clip, translated for `CLIPModel` (Ilharco et al., OpenCLIP, 2021)."""
+"""Translate open_clip configs and tensors to those of `CLIPModel` (Ilharco et al., OpenCLIP, 2021)."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from hf_paint.files import Json
 
 
 Config = Json
-"""A part of a config, read from JSON."""
+"""An open_clip config, or part of one, read from JSON."""
 
 _NAMES = {
     r"visual\.class_embedding": "vision_model.embeddings.class_embedding",
@@ -34,12 +34,12 @@ _NAMES_IN_LAYER = {
 }
 _PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
 _WRAPPERS = ("module.", "text.")
-"""Prefixes of names in training checkpoints, and in models with a separate text tower (custom_text)."""
+"""Prefixes of tensor names in training checkpoints, and in models with a separate text tower (custom_text)."""
 
 MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
 _VISION = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
-"""Keys of a tower's config -> their defaults."""
+"""Config keys of the text tower -> defaults; `_VISION` has those of the vision tower."""
 
 _ANY = None
 _NEUTRAL: dict[str, dict[str, str | None]] = {
@@ -47,14 +47,14 @@ _NEUTRAL: dict[str, dict[str, str | None]] = {
     "vision_cfg": {"pool_type": "tok", "pos_embed_type": "learnable", "patch_dropout": _ANY},
     "text_cfg": {"pool_type": "argmax", "proj_type": "linear", "pad_id": _ANY, "eos_id": _ANY},
 }
-"""Keys that `CLIPModel` lacks, with the value (or any value) that has no effect at inference."""
+"""Keys without an equivalent in `CLIPModel`, and the value at which they have no effect at inference (or any)."""
 
 
 def clip_config(config: Config) -> Config:
-    """Return the arguments of `CLIPConfig` for the `model_cfg` of an open_clip model.
+    """Convert the `model_cfg` of an open_clip model to arguments of `CLIPConfig`.
 
     Raises:
-        InputError: If `CLIPModel` lacks a feature of the model, which the message names.
+        InputError: If the model has a feature that `CLIPModel` does not support; the message names the feature.
 
     Example:
         >>> vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
@@ -72,7 +72,7 @@ def clip_config(config: Config) -> Config:
         "hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu",
     }
     images = {"image_size": vision["image_size"], "patch_size": vision["patch_size"]}
-    end = text["vocab_size"] - 1  # open_clip reads the state at the highest id, the end-of-text token
+    end = text["vocab_size"] - 1  # open_clip pools at the highest token id, which is end-of-text
     tokens = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
     return {
         "projection_dim": config["embed_dim"],
@@ -85,7 +85,7 @@ def clip_config(config: Config) -> Config:
 
 
 def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an open_clip model, without prefixes in their names and without the attention mask.
+    """Remove prefixes from the tensor names of an open_clip model, and drop the attention mask.
 
     Example:
         >>> list(plain_weights({"module.text.ln_final.bias": torch.zeros(2), "attn_mask": torch.zeros(2, 2)}))
@@ -101,10 +101,10 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an open_clip model, named as by `plain_weights`, under their names in `CLIPModel`.
+    """Convert the output of `plain_weights` to the tensors of a `CLIPModel`.
 
-    In open_clip the query, key and value projections of an attention layer are one tensor, and the projections to
-    embeddings are transposed.
+    In open_clip, the query, key and value projections of an attention layer are a single tensor, and the projections
+    to embeddings are transposed.
 
     Example:
         >>> sorted(clip_weights({"transformer.resblocks.3.attn.in_proj_bias": torch.zeros(6)}))[0]
@@ -126,21 +126,21 @@ def check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor])
     """Check that converted weights have the names and shapes that `CLIPModel` expects.
 
     Raises:
-        InputError: If a tensor is missing, superfluous, or of another shape.
+        InputError: If a tensor is missing, unexpected or of a different shape.
     """
     for name in sorted(expected.keys() | weights.keys()):
         target, shape = (tuple(side[name].shape) if name in side else None for side in (expected, weights))
         if target is None:
-            raise InputError(f"CLIPModel has no tensor '{name}' of shape {shape}, which the open_clip model has.")
+            raise InputError(f"The open_clip model has a tensor '{name}' of shape {shape}, but CLIPModel does not.")
         if target != shape:
             raise InputError(f"The open_clip model must have '{name}' of shape {target}, got {shape or 'nothing'}.")
 
 
 def image_settings(preprocess: Config, image_size: int) -> Config:
-    """Return the arguments of `CLIPImageProcessor` for the `preprocess_cfg` of an open_clip model.
+    """Convert the `preprocess_cfg` of an open_clip model to arguments of `CLIPImageProcessor`.
 
     Raises:
-        InputError: If `CLIPImageProcessor` cannot resize in this way.
+        InputError: If `CLIPImageProcessor` cannot resize images this way.
 
     Example:
         >>> image_settings({"interpolation": "bicubic", "resize_mode": "squash"}, 224)["size"]
@@ -148,11 +148,11 @@ def image_settings(preprocess: Config, image_size: int) -> Config:
     """
     square = {"height": image_size, "width": image_size}
     sizes = {"shortest": {"shortest_edge": image_size}, "squash": square}
-    resamples = {"bicubic": 3, "bilinear": 2, "random": 3}  # `random` is drawn in training only
+    resamples = {"bicubic": 3, "bilinear": 2, "random": 3}  # `random` applies only in training
     mode, interpolation = preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic"
     if mode not in sizes or interpolation not in resamples:
         raise InputError(
-            f"CLIPImageProcessor cannot resize images as the open_clip model asks: `resize_mode: {mode}`, "
+            f"CLIPImageProcessor cannot resize images as the open_clip model requires: `resize_mode: {mode}`, "
             f"`interpolation: {interpolation}`."
         )
     settings = {"size": sizes[mode], "crop_size": square, "resample": resamples[interpolation]}
@@ -170,13 +170,13 @@ def _transformer(config: Config, num_heads: int) -> dict[str, int]:
 
 
 def _check(part: str, config: Config, known: Collection[str]) -> None:
-    """Refuse a part of a config with a key that `CLIPModel` lacks and that has an effect."""
+    """Raise an error if part of a config contains a key that has an effect but no equivalent in `CLIPModel`."""
     for key, value in config.items():
         neutral = key in known or not value or _NEUTRAL[part].get(key, ()) in (value, _ANY)
-        if not neutral or isinstance(value, list):  # the layers of a ResNet, or a size that is not square
+        if not neutral or isinstance(value, list):  # ResNet layers, or a non-square size
             raise InputError(
-                f"CLIPModel has no `{key}: {value}`, found in the {part} of the open_clip model. Only models with the "
-                "architecture of OpenAI's vision and text transformers can be converted."
+                f"CLIPModel does not support `{key}: {value}` in the {part} of the open_clip model. Only models with "
+                "the architecture of OpenAI's vision and text transformers can be converted."
             )
 
 

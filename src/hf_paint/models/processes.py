@@ -1,4 +1,4 @@
-"""The processes of a launcher: they share the work on prompts, and all of them must call these functions."""
+"""Share the work of embedding prompts between distributed processes, all of which must call these functions."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -20,17 +20,17 @@ def own_device() -> torch.device:
 
 
 def is_first_on_node() -> bool:
-    """Return whether this process does the work of one process per node, such as writing to a cache."""
+    """Return whether this process is the one on its node that does work once per node, like writing a cache."""
     return bool(PartialState().is_local_main_process)
 
 
 def agree(condition: bool) -> bool:
-    """Return whether a condition holds in all processes."""
+    """Return whether the condition is true in all processes."""
     return all(gather_object([condition]))
 
 
 def embed_batches(embed: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> Tensor:
-    """Return the embeddings of all batches, in order and on the CPU; each batch is embedded by one process."""
+    """Embed batches, each in one of the processes, and return all embeddings on the CPU, in order."""
     state = PartialState()
     is_quiet = len(batches) == 1 or not state.is_main_process
     with state.split_between_processes(batches) as own:

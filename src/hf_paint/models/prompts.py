@@ -1,4 +1,4 @@
-"""Text embeddings of prompts. CLIP's prompts are packed into rows, in which they share common prefixes."""
+"""Embed prompts. For CLIP, prompts are packed into rows, so that common prefixes are only computed once."""
 
 from collections.abc import Hashable, Sequence
 from copy import deepcopy
@@ -23,12 +23,12 @@ Item = TypeVar("Item")
 
 @dataclass
 class Row:
-    """Several prompts as one input of the text tower: a tree of tokens, in depth-first order.
+    """Several prompts packed into one input of the text tower: a tree of tokens in depth-first order.
 
     Args:
-        ids: The token ids.
-        positions: The position of each token in its prompt, which is its depth in the tree.
-        ends: The index of the last token of each prompt.
+        ids: Token ids.
+        positions: Position of each token in its prompt, which is also its depth in the tree.
+        ends: Index of the last token of each prompt.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -45,30 +45,30 @@ def embed_prompts(
     batch_size: int = 16,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Tensor:
-    """Return text embeddings of unit length, the same as if each prompt were embedded alone.
+    """Return text embeddings of unit length, the same as if each prompt were embedded separately.
 
-    The processes of a launcher share the prompts in whole batches, so the bits do not depend on the number of
-    processes. All of them must call this function.
+    If there are several processes, all of them must call this function. Each embeds some of the batches. Batches are
+    never split, so the result is bit-for-bit independent of the number of processes.
 
     Args:
-        model: The model whose text tower embeds the prompts, as a copy on the device of the process.
-        tokenizer: The tokenizer of that model.
-        prompts: Texts of any length. One that exceeds the context is cut but keeps its end-of-text token.
+        model: Model whose text tower embeds the prompts. The tower is copied to the device of the process.
+        tokenizer: Tokenizer of the model.
+        prompts: Texts of any length. Texts longer than the context are truncated, but keep their end-of-text token.
         batch_size: Rows per forward pass. A packed row is as long as the context and contains many short prompts.
-        precision: The arithmetic of the text tower, whatever the dtype of the model.
+        precision: Precision that the text tower runs in, regardless of the model's dtype.
 
     Returns:
-        The embeddings (num_prompts, embed_dim), in float32 on the CPU.
+        Embeddings (num_prompts, embed_dim), in float32 on the CPU.
 
     Raises:
-        InputError: If the tokenizer does not write the end-of-text token that the text tower reads.
+        InputError: If the tokenizer does not add the end-of-text token that the text tower needs.
 
     Example:
         >>> embed_prompts(model, tokenizer, ["a cat", "a dog"]).shape
         torch.Size([2, 24])
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    tokenizer = deepcopy(tokenizer)  # truncation changes its state, which would be saved with it
+    tokenizer = deepcopy(tokenizer)  # truncation changes its state, which would be saved with the model
     if isinstance(model, CLIPModel):
         embeds = _embed_packed(model, tokenizer, prompts, batch_size, dtype)
     else:
@@ -79,14 +79,14 @@ def embed_prompts(
 def _embed_packed(
     model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], batch_size: int, dtype: torch.dtype
 ) -> Tensor:
-    """Return text embeddings (num_prompts, embed_dim) of CLIP, with several prompts per row."""
+    """Return CLIP's text embeddings (num_prompts, embed_dim), computed with several prompts per row."""
     config: PreTrainedConfig = model.config
     context = min(tokenizer.model_max_length, config.text_config.max_position_embeddings)
     sequences = _tokenize(tokenizer, prompts, context, config.text_config.eos_token_id)
     distinct = sorted(set(sequences))
     device = own_device()
     tower = deepcopy(model.text_model).to(device, dtype).eval()
-    tower.set_attn_implementation("sdpa")  # flash attention does not take the mask
+    tower.set_attn_implementation("sdpa")  # flash attention does not support the mask
     projection = model.text_projection.weight.to(device).float()
 
     def embed(rows: Sequence[Row]) -> Tensor:
@@ -103,12 +103,12 @@ def _embed_padded(
     batch_size: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Return text embeddings (num_prompts, embed_dim) of any family, one prompt per row, padded as in pipelines."""
+    """Return text embeddings (num_prompts, embed_dim) for any family, one prompt per row, padded as in pipelines."""
     family = family_of(model)
     context = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
     padding = "max_length" if family.prompt_length else True
     texts = [prompt.lower() for prompt in prompts] if family.lower_case else prompts
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))  # rows of equal length need little padding
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))  # less padding if rows have similar lengths
     device = own_device()
     tower: nn.Module = move(deepcopy(TextTower(model)), device, dtype)
     tower.eval()
@@ -129,7 +129,7 @@ def _embed_padded(
 
 
 def _positions(distinct: Sequence[Hashable], items: Sequence[Hashable]) -> list[int]:
-    """Return the position of each item among the distinct ones."""
+    """Return the position of each item in `distinct`."""
     position = {item: index for index, item in enumerate(distinct)}
     return [position[item] for item in items]
 
@@ -141,12 +141,12 @@ def _batches(rows: Sequence[Item], batch_size: int) -> list[Sequence[Item]]:
 def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
     """Pack tokenised prompts into rows of at most `length` tokens.
 
-    The text tower is causal: the states of "a photo of a" do not depend on the words that follow. So a prompt adds
-    only the tokens to its row that it does not share with the previous prompt.
+    The text tower is causal, so the states of "a photo of a" do not depend on the words that follow. A prompt thus
+    only adds the tokens that it does not share with the previous prompt in its row.
 
     Args:
-        sequences: Distinct, sorted sequences, none longer than `length`.
-        length: Tokens per row.
+        sequences: Distinct sequences in sorted order, each with at most `length` tokens.
+        length: Maximum number of tokens per row.
 
     Example:
         >>> pack_prompts([(1, 5, 2), (1, 6, 2), (1, 6, 3)], 6)
@@ -168,15 +168,15 @@ def pack_prompts(sequences: Sequence[TokenIds], length: int) -> list[Row]:
 
 
 def ancestor_mask(positions: Tensor) -> Tensor:
-    """Return which tokens each token sees: itself and the earlier tokens of its own prompt.
+    """Return the attention mask of packed rows: each token sees itself and the earlier tokens of its own prompt.
 
-    In depth-first order, the prompts of a token end at the next token that is not deeper.
+    In depth-first order, the prompts that contain a token end before the next token that is not deeper.
 
     Args:
-        positions: The depths of the tokens, shape (rows, length).
+        positions: Depths of the tokens, shape (rows, length).
 
     Returns:
-        Booleans of shape (rows, length, length): whether token i of row r sees token j, at [r, i, j].
+        Booleans of shape (rows, length, length). The value at [r, i, j] is true if, in row r, token i sees token j.
 
     Example:
         >>> ancestor_mask(torch.tensor([[0, 1, 1]])).int()
@@ -186,12 +186,12 @@ def ancestor_mask(positions: Tensor) -> Tensor:
     """
     order = torch.arange(positions.shape[1], device=positions.device)
     no_deeper = positions[:, :, None] <= positions[:, None, :]  # (rows, i, j)
-    left = (no_deeper & (order[:, None] > order)).cumsum(dim=1) > 0  # one between j and i, i included
+    left = (no_deeper & (order[:, None] > order)).cumsum(dim=1) > 0  # whether there is one after j, up to i
     return ~left & (order[:, None] >= order)
 
 
 def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
-    """Return the states (num_prompts, hidden_size) of the last token of each prompt."""
+    """Return the hidden state of the last token of each prompt, (num_prompts, hidden_size)."""
     ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True).to(tower.device)
     positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(tower.device)
     mask = torch.where(ancestor_mask(positions), 0.0, -torch.inf).to(tower.dtype)  # added to the attention scores
@@ -202,13 +202,13 @@ def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
 def _tokenize(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], context: int, end_of_text: int
 ) -> list[TokenIds]:
-    """Return the token ids of each prompt, up to the token whose state becomes the embedding."""
+    """Return the token ids of each prompt, up to the token that the text tower pools."""
     tokens = tokenizer(list(prompts), truncation=True, max_length=context, return_attention_mask=False)
     sequences = []
     for ids in tokens.input_ids:
-        end = max(ids) if end_of_text == 2 else end_of_text  # in old configs (2) the text tower reads the highest id
+        end = max(ids) if end_of_text == 2 else end_of_text  # with old configs (2), the tower pools at the highest id
         if end not in ids:
-            raise InputError(f"The tokenizer does not write the end-of-text token of the text tower, {end_of_text}.")
+            raise InputError(f"The tokenizer does not add the end-of-text token of the text tower, {end_of_text}.")
         sequences.append(tuple(ids[: ids.index(end) + 1]))
     return sequences
 

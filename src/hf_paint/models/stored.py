@@ -1,4 +1,4 @@
-"""Weights on disk that are read on demand, one tensor at a time."""
+"""Read weights from disk on demand, one tensor at a time."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +13,12 @@ from hf_paint.weights.layers import IMAGE_TOWER
 
 
 class StoredTower(Mapping[str, Tensor]):
-    """The image tower in a folder, in float32; each tensor is read on access.
+    """Image tower weights in a folder, as float32; each tensor is read when it is accessed.
 
     Args:
-        folder: A folder with the safetensors of a whole CLIP model, or of only its vision model.
-        frozen: The weights of the base, name -> tensor. A vision model without a projection was fine-tuned with the
-            frozen projection of its base, which is taken from here.
+        folder: Folder with the safetensors of a whole CLIP model, or of its vision model only.
+        frozen: Weights of the base model, name -> tensor. If the folder has a vision model without a projection, it
+            was fine-tuned with the frozen projection of the base, which is then taken from here.
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
@@ -40,10 +40,10 @@ class StoredTower(Mapping[str, Tensor]):
 
 
 def find_tower(name_or_path: str) -> Path:
-    """Return the folder of a fine-tuned model: a folder, or the snapshot of an id on the Hub or of `id@revision`.
+    """Return the folder of a fine-tuned model, given a folder, a Hub repository id or `id@revision`.
 
     Raises:
-        InputError: If it cannot be downloaded or has no safetensors.
+        InputError: If the model cannot be downloaded or has no safetensors.
     """
     folder = folder_of(name_or_path, ["config.json", *WEIGHTS])
     read_checkpoint(folder)
@@ -51,13 +51,13 @@ def find_tower(name_or_path: str) -> Path:
 
 
 class LazyWeights(Mapping[str, Tensor]):
-    """The weights in a folder, name -> tensor, each read again on every access.
+    """Weights in a folder, name -> tensor; a tensor is read from disk each time it is accessed.
 
     Args:
-        folder: A folder with `model.safetensors`, or with shards and their index.
+        folder: Folder with `model.safetensors`, or with shards and an index.
 
     Raises:
-        InputError: If there are no such files.
+        InputError: If the folder has no such files.
 
     Example:
         >>> LazyWeights(model_folder)["logit_scale"]

@@ -1,4 +1,4 @@
-"""The towers of a model as separate models."""
+"""Image and text towers as separate models."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,36 +20,36 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class Features(Protocol):
-    """The output of a tower."""
+    """Output of a tower."""
 
     pooler_output: Tensor
 
 
 class DualEncoder(Protocol):
-    """The two methods that the models of all families share."""
+    """The two methods that models of all families have."""
 
     get_image_features: ClassVar[Callable[..., Features]]
     get_text_features: ClassVar[Callable[..., Features]]
 
 
 def dual_encoder(model: PreTrainedModel) -> type[DualEncoder]:
-    """Return the class of a model, typed by the methods that embed images and texts."""
+    """Return the class of a model, typed as having the methods that embed images and texts."""
     return cast(type[DualEncoder], type(model))
 
 
 class Tower(PreTrainedModel):
-    """One tower of a model as a separate model, which shares the parameters under the same names.
+    """One tower of a model as a separate model, which shares its parameters with the model and uses the same names.
 
-    Its config is a copy: changes to it do not reach the config of the model.
+    The config is copied, so changes to it do not affect the config of the model.
 
     Args:
-        model: The model.
-        config: The config of the tower.
+        model: The whole model.
+        config: Config of the tower.
         image: Whether this is the image tower.
     """
 
     supports_gradient_checkpointing = True
-    # The layers themselves refuse an implementation that they do not support.
+    # The layers themselves raise an error for an implementation that they do not support.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, model: PreTrainedModel, config: PreTrainedConfig, *, image: bool) -> None:
@@ -61,7 +61,7 @@ class Tower(PreTrainedModel):
         self.all_tied_weights_keys: dict[str, str] = {}
 
     def get_input_embeddings(self) -> None:  # type: ignore[override]
-        """Return None: the input layer differs between families, and FSDP2 needs no unit for it."""
+        """Return None: the input layer differs between families, and FSDP2 does not need to wrap it."""
 
 
 @dataclass
@@ -72,16 +72,16 @@ class ImageTowerOutput(ModelOutput):
 
 
 class ImageTower(Tower):
-    """The image tower of a model of any family, from pixels to un-normalised image embeddings.
+    """The image tower of a model of any family, which maps pixels to un-normalised image embeddings.
 
-    Batch norms keep the statistics of theta_0 during training. Statistics are not weights: interpolating them does not
-    give the statistics of the interpolated weights.
+    Batch norm statistics stay frozen at those of theta_0 during training. They are not weights: interpolating them
+    would not give the statistics of the interpolated model.
 
     Args:
-        model: The model.
+        model: The whole model.
 
     Raises:
-        InputError: If the model belongs to no family.
+        InputError: If the model does not belong to a supported family.
 
     Example:
         >>> ImageTower(model)(pixel_values=torch.zeros(3, 3, 32, 32)).image_embeds.shape
@@ -91,17 +91,17 @@ class ImageTower(Tower):
     main_input_name = "pixel_values"
 
     def __init__(self, model: PreTrainedModel) -> None:
-        family_of(model)  # refuses models of no family
+        family_of(model)  # raises an error for unsupported models
         super().__init__(model, model.config.vision_config, image=True)
         self._embed = dual_encoder(model).get_image_features
         self.train(model.training)
 
     def forward(self, pixel_values: Tensor, **kwargs: object) -> ImageTowerOutput:
-        """Return the embeddings (batch, embed_dim) of pixels (batch, 3, height, width)."""
+        """Return image embeddings (batch, embed_dim) for pixels (batch, 3, height, width)."""
         return ImageTowerOutput(image_embeds=self._embed(self, pixel_values=pixel_values, **kwargs).pooler_output)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch between training and evaluation; batch norms always keep their statistics."""
+        """Switch between training and evaluation mode; batch norms always stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
@@ -110,10 +110,10 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """The text tower of a model of any family, from tokens to un-normalised text embeddings.
+    """The text tower of a model of any family, which maps tokens to un-normalised text embeddings.
 
     Args:
-        model: The model.
+        model: The whole model.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -121,14 +121,14 @@ class TextTower(Tower):
         self._embed = dual_encoder(model).get_text_features
 
     def forward(self, **tokens: Tensor) -> Tensor:
-        """Return the embeddings (batch, embed_dim) of the output of a tokenizer."""
+        """Return text embeddings (batch, embed_dim) for the output of a tokenizer."""
         return self._embed(self, **tokens).pooler_output
 
 
 def image_tower(model: PreTrainedModel) -> ImageTower:
-    """Return the image tower of a model as a separate model, which shares the parameters under the same names.
+    """Return the image tower of a model as a separate model with the same parameter names.
 
-    Training the tower trains the model.
+    The tower shares its parameters with the model, so training the tower also trains the model.
 
     Example:
         >>> tower = image_tower(model)
@@ -139,21 +139,22 @@ def image_tower(model: PreTrainedModel) -> ImageTower:
 
 
 def image_tower_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return the weights of the image tower by their names in the model, sharing storage with it.
+    """Return the image tower's weights, named as in the model and sharing storage with it.
 
-    Only floating-point tensors are weights; the batch counter of a batch norm is not.
+    Only floating-point tensors count as weights, so the batch counters of batch norms are left out.
     """
     tensors = model.state_dict().items()
     return {name: tensor for name, tensor in tensors if name.startswith(IMAGE_TOWER) and tensor.is_floating_point()}
 
 
 def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Model:
-    """Return a copy of a model on the same device, with other weights; a tensor is copied only to convert or move it.
+    """Return a copy of a model with different weights, on the same device; tensors are shared if nothing changes.
 
     Args:
-        model: The model.
-        weights: Name -> tensor; all other tensors are copied from the model.
-        dtype: The dtype of all floating-point tensors.
+        model: Model to copy.
+        weights: Name -> new tensor. Tensors that are not listed are taken from the model. Tensors are only copied if
+            they have to be converted to `dtype` or moved to the model's device.
+        dtype: Dtype of all floating-point tensors in the copy.
 
     Example:
         >>> other = with_weights(model, {"visual_projection.weight": torch.zeros(24, 32)})
@@ -172,13 +173,13 @@ def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype
 
 
 def copy_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
-    """Return a copy of a model with these tensors instead of its own, which are never copied.
+    """Return a copy of a model with these tensors in place of its own, which are never copied.
 
-    Replacing tensors after a plain `deepcopy` would need memory for both.
+    Replacing the tensors after a plain `deepcopy` would need memory for both.
 
     Args:
-        model: The model.
-        tensors: Name -> tensor, with the names of `state_dict`.
+        model: Model to copy.
+        tensors: Name -> tensor, named as in `state_dict`.
     """
     copies: dict[int, object] = {}  # the memo of deepcopy: id of an object -> its copy
     copies |= {id(x): nn.Parameter(tensors[name]) for name, x in model.named_parameters() if name in tensors}
@@ -187,13 +188,13 @@ def copy_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
 
 
 def move(model: Model, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Model:
-    """Move a model to a device and convert it to a dtype, in place: `model.to`, which transformers leaves untyped."""
+    """Move a model to a device and convert it to a dtype, in place: a typed version of `model.to`."""
     return model.to(device, dtype)
 
 
 @contextmanager
 def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """Switch the attention of a model to another implementation, such as `eager` or `sdpa`, inside a `with` block.
+    """Use another attention implementation (`eager`, `sdpa`, ...) for a model inside a `with` block.
 
     Example:
         >>> with attention(model, "eager"):

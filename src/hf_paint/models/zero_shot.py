@@ -1,4 +1,4 @@
-"""Building zero-shot heads from class names and prompt templates (Radford et al., 2021, Section 3.1.4)."""
+"""Build zero-shot heads from class names and prompt templates (Radford et al., 2021, Section 3.1.4)."""
 
 import logging
 from collections.abc import Sequence
@@ -35,14 +35,15 @@ def build_task_head(
     *,
     cache_dir: str | Path | None = None,
 ) -> ZeroShotHead:
-    """Build the head of a task from its class names, its `class_groups`, or all its candidates.
+    """Build the head of a task from its class names, its `class_groups` or, for multiple choice, all candidates.
 
     Args:
-        model: The model whose text tower embeds the prompts.
-        tokenizer: The tokenizer of that model.
+        model: Model whose text tower embeds the prompts.
+        tokenizer: Tokenizer of the model.
         task: The task.
-        class_names: The classes of the task or of its half, or the texts of all candidates, in the order of the rows.
-        cache_dir: The folder of cached heads.
+        class_names: Class names of the task (or of the classes it is restricted to) or, for multiple choice, the
+            prompts of all candidates, in the order of the head's rows.
+        cache_dir: Cache folder for heads.
     """
     if task.class_groups is None:
         head = build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
@@ -54,11 +55,11 @@ def build_task_head(
 
 
 def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
-    """Return a head of candidates, and warn about equal rows: texts may have been truncated before their answers."""
+    """Turn a head into a candidate head, and warn about identical rows: texts may have been cut before the answer."""
     if equal := len(head.weight) - len(head.weight.unique(dim=0)):
         logger.warning(
-            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' have the same embedding as another: "
-            "the model truncates texts to the length of its context. Put the answer first in `prompt`, or shorten it."
+            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' have the same embedding as another, "
+            "because the model truncates texts to its context. Shorten `prompt`, or put the answer first."
         )
     return CandidateHead(head.weight, head.logit_scale)
 
@@ -76,24 +77,24 @@ def build_zero_shot_head(
 ) -> ZeroShotHead:
     """Build the head of a task from its class names and prompt templates.
 
-    Each prompt is embedded and normalised; the embeddings of a class are averaged over the templates and normalised
-    again. The processes of a launcher share the prompts (see `embed_prompts`), and all of them must call this
-    function.
+    Each prompt is embedded and the embedding is normalised. For each class, the embeddings are averaged over templates
+    and normalised again. If there are several processes, all of them must call this function, and they share the work
+    (see `embed_prompts`).
 
     Args:
-        model: The model whose text tower embeds the prompts.
-        tokenizer: The tokenizer of that model.
-        class_names: The names of the classes, in the order of the logits.
-        templates: Prompts with one `{}` each.
+        model: Model whose text tower embeds the prompts.
+        tokenizer: Tokenizer of the model.
+        class_names: Class names, in the order of the logits.
+        templates: Prompts, each with one `{}`.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
-        precision: The arithmetic of the text tower, whatever the dtype of the model.
-        cache_dir: The folder of cached heads; without one, nothing is cached.
+        precision: Precision that the text tower runs in, regardless of the model's dtype.
+        cache_dir: Cache folder for heads; if None, nothing is cached.
 
     Returns:
         The head, in float32 on the CPU.
 
     Raises:
-        InputError: If there is no class name or no template.
+        InputError: If there are no class names or no templates.
 
     Example:
         >>> head = build_zero_shot_head(model, tokenizer, ["cat", "dog"], ["a photo of a {}."])
@@ -105,7 +106,7 @@ def build_zero_shot_head(
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
     cached = _read(cache) if cache is not None else None
-    is_cached = agree(cached is not None)  # processes may look in different folders or at different times
+    is_cached = agree(cached is not None)  # the caches of other processes may differ
     if cached is not None and is_cached:
         return cached
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
@@ -129,7 +130,7 @@ def _cache_file(
 
 
 def _read(path: Path) -> ZeroShotHead | None:
-    """Return the head in a file, or None if the file is missing or broken."""
+    """Load a head from a file; return None if the file is missing or damaged."""
     try:
         return ZeroShotHead(**load_file(path))
     except (FileNotFoundError, SafetensorError):

@@ -1,4 +1,4 @@
-"""Tasks: data sets with their classes and prompts, attacks, corruptions, counting, questions and scenes."""
+"""Tasks: data sets with classes and prompts, including attacks, corruptions, counting, questions and scenes."""
 
 from hf_paint.tasks.classification import ClassificationTask
 from hf_paint.tasks.counting import CountingTask

@@ -1,4 +1,4 @@
-"""The checks of the fields of a task."""
+"""Validation of task fields."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_task(task: "Task") -> None:
-    """Check the fields that all kinds of task share.
+    """Check the fields that all kinds of tasks have in common.
 
     Raises:
         InputError: If the name, a template, `where` or a split is invalid.
@@ -22,12 +22,12 @@ def check_task(task: "Task") -> None:
     for template in task.templates:
         if template.count("{}") != 1:
             raise InputError(
-                f"The template {template!r} of task '{task.name}' must contain exactly one {{}}, the place of the "
-                "class name."
+                f"The template {template!r} of task '{task.name}' must contain exactly one {{}}, which is replaced by "
+                "each class name."
             )
     if not isinstance(task.where or {}, Mapping):
         raise InputError(
-            f"`where` of task '{task.name}' must map columns to values, such as {{type: SCAM}}; got {task.where!r}."
+            f"`where` of task '{task.name}' must map columns to values, as in {{type: SCAM}}; got {task.where!r}."
         )
     _check_splits(task)
 
@@ -37,19 +37,19 @@ def _check_splits(task: "Task") -> None:
     for name, split in (("train", splits.train), ("validation", splits.validation)):
         if split is not None and split == splits.test:
             raise InputError(
-                f"Task '{task.name}' uses the split '{split}' for {name} and for test: the test accuracy would be "
-                f"measured on images that the run has used. Set `{name}` to another split or to null."
+                f"Task '{task.name}' uses the split '{split}' for both {name} and test, so test accuracy would be "
+                f"measured on images that were used in the run. Set `{name}` to another split, or to null."
             )
 
 
 def check_bad_rows(task_name: str, bad_rows: str) -> None:
-    """Refuse a `bad_rows` that is neither `refuse` nor `skip`."""
+    """Check that `bad_rows` is `refuse` or `skip`."""
     if bad_rows not in ("refuse", "skip"):
         raise InputError(f"`bad_rows` of task '{task_name}' must be `refuse` or `skip`, got {bad_rows!r}.")
 
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:
-    """Refuse a list that contains a class name twice."""
+    """Check that no class name is listed twice."""
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise InputError(f"Task '{task_name}' lists the class name '{duplicates[0]}' twice. Remove one of the two.")

@@ -1,4 +1,4 @@
-"""Classification: every image has one label, one of the classes of the task."""
+"""Classification: every image has one label, which is one of the task's classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from hf_paint.tasks.typographic import TypographicAttack
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledTask(Task):
-    """The base class of tasks whose images have labels; its fields define the classes of the labels.
+    """Base class for tasks with labelled images.
 
     Attributes:
-        class_names: The class names for the prompts. Optional if the label column is a `ClassLabel`.
-        label_names: The class names in the data set, in the order of `class_names`. Needed only if the two differ by
-            more than case, spaces and punctuation: labels are matched by name, never by position.
-        class_groups: Several names for a class: class name -> the names for the prompts. The logit of a class is the
-            highest of its names, so a prediction is correct if it is any name of the right class.
-        label_column: The column with the labels.
-        class_split: Keep the rows and the names of one half of the classes.
-        only_classes: Keep the rows of these classes; all classes remain candidates.
-        own_head: With `only_classes`, only these classes are candidates.
+        class_names: Class names for the prompts. Optional if the label column is a `ClassLabel`.
+        label_names: Class names in the data set, in the same order as `class_names`. Only needed if the two differ in
+            more than case, spaces and punctuation, because labels are matched by name, never by position.
+        class_groups: Class name -> alternative names for the prompts. The logit of a class is the maximum over its
+            names, so a prediction is correct if it is any name of the right class.
+        label_column: Column with the labels.
+        class_split: Keep only one half of the classes: their rows, and their names in the head.
+        only_classes: Keep only the rows of these classes. The head still contains all classes.
+        own_head: With `only_classes`, restrict the head to these classes as well.
     """
 
     class_names: tuple[str, ...] | None = None
@@ -40,23 +40,23 @@ class LabelledTask(Task):
         if self.class_names is not None:
             self.check_classes(self.class_names)
         if self.own_head and self.only_classes is None:
-            raise InputError(f"`own_head` of task '{self.name}' requires `only_classes`, the classes of that head.")
+            raise InputError(f"`own_head` of task '{self.name}' requires `only_classes`: list the classes to keep.")
         refuse_duplicates(self.name, self.only_classes or ())
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from the data set's."""
+        """Whether the task changes the images or the classes of its data set."""
         return bool(super().is_changed or self.class_split or self.only_classes)
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns besides the images."""
+        """Return key -> column for all columns except the image column."""
         return {"label_column": self.label_column}
 
     def check_classes(self, class_names: Sequence[str]) -> None:
-        """Refuse class names, of the definition or of the data set, that this kind of task cannot use.
+        """Check class names, from the definition or the data set, against the requirements of this kind of task.
 
         Raises:
-            InputError: If there are any.
+            InputError: If this kind of task cannot use them.
         """
         if self.class_split is not None:
             self.class_split.classes(len(class_names))
@@ -67,8 +67,8 @@ class ClassificationTask(LabelledTask, kind="classification"):
     """An image classification task.
 
     Attributes:
-        attack: The typographic attack on every image, before any corruption.
-        streaming: Read the data set as a stream, for splits that are too large to download.
+        attack: Typographic attack applied to every image, before any corruption.
+        streaming: Stream the data set, for splits that are too large to download.
 
     Example:
         >>> task = ClassificationTask(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))
@@ -82,11 +82,11 @@ class ClassificationTask(LabelledTask, kind="classification"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streaming and self.where:
-            raise InputError(f"Task '{self.name}' is streamed and cannot have `where`. Remove one of the two keys.")
+            raise InputError(f"Task '{self.name}' sets both `streaming` and `where`. Remove one of the two keys.")
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from the data set's."""
+        """Whether the task changes the images or the classes of its data set."""
         return super().is_changed or self.attack is not None
 
 
@@ -95,10 +95,10 @@ def _check_names(task: LabelledTask) -> None:
     refuse_duplicates(task.name, task.label_names or class_names)
     if task.label_names is not None and len(task.label_names) != len(class_names):
         raise InputError(
-            f"Task '{task.name}' has {len(task.label_names)} `label_names` and {len(class_names)} `class_names`; it "
-            "needs the same number of both, in the same order."
+            f"Task '{task.name}' has {len(task.label_names)} `label_names` but {len(class_names)} `class_names`. List "
+            "the same number of both, in the same order."
         )
     if task.class_groups is not None:
         if sorted(task.class_groups) != sorted(class_names):
-            raise InputError(f"Task '{task.name}' needs one of `class_groups` for each of its `class_names`.")
+            raise InputError(f"The keys of `class_groups` must be the `class_names` of task '{task.name}'.")
         refuse_duplicates(task.name, [name for group in task.class_groups.values() for name in group])

@@ -1,9 +1,10 @@
-"""Corruptions of images, as distribution shifts of any task (Hendrycks & Dietterich, ICLR 2019, Section 3).
+"""Image corruptions, which turn any task into a distribution shift (Hendrycks & Dietterich, ICLR 2019, Section 3).
 
-An image is corrupted when it is decoded, before a model's processor resizes it: the corruption is a property of the
-data, as with a bad camera, and the same for models of every input size. The strengths are those of CIFAR-10-C for
-images whose shorter side has at most 32 pixels and those of ImageNet-C at 224 pixels. In between they are interpolated
-geometrically; larger images are first shrunk to 224 pixels, the size at which ImageNet-C corrupts them.
+An image is corrupted when it is decoded, before a model's processor resizes it. The corruption is thus a property of
+the data, as with a bad camera, and is the same for all models regardless of their input size. If the shorter side of
+an image is at most 32 pixels, the strengths are those of CIFAR-10-C; at 224 pixels, they are those of ImageNet-C; in
+between, they are interpolated geometrically. Larger images are first shrunk to 224 pixels, the size at which
+ImageNet-C corrupts images.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from hf_paint.errors import InputError, did_you_mean
 
 
 SMALL, LARGE = 32, 224
-"""Shorter sides in pixels, of CIFAR-10-C and of ImageNet-C."""
+"""Shorter side of images in CIFAR-10-C and in ImageNet-C, in pixels."""
 STRENGTHS = {
     "noise": ((0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)),
     "blur": ((0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0)),
@@ -28,23 +29,23 @@ STRENGTHS = {
     "jpeg": ((80, 65, 58, 50, 40), (25, 18, 15, 10, 7)),
     "pixelate": ((0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25)),
 }
-"""Name -> strengths of severities 1 to 5, for small and for large images.
+"""Name -> strengths at severities 1 to 5, for small and for large images.
 
-`noise`: standard deviation, of intensities from 0 to 1. `blur`: standard deviation in pixels. `contrast`: factor of
-the contrast. `jpeg`: quality. `pixelate`: side of the coarse image, as a share of the original.
+`noise`: standard deviation, for intensities from 0 to 1. `blur`: standard deviation in pixels. `contrast`: factor that
+the contrast is multiplied by. `jpeg`: quality. `pixelate`: size of the coarse image, as a fraction of the original.
 """
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """A corruption of the images of a task.
+    """A corruption applied to the images of a task.
 
     Attributes:
-        name: `noise` and `blur` (both Gaussian), `contrast`, `jpeg` or `pixelate`.
-        severity: From 1 (mild) to 5.
-        seed: The seed of the noise, which depends only on the seed and the image, not on its row; all severities scale
-            the same noise.
+        name: `noise` (Gaussian), `blur` (Gaussian), `contrast`, `jpeg` or `pixelate`.
+        severity: Severity, from 1 (mild) to 5.
+        seed: Random seed for `noise`. The noise depends only on the seed and the pixels of the image, not on its row,
+            and a higher severity scales up the same noise.
 
     Example:
         >>> blur = Corruption(name="blur", severity=5)
@@ -61,28 +62,28 @@ class Corruption:
             known = f"{did_you_mean(str(self.name), STRENGTHS)} Corruptions: {', '.join(STRENGTHS)}."
             raise InputError(f"Unknown corruption {self.name!r}.{known}")
         if self.severity not in SEVERITIES or type(self.severity) is not int:
-            raise InputError(f"`severity` of `corruption` must be a whole number from 1 to 5, got {self.severity!r}.")
+            raise InputError(f"`severity` of `corruption` must be an integer from 1 to 5, got {self.severity!r}.")
         if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"`seed` of `corruption` must be a whole number of at least 0, got {self.seed!r}.")
+            raise InputError(f"`seed` of `corruption` must be a non-negative integer, got {self.seed!r}.")
 
     @property
     def suffix(self) -> str:
-        """The end of the names of corrupted tasks: `noise-3`, followed by a seed other than 0."""
+        """Suffix for the names of corrupted tasks: `noise-3`, or `noise-3-seed-1` with a seed other than 0."""
         return f"{self.name}-{self.severity}{f'-seed-{self.seed}' if self.seed else ''}"
 
     @property
     def identity(self) -> list[object]:
-        """Everything that determines the corrupted pixels, except the image and the version of Pillow."""
+        """All that determines the corrupted pixels, except the image and the Pillow version."""
         return [self.name, self.severity, self.seed, STRENGTHS[self.name], np.__version__]
 
     def strength(self, side: int) -> float:
-        """Return the strength for images with a shorter side of `side` pixels."""
+        """Return the strength for images whose shorter side is `side` pixels."""
         small, large = (strengths[self.severity - 1] for strengths in STRENGTHS[self.name])
         share = min(max(math.log(side / SMALL) / math.log(LARGE / SMALL), 0.0), 1.0)
         return float(small ** (1 - share) * large**share)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return the corrupted RGB image; an image larger than ImageNet-C's is shrunk first."""
+        """Return the corrupted image in RGB; an image larger than those of ImageNet-C is shrunk first."""
         image = image.convert("RGB")
         shrink = min(1.0, LARGE / min(image.size))
         if shrink < 1:

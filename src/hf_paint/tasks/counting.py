@@ -1,4 +1,4 @@
-"""Counting: the class names are numbers, `three` or `3` (PAINT, case studies)."""
+"""Counting: classification tasks whose class names are numbers, `three` or `3` (PAINT, case studies)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,33 +15,34 @@ NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
-"""The number words from zero; the index of each is its value."""
+"""Number words from zero to twenty; the index of a word is its value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountingTask(ClassificationTask, kind="counting", key="counting"):
-    """A classification task whose class names are counts: its records also contain the mean absolute error.
+    """A classification task whose class names are numbers; records also contain the mean absolute error.
 
-    Photographs in folders named after the number of objects, `three/`, `four/` and so on, are a counting task:
-    `dataset: imagefolder`, `data_dir: photographs`, `counting: true`, `templates: ["a photo of {} objects."]`.
+    To make a counting task from photographs, sort them into folders named after the number of objects (`three/`,
+    `four/`, ...) and set `dataset: imagefolder`, `data_dir: photographs`, `counting: true` and
+    `templates: ["a photo of {} objects."]`.
 
     Attributes:
-        counting: True; the key that makes a definition a counting task.
+        counting: Always True; setting this key makes a task a counting task.
     """
 
     counting: Literal[True]
 
     def check_classes(self, class_names: Sequence[str]) -> None:
-        """Refuse class names that are not counts."""
+        """Check that all class names are numbers."""
         super().check_classes(class_names)
         count_values(class_names)
 
 
 def count_values(class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the numbers that class names stand for, shape (num_classes,).
+    """Convert class names to numbers, shape (num_classes,).
 
     Raises:
-        InputError: If a name is neither a number in digits nor a word from zero to twenty.
+        InputError: If a name is neither a number in digits nor a number word from zero to twenty.
 
     Example:
         >>> count_values(["three", "Ten", "12"])

@@ -1,4 +1,4 @@
-"""Definitions of tasks: the built-in ones, task YAMLs, and extensions of other tasks with `extends`."""
+"""Task definitions: built-in tasks, task YAMLs, and tasks that extend another task with `extends`."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -14,7 +14,7 @@ from hf_paint.tasks.keys import read_groups, read_names
 Definition = Mapping[str, object]
 DEFINITIONS = files("hf_paint.tasks") / "built_in"
 LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
-"""The values of `dataset` for local files: the formats that `datasets` reads, and our own."""
+"""Values of `dataset` for local files: formats that `datasets` reads, and hf_paint's own `typographic_folder`."""
 
 
 def list_tasks() -> list[str]:
@@ -31,12 +31,12 @@ def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[P
     """Return the complete definition of a built-in task or of a task YAML.
 
     Args:
-        reference: The name of a built-in task, or a path that ends in `.yaml`.
-        folder: The folder of relative paths; the working directory by default.
-        seen: The files that extend this one.
+        reference: Name of a built-in task, or a path ending in `.yaml`.
+        folder: Folder that relative paths start from; the working directory by default.
+        seen: Task files that led to this one through `extends`.
 
     Raises:
-        InputError: If there is no such task, or the file cannot be read or extends itself.
+        InputError: If the task does not exist, or its file cannot be read or extends itself.
     """
     if reference.endswith((".yaml", ".yml")):
         return read_file((folder or Path()) / Path(reference).expanduser(), seen=seen)
@@ -57,12 +57,12 @@ def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(definition, dict):
-        raise InputError(f"The task file {path} must be a mapping of keys to values, such as `name: mnist`.")
+        raise InputError(f"The task file {path} must contain keys and values, for instance `name: mnist`.")
     return complete(definition, path.parent, seen=(*seen, path))
 
 
 def write_file(definition: Definition, path: Path) -> None:
-    """Write a task YAML, the paths of data files in its folder relative to it."""
+    """Write a task YAML; paths to data files in the same folder become relative to it."""
     folder = path.resolve().parent
 
     def relative(file: str) -> str:
@@ -79,24 +79,24 @@ def write_file(definition: Definition, path: Path) -> None:
 
 
 def complete(definition: Definition, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
-    """Return a definition together with the task that it extends, its local paths absolute.
+    """Merge a definition with the task that it extends, and make local paths absolute.
 
-    A key replaces the whole value of the same key in the extended task. `class_subset` and `class_groups` refer to
-    classes of the extended task by name or by index. A task that extends another needs a name of its own, so that
-    their records remain distinct; only tasks that add nothing but `class_split`, `corruption` or `attack` get a name
-    automatically.
+    A key overrides the entire value of that key in the extended task. `class_subset` and `class_groups` refer to
+    classes of the extended task by name or index. A task that extends another must have a different `name`, so that
+    the records of the two can be told apart. If the only other changes are `class_split`, `corruption` or `attack`,
+    the name can be omitted and is derived from them.
 
     Args:
         definition: The keys of a task YAML.
-        folder: The folder of the YAML file; None leaves paths as they are.
-        seen: The files that led to this one.
+        folder: Folder of the YAML file; if None, paths are left unchanged.
+        seen: Task files that led to this one through `extends`.
 
     Raises:
         InputError: If the extended task cannot be read or lacks a class.
     """
     if "extends" not in definition:
         if "class_subset" in definition:
-            raise InputError("`class_subset` selects classes of another task: it needs the key `extends`.")
+            raise InputError("`class_subset` selects classes of another task. Name that task with `extends`.")
         return _resolve_paths(definition, str(definition.get("dataset")), folder)
     change = dict(definition)
     base = read_definition(str(change.pop("extends")), folder, seen=seen)
@@ -110,14 +110,14 @@ def _read_built_in(name: str) -> dict[str, object]:
     if name not in list_tasks():
         raise InputError(
             f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
-            "`hf-paint tasks` lists the built-in tasks; give your own task as the path of a YAML file."
+            "`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file."
         )
     definition: dict[str, object] = yaml.safe_load((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
     return definition
 
 
 def _derived_name(base: Definition, change: Definition) -> str | None:
-    """Return a name such as `mnist-part-0`, `mnist-noise-3-seed-1` or `mnist-attack`; None for other changes."""
+    """Return a name like `mnist-part-0`, `mnist-noise-3-seed-1` or `mnist-attack`, or None for other changes."""
     parts = [str(base.get("name"))]
     for key, form in (("class_split", "part-{part}"), ("attack", "attack"), ("corruption", "{name}-{severity}")):
         options = change.get(key)
@@ -129,7 +129,7 @@ def _derived_name(base: Definition, change: Definition) -> str | None:
 
 
 def _choose_classes(base: Definition, change: Definition) -> dict[str, object]:
-    """Replace `class_subset` by the names of its classes, and the members of `class_groups` by their names."""
+    """Replace `class_subset`, and the members of `class_groups`, by the names of those classes."""
     choice = dict(change)
     class_names = _names(base, "class_names")
     if (subset := choice.pop("class_subset", None)) is not None:
@@ -162,7 +162,7 @@ def _names(base: Definition, key: str) -> Sequence[str]:
 
 
 def _class_index(base: Definition, name: str | int) -> int:
-    """Return the index of a class from its index, its label or its name."""
+    """Return the index of a class given by its index, label name or class name."""
     class_names = _names(base, "class_names")
     if isinstance(name, int) and 0 <= name < len(class_names):
         return name
@@ -170,13 +170,13 @@ def _class_index(base: Definition, name: str | int) -> int:
         if name in names:
             return names.index(str(name))
     raise InputError(
-        f"{name!r} is neither a class name of task '{base.get('name')}' nor an index: it lists {len(class_names)} "
-        f"class names.{did_you_mean(str(name), class_names)}"
+        f"{name!r} is neither a class name nor a class index of task '{base.get('name')}', which has "
+        f"{len(class_names)} class names.{did_you_mean(str(name), class_names)}"
     )
 
 
 def _resolve_paths(definition: Definition, dataset: str, folder: Path | None) -> dict[str, object]:
-    """Make local paths absolute, from the folder of the YAML file; those on the Hub stay as they are."""
+    """Resolve local paths relative to the folder of the YAML file; paths on the Hub are left unchanged."""
     resolved = dict(definition)
     if folder is None:
         return resolved

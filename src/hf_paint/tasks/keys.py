@@ -1,4 +1,4 @@
-"""The keys of a task YAML: reading them into the fields of a task, and writing them."""
+"""Conversion between the keys of a task YAML and the fields of a task."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -23,21 +23,21 @@ ORDER = (
     *("answer_column", "answer_type_column", "prompt", "attack", "corruption", "streaming"),
     *("license", "homepage", "citation"),
 )
-"""The order of keys in written definitions, which determines the bytes of recipes; other keys follow."""
+"""Order of keys in written definitions, followed by any others; changing it changes the bytes of recipes."""
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
 DATASET_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
 }
-"""Data set -> the defaults of keys that its tasks may omit."""
+"""`dataset` -> default values of other keys."""
 
 
 def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task"]], place: str) -> dict[str, object]:
-    """Return the values of the fields of a task from the keys of its definition.
+    """Convert the keys of a definition to the field values of a task.
 
     Args:
-        definition: The keys, together with those of the task that it extends.
-        kinds: Key -> the kind of task that it selects.
-        place: ` in FILE` for messages, or an empty string.
+        definition: Complete definition, including the keys of any task that it extends.
+        kinds: Key -> kind of task that it selects.
+        place: ` in FILE`, to be appended to the key in error messages, or an empty string.
 
     Raises:
         InputError: If a key is unknown, missing or belongs to another kind of task, or a value is invalid.
@@ -54,14 +54,14 @@ def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task
 
 
 def _keys_of(kind: type["Task"], kinds: Mapping[str, type["Task"]]) -> list[str]:
-    """Return the keys of a kind, then the keys of all other kinds."""
+    """Return the keys of one kind of task, followed by the keys of all other kinds."""
     return [*kind.known_keys(), *(key for other in kinds.values() for key in other.known_keys())]
 
 
 def _own_keys(
     keys: Mapping[str, object], kind: type["Task"], kinds: Iterable[type["Task"]], place: str
 ) -> dict[str, object]:
-    """Return the keys of a kind of task; a key of another kind must be null or false, which switches it off."""
+    """Return the keys that apply to this kind of task. Any other key is an error unless it is null or false."""
     own = {key: value for key, value in keys.items() if key in kind.known_keys()}
     for key in keys.keys() - own.keys():
         if keys[key] is not False:
@@ -76,7 +76,7 @@ def _own_keys(
 
 
 def _read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
-    """Return the values that have different types in YAML and in a task, as their types in the task."""
+    """Convert the values whose type in a task differs from their type in YAML."""
     parts: dict[str, object] = {
         "name": str(values["name"]),
         "splits": read_part(Splits, "splits", values.get("splits") or {}, place),
@@ -87,7 +87,7 @@ def _read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
         parts |= {"class_groups": groups, "class_names": parts.get("class_names") or tuple(groups)}
     if not isinstance(values.get("data_files", {}), Mapping):
         raise InputError(
-            f"`data_files`{place} must map splits to files, such as {{test: parts.parquet}}; "
+            f"`data_files`{place} must map splits to files, as in {{test: parts.parquet}}; "
             f"got {values['data_files']!r}."
         )
     if "class_split" in values:
@@ -100,7 +100,7 @@ def _read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
 
 
 def read_inline(text: str) -> Mapping[str, object] | str:
-    """Return a definition in braces as a mapping, and any other text as it is."""
+    """Parse a definition in braces into a mapping; any other text is returned unchanged."""
     if not text.startswith("{"):
         return text
     try:
@@ -111,18 +111,18 @@ def read_inline(text: str) -> Mapping[str, object] | str:
 
 
 def read_names(key: str, names: object, place: str) -> tuple[str, ...]:
-    """Read a list of names; YAML turns an unquoted yes, no, on or off into a boolean."""
+    """Check a list of names; unquoted yes, no, on and off are booleans in YAML, and raise an error."""
     if not isinstance(names, (list, tuple)) or any(
         isinstance(name, bool) or not isinstance(name, (str, int)) for name in names
     ):
         raise InputError(
-            f"`{key}`{place} must be a list of strings, got {names!r}. Put quotes around words such as yes and no."
+            f"`{key}`{place} must be a list of strings, got {names!r}. Put quotes around words like yes and no."
         )
     return tuple(str(name) for name in names)
 
 
 def read_part(part: type[Part], key: str, values: object, place: str) -> Part:
-    """Read a mapping of a task YAML into its dataclass."""
+    """Convert a mapping in a task YAML to its dataclass."""
     known = [f.name for f in fields(part)]
     if not isinstance(values, Mapping):
         raise InputError(f"`{key}`{place} must be a mapping with the keys {', '.join(known)}; got {values!r}.")
@@ -134,17 +134,17 @@ def read_part(part: type[Part], key: str, values: object, place: str) -> Part:
 
 
 def read_groups(groups: object, place: str) -> dict[str, tuple[str, ...]]:
-    """Read the names of each class."""
+    """Check `class_groups`, and convert each list of names to a tuple."""
     if not isinstance(groups, Mapping) or not groups or not all(groups.values()):
         raise InputError(
-            f"`class_groups`{place} must map each class to its names, such as {{bike: [bicycle, tandem]}}; "
+            f"`class_groups`{place} must map each class to its names, as in {{bike: [bicycle, tandem]}}; "
             f"got {groups!r}."
         )
     return {str(name): read_names("class_groups", group, place) for name, group in groups.items()}
 
 
 def check_keys(values: Iterable[object], known: Iterable[str], place: str) -> None:
-    """Refuse an unknown key, and suggest the nearest known one."""
+    """Raise an error if a key is unknown, and suggest the closest known key."""
     known = list(known)
     for key in values:
         if key not in known:
@@ -152,7 +152,7 @@ def check_keys(values: Iterable[object], known: Iterable[str], place: str) -> No
 
 
 def plain_values(values: Mapping[str, object]) -> dict[str, object]:
-    """Return the values of a task as YAML stores them, in the order of the keys."""
+    """Convert the field values of a task to plain YAML values, with the keys in `ORDER`."""
     position = {key: index for index, key in enumerate(ORDER)}
     return {key: _plain(values[key]) for key in sorted(values, key=lambda key: position.get(key, len(ORDER)))}
 

@@ -1,4 +1,4 @@
-"""Lettering: a word in a random font, size, colour and position, written over an image."""
+"""Lettering: words written over images in a random font, size, colour and position."""
 
 import math
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from hf_paint.errors import InputError
 
 
 FONTS = ("DejaVuSans", "DejaVuSansMono", "STIXGeneral")
-"""Fonts that matplotlib ships: sans serif, monospaced and similar to Times."""
+"""Fonts shipped with matplotlib: a sans serif, a monospaced and a Times-like one."""
 FONT_SIZES = (20, 40)
-"""Smallest and largest size, in pixels of an image of 224; a word that does not fit gets smaller letters."""
+"""Minimum and maximum font size in pixels, for a 224-pixel image; a word that does not fit is made smaller."""
 COLOURS = ("black", "blue", "cyan", "green", "magenta", "red", "white", "yellow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lettering:
-    """A word and its look.
+    """A word and how it is drawn.
 
     Attributes:
-        text: The word, on one line or two.
-        font: The path of the font file.
-        size: The size of the font in pixels.
-        colour: The colour of the letters.
-        outline: The colour of their outline.
-        outline_width: The width of the outline in pixels.
-        position: Left and top of the word with its outline, in pixels.
+        text: The word, on one or two lines.
+        font: Path to the font file.
+        size: Font size in pixels.
+        colour: Colour of the letters.
+        outline: Colour of the outline.
+        outline_width: Width of the outline in pixels.
+        position: Left and top edge of the outlined word, in pixels.
     """
 
     text: str
@@ -56,17 +56,17 @@ def draw_lettering(
     *,
     font_sizes: tuple[float, float] = FONT_SIZES,
 ) -> Lettering:
-    """Draw the look of a word at random, with the whole word inside a square image.
+    """Choose a random font, size, colour and position for a word, such that all of it fits into a square image.
 
     Args:
         word: The word.
-        image_size: The side of the image in pixels.
-        fonts: Paths of font files.
-        generator: The source of the random numbers.
-        font_sizes: The smallest and the largest size of the letters, in pixels of an image of 224.
+        image_size: Side length of the image in pixels.
+        fonts: Paths to font files.
+        generator: Random number generator.
+        font_sizes: Minimum and maximum font size in pixels, for a 224-pixel image.
 
     Raises:
-        InputError: If the word is too long even for the smallest letters.
+        InputError: If the word is too long to fit at any size.
     """
     text = break_lines(word)
     font = fonts[int(generator.integers(len(fonts)))]
@@ -89,13 +89,13 @@ def draw_lettering(
             )
         size = min(size - 1, size * image_size // max(width, height))
     raise InputError(
-        f"The class name {word[:40]!r}... is too long to be written over {image_size} pixels. Shorten it in "
+        f"The class name {word[:40]!r}... is too long to be written over a {image_size}-pixel image. Shorten it in "
         "`class_names`, or raise `image_size` of `attack`."
     )
 
 
 def break_lines(word: str) -> str:
-    r"""Return a name with a line break after its first word, or after its second if it has more than three.
+    r"""Break a name into two lines after its first word, or after the second if it has more than three words.
 
     Example:
         >>> break_lines("sports car"), break_lines("a very small dog")
@@ -108,22 +108,22 @@ def break_lines(word: str) -> str:
 
 @cache
 def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    """Load a font of a size in pixels; each pair is loaded once.
+    """Load a font at a size in pixels; fonts are cached.
 
     Raises:
         InputError: If the file cannot be read as a font.
     """
-    try:  # every build of Pillow has the basic layout, so the pixels are the same everywhere
+    try:  # basic layout is part of every Pillow build, so the pixels are the same everywhere
         return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise InputError(
-            f"The font {path} cannot be read: {error}. `fonts` of `attack` must be paths of font files (.ttf or .otf)."
+            f"The font {path} cannot be read: {error}. `fonts` of `attack` must be paths to .ttf or .otf files."
         ) from error
 
 
 @cache
 def shipped_fonts() -> tuple[str, ...]:
-    """Return the paths of the fonts that matplotlib ships."""
+    """Return the paths to the default fonts, which are shipped with matplotlib."""
     import matplotlib
 
     return tuple(str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")) for name in FONTS)
@@ -131,18 +131,18 @@ def shipped_fonts() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _masks(text: str, font: str, size: int, edge: int) -> tuple[Image.Image, Image.Image]:
-    """Return the masks of the letters, in a margin of `edge` pixels, and of the letters with their outline."""
+    """Return one mask for the letters, with a margin of `edge` pixels, and one for the letters and their outline."""
     left, top, right, bottom = _box(text, font, size)
     letters = Image.new("L", (right - left + 2 * edge, bottom - top + 2 * edge))
     position = (edge - left, edge - top)
     ImageDraw.Draw(letters).multiline_text(position, text, 255, load_font(font, size), align="center")
-    # dilating a small mask takes a tenth of the time of stroking the letters
+    # dilating the small mask is ten times faster than stroking the letters
     return letters, letters.filter(ImageFilter.MaxFilter(2 * edge + 1))
 
 
 @lru_cache(maxsize=1024)
 def _box(text: str, font: str, size: int) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of letters that are drawn at (0, 0), in pixels."""
+    """Return the bounding box of a text drawn at (0, 0): left, top, right and bottom, in pixels."""
     ruler = ImageDraw.Draw(Image.new("L", (1, 1)))
     left, top, right, bottom = ruler.multiline_textbbox((0, 0), text, load_font(font, size), align="center")
     return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)

@@ -1,4 +1,4 @@
-"""Multiple choice: every row has its own candidates, one of which is the answer (PAINT, case studies)."""
+"""Multiple choice: each row lists candidate answers, one of which is correct (PAINT, case studies)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from hf_paint.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
-    """Questions about images, each with its own candidate answers, as in visual question answering.
+    """Questions about images, each with its own list of candidate answers, as in visual question answering.
 
     Attributes:
-        choices_column: The column with the candidates of each row, a list of strings.
-        question_column: The column with the question.
-        answer_column: The column with the answer: one of the candidates, or its position.
-        answer_type_column: The column that breaks down the accuracy by type of answer.
-        prompt: The text of a candidate, with `{question}` and one `{answer}`. The model truncates a text that exceeds
-            its context, so an answer at the end may be lost.
-        bad_rows: `refuse` or `skip` rows without a question, an answer or candidates, or whose answer is not one of
-            the candidates.
+        choices_column: Column with the candidates, a list of strings per row.
+        question_column: Column with the question.
+        answer_column: Column with the answer, either the text of a candidate or its position in the list.
+        answer_type_column: Column with the type of answer; accuracy is also reported for each type.
+        prompt: Prompt for a question and a candidate, with `{question}` and exactly one `{answer}`. Texts longer than
+            the context of the model are truncated, so an answer at the end may be cut off.
+        bad_rows: What to do with rows that lack a question, an answer or candidates, or whose answer is not one of the
+            candidates: `refuse` (raise an error) or `skip`.
     """
 
     choices_column: str
@@ -31,24 +31,24 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
     prompt: str = "{question} {answer}"
     bad_rows: Literal["refuse", "skip"] = "refuse"
 
-    defaults: ClassVar[Mapping[str, object]] = {"templates": ["{}"]}  # the head takes the texts as they are
+    defaults: ClassVar[Mapping[str, object]] = {"templates": ["{}"]}  # prompts are used as they are
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bad_rows(self.name, self.bad_rows)
         if self.prompt.count("{answer}") != 1:
             raise InputError(
-                f"The prompt {self.prompt!r} of task '{self.name}' must contain exactly one {{answer}}, the place of "
-                "the candidate."
+                f"The prompt {self.prompt!r} of task '{self.name}' must contain exactly one {{answer}}, which is "
+                "replaced by each candidate."
             )
 
     @property
     def example_prompt(self) -> str:
-        """A prompt for the example in the model card."""
+        """Prompt for the example in the model card."""
         return self.prompt
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns besides the images."""
+        """Return key -> column for all columns except the image column."""
         columns = {
             "choices_column": self.choices_column,
             "question_column": self.question_column,
@@ -57,6 +57,6 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
         return columns | ({"answer_type_column": self.answer_type_column} if self.answer_type_column else {})
 
     def text(self, question: str, candidate: str) -> str:
-        """Return the prompt with a question and a candidate filled in; braces in either remain as they are."""
+        """Fill a question and a candidate into the prompt; braces in either are left unchanged."""
         before, after = (part.replace("{question}", question) for part in self.prompt.split("{answer}"))
         return f"{before}{candidate}{after}"

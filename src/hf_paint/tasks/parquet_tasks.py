@@ -1,4 +1,4 @@
-"""Tasks whose rows this library writes itself, as parquet files."""
+"""Tasks whose rows hf_paint itself writes to parquet files."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,12 +12,12 @@ from hf_paint.tasks.task import Task
 def write_parquet_task(
     files: Mapping[str, Path], make_rows: Callable[[str], Dataset], keys: Mapping[str, object]
 ) -> Task:
-    """Write the rows of each split to its file, unless the file exists, and return the task that reads them.
+    """Write each split to its parquet file, unless the file exists, and return the task that reads the files.
 
     Args:
         files: Split -> parquet file.
-        make_rows: Returns the rows of a split.
-        keys: The other keys of the task.
+        make_rows: Called as `make_rows(split)`; returns the rows of that split.
+        keys: All other keys of the task definition.
     """
     for split, path in files.items():
         if not path.exists():

@@ -1,4 +1,4 @@
-"""Finding tasks by name, path or definition, and corrupted copies of a task as its distribution shifts."""
+"""Look up tasks by name, path or definition, and make corrupted copies of a task to measure distribution shift."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,13 +19,13 @@ def corrupted(
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
 ) -> list[Task]:
-    """Return corrupted copies of a task, one for each corruption and severity (ImageNet-C).
+    """Return corrupted copies of a task, one for each corruption and severity, as in ImageNet-C.
 
     Args:
-        task: A task, a built-in name, the path of a task YAML or a definition.
-        names: Some of `noise`, `blur`, `contrast`, `jpeg` and `pixelate`.
-        severities: From 1 (mild) to 5.
-        seed: The seed of the noise.
+        task: A task, a built-in name, the path to a task YAML, or a definition.
+        names: Corruptions, from `noise`, `blur`, `contrast`, `jpeg` and `pixelate`.
+        severities: Severities, from 1 (mild) to 5.
+        seed: Random seed for the noise.
 
     Raises:
         InputError: If a task, corruption or severity is unknown, or the task is already corrupted.
@@ -36,15 +36,15 @@ def corrupted(
     """
     task = get_task(task)
     if task.corruption is not None:
-        raise InputError(f"Task '{task.name}' is already corrupted. Give the task without `corruption` instead.")
+        raise InputError(f"Task '{task.name}' is already corrupted. Pass the task without `corruption` instead.")
     corruptions = [Corruption(name=name, severity=severity, seed=seed) for name in names for severity in severities]
     return [replace(task, name=f"{task.name}-{c.suffix}", corruption=c, source=None) for c in corruptions]
 
 
 def get_tasks(references: Iterable[str | Mapping[str, object] | Task]) -> list[Task]:
-    """Return tasks as `get_task` does; `{corrupted: cifar10}` stands for all that `corrupted` returns.
+    """Return tasks as `get_task` does; `{corrupted: cifar10}` expands to all tasks returned by `corrupted`.
 
-    Its other keys are the arguments of `corrupted`: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
+    Other arguments of `corrupted` are additional keys: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
 
     Raises:
         InputError: If a task is unknown or invalid.
@@ -69,11 +69,11 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
 
 
 def get_task(name_or_path: str | Path | Mapping[str, object] | Task) -> Task:
-    """Return a built-in task by name, or your own task by the path of its YAML file.
+    """Return a built-in task by name, or your own task by the path to its YAML file.
 
     Args:
-        name_or_path: A name from `list_tasks()`, a path that ends in `.yaml`, or a definition: a mapping, or one in
-            braces, as a shell passes it: `{extends: mnist, class_split: {part: 0}}`.
+        name_or_path: A name from `list_tasks()`, a path ending in `.yaml`, or a definition: either a mapping or, on
+            the command line, YAML in braces: `{extends: mnist, class_split: {part: 0}}`.
 
     Raises:
         InputError: If the task is unknown or invalid; the message suggests the nearest name.

@@ -1,7 +1,7 @@
-"""Small synthetic images with captions: coloured shapes, written words and typeset numbers.
+"""Small synthetic images with captions: coloured shapes, words and numbers.
 
-They train and evaluate the toy CLIP of `hf-paint quickstart`. Every image is RGB, of 32x32 pixels; an integer seed and
-the fonts of matplotlib determine it.
+The toy CLIP model of `hf-paint quickstart` is trained and evaluated on them. All images are RGB, with 32x32 pixels,
+and are determined by an integer seed and the fonts that matplotlib ships.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]  # (..., height, width, 3)
 Points = NDArray[np.float64]  # (num_points, 2): x to the right, y down
 IMAGE_SIZE = 32
-_CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn larger and averaged down, which smooths their edges
-_TASK_VARIATION = 0.4  # images of tasks vary less than training images, whose variation is 1
+_CANVAS_SIZE = 4 * IMAGE_SIZE  # masks are drawn larger and then downsampled, for smooth edges
+_TASK_VARIATION = 0.4  # task images vary less than training images, which use 1
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -46,7 +46,7 @@ _UNSEEN_WORDS = """
 """
 WORDS = tuple(_WORDS.split())
 UNSEEN_WORDS = tuple(_UNSEEN_WORDS.split())
-"""Words that no training image contains."""
+"""Words that never occur in training images."""
 
 _NUMBER_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -97,16 +97,16 @@ SHAPES = {
     "ring": np.concatenate([_arc(0, 360), _arc(360, 0, radius=0.55)]),
     "crescent": np.concatenate([_arc(45, 315), _arc(290, 70, radius=0.8) + np.array((0.42, 0.0))]),
 }
-"""Outlines as polygons of about unit radius."""
+"""Name -> outline, a polygon with a radius of about 1."""
 
 UNSEEN_SHAPES = tuple(map(" ".join, product(("red", "blue", "yellow"), ("star", "ring", "square"))))
-"""Pairs that no training image contains; their colours and shapes occur in other pairs."""
+"""Combinations that never occur in training images, although their colours and shapes do in other combinations."""
 SEEN_SHAPES = tuple(name for name in map(" ".join, product(COLOURS, SHAPES)) if name not in UNSEEN_SHAPES)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The subject of an image: a kind (`shape`, `word` or `number`) and a name such as `red circle` or `42`."""
+    """What an image shows: a kind (`shape`, `word` or `number`) and a name, for instance `red circle` or `42`."""
 
     kind: str
     name: str
@@ -121,7 +121,7 @@ RENDERED_TASKS = {
     "unseen_shapes": ("shape", UNSEEN_SHAPES, _SHAPE_TEMPLATES),
     "unseen_words": ("word", UNSEEN_WORDS, _WORD_TEMPLATES),
 }
-"""Name -> the kind of its subjects, its class names and its templates."""
+"""Name -> kind of subject, class names and templates."""
 
 
 def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArray[np.int64], list[str], list[str]]:
@@ -129,14 +129,14 @@ def rendered_task(name: str, num_images: int, seed: int) -> tuple[Pixels, NDArra
 
     Args:
         name: A key of `RENDERED_TASKS`.
-        num_images: The number of images; the classes alternate.
-        seed: The seed; images of different seeds are independent.
+        num_images: Number of images; they cycle through the classes.
+        seed: Random seed; different seeds give independent images.
 
     Returns:
         Images (num_images, 32, 32, 3), labels (num_images,), class names and templates.
 
     Raises:
-        ValueError: If there is no such task.
+        ValueError: If the name is unknown.
 
     Example:
         >>> images, labels, class_names, templates = rendered_task("words", num_images=64, seed=0)
@@ -156,11 +156,11 @@ def render_pairs(num_pairs: int, seed: int) -> tuple[Pixels, list[str], list[Sub
     """Draw images of random subjects outside `UNSEEN_SHAPES` and `UNSEEN_WORDS`, with captions.
 
     Args:
-        num_pairs: The number of pairs.
-        seed: The seed; pairs of different seeds are independent.
+        num_pairs: Number of pairs.
+        seed: Random seed; different seeds give independent pairs.
 
     Returns:
-        Images (num_pairs, 32, 32, 3), captions and subjects. A caption describes every image of an equal subject.
+        Images (num_pairs, 32, 32, 3), captions and subjects. A caption fits all images with an equal subject.
     """
     rng = np.random.default_rng(seed)
     subjects = [_random_subject(rng) for _ in range(num_pairs)]
@@ -186,7 +186,7 @@ def _caption(subject: Subject, rng: np.random.Generator) -> str:
 
 
 def render(subject: Subject, rng: np.random.Generator, variation: float = 1.0) -> Pixels:
-    """Draw a subject, (32, 32, 3); a variation from 0 (large, upright, clear) to 1."""
+    """Draw a subject, (32, 32, 3). At `variation=0` it is large, upright and clear; 1 is the maximum variation."""
     if subject.kind != "shape":
         return _paint(_text_mask(subject.name, rng, variation), rng.integers(0, 256, 3), rng, variation)
     colour, shape = subject.name.split()
@@ -195,7 +195,7 @@ def render(subject: Subject, rng: np.random.Generator, variation: float = 1.0) -
 
 
 def _random_letters(rng: np.random.Generator) -> str:
-    """Return three to five letters, alternately consonants and vowels."""
+    """Return three to five letters in which consonants and vowels alternate."""
     alternating = ["bcdfghjklmnpqrstvwxyz", "aeiou"] * 3
     start, length = rng.integers(2), rng.integers(3, 6)
     letters = "".join(rng.choice(list(group)) for group in alternating[start : start + length])
@@ -212,7 +212,7 @@ def _shape_mask(shape: str, rng: np.random.Generator, variation: float) -> Image
 
 
 def _text_mask(text: str, rng: np.random.Generator, variation: float) -> Image.Image:
-    """Draw a text that fills most of the canvas along its longer side."""
+    """Return the mask of a text whose longer side fills most of the canvas."""
     font = str(rng.choice(_FONTS))
     left, top, right, bottom = _font(font, _CANVAS_SIZE).getbbox(text)
     room = _CANVAS_SIZE * rng.uniform(0.95 - 0.25 * variation, 0.95)
@@ -229,7 +229,7 @@ def _text_mask(text: str, rng: np.random.Generator, variation: float) -> Image.I
 
 
 def _paint(mask: Image.Image, foreground: NDArray[np.int64], rng: np.random.Generator, variation: float) -> Pixels:
-    """Fill the mask on a gradient of contrasting colours, and add noise."""
+    """Paint the mask in the foreground colour over a contrasting gradient, and add noise."""
     coverage = np.asarray(mask.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))[..., None] / 255
     ramp = np.linspace(0, 1, IMAGE_SIZE)[:, None] * rng.choice([-1, 1])
     background = _contrasting(foreground, 135 - 50 * variation, rng) + ramp[..., None] * rng.uniform(0, 40, 3)

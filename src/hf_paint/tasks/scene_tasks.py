@@ -1,4 +1,4 @@
-"""Tasks of drawn scenes, as parquet files: counting objects, naming one, and answering questions about several."""
+"""Tasks with drawn scenes, stored as parquet files: count objects, name an object, answer questions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,17 +16,17 @@ from hf_paint.tasks.task import Task
 
 
 COUNTS = NUMBER_WORDS[3:11]
-"""The counts of CLEVR: three to ten."""
+"""Counts that occur in CLEVR: three to ten."""
 COUNTING_TEMPLATES = ("a photo of {} objects.", "there are {} objects in the image.")
 SHAPES_TEMPLATES = ("a photo of a {}.", "an image of the {}.")
 DEFAULT_SIZES: Mapping[str, int] = {"train": 4000, "validation": 800, "test": 800}
-"""The number of images of each split."""
+"""Number of images in each split."""
 SPLIT_SEEDS = {"train": 0, "validation": 1, "test": 2}
 MAX_QUESTIONED = 5
-"""The largest number of objects in a scene with questions."""
+"""Maximum number of objects in a scene that questions are asked about."""
 Row = dict[str, object]
 MakeRows = Callable[[int, Sequence[int]], list[Row]]
-"""Return the rows of one image from its index and its seed."""
+"""Called as `make_rows(index, seed)`; returns the rows for one image."""
 
 
 def write_counting_task(
@@ -38,18 +38,18 @@ def write_counting_task(
     style: SceneStyle | None = None,
     seed: int = 0,
 ) -> Task:
-    """Draw a counting task: scenes with different numbers of objects, all equally often.
+    """Draw a counting task, in which every number of objects occurs equally often.
 
     Args:
-        folder: The folder of the parquet files; existing files are reused.
-        name: The name of the task and the prefix of its file names.
-        counts: The class names, as words or digits.
+        folder: Folder for the parquet files; existing files are reused.
+        name: Task name, also used as the prefix of the file names.
+        counts: Class names, in words or digits.
         sizes: Split -> number of images.
-        style: The look of the scenes.
-        seed: The seed of the scenes; the splits are independent.
+        style: Appearance of the scenes.
+        seed: Random seed for the scenes; the splits are independent of each other.
 
     Raises:
-        InputError: If a count is not a number, or its objects do not fit into a scene.
+        InputError: If a count is not a number, or that many objects do not fit into a scene.
 
     Example:
         >>> sizes = {"train": 8, "validation": 4, "test": 4}
@@ -76,14 +76,14 @@ def write_shapes_task(
     style: SceneStyle | None = None,
     seed: int = 0,
 ) -> Task:
-    """Draw a classification task: scenes with one object, such as a red circle.
+    """Draw a classification task: scenes with one object, for instance a red circle.
 
     Args:
-        folder: The folder of the parquet files; existing files are reused.
-        name: The name of the task and the prefix of its file names.
+        folder: Folder for the parquet files; existing files are reused.
+        name: Task name, also used as the prefix of the file names.
         sizes: Split -> number of images.
-        style: The look of the scenes; every pair of a colour and a shape is a class.
-        seed: The seed of the scenes; the splits are independent.
+        style: Appearance of the scenes. Each combination of a colour and a shape is a class.
+        seed: Random seed for the scenes; the splits are independent of each other.
 
     Raises:
         InputError: If the object does not fit into a scene.
@@ -114,20 +114,21 @@ def write_questions_task(
     style: SceneStyle | None = None,
     seed: int = 0,
 ) -> Task:
-    """Draw a multiple-choice task: scenes of one to five objects, each with three questions.
+    """Draw a multiple-choice task: scenes with one to five objects and three questions about each scene.
 
-    The questions ask for the colour of a shape, the shape of a colour and the number of objects. Each has three to
-    six candidates of its own.
+    The questions ask what colour a shape is, what shape the object of a given colour is, and how many objects there
+    are. Each question has three to six candidate answers.
 
     Args:
-        folder: The folder of the parquet files; existing files are reused.
-        name: The name of the task and the prefix of its file names.
+        folder: Folder for the parquet files; existing files are reused.
+        name: Task name, also used as the prefix of the file names.
         sizes: Split -> number of images.
-        style: The look of the scenes; `distinct` is set, so that each question has one answer.
-        seed: The seed of the scenes and of the candidates; the splits are independent.
+        style: Appearance of the scenes. `distinct` is always turned on, so that each question has one answer.
+        seed: Random seed for the scenes and candidates; the splits are independent of each other.
 
     Raises:
-        InputError: If five objects do not fit into a scene, or have too few colours or shapes to differ.
+        InputError: If five objects do not fit into a scene, or there are too few colours or shapes for five distinct
+            objects.
 
     Example:
         >>> write_questions_task(tmp_path, sizes={"validation": 2, "test": 2}).choices_column
@@ -154,7 +155,7 @@ def write_questions_task(
 
 
 def _questions(objects: Sequence[SceneObject], seed: Sequence[int], style: SceneStyle) -> list[Row]:
-    rng = np.random.default_rng((*seed, 1))  # a separate random stream from the scene's
+    rng = np.random.default_rng((*seed, 1))  # independent of the random numbers that drew the scene
     first, second = (objects[index] for index in rng.integers(len(objects), size=2))
     questions = [
         (f"what colour is the {first.shape}?", first.colour, style.colours, "colour"),
@@ -168,7 +169,7 @@ def _questions(objects: Sequence[SceneObject], seed: Sequence[int], style: Scene
 
 
 def _choices(answer: str, names: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Return the answer and two to five other names, shuffled."""
+    """Return the answer and two to five wrong candidates, shuffled."""
     others = [str(other) for other in rng.permutation([other for other in names if other != answer])]
     choices = [answer, *others[: rng.integers(2, 6)]]
     return [str(choice) for choice in rng.permutation(choices)]
@@ -184,7 +185,7 @@ def _write_task(
     keys: Mapping[str, object],
     seed: tuple[int, SceneStyle],
 ) -> Task:
-    """Write the rows of each split to a file whose name contains a fingerprint of the arguments."""
+    """Write each split to a file whose name contains a fingerprint of the arguments."""
 
     def make_rows(split: str) -> Dataset:
         drawn = [row for index in range(sizes[split]) for row in rows(index, (seed[0], SPLIT_SEEDS[split], index))]

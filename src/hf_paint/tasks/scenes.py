@@ -1,6 +1,6 @@
-"""Scenes: coloured shapes on a plain background, for tasks of counting and of answering questions.
+"""Scenes: coloured shapes on a plain background, for counting and question-answering tasks.
 
-The number of objects, the style and the seed determine a scene.
+A scene is determined by the number of objects, the style and the seed.
 """
 
 from collections.abc import Sequence
@@ -15,30 +15,30 @@ from hf_paint.tasks.rendering import COLOURS, SHAPES
 
 
 Circle = tuple[float, float, float]
-"""x, y and radius, as shares of the side of the image."""
+"""x, y and radius, as fractions of the image size."""
 SCENE_SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
-"""The rendered shapes that are easy to distinguish at a small size."""
+"""Shapes that are easy to tell apart at a small size."""
 SUPERSAMPLING = 4
-"""Scenes are drawn this many times larger and averaged down, which smooths their edges."""
+"""Scenes are drawn at this multiple of their size and then downsampled, for smooth edges."""
 NUM_DRAWS = 200
-"""The attempts to place an object before the scene starts over."""
+"""Number of attempts to place an object before starting over with the whole scene."""
 NUM_STARTS = 50
-"""The attempts to place all objects of a scene."""
+"""Number of attempts to place all objects of a scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneStyle:
-    """The look of scenes.
+    """The appearance of scenes.
 
     Attributes:
-        image_size: The side of the image, in pixels.
-        radius: The smallest and the largest radius of an object, as a share of the side.
-        max_overlap: The largest overlap of the circles around two objects, as a share of the diameter of the smaller
-            one: 0 keeps objects apart, 1 lets one lie within another.
-        gap: The smallest distance between objects if `max_overlap` is 0, as a share of the side.
-        shapes: Names of `hf_paint.tasks.rendering.SHAPES`.
-        colours: Names of `hf_paint.tasks.rendering.COLOURS`.
-        distinct: Whether all objects of a scene differ in shape and in colour.
+        image_size: Side length of the image in pixels.
+        radius: Minimum and maximum radius of an object, as a fraction of the image size.
+        max_overlap: Maximum overlap of the circles around two objects, as a fraction of the smaller diameter. With 0,
+            objects never touch; with 1, an object may be completely inside another.
+        gap: Minimum distance between objects if `max_overlap` is 0, as a fraction of the image size.
+        shapes: Names from `hf_paint.tasks.rendering.SHAPES`.
+        colours: Names from `hf_paint.tasks.rendering.COLOURS`.
+        distinct: Whether all objects in a scene have different shapes and different colours.
 
     Example:
         >>> crowded = SceneStyle(radius=(0.1, 0.2), max_overlap=0.5, colours=["red", "blue"])
@@ -57,13 +57,13 @@ class SceneStyle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneObject:
-    """One object of a scene.
+    """One object in a scene.
 
     Attributes:
-        shape: Its shape.
-        colour: The name of its colour.
-        centre: x to the right and y down, as shares of the side.
-        radius: The radius of the circle around it, as a share of the side.
+        shape: Name of the shape.
+        colour: Name of the colour.
+        centre: x (to the right) and y (down), as fractions of the image size.
+        radius: Radius of the circle around the object, as a fraction of the image size.
     """
 
     shape: str
@@ -74,11 +74,11 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """A scene: its objects and its image.
+    """A scene: an image and the objects in it.
 
     Attributes:
-        objects: The objects in the image.
-        image: An RGB image of `image_size` by `image_size` pixels.
+        objects: Objects in the image.
+        image: RGB image of `image_size` by `image_size` pixels.
     """
 
     objects: tuple[SceneObject, ...]
@@ -89,12 +89,12 @@ def draw_scene(num_objects: int, seed: int | Sequence[int], style: SceneStyle | 
     """Draw a scene.
 
     Args:
-        num_objects: The number of objects.
-        seed: The seed; scenes of different seeds are independent.
-        style: The look of the scene.
+        num_objects: Number of objects.
+        seed: Random seed; different seeds give independent scenes.
+        style: Appearance of the scene.
 
     Raises:
-        InputError: If the objects do not fit, or the style has too few shapes or colours for them to differ.
+        InputError: If the objects do not fit, or they must be distinct and there are too few shapes or colours.
 
     Example:
         >>> scene = draw_scene(3, seed=0)
@@ -113,7 +113,7 @@ def draw_scene(num_objects: int, seed: int | Sequence[int], style: SceneStyle | 
 
 
 def _places(num_objects: int, rng: np.random.Generator, style: SceneStyle) -> list[Circle]:
-    """Return a circle for each object; the largest is placed first, which leaves the most room."""
+    """Return a circle for each object; larger ones are placed first, while there is still room for them."""
     for _ in range(NUM_STARTS):
         places: list[Circle] = []
         for radius in sorted(rng.uniform(*style.radius, num_objects), reverse=True):
@@ -131,7 +131,7 @@ def _places(num_objects: int, rng: np.random.Generator, style: SceneStyle) -> li
 
 
 def _fits(first: Circle, second: Circle, style: SceneStyle) -> bool:
-    """Return whether two circles keep the gap, or overlap by no more than the style allows."""
+    """Return whether two circles are at least `gap` apart or, if `max_overlap` is set, overlap by at most that."""
     distance = np.hypot(first[0] - second[0], first[1] - second[1])
     reach = style.max_overlap * 2 * min(first[2], second[2]) or -style.gap
     return bool(distance >= first[2] + second[2] - reach)
@@ -139,12 +139,15 @@ def _fits(first: Circle, second: Circle, style: SceneStyle) -> bool:
 
 def _draw_names(names: Sequence[str], count: int, rng: np.random.Generator, style: SceneStyle) -> list[str]:
     if style.distinct and count > len(names):
-        raise InputError(f"{count} objects cannot all differ: the style has only {len(names)}: {', '.join(names)}.")
+        raise InputError(
+            f"{count} distinct objects need {count} different shapes and colours, but the style only has "
+            f"{len(names)}: {', '.join(names)}."
+        )
     return [str(name) for name in rng.choice(list(names), count, replace=not style.distinct)]
 
 
 def _paint(objects: Sequence[SceneObject], rng: np.random.Generator, image_size: int) -> Image.Image:
-    """Draw the objects over one another on a contrasting background, and add a little noise."""
+    """Draw the objects in order on a contrasting background, and add a little noise."""
     side = SUPERSAMPLING * image_size
     background = _background([COLOURS[item.colour] for item in objects], rng)
     canvas = Image.new("RGB", (side, side), tuple(background))
@@ -158,7 +161,7 @@ def _paint(objects: Sequence[SceneObject], rng: np.random.Generator, image_size:
 
 
 def _outline(item: SceneObject, degrees: float) -> NDArray[np.float64]:
-    """Return a turned outline (num_points, 2) around the origin that touches the circle of the object."""
+    """Return the rotated outline (num_points, 2), centred on the origin and scaled to the radius of the object."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     points = SHAPES[item.shape] @ np.array([(cos, sin), (-sin, cos)])
     scaled: NDArray[np.float64] = points * (item.radius / np.linalg.norm(points, axis=1).max())
@@ -166,7 +169,7 @@ def _outline(item: SceneObject, degrees: float) -> NDArray[np.float64]:
 
 
 def _background(colours: Sequence[tuple[int, int, int]], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw twenty colours and return the one that differs most from all colours of the objects."""
+    """Return the one of twenty random colours that contrasts most with the colours of the objects."""
     drawn: NDArray[np.int64] = rng.integers(40, 216, (20, 3))
     distances = np.abs(drawn[:, None] - np.reshape(colours, (-1, 3))).mean(axis=2).min(axis=1, initial=np.inf)
     best: NDArray[np.int64] = drawn[distances.argmax()]

@@ -1,4 +1,4 @@
-"""The fields that all kinds of task share, and how a task is built from a definition. A task is a YAML file."""
+"""The base class of all tasks, and how a task is built from its definition, usually a YAML file."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,29 +15,30 @@ from hf_paint.tasks.typographic import TypographicAttack
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Task:
-    """A data set, its splits and the prompts: everything on which a CLIP model is evaluated or fine-tuned.
+    """A data set with its splits and prompts: what a CLIP model is fine-tuned and evaluated on.
 
-    A task is of one kind, a subclass that adds its own fields. `Task(...)`, `Task.from_dict` and `Task.from_yaml`
-    build the kind that the keys select: `choices_column` a `MultipleChoiceTask`, `text_column` a `TypographicTask`,
-    `counting` a `CountingTask`, and none of these a `ClassificationTask`.
+    Each kind of task is a subclass with additional fields. `Task(...)`, `Task.from_dict` and `Task.from_yaml` return
+    the subclass that matches the keys: `MultipleChoiceTask` if `choices_column` is set, `TypographicTask` for
+    `text_column`, `CountingTask` for `counting`, and `ClassificationTask` otherwise.
 
     Attributes:
-        name: The name in records, tables and metric keys: lower-case letters, digits, `_` and `-`.
-        dataset: An id on the Hub, or the format of local files: `parquet`, `imagefolder`, ...
+        name: Name in records, tables and metric keys; may contain lower-case letters, digits, `_` and `-`.
+        dataset: Data set id on the Hub, or the format of local files (`parquet`, `imagefolder`, ...).
         templates: Prompts, each with exactly one `{}` for the class name.
-        config: The configuration of the data set.
-        revision: A branch, tag or commit of the data set.
+        config: Configuration name of the data set.
+        revision: Branch, tag or commit of the data set.
         data_files: Local files, split -> path or list of paths, relative to the YAML file.
-        data_dir: A local folder, relative to the YAML file.
-        image_column: The column with the images.
-        group_column: Rows of one group (the frames of a video) stay on one side of an `auto` validation split.
-        splits: The names of the train, validation and test splits.
-        where: Keep only the rows with these values, column -> value.
-        corruption: The corruption of every image, for distribution shift.
-        license: The licence of the data set, shown in the model card.
-        homepage: The home page of the data set, shown in the model card.
-        citation: The BibTeX entry of the data set, shown in the model card.
-        source: The built-in name or the path of the definition; None for a task defined in Python.
+        data_dir: Local folder, relative to the YAML file.
+        image_column: Column with the images.
+        group_column: Column with group ids. An `auto` validation split never separates rows of the same group, for
+            instance frames of one video.
+        splits: Names of the train, validation and test splits.
+        where: Column -> value; only rows with these values are kept.
+        corruption: Corruption applied to every image, to measure distribution shift.
+        license: Licence of the data set, shown in the model card.
+        homepage: Home page of the data set, shown in the model card.
+        citation: BibTeX entry of the data set, shown in the model card.
+        source: Built-in name or path that the task was read from; None for a task defined in Python.
 
     Example:
         >>> pets = Task(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))
@@ -68,13 +69,13 @@ class Task:
     kinds: ClassVar[dict[str, type["Task"]]] = {}
 
     def __init_subclass__(cls, *, kind: str = "", key: str = "") -> None:
-        """Add a kind: its name in messages (none for a base of kinds), and the key that selects it."""
+        """Register a kind of task under the key that selects it; `kind` is its name in messages, empty for a base."""
         cls.kind, cls.key = kind, key
         if kind:
             Task.kinds[key] = cls
 
     def __new__(cls, **values: object) -> "Task":
-        """Return an instance of the kind that the values select, as `pathlib.Path` does for its platform."""
+        """Create an instance of the subclass that the values select, as `pathlib.Path` does for its platform."""
         kinds = (kind for key, kind in Task.kinds.items() if values.get(key))
         return super().__new__(next(kinds, Task.kinds[""]) if cls is Task else cls)
 
@@ -83,17 +84,17 @@ class Task:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The class names that the definition lists; None if they come from the data, or if there are no classes."""
+        """Class names listed in the definition; None if they come from the data or the task has no classes."""
         return None
 
     @property
     def class_groups(self) -> Mapping[str, tuple[str, ...]] | None:
-        """The names of each class, if classes have several."""
+        """Class -> its names, if a class can have several names."""
         return None
 
     @property
     def attack(self) -> TypographicAttack | None:
-        """The typographic attack on every image."""
+        """Typographic attack applied to every image."""
         return None
 
     @property
@@ -103,26 +104,26 @@ class Task:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the images or the classes differ from the data set's."""
+        """Whether the task changes the images or the classes of its data set."""
         return self.corruption is not None
 
     @property
     def example_prompt(self) -> str:
-        """A prompt for the example in the model card."""
+        """Prompt for the example in the model card."""
         return self.templates[0]
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns besides the images."""
+        """Return key -> column for all columns except the image column."""
         return {}
 
     @classmethod
     def known_keys(cls) -> list[str]:
-        """Return the keys of a definition of this kind."""
+        """Return the keys allowed in definitions of this kind of task."""
         return [f.name for f in fields(cls) if f.name != "source"]
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, object], *, source: str | None = None) -> "Task":
-        """Build a task from the keys of a task YAML; with `extends`, from the keys that differ from another task.
+        """Build a task from the keys of a task YAML; with `extends`, only keys that differ from that task are needed.
 
         Raises:
             InputError: If a key is unknown, missing or belongs to another kind of task, or a value is invalid.
@@ -141,10 +142,10 @@ class Task:
         return cls.from_dict(read_file(path), source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the definition as the keys of a task YAML, without defaults; `from_dict` reads it back."""
+        """Return the task as the keys of a task YAML, omitting defaults; the inverse of `from_dict`."""
         defaults = {f.name: f.default for f in fields(self)} | {"source": self.source}
         return plain_values({key: value for key, value in asdict(self).items() if value != defaults[key]})
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write a task YAML; paths of data files in its folder become relative, so the folder can be moved."""
+        """Write a task YAML. Paths to data files in the same folder become relative, so the folder can be moved."""
         write_file(self.to_dict(), Path(path))

@@ -1,4 +1,4 @@
-"""Photos with words in them: a wrong word next to an object attacks the model (PAINT, Section 7)."""
+"""Real-world typographic attacks: photos of objects next to a wrong written word (PAINT, Section 7)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,14 @@ from hf_paint.tasks.classification import LabelledTask
 
 @dataclass(frozen=True, kw_only=True)
 class TypographicTask(LabelledTask, kind="typographic", key="text_column"):
-    """Photos of objects with words in them: records count the photos that a model classifies as the word.
+    """Photos that show an object and a written word; records include how often a model predicts the word.
 
-    Without `class_names`, the classes are all labels and all words of the data.
+    Without `class_names`, the classes are all labels and words that occur in the data.
 
     Attributes:
-        text_column: The column with the words.
-        bad_rows: `refuse` or `skip` the files of a `typographic_folder` whose names give no label and word.
+        text_column: Column with the words.
+        bad_rows: What to do with files in a `typographic_folder` whose names do not contain a label and a word:
+            `refuse` (raise an error) or `skip`.
     """
 
     text_column: str
@@ -26,5 +27,5 @@ class TypographicTask(LabelledTask, kind="typographic", key="text_column"):
         check_bad_rows(self.name, self.bad_rows)
 
     def label_columns(self) -> dict[str, str]:
-        """Return key -> column of the columns besides the images."""
+        """Return key -> column for all columns except the image column."""
         return {"label_column": self.label_column, "text_column": self.text_column}

@@ -1,4 +1,4 @@
-"""VQA v1 and v2: the questions and annotations of visualqa.org as rows of a multiple-choice task."""
+"""VQA v1 and v2: questions and annotations from visualqa.org as rows for a multiple-choice task."""
 
 import json
 import re
@@ -14,9 +14,9 @@ from hf_paint.errors import InputError
 
 
 NUM_CHOICES = 18
-"""Candidates of a question of VQA v1 (Antol et al., 2015, Section 3)."""
+"""Number of candidates per question in VQA v1 (Antol et al., 2015, Section 3)."""
 NUM_POPULAR = 10
-"""The number of most popular answers among them."""
+"""How many of the candidates are the most popular answers."""
 FEATURES = Features(
     {
         "image": Image(),
@@ -31,7 +31,7 @@ FEATURES = Features(
 
 
 class Question(TypedDict):
-    """An entry of a file of questions."""
+    """An entry in a questions file."""
 
     question: str
     question_id: int
@@ -40,7 +40,7 @@ class Question(TypedDict):
 
 
 class Annotation(TypedDict, total=False):
-    """An entry of a file of annotations."""
+    """An entry in an annotations file."""
 
     question_id: int
     multiple_choice_answer: str
@@ -55,25 +55,28 @@ def read_vqa(
     num_choices: int = NUM_CHOICES,
     seed: int = 0,
 ) -> Dataset:
-    """Read questions about images, with candidate answers.
+    """Read VQA questions with candidate answers.
 
-    The multiple-choice files of VQA v1 list 18 candidates for each question. VQA v2 lists none; its candidates are
-    the answer, the ten most popular answers of the file, and random ones of its other answers.
+    The multiple-choice files of VQA v1 list 18 candidates for each question. VQA v2 has no such lists. For its
+    questions, the candidates are the correct answer, the ten most popular answers in the annotations file, and random
+    other answers from that file.
 
     Args:
-        questions: A JSON file such as `MultipleChoice_mscoco_train2014_questions.json`.
-        annotations: A JSON file such as `mscoco_train2014_annotations.json`.
-        images: The folder of the images, whose names end in their ids: `COCO_train2014_000000000042.jpg`.
-        num_choices: The number of candidates of a question that lists none.
-        seed: The seed of the random candidates; each question draws its own from the seed and its id.
+        questions: Questions file, for instance `MultipleChoice_mscoco_train2014_questions.json`.
+        annotations: Annotations file, for instance `mscoco_train2014_annotations.json`.
+        images: Image folder; each file name must end in the image id, as in `COCO_train2014_000000000042.jpg`.
+        num_choices: Number of candidates for questions that do not list any.
+        seed: Random seed for the candidates. A question's candidates depend only on the seed, its id and the
+            annotations.
 
     Returns:
-        Rows with the columns `image`, `image_id`, `question_id`, `question`, `choices`, `answer` and `answer_type`,
-        for `to_parquet` and a task with `choices_column: choices` and `group_column: image_id`. A question without an
-        annotation has no answer; `bad_rows` of the task decides whether to refuse or skip it.
+        Rows with the columns `image`, `image_id`, `question_id`, `question`, `choices`, `answer` and `answer_type`.
+        Save them with `to_parquet` and use them in a task with `choices_column: choices` and
+        `group_column: image_id`. Questions without an annotation have no answer; `bad_rows` of the task determines
+        whether they raise an error or are skipped.
 
     Raises:
-        InputError: If a file is not a VQA file, or an image is missing.
+        InputError: If a file is not in VQA format, or an image is missing.
 
     Example:
         >>> question = {"image_id": 42, "question_id": 7, "question": "Is it red?", "multiple_choices": ["yes", "no"]}
@@ -93,8 +96,8 @@ def read_vqa(
         answer, image_id = annotation.get("multiple_choice_answer"), question["image_id"]
         if image_id not in files:
             raise InputError(
-                f"The image {image_id} of question {question['question_id']} is not in {images}. Download the images "
-                "of the same split as the questions."
+                f"Image {image_id} of question {question['question_id']} is not in {images}. Download the images of "
+                "the same split as the questions."
             )
         choices = question.get("multiple_choices")
         if choices is None:
@@ -114,14 +117,14 @@ def read_vqa(
 
 
 def _popular_answers(annotations: Iterable[Annotation]) -> list[str]:
-    """Return the distinct answers, the most popular ones first."""
+    """Return the distinct answers, most popular first."""
     counts = Counter(entry.get("multiple_choice_answer") for entry in annotations)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     return [answer for answer, _ in ordered if answer]
 
 
 def _sample(answer: str | None, popular: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Return the answer, the most popular others and random others, in random order."""
+    """Return the answer, the most popular other answers and random other answers, shuffled."""
     best = [other for other in popular[: NUM_POPULAR + 1] if other != answer][: min(NUM_POPULAR, count - 1)]
     drawn = (popular[index] for index in rng.choice(len(popular), min(len(popular), count), replace=False))
     rest = [other for other in drawn if other != answer and other not in best][: count - 1 - len(best)]
@@ -141,19 +144,19 @@ def _read_entries(path: str | Path, key: str, needed: Sequence[str]) -> list[dic
     try:
         entries: list[dict[str, object]] = json.loads(Path(path).read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as a VQA file with the key '{key}': {error!r}") from error
+        raise InputError(f"{path} is not a VQA file with the key '{key}': {error!r}") from error
     for name in needed:
         if not entries or not all(name in entry for entry in entries):
             raise InputError(
-                f"{path} is not a VQA file of {key}: each of its `{key}` needs the key '{name}'. Give the file that "
-                "visualqa.org distributes."
+                f"{path} is not a VQA {key} file: every entry in `{key}` needs the key '{name}'. Use the file from "
+                "visualqa.org."
             )
     return entries
 
 
 def _image_files(folder: Path) -> dict[int, Path]:
-    """Return the files of a folder by the number at the end of their names."""
+    """Return image id -> file; the id is the number at the end of the file name."""
     if not folder.is_dir():
-        raise InputError(f"The folder of images {folder} does not exist.")
+        raise InputError(f"The image folder {folder} does not exist.")
     matches = ((re.search(r"(\d+)$", path.stem), path) for path in sorted(folder.iterdir()))
     return {int(match[1]): path for match, path in matches if match}
