@@ -58,7 +58,7 @@ def patch_parallel(
         supported_tasks: Tasks whose accuracy must be preserved.
         args: Training arguments, used for every task.
         alphas: Uniform coefficients that the search evaluates first, on a grid of 0.01 and thinned out to a fifth of
-            its budget; with one task, the search evaluates only these.
+            its budget. With one task, only these are evaluated.
         selection: Rule that chooses the coefficients: `mean` or `supported_within` (see `AlphaCurve.select`).
         tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
