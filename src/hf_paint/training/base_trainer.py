@@ -115,9 +115,7 @@ class BaseTrainer(Trainer):
         """Create the schedule; `cosine` follows the papers and starts above zero, unlike the one in transformers."""
         warmup = self.args.get_warmup_steps(num_training_steps)
         if warmup >= num_training_steps:
-            raise InputError(
-                f"warmup_steps ({warmup}) must be below the number of steps ({num_training_steps})."
-            )
+            raise InputError(f"warmup_steps ({warmup}) must be below the number of steps ({num_training_steps}).")
         if self.args.lr_scheduler_type != "cosine":
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:

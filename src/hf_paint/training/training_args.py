@@ -35,9 +35,7 @@ class PaintTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of AdamW."})
     max_steps: int | None = field(  # type: ignore[assignment]
         default=None,
-        metadata={
-            "help": "Number of optimizer steps; overrides num_train_epochs. Default: 2000, if neither is set."
-        },
+        metadata={"help": "Number of optimizer steps; overrides num_train_epochs. Default: 2000 if neither is set."},
     )
     num_train_epochs: float | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "Number of passes over the train split, used if max_steps is not set."}
@@ -57,9 +55,7 @@ class PaintTrainingArguments(TrainingArguments):
     )
     decay_all_parameters: bool = field(
         default=True,
-        metadata={
-            "help": "Decay every parameter, as in the papers; false exempts biases and layer norms."
-        },
+        metadata={"help": "Decay every parameter, as in the papers; false exempts biases and layer norms."},
     )
     train_head: bool = field(
         default=False,
@@ -108,9 +104,7 @@ class PaintTrainingArguments(TrainingArguments):
     )
     sampling_temperature: float = field(
         default=2.0,
-        metadata={
-            "help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."
-        },
+        metadata={"help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."},
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
     label_names: list[str] | None = field(
