@@ -82,8 +82,8 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
     replaced = [branch.name for branch in branches if branch.action == "replace"]
     if replaced and not overwrite:
         raise InputError(
-            f"The branch {replaced[0]} of {repo_id} has different weights ({len(replaced)} of {len(branches)} branches "
-            "do). Choose another repository, or replace them with --overwrite."
+            f"The branch {replaced[0]} of {repo_id} has different weights ({len(replaced)} of {len(branches)} "
+            "branches do). Choose another repository, or replace them with --overwrite."
         )
     return PushPlan(
         repo_id=repo_id,

@@ -72,8 +72,8 @@ class Publication:
             delta: Dtype in which to publish `theta_1 - theta_0` instead of complete models.
 
         Raises:
-            InputError: If no alpha was selected, an alpha was not evaluated, the base is not on the Hub or has changed,
-                or the run does not support a delta.
+            InputError: If no alpha was selected, an alpha was not evaluated, the base is not on the Hub or has
+                changed, or the run does not support a delta.
         """
         run = RunFolder(folder, write=True)
         source = CardSource.from_run(run, base_model_id=base_model_id)
@@ -87,7 +87,7 @@ class Publication:
                 raise InputError(f"{name} requires a run with one alpha; the run in {folder} is {source.strategy}.")
         if delta and not source.method.is_line:
             raise InputError(
-                f"A delta requires a straight path, but the path of '{source.method.name}' is not straight. Push variants."
+                f"A delta requires a straight path, but that of '{source.method.name}' is not straight. Push variants."
             )
         base_folder = _base_folder(source)
         if run.theta_0.exists():
