@@ -151,7 +151,7 @@ BAD_INPUT = {
     ),
     "tolerance": ({"tolerance": -1}, "`tolerance` must be at least 0 and below 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
-    "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
+    "no supported": ({"supported_tasks": []}, "needs validation images, but no supported task"),
 }
 
 

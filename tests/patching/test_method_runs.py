@@ -221,7 +221,7 @@ def test_errors_come_before_training(options, message, model_folder, tasks, tmp_
     [
         ({"method": "lines"}, "'lines' takes one fine-tuned model. With `strategy: parallel`, use"),
         ({"extrapolate": True}, "stays within"),
-        ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "remove `ingredients`"),
+        ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "Remove `ingredients`"),
     ],
 )
 def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_path):

@@ -90,7 +90,7 @@ def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch,
     with pytest.raises(InputError, match="no process would read the complete base"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     plugin.deepspeed_config["scheduler"] = {"type": "WarmupLR"}
-    with pytest.raises(InputError, match="`scheduler` of the DeepSpeed config would replace the recipe.s"):
+    with pytest.raises(InputError, match="`scheduler` in the DeepSpeed config would replace the recipe.s"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     del plugin.deepspeed_config["scheduler"]
     del plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
