@@ -151,7 +151,7 @@ def test_card_of_a_data_set_and_a_head(hub, make_trainer):
     trainer.train_tasks = []
     trainer.push_to_hub()
     card = ModelCard.load("tester/clip")
-    assert "# CLIP fine-tuned on a data set of its own" in card.content
+    assert "# CLIP fine-tuned on a custom data set" in card.content
     assert "datasets" not in card.data.to_dict()
 
 

@@ -65,7 +65,7 @@ class FineTuning:
     @property
     def trained_on(self) -> str:
         """The train tasks, listed as part of a sentence."""
-        *first, last = [task.name for task in self.train_tasks] or ["a data set of its own"]
+        *first, last = [task.name for task in self.train_tasks] or ["a custom data set"]
         return f"{', '.join(first)} and {last}" if first else last
 
     @property
@@ -127,7 +127,7 @@ def _introduction(fine_tuning: FineTuning, base: str) -> str:
         head = "a classification head, initialised with text embeddings and trained with it"
     if len(fine_tuning.train_tasks) > 1:
         head = "frozen zero-shot heads made of text embeddings"
-        joint = " The tasks were trained on jointly: each image was compared with the classes of its own task."
+        joint = " The tasks were trained jointly: each image was compared with the classes of its own task."
     return (
         f"This is an ordinary {fine_tuning.family.name} model. Use it like its base model.\n\n"
         f"The image tower of {base} was fine-tuned on {fine_tuning.trained_on} against {head}. This is the first step "
