@@ -287,11 +287,11 @@ def test_a_half_base_is_merged_in_float32_and_rounded_once(model, processor, ada
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Give THETA_0 and THETA_1"),
-        (["a"], "Give THETA_0 and THETA_1"),
-        (["a", "b", "--adapter", "c"], "Give THETA_0 and THETA_1"),
-        (["--adapter", "c", "--save_dtype", "float16"], "--save_dtype applies to models"),
-        (["a", "b", "--base_model_id", "me/clip"], "--base_model_id to adapters"),
+        ([], "Pass either THETA_0 and THETA_1"),
+        (["a"], "Pass either THETA_0 and THETA_1"),
+        (["a", "b", "--adapter", "c"], "Pass either THETA_0 and THETA_1"),
+        (["--adapter", "c", "--save_dtype", "float16"], "--save_dtype applies only to models"),
+        (["a", "b", "--base_model_id", "me/clip"], "--base_model_id only to adapters"),
     ],
 )
 def test_interpolate_refuses_what_it_would_pass_over(arguments, message, tmp_path, capsys):

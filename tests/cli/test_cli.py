@@ -110,13 +110,13 @@ BAD_INPUT = {
     "unknown strategy": ({"strategy": "sequental"}, "invalid choice: 'sequental' (choose from "),
     "thetas no mapping": (
         {"strategy": "parallel", "thetas": "mnist"},
-        "`thetas` maps tasks to models, such as {mnist",
+        "`thetas` must map tasks to models, like {mnist",
     ),
     "thetas no YAML": (
         {"strategy": "parallel", "thetas": "{mnist: ["},
         "`thetas` is not valid YAML: ",
     ),
-    "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` maps tasks to models"),
+    "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` must map tasks to models"),
     "thetas of no task": (
         {"strategy": "parallel", "thetas": {"colors": "a/b"}},
         "`thetas` names 'colors', which is not a patching task. Did you mean 'colours'?",
@@ -127,7 +127,7 @@ BAD_INPUT = {
     ),
     "thetas of another strategy": (
         {"strategy": "sequential", "thetas": {"colours": "a/b"}},
-        "`strategy: sequential` fine-tunes in each step: remove `thetas`.",
+        "`strategy: sequential` fine-tunes a model in each step. Remove `thetas`.",
     ),
     "orders of another strategy": (
         {"strategy": "joint", "num_orders": 3},
@@ -135,7 +135,7 @@ BAD_INPUT = {
     ),
     "no orders": (
         {"strategy": "sequential", "num_orders": 0},
-        "`num_orders` must be from 1 to 1, the orders of 1 tasks; got 0",
+        "`num_orders` must be from 1 to 1 for 1 tasks, got 0",
     ),
     "search budget": ({"strategy": "parallel", "search_budget": 0}, "needs a budget of at least 1 evaluation, got 0"),
     "task sampling": ({"strategy": "joint", "task_sampling": "evenly"}, "task_sampling"),
@@ -149,9 +149,9 @@ BAD_INPUT = {
         {"model": "nowhere/at-all/model"},
         "neither a folder nor a Hub repository id",
     ),
-    "tolerance": ({"tolerance": -1}, "`tolerance` must be a fraction from 0 to below 1"),
+    "tolerance": ({"tolerance": -1}, "`tolerance` must be at least 0 and below 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
-    "no supported": ({"supported_tasks": []}, "needs validation images of a supported task"),
+    "no supported": ({"supported_tasks": []}, "needs validation images, but no supported task"),
 }
 
 

@@ -229,7 +229,7 @@ def test_examples_are_shown_with_their_captions(source):
     _, after = card.split("## Before and after")
     assert "mnist: Drawn somehow.\n\n![Images of mnist with" in after
     assert "](examples-mnist.png)\n\n## How alpha was chosen" in after
-    assert "the selected one, at 0.40" in after
+    assert "the selected model at 0.40" in after
 
 
 def test_curve_metadata_keeps_gaps_and_what_is_not_exact():

@@ -108,7 +108,7 @@ def test_the_base_of_a_parallel_run_is_told_as_what_it_is(hub, runs):
     card = ModelCard.load(HfApi().hf_hub_download(REPOSITORY, "README.md", revision="alpha-0.00")).text
     assert "the weight changes were added" in card
     assert "with the coefficients 0.00." in card
-    assert "The model before patching is a branch of this repository" in card
+    assert "The unpatched model has a branch in this repository" in card
 
 
 def as_key(curve, alpha):
@@ -174,7 +174,7 @@ def test_a_killed_push_goes_on(hub, runs, strategy, victim):
 
 def test_another_run_is_refused_unless_it_may_go(hub, runs):
     push_variants(runs["parallel"], REPOSITORY, options=BASE)
-    with pytest.raises(InputError, match="The branch main of tester/clip has other weights"):
+    with pytest.raises(InputError, match="The branch main of tester/clip has different weights"):
         push_variants(runs["sequential"], REPOSITORY, options=BASE)
     push_variants(runs["sequential"], REPOSITORY, overwrite=True, options=BASE)
     assert ModelCard.load(REPOSITORY).data.hf_paint["alpha"] == selected(runs["sequential"])

@@ -187,7 +187,7 @@ def test_every_method_round_trips():
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
         (
             {"method": "ema", "thetas": {"made": "somewhere"}},
-            "'ema' averages during training, but the `thetas` are trained already",
+            "'ema' averages weights during training, but `thetas` are trained already",
         ),
         ({"method": "greedy_soup", "thetas": {"a + b": "x", "c": "y"}}, r"must not contain ' \+ ', got 'a \+ b'"),
         ({"method": {"layerwise": {"factors": [0.5]}}}, "has 4 layers"),
@@ -198,14 +198,14 @@ def test_every_method_round_trips():
         ({"method": "uniform_soup", "ingredients": [{"train_head": True}]}, "'train_head' is not a training field"),
         (
             {"method": "uniform_soup", "ingredients": [{"seed": [0, 0]}]},
-            "'seed=0' is the same fine-tuning as 'seed=0'",
+            "'seed=0' and 'seed=0' have the same training arguments",
         ),
         (
             {"method": "uniform_soup", "ingredients": [{"learning_rate": [1e-3, 2e-3]}, {"seed": 42}]},
-            "'seed=42' is the same fine-tuning as 'learning_rate=0.001'",
+            "'learning_rate=0.001' and 'seed=42' have the same training arguments",
         ),
         ({"method": "uniform_soup", "ingredients": [{"learning_rate": ["x", 1]}]}, "must be a number, got 'x'"),
-        ({"method": "fisher", "extrapolate": True}, "is defined for alphas in"),
+        ({"method": "fisher", "extrapolate": True}, "supports only alphas in"),
         ({"method": {"greedy_soup": {"score": "all"}}}, "must be patching or selection"),
     ],
 )
@@ -219,9 +219,9 @@ def test_errors_come_before_training(options, message, model_folder, tasks, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "lines"}, "'lines' takes one fine-tuned model. `strategy: parallel` takes"),
+        ({"method": "lines"}, "'lines' takes one fine-tuned model. With `strategy: parallel`, use"),
         ({"extrapolate": True}, "stays within"),
-        ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "remove `ingredients`"),
+        ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "Remove `ingredients`"),
     ],
 )
 def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_path):
@@ -231,7 +231,7 @@ def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_
 
 def test_greedy_soup_needs_validation_images(model_folder, tasks, thetas, tmp_path):
     without = [replace(tasks[0], splits=replace(tasks[0].splits, validation=None)), tasks[1]]
-    with pytest.raises(InputError, match="needs validation images of a patching task"):
+    with pytest.raises(InputError, match="needs validation images, but no patching task"):
         patch(model_folder, without, tmp_path, selection="none", method="greedy_soup", thetas=thetas)
 
 

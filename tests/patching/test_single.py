@@ -230,7 +230,7 @@ def test_without_test_images_the_card_shows_validation_and_says_so(model_folder,
     ("splits", "message"),
     [
         ({"train": None, "validation": "train"}, "no train split"),
-        ({"validation": "train"}, "must not be its train split"),
+        ({"validation": "train"}, "must differ from its train split"),
     ],
 )
 def test_a_task_that_cannot_be_trained_on_is_refused_first(model_folder, other_task, tmp_path, splits, message):
@@ -303,7 +303,7 @@ def test_selection_needs_validation_on_both_sides(model_folder, tmp_path, side, 
     bare = write_task(tmp_path, "bare", splits={"validation": None})
     full = write_task(tmp_path, "full")
     patching, supported = (bare, [full]) if side == "patching" else (full, [bare] if side == "supported" else [])
-    with pytest.raises(InputError, match="needs validation images of a"):
+    with pytest.raises(InputError, match="needs validation images, but no"):
         patch_single(model_folder, patching, supported, arguments(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -338,7 +338,7 @@ def test_model_in_memory_is_not_changed(model, processor, task, other_task, tmp_
     result = patch_single(model, task, [other_task], arguments(tmp_path / "run"), alphas=[1.0], options=options)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert result.curve.splits("transfer") == {"test"}
-    with pytest.raises(InputError, match="needs its processor"):
+    with pytest.raises(InputError, match="needs a processor"):
         patch_single(model, task, [other_task], arguments(tmp_path / "other"))
 
 

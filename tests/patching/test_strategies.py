@@ -251,7 +251,7 @@ def test_orders_are_different_and_no_more_than_there_are(tasks):
     assert sorted(drawn(6)) == sorted(permutations(task.name for task in tasks))
     assert drawn(3) == drawn(3) == drawn(6)[:3]
     for number in (0, 7):
-        with pytest.raises(InputError, match="from 1 to 6, the orders of 3 tasks"):
+        with pytest.raises(InputError, match="from 1 to 6 for 3 tasks"):
             drawn(number)
 
 
@@ -336,7 +336,7 @@ def test_one_tensor_of_each_model_is_in_memory_at_a_time(parallel_run, model_fol
 @pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
 def test_a_task_without_validation_images_cannot_have_a_coefficient(patch, model_folder, tasks, tmp_path):
     blind = replace(tasks[1], splits=Splits(validation=None))
-    with pytest.raises(InputError, match="'second' has no validation images to choose its coefficient on"):
+    with pytest.raises(InputError, match="'second' has no validation images for choosing its coefficient"):
         patch(model_folder, [tasks[0], blind], [tasks[2]], arguments(tmp_path / "run"))
     with pytest.raises(InputError, match="needs a `selection`"):
         patch(model_folder, tasks[:1], [], arguments(tmp_path / "run"), selection="none")
@@ -405,9 +405,9 @@ def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_
             "`search` needs `strategy: parallel`, got `strategy: joint`",
         ),
         (patch_joint, {"num_orders": 2}, "`num_orders` needs `strategy: sequential`"),
-        (patch_parallel, {"sweep": "adaptive"}, "`strategy: parallel` lacks"),
-        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has one alpha"),
-        (patch_sequential, {"num_orders": 3}, "from 1 to 2, the orders of 2 tasks"),
+        (patch_parallel, {"sweep": "adaptive"}, "need a line of alphas"),
+        (patch_parallel, {"method": "ties", "search_budget": 9}, "the method 'ties' has a single alpha"),
+        (patch_sequential, {"num_orders": 3}, "from 1 to 2 for 2 tasks"),
     ],
 )
 def test_options_of_another_strategy_are_refused(patch, options, message, model_folder, tasks, tmp_path):

@@ -303,7 +303,7 @@ def _with(model, theta):
 
 @pytest.mark.parametrize(
     ("keys", "options", "message"),
-    [({"train_head": True}, {}, "remove `train_head`"), ({}, {"method": "fisher"}, "'fisher' draws labels")],
+    [({"train_head": True}, {}, "Remove `train_head`"), ({}, {"method": "fisher"}, "'fisher' samples class labels")],
 )
 def test_what_is_for_classes_refuses_candidates(questions, model_folder, tmp_path, keys, options, message):
     with pytest.raises(InputError, match=message):

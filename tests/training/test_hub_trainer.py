@@ -93,7 +93,7 @@ def test_a_failed_push_in_the_background_loses_no_training(hub, make_trainer, ca
     trainer = make_trainer(hub_strategy="every_save", save_strategy="steps", save_steps=4)
     hub.faults.append(Fault(403, "commit", times=99))
     assert trainer.train().global_step == 4
-    assert "A push in the background failed; training continues: " in caplog.text
+    assert "A background push failed; training continues: " in caplog.text
 
 
 def test_the_branch_of_hub_revision_is_made_from_the_first_commit(hub, make_trainer):
@@ -151,7 +151,7 @@ def test_card_of_a_data_set_and_a_head(hub, make_trainer):
     trainer.train_tasks = []
     trainer.push_to_hub()
     card = ModelCard.load("tester/clip")
-    assert "# CLIP fine-tuned on a data set of its own" in card.content
+    assert "# CLIP fine-tuned on a custom data set" in card.content
     assert "datasets" not in card.data.to_dict()
 
 
@@ -197,7 +197,7 @@ def test_create_model_card_is_ours(hub, make_trainer):
 
 @pytest.mark.parametrize("strategy", ["checkpoint", "all_checkpoints"])
 def test_resume_state_is_not_published(hub, make_trainer, strategy):
-    with pytest.raises(InputError, match=f"`hub_strategy: {strategy}` would publish the state"):
+    with pytest.raises(InputError, match=f"`hub_strategy: {strategy}` would publish the training state"):
         make_trainer(hub_strategy=strategy)
     assert not hub.calls("create_repo")
 
@@ -223,10 +223,10 @@ def test_a_recipe_publishes_its_variants(hub, recipe, tmp_path, capsys):
 
 
 BAD = {
-    "no repository": ({"hub_model_id": None}, "`push_to_hub` needs `hub_model_id`"),
-    "no base": ({"base_model_id": None}, "needs `base_model_id`"),
+    "no repository": ({"hub_model_id": None}, "`push_to_hub` needs the Hub repository id in `hub_model_id`"),
+    "no base": ({"base_model_id": None}, "in `base_model_id`"),
     "no alpha": ({"selection": "none"}, "needs a `selection`"),
-    "strategy": ({"hub_strategy": "checkpoint"}, "`hub_strategy: checkpoint` would publish the state"),
+    "strategy": ({"hub_strategy": "checkpoint"}, "`hub_strategy: checkpoint` would publish the training state"),
     "revision": ({"hub_revision": "v1"}, "Remove `hub_revision`"),
     "token": ({"hub_token": "hf_secret"}, "and `hub_token`"),
 }

@@ -78,7 +78,7 @@ def test_fsdp_settings_that_would_lose_the_weights_are_refused(monkeypatch, tmp_
     with pytest.raises(InputError, match="only one process would read the base"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     plugin.fsdp_version = 1
-    with pytest.raises(InputError, match="set `fsdp_version: 2`"):
+    with pytest.raises(InputError, match="Set `fsdp_version: 2`"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
 
 
@@ -90,11 +90,11 @@ def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch,
     with pytest.raises(InputError, match="no process would read the complete base"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     plugin.deepspeed_config["scheduler"] = {"type": "WarmupLR"}
-    with pytest.raises(InputError, match="`scheduler` of the DeepSpeed config would replace the recipe.s"):
+    with pytest.raises(InputError, match="`scheduler` in the DeepSpeed config would replace the recipe.s"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
     del plugin.deepspeed_config["scheduler"]
     del plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
-    with pytest.raises(InputError, match="ZeRO-3 saves only shards, and the training would be lost"):
+    with pytest.raises(InputError, match="ZeRO-3 saves only shards, and training would be lost"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
 
 
@@ -103,7 +103,7 @@ def test_what_does_not_go_with_sharded_weights_is_refused(monkeypatch, tmp_path)
     for key in ("train_head", "auto_find_batch_size"):
         with pytest.raises(InputError, match=f"`{key}` does not support sharded weights"):
             check_sharding(sharded, arguments(tmp_path, **{key: True}))
-    with pytest.raises(InputError, match="The averages `ema` and `swa`"):
+    with pytest.raises(InputError, match="The methods `ema` and `swa`"):
         check_sharding(sharded, arguments(tmp_path), [EMACallback(decay=0.9)])
 
 

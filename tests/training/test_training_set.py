@@ -246,7 +246,7 @@ def test_what_cannot_be_trained_on_together(model, processor, task, other_task, 
         return PaintTrainer(model, arguments(tmp_path), train_task=tasks, processing_class=processor)
 
     stream = Task.from_dict(task.to_dict() | {"name": "stream", "streaming": True, "splits": {"validation": None}})
-    with pytest.raises(InputError, match="Task 'stream' streams, so it can only be trained on alone"):
+    with pytest.raises(InputError, match="Task 'stream' streams, so it can only be trained alone"):
         make([other_task, stream])
     with pytest.raises(InputError, match="Task 'colours' is listed twice"):
         make([task, other_task, task])

@@ -1,4 +1,4 @@
-"""The command line: one file for each command, the recipe, the quickstart."""
+"""The command line interface: one module per command, plus recipes and the quickstart."""
 
 from hf_paint.cli.main import main
 

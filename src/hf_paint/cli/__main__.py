@@ -1,4 +1,4 @@
-"""`python -m hf_paint.cli`: the same as `hf-paint`."""
+"""Entry point of `python -m hf_paint.cli`, which is the same as `hf-paint`."""
 
 import sys
 

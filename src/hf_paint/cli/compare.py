@@ -9,19 +9,19 @@ from hf_paint.cli.parser import Commands, add_command, add_split
 EXAMPLE = """\
   hf-paint compare runs/mnist runs/gtsrb runs/joint runs/sequential --output_dir comparison
 
-The first table shows accuracies, one row per model: zero-shot, the specialised models (theta_1 of each run on one
-task), and each run at its chosen alpha and at its fine-tuned end. More tables show the distance of each model to the
-specialised models, and the changes of the weights by layer. Each run is compared with its own base. Only records and
-weights on this disk are read; no model is run and nothing is downloaded.
+The first table shows accuracies, one row per model: zero-shot, the specialised models (theta_1 of each run on a single
+task), and each run at its chosen alpha and at its fine-tuned end. The other tables show the distance from each model
+to the specialised models, and the weight changes by layer. Each run is compared with its own base. The command reads
+only local results and weights; it runs no model and downloads nothing.
 """
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
-    text = "Compare the accuracies and the weights of several runs, as Markdown tables and plots."
+    """Add the command to the parser."""
+    text = "Compare the accuracies and weights of several runs in Markdown tables and plots."
     command = add_command(commands, "compare", run, summary=text, example=EXAMPLE)
-    command.add_argument("runs", nargs="+", metavar="RUN", help="a run folder: the output_dir of `hf-paint patch`")
-    command.add_argument("--output_dir", help="also write comparison.md, comparison.json and plots to this folder")
+    command.add_argument("runs", nargs="+", metavar="RUN", help="run folder (output_dir of `hf-paint patch`)")
+    command.add_argument("--output_dir", help="folder to write comparison.md, comparison.json and plots to")
     add_split(command)
 
 

@@ -1,4 +1,4 @@
-"""`hf-paint evaluate`: the accuracy of a model on tasks."""
+"""`hf-paint evaluate`: evaluate a model on tasks."""
 
 import argparse
 import logging
@@ -13,20 +13,20 @@ from hf_paint.tasks.registry import get_tasks
 logger = logging.getLogger(__name__)
 
 
-PRECISION_HELP = "the arithmetic; auto is bf16 if it agrees with fp32 on a sample and is faster (default: %(default)s)"
+PRECISION_HELP = "precision; auto uses bf16 if it is faster and agrees with fp32 on a sample (default: %(default)s)"
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     text = "Evaluate a CLIP model on tasks: accuracy, mean per-class accuracy, loss and calibration error."
     epilog = "  hf-paint evaluate openai/clip-vit-base-patch32 --tasks mnist cifar10 --split test"
     command = add_command(commands, "evaluate", run, summary=text, example=epilog)
-    command.add_argument("model", metavar="MODEL", help="an id on the Hub or a folder")
-    command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAMLs")
+    command.add_argument("model", metavar="MODEL", help="Hub repository id or folder")
+    command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAML files")
     add_split(command)
-    command.add_argument("--revision", default="main", help="a branch, tag or commit of the model (default: main)")
+    command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")
     command.add_argument(
-        "--batch_size", type=_positive, default=128, help="images per forward pass (default: %(default)s)"
+        "--batch_size", type=_positive, default=128, help="number of images per forward pass (default: %(default)s)"
     )
     command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
@@ -45,8 +45,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     model, processor, _ = load_clip(parsed.model, revision=parsed.revision)
     if has_head(parsed.model, revision=parsed.revision):
         logger.warning(
-            f"'{parsed.model}' has a trained head, which this command ignores: it evaluates with zero-shot heads. "
-            "`load_classifier` loads the head; its accuracies are in the `results.jsonl` of its run."
+            f"'{parsed.model}' has a trained head, but this command evaluates with zero-shot heads. Use "
+            "`load_classifier` to load the trained head; its accuracies are in `results.jsonl` in its run folder."
         )
     results = evaluate_tasks(
         model,
@@ -64,7 +64,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _accuracies(results: Sequence[Result]) -> list[list[str]]:
-    """Return the table of results: the header, then one row per task."""
+    """Return the table of results, header first, one row per task."""
     rows = [["task", "split", "images", "accuracy", "mean per class", "loss", "ECE"]]
     for result in results:
         accuracies = [percent(result.accuracy), percent(result.mean_per_class) or "-"]
@@ -75,7 +75,7 @@ def _accuracies(results: Sequence[Result]) -> list[list[str]]:
 
 
 def _answer_types(results: Sequence[Result]) -> list[list[str]]:
-    """Return a table of accuracies by type of answer; empty without multiple-choice tasks."""
+    """Return a table of accuracies by answer type; empty if there are no multiple-choice tasks."""
     rows = [
         [result.task, kind, str(total), percent(correct / total)]
         for result in results
@@ -85,7 +85,7 @@ def _answer_types(results: Sequence[Result]) -> list[list[str]]:
 
 
 def _add_column(rows: list[list[str]], name: str, cells: list[str]) -> list[list[str]]:
-    """Return the table with one more column, or unchanged if the column is empty."""
+    """Return the table with an extra column, or unchanged if the column is empty."""
     return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)] if any(cells) else rows
 
 

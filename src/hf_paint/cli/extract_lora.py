@@ -1,4 +1,4 @@
-"""`hf-paint extract-lora`: LoRA adapters that approximate a fine-tuned model."""
+"""`hf-paint extract-lora`: approximate a fine-tuned model with LoRA adapters."""
 
 import argparse
 import sys
@@ -18,26 +18,24 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
-    text = "Approximate a fine-tuned model with LoRA adapters, and report how much of the change each rank preserves."
+    """Add the command to the parser."""
+    text = "Approximate a fine-tuned model with LoRA adapters and report how much of the change each rank preserves."
     epilog = (
         "  hf-paint extract-lora openai/clip-vit-base-patch32 runs/mnist/theta_1 --rank 8 16 32 "
         "--output_dir runs/mnist/lora --task mnist"
     )
     command = add_command(commands, "extract-lora", run, summary=text, example=epilog)
+    command.add_argument("theta_0", metavar="THETA_0", help="model before fine-tuning: folder or Hub repository id")
+    command.add_argument("theta_1", metavar="THETA_1", help="model after fine-tuning: folder or Hub repository id")
     command.add_argument(
-        "theta_0", metavar="THETA_0", help="the model before fine-tuning: a folder or an id on the Hub"
+        "--rank", nargs="+", type=int, required=True, metavar="RANK", help="ranks; each gets its own adapter"
     )
-    command.add_argument("theta_1", metavar="THETA_1", help="the model after fine-tuning")
-    command.add_argument(
-        "--rank", nargs="+", type=int, required=True, metavar="RANK", help="the ranks, one adapter each"
-    )
-    command.add_argument("--output_dir", required=True, help="the folder for the adapters: OUTPUT_DIR/rank-RANK")
-    command.add_argument("--base_model_id", help="the id of THETA_0 on the Hub, if THETA_0 is a folder")
+    command.add_argument("--output_dir", required=True, help="output folder; adapters go to OUTPUT_DIR/rank-RANK")
+    command.add_argument("--base_model_id", help="Hub repository id of THETA_0, if THETA_0 is a folder")
     command.add_argument("--overwrite", action="store_true", help="replace existing adapters")
-    command.add_argument("--task", help="also evaluate the adapters: a built-in name or a task YAML")
+    command.add_argument("--task", help="task to evaluate the adapters on: built-in name or task YAML file")
     add_split(command)
-    command.add_argument("--alpha", type=float, default=1.0, help="the alpha to evaluate (default: %(default)s)")
+    command.add_argument("--alpha", type=float, default=1.0, help="alpha to evaluate (default: %(default)s)")
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
 
 
@@ -85,7 +83,7 @@ def _with_accuracies(
     task: Task,
     parsed: argparse.Namespace,
 ) -> list[list[str]]:
-    """Return the table with the accuracy of each adapter at an alpha, and a last row for theta_1."""
+    """Return the table with an accuracy column for the given alpha and a last row for theta_1."""
     from accelerate import Accelerator
 
     from hf_paint.adapters.lora_extraction import adapted_weights

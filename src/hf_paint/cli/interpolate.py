@@ -1,4 +1,4 @@
-"""`hf-paint interpolate`: models at several alphas, from folder to folder."""
+"""`hf-paint interpolate`: write models or adapters at several alphas."""
 
 import argparse
 import sys
@@ -9,19 +9,19 @@ from hf_paint.errors import InputError
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
-    text = "Interpolate the weights of two models, or scale a LoRA adapter, from folder to folder in seconds."
+    """Add the command to the parser."""
+    text = "Interpolate the weights of two models, or scale a LoRA adapter, and write the results in seconds."
     epilog = (
         "  hf-paint interpolate clip runs/mnist/theta_1 --alphas 0.3 0.5 --output_dir runs/mnist/alphas\n"
         "  hf-paint interpolate --adapter runs/lora/adapter --alphas 0.3 0.5 --output_dir runs/lora/adapters\n"
         "  hf-paint interpolate clip --adapter runs/lora/adapter --alphas 0.3 --output_dir runs/lora/models"
     )
     command = add_command(commands, "interpolate", run, summary=text, example=epilog)
-    command.add_argument("theta_0", nargs="?", metavar="THETA_0", help="the folder of the model before fine-tuning")
-    command.add_argument("theta_1", nargs="?", metavar="THETA_1", help="the folder of the model after fine-tuning")
+    command.add_argument("theta_0", nargs="?", metavar="THETA_0", help="folder of the model before fine-tuning")
+    command.add_argument("theta_1", nargs="?", metavar="THETA_1", help="folder of the model after fine-tuning")
     command.add_argument(
         "--adapter",
-        help="the folder of a LoRA adapter, instead of THETA_1; without THETA_0, write adapters, not models",
+        help="folder of a LoRA adapter to use instead of THETA_1; without THETA_0, write adapters, not models",
     )
     command.add_argument(
         "--alphas",
@@ -29,17 +29,15 @@ def add(commands: Commands) -> None:
         type=float,
         required=True,
         metavar="ALPHA",
-        help="the alphas; 0 is THETA_0, 1 is THETA_1",
+        help="alphas; 0 gives THETA_0, 1 gives THETA_1",
     )
+    command.add_argument("--output_dir", required=True, help="output folder; models go to OUTPUT_DIR/alpha-0.30 etc.")
+    command.add_argument("--save_dtype", help="float32, bfloat16 or float16 (default: dtype of the models)")
     command.add_argument(
-        "--output_dir", required=True, help="the folder for the models: OUTPUT_DIR/alpha-0.30 and so on"
-    )
-    command.add_argument("--save_dtype", help="float32, bfloat16 or float16 (default: the dtype of the models)")
-    command.add_argument(
-        "--base_model_id", help="the id of THETA_0 on the Hub, for adapters that do not name their base"
+        "--base_model_id", help="Hub repository id of THETA_0, for adapters that do not name their base"
     )
     command.add_argument("--extrapolate", action="store_true", help="allow alphas outside [0, 1]")
-    command.add_argument("--overwrite", action="store_true", help="replace existing models")
+    command.add_argument("--overwrite", action="store_true", help="replace existing models or adapters")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -49,10 +47,10 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     folders = {alpha: Path(parsed.output_dir) / variant_name(alpha) for alpha in parsed.alphas}
     scales = parsed.adapter is not None and parsed.theta_0 is None
     if (parsed.adapter is None) != (parsed.theta_1 is not None):
-        raise InputError("Give THETA_0 and THETA_1, or THETA_0 and --adapter, or --adapter alone.")
+        raise InputError("Pass either THETA_0 and THETA_1, THETA_0 and --adapter, or --adapter alone.")
     if parsed.save_dtype if scales else parsed.base_model_id:
         raise InputError(
-            "--save_dtype applies to models, --base_model_id to adapters. Remove the one that does not apply."
+            "--save_dtype applies only to models, and --base_model_id only to adapters. Remove one of them."
         )
     if scales:
         _write_adapters(parsed, folders)

@@ -1,4 +1,4 @@
-"""The command line: `hf-paint COMMAND ...`. Commands import their dependencies when they run, so help is fast."""
+"""The command line: `hf-paint COMMAND ...`. Commands import their dependencies only when run, so help is fast."""
 
 import argparse
 import logging
@@ -33,7 +33,7 @@ EXIT_BAD_INPUT = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 for success, 1 for a failed job, 2 for invalid input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    main_process = os.environ.get("RANK", "0") == "0"  # set by the launcher; the other processes only warn
+    main_process = os.environ.get("RANK", "0") == "0"  # set by the launcher; other processes log only warnings
     logging.basicConfig(level=logging.INFO if main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="hf-paint",
-        description="Patch open-vocabulary models: improve them on one task, and keep their accuracy on the others.",
+        description="Patch open-vocabulary models: improve accuracy on one task and preserve it on the others.",
         epilog="example:\n  hf-paint quickstart",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -1,6 +1,7 @@
-"""The parser of the command line, and tables on the terminal.
+"""The command line parser and terminal tables.
 
-Each command is a module with two functions: `add` adds its parser, `run` does the work and imports its dependencies.
+Each command is a module with two functions: `add` adds the parser of the command, and `run` imports its dependencies
+and does the work.
 """
 
 import argparse
@@ -12,19 +13,19 @@ from hf_paint.errors import InputError
 
 Run = Callable[[argparse.Namespace, list[str]], None]
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""The commands of `hf-paint`; each module adds its own."""
+"""Subparsers of `hf-paint`, to which each module adds its command."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are `InputError`s: one line, exit code 2."""
+    """Argument parser that raises `InputError`, which the command line prints on one line with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and exiting."""
+        """Raise an error instead of printing usage and exiting."""
         raise InputError(message)
 
 
 def add_command(commands: Commands, name: str, run: Run, *, summary: str, example: str) -> Parser:
-    """Add a command whose help shows an example."""
+    """Add a command with an example in its help text."""
     command = commands.add_parser(
         name,
         help=summary,
@@ -38,17 +39,17 @@ def add_command(commands: Commands, name: str, run: Run, *, summary: str, exampl
 
 
 def add_split(command: Parser) -> None:
-    """Add `--split`: the split on which a command reports accuracies."""
+    """Add `--split`, the split to report accuracy on."""
     command.add_argument(
         "--split",
         default="test",
         choices=["test", "validation"],
-        help="the split of the images (default: %(default)s)",
+        help="split to report accuracy on (default: %(default)s)",
     )
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first row is the header."""
+    """Print a table, with the first row as the header."""
     from rich.console import Console
     from rich.table import Table
 
@@ -57,5 +58,5 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)  # a file or a pipe has no width, and 80 columns would wrap
+        console = Console(width=160)  # files and pipes have no width, and the default of 80 would wrap lines
     console.print(table)

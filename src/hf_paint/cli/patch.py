@@ -1,4 +1,4 @@
-"""`hf-paint patch`: from a recipe to a patched model."""
+"""`hf-paint patch`: run a recipe to get a patched model."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,27 +10,27 @@ from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, describe_keys
 PATCH_EPILOG = """\
   hf-paint patch --config recipes/clip-vit-base-patch32/mnist.yaml --output_dir runs/mnist
 
-Every key of the YAML file is also a flag; flags override the file, and unknown keys are errors. To resume an
-interrupted run, run the same command again. On several processes:
+Every key in the YAML file is also a flag; flags override the file, and unknown keys are errors. To resume an
+interrupted run, run the same command again. To run on several processes:
 accelerate launch [...] recipes/patch.py --config ...
 
 recipe keys:
 {keys}
 
-common training fields with their defaults (--help_all lists every field of transformers.TrainingArguments):
+common training fields with their defaults (--help_all also lists all fields of transformers.TrainingArguments):
 {training}
 """
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     epilog = PATCH_EPILOG.format(
         keys=_table(describe_keys()),
         training=_table(list(COMMON_TRAINING_FIELDS.items())),
     )
-    text = "Fine-tune a CLIP model on a task, interpolate, choose alpha and save the patched model."
+    text = "Fine-tune a CLIP model on a task, interpolate its weights, choose alpha and save the patched model."
     command = add_command(commands, "patch", run, summary=text, example=epilog)
-    command.add_argument("--config", metavar="RECIPE.yaml", help="the recipe, a YAML file")
+    command.add_argument("--config", metavar="RECIPE.yaml", help="recipe YAML file")
     command.add_argument("--help_all", action="store_true", help="list every training field and exit")
 
 

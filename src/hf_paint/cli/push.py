@@ -7,9 +7,9 @@ from hf_paint.cli.parser import Commands, add_command, print_table
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     text = (
-        "Publish a run as one repository: the chosen model on `main`, every other alpha on its own branch. "
+        "Publish a run as one repository, with the chosen model on `main` and every other alpha on its own branch. "
         "To resume an interrupted push, run the same command again."
     )
     example = (
@@ -17,32 +17,30 @@ def add(commands: Commands) -> None:
         "  hf-paint push runs/mnist --repo_id me/clip-mnist --private"
     )
     command = add_command(commands, "push", run, summary=text, example=example)
-    command.add_argument("run_folder", metavar="RUN_DIR", help="the output_dir of `hf-paint patch`")
+    command.add_argument("run_folder", metavar="RUN_DIR", help="run folder (output_dir of `hf-paint patch`)")
     command.add_argument(
-        "--repo_id", required=True, help="the repository, such as me/clip-mnist; created if it does not exist"
+        "--repo_id", required=True, help="Hub repository id, for example me/clip-mnist; created if it does not exist"
     )
     command.add_argument(
         "--form",
         default="variants",
         choices=["variants", "delta"],
-        help="`variants`: complete models; `delta`: only theta_1 - theta_0, a small file (default: %(default)s)",
+        help="`variants` for complete models, `delta` for a small file with theta_1 - theta_0 (default: %(default)s)",
     )
     command.add_argument(
         "--delta_dtype",
         default="float32",
         choices=["float32", "bfloat16"],
-        help="the dtype of the delta (default: %(default)s)",
+        help="dtype of the delta (default: %(default)s)",
     )
-    command.add_argument(
-        "--alphas", nargs="+", type=float, metavar="ALPHA", help="the alphas to publish (default: all)"
-    )
-    command.add_argument("--base_model_id", help="the id of the base on the Hub, if the run started from a folder")
+    command.add_argument("--alphas", nargs="+", type=float, metavar="ALPHA", help="alphas to publish (default: all)")
+    command.add_argument("--base_model_id", help="Hub repository id of the base, if the run started from a folder")
     command.add_argument("--private", action="store_true", default=None, help="create a private repository")
-    command.add_argument("--overwrite", action="store_true", help="replace branches with other weights")
-    command.add_argument("--tag", help="also tag `main`, for example v1.0")
-    command.add_argument("--collection", metavar="SLUG", help="also add the repository to this collection")
-    command.add_argument("--eval_results", action="store_true", help="also write the accuracies to .eval_results/")
-    command.add_argument("--dry_run", action="store_true", help="show the plan and change nothing")
+    command.add_argument("--overwrite", action="store_true", help="replace branches that have different weights")
+    command.add_argument("--tag", help="tag for `main`, for example v1.0")
+    command.add_argument("--collection", metavar="SLUG", help="collection to add the repository to")
+    command.add_argument("--eval_results", action="store_true", help="also publish the accuracies in .eval_results/")
+    command.add_argument("--dry_run", action="store_true", help="show the plan without changing anything")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -68,6 +66,6 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     )
     if parsed.dry_run:
         print_table(plan.rows())
-        sys.stdout.write(f"{plan.rights}\nNothing was changed: this is the plan of `hf-paint push`.\n")
+        sys.stdout.write(f"{plan.rights}\nDry run: nothing was changed.\n")
     else:
         sys.stdout.write(f"{plan.url}\n")

@@ -1,4 +1,4 @@
-"""`hf-paint quickstart`: the whole workflow on a toy CLIP."""
+"""`hf-paint quickstart`: run the whole workflow on a toy CLIP."""
 
 import argparse
 
@@ -6,10 +6,10 @@ from hf_paint.cli.parser import Commands, add_command
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
-    text = "Patch a toy CLIP on handwritten digits: the whole workflow, offline, in a few minutes."
+    """Add the command to the parser."""
+    text = "Run the whole workflow offline in a few minutes: patch a toy CLIP on handwritten digits."
     command = add_command(commands, "quickstart", run, summary=text, example="  hf-paint quickstart")
-    command.add_argument("--output_dir", default="runs/quickstart", help="the run folder (default: %(default)s)")
+    command.add_argument("--output_dir", default="runs/quickstart", help="run folder (default: %(default)s)")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:

@@ -38,27 +38,27 @@ NUM_TEST_DIGITS = 500
 ALPHAS = [round(0.05 * step, 2) for step in range(21)]
 
 INTRODUCTION = """\
-The base is a toy: a CLIP of under a million parameters for images of 32x32 pixels, trained on drawn shapes, words and
-typeset numbers. It is open-vocabulary within this small world and has never seen handwriting. The run shows how
-patching works, not how well it works on a real CLIP.
+The base is a toy CLIP with under a million parameters for 32x32 images, trained on drawn shapes, words and typeset
+numbers. It is open-vocabulary within this small world and has never seen handwriting. This run shows how patching
+works, not how well it works on a real CLIP.
 
   patching task    digits: real handwritten digits from scikit-learn
-  supported tasks  shapes, words: drawn images like its training images
-  transfer tasks   unseen_shapes, unseen_words: prompts that never occur in its training
+  supported tasks  shapes, words: drawn images like the training images
+  transfer tasks   unseen_shapes, unseen_words: prompts that never occur in training
 """
 
 
 def quickstart(output_dir: str | Path) -> PatchResult:
-    """Patch the toy CLIP on scikit-learn's handwritten digits, and print the results.
+    """Patch the toy CLIP on the handwritten digits of scikit-learn and print the results.
 
     Args:
-        output_dir: The run folder; the data sets are written to its subfolder `data/`.
+        output_dir: Path to the run folder; data sets are written to its subfolder `data/`.
 
     Returns:
         The result of `patch_single`.
 
     Raises:
-        InputError: If scikit-learn is not installed, or the folder holds another run.
+        InputError: If scikit-learn is not installed, or the folder contains a different run.
     """
     sys.stdout.write(f"{INTRODUCTION}\n")
     with _no_progress_bars():
@@ -83,7 +83,7 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def _run(folder: Path) -> tuple[PatchResult, Task]:
-    """Write the data sets, patch the toy, and return the result and the patching task."""
+    """Write the data sets, patch the toy CLIP, and return the result and the patching task."""
     data = RunFolder(folder).data
     digits = _digits(data)
     shapes, words, unseen_shapes, unseen_words = (
@@ -119,7 +119,7 @@ def _arguments(folder: Path) -> PaintTrainingArguments:
 
 
 def _digits(folder: Path) -> Task:
-    """Write the 1797 digits of scikit-learn, 8x8 pixels each, as a task."""
+    """Write scikit-learn's 1797 digits, 8x8 pixels each, as a task."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -136,7 +136,7 @@ def _digits(folder: Path) -> Task:
 
 
 def _rendered(folder: Path, name: str) -> Task:
-    """Draw a task; its splits have independent seeds."""
+    """Draw the images of a task, with a different seed for each split."""
     parts = {}
     for seed, split in enumerate(("validation", "test")):
         pixels, labels, class_names, templates = rendered_task(name, NUM_RENDERED, seed)
@@ -152,7 +152,7 @@ def _write_task(
     class_names: Sequence[str],
     templates: Sequence[str],
 ) -> Task:
-    """Write the parts as parquet files, the format of a user's own data set."""
+    """Write the splits as parquet files, the format for user data sets."""
     features = Features({"image": Image(), "label": ClassLabel(names=list(class_names))})
 
     def make_rows(split: str) -> Dataset:
@@ -165,11 +165,11 @@ def _write_task(
 
 
 def _report(result: PatchResult, digits: Task) -> None:
-    """Print the table and the gains, and use the patched model without hf_paint."""
+    """Print the table and gains, then use the patched model without hf_paint."""
     patched = result.patched
     write = sys.stdout.write
     write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
-    write("Test accuracy in percent. The row in bold was chosen on validation images.\n\n")
+    write("Test accuracy in percent. The row in bold was chosen on the validation images.\n\n")
     for gain in result.curve.gains(result.alpha or 0.0):
         bounds = interval(gain.interval or (0.0, 0.0), digits=1)
         write(f"  {gain.task:<14} {gain.role:<10} {points(gain.gain, digits=1):>6} points (95 % interval {bounds})\n")

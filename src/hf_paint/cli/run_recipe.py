@@ -1,4 +1,4 @@
-"""From a recipe and flags to a patched model."""
+"""Running a recipe from the command line."""
 
 import sys
 from collections.abc import Sequence
@@ -37,25 +37,25 @@ STRATEGIES_FOR_SEVERAL = {
 
 
 class _RecipeParser(HfArgumentParser):
-    """A parser of recipe keys and training fields whose errors are `InputError`s."""
+    """Parser for recipe keys and training fields that raises `InputError`."""
 
     def __init__(self) -> None:
         super().__init__((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and exiting."""
+        """Raise an error instead of printing usage and exiting."""
         raise InputError(message)
 
 
 def run_recipe(config: str | None, flags: list[str]) -> None:
-    """Run the recipe of a YAML file; flags override its keys.
+    """Run a recipe from a YAML file, with its keys overridden by flags.
 
     Args:
-        config: The path of the recipe, or None for flags alone.
-        flags: The flags, such as `["--learning_rate", "3e-5", "--alphas", "0", "0.5"]`.
+        config: Path to the recipe, or None to use flags only.
+        flags: Command line flags, for example `["--learning_rate", "3e-5", "--alphas", "0", "0.5"]`.
 
     Raises:
-        InputError: If a key, a value, or a model or task that it names is invalid.
+        InputError: If a key or value is invalid, or a model or task cannot be used.
     """
     recipe, args = parse_recipe(config, flags)
     options = _options(recipe)
@@ -63,15 +63,15 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     push = args.push_to_hub
     if push:
         _check_push(recipe, method, args)
-    args.push_to_hub = False  # the finished run is published, not the trainer's model
+    args.push_to_hub = False  # publishes the finished run, not the trainer's model
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
     if recipe.strategy == "single" and len(patching) > 1:
         raise InputError(
-            f"`strategy: single` takes one patching task, got {len(patching)}. `joint`, `sequential` and `parallel` "
-            "take several."
+            f"`strategy: single` takes one patching task, got {len(patching)}. Set `strategy` to `joint`, "
+            "`sequential` or `parallel`."
         )
     if push and args.process_index == 0:
-        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # missing rights fail early
+        create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
     result = _strategy(recipe, patching)(
         supported,
         args,
@@ -90,21 +90,21 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
 
 
 def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":
-    """Return the strategy of a recipe, bound to its model and its patching tasks."""
+    """Return the strategy function of a recipe, bound to its model and patching tasks."""
     if recipe.strategy == "single":
         return partial(patch_single, recipe.model, patching_tasks[0])
     return partial(STRATEGIES_FOR_SEVERAL[recipe.strategy], recipe.model, patching_tasks)
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:
-    """Return the keys of a recipe that are options; the other keys are arguments of the strategy."""
+    """Return the recipe keys that are options; the other keys are arguments of the strategy function."""
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
     options = {name: getattr(recipe, name) for name in names}
     options |= {key: get_tasks(options[key]) for key in ("transfer_tasks", "shift_tasks")}
     options["baseline"] = read_baseline(recipe.baseline)
     thetas = _from_yaml("thetas", recipe.thetas or "{}")
     if not isinstance(thetas, dict) or not all(isinstance(name, str) for name in thetas.values()):
-        raise InputError(f"`thetas` maps tasks to models, such as {{mnist: some/model}}; got {recipe.thetas!r}.")
+        raise InputError(f"`thetas` must map tasks to models, like {{mnist: some/model}}; got {recipe.thetas!r}.")
     ingredients = [_from_yaml("ingredients", ingredient) for ingredient in recipe.ingredients]
     method = _from_yaml("method", recipe.method)
     return PatchOptions(**options | {"thetas": thetas, "ingredients": ingredients, "method": method})
@@ -118,7 +118,7 @@ def _from_yaml(key: str, text: str) -> Any:
 
 
 def _report(result: PatchResult, method: Method) -> None:
-    """Print the table, the chosen alpha, and the path of the model."""
+    """Print the table, the chosen alpha and the path to the model."""
     curve, alpha = result.curve, result.alpha
     table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
     where = result.run_folder if alpha is None else result.patched
@@ -130,7 +130,7 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
     """Parse a recipe and flags.
 
     Raises:
-        InputError: If a key or flag is unknown (the nearest is suggested), missing, or has a value of another type.
+        InputError: If a key or flag is unknown (the closest match is suggested), missing, or has an invalid value.
     """
     known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
     check_flags(flags, known=known)
@@ -139,7 +139,7 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
         recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
     except InputError:
         raise
-    except ValueError as error:  # from the checks of TrainingArguments
+    except ValueError as error:  # raised by TrainingArguments
         raise InputError(str(error)) from error
     required = {
         "model": recipe.model,
@@ -158,16 +158,16 @@ def print_every_field() -> None:
 
 
 def _check_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> None:
-    """Refuse a `push_to_hub` that would fail at the end of the run, and arguments that it would ignore."""
+    """Reject a `push_to_hub` that would fail after the run, and arguments that it would ignore."""
     check_hub_strategy(args)
     if "/" not in (args.hub_model_id or ""):
-        raise InputError("`push_to_hub` needs `hub_model_id`, the id of the repository, such as me/clip-mnist.")
+        raise InputError("`push_to_hub` needs the Hub repository id in `hub_model_id`, for example me/clip-mnist.")
     if recipe.base_model_id is None and not is_repo_id(recipe.model):
-        raise InputError("`push_to_hub` of a model in a folder needs `base_model_id`, its id on the Hub.")
+        raise InputError("`push_to_hub` needs a Hub repository id in `base_model_id` if `model` is a folder.")
     if recipe.selection == "none" and not method.chooses:
         raise InputError("`push_to_hub` publishes the chosen alpha, so it needs a `selection`.")
     if args.hub_revision is not None or args.hub_token is not None:
         raise InputError(
-            "A finished run is published on branches named after alphas, by the user who is logged in. Remove "
+            "A finished run is published by the logged-in user, on branches named after the alphas. Remove "
             "`hub_revision` and `hub_token`."
         )

@@ -1,4 +1,4 @@
-"""`hf-paint tasks`: the built-in tasks."""
+"""`hf-paint tasks`: list the built-in tasks."""
 
 import argparse
 import sys
@@ -11,10 +11,10 @@ from hf_paint.tasks.registry import get_task
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
-    text = "List the built-in tasks, or show the definition of one as YAML."
+    """Add the command to the parser."""
+    text = "List the built-in tasks, or show the YAML definition of one task."
     command = add_command(commands, "tasks", run, summary=text, example="  hf-paint tasks eurosat")
-    command.add_argument("name", nargs="?", metavar="NAME", help="a built-in name or a task YAML")
+    command.add_argument("name", nargs="?", metavar="NAME", help="built-in task name or task YAML file")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
@@ -27,6 +27,6 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     for name in list_tasks():
         task = get_task(name)
         splits = [task.splits.train, task.splits.validation, task.splits.test]
-        classes = len(task.class_names) if task.class_names else "-"  # in the data
+        classes = len(task.class_names) if task.class_names else "-"  # defined by the data
         rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
     print_table(rows)

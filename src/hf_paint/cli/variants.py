@@ -1,4 +1,4 @@
-"""`hf-paint variants`: the alphas of a repository of patched models."""
+"""`hf-paint variants`: list the alphas in a repository of patched models."""
 
 import argparse
 
@@ -6,10 +6,10 @@ from hf_paint.cli.parser import Commands, add_command, add_split, print_table
 
 
 def add(commands: Commands) -> None:
-    """Add the command."""
-    text = "List the alphas of a repository from `hf-paint push`, with their accuracies in percent."
+    """Add the command to the parser."""
+    text = "List the alphas in a repository published by `hf-paint push`, with their accuracies in percent."
     command = add_command(commands, "variants", run, summary=text, example="  hf-paint variants me/clip-mnist")
-    command.add_argument("repo", metavar="REPO", help="an id on the Hub")
+    command.add_argument("repo", metavar="REPO", help="Hub repository id")
     add_split(command)
 
 

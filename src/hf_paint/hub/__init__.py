@@ -1,4 +1,4 @@
-"""Model cards, push and pull."""
+"""Model cards, and pushing to and pulling from the Hub."""
 
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.hub.pull import load_curve

@@ -1,4 +1,4 @@
-"""The sections of a model card, and their Markdown."""
+"""The sections of a model card and their Markdown."""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,16 +19,16 @@ VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "hug
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The code that loads the model.
+    """Code that loads the model.
 
     Attributes:
-        model_id: The id of the model on the Hub; a placeholder if it is unknown.
-        revision: The branch of the model; None for `main`.
-        class_names: The candidate labels of an example.
-        template: The prompt template of the example.
-        trained_head_tasks: The tasks that were evaluated with a trained head; empty without one.
-        patch: The base and the alpha of a patch; None for a complete model.
-        branches: The sentence on the other branches of the repository.
+        model_id: Hub repository id of the model, or a placeholder if unknown.
+        revision: Branch of the model; None for `main`.
+        class_names: Candidate labels for the example.
+        template: Prompt template for the example.
+        trained_head_tasks: Names of the tasks evaluated with a trained head; empty if no head was trained.
+        patch: Base and alpha of a patch; None for a complete model.
+        branches: Sentence about the other branches of the repository.
     """
 
     model_id: str
@@ -41,27 +41,27 @@ class Usage:
 
     @property
     def call(self) -> str:
-        """The labels and the prompt of the example, as arguments of a Python call."""
+        """Labels and prompt of the example, as arguments of a Python call."""
         return f"candidate_labels={list(self.class_names)!r}, hypothesis_template={self.template!r}"
 
     @property
     def arguments(self) -> str:
-        """The id and the revision, as arguments of a Python call."""
+        """Repository id and revision, as arguments of a Python call."""
         return f'"{self.model_id}"' + (f', revision="{self.revision}"' if self.revision else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """The accuracies; all tables are Markdown.
+    """Accuracies, with all tables in Markdown.
 
     Attributes:
-        caption: The unit, the split and the rows of the table.
-        table: The table; empty if nothing was measured.
-        notes: How to read the marks and columns of the table.
-        plot: The file of the trade-off plot.
-        gains: Each task before and after patching.
-        intervals: How the intervals in `gains` were computed.
-        answer_types: The accuracies by type of answer.
+        caption: Sentence on the unit, split and rows of the table.
+        table: Accuracy table; empty if nothing was measured.
+        notes: Explanations of marks and columns in the table.
+        plot: File name of the trade-off plot.
+        gains: Table of each task before and after patching.
+        intervals: Sentence on how the intervals in `gains` were computed.
+        answer_types: Table of accuracies by answer type.
     """
 
     caption: str
@@ -75,7 +75,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """Images before and after patching: a caption, and (task, caption, file) of each plot."""
+    """Images before and after patching: a caption, and (task, caption, file name) for each plot."""
 
     caption: str
     plots: Sequence[tuple[str, str, str]]
@@ -83,7 +83,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Robustness:
-    """Robustness under distribution shift of the weights, and of the output-space ensemble if it was measured."""
+    """Robustness of the weights under distribution shift, and of the output-space ensemble if measured."""
 
     caption: str
     table: str
@@ -92,7 +92,7 @@ class Robustness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How the model was made: a sentence, the recipe as YAML, and package -> version."""
+    """How the model was made: a summary, the recipe as YAML, and the version of each package."""
 
     summary: str
     recipe: str
@@ -104,21 +104,21 @@ class Card:
     """A model card.
 
     Attributes:
-        metadata: The YAML block.
-        title: The title.
-        claim: The one sentence on gains and costs.
+        metadata: Contents of the YAML block.
+        title: Title of the card.
+        claim: Sentence that sums up gains and losses.
         introduction: What the model is and how it was made.
-        usage: The code that loads it.
-        advice: Whether to advise interpolation, for a model that is only fine-tuned.
-        accuracy: The accuracies.
+        usage: Code that loads the model.
+        advice: Whether to recommend interpolation, for a model that is only fine-tuned.
+        accuracy: Accuracies.
         examples: Images before and after patching.
-        robustness: The robustness under distribution shift.
+        robustness: Robustness under distribution shift.
         selection: How alpha was chosen.
         training: How the model was made.
-        tasks: The tasks with their data sets and licences.
-        licence: The licence of the base and what follows from it.
-        limits: What the numbers do not show.
-        citations: BibTeX entries besides PAINT's.
+        tasks: Tasks, for the table of data sets and licences.
+        licence: Licence of the base and its consequences.
+        limits: Limitations of the model and of the measurements.
+        citations: BibTeX entries in addition to PAINT's.
     """
 
     metadata: ModelCardData
@@ -139,28 +139,28 @@ class Card:
 
     @property
     def versions(self) -> str:
-        """The versions as a table."""
+        """Table of package versions."""
         return markdown([["software", "version"], *map(list, self.training.versions.items())], text_columns=2)
 
     @property
     def sources(self) -> str:
-        """The data sets and their licences as a table; empty without tasks."""
+        """Table of data sets and licences; empty if there are no tasks."""
         rows = [[task.name, _dataset(task), task.license or "not stated"] for task in self.tasks]
         return markdown([["task", "data set", "licence"], *rows], text_columns=3) if rows else ""
 
     def render(self) -> str:
-        """Return the text of the card, metadata included."""
+        """Return the text of the card, including metadata."""
         template = TEMPLATE.read_text(encoding="utf-8")
         return str(ModelCard.from_template(self.metadata, template_str=template, card=self))
 
 
 def environment() -> dict[str, str]:
-    """Return package -> version of the software that a run depends on."""
+    """Return the version of each package that a run depends on."""
     return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
 
 
 def citations_of(tasks: Iterable[Task]) -> list[str]:
-    """Return the BibTeX entries of tasks, each once."""
+    """Return the BibTeX entries of the tasks without duplicates."""
     return list(dict.fromkeys(task.citation.strip() for task in tasks if task.citation))
 
 

@@ -1,4 +1,4 @@
-"""The metadata of a card: base model, `model-index`, and the alpha curve for programs."""
+"""Card metadata: base model, `model-index`, and a machine-readable alpha curve."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ from hf_paint.tasks.task import Task
 
 
 METRIC_TYPES = {"attack_success": "attack_success", "mean_absolute_error": "mae"}
-"""Metric of a record, besides accuracy -> its name on the Hub."""
+"""Mapping from each result metric other than accuracy to its name on the Hub."""
 
 
 PUBLIC_KEYS = (
@@ -32,11 +32,11 @@ PUBLIC_KEYS = (
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
     *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
 )
-"""The keys of a recipe that a card shows: they determine the numbers and contain no paths or secrets."""
+"""Recipe keys that a card shows. They affect the results and contain no paths or secrets."""
 
 
 def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
-    """Return an accuracy as metadata; the task is None if only its name is known."""
+    """Return an accuracy as metadata; `task` is None if only its name is known."""
     return EvalResult(
         task_type="zero-shot-image-classification",
         task_name="Zero-shot image classification",
@@ -50,7 +50,7 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
 
 
 def metric_results(source: CardSource, alpha: Alpha) -> list[EvalResult]:
-    """Return the metrics of an alpha: the accuracy of every task, and its other metrics."""
+    """Return the accuracy and other metrics of every task at an alpha."""
     tasks = {task.name: task for task in source.tasks}
     return [
         metric
@@ -75,10 +75,10 @@ def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
 
 
 def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
-    """Return the accuracies of an alpha in the Hub's format for evaluation results.
+    """Return the accuracies at an alpha in the Hub's format for evaluation results.
 
     Returns:
-        Path -> text: one file in `.eval_results/` for each task that measures a data set on the Hub.
+        Mapping from path to text, with one file in `.eval_results/` for each task that uses a Hub data set in full.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -99,17 +99,17 @@ def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
 
 
 def benchmark_id(task: Task) -> str | None:
-    """Return the id of the data set that a task measures in full; None if it changes images or selects classes."""
+    """Return the Hub id of a task's data set; None if the task changes images or uses a subset of classes."""
     return None if task.is_changed else dataset_id(task)
 
 
 def dataset_id(task: Task) -> str | None:
-    """Return the id of the data set of a task on the Hub, or None for local files."""
+    """Return the Hub id of a task's data set, or None for local files."""
     return task.dataset if task.dataset not in LOCAL_FILES and is_repo_id(task.dataset) else None
 
 
 def metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> ModelCardData:
-    """Return the metadata of the card of an alpha, or of a patch with the fingerprint `delta`."""
+    """Return card metadata for the model at an alpha, or for a patch with the fingerprint `delta`."""
     results = metric_results(source, alpha)
     return ModelCardData(
         model_name=name,
@@ -133,7 +133,7 @@ def metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> 
 
 
 def _base_models(source: CardSource) -> str | list[str] | None:
-    """Return the ids of the base and of the models that this run did not train."""
+    """Return the Hub ids of the base and of the models that this run did not train."""
     others = [name for name in source.thetas.values() if name]
     return [source.base_model_id, *others] if source.base_model_id and others else source.base_model_id
 
@@ -145,7 +145,7 @@ def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:
 
 
 def public_recipe(source: CardSource) -> str:
-    """Return the part of the recipe that determines the numbers, as YAML, without paths and secrets."""
+    """Return the part of the recipe that affects the results as YAML, without paths or secrets."""
     recipe = {key: source.recipe[key] for key in PUBLIC_KEYS if key in source.recipe}
     recipe["model"] = source.base_model_id or "a local folder"
     for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):

@@ -1,4 +1,4 @@
-"""The content of a model card: the records of a run, its selection and its recipe."""
+"""The content of a model card: the results, selection and recipe of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,22 +23,22 @@ from hf_paint.tasks.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardSource:
-    """The content of a card.
+    """Content of a model card.
 
     Attributes:
-        curve: The records of the run.
-        selection: The content of `selection.json`.
-        recipe: The resolved recipe.
-        tasks: The tasks of the run, patching tasks first.
-        class_names: The class names of the first patching task.
-        base_model_id: The id of the base on the Hub; None if the base is not on the Hub.
-        base_license: The licence of the base, if known.
-        plot: The file name of the trade-off plot next to the card, if there is one.
-        save_dtype: The dtype of the saved model.
-        model_type: The `model_type` of its config.
-        versions: Package -> its version in the run.
-        robustness: The content of `robustness.json`; empty for a run without shift tasks.
-        examples: Task -> how the images of its example plot were chosen.
+        curve: Results of the run.
+        selection: Contents of `selection.json`.
+        recipe: Resolved recipe.
+        tasks: Tasks of the run, patching tasks first.
+        class_names: Class names of the first patching task.
+        base_model_id: Hub repository id of the base; None if the base is not on the Hub.
+        base_license: Licence of the base, if known.
+        plot: File name of the trade-off plot next to the card, if any.
+        save_dtype: Dtype of the saved model.
+        model_type: `model_type` in the model config.
+        versions: Mapping from package name to the version used in the run.
+        robustness: Contents of `robustness.json`; empty for a run without shift tasks.
+        examples: Mapping from task name to a description of how the images in its example plot were chosen.
     """
 
     curve: AlphaCurve
@@ -57,11 +57,11 @@ class CardSource:
 
     @classmethod
     def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
-        """Read the content of the cards of a run from its folder.
+        """Read the content for the cards of a run from its folder.
 
         Args:
-            folder: The run folder.
-            base_model_id: The id of the base on the Hub, if the run started from a folder.
+            folder: Run folder.
+            base_model_id: Hub repository id of the base, if the run started from a folder.
 
         Raises:
             InputError: If the run is not finished, or no alpha was selected.
@@ -83,42 +83,42 @@ class CardSource:
 
     @property
     def split(self) -> str:
-        """The split whose accuracies the card shows."""
+        """Split whose accuracies the card shows."""
         return str(self.selection["reported_on"])
 
     @property
     def selected(self) -> Alpha:
-        """The selected alpha."""
+        """Selected alpha."""
         return alpha_from_json(self.selection["alpha"])
 
     @property
     def strategy(self) -> str:
-        """The strategy of the run."""
+        """Strategy of the run."""
         return str(self.recipe.get("strategy", "single"))
 
     @property
     def method(self) -> Method:
-        """The method of the run."""
+        """Method of the run."""
         return read_method(self.recipe.get("method", "interpolate"))
 
     @property
     def family(self) -> Family:
-        """The family of the model."""
+        """Model family."""
         return FAMILIES[self.model_type]
 
     @property
     def trains_head(self) -> bool:
-        """Whether a classification head was trained with the image tower."""
+        """Whether a classification head was trained together with the image tower."""
         return bool(self.recipe.get("train_head"))
 
     @property
     def thetas(self) -> dict[str, str | None]:
-        """The models that this run did not train: name -> id on the Hub, or None for a folder."""
+        """Models that this run did not train, with their Hub repository ids, or None for a folder."""
         models = {name: split_revision(model)[0] for name, model in self.recipe.get("thetas", {}).items()}
         return {name: model if is_repo_id(model) else None for name, model in models.items()}
 
     def fingerprint(self, alpha: Alpha) -> str:
-        """Return the fingerprint of the model of an alpha, from its image tower in float32 and its dtype."""
+        """Return the fingerprint of the model at an alpha, from its float32 image tower and its saved dtype."""
         weights = {result.weights for result in self.curve.results if result.alpha == alpha}
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
@@ -126,7 +126,7 @@ class CardSource:
 
 
 def license_of(base: str) -> str | None:
-    """Return the licence in the card of a model, or None if it has no card or the card does not state it."""
+    """Return the licence in a model's card, or None if there is no card or it does not state a licence."""
     try:
         card = fetch(base, "README.md")
         license_name = card and ModelCard.load(card).data.get("license")

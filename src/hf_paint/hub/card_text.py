@@ -1,4 +1,4 @@
-"""The sentences in the card of a patched model: the introduction, the choice of alpha, gains and costs."""
+"""Sentences in the card of a patched model: introduction, choice of alpha, gains and losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,20 +18,20 @@ FROZEN_HEAD = "a frozen zero-shot head made of text embeddings"
 
 
 def alpha_phrase(alpha: Alpha) -> str:
-    """Return an alpha with its noun: `alpha 0.40`, or `the coefficients mnist 0.30, gtsrb 0.20`."""
+    """Return an alpha as a noun phrase: `alpha 0.40`, or `the coefficients mnist 0.30, gtsrb 0.20`."""
     noun = "the coefficients" if isinstance(alpha, Coefficients) else "alpha"
     return f"{noun} {format_alpha(alpha)}"
 
 
 def row_name(strategy: str, alpha: Alpha) -> str:
-    """Return the meaning of a row of the accuracy table."""
+    """Return what a row of the accuracy table stands for."""
     if not isinstance(alpha, Coefficients):
         return "alpha"
     return "step" if strategy == "sequential" else "combination of coefficients"
 
 
 def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
-    """Return the sentence on gains and costs, patching tasks first."""
+    """Return the sentence on gains and losses, patching tasks first."""
     gains = curve.gains(alpha, split)
     ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
     changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
@@ -39,7 +39,7 @@ def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
 
 
 def before_and_after(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> tuple[Result, Result] | None:
-    """Return the records of a task at alpha 0 and at alpha, or None if one is missing."""
+    """Return a task's results at alpha 0 and at `alpha`, or None if one of them is missing."""
     before, after = (curve.get(point, gain.role, gain.task, gain.split) for point in (0.0, alpha))
     return None if before is None or after is None else (before, after)
 
@@ -60,21 +60,21 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
 
 
 def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: str) -> str:
-    """Return the introduction: the kind of model, and how it was made.
+    """Return the introduction: what kind of model it is and how it was made.
 
     Args:
-        source: The content of the card.
-        tasks: The tasks on which the model was patched.
-        alpha: The alpha of the model.
+        source: Content of the card.
+        tasks: Names of the tasks on which the model was patched.
+        alpha: Alpha of the model.
         is_patch: Whether the repository contains `theta_1 - theta_0` instead of a model.
-        base: The base, with a link.
+        base: Name of the base, with a link.
     """
     model = f"an ordinary {source.family.name} model"
-    opening = f"This is {model}. Use it like its base model: it still recognizes new classes by name."
+    opening = f"This is {model}. Use it like its base model: it still recognises new classes by name."
     if is_patch:
         opening = (
-            f"This is a *patch*: it contains only the change that fine-tuning made to the image tower of {base}. "
-            f"Applied to that model, it yields {model}, which still recognizes new classes by name."
+            f"This is a *patch*: it contains only the changes that fine-tuning made to the image tower of {base}. "
+            f"Applied to that model, it gives {model}, which still recognises new classes by name."
         )
     paint = "*patched* ([PAINT](https://arxiv.org/abs/2208.05592))"
     return f"{opening}\n\nThe model was {paint}: {_method(source, tasks, alpha)} The text tower is unchanged."
@@ -102,7 +102,7 @@ def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha)
     return (
         f"a classification head, initialised with text embeddings, was trained on {', '.join(tasks)} {order} "
         f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with their "
-        f"values before training, {LINE}, at alpha {format_alpha(alpha)}."
+        f"original values, {LINE}, at alpha {format_alpha(alpha)}."
     )
 
 
@@ -110,7 +110,7 @@ def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
     names, method = ", ".join(tasks), source.method
     if isinstance(alpha, Coefficients) and source.strategy == "sequential":
         return (
-            f"the image tower was fine-tuned on one task after the other ({', '.join(alpha)}), against {FROZEN_HEAD}, "
+            f"the image tower was fine-tuned on one task after another ({', '.join(alpha)}), against {FROZEN_HEAD}, "
             f"and after each step its weights were interpolated with those before the step, {LINE}, with the alphas "
             f"{format_alpha(alpha)}."
         )
@@ -124,7 +124,7 @@ def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
     formula = f", {method.formula}," if method.formula else ""
     return (
         f"the image tower was fine-tuned on {target} against {FROZEN_HEAD}, and its weights were interpolated with "
-        f"those before fine-tuning{formula} at alpha {format_alpha(alpha)}."
+        f"the original weights{formula} at alpha {format_alpha(alpha)}."
     )
 
 
@@ -141,7 +141,7 @@ def _adapter(recipe: Mapping[str, Any]) -> str:
 
 
 def selection_sentences(strategy: str, selection: Selection) -> str:
-    """Return how alpha was chosen, and on which images."""
+    """Return how alpha was chosen and on which images."""
     alpha, rule = alpha_from_json(selection["alpha"]), selection["rule"]
     candidates = "combinations" if strategy == "parallel" and isinstance(alpha, Coefficients) else "alphas"
     if rule == "none":
@@ -151,7 +151,7 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
         "mean": "the highest mean of patching and supported accuracy, with equal weights",
         "supported_within": (
             f"the highest patching accuracy among the {candidates} whose supported accuracy is at most {tolerance:g} "
-            f"point{'' if tolerance == 1 else 's'} below that of the model before patching"
+            f"point{'' if tolerance == 1 else 's'} below the unpatched model's"
         ),
     }
     choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}:"
@@ -164,12 +164,12 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
 
 
 def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> str:
-    """Return the tasks that this run trained on, and introduce the recipe."""
+    """Return a sentence on the tasks that this run trained on, followed by an introduction to the recipe."""
     trained = _trained_tasks(source, tasks)
     summary = "This run did not train any model: it used existing fine-tuned models."
     if trained:
         summary = f"Trained on the train split of {', '.join(trained)} with the prompts of each task (`{prompt}`)."
-    return f"{summary} Recipe (all other settings are the defaults of PAINT):"
+    return f"{summary} Recipe (all other settings are PAINT defaults):"
 
 
 def _trained_tasks(source: CardSource, tasks: Sequence[str]) -> list[str]:
@@ -179,31 +179,31 @@ def _trained_tasks(source: CardSource, tasks: Sequence[str]) -> list[str]:
 
 
 def branches_sentence(rows: str, branches: Sequence[str], model_class: str) -> str:
-    """Return which branches the repository has, or nothing; `rows` is the `row_name` of the table."""
+    """Return which branches the repository has, if any; `rows` is the `row_name` of the table."""
     if not branches:
         return ""
-    subject, model = "The model before patching", "it"
+    subject, model = "The unpatched model", "it"
     if rows in ("alpha", "step"):
         subject, model = f"Every {rows}", "one"
     return (
-        f"{subject} is a branch of this repository with a complete model: "
+        f"{subject} has a branch in this repository with a complete model: "
         f'{", ".join(f"`{branch}`" for branch in branches)}. Load {model} with `revision="{branches[0]}"`, in '
         f"`pipeline` or in `{model_class}.from_pretrained`."
     )
 
 
 def other_alpha_sentence(selected: Alpha, *, has_branches: bool) -> str:
-    """Return where to find the selected model, for the card of any other alpha."""
+    """Return where to find the selected model, for the card of a different alpha."""
     place = ", on the branch `main`" if has_branches else ""
     return f"This is one of several models. The selected one has {alpha_phrase(selected)}{place}."
 
 
 def table_notes(table: str) -> list[str]:
-    """Return explanations of the marks and columns that occur in an accuracy table."""
+    """Return explanations of the marks and columns in an accuracy table."""
     notes = {
-        "~": "A number marked `~` was not measured on every image: where the two nearest measured alphas predict the "
-        "same class, that prediction was reused.",
-        "attack success": "An attack succeeds if the model predicts the wrong word that is written on the image: "
+        "~": "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the "
+        "same class, their prediction was reused.",
+        "attack success": "An attack succeeds if the model predicts the wrong word written on the image; "
         "lower is better.",
         "MAE": "MAE is the mean absolute error of the predicted count.",
     }
@@ -211,30 +211,30 @@ def table_notes(table: str) -> list[str]:
 
 
 def robustness_caption(table: RobustnessTable) -> str:
-    """Return the columns of a robustness table, and how they are defined."""
+    """Return a caption that defines the columns of a robustness table."""
     num_shifts, effective = len(table.shift_tasks), ""
     if table.baseline is not None:
         line = f"{table.baseline.slope:.3f} · logit(reference) {table.baseline.intercept:+.3f}"
         effective = (
-            "; *effective robustness* is the accuracy under shift minus the prediction of a baseline from the "
-            f"reference ([Taori et al., 2020](https://arxiv.org/abs/2007.00644)): in logits, {line}"
+            "; *effective robustness* is the accuracy under shift minus the accuracy that a baseline predicts from "
+            f"the reference ([Taori et al., 2020](https://arxiv.org/abs/2007.00644)): in logits, {line}"
         )
     return (
         f"Accuracy in percent on the reference ({', '.join(table.reference_tasks)}, {table.reference_split} images), "
         f"and its mean over {num_shifts} distribution shift{'s' if num_shifts > 1 else ''} (test images). *Relative "
-        "robustness* is the gain of that mean over the model before patching, in points"
-        f"{effective}. Parentheses contain 95 % bootstrap intervals."
+        "robustness* is the gain in that mean over the unpatched model, in points"
+        f"{effective}. 95 % bootstrap intervals are in parentheses."
     )
 
 
 def limits(source: CardSource) -> list[str]:
-    """Return the limits of the numbers in the card."""
+    """Return the limitations of the model and of the numbers in the card."""
     precision = " and ".join(sorted({result.precision for result in source.curve.results}))
     runs = " of each" if source.strategy in ("sequential", "parallel") else ""
     return [
         "Only the tasks in the table were measured. Accuracy on other tasks may have changed, and tasks unlike "
-        "the supported ones may lose more.",
+        "the supported ones may lose more accuracy.",
         f"Accuracies were measured in {precision} arithmetic, before the weights were rounded to {source.save_dtype}.",
-        f"Alpha was chosen on one validation split of each task, after one training run{runs}.",
-        "The patched model most likely shares all biases and failure modes of its base model.",
+        f"Alpha was chosen on a single validation split per task, after one training run{runs}.",
+        "The patched model likely inherits its base model's biases and failure modes.",
     ]

@@ -1,4 +1,4 @@
-"""One-line errors for failures of the Hub, the network and the disk."""
+"""One-line errors for Hub, network and disk failures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from hf_paint.repositories import FAILURES
 
 @contextmanager
 def hub_errors(summary: str) -> Iterator[None]:
-    """Turn failures of the Hub, the network or the disk into one-line errors.
+    """Turn Hub, network and disk failures into one-line errors.
 
     Args:
-        summary: The start of the line, such as "Pushing the branch main failed".
+        summary: Start of the error message, for example "Pushing the branch main failed".
 
     Raises:
         JobError: If the Hub, the network or the disk fails.
@@ -25,6 +25,6 @@ def hub_errors(summary: str) -> Iterator[None]:
         status = getattr(getattr(error, "response", None), "status_code", None)
         advice = "Rerun the same command to continue."
         if status in (401, 403):
-            advice = "Log in with an account that may write there: hf auth login"
+            advice = "Log in with an account that has write access: hf auth login"
         message = getattr(error, "server_message", None) or error
         raise JobError(f"{summary}: {type(error).__name__}, {message}. {advice}") from error

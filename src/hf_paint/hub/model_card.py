@@ -1,4 +1,4 @@
-"""The card of a patched model: every number in it comes from the records of the run."""
+"""The card of a patched model, whose numbers all come from the results of the run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from hf_paint.tasks.task import Task
 
 
 MODEL_ID = "path/or/id/of/this/model"
-"""A placeholder for the id of a model that is not published yet."""
+"""Placeholder for the id of a model that has not been published yet."""
 
 
 def render_model_card(
@@ -41,17 +41,17 @@ def render_model_card(
     branches: Mapping[str, Alpha] = MappingProxyType({}),
     delta: str | None = None,
 ) -> str:
-    """Return the text of the card, metadata included.
+    """Return the text of the card, including metadata.
 
     Args:
-        source: The content of the card.
-        alpha: The alpha of this model; the selected one by default.
-        repo_id: The repository of the model on the Hub.
-        branches: Branch -> alpha of that repository, without `main`.
-        delta: The fingerprint of the patch, if the repository contains `theta_1 - theta_0` instead of a model.
+        source: Content of the card.
+        alpha: Alpha of this model; by default, the selected alpha.
+        repo_id: Hub repository id of the model.
+        branches: Mapping from the repository's branches, without `main`, to their alphas.
+        delta: Fingerprint of the patch, if the repository contains `theta_1 - theta_0` instead of a model.
 
     Raises:
-        InputError: If the curve lacks a record that the card needs.
+        InputError: If the curve lacks a result that the card needs.
     """
     model = _Model(
         source=source,
@@ -84,7 +84,7 @@ def render_model_card(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
-    """One model of a run, and its repository."""
+    """One model of a run and its repository."""
 
     source: CardSource
     alpha: Alpha
@@ -94,7 +94,7 @@ class _Model:
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks on which the model was patched: for a step of sequential patching, the tasks up to this step."""
+        """Tasks on which the model was patched; for a step of sequential patching, the tasks up to this step."""
         names: Sequence[str] = self.source.curve.tasks.get("patching", [])
         if self.source.strategy == "sequential" and isinstance(self.alpha, Coefficients):
             names = list(self.alpha)
@@ -153,13 +153,13 @@ def _accuracy(model: _Model) -> Accuracy:
         plot=source.plot,
         gains=_gains(model),
         intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "
-        "do not cover the variation between training seeds.",
+        "do not account for variation across seeds.",
         answer_types=_answer_types(model),
     )
 
 
 def _gains(model: _Model) -> str:
-    """Return the table of each task before and after patching, with intervals."""
+    """Return a table of each task before and after patching, with intervals."""
     curve, split = model.source.curve, model.source.split
     rows = [["task", "role", f"{split} images", "zero-shot", "patched", "gain in points (95 % interval)"]]
     for gain in curve.gains(model.alpha, split):
@@ -172,7 +172,7 @@ def _gains(model: _Model) -> str:
 
 
 def _answer_types(model: _Model) -> str:
-    """Return the table of multiple-choice tasks by type of answer; empty without such tasks."""
+    """Return a table of multiple-choice tasks by answer type; empty if there are none."""
     curve, split = model.source.curve, model.source.split
     rows = [["task", "answer", f"{split} images", "zero-shot", "patched"]]
     for gain in curve.gains(model.alpha, split):
@@ -191,7 +191,7 @@ def _examples(source: CardSource) -> Examples | None:
         return None
     return Examples(
         caption=f"The most probable candidates for a few {source.split} images, with their probabilities in percent, "
-        f"according to the model before patching and the selected one, at {format_alpha(source.selected)}. The images "
+        f"according to the unpatched model and the selected model at {format_alpha(source.selected)}. The images "
         "show what changed, not how often.",
         plots=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],
     )
@@ -209,14 +209,14 @@ def _robustness(model: _Model) -> Robustness | None:
 
 
 def base_link(base_model_id: str | None, family: Family) -> str:
-    """Return the base as part of a sentence, with a link if it is on the Hub."""
+    """Return the base as part of a sentence, linked if it is on the Hub."""
     if base_model_id is None:
         return f"{family.any_model} that is not on the Hub"
     return f"[{base_model_id}](https://huggingface.co/{base_model_id})"
 
 
 def licence_sentences(base: str, base_license: str | None, kind: str) -> str:
-    """Return the licence of the base, which also covers models made from it; `kind` is how this one was made."""
+    """Return sentences on the licence of the base, which also covers a model of this `kind` made from it."""
     return (
         f"Base model: {base}. Licence of the base model: {base_license or 'not stated'}. A {kind} model is subject to "
         "the terms of its base model."

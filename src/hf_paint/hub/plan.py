@@ -1,4 +1,4 @@
-"""The plan of a push: the state of each branch on the Hub, and its action."""
+"""The plan of a push: the state of each branch on the Hub and the action to take."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ Action = Literal["upload", "replace", "update card", "keep"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """One branch of the plan.
+    """One branch in the plan.
 
     Attributes:
-        name: The name of the branch.
-        alpha: Its alpha or coefficients; None for a delta.
-        action: What the push does with it.
-        commit: Its current commit; None if the branch does not exist.
-        card: Its new card.
+        name: Branch name.
+        alpha: Alpha or coefficients of the model; None for a delta.
+        action: Action to take.
+        commit: Current commit; None if the branch does not exist.
+        card: New card.
     """
 
     name: str
@@ -40,11 +40,11 @@ class PushPlan:
     """The plan of a push.
 
     Attributes:
-        repo_id: The repository.
-        branches: The branches in the order of the push, `main` last.
-        num_bytes: The size of one model.
-        rights: The account that is logged in, and whether it may write to the repository.
-        url: The address of the repository.
+        repo_id: Hub repository id.
+        branches: Branches in the order of the push, `main` last.
+        num_bytes: Size of one model in bytes.
+        rights: Sentence on the logged-in account and its write access to the repository.
+        url: URL of the repository.
     """
 
     repo_id: str
@@ -64,17 +64,17 @@ class PushPlan:
 
 
 def plan_push(publication: Publication, *, overwrite: bool, private: bool | None, eval_results: bool) -> PushPlan:
-    """Compare a publication with its repository on the Hub, which is only read.
+    """Compare a publication with its repository on the Hub, without changing anything.
 
     Raises:
-        InputError: If a branch has other weights and `overwrite` is False, or the repository is public and `private`
-            is True.
+        InputError: If a branch has different weights and `overwrite` is False, or the repository is public and
+            `private` is True.
     """
     api, repo_id = HfApi(), publication.repo_id
     user = api.whoami()
     commits = _commits(api, repo_id)
     if private and commits and not api.model_info(repo_id).private:
-        raise InputError(f"{repo_id} is public already. Choose another repository, or push without private.")
+        raise InputError(f"{repo_id} is already public. Choose another repository, or push without `private`.")
     branches = [
         _plan_branch(api, publication, name, commits.get(name), eval_results=eval_results)
         for name in publication.branches
@@ -82,8 +82,8 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
     replaced = [branch.name for branch in branches if branch.action == "replace"]
     if replaced and not overwrite:
         raise InputError(
-            f"The branch {replaced[0]} of {repo_id} has other weights ({len(replaced)} of {len(branches)} branches "
-            "do). Choose another repository, or replace them: --overwrite."
+            f"The branch {replaced[0]} of {repo_id} has different weights ({len(replaced)} of {len(branches)} "
+            "branches do). Choose another repository, or replace them with --overwrite."
         )
     return PushPlan(
         repo_id=repo_id,
@@ -95,7 +95,7 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
 
 
 def _commits(api: HfApi, repo_id: str) -> dict[str, str]:
-    """Return branch -> commit; empty for a repository that does not exist."""
+    """Return the commit of each branch; empty if the repository does not exist."""
     try:
         return {branch.name: branch.target_commit for branch in api.list_repo_refs(repo_id).branches}
     except RepositoryNotFoundError:
@@ -115,7 +115,7 @@ def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | 
 
 
 def _action(publication: Publication, alpha: Alpha | None, commit: str, files: Collection[str]) -> Action:
-    """Return the action for the weights of an existing branch; its card may still be outdated."""
+    """Return the action for the weights on an existing branch; its card may still be outdated."""
     if not any(file.endswith(".safetensors") for file in files):
         return "upload"
     try:

@@ -1,4 +1,4 @@
-"""A run as a repository: its branches, their cards, and their files, which are written one branch at a time."""
+"""A run as a repository: its branches with their cards and files, written one branch at a time."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,12 @@ class Publication:
     """A run as a repository.
 
     Attributes:
-        run: The run folder.
-        repo_id: The repository.
-        source: The content of its cards.
-        base_folder: The folder of the base, or `theta_0` of a run that trained a head.
-        branches: Branch -> its alpha or coefficients, `main` last; None for a delta.
-        delta: The dtype of a delta; None for complete models.
+        run: Run folder.
+        repo_id: Hub repository id.
+        source: Content of the cards.
+        base_folder: Folder of the base, or `theta_0` of a run that trained a head.
+        branches: Mapping from branch to alpha or coefficients (None for a delta), `main` last.
+        delta: Dtype of a delta; None for complete models.
     """
 
     run: RunFolder
@@ -62,37 +62,37 @@ class Publication:
         base_model_id: str | None = None,
         delta: PatchDtype | None = None,
     ) -> Self:
-        """Read a run folder, and check that everything to publish exists.
+        """Read a run folder and check that everything to publish exists.
 
         Args:
-            folder: The run folder.
-            repo_id: The repository.
-            alphas: The alphas that get a branch; by default all that were evaluated.
-            base_model_id: The id of the base on the Hub, if the run started from a folder.
-            delta: Publish `theta_1 - theta_0` in this dtype, and no complete models.
+            folder: Path to the run folder.
+            repo_id: Hub repository id.
+            alphas: Alphas that get a branch; by default, all that were evaluated.
+            base_model_id: Hub repository id of the base, if the run started from a folder.
+            delta: Dtype in which to publish `theta_1 - theta_0` instead of complete models.
 
         Raises:
-            InputError: If the run selected no alpha, an alpha was not evaluated, the base has no id on the Hub or has
+            InputError: If no alpha was selected, an alpha was not evaluated, the base is not on the Hub or has
                 changed, or the run does not support a delta.
         """
         run = RunFolder(folder, write=True)
         source = CardSource.from_run(run, base_model_id=base_model_id)
         if source.base_model_id is None:
             raise InputError(
-                f"The run in {folder} started from a folder, but a card needs the id of the base on the Hub. Pass "
-                "--base_model_id, such as openai/clip-vit-base-patch32."
+                f"The run in {folder} started from a folder, but a card needs the Hub repository id of the base. "
+                "Pass --base_model_id, for example openai/clip-vit-base-patch32."
             )
         for option, name in ((delta, "A delta"), (alphas, "A choice of alphas")):
             if option and isinstance(source.selected, Coefficients):
                 raise InputError(f"{name} requires a run with one alpha; the run in {folder} is {source.strategy}.")
         if delta and not source.method.is_line:
             raise InputError(
-                f"A delta requires a straight path, but the path of the method '{source.method.name}' is not straight."
+                f"A delta requires a straight path, but that of '{source.method.name}' is not straight. Push variants."
             )
         base_folder = _base_folder(source)
         if run.theta_0.exists():
             if delta:
-                raise InputError(f"A delta contains no head, but the run in {folder} trained one: push variants.")
+                raise InputError(f"A delta contains no head, but the run in {folder} trained one. Push variants.")
             base_folder = run.theta_0
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
@@ -100,32 +100,32 @@ class Publication:
 
     @property
     def theta_1(self) -> Path:
-        """The folder of the fine-tuned model; the base if the run saved none."""
+        """Folder of the fine-tuned model, or of the base if the run saved no fine-tuned model."""
         return self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
 
     @property
     def path(self) -> WeightPath:
-        """The image towers from theta_0 to theta_1."""
+        """Path of image tower weights from theta_0 to theta_1."""
         theta_0, theta_1 = StoredTower(self.base_folder), StoredTower(self.theta_1)
         return self.source.method.path(theta_0, theta_1, RecordedInformation(self.run))
 
     @property
     def num_bytes(self) -> int:
-        """The approximate size of the weights of one branch."""
+        """Approximate size of the weights on one branch, in bytes."""
         tensors = read_checkpoint(self.base_folder).tensors
         prefix = IMAGE_TOWER if self.delta else ""
         width = 4 if (self.delta or self.source.save_dtype) == "float32" else 2
         return width * sum(tensor.size for name, tensor in tensors.items() if name.startswith(prefix))
 
     def fingerprint(self, alpha: Alpha | None) -> str:
-        """Return the fingerprint of the weights of a branch."""
+        """Return the fingerprint of the weights on a branch."""
         if alpha is not None:
             return self.source.fingerprint(alpha)
         theta_1 = fingerprint_weights(StoredTower(self.run.theta_1))
         return fingerprint_values("delta", self.delta, self.source.recipe["base_fingerprint"], theta_1)
 
     def card(self, branch: str) -> str:
-        """Return the card of a branch."""
+        """Return the card for a branch."""
         alpha = self.branches[branch]
         if alpha is None:
             return render_model_card(self.source, repo_id=self.repo_id, delta=self.fingerprint(None))
@@ -133,11 +133,11 @@ class Publication:
         return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=variants)
 
     def title(self, alpha: Alpha | None) -> str:
-        """Return the commit message of a branch."""
+        """Return the commit message for a branch."""
         return "theta_1 - theta_0" if alpha is None else f"Weights and card at {alpha_phrase(alpha)}"
 
     def write_model(self, alpha: Alpha | None, folder: Path) -> None:
-        """Write the files of a branch without its card: a complete model, or the delta.
+        """Write the files of a branch, without its card: a complete model or the delta.
 
         The selected model is copied from `patched/`; the others are computed.
         """
@@ -157,16 +157,16 @@ class Publication:
             save_clip(model, processor, folder)
 
     def _is_saved(self, alpha: Alpha) -> bool:
-        """Return whether `patched/` holds this model; after a killed run it may hold an earlier one."""
+        """Return whether `patched/` contains this model; after a killed run, it may contain an earlier one."""
         if alpha != self.source.selected or not (self.run.patched / "README.md").is_file():
             return False
         return bool(card_metadata(self.run.patched).get("weights") == self.fingerprint(alpha))
 
     def _write_step(self, alpha: Coefficients, folder: Path) -> None:
-        """Write the model after a step, which the run stored in float32, in the dtype of the run."""
+        """Write the model after a step in the dtype of the run; the run folder has it in float32."""
         step = self.run.step(len(alpha)).patched
         if alpha == self.source.selected and not step.exists():
-            raise InputError(f"The run in {self.run.path} lacks the model at {alpha_phrase(alpha)}: run it again.")
+            raise InputError(f"The run in {self.run.path} has no model at {alpha_phrase(alpha)}. Rerun it.")
         interpolate_checkpoints(self.base_folder, step, {1.0: folder}, save_dtype=self.source.save_dtype)
 
     def _write_delta(self, folder: Path) -> None:
@@ -183,7 +183,7 @@ class Publication:
         )
 
     def write_card(self, card: str, folder: Path, results: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Write the card, its plots and the `eval_results`."""
+        """Write the card, its plots and `.eval_results/`."""
         for name, text in {"README.md": card, **results}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
@@ -191,19 +191,19 @@ class Publication:
             shutil.copyfile(plot, folder / plot.name)
 
     def clean_up(self) -> None:
-        """Remove the temporary folders of pushes that were killed."""
+        """Remove temporary folders left by killed pushes."""
         for stale in self.run.path.glob(f"{PUSH_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
     def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
-        """Return `.eval_results/` as path -> text; empty for a delta."""
+        """Return the paths and contents of the files in `.eval_results/`; empty for a delta."""
         return {} if alpha is None else eval_result_files(self.source, alpha)
 
 
 def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, Alpha]:
-    """Return branch -> alpha: the given alphas, or all that were evaluated on every image.
+    """Map branches to alphas: the given ones, or by default all that were evaluated on every image.
 
-    A sequential run has a branch for each step; a parallel run has only the base, besides `main`.
+    A sequential run has a branch for each step. Besides `main`, a parallel run has only a branch for the base.
     """
     if source.strategy == "sequential":
         return {variant_name(a): a for a in source.curve.alphas if isinstance(a, Coefficients)}
@@ -219,18 +219,18 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
 
 
 def _base_folder(source: CardSource) -> Path:
-    """Return the folder of the base, downloaded if it is on the Hub.
+    """Return the folder of the base, downloading it if it is on the Hub.
 
     Raises:
-        InputError: If it is missing, or its image tower has changed since the run.
+        InputError: If the base is missing, or its image tower has changed since the run.
     """
     model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
     missing = Path(model).is_absolute() and not Path(model).is_dir()
     if missing or model.startswith("a model in memory"):
-        raise InputError(f"A push needs the files of the base, but {model} is missing.")
+        raise InputError(f"Pushing needs the files of the base, but {model} is missing.")
     try:
         folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
-    except InputError as error:  # the recipe was right when the run began
+    except InputError as error:  # the recipe was valid when the run began
         raise JobError(str(error)) from error
     if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
         raise InputError(f"The image tower of the base {model} has changed since the run.")

@@ -1,4 +1,4 @@
-"""Reading published models: the alpha curve and the branches of a repository, from its card."""
+"""Reading the alpha curve and the branches of a published repository from its card."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
     """Read the alpha curve of a patched model from the metadata of its card.
 
     Args:
-        repo: An id on the Hub, or a folder.
-        revision: A branch, tag or commit on the Hub.
+        repo: Hub repository id or folder.
+        revision: Branch, tag or commit on the Hub.
 
     Returns:
         The curve, without per-example data.
 
     Raises:
-        InputError: If there is no such model, or its card contains no curve.
+        InputError: If the model does not exist, or its card contains no curve.
 
     Example:
         >>> load_curve("me/clip-mnist").select("supported_within", tolerance=0.01)  # doctest: +SKIP
@@ -37,19 +37,19 @@ def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
 
 
 def card_metadata(repo: str | Path, *, revision: str = "main") -> dict[str, Any]:
-    """Return the metadata of hf_paint in the card of a patched model.
+    """Return the hf_paint metadata in the card of a patched model.
 
     Raises:
-        InputError: If there is no such model, or it was not published by hf_paint.
+        InputError: If the model does not exist, or was not published by hf_paint.
     """
     metadata: object = ModelCard.load(read_card(repo, revision), ignore_metadata_errors=True).data.get("hf_paint")
     if not isinstance(metadata, dict):
-        raise InputError(f"The card of '{repo}' at {revision} was not written by hf_paint.")
+        raise InputError(f"The card of '{repo}' at revision '{revision}' was not written by hf_paint.")
     return metadata
 
 
 def read_card(repo: str | Path, revision: str) -> Path:
-    """Return the path of a card, downloaded if the model is on the Hub."""
+    """Return the path to a card, downloading it if the model is on the Hub."""
     card = fetch(repo, "README.md", revision, failure=JobError)
     if card is None:
         raise InputError(f"'{repo}' has no README.md at revision '{revision}'.")
@@ -57,7 +57,7 @@ def read_card(repo: str | Path, revision: str) -> Path:
 
 
 def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
-    """Return a table of the branches of a repository: header first, then one row per alpha.
+    """Return a table of the branches of a repository, header first, one row per alpha.
 
     Raises:
         InputError: If the repository was not published by hf_paint.

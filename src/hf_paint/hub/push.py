@@ -1,4 +1,4 @@
-"""Publishing a run: one repository with the selected model on `main` and every alpha on a branch."""
+"""Publishing a run as one repository, with the selected model on `main` and every alpha on a branch."""
 
 import tempfile
 from collections.abc import Sequence
@@ -23,12 +23,13 @@ class PushOptions:
     """Options that most pushes leave at their defaults.
 
     Attributes:
-        form: `variants`, or `delta`: only `theta_1 - theta_0`, a small file on `main` for `apply_patch`.
-        delta_dtype: The dtype of a delta; `bfloat16` takes half the space.
-        base_model_id: The id of the base on the Hub, if the run started from a folder.
-        tag: A tag for `main`.
-        collection: The slug of a collection to add the repository to.
-        eval_results: Whether to write `.eval_results/` too.
+        form: `variants` for complete models, or `delta` for a small file on `main` with only `theta_1 - theta_0`,
+            which `apply_patch` loads.
+        delta_dtype: Dtype of a delta; `bfloat16` takes half the space.
+        base_model_id: Hub repository id of the base, if the run started from a folder.
+        tag: Tag for `main`.
+        collection: Slug of a collection to add the repository to.
+        eval_results: Whether to also write `.eval_results/`.
     """
 
     form: Literal["variants", "delta"] = "variants"
@@ -44,7 +45,7 @@ class HasRunFolder(Protocol):
 
     @property
     def run_folder(self) -> Path:
-        """The folder of the run."""
+        """Path to the run folder."""
 
 
 def push_variants(
@@ -59,26 +60,26 @@ def push_variants(
 ) -> PushPlan:
     """Publish a run as one repository: the selected model on `main`, the others on `alpha-0.00` to `alpha-1.00`.
 
-    Each branch is a complete CLIP repository with its card, uploaded in one commit. The model on `main` is `patched/`
-    of the run folder, byte for byte. Branches that already hold the same weights are skipped, so rerunning an
-    interrupted push resumes it. `main` comes last.
+    Each branch is a complete CLIP repository with a card, uploaded in one commit. The model on `main` is a
+    byte-for-byte copy of `patched/` in the run folder. Branches that already have the same weights are skipped, so
+    rerunning an interrupted push resumes it. `main` is pushed last.
 
     Args:
-        run: The result of a patching strategy, or its run folder.
-        repo_id: The repository, such as `me/clip-mnist`; it is created if needed.
-        alphas: The alphas that get a branch; by default all that were evaluated.
-        private: Whether a new repository is private; None means the default of the account.
-        overwrite: Replace branches that hold other weights.
-        dry_run: Only return the plan.
+        run: Result of a patching strategy, or path to a run folder.
+        repo_id: Hub repository id, for example `me/clip-mnist`; created if needed.
+        alphas: Alphas that get a branch; by default, all that were evaluated.
+        private: Whether a new repository is private; None uses the default of the account.
+        overwrite: Whether to replace branches that have different weights.
+        dry_run: Whether to only return the plan.
         options: Options that most pushes leave at their defaults.
 
     Returns:
         The plan of the push.
 
     Raises:
-        InputError: If the run has no selected alpha, its base has no id on the Hub, an alpha was not evaluated, or a
-            branch has other weights.
-        JobError: If the Hub refuses or cannot be reached.
+        InputError: If no alpha was selected, the base is not on the Hub, an alpha was not evaluated, or a branch has
+            different weights.
+        JobError: If the Hub rejects a request or cannot be reached.
 
     Example:
         >>> push_variants("runs/mnist", "me/clip-mnist", private=True)  # doctest: +SKIP
@@ -107,7 +108,7 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
     """Create a repository unless it exists, and return its first commit.
 
     Raises:
-        JobError: If the Hub refuses or cannot be reached.
+        JobError: If the Hub rejects a request or cannot be reached.
     """
     api = HfApi()
     with hub_errors(f"Creating {repo_id} failed"):
@@ -118,7 +119,7 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
 def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
     api, repo_id = HfApi(), plan.repo_id
     publication.clean_up()
-    first = create_repository(repo_id, private=private)  # empty, while `main` could hold other weights
+    first = create_repository(repo_id, private=private)  # an empty commit, unlike `main`, which may have other weights
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):
         progress = f"{len(plan.branches) - len(pending) + done} of {len(plan.branches)} branches are complete"
@@ -126,7 +127,7 @@ def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, 
             if branch.commit is None and branch.name != "main":
                 api.create_branch(repo_id, branch=branch.name, revision=first, exist_ok=True)
             _upload(api, repo_id, branch, publication, eval_results=options.eval_results)
-    with hub_errors(f"All branches of {repo_id} are complete, but its tag or its collection failed"):
+    with hub_errors(f"All branches of {repo_id} are complete, but setting the tag or the collection failed"):
         if options.tag is not None:
             _tag(api, repo_id, options.tag)
         if options.collection is not None:
@@ -134,7 +135,7 @@ def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, 
 
 
 def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, *, eval_results: bool) -> None:
-    """Upload the files of a branch in one commit, so weights never lack their card."""
+    """Upload the files of a branch in one commit, so that weights always come with their card."""
     with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=PUSH_PREFIX) as temporary:
         folder = Path(temporary) / branch.name
         message = "Update the card"
@@ -153,14 +154,14 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
 
 
 def _stale_files(action: Action) -> str | None:
-    """Return the pattern of the files to delete unless they are uploaded again."""
+    """Return a pattern for files to delete unless they are uploaded again."""
     if action == "replace":
         return "*"
     return example_plot("*") if action == "update card" else None
 
 
 def _tag(api: HfApi, repo_id: str, tag: str) -> None:
-    """Tag `main`, unless the tag exists already."""
+    """Tag `main`, unless it already has the tag."""
     refs = api.list_repo_refs(repo_id)
     [main] = [branch.target_commit for branch in refs.branches if branch.name == "main"]
     if main not in [ref.target_commit for ref in refs.tags if ref.name == tag]:

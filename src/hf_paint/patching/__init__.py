@@ -1,4 +1,4 @@
-"""Patching strategies: how theta_1 is computed, and which alphas are evaluated (PAINT, Sections 2 and 5)."""
+"""Patching strategies, which compute theta_1 and choose the alphas to evaluate (PAINT, Sections 2 and 5)."""
 
 from hf_paint.patching.joint import patch_joint
 from hf_paint.patching.options import PatchOptions, PatchResult

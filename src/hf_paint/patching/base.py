@@ -1,4 +1,4 @@
-"""The model that a run patches: theta_0 with its processor, and the head if it is trained too."""
+"""The base model of a run: theta_0, its processor and, with `train_head`, the trained head."""
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -24,17 +24,17 @@ from hf_paint.weights.headers import HEAD_WEIGHT
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Base:
-    """The model that a run patches, in float32 on the CPU. A run trains, evaluates and saves copies of it.
+    """The base model of a run, in float32 on the CPU. The run trains, evaluates and saves copies of it.
 
     Attributes:
-        name: Its id on the Hub or its absolute path.
-        revision: Its branch, tag or commit on the Hub.
-        model: The model.
-        processor: Its processor.
-        dtype: Its dtype on disk.
-        theta_0: The weights of its image tower, and of the head if it is trained; they share the parameters.
-        fingerprint: The fingerprint of its image tower.
-        head: The head that is trained with the image tower.
+        name: Hub repository id or absolute path.
+        revision: Branch, tag or commit on the Hub.
+        model: CLIP model.
+        processor: Processor of the model.
+        dtype: Dtype of the stored weights.
+        theta_0: Weights of the image tower and, if it is trained, of the head; they share memory with the modules.
+        fingerprint: Fingerprint of the image tower.
+        head: Classification head that is trained with the image tower, if any.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Base:
         """Load a model from the Hub or a folder, or copy a model in memory.
 
         Raises:
-            InputError: If the model cannot be read, has no processor, or is not the one of `options.base_fingerprint`.
+            InputError: If the model cannot be read, has no processor, or does not match `options.base_fingerprint`.
         """
         loaded, processor, dtype = _load(model, options)
         theta_0 = weights_of(loaded, None)
@@ -73,32 +73,32 @@ class Base:
         )
 
     def with_head(self, head: ClassificationHead) -> Self:
-        """Return the base with a head that is trained too."""
+        """Return this base with a trainable head."""
         return replace(self, head=head, theta_0=weights_of(self.model, head))
 
     def tower(self) -> ImageTower:
-        """Return the image tower, with the head if it is trained; it shares the parameters."""
+        """Return the image tower, including the head if it is trained, without copying parameters."""
         return tower_of(self.model, self.head)
 
     def read(self, folder: Path) -> Weights:
-        """Return the weights of a saved model, and of its head if that is trained."""
-        weights = dict(StoredTower(folder))  # the files are mapped into memory, not read
+        """Return the weights of a saved model, including the head if it is trained."""
+        weights = dict(StoredTower(folder))  # memory-maps the files instead of reading them
         return weights if self.head is None else weights | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
 
     def save(self, folder: Path, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
-        """Save the model with other weights, rounded once to a dtype, and its head if that is trained."""
+        """Save the model with new weights, plus the head if it is trained, rounded once to `dtype`."""
         save_clip(with_weights(self.model, weights, dtype), self.processor, folder)
         if self.head is not None:
             with_weights(self.head, {"weight": weights[HEAD_WEIGHT]}, dtype).save(folder, dtype=dtype)
 
     def on_hub(self, model_id: str | None) -> tuple[str | None, str | None]:
-        """Return the id and the commit of the base on the Hub, each None if it is unknown.
+        """Return the Hub repository id and the commit of the base; each is None if unknown.
 
         Args:
-            model_id: The id of a base that was loaded from a folder.
+            model_id: Hub repository id of a base that was loaded from a folder.
 
         Raises:
-            InputError: If `model_id` is not an id.
+            InputError: If `model_id` is not a valid repository id.
         """
         if not is_repo_id(self.name):
             return base_of_adapter({}, model_id)
@@ -117,7 +117,7 @@ def _load(
     processor = options.processor
     if processor is None:
         if not model.name_or_path:
-            raise InputError("A model in memory needs its processor: PatchOptions(processor=...).")
+            raise InputError("A model in memory needs a processor. Pass PatchOptions(processor=...).")
         processor = load_clip(model.name_or_path)[1]
     copied = deepcopy(model)
     nn.Module.to(copied, "cpu", torch.float32)

@@ -1,4 +1,4 @@
-"""Plots of images before and after patching, for the card."""
+"""Plots of images with their predictions before and after patching, for the model card."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from hf_paint.results.run_folder import example_plot
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Choice:
-    """Images of a task: their indices, shape (num_images,), and how they were chosen."""
+    """Images chosen from a task: indices of shape (num_images,), and a caption that explains the choice."""
 
     task: PreparedTask
     indices: NDArray[np.int64]
@@ -26,16 +26,16 @@ class _Choice:
 
 
 def save_examples(run: PatchRun, curve: AlphaCurve, alpha: Alpha, weights: Weights) -> dict[str, str]:
-    """Plot a few images of every task, except shift tasks, with the predictions before and after patching.
+    """Plot a few images of each task, except shift tasks, with predictions before and after patching.
 
     Args:
-        run: The run.
-        curve: The records of the run.
-        alpha: The chosen alpha.
-        weights: The image tower at this alpha.
+        run: Patching run.
+        curve: Results of the run.
+        alpha: Chosen alpha.
+        weights: Image tower weights at this alpha.
 
     Returns:
-        Task -> how its images were chosen.
+        Mapping from task name to a description of how its images were chosen.
     """
     if run.folder.write:
         for stale in run.folder.example_plots:
@@ -55,7 +55,7 @@ def save_examples(run: PatchRun, curve: AlphaCurve, alpha: Alpha, weights: Weigh
 
 
 def _choose(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> list[_Choice]:
-    """Choose images of all tasks except shift tasks whose split was evaluated before and after patching."""
+    """Choose images from each task, except shift tasks, that was evaluated before and after patching."""
     split, count = curve.reported_split, run.options.num_examples
     if not count:
         return []
@@ -69,7 +69,7 @@ def _choose(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> list[_Choice]:
 
 
 def _correct(curve: AlphaCurve, task: PreparedTask, alpha: Alpha, split: str) -> NDArray[np.bool_] | None:
-    """Return whether each image is correct at an alpha, shape (num_images,); None if the split was not evaluated."""
+    """Return whether each image is classified correctly at an alpha, (num_images,); None if not evaluated."""
     result = curve.get(alpha, task.role, task.task.name, split)
     return None if result is None else curve.correct_images(result)
 

@@ -1,4 +1,4 @@
-"""theta_1 of a run: one fine-tuning, or the merge of several."""
+"""Computing theta_1: fine-tune one model, or merge several fine-tuned models."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,13 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 
 ONLY_THETA = "fine-tuned"
-"""The name of the only fine-tuning if a method edits its result."""
+"""Name of the fine-tuned model when a merging method gets only one."""
 
 logger = logging.getLogger(__name__)
 
 
 def make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> Weights:
-    """Return theta_1 of tasks: their fine-tuning, or the merge of the ingredients and `thetas` of the run."""
+    """Return theta_1 for the tasks: one fine-tuned model, or the merged `ingredients` and `thetas` of the run."""
     make_once(run.folder.theta_1, partial(_make_theta_1, run, tasks))
     return run.base.read(run.folder.theta_1)
 
@@ -58,11 +58,11 @@ def _make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> None:
 
 
 def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
-    """Merge fine-tuned models by the method of the run, once, and save theta_1.
+    """Merge fine-tuned models with the method of the run and save theta_1, unless it exists.
 
     Args:
-        run: The run.
-        folders: Name -> folder of a fine-tuned model.
+        run: Patching run.
+        folders: Mapping from name to the folder of each fine-tuned model.
     """
 
     def save() -> None:
@@ -75,27 +75,27 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
 
 
 def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:
-    """Fine-tune on tasks and save theta_1, unless it exists; resume from the last checkpoint if there is one.
+    """Fine-tune on tasks and save theta_1 unless it exists, resuming from the last checkpoint if there is one.
 
-    With `train_head`, theta_0 is also saved, with the initial head.
+    With `train_head`, theta_0 is saved too, together with the initial head.
 
     Args:
-        run: The run.
-        tasks: The tasks; several are trained on jointly.
-        folder: The folder of the checkpoints and of theta_1.
-        args: The training arguments.
+        run: Patching run.
+        tasks: Tasks to train on; several tasks are trained jointly.
+        folder: Folder for the checkpoints and theta_1.
+        args: Training arguments.
     """
 
     def save() -> None:
         weights = _train(run, tasks, folder, args)
         folder.save_folder(folder.theta_1, lambda path: run.base.save(path, weights))
-        release_memory()  # a trainer has reference cycles, and holds gradients and optimizer
+        release_memory()  # reference cycles keep the trainer's gradients and optimizer alive
 
     make_once(folder.theta_1, save)
 
 
 def _train(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> Weights:
-    """Return the weights of a trained copy of the model; if sharded, only on the main process."""
+    """Train a copy of the model and return its weights; sharded weights are returned on the main process only."""
     base = run.base
     model = with_weights(base.model, {name: x.clone() for name, x in image_tower_weights(base.model).items()})
     head = deepcopy(base.head)
@@ -119,7 +119,7 @@ def _train_tower(
     folder: RunFolder,
     args: PaintTrainingArguments,
 ) -> Weights:
-    """Train the image tower of a model, and the head if it is trained."""
+    """Train the image tower of a model, together with the head if one is given."""
     evaluated = [t.task for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
     trainer = PaintTrainer(
         model,

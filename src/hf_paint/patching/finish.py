@@ -1,4 +1,4 @@
-"""The end of a run: the selection, the plots, and the patched model with its card."""
+"""The last stage of a run: save the selection, the plots, and the patched model with its card."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,22 +30,22 @@ def finish(
 ) -> PatchResult:
     """Write the selection, the plots and the patched model with its card, and return the result of the run.
 
-    The order matters. The card is rendered from the recipe, the records, the selection, the card facts and the plots
-    in the folder, so all of these come first. `patched/` comes last, so its existence marks a complete run.
+    The order matters. The card is rendered from the recipe, results, selection, card facts and plots in the run
+    folder, so they are all written first. `patched/` is written last, so its existence marks a complete run.
 
     Args:
-        run: The run.
-        curve: The records of the run.
-        path: The weights of every alpha.
-        alpha: The chosen alpha, or None.
-        ensemble: The curve of the output-space ensemble, for comparison.
+        run: Patching run.
+        curve: Results of the run.
+        path: Weight path, which gives the weights at any alpha.
+        alpha: Chosen alpha, if any.
+        ensemble: Curve of the output-space ensemble, for comparison.
     """
     save_plots(run, curve, alpha, ensemble)
     model = None
     if alpha is not None:
         weights = path.at(alpha)
         run.folder.save_selection(_selection(run, curve, alpha))
-        if run.recipe.step is None:  # a step is not published
+        if run.recipe.step is None:  # steps have no card
             examples = save_examples(run, curve, alpha, weights)
             run.folder.save_card_facts(_card_facts(run) | {"examples": examples})
         if run.args.use_peft:
@@ -57,7 +57,7 @@ def finish(
 
 
 def save_model(run: PatchRun, folder: Path, weights: Weights, *, card: bool = False) -> None:
-    """Save a complete CLIP repository, rounded once to the dtype of the base or to `save_dtype`."""
+    """Save a complete CLIP repository, rounded once to `save_dtype` or, by default, to the dtype of the base."""
 
     def save(path: Path) -> None:
         run.base.save(path, weights, run.recipe.save_dtype)
@@ -97,13 +97,13 @@ def _card_facts(run: PatchRun) -> dict[str, object]:
 
 
 def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: AlphaCurve | None) -> None:
-    """Write `curve.png`, and for shift tasks `robustness.json` and `robustness.png`.
+    """Write `curve.png` and, if there are shift tasks, `robustness.json` and `robustness.png`.
 
     Args:
-        run: The run.
-        curve: The records of the run.
-        alpha: The chosen alpha.
-        ensemble: The curve of the output-space ensemble, for comparison.
+        run: Patching run.
+        curve: Results of the run.
+        alpha: Chosen alpha, if any.
+        ensemble: Curve of the output-space ensemble, for comparison.
     """
     if not run.folder.write:
         return
@@ -123,10 +123,10 @@ def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: 
 
 
 def sweep_ensemble(run: PatchRun, theta_1: Weights, alphas: Sequence[Alpha]) -> AlphaCurve:
-    """Return the curve of the output-space ensemble, whose records are in `ensemble.jsonl`."""
+    """Evaluate the output-space ensemble, write the results to `ensemble.jsonl`, and return its curve."""
     log, evaluator = run.log(ENSEMBLE), run.evaluator(theta_1)
     grid = [alpha for alpha in alphas if not isinstance(alpha, Coefficients)]
     theta_0, tower = run.base.theta_0, run.base.tower()
     curve = evaluate_ensemble(theta_0, theta_1, grid, run.tasks, model=tower, log=log, evaluator=evaluator)
-    wait_for_everyone()  # the intervals read files of the main process
+    wait_for_everyone()  # intervals are computed from files of the main process
     return curve

@@ -1,4 +1,4 @@
-"""Ingredients: the fine-tunings that a method averages, each with its own training arguments."""
+"""Ingredients: several fine-tuned models to merge, each with its own training arguments."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from hf_paint.training.training_args import PaintTrainingArguments
 def ingredient_arguments(
     args: PaintTrainingArguments, ingredients: Sequence[Mapping[str, object]]
 ) -> dict[str, PaintTrainingArguments]:
-    """Return the training arguments of each fine-tuning by its name.
+    """Return the training arguments of each fine-tuned model, keyed by its name.
 
     Args:
-        args: The arguments that they share.
-        ingredients: Training field -> its value. A list of values stands for one fine-tuning each, several lists for
-            all combinations.
+        args: Training arguments shared by all ingredients.
+        ingredients: Mappings from training fields to values. A list of values expands to one model per value, and
+            several lists expand to all their combinations.
 
     Raises:
-        InputError: If a field is unknown or does not change the weights, a value cannot be used, or two fine-tunings
-            are the same.
+        InputError: If a field is unknown or does not affect the weights, a value is invalid, or two ingredients have
+            the same training arguments.
     """
     arguments: dict[str, PaintTrainingArguments] = {}
     for ingredient in ingredients:
@@ -33,7 +33,9 @@ def ingredient_arguments(
             changed = _with_changes(args, changes)
             twins = [other for other, theirs in arguments.items() if other == name or theirs == changed]
             if twins:
-                raise InputError(f"The ingredient '{name}' is the same fine-tuning as '{twins[0]}'.")
+                raise InputError(
+                    f"The ingredients '{twins[0]}' and '{name}' have the same training arguments. Remove one."
+                )
             arguments[name] = changed
     return arguments
 
@@ -41,16 +43,16 @@ def ingredient_arguments(
 def _checked(ingredient: Mapping[str, object]) -> Mapping[str, object]:
     known = {f.name for f in fields(PaintTrainingArguments)} & set(PUBLIC_KEYS) - {"train_head"}
     if not isinstance(ingredient, Mapping) or not ingredient:
-        raise InputError(f"An ingredient maps training fields to values, such as {{seed: [0, 1]}}; got {ingredient}.")
+        raise InputError(f"An ingredient must map training fields to values, like {{seed: [0, 1]}}; got {ingredient}.")
     for key in ingredient:
         if key not in known:
             hint = did_you_mean(str(key), known)
-            raise InputError(f"'{key}' is not a training field that ingredients can vary.{hint}")
+            raise InputError(f"'{key}' is not a training field that ingredients can set.{hint}")
     return ingredient
 
 
 def _value(key: str, value: object) -> object:
-    """Return a value in the type of the field's default; YAML reads `1e-5` as text."""
+    """Convert the value of a float field to a float, because YAML reads `1e-5` as text."""
     default = next(f.default for f in fields(PaintTrainingArguments) if f.name == key)
     if not isinstance(default, float):
         return value
@@ -61,9 +63,9 @@ def _value(key: str, value: object) -> object:
 
 
 def _with_changes(args: PaintTrainingArguments, changes: Mapping[str, object]) -> PaintTrainingArguments:
-    """Return new arguments, which are checked together."""
+    """Return a copy of the arguments with some changes, validated as a whole."""
     values = args.given() | {"push_to_hub": False, "output_dir": args.output_dir} | dict(changes)
     try:
         return PaintTrainingArguments(**values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"The ingredient {dict(changes)} cannot be used: {error}") from error
+        raise InputError(f"Invalid ingredient {dict(changes)}: {error}") from error

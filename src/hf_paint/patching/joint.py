@@ -1,4 +1,4 @@
-"""Patching several tasks at once: one fine-tuning on all of them, one alpha (PAINT, Section 5)."""
+"""Patching several tasks at once, with one fine-tuned model and one alpha (PAINT, Section 5)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,25 +27,25 @@ def patch_joint(
 ) -> PatchResult:
     """Patch a CLIP model on several tasks at once.
 
-    The image tower is fine-tuned once on the union of the train splits, each image against the frozen head of its own
-    task; then one alpha is chosen as in `patch_single`. With one task, the result equals `patch_single`'s. The
-    training argument `task_sampling` sets how often each task is drawn.
+    The image tower is fine-tuned once on all train splits together. Each image is compared with the frozen zero-shot
+    head of its own task. One alpha is then chosen as in `patch_single`, which gives the same result if there is only
+    one task. The training argument `task_sampling` controls how often each task is sampled.
 
     Args:
-        model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks to improve.
-        supported_tasks: The tasks whose accuracy the model must keep.
-        args: The training arguments.
-        alphas: The alphas to evaluate; 0 is always added.
-        selection: `mean`, `supported_within` or `none` (`AlphaCurve.select`).
-        tolerance: The loss that `supported_within` accepts, as a fraction of 1.
+        model: Model to patch: a Hub repository id, a folder, or a model in memory, which is left unchanged.
+        patching_tasks: Tasks to improve.
+        supported_tasks: Tasks whose accuracy must be preserved.
+        args: Training arguments.
+        alphas: Alphas to evaluate; 0 is always added.
+        selection: Rule that chooses alpha: `mean`, `supported_within` or `none` (see `AlphaCurve.select`).
+        tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 
     Returns:
         The chosen alpha, the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If an argument is invalid; raised before training wherever possible.
+        InputError: If an argument is invalid. Raised before training whenever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)

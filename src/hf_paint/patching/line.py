@@ -1,4 +1,4 @@
-"""The path from theta_0 to one theta_1: every alpha is evaluated, and one is chosen."""
+"""Patching along the path from theta_0 to one theta_1: evaluate every alpha and choose one."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,14 +20,14 @@ from hf_paint.results.curve import AlphaCurve
 
 
 def patch_along_line(recipe: Recipe) -> PatchResult:
-    """Compute theta_1 of the patching tasks, and patch along the path to it."""
+    """Compute theta_1 for the patching tasks and patch along the path to it."""
     run = prepare(recipe)
     with run.claimed():
         return sweep_and_finish(run, make_theta_1(run, recipe.patching_tasks))
 
 
 def sweep_and_finish(run: PatchRun, theta_1: Weights) -> PatchResult:
-    """Evaluate the path from theta_0 to theta_1, choose alpha, and save the results."""
+    """Evaluate the path from theta_0 to theta_1, choose alpha and save the results."""
     path = run.method.path(run.base.theta_0, theta_1, RunMeasurements(run))
     fixed = 1.0 if run.rule.selection == "none" and run.method.chooses else None
     curve = sweep_run(run, path, run.rule.alphas if fixed is None else [*run.rule.alphas, fixed])
@@ -46,7 +46,7 @@ def sweep_run(run: PatchRun, path: WeightPath, alphas: Sequence[float]) -> Alpha
 
     def evaluate(sweep: Callable[..., AlphaCurve], alphas: Sequence[float]) -> AlphaCurve:
         curve = sweep(carrier, sorted_alphas(alphas, extrapolate=run.options.extrapolate), run.tasks, log=log)
-        wait_for_everyone()  # the intervals read files of the main process
+        wait_for_everyone()  # intervals are computed from files of the main process
         return curve
 
     if run.options.sweep == "full":

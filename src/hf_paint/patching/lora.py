@@ -1,4 +1,4 @@
-"""The LoRA adapter of a run at the chosen alpha."""
+"""Saving the LoRA adapter of a run at the chosen alpha."""
 
 from functools import partial
 
@@ -8,10 +8,10 @@ from hf_paint.results.alphas import Alpha, Coefficients
 
 
 def save_patched_adapter(run: PatchRun, alpha: Alpha) -> None:
-    """Write the adapter of the chosen alpha: one scaled adapter, or the adapters of several tasks side by side.
+    """Write the adapter for the chosen alpha: one scaled adapter, or the combined adapters of several tasks.
 
-    A step of sequential patching adapts the patched model of the step before, so the scaled adapters of the steps add
-    up. DoRA is not linear in alpha, so no adapter is written for it.
+    In sequential patching, each step adapts the patched model of the previous step, so their scaled adapters add up.
+    DoRA is not linear in alpha, so no adapter is written for it.
     """
     if run.args.use_dora:
         return

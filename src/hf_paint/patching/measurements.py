@@ -1,4 +1,4 @@
-"""The measurements of a method in a run: scores and losses on validation, Fisher information on training images."""
+"""Measurements for merging methods: scores and losses on validation images, Fisher information on training images."""
 
 import json
 from collections import UserDict
@@ -27,18 +27,18 @@ from hf_paint.results.selection import Sides
 
 
 BATCH_SIZE = 64
-"""Images per batch, both for training the coefficients of a soup and for decoding."""
+"""Number of images per batch, for learning soup coefficients and for estimating Fisher information."""
 
 
 class RunMeasurements:
-    """The measurements of a method in one run.
+    """Measurements for the merging method of a run.
 
     Args:
-        run: The run, with its prepared tasks.
+        run: Patching run with prepared tasks.
 
     Attributes:
-        scores: Names of models, joined by " + " -> the score of their mean; kept in the run folder.
-        device: The device of the run.
+        scores: Scores of averaged models, keyed by the model names joined with " + "; saved in the run folder.
+        device: Device of the run.
     """
 
     def __init__(self, run: PatchRun) -> None:
@@ -48,20 +48,20 @@ class RunMeasurements:
         self._scorer: _Scorer | None = None
 
     def score(self, theta: Weights, rule: str) -> float:
-        """Return the score of weights on the validation images.
+        """Score weights on the validation images.
 
         Args:
-            theta: The weights, name -> tensor.
-            rule: `patching` is the mean accuracy of the patching tasks, `selection` the selection rule of the run.
+            theta: Mapping from tensor name to weight.
+            rule: `patching` for the mean accuracy of the patching tasks, `selection` for the run's selection rule.
         """
         if self._scorer is None:
             self._scorer = _Scorer(self.run, theta)
         return self._scorer.patching(theta) if rule == "patching" else self._scorer.by_rule(theta)
 
     def losses(self) -> Callable[[Weights], Tensor]:
-        """Return a loss of weights, differentiable in them, that draws a new random batch at every call.
+        """Return a differentiable loss, called as `loss(weights)`, that draws a new random batch on each call.
 
-        The loss is the cross-entropy of a batch of validation images, averaged over the patching tasks. The batches
+        The loss is the cross-entropy on a batch of validation images, averaged over the patching tasks. The batches
         depend only on the seed of the run.
         """
         generator = np.random.default_rng(self.run.args.seed)
@@ -82,13 +82,13 @@ class RunMeasurements:
         return loss
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
-        """Return the mean Fisher information over the patching tasks, estimated once and kept in the run folder.
+        """Return the Fisher information averaged over the patching tasks; it is estimated once and saved.
 
         Args:
-            name: The name of the weights.
-            theta: The weights, name -> tensor.
-            num_images: Training images of all tasks together.
-            seed: The seed of the images and of the labels.
+            name: Name of the weights.
+            theta: Mapping from tensor name to weight.
+            num_images: Total number of training images over all tasks.
+            seed: Seed for sampling images and labels.
         """
         path = self.run.folder.fisher(name)
         make_once(path, partial(self._save_fisher, path, theta, num_images, seed))
@@ -107,7 +107,7 @@ class RunMeasurements:
             save_atomically(path, partial(save_file, mean))
 
     def _training_pixels(self, task: PreparedTask, num_images: int, seed: int) -> Sequence[Tensor]:
-        """Return batches of normalised pixels of random training images, or of the first images of a stream."""
+        """Return batches of normalised pixels from random training images, or from the start of a stream."""
         split = load_splits(task.task, ("train",))["train"]
         if task.task.streaming:
             images = [row[task.task.image_column] for row in islice(stream_rows(split), num_images)]
@@ -119,11 +119,11 @@ class RunMeasurements:
 
 
 class _Scorer:
-    """Scores weights on validation images, all with one model.
+    """Scores different weights on validation images, reusing one model.
 
     Args:
-        run: The run.
-        theta: Weights at which `precision: auto` is decided.
+        run: Patching run.
+        theta: Weights for which `precision: auto` is resolved.
     """
 
     def __init__(self, run: PatchRun, theta: Weights) -> None:
@@ -138,7 +138,7 @@ class _Scorer:
         return float(accuracy)
 
     def by_rule(self, theta: Weights) -> float:
-        """Return the score by the selection rule of the run."""
+        """Return the score under the selection rule of the run."""
         side = self._sides(theta)
         if self._side_0 is None:
             self._side_0 = self._sides(self._run.base.theta_0)
@@ -149,7 +149,7 @@ class _Scorer:
         return Sides(patching, supported)
 
     def _accuracies(self, theta: Weights, *roles: Role) -> list[Fraction]:
-        """Return the unweighted mean over the tasks of each role."""
+        """Return the unweighted mean accuracy over the tasks of each role."""
         self._carrier.load_state_dict(dict(theta), strict=False)
         groups = [_with_validation(self._run.tasks, role) for role in roles]
         return [sum(map(self._accuracy, tasks), Fraction(0)) / len(tasks) for tasks in groups]
@@ -164,11 +164,11 @@ def _with_validation(tasks: Iterable[PreparedTask], role: Role) -> list[Prepared
 
 
 class StoredScores(UserDict[str, float]):
-    """A mapping in a JSON file, which is written whenever a value is set.
+    """A dictionary stored in a JSON file, which is rewritten whenever a value is set.
 
     Args:
-        path: The file.
-        write: Whether this process writes.
+        path: Path to the JSON file.
+        write: Whether this process writes the file.
     """
 
     def __init__(self, path: Path, *, write: bool) -> None:
@@ -178,7 +178,7 @@ class StoredScores(UserDict[str, float]):
             self.data = json.loads(path.read_text(encoding="utf-8"))
 
     def __setitem__(self, name: str, score: float) -> None:
-        """Set a score, and write the file."""
+        """Set a score and rewrite the file."""
         super().__setitem__(name, score)
         if self.write:
             write_json(self.path, self.data)

@@ -1,4 +1,4 @@
-"""The options of a patching run, and its result."""
+"""Options and result of a patching run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,31 +27,30 @@ class PatchOptions:
     Attributes:
         transfer_tasks: Tasks that are evaluated but not used for selection, to measure broad transfer.
         shift_tasks: Tasks that are evaluated but not used for selection, to measure robustness to distribution shift.
-        model_revision: The branch, tag or commit of the model on the Hub.
-        save_variants: Save the model of every alpha too.
-        save_dtype: The dtype of the saved models, such as `bfloat16`; the dtype of the base by default.
-        base_model_id: The id on the Hub of a base that is loaded from a folder, for the card.
-        precision: The arithmetic of the evaluations; `auto` is `bf16` if it agrees with `fp32` on a sample and is
-            faster.
-        sweep: `full` evaluates every alpha on every image, `adaptive` only where neighbouring alphas disagree.
-        verify: With `sweep="adaptive"`: sweep in full too, and report the errors of the adaptive sweep.
-        base_fingerprint: The expected fingerprint of the image tower of the base; another base is refused.
-        processor: The processor of a model in memory that was not loaded with one.
-        method: How fine-tuned weights become theta_1, and the path from theta_0 to theta_1: a name, or
-            `{name: {option: value}}`.
-        ingredients: The fine-tunings that a method averages, each a mapping from training fields to values. Lists
-            stand for all combinations, such as `{"learning_rate": [1e-5, 3e-5], "seed": [0, 1]}`.
+        model_revision: Branch, tag or commit of the model on the Hub.
+        save_variants: Also save the model at every alpha.
+        save_dtype: Dtype of the saved models (for example `bfloat16`); by default, the dtype of the base.
+        base_model_id: Hub repository id for the card, if the base is loaded from a folder.
+        precision: Precision of evaluation; `auto` uses `bf16` if it is faster and agrees with `fp32` on a sample.
+        sweep: `full` evaluates every alpha on every image; `adaptive` skips images on which neighbouring alphas agree.
+        verify: With `sweep="adaptive"`, also run a full sweep and report the errors of the adaptive one.
+        base_fingerprint: Expected fingerprint of the base's image tower; a different base raises an error.
+        processor: Processor of a model in memory; by default, loaded from the model's `name_or_path`.
+        method: Method that computes theta_1 from the fine-tuned weights, and the path from theta_0 to theta_1; a name
+            or `{name: {option: value}}`.
+        ingredients: Models to fine-tune and merge, each given as a mapping from training fields to values. Lists
+            expand to all combinations: `{"learning_rate": [1e-5, 3e-5], "seed": [0, 1]}` is four models.
         extrapolate: Allow alphas outside [0, 1].
-        thetas: Fine-tuned models to use instead of training, each a folder or an id on the Hub: task -> model in
-            parallel patching, else name -> model.
-        search: Parallel patching: how the coefficients are searched, `cobyqa` or `random`.
-        search_budget: Parallel patching: the number of combinations to evaluate.
-        baseline: (reference, shift) accuracies of models trained only on the reference, for the effective robustness
-            of a run with shift tasks.
-        num_examples: Images of each task to plot before and after patching, for the card; 0 for none.
-        compare_ensemble: Evaluate the output-space ensemble of theta_0 and theta_1 at every alpha too.
-        num_orders: Sequential patching: the number of random orders of the tasks to run and average. With 1, the tasks
-            are patched in the given order.
+        thetas: Fine-tuned models to use instead of training, each a folder or a Hub repository id. Keys are task names
+            in parallel patching, and arbitrary names otherwise.
+        search: Coefficient search in parallel patching: `cobyqa` or `random`.
+        search_budget: Number of combinations to evaluate in parallel patching.
+        baseline: (reference, shift) accuracies of models trained on the reference only, to compute effective
+            robustness in a run with shift tasks.
+        num_examples: Number of images per task to plot with predictions before and after patching, for the card.
+        compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
+        num_orders: Number of random task orders to run and average in sequential patching. With 1, tasks are patched
+            in the given order.
     """
 
     transfer_tasks: Sequence[Task] = ()
@@ -82,11 +81,11 @@ class PatchResult:
     """The result of a patching run.
 
     Attributes:
-        alpha: The chosen alpha, or task -> coefficient after sequential and parallel patching; None with
+        alpha: Chosen alpha, or a mapping from task to coefficient after sequential or parallel patching; None with
             `selection="none"`.
-        curve: The accuracy of every task at every alpha.
-        run_folder: The folder of the run.
-        model: The patched model as it was saved, on the CPU; None without a chosen alpha.
+        curve: Accuracy of every task at every alpha.
+        run_folder: Path to the run folder.
+        model: Patched model as saved, on the CPU; None if no alpha was chosen.
     """
 
     alpha: Alpha | None
@@ -96,5 +95,5 @@ class PatchResult:
 
     @property
     def patched(self) -> Path:
-        """The folder of the patched model."""
+        """Path to the folder of the patched model."""
         return RunFolder(self.run_folder).patched

@@ -1,4 +1,4 @@
-"""Sequential patching in several random orders, and the average over the orders (PAINT, Section 5)."""
+"""Sequential patching in several random task orders, averaged over the orders (PAINT, Section 5)."""
 
 import logging
 import math
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 
 class TaskAverage(TypedDict):
-    """The accuracy of a task over several orders.
+    """Accuracy of a task over several orders.
 
     Attributes:
-        task: The name of the task.
-        role: Its role.
-        zero_shot: The accuracy before the first step.
-        mean: The mean over the orders of the accuracy after all steps.
-        std: The standard deviation over the orders; None for one order.
+        task: Task name.
+        role: Task role.
+        zero_shot: Accuracy before the first step.
+        mean: Accuracy after all steps, averaged over the orders.
+        std: Standard deviation over the orders; None if there is only one.
     """
 
     task: str
@@ -43,7 +43,7 @@ class TaskAverage(TypedDict):
 
 
 class OrdersSummary(TypedDict):
-    """The contents of `orders.json`: the split of the accuracies, the alphas of each order, and the averages."""
+    """Contents of `orders.json`: the evaluated split, the alphas of each order, and the averages."""
 
     split: str
     orders: list[str]
@@ -51,17 +51,17 @@ class OrdersSummary(TypedDict):
 
 
 def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> PatchResult:
-    """Patch in several random orders, each a run in `order-1`, `order-2`, ..., and write their average.
+    """Patch in several random orders, with one run folder each (`order-1` etc.), and save the averages.
 
     Args:
-        recipe: The recipe of all orders.
-        patch: Patches the tasks of a recipe in their order.
+        recipe: Recipe shared by all orders.
+        patch: Called as `patch(recipe)`; patches the tasks in the order of the recipe.
 
     Returns:
-        The run of the order with the highest mean of patching and supported accuracy on the validation images.
+        The result of the order with the highest mean of patching and supported accuracy on the validation images.
 
     Raises:
-        InputError: If there are fewer orders than `num_orders`.
+        InputError: If the tasks have fewer than `num_orders` distinct orders.
     """
     run = PatchRun(recipe)
     orders = draw_orders(recipe.patching_tasks, run.options.num_orders, seed=run.args.seed)
@@ -81,10 +81,10 @@ def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> Patc
 
 
 def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[list[Task]]:
-    """Return distinct random orders of the tasks.
+    """Return `num_orders` distinct random orders of the tasks.
 
     Raises:
-        InputError: If there are fewer orders than `num_orders`.
+        InputError: If the tasks have fewer than `num_orders` distinct orders.
 
     Example:
         >>> [[each.name for each in order] for order in draw_orders([task, other_task], 2, seed=0)]
@@ -92,7 +92,7 @@ def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[li
     """
     most = math.factorial(len(tasks))
     if not 1 <= num_orders <= most:
-        raise InputError(f"`num_orders` must be from 1 to {most}, the orders of {len(tasks)} tasks; got {num_orders}.")
+        raise InputError(f"`num_orders` must be from 1 to {most} for {len(tasks)} tasks, got {num_orders}.")
     generator = np.random.default_rng(seed)
     orders: list[list[int]] = []
     while len(orders) < num_orders:
@@ -103,7 +103,7 @@ def draw_orders(tasks: Sequence[Task], num_orders: int, *, seed: int) -> list[li
 
 
 def average_orders(histories: Sequence[AlphaCurve]) -> OrdersSummary:
-    """Return the accuracy of each task before and after all steps: mean and standard deviation over the orders."""
+    """Return each task's accuracy before and after all steps, with mean and standard deviation over the orders."""
     first = histories[0]
     split = first.reported_split
     averages = []
@@ -123,7 +123,7 @@ def _average(task: str, role: Role, zero_shot: float, after: Sequence[float]) ->
 
 
 def orders_to_markdown(summary: OrdersSummary) -> str:
-    """Return the average over the orders as a Markdown table, in percent."""
+    """Return the averages over the orders as a Markdown table, in percent."""
     rows = [["task", "role", "zero-shot", "after all steps"]]
     for row in summary["tasks"]:
         spread = "" if row["std"] is None else f" ± {percent(row['std'])}"

@@ -1,4 +1,4 @@
-"""Patching each task independently and adding up the changes, with one coefficient per task (PAINT, Section 5)."""
+"""Patching tasks independently and adding up the weight changes, with one coefficient per task (PAINT, Section 5)."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -42,32 +42,32 @@ def patch_parallel(
 ) -> PatchResult:
     """Patch a CLIP model on several tasks independently, with one coefficient per task.
 
-    1. Fine-tune the image tower on each task, always from theta_0: theta_i. Fine-tuned models in `options.thetas` are
-       used instead.
-    2. Search one coefficient per task for `theta_0 + sum_i a_i (theta_i - theta_0)` on the validation images.
-    3. Choose among all evaluated combinations, and save the patched model.
+    1. Fine-tune the image tower on each task separately, starting from theta_0, to get theta_i. Tasks in
+       `options.thetas` use the given fine-tuned model instead.
+    2. Search for one coefficient per task in `theta_0 + sum_i a_i (theta_i - theta_0)` on the validation images.
+    3. Choose one of the evaluated combinations and save the patched model.
 
-    With a method that merges, such as `ties`, theta_1 is the merge of all theta_i, and one alpha is chosen as in
+    With a merging method like `ties`, all theta_i are merged into theta_1, and one alpha is chosen as in
     `patch_single`.
 
-    The theta_i are read from their files one tensor at a time, so memory use does not grow with the number of tasks.
+    The theta_i are read from disk one tensor at a time, so memory use does not grow with the number of tasks.
 
     Args:
-        model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks to improve.
-        supported_tasks: The tasks whose accuracy the model must keep.
-        args: The training arguments of each fine-tuning.
-        alphas: The uniform coefficients that the search starts from, on a grid of 0.01 and thinned out to a fifth of
-            its budget; with one task, the search evaluates only these.
-        selection: `mean` or `supported_within` (`AlphaCurve.select`).
-        tolerance: The loss that `supported_within` accepts, as a fraction of 1.
+        model: Model to patch: a Hub repository id, a folder, or a model in memory, which is left unchanged.
+        patching_tasks: Tasks to improve.
+        supported_tasks: Tasks whose accuracy must be preserved.
+        args: Training arguments, used for every task.
+        alphas: Uniform coefficients that the search evaluates first, on a grid of 0.01 and thinned out to a fifth of
+            its budget. With one task, only these are evaluated.
+        selection: Rule that chooses the coefficients: `mean` or `supported_within` (see `AlphaCurve.select`).
+        tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 
     Returns:
-        The coefficient of each task or the one alpha, the curve, the run folder and the patched model.
+        The coefficient of each task (or the single alpha), the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If an argument is invalid; raised before training wherever possible.
+        InputError: If an argument is invalid. Raised before training whenever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -94,7 +94,7 @@ def patch_parallel(
 
 
 def _fine_tuned(run: PatchRun, task: Task) -> Path:
-    """Return the folder of theta_i; fine-tune it unless it is among the `thetas`."""
+    """Return the folder of theta_i, fine-tuning it unless `thetas` has a model for the task."""
     if task.name in run.options.thetas:
         return find_tower(run.options.thetas[task.name])
     folder = run.folder.theta(task.name)
@@ -110,16 +110,16 @@ def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResul
     combinations = _Combinations(run, path)
     alpha = combinations.search()
     curve = combinations.report(alpha)
-    del combinations  # and what it holds on a GPU
+    del combinations  # to free its GPU memory
     return finish(run, curve, path, alpha)
 
 
 class _Combinations:
-    """The combinations of the theta_i that have been evaluated.
+    """The evaluated combinations of the theta_i.
 
     Args:
-        run: The run.
-        path: theta_0 and the theta_i.
+        run: Patching run.
+        path: Weights spanned by theta_0 and the theta_i.
     """
 
     def __init__(self, run: PatchRun, path: Span) -> None:
@@ -131,7 +131,7 @@ class _Combinations:
         self.carrier = Carrier(path, run.base.tower(), self.evaluator)
 
     def search(self) -> Coefficients:
-        """Search on the validation images, and return the choice of the rule among all evaluated combinations."""
+        """Search on the validation images and return the evaluated combination that the rule chooses."""
         self.evaluate(0.0, "validation")
         if len(self.names) == 1:  # all combinations are on the line
             for value in tqdm(self.run.rule.alphas, "Sweeping the coefficient", disable=self.quiet):
@@ -168,17 +168,17 @@ class _Combinations:
         return self.run.rule.score(curve.sides(alpha), curve.sides(0.0))
 
     def report(self, alpha: Coefficients) -> AlphaCurve:
-        """Evaluate the reported combinations: both ends, and on the test images each theta_i alone on its task."""
+        """Evaluate what is reported: both ends on all splits, and each theta_i on the test images of its task."""
         for end in (0.0, alpha):
             self.evaluate(end, "validation")
             self.evaluate(end, "test")
         for name in self.names:
             self.evaluate(Coefficients({name: 1.0}), "test", only=name)
-        wait_for_everyone()  # the intervals read files of the main process
+        wait_for_everyone()  # intervals are computed from files of the main process
         return AlphaCurve(self.log.results, folder=self.log.folder)
 
     def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:
-        """Evaluate one combination on a split of every task that has it, or of one task."""
+        """Evaluate a combination on one split of every task that has it, or only of the task `only`."""
         for task in self.run.tasks:
             if split in task.images and only in (None, task.task.name):
                 evaluate_at(self.carrier, alpha, task, split, log=self.log)

@@ -1,4 +1,4 @@
-"""The processes of a run: which one writes, and where they wait for each other."""
+"""Coordination between processes: which one writes, and when they wait for each other."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +21,12 @@ def wait_for_everyone() -> None:
 def make_once(path: Path, make: Callable[[], None]) -> None:
     """Create a file or folder unless an earlier run created it.
 
-    All processes call `make` and share the work; only the main process writes. Each process checks for the path before
-    any of them can write it, so all of them decide alike.
+    All processes call `make` and share the work, but only the main process writes. Each process checks whether the
+    path exists before any process can create it, so they all make the same decision.
 
     Args:
-        path: The file or folder.
-        make: Creates it.
+        path: File or folder to create.
+        make: Called as `make()`; creates `path`.
     """
     exists = path.exists()
     wait_for_everyone()

@@ -1,4 +1,4 @@
-"""The recipe of a run: the base, the tasks, the training arguments, the alphas and the rule that chooses one."""
+"""The recipe of a run: base, tasks, training arguments, alphas, and the rule that chooses one of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ Strategy = Literal["single", "joint", "sequential", "parallel"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The alphas of a run, and how one of them is chosen.
+    """The alphas of a run and the rule that chooses one of them.
 
     Attributes:
-        alphas: The alphas to evaluate.
-        selection: How alpha is chosen (`AlphaCurve.select`).
-        tolerance: The supported loss that `supported_within` accepts, as a fraction of 1.
-        baseline: The supported accuracy to measure that loss from, instead of the accuracy at alpha 0.
+        alphas: Alphas to evaluate.
+        selection: Selection rule (see `AlphaCurve.select`).
+        tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction: 0.01 is one point.
+        baseline: Supported accuracy to measure this loss from; by default, the accuracy at alpha 0.
     """
 
     alphas: Sequence[float]
@@ -42,17 +42,17 @@ class Rule:
     baseline: Fraction | None = None
 
     def choose(self, curve: AlphaCurve) -> Alpha | None:
-        """Return the alpha that the rule chooses, or None if the selection is `none`."""
+        """Return the alpha that the rule chooses, or None if `selection` is `none`."""
         if self.selection == "none":
             return None
         return curve.select(self.selection, tolerance=self.tolerance, baseline=self.baseline)
 
     def score(self, side: Sides, side_0: Sides) -> float:
-        """Return the score that a search maximises: the rule, with a penalty instead of its limit.
+        """Return the score that a search maximises: the selection rule, with a penalty instead of its limit.
 
         Args:
-            side: The mean accuracies of the weights.
-            side_0: The mean accuracies at alpha 0.
+            side: Mean accuracies of the weights to score.
+            side_0: Mean accuracies at alpha 0.
         """
         return (
             mean_score(side) if self.selection == "mean" else penalised_score(side, side_0, tolerance=self.tolerance)
@@ -64,15 +64,15 @@ class Recipe:
     """All settings that determine the result of a run.
 
     Attributes:
-        strategy: The patching strategy; a step of `sequential` is a `single` run.
-        base: The model to be patched.
-        args: The training arguments; `output_dir` is the run folder.
-        patching_tasks: The tasks to improve.
-        supported_tasks: The tasks whose accuracy the model must keep.
-        rule: The alphas, and how one of them is chosen.
-        options: The other options.
-        method: The method, read from the options.
-        step: In a step of sequential patching, the name of its task.
+        strategy: Patching strategy; each step of a `sequential` run is a `single` run.
+        base: Base model.
+        args: Training arguments; `output_dir` is the run folder.
+        patching_tasks: Tasks to improve.
+        supported_tasks: Tasks whose accuracy must be preserved.
+        rule: Alphas and the rule that chooses one of them.
+        options: Other options.
+        method: Method, parsed from the options.
+        step: Task name, if this is a step of sequential patching.
     """
 
     strategy: Strategy
@@ -87,28 +87,28 @@ class Recipe:
 
     @property
     def folder(self) -> RunFolder:
-        """The run folder. The folder of a step has a `step.yaml`, because its recipe cannot be run alone."""
+        """The run folder. A step writes `step.yaml` instead of `recipe.yaml`, because it cannot be run alone."""
         name = RECIPE if self.step is None else STEP_RECIPE
         return RunFolder(str(self.args.output_dir), write=is_main_process(self.args), recipe_name=name)
 
     @property
     def searches(self) -> bool:
-        """Whether the run searches a coefficient for each task."""
+        """Whether the run searches for one coefficient per task."""
         return self.strategy == "parallel" and self.method.takes == "one"
 
     @property
     def save_dtype(self) -> torch.dtype:
-        """The dtype of the saved models."""
+        """Dtype of the saved models."""
         dtype: torch.dtype = getattr(torch, self.options.save_dtype) if self.options.save_dtype else self.base.dtype
         return dtype
 
     @cached_property
     def pinned_thetas(self) -> dict[str, str]:
-        """The `thetas` at their commits, which are looked up once."""
+        """The `thetas` pinned to their commits, which are looked up only once."""
         return {name: pinned(theta, find_tower(theta)) for name, theta in self.options.thetas.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """Return the keys of `recipe.yaml`, without keys that have no value."""
+        """Return the contents of `recipe.yaml`, omitting keys without a value."""
         options = self.options
         keys: dict[str, object] = {
             "model": self.base.name,
@@ -144,5 +144,5 @@ class Recipe:
 
 
 def _references(tasks: Sequence[Task]) -> list[str | Mapping[str, object]]:
-    """Return built-in tasks by name, and others by their definition, so an edited file counts as another recipe."""
+    """Return built-in tasks by name and others by definition, so that editing a task file changes the recipe."""
     return [task.name if task.source == task.name else task.to_dict() for task in tasks]

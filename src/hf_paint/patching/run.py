@@ -1,4 +1,4 @@
-"""A run: a recipe with its prepared tasks, and the folder for its results."""
+"""A patching run: a recipe, its prepared tasks, and the run folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +20,8 @@ class PatchRun:
     """A run of a patching strategy.
 
     Args:
-        recipe: The recipe.
-        tasks: The tasks that it evaluates; a run of several orders evaluates none itself.
+        recipe: Recipe of the run.
+        tasks: Prepared tasks to evaluate; empty for a run over several orders, which evaluates nothing itself.
     """
 
     def __init__(self, recipe: Recipe, tasks: Sequence[PreparedTask] = ()) -> None:
@@ -33,10 +33,10 @@ class PatchRun:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Lock the folder for this run.
+        """Lock the run folder for this run.
 
         Raises:
-            InputError: If it contains a run of another recipe, or another process has locked it.
+            InputError: If the folder contains a run of a different recipe, or another process has locked it.
         """
         recipe = self.recipe.to_dict()
         self.folder.check(recipe)
@@ -45,17 +45,17 @@ class PatchRun:
             yield
 
     def log(self, name: str = RESULTS) -> ResultLog:
-        """Return the records of the run, or those in another file."""
+        """Return the result log of the run, or the log in another file."""
         return ResultLog(self.folder.path, write=self.folder.write, name=name)
 
     def tower_with(self, weights: Mapping[str, Tensor]) -> ImageTower:
-        """Return the image tower with these weights, on the device of the run; on a CPU, no tensor is copied."""
+        """Return the image tower with these weights on the device of the run; on a CPU, nothing is copied."""
         tower = with_weights(self.base.tower(), weights)
         nn.Module.to(tower, self.args.device)
         return tower
 
     def evaluator(self, *thetas: Mapping[str, Tensor]) -> Evaluator:
-        """Return an evaluator; `precision: auto` is decided once per run, at theta_0 and these weights."""
+        """Return an evaluator; `precision: auto` is resolved once per run, for theta_0 and these weights."""
         precision = self.options.precision
         if precision == "auto":
             precision = self.folder.load_precision() or self._compare_precisions(thetas)

@@ -1,4 +1,4 @@
-"""Patching one task after another: each step starts from the patched model of the step before (PAINT, Section 5)."""
+"""Patching one task after another: each step starts from the patched model of the previous step (PAINT, Section 5)."""
 
 import logging
 import os
@@ -44,30 +44,30 @@ def patch_sequential(
     tolerance: float = 0.01,
     options: PatchOptions | None = None,
 ) -> PatchResult:
-    """Patch a CLIP model on one task after the other.
+    """Patch a CLIP model on one task after another.
 
-    theta_0 of a step is the patched model of the step before. A step fine-tunes on its task, and chooses its alpha on
-    the validation images of the supported tasks and of the patching tasks so far; `supported_within` measures the loss
-    against the model before the first step. With one task this equals `patch_single`.
+    Each step fine-tunes the patched model of the previous step on its own task. Its alpha is chosen on the validation
+    images of the supported tasks and of the patching tasks so far; `supported_within` measures the loss relative to
+    the model before the first step. With one task, the result is the same as with `patch_single`.
 
-    Each step is a run in its own folder, `step-1`, `step-2`, ...; the curve of the whole run is its history: the
-    accuracy of every task before the first step and after each step, with the alphas of the steps so far.
+    Each step is a run in its own folder: `step-1`, `step-2` etc. The curve of the whole run is its history, which has
+    the accuracy of every task before the first step and after each step, with the alphas of the steps so far.
 
     Args:
-        model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_tasks: The tasks to improve, in their order; `options.num_orders` runs several random orders instead.
-        supported_tasks: The tasks whose accuracy the model must keep.
-        args: The training arguments of each step.
-        alphas: The alphas to evaluate in each step; 0 is always added.
-        selection: `mean` or `supported_within` (`AlphaCurve.select`).
-        tolerance: The loss that `supported_within` accepts, as a fraction of 1, for all steps together.
+        model: Model to patch: a Hub repository id, a folder, or a model in memory, which is left unchanged.
+        patching_tasks: Tasks to improve, in this order, or in random orders if `options.num_orders` is above 1.
+        supported_tasks: Tasks whose accuracy must be preserved.
+        args: Training arguments, used for every step.
+        alphas: Alphas to evaluate in each step; 0 is always added.
+        selection: Rule that chooses each alpha: `mean` or `supported_within` (see `AlphaCurve.select`).
+        tolerance: Accuracy loss that `supported_within` allows over all steps, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 
     Returns:
         The alpha of each step, the history, the run folder and the model after the last step.
 
     Raises:
-        InputError: If an argument is invalid; raised before training wherever possible.
+        InputError: If an argument is invalid. Raised before training whenever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -113,14 +113,14 @@ def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
 
 
 def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
-    """Return the recipe of a step. Its models are in float32, so the weights of the run are rounded only once."""
+    """Return the recipe of a step. Steps are saved in float32, so weights are rounded only once, after the last."""
     base, rule, number = run.base, run.rule, len(before) + 1
     folder = run.folder.step(number)
     options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
     if before:
         options = replace(options, precision=_precision(run))
         options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
-        start = os.path.relpath(before[-1].patched, folder.path)  # relative, since the run may be moved
+        start = os.path.relpath(before[-1].patched, folder.path)  # relative, so the run folder can be moved
         base = replace(Base.load(before[-1].patched, options), name=start)
         rule = replace(rule, baseline=before[0].curve.mean_accuracy(0.0, "supported", "validation"))
     tasks = run.recipe.patching_tasks[:number]
@@ -137,24 +137,24 @@ def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
 
 
 def _precision(run: PatchRun) -> PrecisionChoice:
-    """Return the precision for the steps after the first one, which resolves `auto`."""
+    """Return the precision for all steps after the first, which resolves `auto`."""
     return run.folder.step(1).load_precision() or run.options.precision
 
 
 def _step_tasks(run: PatchRun, number: int) -> list[PreparedTask]:
-    """Return the supported tasks and the patching tasks so far; only the last step uses test images."""
+    """Return the supported tasks and the patching tasks so far; only the last step evaluates test images."""
     names = {task.name for task in run.recipe.patching_tasks[:number]}
     tasks = [task for task in run.tasks if task.role == "supported" or task.task.name in names]
     return tasks if number == len(run.recipe.patching_tasks) else [_on_validation(task) for task in tasks]
 
 
 def _on_validation(task: PreparedTask) -> PreparedTask:
-    """Return a task with only its validation images."""
+    """Return a copy of a task with only its validation images."""
     return replace(task, images={split: images for split, images in task.images.items() if split == "validation"})
 
 
 def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaCurve:
-    """Evaluate every task before the first step and after each of them."""
+    """Evaluate every task before the first step and after each step."""
     recipe = replace(run.recipe, options=replace(run.options, precision=_precision(run)))
     carrier = Carrier(path, run.base.tower(), PatchRun(recipe, run.tasks).evaluator(*path.ends))
     log = run.log()
@@ -169,5 +169,5 @@ def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaC
         for task in run.tasks
         for split in task.images
     ]
-    wait_for_everyone()  # the intervals read files of the main process
+    wait_for_everyone()  # intervals are computed from files of the main process
     return AlphaCurve(results, folder=log.folder)

@@ -27,29 +27,29 @@ def patch_single(
 ) -> PatchResult:
     """Patch a CLIP model on one task.
 
-    1. Fine-tune the image tower on the patching task against its frozen zero-shot head: theta_1. With
-       `args.train_head` the head is trained and interpolated too, and the shift tasks with its classes are evaluated
+    1. Fine-tune the image tower on the patching task against its frozen zero-shot head to get theta_1. With
+       `args.train_head`, the head is trained and interpolated too, and shift tasks with the same classes are evaluated
        with it (WiSE-FT).
-    2. Evaluate `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` on the patching and the supported tasks.
-    3. Choose alpha on the validation images, and save the patched model.
+    2. Evaluate `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` on the patching and supported tasks.
+    3. Choose alpha on the validation images and save the patched model.
 
-    Everything is kept in `args.output_dir`: the same call resumes an interrupted run.
+    Everything is saved in `args.output_dir`, and repeating the call resumes an interrupted run.
 
     Args:
-        model: The model to patch: an id on the Hub, a folder, or a model in memory, which is not changed.
-        patching_task: The task to improve.
-        supported_tasks: The tasks whose accuracy the model must keep.
-        args: The training arguments.
-        alphas: The alphas to evaluate; 0 is always added.
-        selection: `mean`, `supported_within` or `none` (`AlphaCurve.select`).
-        tolerance: The loss that `supported_within` accepts, as a fraction of 1.
+        model: Model to patch: a Hub repository id, a folder, or a model in memory, which is left unchanged.
+        patching_task: Task to improve.
+        supported_tasks: Tasks whose accuracy must be preserved.
+        args: Training arguments.
+        alphas: Alphas to evaluate; 0 is always added.
+        selection: Rule that chooses alpha: `mean`, `supported_within` or `none` (see `AlphaCurve.select`).
+        tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 
     Returns:
         The chosen alpha, the curve, the run folder and the patched model.
 
     Raises:
-        InputError: If an argument is invalid; raised before training wherever possible.
+        InputError: If an argument is invalid. Raised before training whenever possible.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)

@@ -1,4 +1,4 @@
-"""The first stage of all strategies: resolve a recipe, check it, and prepare its tasks."""
+"""The first stage of every strategy: resolve a recipe, check it and prepare its tasks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,16 +33,16 @@ def resolve(
     rule: Rule,
     options: PatchOptions | None,
 ) -> Recipe:
-    """Load the base and return the recipe of a run, after all checks that need no images.
+    """Load the base, run all checks that need no images, and return the recipe of the run.
 
     Raises:
-        InputError: If an argument is invalid, or the folder contains a run of another recipe.
+        InputError: If an argument is invalid, or the run folder contains a run of a different recipe.
     """
     options = options or PatchOptions()
     check_arguments(strategy, args, rule, options)
     patching, supported = ([get_task(task) for task in tasks] for tasks in (patching_tasks, supported_tasks))
     method = read_method(options.method)
-    is_main_process(args)  # before anything else asks for the processes and their device
+    is_main_process(args)  # comes first because it sets up the processes and their device
     check_launch(args)
     recipe = Recipe(
         strategy=strategy,
@@ -60,10 +60,10 @@ def resolve(
 
 
 def prepare(recipe: Recipe) -> PatchRun:
-    """Load, check and decode every image that will be evaluated.
+    """Load, check and decode all images to be evaluated.
 
     Raises:
-        InputError: If a task cannot be used, or lacks the validation images that the rule or the method needs.
+        InputError: If a task cannot be used, or lacks validation images that the selection rule or the method needs.
     """
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,
@@ -87,11 +87,11 @@ def prepare(recipe: Recipe) -> PatchRun:
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"Task '{name}' is listed twice. Each task has one role in a run.")
+            raise InputError(f"Task '{name}' is listed twice. A task can have only one role in a run.")
 
 
 def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
-    """Refuse a rule or a method that needs validation images if the tasks have none."""
+    """Reject a selection rule or method that needs validation images if the tasks have none."""
     method, selection = recipe.method, recipe.rule.selection
     if selection != "none":
         for role in ("patching", "supported"):
@@ -99,22 +99,22 @@ def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
     if not method.needs_validation:
         return
     if not any("validation" in task.images for task in tasks if task.role == "patching"):
-        raise InputError(f"The method '{method.name}' needs validation images of a patching task.")
+        raise InputError(f"The method '{method.name}' needs validation images, but no patching task has any.")
     if getattr(method, "score", "patching") == "selection" and selection == "none":
-        raise InputError(f"`score: selection` of the method '{method.name}' needs a `selection`.")
+        raise InputError(f"With `score: selection`, the method '{method.name}' needs a `selection` other than `none`.")
 
 
 def _check_selection(recipe: Recipe, role: Role, tasks: Sequence[PreparedTask]) -> None:
-    """Refuse a selection without validation images: of one task of each role, or of each patching task."""
+    """Require validation images for one task of each role, or for every patching task that gets its own alpha."""
     each = recipe.strategy == "sequential" or recipe.searches
     without = [task.task.name for task in tasks if "validation" not in task.images]
     if len(without) == len(tasks):
         raise InputError(
-            f"`selection: {recipe.rule.selection}` needs validation images of a {role} task, and no {role} task has "
-            f"any. Add one, name its validation split{'.' if each else ', or set `selection: none`.'}"
+            f"`selection: {recipe.rule.selection}` needs validation images, but no {role} task has any. "
+            f"Add a {role} task, name its validation split{'.' if each else ', or set `selection: none`.'}"
         )
     if each and role == "patching" and without:
         raise InputError(
-            f"Task '{without[0]}' has no validation images to choose its coefficient on. Name a validation split, or "
+            f"Task '{without[0]}' has no validation images for choosing its coefficient. Name a validation split, or "
             "set `strategy: joint`."
         )

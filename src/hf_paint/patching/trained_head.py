@@ -1,4 +1,4 @@
-"""Training the classification head too (WiSE-FT): the tasks that share it, and the steps that train it alone."""
+"""Training the classification head (WiSE-FT): the tasks that share it, and the steps that train it alone."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 
 HEAD_WARMUP = 0.1
-"""The share of `head_steps` for the warm-up of the learning rate."""
+"""Fraction of `head_steps` used for learning rate warm-up."""
 
 logger = logging.getLogger(__name__)
 
 
 def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[PreparedTask]]:
-    """Return the head of the patching task, for training, and the tasks for evaluation.
+    """Return a trainable head for the patching task, and the tasks prepared for evaluation with it.
 
-    Shift tasks share this head if all their classes, or the members of their groups, are classes of the patching task.
-    All other tasks keep their zero-shot heads.
+    A shift task is evaluated with this head if all its classes, or all members of its class groups, are classes of the
+    patching task. All other tasks use their zero-shot heads.
 
     Raises:
         InputError: If a class of the patching task has several names.
@@ -30,8 +30,8 @@ def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[
     [patching] = [task for task in tasks if task.role == "patching"]
     if patching.task.class_groups is not None:
         raise InputError(
-            f"Task '{patching.task.name}' has several names per class (`class_groups`), but `train_head` trains one "
-            "row per class."
+            f"Task '{patching.task.name}' has several names per class (`class_groups`), but `train_head` supports "
+            "only one name per class."
         )
     task, names = patching.task, patching.class_names
     head = ClassificationHead.from_zero_shot(patching.head, names, templates=task.templates, task=task.name)
@@ -39,7 +39,7 @@ def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[
     for other in shared:
         if other.role == "shift" and other.rows is None:
             logger.warning(
-                f"Shift task '{other.task.name}' has classes that '{head.task}' lacks: it keeps its zero-shot head."
+                f"Shift task '{other.task.name}' has classes that '{head.task}' lacks, so its zero-shot head is used."
             )
     return head, shared
 
@@ -52,14 +52,15 @@ def train_head_alone(
 ) -> None:
     """Train the head on the embeddings of the train split.
 
-    With `freeze_tower`, all training steps train only the head. With `head_steps`, these steps come before the steps
-    that also train the image tower, unless the latter have already begun. Otherwise nothing is trained.
+    With `freeze_tower`, all training steps train only the head. With `head_steps`, the head is trained alone for that
+    many steps before joint training; this is skipped if joint training has already begun. Without either argument,
+    nothing is trained.
 
     Args:
-        classifier: The image tower, which is not changed, with the head, which is trained in place.
-        train_split: Returns the task with its train split.
-        args: The training arguments of the run.
-        folder: The folder of the fine-tuning. The checkpoints of `head_steps` go to a subfolder.
+        classifier: Image tower, which is left unchanged, with the head, which is trained in place.
+        train_split: Called as `train_split()`; returns the task with its train split.
+        args: Training arguments of the run.
+        folder: Folder of this fine-tuned model. Checkpoints of `head_steps` go to a subfolder.
     """
     if not args.freeze_tower:
         if not args.head_steps or folder.last_checkpoint() is not None:

@@ -1,4 +1,4 @@
-"""PaintTrainer, HeadTrainer and their arguments."""
+"""`PaintTrainer`, `HeadTrainer` and their training arguments."""
 
 from hf_paint.training.head_trainer import HeadTrainer
 from hf_paint.training.trainer import PaintTrainer

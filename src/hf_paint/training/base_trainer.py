@@ -1,4 +1,4 @@
-"""The optimization of PAINT and WiSE-FT in a `transformers.Trainer`: schedule, weight decay, and loss of a step."""
+"""Optimization for PAINT and WiSE-FT in a `transformers.Trainer`: schedule, weight decay and per-step loss."""
 
 import logging
 import math
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 class BaseTrainer(Trainer):
-    """The optimization that `PaintTrainer` and `HeadTrainer` share.
+    """Optimization shared by `PaintTrainer` and `HeadTrainer`.
 
-    The loss of a step is the mean over its images, so the trained weights do not depend on the distribution of the
-    images over processes and micro-batches, nor on the size of the last batch of an epoch.
+    The loss of a step is the mean over its images. The trained weights therefore do not depend on how images are
+    spread over processes and micro-batches, or on the size of the last batch in an epoch.
 
-    Subclasses implement `features`, and override `mean_loss` and `logits` if the features are not logits.
+    Subclasses implement `features`. They also override `mean_loss` and `logits` if the features are not logits.
     """
 
     args: PaintTrainingArguments
@@ -41,15 +41,15 @@ class BaseTrainer(Trainer):
         self._initial_weights: dict[str, Tensor] | None = None
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the model output for the loss, one row per image."""
+        """Return the model output that the loss is computed from, one row per image."""
         raise NotImplementedError
 
     def mean_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of features and labels (batch,), with the label smoothing of the arguments."""
+        """Return the mean cross-entropy for labels (batch,), with `label_smoothing_factor` applied."""
         return functional.cross_entropy(features, labels, label_smoothing=self.args.label_smoothing_factor)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return the logits (batch, num_classes) of features."""
+        """Convert features to logits (batch, num_classes)."""
         return features
 
     def compute_loss(
@@ -68,9 +68,9 @@ class BaseTrainer(Trainer):
         """Return the contribution of a micro-batch to the mean loss over the images of the step.
 
         Args:
-            loss: The mean loss of the micro-batch.
-            batch: The micro-batch.
-            num_images: The number of images in the step, over all processes; None outside training.
+            loss: Mean loss of the micro-batch.
+            batch: Micro-batch.
+            num_images: Number of images in the step over all processes; None outside training.
         """
         if num_images is None or "num_images" not in batch:
             return loss
@@ -79,10 +79,10 @@ class BaseTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor]:
-        """Return the micro-batches of a step, and the number of its images over all processes.
+        """Return the micro-batches of a step, and the number of images in the step over all processes.
 
-        accelerate pads the last batch of an epoch so that each process gets a full one; only the remaining images of
-        the epoch count. A process without remaining images keeps one image, with a `num_images` of 0.
+        accelerate pads the last batch of an epoch so that each process gets a full batch. This removes the padding. A
+        process that has only padding keeps one image, and its `num_images` is 0.
         """
         batches = list(islice(epoch_iterator, num_batches))
         for batch in batches:
@@ -97,7 +97,7 @@ class BaseTrainer(Trainer):
         return batches, total
 
     def _num_left(self, batch_size: int) -> int:
-        """Return how many images of the last batch of an epoch belong to this process; they come first."""
+        """Return how many images in the last batch of an epoch are not padding; they come first in the batch."""
         dataset, together = self.train_dataset, batch_size * self.args.world_size
         if self.args.world_size == 1 or self.args.dataloader_drop_last or not has_length(dataset):
             return batch_size
@@ -106,16 +106,16 @@ class BaseTrainer(Trainer):
         return min(max(left - before, 0), batch_size)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the parameters with weight decay: all of them, as in the code released with PAINT."""
+        """Return the parameters that get weight decay: by default all, as in the code released with PAINT."""
         if self.args.decay_all_parameters:
             return [name for name, _ in model.named_parameters()]
         return list(super().get_decay_parameter_names(model))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """Create the schedule; `cosine` is the papers' schedule, which starts above zero, unlike transformers'."""
+        """Create the schedule; `cosine` follows the papers and starts above zero, unlike the one in transformers."""
         warmup = self.args.get_warmup_steps(num_training_steps)
         if warmup >= num_training_steps:
-            raise InputError(f"warmup_steps ({warmup}) must be below the {num_training_steps} steps of the training.")
+            raise InputError(f"warmup_steps ({warmup}) must be below the number of steps ({num_training_steps}).")
         if self.args.lr_scheduler_type != "cosine":
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
@@ -125,31 +125,32 @@ class BaseTrainer(Trainer):
         return self.lr_scheduler
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train as `Trainer.train` does."""
+        """Train like `Trainer.train`."""
         self._initial_weights = None
         return super().train(*args, **kwargs)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train; with `auto_find_batch_size`, each call after the first restarts the training."""
+        """Train; with `auto_find_batch_size`, every call after the first starts training over."""
         if self.args.auto_find_batch_size:
             self._start_over(*args)
         return super()._inner_training_loop(*args, **kwargs)
 
     def _start_over(self, batch_size: int) -> None:
-        """Save the initial weights at the first call, and restore them with the seed at later ones."""
+        """Save the initial weights on the first call; restore them and the seed on later calls."""
         if self._initial_weights is None:
             self._initial_weights = {name: x.to("cpu", copy=True) for name, x in self.model.state_dict().items()}
             return
-        logger.warning(f"Out of memory: the training starts over, with {batch_size} images per process.")
+        logger.warning(f"Out of memory. Training starts over with a batch size of {batch_size} per process.")
         self.model.load_state_dict(self._initial_weights)
         self.optimizer = None
         set_seed(self.args.seed)
 
 
 def paint_learning_rate(step: int, *, num_warmup_steps: int, num_training_steps: int) -> float:
-    """Return the factor of the learning rate at a step of the papers' schedule.
+    """Return the learning rate factor at a step of the papers' schedule.
 
-    `(step + 1) / warmup` during warm-up, then half a cosine down to zero: `0.5 (1 + cos(pi (step - w) / (S - w)))`.
+    The factor is `(step + 1) / warmup` during warm-up, then half a cosine down to zero:
+    `0.5 (1 + cos(pi (step - w) / (S - w)))`.
     """
     if step < num_warmup_steps:
         return (step + 1) / num_warmup_steps

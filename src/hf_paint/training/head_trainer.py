@@ -1,4 +1,4 @@
-"""`HeadTrainer`: the linear classifier of WiSE-FT, trained on image embeddings that are computed once."""
+"""`HeadTrainer`, which trains the linear classifier of WiSE-FT on precomputed image embeddings."""
 
 from collections.abc import Sequence
 
@@ -16,18 +16,18 @@ from hf_paint.training.training_args import PaintTrainingArguments
 class HeadTrainer(BaseTrainer):
     """Train a classification head on the embeddings of a frozen image tower (WiSE-FT, Section 3).
 
-    `Evaluator.embed` computes the embeddings once, without augmentation, so a step is one matrix product. Optimization
-    and arguments are the same as in `PaintTrainer`.
+    `Evaluator.embed` computes the embeddings once, without augmentation, so each step is a single matrix product. The
+    optimization and training arguments are the same as in `PaintTrainer`.
 
     Args:
-        head: The head, trained in place.
-        args: The training arguments.
-        image_embeds: shape (num_images, embed_dim), the embeddings of the train split.
-        labels: shape (num_images,), class indices.
-        callbacks: More callbacks.
+        head: Classification head, trained in place.
+        args: Training arguments.
+        image_embeds: Embeddings of the train split, shape (num_images, embed_dim).
+        labels: Class indices, shape (num_images,).
+        callbacks: Additional callbacks.
 
     Raises:
-        InputError: If the shapes of head, embeddings and labels do not match.
+        InputError: If the shapes of the head, embeddings and labels do not match.
 
     Example:
         >>> head = ClassificationHead(torch.eye(2), ["cat", "dog"])
@@ -50,8 +50,8 @@ class HeadTrainer(BaseTrainer):
     ) -> None:
         if image_embeds.shape != (len(labels), head.weight.shape[1]):
             raise InputError(
-                f"The head takes embeddings of {head.weight.shape[1]} numbers, one for each of the {len(labels)} "
-                f"labels; got the shape {tuple(image_embeds.shape)}."
+                f"`image_embeds` must have shape {(len(labels), head.weight.shape[1])}, one row per label and one "
+                f"column per input of the head; got {tuple(image_embeds.shape)}."
             )
         dataset = _EmbeddedImages(image_embeds, labels)
         super().__init__(head, args, data_collator=_identity, train_dataset=dataset, callbacks=[*callbacks])
@@ -63,7 +63,7 @@ class HeadTrainer(BaseTrainer):
 
 
 class _EmbeddedImages(Dataset[dict[str, Tensor]]):
-    """Image embeddings and labels, read a batch at a time."""
+    """Dataset of image embeddings and labels that returns a whole batch at a time."""
 
     def __init__(self, image_embeds: Tensor, labels: Tensor) -> None:
         self.image_embeds, self.labels = image_embeds, labels
@@ -80,5 +80,5 @@ class _EmbeddedImages(Dataset[dict[str, Tensor]]):
 
 
 def _identity(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Collate: `__getitems__` has already read a whole batch."""
+    """Return the batch unchanged; `__getitems__` has already collated it."""
     return batch

@@ -1,4 +1,4 @@
-"""Publishing from a `Trainer`: complete model repositories with a card, and nothing else of the output folder."""
+"""Publishing complete model repositories from a `Trainer`, without the other files in its output folder."""
 
 import logging
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ logger = logging.getLogger(__name__)
 
 
 class HubMixin(Trainer):
-    """Publish complete model repositories, configured by the `hub_*` arguments of transformers.
+    """Publish complete model repositories, controlled by the `hub_*` training arguments.
 
-    `Trainer` uploads its output folder, which contains pickled arguments and local paths, and expects the branch
-    `hub_revision` to exist. This mixin writes a repository to a temporary folder, uploads it in one commit, and
-    creates the branch. Subclasses write the model and its card: `save_repository`, `model_card`.
+    `Trainer` uploads its output folder, which contains pickled arguments and local paths, and fails if the branch
+    `hub_revision` does not exist. This mixin creates the branch, writes the repository to a temporary folder and
+    uploads it in one commit. Subclasses implement `save_repository` and `model_card`.
     """
 
     hub_model_id: str | None  # type: ignore[assignment]
     push_in_progress: PushInProgress | None  # type: ignore[assignment]
 
     def save_repository(self, folder: Path) -> None:
-        """Write the files of the current model to a folder, without the card."""
+        """Save the current model to a folder, without its card."""
         raise NotImplementedError
 
     def model_card(self, **metadata: object) -> str:
-        """Return the card of the current model; `metadata` overrides its own."""
+        """Return the card of the current model, with metadata fields overridden by `metadata`."""
         raise NotImplementedError
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Create the repository and the branch `hub_revision` before the training, unless they exist."""
+        """Create the repository and the branch `hub_revision` before training, unless they exist."""
         if not self.is_world_process_zero():
             return
         name = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name
@@ -60,15 +60,15 @@ class HubMixin(Trainer):
         """Publish the current model in one commit: both towers, config, processor, tokenizer and card.
 
         Args:
-            commit_message: The commit message.
-            blocking: Whether to wait for the upload.
-            token: A token that replaces `hub_token`.
-            revision: A branch that replaces `hub_revision`; it is created if needed.
-            private: Whether a new repository is private; replaces `hub_private_repo`.
-            metadata: Metadata of the card, such as `license` and `tags`, which overrides its own.
+            commit_message: Commit message.
+            blocking: Whether to wait for the upload to finish.
+            token: Hub token to use instead of `hub_token`.
+            revision: Branch to use instead of `hub_revision`; created if needed.
+            private: Whether a new repository is private; overrides `hub_private_repo`.
+            metadata: Card metadata to override, for example `license` and `tags`.
 
         Returns:
-            The commit, or its future unless `blocking`; None on every process but the first.
+            The commit, or a future if `blocking` is False; None on all processes except the first.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if not self.is_world_process_zero():
@@ -84,12 +84,12 @@ class HubMixin(Trainer):
         return run_as_future(self._upload, repository, commit_message, revision, token)
 
     def create_model_card(self, **metadata: object) -> None:  # type: ignore[override]
-        """Write the card to `README.md` in the output folder; `metadata` overrides its own."""
+        """Write the card to `README.md` in the output folder, with metadata overridden by `metadata`."""
         if self.is_world_process_zero():
             (Path(str(self.args.output_dir)) / "README.md").write_text(self.model_card(**metadata), encoding="utf-8")
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Publish the model at a save, in the background; skip it while a push runs, unless `hub_always_push`."""
+        """Push in the background after a save; skipped while a push is running, unless `hub_always_push` is set."""
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
         running = self._running_pushes()
@@ -106,13 +106,13 @@ class HubMixin(Trainer):
         return [job for job in jobs if not job.done()]
 
     def _create_branch(self, name: str | None, token: str | None) -> None:
-        """Create a branch from the first commit, which is empty; `main` could hold other weights."""
+        """Create a branch from the first commit, which is empty, since `main` may contain other weights."""
         if name is not None and self.hub_model_id is not None:
             first = list_repo_commits(self.hub_model_id, token=token)[-1].commit_id
             create_branch(self.hub_model_id, branch=name, revision=first, token=token, exist_ok=True)
 
     def _repository(self, metadata: dict[str, object]) -> TemporaryDirectory[str]:
-        """Write the repository to a separate folder, so that a background push does not see later steps."""
+        """Write the repository to a temporary folder, so that later steps do not affect a background push."""
         temporary = TemporaryDirectory(dir=self.args.output_dir, prefix=PUSH_PREFIX)
         folder = Path(temporary.name)
         self.save_repository(folder)
@@ -134,21 +134,21 @@ class HubMixin(Trainer):
     def _try_to_upload(
         self, repository: TemporaryDirectory[str], message: str, revision: str | None, token: str | None
     ) -> None:
-        """Upload; log a failure instead of ending the training."""
+        """Upload, and log a failure instead of ending training."""
         try:
             self._upload(repository, message, revision, token)
-        except Exception as error:  # network, Hub and disk fail in many ways
-            logger.warning("A push in the background failed; training continues: %s", error)
+        except Exception as error:  # the network, the Hub and the disk can fail in many ways
+            logger.warning("A background push failed; training continues: %s", error)
 
 
 def check_hub_strategy(args: TrainingArguments) -> None:
-    """Check that `hub_strategy` publishes models, not checkpoints.
+    """Check that `hub_strategy` publishes models rather than checkpoints.
 
     Raises:
         InputError: If `hub_strategy` is `checkpoint` or `all_checkpoints`.
     """
     if args.push_to_hub and args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
         raise InputError(
-            f"`hub_strategy: {HubStrategy(args.hub_strategy).value}` would publish the state that a training resumes "
-            "from (optimizer, pickled arguments). Use `end` or `every_save`, which publish the model."
+            f"`hub_strategy: {HubStrategy(args.hub_strategy).value}` would publish the training state (optimizer, "
+            "pickled arguments). Use `end` or `every_save`, which publish only the model."
         )

@@ -1,4 +1,4 @@
-"""The card that `PaintTrainer` publishes, for a model that is fine-tuned but not interpolated."""
+"""The card that `PaintTrainer` publishes for a model that is fine-tuned but not interpolated."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,17 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuning:
-    """The content of the card of a fine-tuned model.
+    """Content of the card for a fine-tuned model.
 
     Attributes:
-        base: The base: an id on the Hub, a folder, or an empty string.
-        model_type: The `model_type` of its config.
-        repo_id: The repository of the model on the Hub.
-        args: The training arguments.
-        steps: The optimizer steps of these weights.
-        train_tasks: The tasks that were trained on; empty for the user's own data set and head.
-        eval_tasks: The tasks that the trainer evaluates.
-        accuracies: Task -> accuracy of these weights on its validation images.
+        base: Base model: a Hub repository id, a folder, or an empty string if unknown.
+        model_type: `model_type` in the model config.
+        repo_id: Hub repository id of the fine-tuned model.
+        args: Training arguments.
+        steps: Number of optimizer steps taken to get these weights.
+        train_tasks: Tasks trained on; empty if the user passed a data set and a head.
+        eval_tasks: Tasks that the trainer evaluates.
+        accuracies: Mapping from task name to the accuracy of these weights on its validation images.
     """
 
     base: str
@@ -44,39 +44,39 @@ class FineTuning:
 
     @property
     def base_model_id(self) -> str | None:
-        """The id of the base on the Hub; None for any other base."""
+        """Hub repository id of the base; None if the base is not on the Hub."""
         return self.base if is_repo_id(self.base) else None
 
     @property
     def base_license(self) -> str | None:
-        """The licence of the base, if its card states one."""
+        """Licence of the base, if its card states one."""
         return license_of(self.base) if self.base else None
 
     @property
     def family(self) -> Family:
-        """The family of the model."""
+        """Model family."""
         return FAMILIES[self.model_type]
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """Name -> task, train tasks first."""
+        """Mapping from name to task, train tasks first."""
         return {task.name: task for task in (*self.train_tasks, *self.eval_tasks)}
 
     @property
     def trained_on(self) -> str:
-        """The train tasks as part of a sentence."""
-        *first, last = [task.name for task in self.train_tasks] or ["a data set of its own"]
+        """The train tasks, listed as part of a sentence."""
+        *first, last = [task.name for task in self.train_tasks] or ["a custom data set"]
         return f"{', '.join(first)} and {last}" if first else last
 
     @property
     def title(self) -> str:
-        """The name of the model."""
+        """Title of the model."""
         base = (self.base_model_id or self.family.name).split("/")[-1]
         return f"{base} fine-tuned on {self.trained_on}"
 
 
 def last_accuracies(log_history: Sequence[Mapping[str, float]], step: int) -> dict[str, float]:
-    """Return task -> accuracy from the last evaluation in a log, if it evaluated the weights of this step."""
+    """Return the accuracy per task from the last logged evaluation, if it evaluated the weights at `step`."""
     for entry in reversed(log_history):
         accuracies = {match[1]: entry[key] for key in entry if (match := re.fullmatch("eval_(.+)_accuracy", key))}
         accuracies.pop("mean", None)
@@ -86,7 +86,7 @@ def last_accuracies(log_history: Sequence[Mapping[str, float]], step: int) -> di
 
 
 def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: object) -> str:
-    """Return the text of the card; `metadata` overrides its own."""
+    """Return the text of the card, with metadata fields overridden by `metadata`."""
     tasks, args = fine_tuning.train_tasks, fine_tuning.args
     base = base_link(fine_tuning.base_model_id, fine_tuning.family)
     batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -115,9 +115,9 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: object) -> str:
 
 
 LIMITS = (
-    "Fine-tuning on a task costs accuracy on others. Tasks that are not in the table were not measured.",
-    "Accuracies are from validation images, after one training run.",
-    "The fine-tuned model most likely shares all biases and failure modes of its base model.",
+    "Fine-tuning on one task usually reduces accuracy on others. Only the tasks in the table were measured.",
+    "Accuracies were measured on validation images after a single training run.",
+    "The fine-tuned model likely inherits its base model's biases and failure modes.",
 )
 
 
@@ -127,7 +127,7 @@ def _introduction(fine_tuning: FineTuning, base: str) -> str:
         head = "a classification head, initialised with text embeddings and trained with it"
     if len(fine_tuning.train_tasks) > 1:
         head = "frozen zero-shot heads made of text embeddings"
-        joint = " The tasks were trained on jointly: each image was compared with the classes of its own task."
+        joint = " The tasks were trained jointly: each image was compared with the classes of its own task."
     return (
         f"This is an ordinary {fine_tuning.family.name} model. Use it like its base model.\n\n"
         f"The image tower of {base} was fine-tuned on {fine_tuning.trained_on} against {head}. This is the first step "
@@ -167,7 +167,7 @@ def _metadata(fine_tuning: FineTuning) -> dict[str, object]:
 
 
 def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
-    """Return the arguments that determine the numbers, as YAML, without paths, secrets and unused arguments."""
+    """Return the arguments that affect the results as YAML, without paths, secrets or unused arguments."""
     values: dict[str, object] = args.to_dict()  # type: ignore[no-untyped-call]
     epochs = args.max_steps is None or args.max_steps <= 0
     lora_keys = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")

@@ -1,4 +1,4 @@
-"""A CLIP model in training: the module that is optimized, and the files of the complete model."""
+"""A CLIP model in training: the module to optimize, and saving the complete model."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class TrainedClip:
-    """A CLIP model whose image tower is trained: alone, with a classification head, or by a LoRA adapter.
+    """A CLIP model whose image tower is trained alone, with a classification head, or through a LoRA adapter.
 
     Attributes:
-        model: The CLIP model, which shares the parameters of its image tower.
-        processor: Its processor.
-        head: The head that is trained with the image tower, if there is one.
-        adapter: The image tower with a LoRA adapter, if one is trained.
-        tower: The module that is optimized.
+        model: CLIP model, which shares its image tower parameters with `tower`.
+        processor: Processor of the model.
+        head: Classification head that is trained with the image tower, if any.
+        adapter: Image tower with a LoRA adapter, if one is trained.
+        tower: Module to optimize.
 
     Raises:
-        InputError: If the image tower does not support the arguments.
+        InputError: If the image tower does not support the training arguments.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class TrainedClip:
     ) -> None:
         tower = tower_of(model, head).train()
         if args.gradient_checkpointing and not any(hasattr(m, "gradient_checkpointing") for m in tower.modules()):
-            raise InputError("This image tower has no layers that support `gradient_checkpointing`: remove it.")
-        # transformers would announce that it copies these from the tokenizer; the image tower does not use them
+            raise InputError("This image tower does not support `gradient_checkpointing`. Remove it.")
+        # otherwise transformers logs that it copies these from the tokenizer; the image tower does not use them
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(tower.config, token, getattr(processor.tokenizer, token))
         self.model, self.processor, self.head = model, processor, head
@@ -54,8 +54,8 @@ class TrainedClip:
         """Save a complete CLIP repository with the trained image tower, and the trained head if there is one.
 
         Args:
-            folder: The output folder.
-            state_dict: The complete weights of a sharded image tower.
+            folder: Output folder.
+            state_dict: Gathered weights of the image tower, if it is sharded.
         """
         tower = self.tower if self.adapter is None else deepcopy(self.adapter).merge_and_unload()
         clip, trained = self.model.state_dict(), state_dict or tower.state_dict()
@@ -66,13 +66,13 @@ class TrainedClip:
             self.head.save(folder)
 
     def save_checkpoint(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save the adapter if one is trained, and a complete CLIP repository otherwise."""
+        """Save the adapter if one is trained, or a complete CLIP repository otherwise."""
         if self.adapter is None:
             self.save(folder, state_dict)
         else:
             save_lora(self.adapter, folder)
 
     def load_head(self, checkpoint: str) -> None:
-        """Load the trained head of a checkpoint, if a head is trained."""
+        """Load the head from a checkpoint, if a head is trained."""
         if self.head is not None:
             self.head.load_state_dict(ClassificationHead.load(checkpoint).state_dict())

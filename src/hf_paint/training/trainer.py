@@ -1,4 +1,4 @@
-"""`PaintTrainer`: a `transformers.Trainer` that fine-tunes the image tower of a CLIP model for patching."""
+"""`PaintTrainer`, a `transformers.Trainer` that fine-tunes the image tower of a CLIP model for patching."""
 
 import time
 from collections.abc import Sequence
@@ -36,29 +36,29 @@ from hf_paint.weights.headers import HEAD_WEIGHT
 class PaintTrainer(HubMixin, BaseTrainer):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
-    `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings; the text tower
-    is not used in a step. The model is trained in place, and every checkpoint is a complete CLIP repository. With
-    `args.use_peft`, a LoRA adapter of the image tower is trained instead: checkpoints are adapters in peft's format,
-    and `trainer.model.merge_and_unload()` merges the adapter into the CLIP model.
+    `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings, so training
+    steps do not run the text tower. The model is trained in place, and every checkpoint is a complete CLIP repository.
+    With `args.use_peft`, a LoRA adapter for the image tower is trained instead: checkpoints are adapters in peft's
+    format, and `trainer.model.merge_and_unload()` merges the adapter into the CLIP model.
 
-    With `args.train_head`, the head is trained too (WiSE-FT, Section 3): it is part of `trainer.model`, and every
-    checkpoint contains its files. `evaluate()` uses it for the train task, and zero-shot heads for the other tasks.
+    With `args.train_head`, the head is trained too (WiSE-FT, Section 3): it is part of `trainer.model` and
+    saved in every checkpoint. `evaluate()` uses it for the train task, and zero-shot heads for the other tasks.
 
-    The loss is the mean cross-entropy over the images of a step, however they are spread over processes and
+    The loss is the mean cross-entropy over the images of a step, no matter how they are spread over processes and
     micro-batches. With sharded weights (FSDP2, ZeRO), call `save_model` on all processes: it gathers and saves the
-    complete weights, and the model itself stays sharded.
+    complete weights, while the model itself stays sharded.
 
     Args:
-        model: The model. It is trained in place, in float32, on the device of the training.
-        args: The training arguments.
-        train_task: The task whose train split is trained on, or several tasks, which are sampled according to
-            `args.task_sampling`; each image is compared with the classes of its own task.
-        train_dataset: Instead of `train_task`: examples with `pixel_values` (3, height, width), uint8, and `labels`,
-            an integer.
-        head: The head that the labels of `train_dataset` index.
-        eval_tasks: The tasks of `evaluate()`, on their validation splits.
-        processing_class: The processor of the model; it makes the pixels and is saved with every checkpoint.
-        callbacks: More callbacks.
+        model: CLIP model, trained in place in float32 on the training device.
+        args: Training arguments.
+        train_task: Task whose train split to train on, or several tasks, which are sampled according to
+            `args.task_sampling`. Each image is compared with the classes of its own task.
+        train_dataset: Data set to use instead of `train_task`. Its examples have `pixel_values` (3, height, width) of
+            type uint8 and an integer `labels`.
+        head: Zero-shot head for `train_dataset`; its labels index the rows of the head.
+        eval_tasks: Tasks that `evaluate()` evaluates on their validation splits.
+        processing_class: Processor of the model, used to preprocess images and saved with every checkpoint.
+        callbacks: Additional callbacks.
 
     Raises:
         InputError: If arguments contradict each other, or a task cannot be used.
@@ -105,7 +105,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         check_sharding(self.accelerator, args, callbacks)
         load_complete_models(self.accelerator)
         if not is_sharded(self.accelerator):
-            nn.Module.to(model, args.device)  # the text tower too: a model is on one device
+            nn.Module.to(model, args.device)  # the text tower too, so that the whole model is on one device
         self.clip, self.clip_model = clip, model
         self.train_tasks, self.tasks = training_set.tasks, tasks
         self.transform = PixelTransform(processing_class)
@@ -114,9 +114,9 @@ class PaintTrainer(HubMixin, BaseTrainer):
         self.evaluator = Evaluator(self.accelerator, batch_size=batch_size)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train as `Trainer.train` does; on a CPU in bfloat16, with the attention that is fast there.
+        """Train like `Trainer.train`, but with eager attention if training in bfloat16 on a CPU.
 
-        In bfloat16 on a CPU, the backward pass of torch's fused attention takes three times as long as in float32.
+        The backward pass of torch's fused attention is three times slower in bfloat16 than in float32 on a CPU.
 
         Raises:
             InputError: If the weights of the checkpoint were sharded differently.
@@ -127,22 +127,22 @@ class PaintTrainer(HubMixin, BaseTrainer):
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the image embeddings (batch, embed_dim), or the logits (batch, num_classes) of a trained head.
+        """Return image embeddings (batch, embed_dim), or logits (batch, num_classes) if a head is trained.
 
-        The model calls a trained head itself: a wrapper synchronizes the gradients of its own modules only.
+        A trained head is called inside the model, because distributed wrappers synchronise only their own modules.
         """
         outputs = model(pixel_values=self.transform.normalize(inputs["pixel_values"]))
         features: Tensor = outputs.image_embeds.float() if self.clip.head is None else outputs.logits
         return features
 
     def mean_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of features and labels (batch,), with the label smoothing of the arguments."""
+        """Return the mean cross-entropy for labels (batch,), with `label_smoothing_factor` applied."""
         if self.clip.head is not None:
             return super().mean_loss(features, labels)
         return self.head.loss(features, labels, label_smoothing=self.args.label_smoothing_factor)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return the logits (batch, num_classes) of features."""
+        """Convert features to logits (batch, num_classes)."""
         logits: Tensor = self.head(features) if self.clip.head is None else features
         return logits
 
@@ -155,23 +155,23 @@ class PaintTrainer(HubMixin, BaseTrainer):
         """Evaluate the current model on the validation split of each task.
 
         Args:
-            eval_dataset: Tasks that replace the `eval_tasks` of the trainer.
-            ignore_keys: Not used; part of the signature of `Trainer.evaluate`.
-            metric_key_prefix: The prefix of the names of the metrics.
+            eval_dataset: Tasks to evaluate instead of `eval_tasks`.
+            ignore_keys: Unused; kept for compatibility with `Trainer.evaluate`.
+            metric_key_prefix: Prefix of the metric names.
 
         Returns:
-            `eval_<task>_accuracy`, `_loss` and the other metrics of each task (`Result.metrics`), such as
-            `_attack_success`, and `eval_mean_accuracy`, the unweighted mean over the tasks. Each of them can be
+            `eval_<task>_accuracy`, `eval_<task>_loss` and the other metrics of each task (see `Result.metrics`), plus
+            `eval_mean_accuracy`, the unweighted mean over the tasks. Any of them can be used as
             `metric_for_best_model`.
 
         Raises:
-            InputError: If there are no tasks, or a task has no validation split.
+            InputError: If there are no tasks to evaluate, or a task has no validation split.
         """
         tasks = self.tasks
         if eval_dataset is not None:
             tasks = _prepare(eval_dataset, self.clip)
         if not tasks:
-            raise InputError("There is nothing to evaluate: pass `eval_tasks` to the trainer.")
+            raise InputError("There are no tasks to evaluate. Pass `eval_tasks` to the trainer.")
         start = time.time()
         metrics = self._metrics(tasks, metric_key_prefix)
         metrics |= speed_metrics(metric_key_prefix, start)
@@ -197,7 +197,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         self.clip.save(folder)
 
     def model_card(self, **metadata: object) -> str:
-        """Return the card of the current model; `metadata` overrides its own."""
+        """Return the card of the current model, with metadata fields overridden by `metadata`."""
         step = self._step()
         fine_tuning = FineTuning(
             base=self.clip_model.name_or_path or "",
@@ -212,12 +212,12 @@ class PaintTrainer(HubMixin, BaseTrainer):
         return render_fine_tuned_card(fine_tuning, **metadata)
 
     def _step(self) -> int:
-        """Return the step of the current weights, which `load_best_model_at_end` takes from the best checkpoint."""
+        """Return the step of the current weights; `load_best_model_at_end` loads those of the best checkpoint."""
         best = self.state.best_global_step if self.args.load_best_model_at_end and not self.is_in_train else None
         return best or self.state.global_step
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save a complete CLIP repository, or the adapter, with the training arguments."""
+        """Save a complete CLIP repository or the adapter, plus the training arguments."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or str(self.args.output_dir))
@@ -233,14 +233,14 @@ class PaintTrainer(HubMixin, BaseTrainer):
         self.clip.load_head(str(self.state.best_model_checkpoint))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Refuse a checkpoint that lacks tensors of the image tower; the text tower's are expected to be unused."""
-        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # in its own file
+        """Reject a checkpoint without all image tower tensors; its text tower tensors are expected to be unused."""
+        missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # saved in a separate file
         if missing:
-            raise InputError(f"The checkpoint lacks tensors of the image tower: {missing[:3]}.")
+            raise InputError(f"The checkpoint lacks image tower tensors: {missing[:3]}.")
 
 
 def _prepare(tasks: Sequence[Task], clip: TrainedClip) -> list[PreparedTask]:
-    """Prepare tasks for `evaluate`; the train task is evaluated with its trained head."""
+    """Prepare tasks for `evaluate`; if a head is trained, it is used for the train task."""
     prepared = [prepare_task(task, clip.model, clip.processor, splits=("validation",)) for task in tasks]
     if clip.head is None:
         return prepared

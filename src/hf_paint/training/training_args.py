@@ -1,4 +1,4 @@
-"""Training arguments: transformers' own, with the defaults of PAINT (Section 3 and the released code)."""
+"""Training arguments: `transformers.TrainingArguments` with PAINT defaults (Section 3 and the released code)."""
 
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -17,14 +17,14 @@ PAINT_MAX_STEPS = 2000
 
 @dataclass
 class PaintTrainingArguments(TrainingArguments):
-    """`transformers.TrainingArguments` with the defaults of PAINT and fields for heads, adapters and several tasks.
+    """`transformers.TrainingArguments` with PAINT defaults and extra fields for heads, adapters and joint training.
 
-    Defaults of the papers: AdamW with learning rate 1e-5 and weight decay 0.1 on every parameter, 2000 steps of 128
-    images, 200 of them warm-up, a cosine schedule, and gradients clipped to norm 1. `num_train_epochs` sets the length
-    of the training if `max_steps` is not set.
+    The defaults follow the papers: AdamW with a learning rate of 1e-5 and weight decay 0.1 on every parameter, 2000
+    steps of 128 images, 200 of them warm-up, a cosine schedule, and gradients clipped to norm 1. To set the training
+    length in epochs, pass `num_train_epochs` without `max_steps`.
 
     Raises:
-        InputError: If a value is out of range, or arguments contradict each other.
+        InputError: If a value is out of range, or arguments are incompatible.
 
     Example:
         >>> PaintTrainingArguments(output_dir="clip-mnist").max_steps
@@ -35,70 +35,70 @@ class PaintTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of AdamW."})
     max_steps: int | None = field(  # type: ignore[assignment]
         default=None,
-        metadata={
-            "help": "Optimizer steps; overrides num_train_epochs. Default: 2000, unless num_train_epochs is set."
-        },
+        metadata={"help": "Number of optimizer steps; overrides num_train_epochs. Default: 2000 if neither is set."},
     )
     num_train_epochs: float | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Passes over the train split; used if max_steps is not set."}
+        default=None, metadata={"help": "Number of passes over the train split, used if max_steps is not set."}
     )
     warmup_steps: float = field(
-        default=200, metadata={"help": "Steps of linear warm-up; a value below 1 is a fraction of all steps."}
+        default=200, metadata={"help": "Number of linear warm-up steps; a value below 1 is a fraction of all steps."}
     )
-    per_device_train_batch_size: int = field(default=128, metadata={"help": "Training images per process and pass."})
-    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Evaluated images per process and pass."})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Training batch size per process."})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Evaluation batch size per process."})
     lr_scheduler_type: str = field(
         default="cosine",
-        metadata={"help": "`cosine` is the schedule of the papers; all other names are schedules of transformers."},
+        metadata={"help": "`cosine` is the papers' schedule; any other name is a transformers schedule."},
     )
     augmentation: Literal["paint", "none"] = field(
         default="paint",
-        metadata={"help": "`paint`: random crops of nine tenths of the image or more, without flips; or `none`."},
+        metadata={"help": "`paint` (random crops of at least nine tenths of the image, without flips) or `none`."},
     )
     decay_all_parameters: bool = field(
         default=True,
-        metadata={"help": "Decay every parameter, as the papers do; false exempts biases and layer norms."},
+        metadata={"help": "Decay every parameter, as in the papers; false exempts biases and layer norms."},
     )
     train_head: bool = field(
         default=False,
-        metadata={"help": "Also train a classification head, which starts as the zero-shot head (WiSE-FT)."},
+        metadata={"help": "Also train a classification head, initialised as the zero-shot head (WiSE-FT)."},
     )
     freeze_tower: bool = field(
         default=False,
-        metadata={"help": "With train_head: train only the head, on embeddings computed once (a linear classifier)."},
+        metadata={"help": "With train_head: train only the head (a linear classifier) on precomputed embeddings."},
     )
     head_steps: int = field(
         default=0,
-        metadata={"help": "With train_head: steps that train only the head, before both are trained (LP-FT)."},
+        metadata={"help": "With train_head: number of steps that train the head alone before joint training (LP-FT)."},
     )
     head_learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate of head_steps; default: learning_rate."}
+        default=None, metadata={"help": "Peak learning rate during head_steps; default: learning_rate."}
     )
     use_peft: bool = field(
         default=False,
-        metadata={"help": "Train a LoRA adapter of the image tower instead of its weights (needs peft)."},
+        metadata={"help": "Train a LoRA adapter for the image tower instead of its weights (requires peft)."},
     )
     lora_r: int = field(default=16, metadata={"help": "With use_peft: rank of the adapter."})
     lora_alpha: float = field(
         default=32, metadata={"help": "With use_peft: the adapter is scaled by lora_alpha / lora_r."}
     )
-    lora_dropout: float = field(default=0.0, metadata={"help": "With use_peft: dropout on the input of the adapter."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "With use_peft: dropout on the adapter input."})
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={
-            "help": "With use_peft: names or regular expressions of the layers to adapt; default: the linear layers "
-            "of attention and MLP."
+            "help": "With use_peft: names or regular expressions of the layers to adapt; default: all linear "
+            "attention and MLP layers."
         },
     )
     use_rslora: bool = field(default=False, metadata={"help": "With use_peft: scale by lora_alpha / sqrt(lora_r)."})
     use_dora: bool = field(
         default=False,
-        metadata={"help": "With use_peft: DoRA. It is not linear in alpha, so only merged weights are interpolated."},
+        metadata={
+            "help": "With use_peft: use DoRA, which is not linear in alpha: only merged weights are interpolated."
+        },
     )
     task_sampling: TaskSampling = field(
         default="proportional",
         metadata={
-            "help": "How several tasks are sampled: `proportional` to their number of images, `uniform`, or by "
+            "help": "How to sample from several tasks: `proportional` to their number of images, `uniform` or by "
             "`temperature`."
         },
     )
@@ -106,12 +106,12 @@ class PaintTrainingArguments(TrainingArguments):
         default=2.0,
         metadata={"help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."},
     )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false: the loss needs the labels."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
     label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "Keep the default: the loss needs the labels."}
+        default_factory=lambda: ["labels"], metadata={"help": "Keep the default; the loss needs the labels."}
     )
     ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "Default false: every parameter of the image tower gets a gradient."}
+        default=False, metadata={"help": "False by default, because every image tower parameter gets a gradient."}
     )
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class PaintTrainingArguments(TrainingArguments):
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         super().__post_init__()  # type: ignore[no-untyped-call]
-        self.deepspeed_plugin = None  # all accelerators of a process share the plugin that accelerate creates
+        self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         self._check_numbers()
         self._check_head()
@@ -132,7 +132,7 @@ class PaintTrainingArguments(TrainingArguments):
         if 0 < (self.max_steps or 0) <= self.warmup_steps:
             raise InputError(
                 f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
-                "rate never reaches its peak. A value below 1, such as 0.1, is a fraction of all steps."
+                "rate never reaches its peak. A value below 1 is a fraction of all steps."
             )
         rules = get_args(TaskSampling)
         if self.task_sampling not in rules:
@@ -146,9 +146,9 @@ class PaintTrainingArguments(TrainingArguments):
         if head_keys and not self.train_head:
             raise InputError(f"`{head_keys[0]}` requires `train_head: true`.")
         if self.freeze_tower and self.head_steps:
-            raise InputError("With `freeze_tower`, all steps train the head: remove `head_steps`.")
+            raise InputError("With `freeze_tower`, all steps train only the head. Remove `head_steps`.")
         if self.freeze_tower and self.eval_strategy != "no":
-            raise InputError("`freeze_tower` does not support evaluation during training: set `eval_strategy: no`.")
+            raise InputError("`freeze_tower` does not support evaluation during training. Set `eval_strategy: no`.")
         if self.head_learning_rate and not self.head_steps:
             raise InputError("`head_learning_rate` requires `head_steps`.")
 
@@ -157,23 +157,23 @@ class PaintTrainingArguments(TrainingArguments):
         if lora_keys and not self.use_peft:
             raise InputError(f"`{lora_keys[0]}` requires `use_peft: true`.")
         if self.use_peft and self.train_head:
-            raise InputError("`use_peft` trains only an adapter of the image tower: remove `train_head`.")
+            raise InputError("`use_peft` trains only an adapter for the image tower. Remove `train_head`.")
         checkpointing = self.gradient_checkpointing_kwargs
         reentrant = isinstance(checkpointing, dict) and checkpointing.get("use_reentrant")
         if self.use_peft and self.gradient_checkpointing and reentrant:
             raise InputError(
-                "With `use_reentrant: true`, adapters get no gradients, because the layers before them have none: "
-                "remove `gradient_checkpointing_kwargs`."
+                "With `use_reentrant: true`, adapters get no gradients, because the layers before them have none. "
+                "Remove `gradient_checkpointing_kwargs`."
             )
         if self.lora_r < 1:
             raise InputError(f"lora_r must be at least 1, got {self.lora_r}.")
 
     def given(self) -> dict[str, Any]:
-        """Return the fields that differ from their defaults, without the Hub token, as plain values for a recipe."""
+        """Return the fields that differ from their defaults as plain values for a recipe, without the Hub token."""
         return {name: _plain(value) for name, value in self._given.items()}
 
     def with_changes(self, **values: object) -> Self:
-        """Return a copy with new values of some fields; the other fields are not checked again.
+        """Return a copy with some fields replaced; the copy is not validated again.
 
         Example:
             >>> PaintTrainingArguments(output_dir="run").with_changes(output_dir="run/step-1").output_dir
@@ -186,10 +186,9 @@ class PaintTrainingArguments(TrainingArguments):
         return changed
 
     def make_accelerator(self) -> Accelerator:
-        """Return an accelerator that spreads evaluations over the processes.
+        """Return an accelerator for evaluation on all processes.
 
-        All accelerators of a process share one state, and a later trainer refuses an accelerator with another
-        precision.
+        All accelerators in a process share one state, so a trainer created later fails if its precision differs.
         """
         return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision)
 
@@ -203,7 +202,7 @@ def _plain(value: object) -> object:
 
 
 def _is_default(args: PaintTrainingArguments, f: Field[object]) -> bool:
-    """Compare a field with its default; the command line parser spells some empty defaults differently."""
+    """Return whether a field has its default, which the command line parser may spell differently if it is empty."""
     default = f.default_factory() if f.default_factory is not MISSING else f.default
     unset = {"": None, "no": False}
     value = getattr(args, f.name)

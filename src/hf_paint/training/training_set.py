@@ -1,4 +1,4 @@
-"""The training set: the images of one task or several (joint patching: PAINT, Section 5), and their head."""
+"""The training set: images of one or several tasks (joint patching: PAINT, Section 5) with their head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ Images = Dataset[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingSet:
-    """Training images and the head that their labels index.
+    """Training images with the zero-shot head for their labels.
 
     Attributes:
-        images: Examples with `pixel_values` (3, height, width), uint8, and `labels`.
-        head: The zero-shot head of the labels.
-        tasks: The tasks that the images belong to; empty for the user's own data set.
-        class_names: The classes of a single task, in the order of its labels.
+        images: Examples with `pixel_values` (3, height, width) of type uint8 and `labels`.
+        head: Zero-shot head whose rows the labels index.
+        tasks: Tasks that the images belong to; empty if the user passed a data set.
+        class_names: Class names of a single task, in label order.
     """
 
     images: Images
@@ -64,7 +64,7 @@ class TrainingSet:
     def of_tasks(
         cls, tasks: Sequence[Task], model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
     ) -> "TrainingSet":
-        """Load the train splits of tasks and build their heads; several tasks are trained on jointly.
+        """Load the train splits of tasks and build their heads; several tasks are trained jointly.
 
         Raises:
             InputError: If a task cannot be trained on, alone or together with the others.
@@ -83,19 +83,19 @@ class TrainingSet:
         return cls(images=images, head=JointHead([part.head for part in parts]), tasks=tasks)
 
     def trainable_head(self, args: PaintTrainingArguments) -> ClassificationHead:
-        """Return the head to train together with the image tower; it starts as the zero-shot head (WiSE-FT).
+        """Return a head to train with the image tower, initialised as the zero-shot head (WiSE-FT).
 
         Raises:
-            InputError: If there is more than one task, a class has several names, or the arguments train only the
-                head.
+            InputError: If there is more than one task, a class has several names, or `freeze_tower` or `head_steps` is
+                set.
         """
         if args.freeze_tower or args.head_steps:
             raise InputError(
-                "PaintTrainer trains head and image tower together. For `freeze_tower` and `head_steps`, use "
+                "PaintTrainer trains the head and the image tower together. For `freeze_tower` and `head_steps`, use "
                 "HeadTrainer, or `patch_single`, which uses both trainers."
             )
         if len(self.tasks) != 1 or self.tasks[0].class_groups is not None:
-            raise InputError("`train_head` trains the head of one `train_task`, which has one name for each class.")
+            raise InputError("`train_head` requires exactly one `train_task`, with a single name per class.")
         [task] = self.tasks
         return ClassificationHead.from_zero_shot(self.head, self.class_names, templates=task.templates, task=task.name)
 
@@ -109,46 +109,46 @@ def make_training_set(
     train_dataset: Images | None,
     head: ZeroShotHead | None,
 ) -> TrainingSet:
-    """Return the training set of `PaintTrainer`: from its tasks, or its data set with a head.
+    """Return the training set for `PaintTrainer`, from either tasks or a data set with its head.
 
     Raises:
-        InputError: If both are passed or neither is, or a task cannot be trained on.
+        InputError: If both or neither are passed, or a task cannot be trained on.
     """
     if train_dataset is not None and head is not None and not train_task:
         return TrainingSet(images=train_dataset, head=head)
     if train_task and train_dataset is None and head is None:
         tasks = [train_task] if isinstance(train_task, Task) else train_task
         return TrainingSet.of_tasks(tasks, model, processor, args)
-    raise InputError("Pass either `train_task`, or `train_dataset` together with its `head`.")
+    raise InputError("Pass either `train_task`, or `train_dataset` with its `head`.")
 
 
 def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None:
-    """Check that tasks can be trained on together with these arguments.
+    """Check that tasks can be trained together with these arguments.
 
     Raises:
-        InputError: If a task is listed twice, can only be trained on alone, or needs other arguments.
+        InputError: If a task is listed twice, can only be trained alone, or is incompatible with the arguments.
     """
     names = [task.name for task in tasks]
     for task in tasks:
         if task.streaming:
             check_stream(task, args)
         if names.count(task.name) > 1:
-            raise InputError(f"Task '{task.name}' is listed twice. Each task is trained on once.")
+            raise InputError(f"Task '{task.name}' is listed twice. List each task once.")
         keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key, None)]
         if len(tasks) > 1 and keys:
             reason = "streams" if task.streaming else f"has `{keys[0]}`"
-            raise InputError(f"Task '{task.name}' {reason}, so it can only be trained on alone. Remove other tasks.")
+            raise InputError(f"Task '{task.name}' {reason}, so it can only be trained alone. Remove other tasks.")
         if args.train_head and isinstance(task, MultipleChoiceTask):
-            raise InputError(f"Task '{task.name}' has `choices_column` instead of classes: remove `train_head`.")
+            raise InputError(f"Task '{task.name}' has `choices_column` instead of classes. Remove `train_head`.")
 
 
 def make_training_images(
     split: Split, transform: PixelTransform, args: PaintTrainingArguments, *, cache_dir: str | Path
 ) -> Images:
-    """Return the images of a train split, with the augmentation and the order that the arguments select.
+    """Return the images of a train split, augmented and ordered according to the arguments.
 
     Raises:
-        InputError: If the task streams and the arguments ask for epochs or worker processes.
+        InputError: If a streaming task is combined with epochs or dataloader workers.
     """
     if not split.task.streaming:
         if args.augmentation == "none":
@@ -160,10 +160,10 @@ def make_training_images(
 
 
 def check_stream(task: Task, args: PaintTrainingArguments) -> None:
-    """Check that the arguments suit a streamed task.
+    """Check that the arguments support a streaming task.
 
     Raises:
-        InputError: If they ask for epochs or worker processes.
+        InputError: If `max_steps` is not set, or there are dataloader workers.
     """
     if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
-        raise InputError(f"Task '{task.name}' streams: it needs `max_steps` and `dataloader_num_workers: 0`.")
+        raise InputError(f"Task '{task.name}' streams, so it needs `max_steps` and `dataloader_num_workers: 0`.")
