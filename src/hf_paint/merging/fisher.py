@@ -97,7 +97,7 @@ def interpolate_fisher(
     """Interpolate with Fisher weighting (Matena & Raffel, 2022, Section 2; released WiSE-FT code).
 
     Each parameter is `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, with F clamped
-    to at least 1e-8. Tensors without Fisher information for both models are interpolated linearly.
+    to at least 1e-8. A tensor is interpolated linearly unless both models have Fisher information for it.
 
     Args:
         theta_0: Weights before fine-tuning, name -> tensor.
@@ -107,7 +107,7 @@ def interpolate_fisher(
         alpha: Position between theta_0 (0) and theta_1 (1). At 0 and 1, the result is bit-identical to them.
 
     Returns:
-        name -> tensor, in the same dtypes as the inputs. Parameters that fine-tuning did not change stay bit-identical.
+        name -> tensor, in the same dtypes as the inputs. Parameters that fine-tuning did not change are bit-identical.
 
     Raises:
         InputError: If the weights or the Fisher information are not compatible, an integer tensor differs, or alpha is

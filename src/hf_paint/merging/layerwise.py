@@ -78,7 +78,7 @@ def interpolate_layerwise(
     for name in theta_0.keys() - chosen.keys():
         if not torch.equal(bits(theta_0[name]), bits(theta_1[name])):
             raise InputError(
-                f"Tensor '{name}' was fine-tuned but is not in a layer of the image tower. Set a `default` alpha for it."
+                f"Tensor '{name}' differs but is not in any layer of the image tower. Set a `default` alpha for it."
             )
     return {name: combine_tensor(name, x_0, [(theta_1[name], chosen.get(name, 0.0))]) for name, x_0 in theta_0.items()}
 
@@ -163,8 +163,8 @@ class Layerwise(Method):
             factors = [*self.factors]
         if not factors:
             raise InputError(
-                "The method 'layerwise' needs `factors`: {regular expression: factor}, or a list with one per layer; got "
-                f"{self.factors!r}."
+                "The method 'layerwise' needs `factors`: {regular expression: factor}, or a list with one factor per "
+                f"layer; got {self.factors!r}."
             )
         for factor in factors:
             check_share(self.name, "factors", factor)
