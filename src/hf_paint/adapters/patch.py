@@ -172,7 +172,7 @@ def _open_patch(patch: str | Path, alpha: float | None, revision: str, extrapola
         raise InputError(f"The {PATCH_WEIGHTS} of '{patch}' is damaged: {error}.") from error
     if not dtypes <= {_CODES[config.dtype]}:
         raise InputError(
-            f"'{patch}' is damaged: its weights are in {', '.join(sorted(dtypes))}, but its config says {config.dtype}."
+            f"'{patch}' is damaged: its weights are {', '.join(sorted(dtypes))}, but its config says {config.dtype}."
         )
     return _Patch(str(patch), config, weights, {name: tuple(x.get_shape()) for name, x in slices.items()}, alpha)
 
@@ -199,7 +199,7 @@ def _check_base(model: PreTrainedModel, base: str | Path | PreTrainedModel, patc
             if name not in tower or tuple(tower[name].shape) != shape:
                 expected = tuple(tower[name].shape) if name in tower else "nothing"
                 raise InputError(
-                    f"'{patch.name}' is damaged: it has '{name}' with shape {shape}, but the base model has {expected}."
+                    f"'{patch.name}' is damaged: it has '{name}' of shape {shape}, but the base model has {expected}."
                 )
 
 
