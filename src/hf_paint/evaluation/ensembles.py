@@ -38,7 +38,7 @@ def evaluate_ensemble(
         theta_1: Image tower weights after fine-tuning.
         alphas: Alphas to evaluate. 0 is always added.
         tasks: Tasks to evaluate, from `prepare_task`.
-        model: Image tower (`hf_paint.models.image_tower`). It is copied once, and the weights are loaded into the copy.
+        model: Image tower (`hf_paint.models.image_tower`). It is copied once, and weights are loaded into the copy.
         log: Log that records are added to. Evaluations that are already in the log are skipped. Defaults to a log in
             memory.
         evaluator: Evaluator that runs the model. The default one uses float32.

@@ -83,7 +83,7 @@ class Evaluator:
     def predict(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> Predictions:
-        """Return an image tower's predictions on a split, in the order of the images. All processes get the same result.
+        """Return an image tower's predictions on a split, in the order of its images and the same on all processes.
 
         Args:
             tower: Image tower, on the accelerator's device.
@@ -160,10 +160,7 @@ class Evaluator:
         function: Callable[[Tensor, Tensor], dict[str, Tensor]],
         indices: NDArray[np.int64] | None = None,
     ) -> dict[str, Tensor]:
-        """Apply a function to the embeddings and labels of all batches, and return the concatenated columns on the CPU.
-
-        It is called as `function(embeds, labels)`.
-        """
+        """Call `function(embeds, labels)` on every batch, and return its concatenated columns on the CPU."""
         device = self.accelerator.device
         gathered: list[dict[str, Tensor]] = []
         # ZeRO-3 reuses gathered tensors in the next training step, which inference tensors do not allow

@@ -67,7 +67,7 @@ def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.
 
 
 def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.int64] | None = None) -> Predictions:
-    """Make predictions from the columns returned by `outputs`, moved to the CPU."""
+    """Make predictions from the columns returned by `outputs`, which must be on the CPU."""
     return Predictions(
         labels=columns["labels"].numpy(),
         predicted=columns["predicted"].numpy(),
@@ -78,7 +78,7 @@ def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.
 
 
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return labels, predicted classes, their probabilities and losses, all (batch,), from logits (batch, num_classes)."""
+    """Return labels, predicted classes, their probabilities and losses, all (batch,); logits: (batch, num_classes)."""
     return {
         "labels": labels,
         "predicted": logits.argmax(dim=-1),

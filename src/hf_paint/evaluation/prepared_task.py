@@ -68,7 +68,7 @@ class PreparedTask:
         return replace(self, rows=member_rows(members, range(len(class_names)))) if is_complete else self
 
     def head_of(self, tower: nn.Module) -> ZeroShotHead:
-        """Return the head to evaluate an image tower with: its trained head if `rows` is set, else the zero-shot head."""
+        """Return the head to evaluate an image tower with: its own head if `rows` is set, else the zero-shot head."""
         if self.rows is None:
             return self.head
         trained: Any = tower.head

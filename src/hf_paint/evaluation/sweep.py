@@ -34,7 +34,7 @@ def sweep_alphas(
         theta_1: Image tower weights after fine-tuning.
         alphas: Alphas to evaluate. 0, the zero-shot model, is always added for comparison.
         tasks: Tasks to evaluate, from `prepare_task`.
-        model: Image tower (`hf_paint.models.image_tower`). It is copied once, and the weights are loaded into the copy.
+        model: Image tower (`hf_paint.models.image_tower`). It is copied once, and weights are loaded into the copy.
         log: Log that each record is added to immediately. Defaults to a log in memory.
         evaluator: Evaluator that runs the model. The default one uses float32.
         extrapolate: Allow alphas outside [0, 1].
@@ -81,8 +81,8 @@ def sweep_path(
 def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, *, log: ResultLog) -> Result:
     """Return the record for one alpha on one split. If it is not in the log, evaluate it and add it to the log.
 
-    If the log contains a record for the same weights under another alpha, e.g. after a step without effect, this record
-    is copied instead of evaluating the weights again.
+    If the log contains a record for the same weights under another alpha, e.g. after a step without effect, that
+    record is copied and nothing is evaluated.
     """
     evaluator = carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
