@@ -39,7 +39,7 @@ def curve_rows(
 
 
 def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
-    """Format an accuracy in percent, followed by the interval of its gain and the mean absolute error, if available."""
+    """Format an accuracy in percent, followed by the interval of its gain and the mean absolute error if available."""
     if result is None:
         return ""
     gain = "" if bounds is None else f" ({interval(bounds)})"
@@ -48,7 +48,7 @@ def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
 
 
 def attack_cell(result: Result | None) -> str:
-    """Format the attack success, i.e. the percentage of images that are misclassified as the word written on them."""
+    """Format the attack success: the percentage of images that are misclassified as the word written on them."""
     if result is None or result.attack_success is None:
         return ""
     return marked(percent(result.attack_success / result.total), exact=result.exact)
