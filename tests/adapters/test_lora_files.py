@@ -208,7 +208,7 @@ def test_adapters_of_different_bases_are_not_combined(adapter_folder, tmp_path):
     second = copy_with(adapter_folder, tmp_path / "second", base_model_name_or_path="you/clip")
     alphas = {"first": 1.0, "second": 1.0}
     adapters = {"first": first, "second": second}
-    with pytest.raises(InputError, match="have different bases: me/clip at abc, you/clip"):
+    with pytest.raises(InputError, match="have different base models: me/clip at abc, you/clip"):
         combine_adapters(adapters, alphas, tmp_path / "both")
     combine_adapters(adapters, alphas, tmp_path / "both", base_model_id="me/clip", revision="abc")
     assert (config_of(tmp_path / "both")["base_model_name_or_path"], config_of(tmp_path / "both")["r"]) == (
@@ -225,7 +225,7 @@ def test_what_cannot_be_read_is_refused(model, model_folder, adapter_folder, tmp
     with pytest.raises(InputError, match="also an input"):
         scale_adapter(adapter_folder, 0.5, adapter_folder, overwrite=True)
     scale_adapter(adapter_folder, 0.5, tmp_path / "out")
-    with pytest.raises(InputError, match="already has a model"):
+    with pytest.raises(InputError, match="already contains a model"):
         scale_adapter(adapter_folder, 0.5, tmp_path / "out")
     biased, _ = make_adapter(model, tmp_path / "biased", **CONFIGS["bias of factors"])
     with pytest.raises(InputError, match="is not one of a pair of factors"):

@@ -212,7 +212,7 @@ class AlphaCurve:
         return markdown(rows)
 
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
-        """Return whether each image was classified correctly, shape (result.total,), or None without per-image data."""
+        """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""
         if self.folder is None or result.correct_file is None:
             return None
         correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)

@@ -136,7 +136,7 @@ def robustness_table(
             rows.append(_row(curve, alpha, [[r for r in side if r is not None] for side in sides], line))
     if not rows:
         tasks = ", ".join([*candidates, *shift_tasks])
-        raise InputError(f"Robustness needs records for all of {tasks}, both at alpha 0 and at some alpha.")
+        raise InputError(f"No alpha has records for all of {tasks}, or alpha 0 lacks some of them.")
     return RobustnessTable(
         rows=rows, reference_tasks=reference_tasks, reference_split=split, shift_tasks=shift_tasks, baseline=line
     )

@@ -108,7 +108,8 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
 def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
     if files.orders.is_file():
         raise InputError(
-            f"{files.path} contains runs with several task orders. Pass their folders instead: {files.order(1).path} etc."
+            f"{files.path} contains runs with several task orders. Pass their folders instead, e.g. "
+            f"{files.order(1).path}."
         )
     if not files.recipe.is_file():
         raise InputError(
