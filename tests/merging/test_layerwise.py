@@ -86,7 +86,7 @@ def test_what_moved_outside_of_the_tower_needs_a_default(model):
     [
         ([0.5] * 3, None, r"has 4 layers \(embeddings, encoder layers, .*\), got 3 alphas"),
         ([0.5, 0.5, 0.5, 1.5], None, r"alpha must be in \[0, 1\], got 1.5"),
-        ({"layers": 0.5}, None, "need a `default` alpha"),
+        ({"layers": 0.5}, None, "`default` is required"),
         ({"blocks": 0.5}, 0.5, "'blocks' matches no tensor"),
         ({"(": 0.5}, 0.5, r"'\(' is not a regular expression"),
     ],

@@ -275,7 +275,7 @@ def test_damaged_files_are_named(tmp_path, damage, message):
             lambda index: index["weight_map"].update(ids="gone.safetensors"),
             "lists 'gone.safetensors', which does not exist",
         ),
-        (lambda index: index.pop("weight_map"), "is not an index"),
+        (lambda index: index.pop("weight_map"), "is not a valid safetensors index"),
     ],
 )
 def test_damaged_indexes_are_named(tmp_path, change, message):
