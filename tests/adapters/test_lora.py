@@ -278,7 +278,7 @@ def test_layers_that_are_not_there_are_refused(model_folder, tasks, tmp_path):
     ):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
     args = arguments(tmp_path / "run", lora_target_modules=["*_proj"], **LORA)
-    with pytest.raises(InputError, match="`lora_target_modules`: .* is not a regular expression"):
+    with pytest.raises(InputError, match="`lora_target_modules`: .* is not a valid regular expression"):
         patch_single(model_folder, tasks[0], [tasks[2]], args)
 
 

@@ -199,7 +199,7 @@ def test_a_base_is_an_id_on_the_hub_and_never_a_folder(adapter_folder, tmp_path,
     there = copy_with(adapter_folder, tmp_path / "hub", base_model_name_or_path="me/clip", revision="abc")
     scale_adapter(there, 0.5, tmp_path / "kept")
     assert config_of(tmp_path / "kept")["revision"] == "abc"
-    with pytest.raises(InputError, match="base_model_id must be the id of the base"):
+    with pytest.raises(InputError, match="base_model_id must be the Hub repository id of the base model"):
         scale_adapter(there, 0.5, tmp_path / "wrong", base_model_id="/somewhere/clip")
 
 
@@ -208,7 +208,7 @@ def test_adapters_of_different_bases_are_not_combined(adapter_folder, tmp_path):
     second = copy_with(adapter_folder, tmp_path / "second", base_model_name_or_path="you/clip")
     alphas = {"first": 1.0, "second": 1.0}
     adapters = {"first": first, "second": second}
-    with pytest.raises(InputError, match="have different bases: me/clip at abc, you/clip"):
+    with pytest.raises(InputError, match="have different base models: me/clip at abc, you/clip"):
         combine_adapters(adapters, alphas, tmp_path / "both")
     combine_adapters(adapters, alphas, tmp_path / "both", base_model_id="me/clip", revision="abc")
     assert (config_of(tmp_path / "both")["base_model_name_or_path"], config_of(tmp_path / "both")["r"]) == (
@@ -222,10 +222,10 @@ def test_what_cannot_be_read_is_refused(model, model_folder, adapter_folder, tmp
         scale_adapter(model_folder, 0.5, tmp_path / "out")
     with pytest.raises(InputError, match="alpha must be in"):
         scale_adapter(adapter_folder, 1.5, tmp_path / "out")
-    with pytest.raises(InputError, match="also an input"):
+    with pytest.raises(InputError, match="is used twice"):
         scale_adapter(adapter_folder, 0.5, adapter_folder, overwrite=True)
     scale_adapter(adapter_folder, 0.5, tmp_path / "out")
-    with pytest.raises(InputError, match="already has a model"):
+    with pytest.raises(InputError, match="already contains a model"):
         scale_adapter(adapter_folder, 0.5, tmp_path / "out")
     biased, _ = make_adapter(model, tmp_path / "biased", **CONFIGS["bias of factors"])
     with pytest.raises(InputError, match="is not one of a pair of factors"):
@@ -340,7 +340,7 @@ def test_extraction_refuses_what_makes_no_sense(fine_tuned, tmp_path):
     for ranks in ([], [0], [4, -1]):
         with pytest.raises(InputError, match="integers of at least 1"):
             extract_lora(theta_0, theta_1, ranks, tmp_path)
-    with pytest.raises(InputError, match="no linear layer changed"):
+    with pytest.raises(InputError, match="no linear layer has changed"):
         extract_lora(theta_0, theta_0, [2], tmp_path)
     with pytest.raises(InputError, match="only in theta_0"):
         extract_lora(theta_0, {}, [2], tmp_path)

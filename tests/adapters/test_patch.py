@@ -135,7 +135,7 @@ def test_several_patches_equal_combine_bit_for_bit(model, patch, theta_0, theta_
 def test_alpha_defaults_to_the_chosen_one(model, patch, theta_0, theta_1):
     assert_same_bytes(image_tower_weights(apply_patch(model, str(patch))), interpolate(theta_0, theta_1, 0.4))
     rewrite(patch, alpha=None)
-    with pytest.raises(InputError, match="The config of .* has no alpha. Pass one"):
+    with pytest.raises(InputError, match="The config of .* does not contain an alpha. Pass one"):
         apply_patch(model, patch)
 
 
@@ -147,7 +147,7 @@ def test_extrapolation_is_asked_for(model, patch, theta_0, theta_1):
             apply_patch(model, {patch: alpha})
     beyond = apply_patch(model, patch, 1.5, extrapolate=True)
     assert_same_bytes(image_tower_weights(beyond), interpolate(theta_0, theta_1, 1.5, extrapolate=True))
-    with pytest.raises(InputError, match="several patches with their alphas"):
+    with pytest.raises(InputError, match="for several patches, but not both"):
         apply_patch(model, {patch: 0.5}, 0.5)
 
 
@@ -222,11 +222,11 @@ def test_another_text_tower_does_not_matter(model, patch):
         ("short config", "damaged: KeyError: 'base_fingerprint'"),
         ("alpha in words", "damaged: TypeError: alpha must be a number or null, got 'half'"),
         ("unknown dtype", "damaged: ValueError: the dtype must be one of float32, bfloat16, got 'int4'"),
-        ("newer", "of format version 2, but this hf_paint reads 1. Update hf_paint"),
+        ("newer", "patch format version 2, but this version of hf_paint only reads 1. Update hf_paint"),
         ("torn weights", "The patch.safetensors of .* is damaged"),
-        ("other dtype", "is damaged: its weights are F32, its config has bfloat16"),
-        ("other shape", f"it has '{MOVED}' of shape .2, 3., the base .24, 48."),
-        ("other name", "it has 'logit_scale' of shape .., the base nothing"),
+        ("other dtype", "is damaged: its weights are F32, but its config says bfloat16"),
+        ("other shape", f"it has '{MOVED}' of shape .2, 3., but the base model has .24, 48."),
+        ("other name", "it has 'logit_scale' of shape .., but the base model has nothing"),
     ],
 )
 def test_a_damaged_patch(model, patch, damage, message):

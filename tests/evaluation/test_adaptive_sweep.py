@@ -135,9 +135,9 @@ def test_verification_names_the_largest_error(caplog):
     caplog.set_level("INFO")
     full = curve([500, 600, 700], exact=True)
     assert verified(curve([500, 597, 701], exact=False), full) is full
-    assert "off by 0.30 points at most (alpha 0.10, mnist test), 0.133 on average" in caplog.text
+    assert "off by at most 0.30 points (alpha 0.10, mnist test) and by 0.133 points on average" in caplog.text
     assert verified(full, full) is full
-    assert "Of 3 accuracies 0 were not exact" in caplog.text
+    assert "0 of 3 accuracies were not exact" in caplog.text
 
 
 def test_a_subset_is_evaluated_as_in_the_whole(model, processor, task):

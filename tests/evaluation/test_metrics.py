@@ -129,7 +129,7 @@ def test_metrics_touch_no_disk(tmp_path, monkeypatch):
     ("columns", "message"),
     [
         ({"predictions": [0, 1]}, r"missing: \['references'\]"),
-        ({"predictions": [0, 1], "references": [0]}, "must have one length, got"),
+        ({"predictions": [0, 1], "references": [0]}, "must have the same length, got"),
         ({}, "at least one image"),
     ],
 )

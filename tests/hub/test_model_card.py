@@ -241,5 +241,5 @@ def test_curve_metadata_keeps_gaps_and_what_is_not_exact():
     ]
     again = curve_from_metadata(curve_to_metadata(AlphaCurve(results)))
     assert sorted(again.results, key=lambda r: r.alpha) == results
-    with pytest.raises(InputError, match="contains no alpha curve"):
+    with pytest.raises(InputError, match="contains no valid alpha curve"):
         curve_from_metadata({"alphas": "0 1", "tasks": [keys | {"split": "test", "correct": "1"}]})

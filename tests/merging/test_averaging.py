@@ -141,7 +141,7 @@ def test_training_and_its_checkpoints_are_as_without_an_average(model, processor
 def test_a_checkpoint_without_an_average_is_refused(model, processor, task, tmp_path):
     keys = {"save_strategy": "steps", "save_steps": 3}
     train(model, processor, task, tmp_path, **keys)
-    with pytest.raises(InputError, match=r"ema.safetensors is missing: a run cannot resume"):
+    with pytest.raises(InputError, match=r"ema.safetensors is missing. A run with weight averaging cannot resume"):
         train(
             model, processor, task, tmp_path, resume=str(tmp_path / "checkpoint-3"), callbacks=[EMACallback()], **keys
         )

@@ -93,7 +93,7 @@ def test_combine_is_exact_where_one_model_is_meant():
 @pytest.mark.parametrize(
     ("alphas", "message"),
     [
-        ({"a": 1}, r"needs one coefficient: the models are \['a', 'b'\], got \['a'\]"),
+        ({"a": 1}, r"the models are \['a', 'b'\], but coefficients were given for \['a'\]"),
         ({"a": 1, "b": 0, "c": 0}, "needs one coefficient"),
         ({"a": 1, "b": float("nan")}, "'b' must be a finite number, got nan"),
     ],
@@ -128,7 +128,7 @@ def test_integers_must_agree():
     ("change", "message"),
     [
         ({"extra": torch.zeros(1)}, "1 tensors are only in theta_1: extra"),
-        ({"moved": torch.zeros(2, 33)}, r"differ in shape: moved \(\(64, 33\) against \(2, 33\)\)"),
+        ({"moved": torch.zeros(2, 33)}, r"differ in shape: moved \(\(64, 33\) and \(2, 33\)\)"),
         ({"moved": torch.zeros(64, 33, dtype=torch.float16)}, "differ in dtype: moved"),
     ],
 )

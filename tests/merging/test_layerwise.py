@@ -75,7 +75,7 @@ def test_lines_is_the_papers():
 def test_what_moved_outside_of_the_tower_needs_a_default(model):
     theta_0, theta_1 = pair(model)
     theta_1["logit_scale"] = theta_0["logit_scale"] + 1
-    with pytest.raises(InputError, match="'logit_scale' differs and is in no layer"):
+    with pytest.raises(InputError, match="'logit_scale' differs but is not in any layer"):
         interpolate_layerwise(theta_0, theta_1, [0.5] * 4)
     result = interpolate_layerwise(theta_0, theta_1, [0.5] * 4, default=0.25)
     assert float(result["logit_scale"]) == pytest.approx(float(theta_0["logit_scale"]) + 0.25)
@@ -86,7 +86,7 @@ def test_what_moved_outside_of_the_tower_needs_a_default(model):
     [
         ([0.5] * 3, None, r"has 4 layers \(embeddings, encoder layers, .*\), got 3 alphas"),
         ([0.5, 0.5, 0.5, 1.5], None, r"alpha must be in \[0, 1\], got 1.5"),
-        ({"layers": 0.5}, None, "need a `default` alpha"),
+        ({"layers": 0.5}, None, "`default` is required"),
         ({"blocks": 0.5}, 0.5, "'blocks' matches no tensor"),
         ({"(": 0.5}, 0.5, r"'\(' is not a regular expression"),
     ],

@@ -61,7 +61,7 @@ def test_soups_refuse_what_does_not_fit():
         greedy_soup({"a + b": thetas["a"]}, lambda theta: 0.0)
     with pytest.raises(InputError, match="theta_0 and b cannot be interpolated: 1 tensors are only in b: extra"):
         uniform_soup({"a": thetas["a"], "b": thetas["b"] | {"extra": torch.zeros(1)}})
-    with pytest.raises(InputError, match="'ids' holds integers that differ"):
+    with pytest.raises(InputError, match="Integer tensor 'ids' differs"):
         uniform_soup({"a": thetas["a"], "b": thetas["b"] | {"ids": torch.arange(3) + 1}})
     with pytest.raises(InputError, match="score of 'a' must be a finite number, got nan"):
         greedy_soup(thetas, lambda theta: float("nan"))

@@ -120,7 +120,7 @@ def test_wrong_inputs():
                 method(theta_0, thetas, density=density)
         with pytest.raises(InputError, match="at least one fine-tuned model"):
             method(theta_0, {})
-        with pytest.raises(InputError, match="'ids' holds integers that differ"):
+        with pytest.raises(InputError, match="Integer tensor 'ids' differs"):
             method(theta_0, {"a": thetas["a"] | {"ids": torch.arange(3) + 1}})
         with pytest.raises(InputError, match="theta_0 and a cannot be interpolated"):
             method(theta_0, {"a": {"w": thetas["a"]["w"]}})

@@ -168,7 +168,7 @@ def test_the_folder_is_an_ordinary_repository(tmp_path, capsys):
     settings = CLIPProcessor.from_pretrained(tmp_path / "clip").image_processor
     assert (settings.size["height"], settings.resample, list(settings.image_mean)) == (32, 2, [0.4] * 3)
     assert main(["convert", str(source), str(tmp_path / "clip")]) == 2
-    assert "already has a model" in capsys.readouterr().err
+    assert "already contains a model" in capsys.readouterr().err
 
 
 def test_the_dtype_is_that_of_the_weights(tmp_path):

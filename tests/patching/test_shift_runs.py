@@ -222,7 +222,7 @@ def test_a_baseline_can_be_a_file(tmp_path, form):
 
 @pytest.mark.parametrize("entries", [["nowhere.yaml"], ["[0.5]"], ["[a, b]"], ["0.5", "0.4"]])
 def test_wrong_baselines(entries):
-    with pytest.raises(InputError, match=r"`baseline` is a list of \[reference, shift\] accuracies"):
+    with pytest.raises(InputError, match=r"`baseline` must be a list of \[reference, shift\] accuracies"):
         read_baseline(entries)
 
 

@@ -36,5 +36,5 @@ def test_a_large_sample_gives_the_normal_interval():
 
 @pytest.mark.parametrize("shapes", [((3,), (4,)), ((0,), (0,)), ((2, 2), (2, 2))])
 def test_examples_must_be_paired(shapes):
-    with pytest.raises(InputError, match="two non-empty vectors of one shape"):
+    with pytest.raises(InputError, match="two non-empty vectors with the same shape"):
         paired_bootstrap_interval(*(np.zeros(shape, dtype=bool) for shape in shapes))

@@ -184,7 +184,7 @@ def test_a_run_that_chose_nothing_shows_its_fine_tuned_end(runs):
     comparison = compare_runs(runs)
     names = [method.name for method in comparison.methods if method.run == "svhn"]
     assert names == ["svhn (single), fine-tuned"]
-    assert "svhn chose no alpha (not finished, or `selection: none`)." in comparison.notes
+    assert "svhn has no selected alpha (not finished, or `selection: none`)." in comparison.notes
 
 
 def test_other_zero_shot_accuracies_are_said(runs):
@@ -258,10 +258,10 @@ def other_tasks(folder):
 BAD = {
     no_recipe: "is not a run folder: it has no recipe.yaml",
     no_results: "results.jsonl does not exist",
-    no_points: "joint has neither a chosen alpha nor its fine-tuned end among its test records",
+    no_points: "joint has no test records for a selected alpha or for the fine-tuned model",
     other_choice: "selection.json contains alpha 0.70, for which results.jsonl has no records",
     torn_choice: "selection.json is not valid JSON",
-    other_images: "is not the same in all runs: 100 images in mnist, 101 in joint",
+    other_images: "is not the same in all runs: it has 100 images in mnist, but 101 in joint",
     other_tasks: "joint has no task in common with the other runs on the test split",
 }
 
@@ -280,7 +280,7 @@ def test_bad_input_is_one_line_and_exit_code_2(runs, capsys, damage, message):
 def test_other_bad_input(runs, tmp_path):
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "orders.json").write_text("{}")
-    with pytest.raises(InputError, match="has runs of several orders. Compare these: "):
+    with pytest.raises(InputError, match="contains runs with several task orders. Pass their folders"):
         compare_runs([tmp_path / "orders"])
     with pytest.raises(InputError, match=r"has no records on the validation split, only on: test"):
         compare_runs(runs, split="validation")

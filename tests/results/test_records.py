@@ -55,7 +55,7 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_results(tmp_path / "results.jsonl")
     (tmp_path / "results.jsonl").write_text('{"alpha": 0}\n')
-    with pytest.raises(InputError, match="line 1 is not a result record"):
+    with pytest.raises(InputError, match="Line 1 of .* is not a valid record"):
         read_results(tmp_path / "results.jsonl")
 
 

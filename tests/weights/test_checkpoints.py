@@ -249,7 +249,7 @@ DAMAGE = {
     "dtype": (lambda path: corrupt(path, lambda h: h["moved"].update(dtype="F4")), "dtype F4"),
     "shape": (
         lambda path: corrupt(path, lambda h: h["moved"].update(shape=[40, 32])),
-        "'moved' of 5120 bytes lies in",
+        "'moved' needs 5120 bytes, but has",
     ),
     "overlap": (lambda path: corrupt(path, lambda h: h["frozen"].update(data_offsets=[4, 1204])), "overlaps"),
     "no offsets": (lambda path: corrupt(path, lambda h: h["frozen"].pop("data_offsets")), "unreadable header"),
@@ -269,13 +269,13 @@ def test_damaged_files_are_named(tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: index["weight_map"].pop("ids"), "do not list the same tensors"),
-        (lambda index: index["weight_map"].update(ids="../elsewhere.safetensors"), "a shard lies elsewhere"),
+        (lambda index: index["weight_map"].pop("ids"), "does not list the same tensors"),
+        (lambda index: index["weight_map"].update(ids="../elsewhere.safetensors"), "a shard is in another folder"),
         (
             lambda index: index["weight_map"].update(ids="gone.safetensors"),
             "lists 'gone.safetensors', which does not exist",
         ),
-        (lambda index: index.pop("weight_map"), "is not an index"),
+        (lambda index: index.pop("weight_map"), "is not a valid safetensors index"),
     ],
 )
 def test_damaged_indexes_are_named(tmp_path, change, message):
@@ -294,10 +294,10 @@ def test_damaged_indexes_are_named(tmp_path, change, message):
         ({"extra": torch.zeros(1)}, "are only in theta_1: extra"),
         ({"moved": torch.zeros(2, 33)}, "differ in shape: moved"),
         ({"ids": torch.arange(77, dtype=torch.int32)[None]}, "differ in dtype: ids"),
-        ({"ids": torch.arange(77)[None] + 1}, "'ids' holds integers that differ"),
+        ({"ids": torch.arange(77)[None] + 1}, "Integer tensor 'ids' differs"),
         (
             {"moved": torch.zeros(40, 33).half()},
-            r"'moved' \(F32 against F16\). Choose the dtype of the output with save_dtype",
+            r"'moved' \(F32 and F16\). Set save_dtype to the dtype to save",
         ),
     ],
 )
@@ -314,14 +314,14 @@ def test_folders_that_are_taken(tmp_path):
     (tmp_path / "file").touch()
     out = tmp_path / "out"
     for output in (folders[0], tmp_path / "link", folders[0] / ".." / "1"):
-        with pytest.raises(InputError, match="is also an input"):
+        with pytest.raises(InputError, match="is used twice, as another output or as an input"):
             interpolate_checkpoints(*folders, {0.5: output}, overwrite=True)
     with pytest.raises(InputError, match="another output"):
         interpolate_checkpoints(*folders, {0.3: out, 0.5: out})
     with pytest.raises(InputError, match="is a file"):
         interpolate_checkpoints(*folders, {0.5: tmp_path / "file"})
     save(out, weights(seed=2), shards=2)
-    with pytest.raises(InputError, match="already has a model"):
+    with pytest.raises(InputError, match="already contains a model"):
         interpolate_checkpoints(*folders, {0.5: out})
     interpolate_checkpoints(*folders, {0.5: out}, overwrite=True)
     assert files(out).keys() == {"model.safetensors"}
@@ -344,7 +344,7 @@ def test_bad_options(tmp_path, options, message):
 def test_a_base_without_safetensors_names_the_conversion(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "pytorch_model.bin").touch()
-    with pytest.raises(InputError, match="has no safetensors.*Convert it once"):
+    with pytest.raises(InputError, match="has no safetensors.*To convert the model, run"):
         interpolate_checkpoints(tmp_path / "bin", tmp_path / "bin", {0.5: tmp_path / "out"})
 
 
@@ -398,7 +398,7 @@ def test_command(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / name) for name in names]
     assert_same_bits(load(tmp_path / "out" / "alpha-0.50"), interpolate(weights(), weights(seed=1), 0.5))
     for arguments, code, message in [
-        (["--alphas", "0.5"], 2, "already has a model"),
+        (["--alphas", "0.5"], 2, "already contains a model"),
         (["--alphas", "0.5", "--overwrite", "--save_dtype", "float16"], 0, ""),
         (["--alphas", "1.5"], 2, "alpha must be in [0, 1], got 1.5"),
         (["--alphas", "1.5", "--extrapolate"], 0, ""),
@@ -409,7 +409,7 @@ def test_command(tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert load(tmp_path / "out" / "alpha-0.50")["moved"].dtype == torch.float16
     assert main(["interpolate", "openai/clip", "x", "--alphas", "1", "--output_dir", str(tmp_path / "new")]) == 2
-    assert "'openai/clip' is not a folder. To download a model: hf download ID" in capsys.readouterr().err
+    assert "'openai/clip' is not a folder. To download a model, run: hf download ID" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")

@@ -1,4 +1,4 @@
-"""The change made by fine-tuning as a small file: LoRA adapters and patches."""
+"""Small files that store the change made by fine-tuning: LoRA adapters and patches."""
 
 from hf_paint.adapters.lora import interpolate_adapter
 from hf_paint.adapters.lora_extraction import extract_lora

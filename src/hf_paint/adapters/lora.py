@@ -1,4 +1,4 @@
-"""LoRA on the image tower: adapters of peft that are trained, saved, and merged into the weights."""
+"""LoRA for image towers: add, save, merge and interpolate peft adapters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-"""The linear layers of attention and MLP."""
+"""Names of the linear layers in attention and MLP blocks, which are adapted by default."""
 ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
-"""The layers of image towers that peft adapts."""
+"""Layer types in image towers that peft can adapt."""
 
 
 class LoraArguments(Protocol):
-    """The training arguments that define LoRA layers."""
+    """Training arguments that configure LoRA."""
 
     lora_r: int
     lora_alpha: float
@@ -43,25 +43,25 @@ class LoraArguments(Protocol):
 
 
 def image_tower_pattern(names: Sequence[str]) -> str:
-    """Return a pattern for the layers of the image tower with these names; each name is itself a pattern.
+    """Return a regular expression that matches image tower layers by name. The names may be regular expressions.
 
-    It matches neither the text tower, whose layers have the same names, nor the pooling attention of SigLIP.
+    It does not match the text tower, whose layers have the same names, or SigLIP's pooling attention.
     """
     return rf"(?!{re.escape(POOLING_ATTENTION)})(vision_model\..+\.)?({'|'.join(names)})"
 
 
 def check_lora_layers(tower: PreTrainedModel, args: LoraArguments) -> None:
-    """Check that an image tower has the layers to adapt.
+    """Check that an image tower has the target layers and that peft can adapt them.
 
     Raises:
-        InputError: If none of the layers exists, or one of them cannot be adapted; the message lists valid layers.
+        InputError: If none of the layers exist, or one of them cannot be adapted. The message lists valid layers.
     """
     names = args.lora_target_modules or LORA_TARGETS
     try:
         pattern, modules = re.compile(image_tower_pattern(names)), dict(tower.named_modules())
     except re.error as error:
         raise InputError(
-            f"`lora_target_modules`: '{'|'.join(names)}' is not a regular expression: {error.msg}."
+            f"`lora_target_modules`: '{'|'.join(names)}' is not a valid regular expression: {error.msg}."
         ) from error
     targets = [name for name in modules if pattern.fullmatch(name)]
     others = [name for name in targets if not _is_adaptable(modules[name])]
@@ -83,14 +83,14 @@ def check_lora_layers(tower: PreTrainedModel, args: LoraArguments) -> None:
 
 
 def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
-    """Add new LoRA layers to an image tower, in place, and freeze everything else.
+    """Add new LoRA layers to an image tower in place, and freeze all other parameters.
 
     Args:
-        tower: The image tower.
-        args: The rank, the scale, the layers and the seed.
+        tower: Image tower to adapt.
+        args: LoRA rank, scale, target layers and seed.
 
     Returns:
-        The tower as a model of peft.
+        The tower, wrapped in a `PeftModel`.
 
     Raises:
         InputError: If peft is not installed or cannot adapt these layers.
@@ -105,7 +105,7 @@ def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
         use_rslora=args.use_rslora,
         use_dora=args.use_dora,
     )
-    with torch.random.fork_rng(devices=[]):  # peft draws the factors on the CPU, from the global generator
+    with torch.random.fork_rng(devices=[]):  # peft initialises the factors on the CPU with the global generator
         torch.default_generator.manual_seed(args.seed)
         try:
             model: PeftModel = peft.get_peft_model(tower, config)
@@ -115,12 +115,12 @@ def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
 
 
 def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, str | None] = (None, None)) -> None:
-    """Save the adapter of a model in peft's format.
+    """Save the adapter of a `PeftModel` in peft's format.
 
     Args:
-        model: A model of peft.
-        folder: The output folder.
-        base: The id of the base on the Hub, and its revision.
+        model: Model that contains the adapter.
+        folder: Output folder.
+        base: Hub repository id of the base model, and its revision.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, st
 
 
 def merge_lora(model: "PeftModel") -> None:
-    """Merge the adapter into the weights of the tower, in place, and unfreeze the tower."""
+    """Merge the adapter into the tower's weights in place, and unfreeze the tower."""
     tower: nn.Module = model.merge_and_unload()
     tower.requires_grad_(True)
 
@@ -150,26 +150,27 @@ def interpolate_adapter(
 ) -> None:
     """Interpolate between a model and the same model with an adapter merged into it, like `interpolate_checkpoints`.
 
-    This writes complete models from any adapter that peft can merge, including adapters that `scale_adapter` refuses.
+    This writes complete models. It works with any adapter that peft can merge, including those that `scale_adapter`
+    does not support.
 
     Args:
-        folder_0: The model, a folder with safetensors.
-        adapter: The folder of an adapter saved by peft.
-        outputs: alpha -> output folder; 1 is the model with the whole adapter.
-        save_dtype: The dtype on disk; by default, the dtype of the model.
+        folder_0: Folder of the base model, in safetensors.
+        adapter: Folder of an adapter saved by peft.
+        outputs: alpha -> output folder. Alpha 1 is the model with the full adapter.
+        save_dtype: Dtype for the saved weights. Defaults to the dtype of the base model.
         extrapolate: Allow an alpha outside [0, 1].
-        overwrite: Replace models in the output folders.
+        overwrite: Replace existing models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
-        InputError: Like `interpolate_checkpoints`; also if the adapter cannot be read or merged into this model.
+        InputError: Same as for `interpolate_checkpoints`, and if the adapter cannot be read or merged into this model.
 
     Example:
         >>> interpolate_adapter(model_folder, adapter_folder, {0.3: tmp_path / "alpha-0.30"})
         >>> (tmp_path / "alpha-0.30" / "model.safetensors").exists()
         True
     """
-    read_checkpoint(folder_0)  # refuses an id on the Hub before anything is loaded
+    read_checkpoint(folder_0)  # fails early if this is a Hub repository id instead of a folder
     model, _, dtype = load_clip(str(folder_0))
     _merge(model, Path(adapter))
     with TemporaryDirectory() as folder_1:
@@ -186,20 +187,20 @@ def interpolate_adapter(
 
 
 def import_peft() -> ModuleType:
-    """Return peft, an optional dependency.
+    """Import and return peft, which is an optional dependency.
 
     Raises:
-        InputError: If it is not installed.
+        InputError: If peft is not installed.
     """
     try:
         import peft
     except ImportError as error:
-        raise InputError("LoRA needs peft: pip install 'hf-paint[peft]'.") from error
+        raise InputError("LoRA requires peft. Install it with: pip install 'hf-paint[peft]'.") from error
     return peft
 
 
 def _merge(model: PreTrainedModel, adapter: Path) -> None:
-    """Merge an adapter into a model, in place."""
+    """Merge an adapter into a model in place."""
     peft = import_peft()
     read_adapter_config(adapter)
     try:
@@ -217,5 +218,5 @@ def _merge(model: PreTrainedModel, adapter: Path) -> None:
 
 
 def _is_adaptable(module: nn.Module) -> bool:
-    """Return whether peft can adapt a module and merge the result, which excludes grouped convolutions."""
+    """Return whether peft can adapt a module and merge the adapter; this is not the case for grouped convolutions."""
     return isinstance(module, ADAPTABLE) and getattr(module, "groups", 1) == 1

@@ -1,4 +1,4 @@
-"""LoRA extracted from a fine-tuned model: the truncated SVD of the change in each linear layer of the image tower."""
+"""Extract LoRA adapters from a fine-tuned model, using a truncated SVD of the change in each linear layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,14 +21,14 @@ REPORT = "extraction.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraExtraction:
-    """The shares of a change, measured as `||theta_1 - theta_0||^2`, that adapters of several ranks preserve.
+    """Fractions of the change made by fine-tuning, `||theta_1 - theta_0||^2`, that adapters of each rank preserve.
 
     Attributes:
-        kept: Rank -> the preserved share of the change of the image tower.
-        kept_of_linear: Rank -> the preserved share of the change of its linear layers.
-        layers: Linear layer -> rank -> the preserved share of the change of this layer.
-        left_out: Tensor that LoRA cannot change (layer norms, biases, embeddings, convolutions) -> its share of the
-            change of the image tower. Unchanged tensors are not listed.
+        kept: Rank -> fraction of the change in the whole image tower that is preserved.
+        kept_of_linear: Rank -> fraction of the change in all linear layers that is preserved.
+        layers: Linear layer -> rank -> fraction of the change in this layer that is preserved.
+        left_out: Tensor that the adapters do not cover (layer norms, biases, embeddings, convolutions) -> its fraction
+            of the change in the image tower. Unchanged tensors are omitted.
     """
 
     kept: dict[int, float]
@@ -49,23 +49,23 @@ def extract_lora(
 ) -> LoraExtraction:
     """Approximate the change made by fine-tuning with LoRA adapters, one for each rank.
 
-    In each linear layer an adapter is the nearest matrix of its rank in the Frobenius norm: the largest singular
-    values with their vectors (Eckart and Young, 1936).
+    In each linear layer, the adapter is the best approximation of its rank in the Frobenius norm, given by the largest
+    singular values and their vectors (Eckart and Young, 1936).
 
     Args:
-        theta_0: The image tower before fine-tuning; tensors are read one at a time.
-        theta_1: The image tower after fine-tuning.
-        ranks: The ranks; a layer whose matrix has a lower rank gets an adapter of that rank.
-        output_dir: The folder of the adapters `rank-8`, ..., and of their preserved shares, `extraction.json`.
-        base: The id of theta_0 on the Hub, and its revision.
-        overwrite: Replace older adapters.
+        theta_0: Image tower weights before fine-tuning. Tensors are read one at a time.
+        theta_1: Image tower weights after fine-tuning.
+        ranks: Adapter ranks. In layers too small for a rank, the rank is reduced to the smaller matrix dimension.
+        output_dir: Output folder. Adapters go to `rank-8` etc., and the preserved fractions to `extraction.json`.
+        base: Hub repository id of theta_0, and its revision.
+        overwrite: Replace existing adapters.
 
     Returns:
-        The shares of the change that each rank preserves.
+        The fractions of the change that each rank preserves.
 
     Raises:
-        InputError: If the weights do not match, no linear layer differs, a rank is below 1, or an output folder
-            contains a model.
+        InputError: If the weights do not match, no linear layer has changed, a rank is below 1, or an output folder
+            already contains a model.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -97,12 +97,12 @@ def extract_lora(
 
 
 def adapted_weights(theta_0: Mapping[str, Tensor], adapter: str | Path) -> dict[str, Tensor]:
-    """Return theta_1 of an adapter: theta_0 with B @ A added to its layers, in float32.
+    """Return theta_0 with an adapter merged into it, i.e. with B @ A added to each adapted layer, in float32.
 
-    For a convolution, A has the size of the kernel and B is 1x1.
+    For convolutions, A has the kernel size of the layer and B is a 1x1 kernel.
 
     Raises:
-        InputError: If the adapter cannot be read, or adapts other layers.
+        InputError: If the adapter cannot be read, or if its layers do not match theta_0.
     """
     theta_1 = {name: tensor.float() for name, tensor in theta_0.items()}
     for module, (a, b) in read_factors(adapter, read_adapter_config(adapter)).items():
@@ -119,7 +119,7 @@ def _is_linear(name: str, weight: Tensor) -> bool:
 
 
 def _decompose(change: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Return A and B of a rank, at most the rank of the matrix, and all squared singular values."""
+    """Return A and B with the given rank, or less for small matrices, and all squared singular values."""
     u, s, v = torch.linalg.svd(change, full_matrices=False)
     root = s[:rank].sqrt()
     return (root[:, None] * v[:rank], u[:, :rank] * root), s.double().square()

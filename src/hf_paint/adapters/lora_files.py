@@ -1,4 +1,4 @@
-"""The files of a LoRA adapter in peft's format: config, factors, and whether it scales with alpha. Needs no peft."""
+"""Read, check and write LoRA adapters in peft's format, without requiring peft."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from hf_paint.weights.folders import WEIGHTS_AND_HEAD
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
-"""The prefix of the names of modules of the base in peft."""
+"""Prefix that peft adds to the module names of the base model."""
 
 NOT_LINEAR = {
     "use_dora": "DoRA normalises the weights again at every scale",
@@ -34,15 +34,15 @@ NOT_LINEAR = {
         "hf_paint does not support this variant of LoRA",
     ),
 }
-"""Keys of a LoRA config -> why scaling it by alpha does not give `theta_0 + alpha * (theta_1 - theta_0)`."""
+"""LoRA config key -> reason why scaling the adapter by alpha would not give theta_alpha."""
 
 INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
-"""Values of `init_lora_weights` that do not change the weights of the base."""
+"""Values of `init_lora_weights` that leave the base weights unchanged."""
 
 Factors = dict[str, tuple[Tensor, Tensor]]
-"""Module -> A of shape (rank, in_features) and B of shape (out_features, rank); B @ A is added to its weight.
+"""Module -> (A, B) with shapes (rank, in_features) and (out_features, rank). B @ A is added to the module's weight.
 
-For a convolution, A has shape (rank, in_channels, height, width) and B (out_channels, rank, 1, 1).
+For convolutions, A has shape (rank, in_channels, height, width) and B has shape (out_channels, rank, 1, 1).
 """
 
 logger = logging.getLogger(__name__)
@@ -52,13 +52,13 @@ def read_adapter_config(folder: str | Path) -> Json:
     """Read the config of an adapter.
 
     Raises:
-        InputError: If this is not an adapter, or its weights are not in safetensors.
+        InputError: If the folder does not contain an adapter, or its weights are not in safetensors.
     """
     path = Path(folder) / ADAPTER_CONFIG
     if not path.is_file():
         raise InputError(f"'{folder}' is not a peft adapter: it has no {ADAPTER_CONFIG}.")
     if not (path.parent / ADAPTER_WEIGHTS).is_file():
-        raise InputError(f"'{folder}' has no {ADAPTER_WEIGHTS}, and hf_paint reads safetensors only.")
+        raise InputError(f"'{folder}' has no {ADAPTER_WEIGHTS}. hf_paint reads adapters only in safetensors.")
     try:
         return {"lora_alpha": 8, **json.loads(path.read_bytes())}  # peft's default
     except (ValueError, TypeError) as error:
@@ -66,14 +66,14 @@ def read_adapter_config(folder: str | Path) -> Json:
 
 
 def check_linear(config: Json, name: str | Path) -> None:
-    """Refuse an adapter whose weights are not linear in its scale.
+    """Check that the weights of the adapted model are linear in the scale of the adapter.
 
     Args:
-        config: The config of the adapter.
-        name: The name of the adapter in messages.
+        config: Config of the adapter.
+        name: Adapter name to use in error messages.
 
     Raises:
-        InputError: If it is not linear; the message gives the reason.
+        InputError: If the weights are not linear in the scale. The message gives the reason.
 
     Example:
         >>> check_linear({"peft_type": "LORA", "use_rslora": True}, "mine")
@@ -93,34 +93,34 @@ def check_linear(config: Json, name: str | Path) -> None:
 
 
 def base_of_adapter(config: Json, base_model_id: str | None = None) -> tuple[str | None, str | None]:
-    """Return the Hub id of the base of an adapter, and its revision; a local path would mean nothing to other users.
+    """Return the Hub repository id and revision of an adapter's base model. Local paths are dropped with a warning.
 
     Args:
-        config: The config of the adapter.
-        base_model_id: The id to use instead of the one in the config.
+        config: Config of the adapter.
+        base_model_id: Hub repository id to use instead of the one in the config.
 
     Raises:
-        InputError: If `base_model_id` is not an id.
+        InputError: If `base_model_id` is not a valid repository id.
     """
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if base_model_id is not None:
         if not is_repo_id(base_model_id):
-            raise InputError(f"base_model_id must be the id of the base on the Hub, got '{base_model_id}'.")
+            raise InputError(f"base_model_id must be the Hub repository id of the base model, got '{base_model_id}'.")
         return base_model_id, revision if name == base_model_id else None
     if name and not is_repo_id(name):
         logger.warning(
-            f"The base in the adapter's config, {name}, is not an id on the Hub and is removed. Set base_model_id to "
-            "name the base."
+            f"Removing the base model '{name}' from the adapter's config, as it is not a Hub repository id. Set "
+            "base_model_id to specify the base model."
         )
         return None, None
     return name or None, revision
 
 
 def read_factors(folder: str | Path, config: Json) -> Factors:
-    """Return the factors of an adapter in float32, with its scale folded into A.
+    """Return the factors of an adapter in float32, with the scale folded into A.
 
     Raises:
-        InputError: If the file is damaged, or contains anything but pairs of factors.
+        InputError: If the file is damaged, or contains anything other than pairs of factors.
     """
     path = Path(folder) / ADAPTER_WEIGHTS
     try:
@@ -144,18 +144,18 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
 
 
 def write_adapter(folder: Path, factors: Factors, base: tuple[str | None, str | None] = (None, None)) -> None:
-    """Write factors as a LoRA adapter of scale 1, in which each module has its own rank.
+    """Write factors as a LoRA adapter with scale 1, where each module can have a different rank.
 
     Args:
-        folder: The output folder.
-        factors: The factors of each module.
-        base: The id of the base on the Hub, and its revision.
+        folder: Output folder.
+        factors: Factors for each module.
+        base: Hub repository id of the base model, and its revision.
 
     Raises:
         InputError: If there are no factors.
     """
     if not factors:
-        raise InputError("There is nothing to adapt: no linear layer changed.")
+        raise InputError("Cannot write a LoRA adapter: no linear layer has changed.")
     rank = max(len(a) for a, _ in factors.values())
     lower = {module: len(a) for module, (a, _) in factors.items() if len(a) != rank}
     config: Json = {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
@@ -172,13 +172,13 @@ def write_adapter(folder: Path, factors: Factors, base: tuple[str | None, str | 
 
 
 def write_adapter_config(path: Path, config: Json, base: tuple[str | None, str | None]) -> None:
-    """Write the config of an adapter, with the id and the revision of its base."""
+    """Write the config of an adapter, including the repository id and revision of its base model."""
     keys = dict(zip(("base_model_name_or_path", "revision"), base, strict=True))
     path.write_text(json.dumps({**config, **keys}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _scale(config: Json, module: str, rank: int) -> float:
-    """Return the factor by which peft multiplies B @ A in a module."""
+    """Return the factor that peft multiplies B @ A by in a module."""
     patterns = (config.get("alpha_pattern") or {}).items()
     matching = (lora_alpha for key, lora_alpha in patterns if re.match(rf"(.*\.)?({key})$", module))
     return float(next(matching, config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank))

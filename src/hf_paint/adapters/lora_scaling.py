@@ -1,4 +1,4 @@
-"""Scaling and adding LoRA adapters, exactly and without their base. Needs no peft."""
+"""Scale and add LoRA adapters exactly, without requiring the base model or peft."""
 
 import shutil
 from collections.abc import Mapping
@@ -32,22 +32,23 @@ def scale_adapter(
     extrapolate: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Interpolate between a base and its LoRA adapter, by scaling the adapter with alpha.
+    """Interpolate between a base model and its LoRA adapter by scaling the adapter with alpha.
 
-    A layer with LoRA is `theta_0 + lora_alpha / r * B @ A`, so `alpha * lora_alpha` turns it into `theta_alpha`, with
-    or without `use_rslora` (WiSE-FT, Sec. 3). The weights are copied; only `adapter_config.json` differs.
+    The weight of a LoRA layer is `theta_0 + lora_alpha / r * B @ A`, so multiplying `lora_alpha` by alpha gives
+    `theta_alpha`, with or without `use_rslora` (WiSE-FT, Sec. 3). The adapter weights are copied unchanged; only
+    `adapter_config.json` is different.
 
     Args:
-        adapter: The folder of an adapter saved by peft.
-        alpha: 0 is the base, 1 the unchanged adapter.
-        output_folder: The folder of the scaled adapter.
-        base_model_id: The id of the base on the Hub, if the config of the adapter has no id.
+        adapter: Folder of an adapter saved by peft.
+        alpha: Scale of the adapter. 0 gives the base model and 1 gives the original adapter.
+        output_folder: Output folder for the scaled adapter.
+        base_model_id: Hub repository id of the base model, if the adapter's config does not contain one.
         extrapolate: Allow an alpha outside [0, 1].
-        overwrite: Replace an adapter in the output folder.
+        overwrite: Replace an existing adapter in the output folder.
 
     Raises:
         InputError: If the adapter cannot be read or is not linear in its scale, alpha is out of range, or the output
-            folder contains a model.
+            folder already contains a model.
 
     Example:
         >>> scale_adapter(adapter_folder, 0.25, tmp_path / "alpha-0.25")
@@ -75,22 +76,22 @@ def combine_adapters(
     revision: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Add LoRA adapters of one base exactly: `theta_0 + sum_i alpha_i * (theta_i - theta_0)` as one adapter.
+    """Combine LoRA adapters for the same base model into one: `theta_0 + sum_i alpha_i * (theta_i - theta_0)`.
 
-    The factors are concatenated, with scales and coefficients folded in, so the rank is the sum of the ranks. This is
-    `cat` in peft, used for parallel patching (PAINT, Sec. 5).
+    The result is exact. The factors are concatenated, with scales and coefficients folded in, so the new rank is the
+    sum of the ranks. This is what peft calls `cat`; it is used for parallel patching (PAINT, Sec. 5).
 
     Args:
-        adapters: Name -> the folder of an adapter saved by peft.
-        alphas: Name -> its coefficient, any finite number.
-        output_folder: The folder of the sum.
-        base_model_id: The id of the base on the Hub; by default the one in the configs of all adapters.
-        revision: The revision of `base_model_id`.
-        overwrite: Replace an adapter in the output folder.
+        adapters: Name -> folder of an adapter saved by peft.
+        alphas: Name -> coefficient, which can be any finite number.
+        output_folder: Output folder for the combined adapter.
+        base_model_id: Hub repository id of the base model. Defaults to the one in the adapters' configs.
+        revision: Revision of `base_model_id`.
+        overwrite: Replace an existing adapter in the output folder.
 
     Raises:
-        InputError: If an adapter cannot be read, is not linear in its scale, has no coefficient or a different base,
-            or the output folder contains a model.
+        InputError: If an adapter cannot be read, is not linear in its scale, has no coefficient or has a different
+            base model, or if the output folder already contains a model.
 
     Example:
         >>> adapters = {"mnist": adapter_folder, "cars": adapter_folder}
@@ -106,7 +107,7 @@ def combine_adapters(
     if base_model_id is None and len(bases) > 1:
         names = ", ".join(sorted(" at ".join(filter(None, base)) or "none" for base in bases))
         raise InputError(
-            f"The adapters have different bases: {names}. If these are the same model, set base_model_id."
+            f"The adapters have different base models: {names}. If these are the same model, set base_model_id."
         )
     base = bases.pop() if base_model_id is None else (base_model_id, revision)
     check_free([Path(output_folder)], [*adapters.values()], overwrite=overwrite)

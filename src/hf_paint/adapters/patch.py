@@ -1,4 +1,4 @@
-"""Patches: the difference that fine-tuning made to an image tower, saved as a small file and added to a base."""
+"""Save the change made by fine-tuning an image tower as a patch, and apply patches to a base model."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -30,7 +30,7 @@ from hf_paint.weights.layers import IMAGE_TOWER
 
 
 _CODES = {"float32": "F32", "bfloat16": "BF16"}
-"""The dtypes of a patch -> their names in the header of a safetensors file."""
+"""Patch dtype -> its name in a safetensors header."""
 
 
 def save_patch(
@@ -44,26 +44,27 @@ def save_patch(
     dtype: PatchDtype = "float32",
     patching_tasks: Sequence[str] = (),
 ) -> PatchConfig:
-    """Save a patch: `theta_1 - theta_0` of the image tower, in float32 or rounded once to bfloat16.
+    """Save the difference `theta_1 - theta_0` for an image tower as a patch.
 
-    Tensors that did not change are omitted. In all other tensors, the difference of an unchanged weight is -0.0:
-    adding -0.0 preserves every weight bit for bit, even -0.0.
+    Differences are stored in float32, or rounded once to bfloat16. Unchanged tensors are omitted. Within the other
+    tensors, unchanged weights are stored as -0.0, since adding -0.0 leaves every weight bit-identical, even -0.0.
 
     Args:
-        theta_0: The image tower before fine-tuning, as `image_tower_weights` returns it.
-        theta_1: The image tower after fine-tuning.
-        folder: The folder for `patch.safetensors` and `patch_config.json`.
-        base_model_id: The id of the base on the Hub.
-        base_revision: The branch or commit of the base.
-        alpha: The chosen alpha.
-        dtype: `bfloat16` takes half the space, with a relative error of at most 1/256 in each difference.
-        patching_tasks: The names of the patching tasks.
+        theta_0: Image tower weights before fine-tuning, as returned by `image_tower_weights`.
+        theta_1: Image tower weights after fine-tuning.
+        folder: Output folder for `patch.safetensors` and `patch_config.json`.
+        base_model_id: Hub repository id of the base model.
+        base_revision: Branch or commit of the base model.
+        alpha: Selected alpha, used by default when the patch is applied.
+        dtype: Dtype of the stored differences. `bfloat16` needs half the space, with a relative error of at most 1/256
+            per difference.
+        patching_tasks: Names of the patching tasks.
 
     Returns:
         The config of the patch.
 
     Raises:
-        InputError: If the weights do not match, or do not belong to an image tower.
+        InputError: If the weights do not match, or are not from an image tower.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -76,7 +77,7 @@ def save_patch(
     if unexpected:
         raise InputError(f"A patch contains only the image tower, and '{unexpected[0]}' is not part of it.")
     if dtype not in _CODES:
-        raise InputError(f"The dtype of a patch must be one of {', '.join(_CODES)}, got '{dtype}'.")
+        raise InputError(f"The patch dtype must be one of {', '.join(_CODES)}, got '{dtype}'.")
     config = PatchConfig(
         base_fingerprint=_fingerprint(theta_0),
         base_model_id=base_model_id,
@@ -85,7 +86,7 @@ def save_patch(
         dtype=dtype,
         patching_tasks=tuple(patching_tasks),
     )
-    with save_together(Path(folder), replaces=[PATCH_CONFIG]) as partial:  # a patch is complete with its config
+    with save_together(Path(folder), replaces=[PATCH_CONFIG]) as partial:  # the config marks the patch as complete
         _write_differences(theta_0, theta_1, partial(PATCH_WEIGHTS), dtype)
         partial(PATCH_CONFIG).write_text(config.to_json(), encoding="utf-8")
     return config
@@ -100,25 +101,27 @@ def apply_patch(
     base_revision: str | None = None,
     extrapolate: bool = False,
 ) -> PreTrainedModel:
-    """Apply one or several patches to their base.
+    """Apply one or more patches to their base model.
 
-    The result is `theta_0 + alpha * (theta_1 - theta_0)`, with a sum over the patches, computed in float32 and rounded
-    once to the dtype of the base. With float32 patches it equals `interpolate` or `combine` of the models bit for bit,
-    except at alpha 1, where they return theta_1 itself and this function returns a rounded sum.
+    The result is `theta_0 + alpha * (theta_1 - theta_0)`, summed over all patches, computed in float32 and rounded
+    once to the dtype of the base model. With float32 patches, it is bit-identical to `interpolate` or `combine`,
+    except at alpha 1, where those return theta_1 itself and this function returns a rounded sum.
 
     Args:
-        base: An id on the Hub, a folder, or a model in memory, which is not changed.
-        patch: A folder or an id on the Hub; or several, each with its alpha, which are added in this order.
-        alpha: The share of the patch to apply; by default the alpha in its config.
-        revision: A branch, tag or commit of the patches on the Hub.
-        base_revision: A branch, tag or commit of the base; by default the one in the config of the patch.
+        base: Hub repository id, folder, or model in memory. A model in memory is left unchanged.
+        patch: Folder or Hub repository id of a patch, or a mapping from several patches to their alphas. Patches are
+            added in this order.
+        alpha: Fraction of the patch to apply. Defaults to the alpha in its config.
+        revision: Branch, tag or commit of the patches on the Hub.
+        base_revision: Branch, tag or commit of the base model. Defaults to the one in the patch config.
         extrapolate: Allow an alpha outside [0, 1].
 
     Returns:
-        The patched model, which differs from its base only in the image tower.
+        The patched model, which differs from the base model only in the image tower.
 
     Raises:
-        InputError: If a patch cannot be read or belongs to another base, or an alpha is missing or out of range.
+        InputError: If a patch cannot be read or belongs to another base model, or if an alpha is missing or out of
+            range.
 
     Example:
         >>> patched = apply_patch(model_folder, patch_folder, alpha=0.3)
@@ -126,7 +129,7 @@ def apply_patch(
         True
     """
     if isinstance(patch, Mapping) and alpha is not None:
-        raise InputError("Pass either `alpha`, or several patches with their alphas: {patch: alpha}.")
+        raise InputError("Pass either one patch and `alpha`, or {patch: alpha} for several patches, but not both.")
     alphas = patch if isinstance(patch, Mapping) else {patch: alpha}
     patches = [_open_patch(name, value, revision, extrapolate) for name, value in alphas.items()]
     model = base if isinstance(base, PreTrainedModel) else _load_base(str(base), base_revision, patches)
@@ -141,7 +144,7 @@ def apply_patch(
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
-    """An open patch, whose tensors are read on demand."""
+    """Open patch file, from which tensors are read on demand."""
 
     name: str
     config: PatchConfig
@@ -158,7 +161,7 @@ def _open_patch(patch: str | Path, alpha: float | None, revision: str, extrapola
     config = read_patch_config(folder)
     alpha = config.alpha if alpha is None else alpha
     if alpha is None:
-        raise InputError(f"The config of '{patch}' has no alpha. Pass one: alpha=0.5.")
+        raise InputError(f"The config of '{patch}' does not contain an alpha. Pass one, e.g. alpha=0.5.")
     check_alpha(alpha, extrapolate=extrapolate)
     path = patch_file(patch, PATCH_WEIGHTS, commit_of(folder) or revision)  # the branch may have moved
     try:
@@ -169,13 +172,13 @@ def _open_patch(patch: str | Path, alpha: float | None, revision: str, extrapola
         raise InputError(f"The {PATCH_WEIGHTS} of '{patch}' is damaged: {error}.") from error
     if not dtypes <= {_CODES[config.dtype]}:
         raise InputError(
-            f"'{patch}' is damaged: its weights are {', '.join(sorted(dtypes))}, its config has {config.dtype}."
+            f"'{patch}' is damaged: its weights are {', '.join(sorted(dtypes))}, but its config says {config.dtype}."
         )
     return _Patch(str(patch), config, weights, {name: tuple(x.get_shape()) for name, x in slices.items()}, alpha)
 
 
 def _load_base(base: str, revision: str | None, patches: Sequence[_Patch]) -> PreTrainedModel:
-    """Load the base in its dtype on disk, at the revision in the config of a patch."""
+    """Load the base model in its stored dtype, by default at the revision given in the patch config."""
     revisions = [patch.config.base_revision for patch in patches if patch.config.base_model_id == base]
     revision = revision or next(filter(None, revisions), "main")
     model, _, dtype = load_clip(str(Path(base).expanduser()), revision=revision)
@@ -189,13 +192,15 @@ def _check_base(model: PreTrainedModel, base: str | Path | PreTrainedModel, patc
     for patch in patches:
         if patch.config.base_fingerprint != fingerprint:
             raise InputError(
-                f"'{patch.name}' is a patch of another base: it needs {patch.config.base}, but the image tower of "
-                f"{label} is {fingerprint}."
+                f"'{patch.name}' belongs to another base model: it needs {patch.config.base}, but the fingerprint of "
+                f"the image tower of {label} is {fingerprint}."
             )
         for name, shape in patch.shapes.items():
             if name not in tower or tuple(tower[name].shape) != shape:
                 expected = tuple(tower[name].shape) if name in tower else "nothing"
-                raise InputError(f"'{patch.name}' is damaged: it has '{name}' of shape {shape}, the base {expected}.")
+                raise InputError(
+                    f"'{patch.name}' is damaged: it has '{name}' of shape {shape}, but the base model has {expected}."
+                )
 
 
 def _add(x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
@@ -209,7 +214,7 @@ def _add(x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
 def _write_differences(
     theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor], path: Path, dtype: PatchDtype
 ) -> None:
-    """Write one tensor at a time, so memory never holds a third tower."""
+    """Write the differences one tensor at a time, so that a third tower never needs to fit in memory."""
     changed = [name for name in sorted(theta_0) if not _same(theta_0[name], theta_1[name]).all()]
     code = _CODES[dtype]
     places = {name: StoredTensor(path, code, tuple(theta_0[name].shape), 0) for name in changed}
@@ -223,7 +228,7 @@ def _write_differences(
 
 
 def _same(x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return a mask of the elements whose bits are equal in float32."""
+    """Return a mask of the elements that are bitwise equal in float32."""
     return x_0.float().view(torch.int32) == x_1.float().view(torch.int32)
 
 

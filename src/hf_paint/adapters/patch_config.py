@@ -1,4 +1,4 @@
-"""The files of a patch, in a folder or a repository on the Hub, and its config. No torch."""
+"""Locate the files of a patch in a folder or on the Hub, and read its config. Does not import torch."""
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,16 +18,16 @@ PatchDtype = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchConfig:
-    """The config of a patch.
+    """Config of a patch, stored as `patch_config.json`.
 
     Attributes:
-        base_fingerprint: The fingerprint of the image tower of its base, in float32.
-        base_model_id: The id of the base on the Hub, if it has one.
-        base_revision: The branch or commit of the base.
-        alpha: The chosen alpha, the default when the patch is applied.
-        dtype: The dtype of the differences.
-        patching_tasks: The names of the patching tasks.
-        format_version: The version of the format.
+        base_fingerprint: Fingerprint of the base model's image tower, in float32.
+        base_model_id: Hub repository id of the base model, if any.
+        base_revision: Branch or commit of the base model.
+        alpha: Selected alpha, used by default when the patch is applied.
+        dtype: Dtype of the stored differences.
+        patching_tasks: Names of the patching tasks.
+        format_version: Version of the patch format.
     """
 
     base_fingerprint: str
@@ -40,13 +40,13 @@ class PatchConfig:
 
     @property
     def base(self) -> str:
-        """The base in words, for messages."""
-        name = self.base_model_id or "a model without an id on the Hub"
+        """Description of the base model for error messages."""
+        name = self.base_model_id or "a model without a Hub repository id"
         at = f" at revision {self.base_revision}" if self.base_revision else ""
         return f"{name}{at} (image tower {self.base_fingerprint})"
 
     def to_json(self) -> str:
-        """Return the config as the text of its file."""
+        """Return the config as JSON."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
@@ -54,11 +54,11 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
     """Read the config of a patch.
 
     Args:
-        patch: A folder or an id on the Hub.
-        revision: A branch, tag or commit on the Hub.
+        patch: Folder or Hub repository id of the patch.
+        revision: Branch, tag or commit on the Hub.
 
     Raises:
-        InputError: If this is not a patch, cannot be read, or has an unknown format version.
+        InputError: If `patch` is not a patch, cannot be read, or has an unknown format version.
 
     Example:
         >>> read_patch_config(patch_folder).alpha
@@ -73,15 +73,16 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The {PATCH_CONFIG} of '{patch}' is damaged: {type(error).__name__}: {error}.") from error
     raise InputError(
-        f"'{patch}' is a patch of format version {version}, but this hf_paint reads {FORMAT_VERSION}. Update hf_paint."
+        f"'{patch}' uses patch format version {version}, but this version of hf_paint only reads {FORMAT_VERSION}. "
+        "Update hf_paint."
     )
 
 
 def patch_file(patch: str | Path, name: str, revision: str) -> Path:
-    """Return a file of a patch, downloaded if the patch is on the Hub.
+    """Return the path to a file of a patch, downloading it if the patch is on the Hub.
 
     Raises:
-        InputError: If there is no such patch, or it has no such file.
+        InputError: If the patch or the file does not exist.
     """
     path = fetch(patch, name, revision)
     if path is None:
@@ -90,7 +91,7 @@ def patch_file(patch: str | Path, name: str, revision: str) -> Path:
 
 
 def _checked(config: PatchConfig) -> PatchConfig:
-    """Check the types of the values, and return the config with its list as a tuple."""
+    """Check the types of the values, and convert the list of patching tasks to a tuple."""
     texts = (config.base_model_id or "", config.base_revision or "", config.base_fingerprint, *config.patching_tasks)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("ids, revisions, fingerprints and tasks must be strings")

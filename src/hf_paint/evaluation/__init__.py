@@ -1,4 +1,4 @@
-"""A model on tasks, and every alpha on every task."""
+"""Evaluate a model on tasks, or sweep over alphas on tasks."""
 
 from hf_paint.evaluation.adaptive_sweep import sweep_adaptively
 from hf_paint.evaluation.ensembles import ensemble_logits, evaluate_ensemble

@@ -1,4 +1,4 @@
-"""The adaptive sweep: a few alphas on every image, the others only where their neighbours' predictions differ."""
+"""Adaptive sweep: evaluate a few alphas on all images, and the rest only on images where their neighbours disagree."""
 
 import logging
 from collections import deque
@@ -25,7 +25,7 @@ from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8
-"""The number of alphas that are evaluated on every image."""
+"""Number of alphas that are evaluated on all images."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +41,15 @@ def sweep_adaptively(
     evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
-    """Sweep a fine grid of alphas at the cost of about eleven.
+    """Sweep a fine grid of alphas for about the cost of eleven alphas.
 
-    Eight alphas, including both ends, are evaluated on every image. The intervals between them are bisected: at the
-    midpoint of two alphas, only the images on which their predictions differ are evaluated; all other images keep the
-    common prediction. A prediction that changes and changes back within an interval is missed. The records of these
-    alphas contain `exact: false`; the loss and confidence of images that were not evaluated are interpolated.
+    Eight alphas, including both ends, are evaluated on all images. The intervals between them are then bisected: at
+    the midpoint of two alphas, only the images on which the two predictions differ are evaluated, and all other images
+    are assigned the prediction they share. If a prediction changes and changes back within an interval, this is
+    missed. Records for these alphas contain `exact: false`. For images that were not evaluated, the loss and
+    confidence are interpolated.
 
-    Arguments, result and errors are the same as in `sweep_alphas`.
+    Arguments, return value and errors are the same as for `sweep_alphas`.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -67,7 +68,7 @@ def sweep_adaptively(
 def sweep_path_adaptively(
     carrier: Carrier, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog
 ) -> AlphaCurve:
-    """Sweep the alphas of a path, which are sorted and include 0: `sweep_adaptively` on any path."""
+    """Version of `sweep_adaptively` for any path. The alphas must be sorted and include 0."""
     sweep = _AdaptiveSweep(alphas, carrier, log)
     evaluations = [(step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
     main = carrier.evaluator.accelerator.is_local_main_process
@@ -84,7 +85,7 @@ def sweep_path_adaptively(
 
 
 def verified(adaptive: AlphaCurve, full: AlphaCurve) -> AlphaCurve:
-    """Log the errors of an adaptive sweep against a full one of the same alphas and tasks; return the full curve."""
+    """Log how far an adaptive sweep is from a full sweep of the same alphas and tasks, and return the full curve."""
     errors = []
     for result in adaptive.results:
         exact = full.get(result.alpha, result.role, result.task, result.split)
@@ -93,14 +94,15 @@ def verified(adaptive: AlphaCurve, full: AlphaCurve) -> AlphaCurve:
     worst, where = max(errors, key=lambda pair: pair[0], default=(0.0, full.results[0]))
     mean = sum(error for error, _ in errors) / max(1, len(errors))
     logger.info(
-        f"Of {len(adaptive.results)} accuracies {len(errors)} were not exact: off by {100 * worst:.2f} points at most "
-        f"(alpha {format_alpha(where.alpha)}, {where.task} {where.split}), {100 * mean:.3f} on average."
+        f"{len(errors)} of {len(adaptive.results)} accuracies were not exact. They were off by at most "
+        f"{100 * worst:.2f} points (alpha {format_alpha(where.alpha)}, {where.task} {where.split}) and by "
+        f"{100 * mean:.3f} points on average."
     )
     return full
 
 
 class Step(NamedTuple):
-    """Positions on the grid of alphas: the one to evaluate, and its neighbours. An anchor is its own neighbour."""
+    """Position on the grid of alphas to evaluate, and its two neighbours. An anchor is its own neighbour."""
 
     position: int
     left: int
@@ -108,12 +110,12 @@ class Step(NamedTuple):
 
     @property
     def is_anchor(self) -> bool:
-        """Whether every image is evaluated."""
+        """Whether this alpha is evaluated on all images."""
         return self.left == self.right
 
 
 def bisection(alphas: Sequence[float]) -> list[Step]:
-    """Return the positions on a grid of alphas in the order of evaluation: the anchors, then the middles.
+    """Return the steps of an adaptive sweep in the order of evaluation: first the anchors, then the midpoints.
 
     Example:
         >>> [tuple(step) for step in bisection([step / 8 for step in range(9)])[-2:]]
@@ -134,12 +136,12 @@ def bisection(alphas: Sequence[float]) -> list[Step]:
 
 
 class _AdaptiveSweep:
-    """The predictions and records of an adaptive sweep so far.
+    """Adaptive sweep with its predictions and records so far.
 
     Attributes:
-        results: The records.
-        predictions: (position on the grid of alphas, task, split) -> the predictions.
-        num_evaluated: The number of images that went through the model.
+        results: Records so far.
+        predictions: (position on the grid of alphas, task, split) -> predictions.
+        num_evaluated: Number of images that the model was run on.
     """
 
     def __init__(self, alphas: Sequence[float], carrier: Carrier, log: ResultLog) -> None:
@@ -151,7 +153,7 @@ class _AdaptiveSweep:
         self.num_evaluated = 0
 
     def evaluate(self, step: Step, task: PreparedTask, split: str) -> None:
-        """Evaluate one alpha on one split, or resume from the record and the predictions of an interrupted run."""
+        """Evaluate one alpha on one split, or reuse the record and predictions of an interrupted run."""
         usable = self._usable_records(step, task, split)
         pending = usable[-1]
         logged = next((result for candidate in usable if (result := self.log.find(candidate.key))), None)
@@ -163,9 +165,9 @@ class _AdaptiveSweep:
         self.results.append(record(predictions, pending, task, log=self.log) if logged is None else logged)
 
     def _usable_records(self, step: Step, task: PreparedTask, split: str) -> list[Result]:
-        """Return the pending records that satisfy a step; the last is the record that the step itself appends.
+        """Return the pending records that can be used for a step. The last one is what the step itself would add.
 
-        An anchor needs an exact record. Between anchors, exact records take precedence over inferred ones.
+        Anchors need an exact record. For other alphas, exact records take precedence over inferred ones.
         """
         alpha = self.alphas[step.position]
         return [
@@ -182,7 +184,7 @@ class _AdaptiveSweep:
         return self.carrier.evaluator.predict(self.carrier.at(self.alphas[step.position]), task, split)
 
     def _predict_between(self, step: Step, task: PreparedTask, split: str) -> Predictions:
-        """Evaluate the images on which the neighbours disagree; all other images keep the common prediction."""
+        """Evaluate the images on which the neighbours disagree, and reuse their shared prediction for all others."""
         name, alpha = task.task.name, self.alphas[step.position]
         before, after = self.predictions[step.left, name, split], self.predictions[step.right, name, split]
         share = (alpha - self.alphas[step.left]) / (self.alphas[step.right] - self.alphas[step.left])
@@ -198,7 +200,7 @@ class _AdaptiveSweep:
         return replace(before, predicted=predicted, confidence=confidence, loss=loss)
 
     def _load_predictions(self, records: Sequence[Result]) -> Predictions | None:
-        """Return the predictions of the first record that has a file of predictions."""
+        """Return the predictions of the first record whose predictions were saved, or None."""
         for path in map(self._path, records):
             if path is not None and path.exists():
                 return Predictions(**np.load(path))
@@ -211,7 +213,7 @@ class _AdaptiveSweep:
             save_atomically(path, lambda partial: np.savez(partial, **arrays))
 
     def _path(self, pending: Result) -> Path | None:
-        """Return the file with the predictions of a record; None if the log is in memory."""
+        """Return the path to the predictions of a record, or None if the log is in memory."""
         if self.log.folder is None or pending.correct_file is None:
             return None
         return self.log.folder / predictions_file(pending.correct_file)

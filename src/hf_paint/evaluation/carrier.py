@@ -1,4 +1,4 @@
-"""One image tower that carries the weights of one alpha after another."""
+"""Image tower that loads the weights of one alpha after another."""
 
 from typing import Self
 
@@ -13,15 +13,15 @@ from hf_paint.results.alphas import Alpha
 
 
 class Carrier:
-    """A copy of an image tower that loads the weights of each alpha in place.
+    """Copy of an image tower into which the weights of each alpha are loaded in place.
 
-    The weights on the path move to the GPU of the evaluations if they fit next to the model. Otherwise they stay where
-    they are, possibly on disk, and are read one tensor at a time.
+    The weights that define the path are moved to the GPU used for evaluation if they fit next to the model. Otherwise
+    they stay where they are, possibly on disk, and are read one tensor at a time.
 
     Args:
-        path: The weights of every alpha.
-        tower: The image tower that is copied.
-        evaluator: Runs the copy; it determines its device and dtype.
+        path: Path that gives the weights for each alpha.
+        tower: Image tower to copy.
+        evaluator: Evaluator that runs the copy and determines its device and dtype.
 
     Example:
         >>> theta_0 = image_tower_weights(model)
@@ -40,22 +40,22 @@ class Carrier:
 
     @classmethod
     def on_line(cls, theta_0: Weights, theta_1: Weights, tower: nn.Module, evaluator: Evaluator | None) -> Self:
-        """Return a carrier for the line from theta_0 to theta_1; the default evaluator runs in float32."""
+        """Return a carrier for the line from theta_0 to theta_1. The default evaluator uses float32."""
         return cls(Line(theta_0, theta_1), tower, evaluator or Evaluator(Accelerator()))
 
     def at(self, alpha: Alpha) -> nn.Module:
-        """Return the tower, which carries the weights of this alpha until the next call."""
+        """Load the weights for this alpha and return the tower, which keeps them until the next call."""
         if alpha != self._alpha:
             self.path.write(alpha, self._weights)
             self._alpha = alpha
         return self._tower
 
     def fingerprint(self, alpha: Alpha) -> str:
-        """Return the fingerprint of the weights of an alpha without computing them."""
+        """Return the fingerprint of the weights for an alpha, without computing the weights."""
         return self.path.fingerprint(alpha)
 
 
 def _free_memory(device: torch.device) -> int:
-    """Return the free bytes of a GPU, including memory that torch has reserved but does not use."""
+    """Return the free memory of a GPU in bytes, including memory that torch has reserved but is not using."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

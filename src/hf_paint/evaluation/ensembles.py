@@ -1,4 +1,4 @@
-"""The sweep of output-space ensembles: every alpha for two forward passes (WiSE-FT, appendix)."""
+"""Evaluate output-space ensembles for all alphas with two forward passes per image (WiSE-FT, appendix)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -28,22 +28,23 @@ def evaluate_ensemble(
     log: ResultLog | None = None,
     evaluator: Evaluator | None = None,
 ) -> AlphaCurve:
-    """Evaluate `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, for comparison with `sweep_alphas`.
+    """Evaluate the ensemble `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, for comparison with `sweep_alphas`.
 
-    The logits of both models are computed once for each split and mixed at every alpha. At inference, an ensemble
-    costs two forward passes per image; interpolated weights cost one.
+    The logits of both models are computed once per split and then mixed for every alpha. At inference, an ensemble
+    needs two forward passes per image, whereas interpolated weights need only one.
 
     Args:
-        theta_0: The image tower before fine-tuning, name -> tensor.
-        theta_1: The image tower after fine-tuning.
-        alphas: The alphas; 0 is always added.
-        tasks: The tasks (`prepare_task`).
-        model: An image tower (`hf_paint.models.image_tower`); it is copied once, and the copy carries the weights.
-        log: Receives each record; in memory by default. Evaluations in the log are not repeated.
-        evaluator: Runs the model; the default runs in float32.
+        theta_0: Image tower weights before fine-tuning, name -> tensor.
+        theta_1: Image tower weights after fine-tuning.
+        alphas: Alphas to evaluate. 0 is always added.
+        tasks: Tasks to evaluate, from `prepare_task`.
+        model: Image tower (`hf_paint.models.image_tower`). It is copied once, and weights are loaded into the copy.
+        log: Log that records are added to. Evaluations that are already in the log are skipped. Defaults to a log in
+            memory.
+        evaluator: Evaluator that runs the model. The default one uses float32.
 
     Returns:
-        The curve of these alphas and tasks; the `weights` of its records start with `ensemble`.
+        Curve over these alphas and tasks. The `weights` of its records start with `ensemble`.
 
     Raises:
         InputError: If an alpha is out of range, or the weights are not compatible.
@@ -67,7 +68,7 @@ def evaluate_ensemble(
 def _sweep(
     carrier: Carrier, alphas: Sequence[float], task: PreparedTask, split: str, *, log: ResultLog
 ) -> Iterator[Result]:
-    """Yield the record of each alpha on one split; the two models run only if a record is missing."""
+    """Yield the record for each alpha on one split. The two models only run if a record is missing."""
     logits_of_ends = cache(partial(_logits_of_ends, carrier, task, split))
     ends = [carrier.fingerprint(alpha) for alpha in (0.0, 1.0)]
     for alpha in alphas:
@@ -83,7 +84,7 @@ def _sweep(
 
 
 def _logits_of_ends(carrier: Carrier, task: PreparedTask, split: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits of theta_0 and of theta_1, each (num_images, num_classes), and the labels (num_images,)."""
+    """Return the logits of theta_0 and theta_1, both (num_images, num_classes), and the labels (num_images,)."""
     logits_0, labels = carrier.evaluator.logits(carrier.at(0.0), task, split)
     logits_1, _ = carrier.evaluator.logits(carrier.at(1.0), task, split)
     return logits_0, logits_1, labels
@@ -92,13 +93,13 @@ def _logits_of_ends(carrier: Carrier, task: PreparedTask, split: str) -> tuple[T
 def ensemble_logits(logits_0: Tensor, logits_1: Tensor, alpha: float) -> Tensor:
     """Return `(1 - alpha) * f(theta_0) + alpha * f(theta_1)`, as exact as `interpolate`.
 
-    For a model that is linear in its weights between theta_0 and theta_1, this equals interpolating the weights
+    If the model is linear in its weights between theta_0 and theta_1, this is equivalent to interpolating the weights
     (WiSE-FT, Proposition 1).
 
     Args:
-        logits_0: shape (num_images, num_classes), of the model before fine-tuning.
-        logits_1: The same of the model after fine-tuning, for the same images and classes.
-        alpha: 0 is the first, 1 is the second.
+        logits_0: Logits of the model before fine-tuning, shape (num_images, num_classes).
+        logits_1: Logits of the model after fine-tuning, for the same images and classes.
+        alpha: Weight of `logits_1`, in [0, 1].
 
     Raises:
         InputError: If the shapes or dtypes differ, or alpha is out of range.

@@ -1,4 +1,4 @@
-"""Evaluation of a model on tasks."""
+"""Evaluate a model on tasks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,23 +27,23 @@ def evaluate_tasks(
     batch_size: int = 128,
     accelerator: Accelerator | None = None,
 ) -> list[Result]:
-    """Evaluate a model on tasks, over all processes of the launcher.
+    """Evaluate a model on tasks, using all processes started by the launcher.
 
     Args:
-        model: The model, both towers.
-        tasks: The tasks.
-        processor: The processor of the model.
-        split: `validation` or `test`.
-        precision: The arithmetic of the forward pass; logits and metrics are always float32. `auto` chooses `bf16` if
-            it agrees with `fp32` on a sample of the images and is faster.
-        batch_size: Images per process and forward pass.
-        accelerator: The accelerator; by default a new one.
+        model: Model with both an image and a text tower.
+        tasks: Tasks to evaluate.
+        processor: Processor for the model.
+        split: Split to evaluate, `validation` or `test`.
+        precision: Precision of the forward pass. Logits and metrics are always float32. `auto` uses `bf16` if its
+            predictions agree with `fp32` on a sample of the images and it is faster.
+        batch_size: Number of images per process and forward pass.
+        accelerator: Accelerator to use. By default, a new one is created.
 
     Returns:
-        One result per task, equal on every process, with alpha 0.
+        One result per task, with alpha 0. All processes get the same results.
 
     Raises:
-        InputError: If a task cannot be used or does not have the split.
+        InputError: If a task cannot be used or does not have this split.
 
     Example:
         >>> [result] = evaluate_tasks(model, [task], processor=processor)

@@ -1,4 +1,4 @@
-"""The evaluator: runs image towers over the images of tasks."""
+"""Run image towers on the images of tasks."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -25,23 +25,24 @@ from hf_paint.results.run_folder import correct_file
 Precision = Literal["fp32", "bf16"]
 Batches: TypeAlias = Iterable[dict[str, Tensor]]
 CPU_ACTIVATION_BYTES = 24 * 2**20
-"""On a CPU, images pass through the tower in groups whose largest activation stays below this limit.
+"""Maximum size of the largest activation on a CPU; larger batches are split into groups.
 
-glibc maps larger blocks (above 32 MiB) anew at every allocation, and the page faults take a quarter of the run time of
-a ViT-B/32.
+glibc maps blocks above 32 MiB anew at every allocation, and for a ViT-B/32 the resulting page faults take a quarter of
+the run time.
 """
 CONVOLUTION_EXPANSION = 24
-"""The size of the largest activation of a convolutional tower, relative to the pixels (EfficientNet-B7 of ALIGN)."""
+"""Size of the largest activation in a convolutional tower, relative to the input pixels (ALIGN's EfficientNet-B7)."""
 
 
 class Evaluator:
-    """Runs image towers over prepared tasks: one dataloader per (task, split), reused at every alpha.
+    """Runs image towers on prepared tasks. There is one dataloader per (task, split), reused for every alpha.
 
     Args:
-        accelerator: Distributes the batches over the processes and gathers the predictions.
-        batch_size: Images per process and forward pass; on a CPU, fewer if the activations are large.
-        precision: The arithmetic of the forward pass.
-        compile: Compile the towers that `carrier` returns. It takes tens of seconds once and pays off in long sweeps.
+        accelerator: Accelerator that distributes the batches over the processes and gathers the predictions.
+        batch_size: Number of images per process and forward pass. On a CPU, batches are split if the activations would
+            be too large.
+        precision: Precision of the forward pass.
+        compile: Compile the towers returned by `carrier`. This takes tens of seconds once and pays off in long sweeps.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Evaluator:
         self._dataloaders: dict[int, Batches] = {}
 
     def with_precision(self, precision: Precision) -> "Evaluator":
-        """Return an evaluator with the same options and another precision."""
+        """Return an evaluator with the same options but a different precision."""
         return Evaluator(
             self.accelerator,
             batch_size=self.batch_size,
@@ -68,27 +69,27 @@ class Evaluator:
         )
 
     def carrier(self, tower: nn.Module) -> nn.Module:
-        """Return a copy of an image tower in the dtype of the evaluations; its weights can be overwritten."""
+        """Return a copy of an image tower in the evaluation dtype. Its weights can be overwritten."""
         device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
-        parameters = tower.named_parameters()  # converted one by one: a float32 copy of all may not fit
+        parameters = tower.named_parameters()  # converted one by one, as a full float32 copy may not fit
         copies = {name: x.detach().to(device, dtype, copy=True) for name, x in parameters}
         carrier = copy_with(tower, copies).to(device, dtype).eval().requires_grad_(False)
         if isinstance(carrier, ImageClassifier):
             carrier.head.float()  # like zero-shot heads, whatever the dtype of the tower
         if self.compile:
-            carrier.compile()  # the weights are its inputs: other values in the same tensors need no new compilation
+            carrier.compile()  # the weights are inputs, so overwriting them does not trigger recompilation
         return carrier
 
     def predict(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> Predictions:
-        """Return the predictions of an image tower for a split, in the order of its images and equal on every process.
+        """Return an image tower's predictions on a split, in the order of its images and the same on all processes.
 
         Args:
-            tower: The image tower, on the device of the accelerator.
-            task: The task.
-            split: The split.
-            indices: Evaluate only these images, shape (num_indices,).
+            tower: Image tower, on the accelerator's device.
+            task: Task to evaluate.
+            split: Split to evaluate.
+            indices: Indices of the images to evaluate, shape (num_indices,). Defaults to all images.
 
         Raises:
             FloatingPointError: If a loss is not finite.
@@ -110,13 +111,13 @@ class Evaluator:
     def logits(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (num_images, num_columns) and labels (num_images,), in order and equal on every process.
+        """Return logits (num_images, num_columns) and labels (num_images,) in order, the same on all processes.
 
         Args:
-            tower: The image tower, on the device of the accelerator.
-            task: The task.
-            split: The split.
-            indices: Evaluate only these images, shape (num_indices,).
+            tower: Image tower, on the accelerator's device.
+            task: Task to evaluate.
+            split: Split to evaluate.
+            indices: Indices of the images to evaluate, shape (num_indices,). Defaults to all images.
         """
         head = task.head_of(tower).to(self.accelerator.device)
 
@@ -128,13 +129,13 @@ class Evaluator:
         return columns["logits"], columns["labels"]
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
-        """Return the image embeddings (num_images, embed_dim) of a split and its labels (num_images,), on the CPU."""
+        """Return image embeddings (num_images, embed_dim) and labels (num_images,) for a split, on the CPU."""
         columns = self._gather(tower, task, split, lambda embeds, labels: {"embeds": embeds, "labels": labels})
         # copied outside inference mode, so that a head can be trained on them
         return columns["embeds"].clone(), columns["labels"].clone()
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
-        """Return the record of an evaluation without its scores, to look it up before the model runs."""
+        """Return the record of an evaluation without scores, which is used to look it up before running the model."""
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -159,7 +160,7 @@ class Evaluator:
         function: Callable[[Tensor, Tensor], dict[str, Tensor]],
         indices: NDArray[np.int64] | None = None,
     ) -> dict[str, Tensor]:
-        """Apply a function to the embeddings and labels of all images; return its columns on the CPU."""
+        """Call `function(embeds, labels)` on every batch, and return its concatenated columns on the CPU."""
         device = self.accelerator.device
         gathered: list[dict[str, Tensor]] = []
         # ZeRO-3 reuses gathered tensors in the next training step, which inference tensors do not allow
@@ -187,14 +188,14 @@ class Evaluator:
 
 
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
-    """Return float32 image embeddings (batch, embed_dim) of normalised pixels, in groups that suit the device."""
+    """Return float32 image embeddings (batch, embed_dim) for normalised pixels. On a CPU, the batch may be split."""
     pixels = pixels.to(next(tower.parameters()).dtype)
     groups = pixels.chunk(_num_groups(tower, pixels)) if pixels.device.type == "cpu" else (pixels,)
     return torch.cat([tower(pixel_values=group).image_embeds.float() for group in groups])
 
 
 def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
-    """Return the number of groups per batch that limits the largest activation, the MLP's, on a CPU."""
+    """Return how many groups to split a batch into on a CPU, to limit the size of the largest (MLP) activation."""
     config = cast(Any, tower.config)
     if hasattr(config, "patch_size"):
         activation = ((config.image_size // config.patch_size) ** 2 + 1) * config.intermediate_size

@@ -1,4 +1,4 @@
-"""A few images of a task with the predictions of a model before and after patching."""
+"""Plot a few images of a task with predictions from before and after patching."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,27 +17,26 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 
 
 NUM_EXAMPLES = 12
-"""The number of images per task."""
-
+"""Number of images per task."""
 
 COLUMNS = 4
 NUM_CANDIDATES = 3
-"""The number of candidates per image, the most probable ones."""
+"""Number of candidates to show per image, starting with the most probable one."""
 COLOURS = {"right": "yellowgreen", "written on the image": "salmon", "other": "lightgray"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Example:
-    """One image with the predictions of the model before and after patching.
+    """Image with predictions from the model before and after patching.
 
     Attributes:
-        pixels: shape (height, width, 3), uint8, as the model sees it.
-        candidates: The class names, or the candidate answers.
-        label: The index of the correct candidate.
-        written: The index of the candidate that is written on the image; None for images without words.
-        question: The question about the image; None if the candidates are classes.
-        before: shape (num_candidates,), the probabilities of the model before patching.
-        after: shape (num_candidates,), the probabilities of the patched model.
+        pixels: Image as the model sees it, uint8, shape (height, width, 3).
+        candidates: Class names or candidate answers.
+        label: Index of the correct candidate.
+        written: Index of the candidate that is written on the image. None for images without words.
+        question: Question about the image. None if the candidates are classes.
+        before: Probabilities before patching, shape (num_candidates,).
+        after: Probabilities after patching, shape (num_candidates,).
     """
 
     pixels: NDArray[np.uint8]
@@ -52,16 +51,16 @@ class Example:
 def choose_images(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, count: int = NUM_EXAMPLES, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Draw images at random, starting with those that only one of the two models classifies correctly.
+    """Sample images at random, starting with those that only one of the two models classifies correctly.
 
     Args:
-        before: shape (num_images,), whether each image is classified correctly before patching.
-        after: shape (num_images,), whether each image is classified correctly after patching.
-        count: The maximum number of images.
-        seed: The seed of the draw.
+        before: Whether each image is classified correctly before patching, shape (num_images,).
+        after: Whether each image is classified correctly after patching, shape (num_images,).
+        count: Maximum number of images.
+        seed: Random seed.
 
     Returns:
-        shape (count,), the indices of the images.
+        Indices of the images, shape (count,).
 
     Example:
         >>> choose_images(np.array([True, False, True]), np.array([True, True, True]), count=1)
@@ -75,7 +74,7 @@ def choose_images(
 def describe_choice(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, images: str, count: int = NUM_EXAMPLES
 ) -> str:
-    """Return a sentence that explains how `choose_images` drew the images.
+    """Return a sentence that explains how `choose_images` selected the images.
 
     Example:
         >>> describe_choice(np.array([True, False]), np.array([True, True]), images="images", count=2)
@@ -94,7 +93,7 @@ def describe_choice(
 def probabilities(
     evaluator: Evaluator, tower: nn.Module, task: PreparedTask, split: str, indices: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return the probabilities of a model for some images of a split, shape (num_indices, num_columns)."""
+    """Return a model's probabilities for some images of a split, shape (num_indices, num_columns)."""
     logits, _ = evaluator.logits(tower, task, split, indices=indices)
     values: NDArray[np.float32] = logits.softmax(dim=-1).numpy()
     return values
@@ -108,7 +107,7 @@ def make_examples(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
 ) -> list[Example]:
-    """Return images of a split with the probabilities (num_indices, num_columns) of both models."""
+    """Return some images of a split together with both models' probabilities, shape (num_indices, num_columns)."""
     images = task.images[split]
     labels, choices = images.labels.reshape(len(images), -1)[:, 0], images.choices
     examples = []
@@ -128,18 +127,18 @@ def make_examples(
 
 
 WORD_WIDTH, LINE_WIDTH, CAPTION_WIDTH = 26, 34, 120
-"""The maximum number of characters of a candidate, of a line above an image, and of a line of the caption."""
+"""Maximum number of characters in a candidate, in a line above an image, and in a line of the caption."""
 
 
 def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, patched: str, caption: str) -> None:
-    """Plot images with the most probable candidates and their probabilities, zero-shot above patched.
+    """Plot images with their most probable candidates, for the zero-shot model above and the patched model below.
 
     Args:
-        examples: The images.
-        path: The image file.
-        title: The title of the plot.
-        patched: The name of the patched model.
-        caption: A sentence on how the images were drawn.
+        examples: Images to plot.
+        path: Path to the output image file.
+        title: Title of the plot.
+        patched: Name of the patched model.
+        caption: Caption, which should say how the images were selected.
     """
     rows = -(-len(examples) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 3.1 * rows + 1), dpi=100, layout="constrained")
@@ -159,7 +158,7 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
 
 
 def _draw_image(axes: Axes, example: Example) -> None:
-    """Draw an image under its question, its correct candidate and the written word."""
+    """Draw an image, with the question, the correct candidate and the word written on the image above it."""
     axes.imshow(example.pixels)
     lines = wrap(example.question or "", LINE_WIDTH, max_lines=2, placeholder=" ...")
     lines.append(f"right: {_short(example.candidates[example.label])}")
@@ -169,7 +168,7 @@ def _draw_image(axes: Axes, example: Example) -> None:
 
 
 def _draw_candidates(axes: Axes, example: Example, patched: str) -> None:
-    """Draw the probabilities of both models as bars labelled with the candidates."""
+    """Draw both models' probabilities as bars labelled with the candidates."""
     height = NUM_CANDIDATES + 1  # one line for the name of the model
     axes.set(xlim=(0, 1), ylim=(2 * height, 0))
     for top, name, probability in ((0, "zero-shot", example.before), (height, patched, example.after)):

@@ -1,4 +1,4 @@
-"""Metrics of a classifier: pure functions over arrays, and the `evaluate.Metric`s that call them."""
+"""Classification metrics: pure functions on arrays, and `evaluate.Metric` classes that call them."""
 
 from typing import ClassVar
 
@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 
 NUM_BINS = 15
-"""Bins of the calibration error, of equal width (Guo et al., 2017)."""
+"""Number of equal-width bins for the calibration error (Guo et al., 2017)."""
 DTYPES = {"predictions": "int64", "references": "int64", "confidences": "float32", "losses": "float32"}
-"""Input of the metrics -> its dtype."""
+"""Metric input -> dtype."""
 
 
 def accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
-    """Return the share of predictions (num_images,) that equal the references (num_images,).
+    """Return the fraction of predictions (num_images,) that equal the references (num_images,).
 
     Example:
         >>> accuracy([0, 1, 1, 1], [0, 1, 0, 1])
@@ -25,7 +25,7 @@ def accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
 
 
 def mean_per_class_accuracy(predictions: ArrayLike, references: ArrayLike) -> float:
-    """Return the accuracy within each class among the references, averaged over these classes.
+    """Return the accuracy within each class, averaged over the classes that occur in the references.
 
     Example:
         >>> mean_per_class_accuracy([0, 0, 0, 0], [0, 0, 0, 1])
@@ -39,7 +39,7 @@ def mean_per_class_accuracy(predictions: ArrayLike, references: ArrayLike) -> fl
 
 
 def mean_absolute_error(predictions: ArrayLike, references: ArrayLike) -> float:
-    """Return the mean distance between predicted numbers (num_images,) and the true ones (num_images,).
+    """Return the mean absolute difference between predictions (num_images,) and references (num_images,).
 
     Example:
         >>> mean_absolute_error([3, 5, 9], [3, 6, 7])
@@ -49,7 +49,7 @@ def mean_absolute_error(predictions: ArrayLike, references: ArrayLike) -> float:
 
 
 def mean_loss(losses: ArrayLike) -> float:
-    """Return the mean of the losses (num_images,), accumulated in float64.
+    """Return the mean of the losses (num_images,), computed in float64.
 
     Example:
         >>> mean_loss([0.5, 1.5])
@@ -62,9 +62,9 @@ def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, nu
     """Return the mean gap between confidence and accuracy over bins of equal width (Guo et al., 2017, Section 2).
 
     Args:
-        confidences: shape (num_images,), the highest probability of each image, in [0, 1].
-        correct: shape (num_images,), whether the class of that probability is the label.
-        num_bins: The number of bins (i / num_bins, (i + 1) / num_bins].
+        confidences: Probability of the predicted class for each image, in [0, 1], shape (num_images,).
+        correct: Whether the predicted class is the label, shape (num_images,).
+        num_bins: Number of bins; bin i covers (i / num_bins, (i + 1) / num_bins].
 
     Example:
         >>> expected_calibration_error([0.9, 0.9], [True, False])
@@ -77,15 +77,15 @@ def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, nu
 
 
 class ArrayMetric(evaluate.Metric):
-    """An `evaluate.Metric` that keeps its inputs as arrays in memory.
+    """Base class for `evaluate.Metric`s whose inputs are stored as arrays in memory.
 
-    `evaluate` encodes every value as a Python object and writes it to an Arrow file behind a lock, which for a whole
-    split takes longer than the metric itself. This class needs no file, no lock and no network. In a distributed run
-    every process computes the metric of the gathered predictions.
+    By default, `evaluate` encodes every value as a Python object and writes it to an Arrow file while holding a lock,
+    which takes longer than computing the metric on a whole split. This class needs no file, lock or network access. In
+    a distributed run, every process computes the metric on the gathered predictions.
     """
 
     inputs: ClassVar[tuple[str, ...]]
-    """The names of the inputs, each an array with one value per image."""
+    """Names of the inputs. Each input is an array with one value per image."""
 
     def __init__(self) -> None:
         self._batches: list[dict[str, NDArray[np.generic]]] = []
@@ -112,21 +112,21 @@ class ArrayMetric(evaluate.Metric):
         missing = [name for name in self.inputs if columns.get(name) is None]
         if unknown or missing:
             raise ValueError(
-                f"{self.name} takes the inputs {', '.join(self.inputs)}; "
+                f"{self.name} expects the inputs {', '.join(self.inputs)}; "
                 f"missing: {missing}, unknown: {sorted(unknown)}."
             )
         batch = {name: np.asarray(columns[name]) for name in self.inputs}
         lengths = {name: len(column) for name, column in batch.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"The inputs of {self.name} must have one length, got {lengths}.")
+            raise ValueError(f"The inputs of {self.name} must have the same length, got {lengths}.")
         self._batches.append(batch)
 
     def compute(
         self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **inputs: ArrayLike | None
     ) -> dict[str, float]:
-        """Compute the metric over these and all previously added images, then discard them.
+        """Compute the metric on these and all previously added images, then discard the images.
 
-        Inputs of other metrics are ignored: `evaluate.combine` passes all inputs to every metric.
+        Inputs for other metrics are ignored, because `evaluate.combine` passes all inputs to every metric.
 
         Raises:
             ValueError: If there are no images, an input is missing, or their lengths differ.
@@ -136,7 +136,7 @@ class ArrayMetric(evaluate.Metric):
         if own:
             self.add_batch(**own)
         if not len(self):
-            raise ValueError(f"{self.name} needs at least one image.")
+            raise ValueError(f"{self.name} needs at least one image, got none.")
         batches, self._batches = self._batches, []
         whole = {name: np.concatenate([batch[name] for batch in batches]) for name in self.inputs}
         result: dict[str, float] = self._compute(**whole)
@@ -151,11 +151,11 @@ class ArrayMetric(evaluate.Metric):
         )
 
     def _build_data_dir(self) -> str:
-        return ""  # evaluate would create a folder
+        return ""  # prevents evaluate from creating a folder
 
 
 class Accuracy(ArrayMetric):
-    """Top-1 accuracy: the share of images whose predicted class is the label, with the counts behind it.
+    """Top-1 accuracy: the fraction of images whose predicted class is the label, along with the underlying counts.
 
     Example:
         >>> Accuracy().compute(predictions=[0, 1], references=[0, 0])
@@ -170,7 +170,7 @@ class Accuracy(ArrayMetric):
 
 
 class MeanPerClassAccuracy(ArrayMetric):
-    """The accuracy within each class, averaged over the classes.
+    """Mean per-class accuracy: the accuracy within each class, averaged over the classes.
 
     Example:
         >>> MeanPerClassAccuracy().compute(predictions=[0, 0, 0], references=[0, 0, 1])
@@ -184,7 +184,7 @@ class MeanPerClassAccuracy(ArrayMetric):
 
 
 class MeanLoss(ArrayMetric):
-    """The mean of the losses of the images.
+    """Mean loss over the images.
 
     Example:
         >>> MeanLoss().compute(losses=[0.5, 1.5])
@@ -198,7 +198,7 @@ class MeanLoss(ArrayMetric):
 
 
 class ExpectedCalibrationError(ArrayMetric):
-    """The mean gap between confidence and accuracy over 15 bins of equal width.
+    """Expected calibration error: the mean gap between confidence and accuracy over 15 bins of equal width.
 
     Example:
         >>> ExpectedCalibrationError().compute(predictions=[0, 1], confidences=[0.9, 0.9], references=[0, 0])
@@ -214,7 +214,7 @@ class ExpectedCalibrationError(ArrayMetric):
 
 
 class MeanAbsoluteError(ArrayMetric):
-    """The mean distance between predicted numbers and the true ones.
+    """Mean absolute difference between predicted and true numbers.
 
     Example:
         >>> MeanAbsoluteError().compute(predictions=[3, 5, 9], references=[3, 6, 7])

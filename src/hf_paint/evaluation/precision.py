@@ -1,4 +1,4 @@
-"""The choice between float32 and bfloat16, by a comparison on a sample of the images."""
+"""Choose between float32 and bfloat16 by comparing them on a sample of the images."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SAMPLE_SIZE = 512
-"""The number of images per task in the comparison."""
+"""Maximum number of images per task to use in the comparison."""
 MIN_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.005
 MIN_SPEEDUP = 1.2
@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionCheck:
-    """The comparison of bfloat16 with float32: the worst values over all towers and tasks.
+    """Comparison of bfloat16 with float32.
 
     Attributes:
-        num_images: The number of images, over all towers and tasks.
-        agreement: The share of images with the same predicted class, in [0, 1].
-        accuracy_difference: The largest absolute difference in accuracy, in [0, 1].
-        speedup: The time in float32 over the time in bfloat16.
+        num_images: Total number of images over all towers and tasks.
+        agreement: Lowest fraction of images with the same predicted class, for any tower and task, in [0, 1].
+        accuracy_difference: Largest absolute difference in accuracy, for any tower and task, in [0, 1].
+        speedup: Total time in float32 divided by total time in bfloat16.
     """
 
     num_images: int
@@ -43,30 +43,30 @@ class PrecisionCheck:
 
     @property
     def precision(self) -> Precision:
-        """The precision to use: `bf16` if it agrees and is faster, else `fp32`."""
+        """Precision to use: `bf16` if its predictions agree and it is faster, otherwise `fp32`."""
         agrees = self.agreement >= MIN_AGREEMENT and self.accuracy_difference <= MAX_ACCURACY_DIFFERENCE
         return "bf16" if agrees and self.speedup >= MIN_SPEEDUP else "fp32"
 
     def __str__(self) -> str:
         return (
-            f"bf16 against fp32 on {self.num_images} images: {100 * self.agreement:.2f} % of the predictions agree, "
-            f"accuracy differs by {100 * self.accuracy_difference:.2f} points at most, {self.speedup:.1f} times as "
-            f"fast. Evaluating in {self.precision}."
+            f"bf16 compared with fp32 on {self.num_images} images: {100 * self.agreement:.2f} % of the predictions "
+            f"agree, accuracy differs by at most {100 * self.accuracy_difference:.2f} points, and bf16 is "
+            f"{self.speedup:.1f} times as fast. Evaluating in {self.precision}."
         )
 
 
 def compare_precisions(
     towers: Iterable[nn.Module], tasks: Sequence[PreparedTask], evaluator: Evaluator
 ) -> PrecisionCheck:
-    """Compare bfloat16 with float32 on up to 512 images of each task, and log the result.
+    """Compare bfloat16 with float32 on up to 512 images per task, and log the result.
 
     Args:
-        towers: Image towers in float32; for a sweep, those with the weights of both ends.
-        tasks: The tasks.
-        evaluator: An evaluator in float32.
+        towers: Image towers in float32. For a sweep, pass towers with the weights theta_0 and theta_1.
+        tasks: Tasks to compare on.
+        evaluator: Evaluator with precision `fp32`.
 
     Returns:
-        The comparison, equal on every process.
+        The comparison. All processes get the same result.
 
     Example:
         >>> prepared = [prepare_task(task, model, processor)]
@@ -82,7 +82,7 @@ def compare_precisions(
             for i, runner in enumerate((evaluator, in_bf16)):
                 carrier, (split, images) = runner.carrier(tower), next(iter(task.images.items()))
                 sample = np.linspace(0, len(images) - 1, min(SAMPLE_SIZE, len(images))).astype(np.int64)
-                runner.predict(carrier, task, split, indices=sample[: len(sample) // 8 + 1])  # the first pass is slow
+                runner.predict(carrier, task, split, indices=sample[: len(sample) // 8 + 1])  # warm-up pass
                 start = time.perf_counter()
                 predictions.append(runner.predict(carrier, task, split, indices=sample))
                 seconds[i] += time.perf_counter() - start
@@ -94,6 +94,6 @@ def compare_precisions(
         speedup=float(seconds[0] / seconds[1]),
     )
     checks = [check]
-    broadcast_object_list(checks)  # the clocks of the processes differ
+    broadcast_object_list(checks)  # timings differ between processes
     logger.info(str(checks[0]))
     return checks[0]

@@ -1,4 +1,4 @@
-"""The predictions of a model for the images of a split, and their scores."""
+"""Predictions of a model on the images of a split, and the scores computed from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from hf_paint.tasks.counting import CountingTask, count_values
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """The predictions for the images of a split; each array has shape (num_images,).
+    """Predictions for the images of a split. Each array has shape (num_images,).
 
     Attributes:
-        labels: The class index of the image, or the position of its answer.
-        predicted: The index of the highest logit.
-        confidence: The probability of that class.
-        loss: The cross-entropy of the image, in nats.
-        written: The class index of the word on the image; None if no words are written on the images.
+        labels: Index of the correct class or answer.
+        predicted: Index of the predicted class or answer, i.e. of the highest logit.
+        confidence: Probability of the predicted class or answer.
+        loss: Cross-entropy in nats.
+        written: Class index of the word written on the image. None if the images have no words on them.
     """
 
     labels: NDArray[np.int64]
@@ -48,7 +48,7 @@ class Predictions:
 
     @property
     def attacked(self) -> NDArray[np.bool_] | None:
-        """Whether each image is classified as the wrong word that is written on it, shape (num_images,)."""
+        """Whether each image is misclassified as the word written on it, shape (num_images,)."""
         if self.written is None:
             return None
         attacked: NDArray[np.bool_] = (self.predicted == self.written) & (self.written != self.labels)
@@ -56,18 +56,18 @@ class Predictions:
 
 
 def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.int64] | None = None) -> Predictions:
-    """Return the predictions from logits (num_images, num_classes) and labels and words (num_images,).
+    """Make predictions from logits.
 
     Args:
-        logits: The logits, on the CPU.
-        labels: The class indices.
-        written: The class index of the word on each image, if there are such words.
+        logits: Logits on the CPU, shape (num_images, num_classes).
+        labels: Class indices, shape (num_images,).
+        written: Class index of the word written on each image, if any, shape (num_images,).
     """
     return predictions_from_outputs(outputs(logits, labels), written)
 
 
 def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.int64] | None = None) -> Predictions:
-    """Return the predictions in the columns of `outputs`, on the CPU."""
+    """Make predictions from the columns returned by `outputs`, which must be on the CPU."""
     return Predictions(
         labels=columns["labels"].numpy(),
         predicted=columns["predicted"].numpy(),
@@ -78,7 +78,7 @@ def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.
 
 
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return labels, predicted class, its probability and the loss, all (batch,), of logits (batch, num_classes)."""
+    """Return labels, predicted classes, their probabilities and losses, all (batch,); logits: (batch, num_classes)."""
     return {
         "labels": labels,
         "predicted": logits.argmax(dim=-1),
@@ -88,7 +88,7 @@ def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
-    """Compute the counts and metrics of the predictions for a split of a task."""
+    """Compute counts and metrics from the predictions on a split of a task."""
     choices, attacked = task.images[split].choices, predictions.attacked
     metrics: list[ArrayMetric] = [Accuracy(), MeanLoss(), ExpectedCalibrationError()]
     if choices is None:
@@ -112,7 +112,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
 
 
 def _counting_error(predictions: Predictions, task: PreparedTask) -> float | None:
-    """Return the mean absolute error of the counts; None if the classes are not counts."""
+    """Return the mean absolute error of predicted counts, or None if the task is not a counting task."""
     if not isinstance(task.task, CountingTask):
         return None
     values = count_values(task.class_names)

@@ -1,4 +1,4 @@
-"""A task that is ready to be evaluated: its head is built, its images are decoded."""
+"""Prepare tasks for evaluation: build their heads and decode their images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,17 +26,17 @@ from hf_paint.tasks.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreparedTask:
-    """A task that is ready to be evaluated: its head is built and its images are decoded.
+    """Task that is ready to be evaluated, with its head built and its images decoded.
 
     Attributes:
-        task: The task.
-        role: The role of the task.
-        class_names: The class names, in the order of the logits.
-        head: The zero-shot head.
-        transform: Normalises pixels.
-        images: The images of each split, `validation` and `test` if the task has them.
-        rows: shape (num_classes, max_rows), the rows of its classes in a head that is trained with the image tower;
-            None for tasks that keep their zero-shot head.
+        task: The original task.
+        role: Role of the task.
+        class_names: Class names, in the order of the logits.
+        head: Zero-shot head.
+        transform: Transform that normalises pixels.
+        images: Split -> decoded images. The splits are those of `validation` and `test` that the task has.
+        rows: For each class, its rows in a head that is trained with the image tower, shape (num_classes, max_rows).
+            None if the task uses its zero-shot head.
     """
 
     task: Task
@@ -48,11 +48,11 @@ class PreparedTask:
     rows: Tensor | None = None
 
     def with_rows_of(self, class_names: Sequence[str]) -> "PreparedTask":
-        """Return the task for evaluation with a trained head of these classes, matched by name.
+        """Return a copy of the task that is evaluated with a trained head for these classes.
 
-        A name that several classes share (ImageNet has two such names) is matched in the order of both lists; in a
-        group it stands for all of them. A task without classes, or with a class that the head lacks, is returned
-        unchanged and keeps its zero-shot head.
+        Classes are matched by name. If several classes have the same name (ImageNet has two such names), they are
+        matched in order; in a group, the name stands for all of them. A task without classes, or with a class that the
+        head does not have, is returned unchanged and uses its zero-shot head.
         """
         if isinstance(self.task, MultipleChoiceTask):
             return self
@@ -68,7 +68,7 @@ class PreparedTask:
         return replace(self, rows=member_rows(members, range(len(class_names)))) if is_complete else self
 
     def head_of(self, tower: nn.Module) -> ZeroShotHead:
-        """Return the head for evaluating an image tower: the tower's own head if it has the classes of the task."""
+        """Return the head to evaluate an image tower with: its own head if `rows` is set, else the zero-shot head."""
         if self.rows is None:
             return self.head
         trained: Any = tower.head
@@ -76,7 +76,7 @@ class PreparedTask:
 
     @property
     def head_fingerprint(self) -> str:
-        """The fingerprint of the head, or of its rows if the head is part of the weights."""
+        """Fingerprint of the zero-shot head, or of the rows if the head is part of the weights."""
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
@@ -96,15 +96,16 @@ def prepare_task(
     splits: Sequence[str] = ("validation", "test"),
     cache_dir: str | Path | None = None,
 ) -> PreparedTask:
-    """Load the splits of a task, decode their images once, and build its head.
+    """Load the splits of a task, decode the images once, and build the head.
 
     Args:
-        task: The task.
-        model: The model whose text tower builds the head.
-        processor: The processor of the model.
-        role: The role of the task.
-        splits: The splits to load; splits that the task lacks are skipped.
-        cache_dir: The cache of decoded pixels and heads; `hf_paint.data.pixel_cache.default_cache_dir()` by default.
+        task: Task to prepare.
+        model: Model whose text tower is used to build the head.
+        processor: Processor for the model.
+        role: Role of the task.
+        splits: Splits to load. Splits that the task does not have are skipped.
+        cache_dir: Cache folder for decoded pixels and heads. Defaults to
+            `hf_paint.data.pixel_cache.default_cache_dir()`.
 
     Raises:
         InputError: If the data set, a split, a column, a label or an image cannot be used.
@@ -122,8 +123,8 @@ def prepare_task(
     class_names, *others = dict.fromkeys(split.class_names for split in loaded.values())
     if others:
         raise InputError(
-            f"The splits {', '.join(loaded)} of task '{task.name}' do not have the same classes in the same order: "
-            "list them all as `class_names`."
+            f"The splits {', '.join(loaded)} of task '{task.name}' do not have the same classes in the same order. "
+            "Set `class_names` to the full list of classes."
         )
     head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
     verify = is_first_on_node()

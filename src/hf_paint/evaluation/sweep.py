@@ -1,4 +1,4 @@
-"""The sweep: every alpha on every task, each (weights, task) evaluated once (PAINT, Section 2)."""
+"""Sweep: evaluate all alphas on all tasks, without evaluating the same (weights, task) twice (PAINT, Section 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,20 +27,20 @@ def sweep_alphas(
     evaluator: Evaluator | None = None,
     extrapolate: bool = False,
 ) -> AlphaCurve:
-    """Evaluate every alpha on every split of every task, unless the log has the record already.
+    """Evaluate every alpha on every split of every task, except for evaluations that are already in the log.
 
     Args:
-        theta_0: The image tower before fine-tuning, name -> tensor.
-        theta_1: The image tower after fine-tuning.
-        alphas: The alphas; 0, the zero-shot model, is always added for comparison.
-        tasks: The tasks (`prepare_task`).
-        model: An image tower (`hf_paint.models.image_tower`); it is copied once, and the copy carries the weights.
-        log: Receives each record as soon as it is known; in memory by default.
-        evaluator: Runs the model; the default runs in float32.
+        theta_0: Image tower weights before fine-tuning, name -> tensor.
+        theta_1: Image tower weights after fine-tuning.
+        alphas: Alphas to evaluate. 0, the zero-shot model, is always added for comparison.
+        tasks: Tasks to evaluate, from `prepare_task`.
+        model: Image tower (`hf_paint.models.image_tower`). It is copied once, and weights are loaded into the copy.
+        log: Log that each record is added to immediately. Defaults to a log in memory.
+        evaluator: Evaluator that runs the model. The default one uses float32.
         extrapolate: Allow alphas outside [0, 1].
 
     Returns:
-        The curve of these alphas and tasks.
+        Curve over these alphas and tasks.
 
     Raises:
         InputError: If an alpha is out of range, or the weights are not compatible.
@@ -60,13 +60,13 @@ def sweep_alphas(
 def sweep_path(
     carrier: Carrier, alphas: Sequence[float], tasks: Sequence[PreparedTask], *, log: ResultLog
 ) -> AlphaCurve:
-    """Evaluate every alpha of a path on every split of every task; `sweep_alphas` on any path.
+    """Version of `sweep_alphas` for any path: evaluate every alpha on every split of every task.
 
     Args:
-        carrier: The models on the path.
-        alphas: The alphas, sorted and with 0 among them (`sorted_alphas`).
-        tasks: The tasks.
-        log: Receives each record as soon as it is known.
+        carrier: Carrier for the path.
+        alphas: Alphas to evaluate, sorted and including 0 (see `sorted_alphas`).
+        tasks: Tasks to evaluate.
+        log: Log that each record is added to immediately.
     """
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
@@ -79,10 +79,10 @@ def sweep_path(
 
 
 def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, *, log: ResultLog) -> Result:
-    """Return the record of one alpha on one split: from the log, or else evaluated and appended to it.
+    """Return the record for one alpha on one split. If it is not in the log, evaluate it and add it to the log.
 
-    If the log has a record of the same weights at another alpha, for instance after a step without effect, that record
-    is copied under this alpha, and nothing is evaluated.
+    If the log contains a record for the same weights under another alpha, e.g. after a step without effect, that
+    record is copied and nothing is evaluated.
     """
     evaluator = carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
@@ -98,7 +98,7 @@ def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, 
 
 
 def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list[float]:
-    """Return the alphas in ascending order, without duplicates and with 0 among them.
+    """Return the alphas in ascending order, without duplicates and including 0.
 
     Raises:
         InputError: If an alpha is out of range.
@@ -110,7 +110,7 @@ def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list
 
 
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
-    """Score predictions, and append the record and the correctness of each image to the log."""
+    """Score predictions, and add the record to the log along with whether each image was classified correctly."""
     scores = score(predictions, task, pending.split)
     correct_file = pending.correct_file if log.folder is not None else None
     result = replace(pending, **scores.to_dict(), correct_file=correct_file)

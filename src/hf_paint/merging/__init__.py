@@ -1,4 +1,4 @@
-"""From theta_0 and theta_1 to theta_alpha: one paper, one file."""
+"""Methods that compute theta_alpha from theta_0 and fine-tuned models, one module per paper."""
 
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.merging.base import Method

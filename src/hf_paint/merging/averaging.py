@@ -1,4 +1,4 @@
-"""Averages of the weights during one training: EMA (Polyak & Juditsky, 1992), SWA (Izmailov et al., UAI 2018)."""
+"""Weight averaging during training: EMA (Polyak & Juditsky, 1992) and SWA (Izmailov et al., UAI 2018)."""
 
 import math
 from dataclasses import dataclass
@@ -19,40 +19,41 @@ from hf_paint.merging.interpolation import add, subtract
 
 
 class WeightAveraging(TrainerCallback):
-    """`average += rate * (theta - average)` after each step; the model takes the average at the end of training.
+    """Base class for callbacks that average the weights during training.
 
-    Subclasses define the rate. It depends only on the step, so a checkpoint stores only the average, and a resumed
-    training ends with the same bits as an uninterrupted one. The average is float64 on the device of the model,
-    because its change in one step is often below the resolution of float32. Evaluations and checkpoints during
-    training use the trained weights; the average is saved next to them in its own file.
+    After each step, `average += rate * (theta - average)`; when training ends, the average is loaded into the model.
+    Subclasses define the rate. It depends only on the step, so checkpoints need to store nothing but the average, and
+    a resumed run gives bit-identical results. The average is kept in float64 on the model's device, because its change
+    in one step is often too small for float32. Evaluations and checkpoints during training use the trained weights;
+    checkpoints store the average in a separate file.
     """
 
     file_name: str
 
     def rate(self, step: int, max_steps: int) -> float:
-        """Return the share in [0, 1] of the current weights in the average; steps count from 1."""
+        """Return the weight in [0, 1] given to the current model in the average; steps are counted from 1."""
         raise NotImplementedError
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Start a new average, or resume the one in the checkpoint."""
+        """Start a new average, or load the one stored in the checkpoint."""
         if args.load_best_model_at_end:
             raise InputError(
-                "Weight averaging replaces the weights at the end of training: remove `load_best_model_at_end`."
+                "Weight averaging replaces the weights when training ends, so `load_best_model_at_end` must be False."
             )
         self._average: dict[str, Tensor] = {}
         if state.global_step:
             path = self._path(args, state)
             if not path.exists():
-                raise InputError(f"{path} is missing: a run cannot resume from a checkpoint without its average.")
+                raise InputError(f"{path} is missing. A run with weight averaging cannot resume without this file.")
             self._average = load_file(path, device=str(args.device))
 
     @torch.no_grad()
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Add the weights after this step to the average."""
+        """Update the average with the current weights."""
         model: nn.Module = kwargs["model"]
         rate = self.rate(state.global_step, state.max_steps)
         if not rate:
@@ -66,14 +67,14 @@ class WeightAveraging(TrainerCallback):
                 self._average[name] = add(self._average[name], tau.mul_(rate))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Save the average in the folder of the checkpoint."""
+        """Save the average in the checkpoint folder."""
         if args.should_save:
             save_atomically(self._path(args, state), partial(save_file, self._average))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Load the average, if there is one, into the model; buffers keep their values."""
+        """Load the average, if any, into the model. Buffers are left unchanged."""
         model: nn.Module = kwargs["model"]
         model.load_state_dict(self._average, strict=False)
 
@@ -84,17 +85,17 @@ class WeightAveraging(TrainerCallback):
 class EMACallback(WeightAveraging):
     """Exponential moving average: `average = decay * average + (1 - decay) * theta` after each step.
 
-    The average starts as the weights after the first step. With `warmup`, the decay grows as timm's does:
-    `1 - (1 + (step - 1) / warmup_gamma) ** -warmup_power`, up to `decay`.
+    The average is initialised with the weights after the first step. With `warmup`, the decay follows timm's schedule,
+    `1 - (1 + (step - 1) / warmup_gamma) ** -warmup_power`, until it reaches `decay`.
 
     Args:
-        decay: In [0, 1); the average covers about `1 / (1 - decay)` steps.
-        warmup: Let the decay grow from 0.
-        warmup_gamma: The number of steps over which the decay grows.
-        warmup_power: The exponent of the growth; with 2/3 the decay reaches 0.9 after 30 steps, 0.999 after 31,600.
+        decay: Decay in [0, 1). The average covers about `1 / (1 - decay)` steps.
+        warmup: Increase the decay gradually from 0.
+        warmup_gamma: Time scale of the warm-up, in steps.
+        warmup_power: Exponent of the warm-up. With 2/3, the decay reaches 0.9 after 30 steps and 0.999 after 31,600.
 
     Raises:
-        InputError: If the decay is out of range.
+        InputError: If `decay` is out of range.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=3, warmup_steps=1, use_cpu=True)
@@ -114,7 +115,7 @@ class EMACallback(WeightAveraging):
         self.warmup_gamma, self.warmup_power = warmup_gamma, warmup_power
 
     def rate(self, step: int, max_steps: int) -> float:
-        """Return 1 minus the decay; the decay of the first step is 0."""
+        """Return 1 minus the decay. The decay is 0 in the first step."""
         if step == 1:
             return 1.0
         if not self.warmup:
@@ -124,14 +125,14 @@ class EMACallback(WeightAveraging):
 
 
 class SWACallback(WeightAveraging):
-    """Stochastic weight averaging: the mean of the weights at regular steps in the last part of training.
+    """Stochastic weight averaging: average the weights at regular intervals during the last part of training.
 
-    The first averaged step is the first one at or after `start * max_steps`, followed by every `every`-th step. The
-    learning rate schedule does not change; Izmailov et al. average under a high or cyclical learning rate.
+    Averaging starts at step `start * max_steps`, rounded up, and continues with every `every`-th step after it. The
+    learning rate schedule is left unchanged, whereas Izmailov et al. use a high or cyclical learning rate.
 
     Args:
-        start: The share of training after which averaging starts, in [0, 1].
-        every: The number of steps between averaged weights.
+        start: Fraction of training after which averaging starts, in [0, 1].
+        every: Number of steps between averaged weights.
 
     Raises:
         InputError: If `start` or `every` is out of range.
@@ -151,14 +152,14 @@ class SWACallback(WeightAveraging):
         self.start, self.every = start, every
 
     def rate(self, step: int, max_steps: int) -> float:
-        """Return 1 / n at the n-th averaged step, and 0 at the others."""
+        """Return 1 / n at the n-th averaged step and 0 at all other steps."""
         since = step - max(1, math.ceil(self.start * max_steps))
         return 0.0 if since < 0 or since % self.every else 1 / (since // self.every + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SWA(Method):
-    """theta_1 is the mean of the weights at regular steps of the training (`SWACallback`)."""
+    """Stochastic weight averaging: theta_1 is the mean of the weights at regular intervals (`SWACallback`)."""
 
     name: ClassVar[str] = "swa"
     end: ClassVar[str] = "SWA"
@@ -174,14 +175,14 @@ class SWA(Method):
         self.callbacks()  # its constructor checks the options
 
     def sentence(self) -> str:
-        """Return the description, with the averaged steps."""
+        """Return text for the model card that says which steps are averaged."""
         steps = f"every {self.every} steps, from {100 * self.start:g} % of training onwards"
         return f"`theta_1` is a stochastic weight average (SWA): the mean of the weights at {steps}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class EMA(Method):
-    """theta_1 is the exponential moving average of the weights (`EMACallback`)."""
+    """Exponential moving average: theta_1 is an average of the weights during training (`EMACallback`)."""
 
     name: ClassVar[str] = "ema"
     end: ClassVar[str] = "EMA"
@@ -197,7 +198,7 @@ class EMA(Method):
         self.callbacks()  # its constructor checks the options
 
     def sentence(self) -> str:
-        """Return the decay."""
+        """Return text for the model card that gives the decay."""
         warmup = " after a warm-up" if self.warmup else ""
         average = "the exponential moving average (EMA) of the weights during training"
         return f"`theta_1` is {average}, with decay {self.decay:g}{warmup}."

@@ -1,4 +1,4 @@
-"""The interface of a method: its options, and how it turns fine-tuned models into a path from theta_0."""
+"""Base class for merging methods, which turn fine-tuned models into a path of weights starting at theta_0."""
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
@@ -19,63 +19,73 @@ LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 
 
 class Information(Protocol):
-    """The measurements that a path may need besides the weights at its two ends."""
+    """Measurements that a path may need in addition to the weights at its two ends."""
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
-        """Return the Fisher information of weights on training images of the patching tasks."""
+        """Return the Fisher information of `theta` on training images of the patching tasks.
+
+        Args:
+            name: `theta_0` or `theta_1`.
+            theta: Weights, name -> tensor.
+            num_images: Number of training images to estimate it on.
+            seed: Random seed.
+        """
 
 
 class RecordedInformation:
-    """The Fisher information in the folder of a finished run.
+    """Fisher information read from the folder of a finished run.
 
     Args:
-        folder: The run folder.
+        folder: Run folder.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
-        """Return the recorded Fisher information."""
+        """Return the Fisher information recorded under this name."""
         return load_file(self.folder.fisher(name))
 
 
 class Measurements(Information, Protocol):
-    """The measurements that a run provides to its method.
+    """Measurements that a run provides to its method.
 
     Attributes:
-        scores: Names of models, joined by " + " -> the score of their mean; saved as soon as a value is set.
-        device: The device of the run.
+        scores: Model names joined by " + " -> score of their mean. Every new value is saved immediately.
+        device: Device the run uses.
     """
 
     scores: MutableMapping[str, float]
     device: torch.device
 
     def score(self, theta: Weights, rule: str) -> float:
-        """Return the score of weights on validation images: patching accuracy, or the score of the selection rule."""
+        """Return the validation score of `theta`: patching accuracy, or the score the selection rule assigns to it."""
 
     def losses(self) -> Callable[[Weights], Tensor]:
-        """Return the cross-entropy on the patching tasks, differentiable in the weights, on a new batch per call."""
+        """Return a function that computes the cross-entropy on the patching tasks, drawing a new batch on every call.
+
+        The loss is differentiable with respect to the weights passed in.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method: it merges fine-tuned models into theta_1, and defines the path from theta_0 to it.
+    """Base class for methods that merge fine-tuned models into theta_1 and define the path from theta_0 to theta_1.
 
     The fields of a subclass are the options of the method.
 
     Attributes:
-        name: The name in recipes.
-        end: The name of theta_1 in tables.
-        takes: The number of fine-tuned models, `one` or `several`.
-        merges: Whether theta_1 is computed from the fine-tuned models; otherwise theta_1 is the only one.
-        needs_validation: Whether `merge` needs validation images of the patching tasks.
-        chooses: Whether the method itself determines the distance from theta_0; without a selection rule, theta_1 is
-            saved.
-        formula: The formula of theta_alpha, for the cards; empty if `sentence` contains it.
-        extrapolates: Whether alpha may lie outside [0, 1].
+        name: Name used in recipes.
+        end: Name used for theta_1 in tables.
+        takes: Number of fine-tuned models the method expects, `one` or `several`.
+        merges: Whether the method computes theta_1. If False, theta_1 is the fine-tuned model itself.
+        needs_validation: Whether `merge` needs validation images for the patching tasks.
+        chooses: Whether the method itself decides how far theta_1 is from theta_0. If so, theta_1 is saved when there
+            is no selection rule.
+        formula: Formula for theta_alpha to show on model cards. Empty if `sentence` already contains it.
+        extrapolates: Whether alpha may be outside [0, 1].
         is_line: Whether the path is a straight line, so any alpha can be computed from file to file.
-        spans: Whether several fine-tuned models may each have a coefficient (`strategy: parallel`).
+        spans: Whether several fine-tuned models can each have their own coefficient (`strategy: parallel`).
     """
 
     name: ClassVar[str]
@@ -90,31 +100,31 @@ class Method:
     spans: ClassVar[bool] = False
 
     def check(self, theta_0: Weights) -> None:
-        """Check the options against the names of the weights, before any training.
+        """Check the options against the model's tensor names before training starts.
 
         Raises:
-            InputError: If an option is not compatible with the model.
+            InputError: If an option does not fit the model.
         """
 
     def callbacks(self) -> list[TrainerCallback]:
-        """Return the callbacks of each fine-tuning."""
+        """Return the callbacks to use when fine-tuning each model."""
         return []
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return theta_1, merged from the fine-tuned models; by default, the only one."""
+        """Return theta_1. By default, this is the weights of the only fine-tuned model."""
         (theta,) = thetas.values()
         return dict(theta)
 
     def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
-        """Return the path from theta_0 to theta_1: a straight line for most methods."""
+        """Return the path from theta_0 to theta_1. By default, this is a straight line."""
         return Line(theta_0, theta_1)
 
     def sentence(self) -> str:
-        """Return the description for a model card, which follows the sentence on fine-tuning and interpolation."""
+        """Return text for the model card, inserted after the sentence on fine-tuning and interpolation."""
         return ""
 
     def to_recipe(self) -> dict[str, dict[str, object]]:
-        """Return the method as in a recipe, with every option."""
+        """Return the method as it appears in a recipe, with all its options."""
         return {self.name: asdict(self)}
 
 
@@ -122,10 +132,10 @@ def check_share(method: str, option: str, value: float) -> None:
     """Check that an option is a number in [0, 1].
 
     Raises:
-        InputError: If it is not.
+        InputError: If the value is not a number in [0, 1].
     """
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise InputError(f"`{option}` of the method '{method}' must be in [0, 1], got {value!r}.")
+        raise InputError(f"`{option}` of the method '{method}' must be a number in [0, 1], got {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

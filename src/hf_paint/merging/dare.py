@@ -18,15 +18,15 @@ def dare(
 ) -> dict[str, Tensor]:
     """Add task vectors after dropping most of their entries at random (DARE; Yu et al., 2024, Section 3).
 
-    Each entry is kept with probability `density` and divided by it, which preserves its expectation. The choice
-    depends only on the seed and on the names of the model and the tensor; it is the same on every device.
+    Each entry is kept with probability `density` and divided by `density`, which preserves its expected value. Which
+    entries are kept depends only on the seed, the model name and the tensor name, and is the same on every device.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        scale: The scale of the sum of the task vectors.
-        density: The probability of keeping an entry, above 0 and at most 1; `1 - p` in the paper.
-        seed: The seed of the random choice.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning, with the same names, shapes and dtypes.
+        scale: Factor for the sum of the task vectors.
+        density: Probability of keeping an entry, in (0, 1]; `1 - p` in the paper.
+        seed: Random seed.
 
     Raises:
         InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
@@ -52,7 +52,7 @@ def _drop_randomly(tau: Tensor, density: float, fingerprint: str) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Dare(Several):
-    """The sum of task vectors after dropping most of their entries."""
+    """DARE: the sum of task vectors after most of their entries are dropped at random."""
 
     name: ClassVar[str] = "dare"
     end: ClassVar[str] = "DARE"
@@ -67,7 +67,7 @@ class Dare(Several):
         return dare(theta_0, thetas, density=self.density, seed=self.seed)
 
     def sentence(self) -> str:
-        """Return the description, with the share of kept entries."""
+        """Return text for the model card that gives the fraction of entries kept."""
         return (
             "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models, each reduced to a random "
             f"{100 * self.density:g} % of its entries, scaled up to preserve the expectation (DARE, seed {self.seed})."

@@ -1,4 +1,4 @@
-"""Interpolation with the Fisher information as weight of each parameter (Matena & Raffel, 2022)."""
+"""Fisher-weighted interpolation: each parameter is weighted by its Fisher information (Matena & Raffel, 2022)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from hf_paint.weights.compatibility import check_alpha, check_compatible
 
 
 FLOOR = 1e-8
-"""The smallest Fisher information of a weight, as in the released code of WiSE-FT; it prevents 0 / 0."""
+"""Lower bound on the Fisher information of a parameter, as in the released WiSE-FT code. It prevents 0 / 0."""
 
 
 def estimate_fisher(
@@ -32,25 +32,26 @@ def estimate_fisher(
     seed: int = 0,
     chunk_size: int = 2,
 ) -> dict[str, Tensor]:
-    """Estimate the diagonal of the Fisher information of an image tower (Matena & Raffel, 2022, Section 2).
+    """Estimate the diagonal Fisher information of an image tower (Matena & Raffel, 2022, Section 2).
 
-    It is the mean over the images of the squared gradient of `log p(label | image)`, where the label is drawn from the
-    predicted distribution. Use training images: test images would leak into the weights.
+    The estimate is the squared gradient of `log p(label | image)`, averaged over the images, with labels sampled from
+    the predicted distribution. Use training images, since information from test images would leak into the weights.
 
     Args:
-        tower: The image tower with the weights of theta_0 or theta_1; it is not changed.
-        head: The zero-shot head of the task, on the device and in the dtype of the tower.
-        batches: Normalised pixels, each of shape (batch, 3, height, width); the batch size does not affect the result.
-        seed: The seed for the labels.
-        chunk_size: The number of images whose gradients are in memory at once, each as large as the tower. On a CPU,
+        tower: Image tower with the weights theta_0 or theta_1. It is left unchanged.
+        head: Zero-shot head for the task, with the same device and dtype as the tower.
+        batches: Batches of normalised pixels with shape (batch, 3, height, width). The batch size does not affect the
+            result.
+        seed: Random seed for sampling the labels.
+        chunk_size: Number of images to process at once. Each one needs a gradient as large as the tower. On a CPU,
             more than two are slower.
 
     Returns:
-        Parameter -> its Fisher information, of the same shape, in float32 (float64 for a tower in float64): half
-        precision cannot represent small squares and their sum.
+        Parameter -> Fisher information with the same shape, in float32 (float64 for a float64 tower), because half
+        precision cannot represent small squares or their sum.
 
     Raises:
-        InputError: If there are no images, or a gradient is not finite.
+        InputError: If there are no images, or if a gradient is not finite.
 
     Example:
         >>> pixels = torch.randn(4, 3, 32, 32)
@@ -63,7 +64,7 @@ def estimate_fisher(
     generator = torch.Generator().manual_seed(seed)
 
     def loss(weights: Weights, pixels: Tensor, draw: Tensor) -> Tensor:
-        """Return the cross-entropy in nats of one image (3, height, width) with a label that the model predicts."""
+        """Return the cross-entropy in nats for one image (3, height, width) and a label sampled from the model."""
         embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
         logits: Tensor = head(embeds)  # (1, num_classes)
         return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
@@ -73,13 +74,13 @@ def estimate_fisher(
     num_images = 0
     with attention(tower, "eager"):  # fused kernels do not support per-example gradients
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
-            # One number per image: the labels depend neither on the chunk size nor on the device.
+            # One number per image, so that the labels do not depend on the chunk size or device.
             draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
             for name, gradient in per_example(parameters, chunk, draws).items():
                 total[name] += gradient.to(total[name].dtype).square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
             num_images += len(chunk)
     if not num_images:
-        raise InputError("The Fisher information needs at least one image.")
+        raise InputError("Estimating the Fisher information requires at least one image, got none.")
     for name, value in total.items():
         if not bool(value.isfinite().all()):
             raise InputError(f"The Fisher information of '{name}' is not finite. Check the weights and the pixels.")
@@ -93,24 +94,24 @@ def interpolate_fisher(
     fisher_1: Weights,
     alpha: float,
 ) -> dict[str, Tensor]:
-    """Interpolate with the Fisher information as weight (Matena & Raffel, 2022, Section 2; released code of WiSE-FT).
+    """Interpolate with Fisher weighting (Matena & Raffel, 2022, Section 2; released WiSE-FT code).
 
-    Each weight is `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F is at least
-    1e-8. A tensor that lacks Fisher information on one side is interpolated linearly.
+    Each parameter is `((1 - alpha) F_0 theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, with F clamped
+    to at least 1e-8. A tensor is interpolated linearly unless both models have Fisher information for it.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
-        fisher_0: Name -> Fisher information of theta_0, of the shape of the tensor.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        theta_1: Weights after fine-tuning, with the same names, shapes and dtypes.
+        fisher_0: Name -> Fisher information of theta_0, with the same shape as the tensor.
         fisher_1: Name -> Fisher information of theta_1.
-        alpha: 0 is theta_0, 1 is theta_1, both bit for bit.
+        alpha: Position between theta_0 (0) and theta_1 (1). At 0 and 1, the result is bit-identical to them.
 
     Returns:
-        name -> tensor, in the dtypes of the inputs. A weight that is equal on both sides is unchanged, bit for bit.
+        name -> tensor, in the same dtypes as the inputs. Parameters that fine-tuning did not change are bit-identical.
 
     Raises:
-        InputError: If the weights or the information are not compatible, an integer tensor differs, or alpha is out of
-            range.
+        InputError: If the weights or the Fisher information are not compatible, an integer tensor differs, or alpha is
+            out of range.
 
     Example:
         >>> theta_0, theta_1 = {"w": torch.zeros(2)}, {"w": torch.ones(2)}
@@ -123,13 +124,13 @@ def interpolate_fisher(
 
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
-    """Return a class (batch,) for each row of logits (batch, num_classes) and number (batch,) drawn from [0, 1)."""
+    """Sample one class per row of logits (batch, num_classes), using numbers (batch,) drawn uniformly from [0, 1)."""
     reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class absorbs the rounding error
     return (reached <= draws[:, None]).sum(dim=1)
 
 
 def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:
-    """Return the share of theta_1 in the weighted information, elementwise."""
+    """Return the weight of theta_1 in the Fisher-weighted mean, elementwise."""
     floored_0, floored_1 = (fisher.to(_at_least_float32(fisher)).clamp(min=FLOOR) for fisher in (fisher_0, fisher_1))
     weight_0, weight_1 = (1 - alpha) * floored_0, alpha * floored_1
     return weight_1 / (weight_0 + weight_1)
@@ -140,16 +141,16 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
 
 
 class FisherPath(WeightPath):
-    """The path of `interpolate_fisher`; its alphas are numbers in [0, 1].
+    """Path of Fisher-weighted interpolations (`interpolate_fisher`). Each alpha is a number in [0, 1].
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
-        fisher_0: Name -> Fisher information of theta_0, of the shape of the tensor.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        theta_1: Weights after fine-tuning, with the same names, shapes and dtypes.
+        fisher_0: Name -> Fisher information of theta_0, with the same shape as the tensor.
         fisher_1: Name -> Fisher information of theta_1.
 
     Raises:
-        InputError: If the weights or the information are not compatible.
+        InputError: If the weights or the Fisher information are not compatible.
     """
 
     def __init__(self, theta_0: Weights, theta_1: Weights, fisher_0: Weights, fisher_1: Weights) -> None:
@@ -166,7 +167,7 @@ class FisherPath(WeightPath):
         return self.inputs[1:2]
 
     def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
-        """Compute one tensor of theta_alpha, on a device if one is given."""
+        """Compute one tensor of theta_alpha, on `device` if given."""
         alpha = _number(alpha)
         x_0, x_1, *information = (weights[name].to(device=device) for weights in self.inputs if name in weights)
         if alpha in (0, 1) or len(information) < 2:
@@ -175,7 +176,7 @@ class FisherPath(WeightPath):
         return add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
 
     def fingerprint(self, alpha: Alpha) -> str:
-        """Return the fingerprint of theta_alpha; at the ends, the fingerprint of theta_0 or theta_1."""
+        """Return the fingerprint of theta_alpha. At alpha 0 and 1, it is the fingerprint of theta_0 and theta_1."""
         alpha, (theta_0, theta_1, *_) = _number(alpha), self.fingerprints
         if alpha in (0, 1):
             return fingerprint_interpolation(theta_0, theta_1, alpha)
@@ -190,7 +191,7 @@ def _number(alpha: Alpha) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Fisher(Method):
-    """Each weight moves by a share that depends on its Fisher information (`interpolate_fisher`)."""
+    """Fisher-weighted interpolation: parameters are weighted by their Fisher information (`interpolate_fisher`)."""
 
     name: ClassVar[str] = "fisher"
     formula: ClassVar[str] = ""
@@ -207,7 +208,7 @@ class Fisher(Method):
             )
 
     def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
-        """Return the path with the Fisher information of both ends."""
+        """Return the Fisher-weighted path from theta_0 to theta_1."""
         fisher_0, fisher_1 = (
             information.fisher(name, theta, num_images=self.num_images, seed=self.seed)
             for name, theta in (("theta_0", theta_0), ("theta_1", theta_1))
@@ -215,7 +216,7 @@ class Fisher(Method):
         return FisherPath(theta_0, theta_1, fisher_0, fisher_1)
 
     def sentence(self) -> str:
-        """Return the description, with the formula and the number of images."""
+        """Return text for the model card that gives the formula and the number of images."""
         return (
             "The interpolation weights each parameter by its Fisher information F in both models: `((1 - alpha) F_0 "
             "theta_0 + alpha F_1 theta_1) / ((1 - alpha) F_0 + alpha F_1)`, where F was estimated on "

@@ -12,25 +12,26 @@ from hf_paint.weights.compatibility import check_alpha, check_coefficients, chec
 
 
 Weights = Mapping[str, Tensor]
-"""The weights of a model, or of a part of it: name -> tensor."""
+"""Weights of a model or part of a model: name -> tensor."""
 
 
 def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate: bool = False) -> dict[str, Tensor]:
-    """Interpolate the weights of a model before and after fine-tuning.
+    """Interpolate between the weights of a model before and after fine-tuning.
 
-    `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1`, computed as `theta_0 + alpha * (theta_1 - theta_0)` in
-    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. Alpha 0 and 1 return the two ends
-    bit for bit, and a weight that is equal on both sides, such as the weights of a frozen text tower, is unchanged at
-    every alpha. The first form is not exact: `(1 - alpha) * x + alpha * x` may differ from `x`.
+    `theta_alpha = (1 - alpha) * theta_0 + alpha * theta_1` is computed as `theta_0 + alpha * (theta_1 - theta_0)` in
+    float32 (float64 for float64 tensors) and rounded once to the dtype of the input. At alpha 0 and 1, the result is
+    bit-identical to theta_0 and theta_1. Weights that fine-tuning did not change, e.g. a frozen text tower, stay the
+    same at every alpha; the first formula does not guarantee this, as `(1 - alpha) * x + alpha * x` may differ from
+    `x`.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
-        alpha: 0 is theta_0, 1 is theta_1.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        theta_1: Weights after fine-tuning, with the same names, shapes and dtypes.
+        alpha: Position between theta_0 (0) and theta_1 (1).
         extrapolate: Allow an alpha outside [0, 1].
 
     Returns:
-        name -> tensor, in the dtypes of the inputs. No tensor shares storage with an input.
+        name -> tensor, in the same dtypes as the inputs. No tensor shares storage with an input.
 
     Raises:
         InputError: If the weights are not compatible, an integer tensor differs, or alpha is out of range.
@@ -44,20 +45,20 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
 
 
 def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str, float]) -> dict[str, Tensor]:
-    """Combine several fine-tuned models with their common base (PAINT, Sec. 2: parallel patching).
+    """Combine several models that were fine-tuned from the same base (PAINT, Sec. 2: parallel patching).
 
-    `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, summed in the order of `thetas`; with one model it equals
-    `interpolate`. It is as exact as `interpolate`: with all coefficients 0 the result is theta_0, with a single
-    coefficient of 1 it is that theta_i, bit for bit, and a weight that is equal in all models is unchanged. A model
-    with the coefficient 0 is ignored.
+    Return `theta_0 + sum_i alpha_i * (theta_i - theta_0)`, summed in the order of `thetas`. For a single model, this
+    is `interpolate`, and it is equally exact: if all coefficients are 0, the result is bit-identical to theta_0; if
+    one is 1 and the others are 0, it is bit-identical to that theta_i; and a weight that is equal in all models stays
+    unchanged. Models with coefficient 0 are ignored.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        alphas: Model -> its coefficient, any finite number.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning, with the same names, shapes and dtypes.
+        alphas: Model -> coefficient, which can be any finite number.
 
     Returns:
-        name -> tensor, in the dtypes of the inputs. No tensor shares storage with an input.
+        name -> tensor, in the same dtypes as the inputs. No tensor shares storage with an input.
 
     Raises:
         InputError: If the weights are not compatible, an integer tensor differs, or a model has no coefficient.
@@ -85,20 +86,20 @@ def interpolated(
     *,
     extrapolate: bool = False,
 ) -> Iterator[nn.Module]:
-    """Load `theta_alpha` into a model inside a `with` block, and restore its own weights afterwards.
+    """Context manager that loads `theta_alpha` into a model and restores the original weights afterwards.
 
     Args:
-        model: Any module whose state dict contains the names of theta_0; its other tensors are not changed.
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning.
-        alpha: 0 is theta_0, 1 is theta_1.
+        model: Module whose state dict contains all names in theta_0. Its other tensors are left unchanged.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        theta_1: Weights after fine-tuning.
+        alpha: Position between theta_0 (0) and theta_1 (1).
         extrapolate: Allow an alpha outside [0, 1].
 
     Yields:
-        The model. Its own weights are restored at the end of the block, even if the block raises.
+        The model with the weights `theta_alpha`. The original weights are restored even if the block raises.
 
     Raises:
-        InputError: Like `interpolate`; also if the model lacks one of the tensors.
+        InputError: Same as for `interpolate`, and if the model lacks one of the tensors.
 
     Example:
         >>> layer = nn.Linear(2, 2, bias=False)
@@ -121,15 +122,15 @@ def interpolated(
 
 
 def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """Return `x_0 + sum_i alpha_i * (x_i - x_0)` of one tensor, as exactly as `combine`; shapes are not checked.
+    """Apply `combine` to a single tensor: `x_0 + sum_i alpha_i * (x_i - x_0)`. Shapes are not checked.
 
     Args:
-        name: The name of the tensor in messages.
-        x_0: The tensor before fine-tuning.
-        parts: (x_i, alpha_i) of each fine-tuned model.
+        name: Tensor name to use in error messages.
+        x_0: Tensor before fine-tuning.
+        parts: (x_i, alpha_i) for each fine-tuned model.
 
     Raises:
-        InputError: If the tensor contains integers that differ.
+        InputError: If an integer tensor differs between the models.
     """
     parts = [(x_i.detach(), alpha) for x_i, alpha in parts if alpha]
     x_0 = x_0.detach()
@@ -138,7 +139,9 @@ def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]
     if all(torch.equal(bits(x_i), bits(x_0)) for x_i, _ in parts):
         return x_0.clone()
     if not x_0.is_floating_point():
-        raise InputError(f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated.")
+        raise InputError(
+            f"Integer tensor '{name}' differs between the models. Only floating-point tensors can be interpolated."
+        )
     total = start = x_0.to(torch.promote_types(x_0.dtype, torch.float32))
     for x_i, alpha in parts:  # each operation rounds: lerp and add(alpha=) fuse two of them on some devices
         total = (x_i.to(start.dtype) - start).mul_(alpha).add_(total)
@@ -150,36 +153,38 @@ def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]
 
 
 def bits(x: Tensor) -> Tensor:
-    """Return the bits of a tensor as integers, so that they compare as equal even for NaN."""
+    """Reinterpret a tensor as integers, so that bitwise equal NaNs compare as equal."""
     return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
 
 
 def _has_specials(x: Tensor) -> bool:
-    """Return whether a tensor may contain -0.0, inf or NaN, which `x + alpha * (x - x)` does not preserve."""
+    """Return whether a tensor may contain -0.0, inf or NaN, none of which `x + alpha * (x - x)` preserves."""
     integers = bits(x)
     return not bool(x.sum().isfinite()) or bool(integers.min() == torch.iinfo(integers.dtype).min)
 
 
 def subtract(name: str, x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return `x_1 - x_0` in float32 (float64 for float64); it is 0 where the bits are equal, even for inf and NaN.
+    """Return `x_1 - x_0` in float32 (float64 for float64 tensors); bitwise equal elements, even inf and NaN, give 0.
 
     Args:
-        name: The name of the tensor in messages.
-        x_0: The tensor before fine-tuning.
-        x_1: The tensor after fine-tuning, of the same shape and dtype.
+        name: Tensor name to use in error messages.
+        x_0: Tensor before fine-tuning.
+        x_1: Tensor after fine-tuning, with the same shape and dtype.
 
     Raises:
-        InputError: If the tensor contains integers that differ.
+        InputError: If the tensors contain integers and differ.
     """
     x_0, x_1 = x_0.detach(), x_1.detach()
     same = bits(x_0) == bits(x_1)
     if not x_0.is_floating_point() and not bool(same.all()):
-        raise InputError(f"Tensor '{name}' holds integers that differ; only floating-point tensors are averaged.")
+        raise InputError(
+            f"Integer tensor '{name}' differs between the models. Only floating-point tensors can be averaged."
+        )
     dtype = torch.promote_types(x_0.dtype, torch.float32)
     return (x_1.to(dtype) - x_0.to(dtype)).masked_fill_(same, 0)
 
 
 def add(x_0: Tensor, tau: Tensor) -> Tensor:
-    """Return `x_0 + tau`, rounded once to the dtype of x_0; where tau is 0, x_0 keeps its bits, even -0.0."""
+    """Return `x_0 + tau`, rounded once to the dtype of x_0. Elements with tau 0 are left unchanged, even -0.0."""
     x_0 = x_0.detach()
     return torch.where(tau == 0, x_0, (x_0.to(tau.dtype) + tau).to(x_0.dtype))

@@ -16,12 +16,13 @@ from hf_paint.weights.layers import count_layers, layer_index
 
 
 def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
-    """Return the alphas of LiNeS, `alpha + beta * (l - 1) / (L - 1)` for l = 1 ... L (Wang et al., 2025, Section 4).
+    """Return the LiNeS alphas, `alpha + beta * (l - 1) / (L - 1)` for l = 1 ... L (Wang et al., 2025, Section 4).
 
     Args:
-        num_layers: L, the number of layers as counted by `layer_index`: the encoder layers plus two in a CLIP model.
-        alpha: The alpha of the first layer.
-        beta: The difference between the alphas of the last and the first layer.
+        num_layers: Number of layers L, as counted by `layer_index`. For CLIP, this is the number of encoder layers
+            plus two.
+        alpha: Alpha for the first layer.
+        beta: Difference in alpha between the last and the first layer.
 
     Raises:
         InputError: If there are fewer than two layers.
@@ -43,22 +44,23 @@ def interpolate_layerwise(
     default: float | None = None,
     extrapolate: bool = False,
 ) -> dict[str, Tensor]:
-    """Interpolate each layer with its own alpha; equal alphas give `interpolate`, bit for bit.
+    """Interpolate each layer with its own alpha. If all alphas are equal, this is `interpolate`, bit for bit.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
-        alphas: One per layer of the image tower in the order of `layer_index`, for example from `lines_alphas`; or
-            regular expression -> alpha, where the first expression found in the name of a tensor applies.
-        default: The alpha of tensors that match no regular expression (required with regular expressions), and of
-            tensors outside of the image tower (not needed while these are frozen).
+        theta_0: Weights before fine-tuning, name -> tensor.
+        theta_1: Weights after fine-tuning, with the same names, shapes and dtypes.
+        alphas: Either a list with one alpha per layer of the image tower, in the order of `layer_index` (e.g. from
+            `lines_alphas`), or a mapping from regular expressions to alphas. If a tensor name matches several
+            expressions, the first one applies.
+        default: Alpha for tensors that match no regular expression, or that are outside the image tower. Required with
+            regular expressions; not needed for tensors outside the image tower if they are frozen.
         extrapolate: Allow alphas outside [0, 1].
 
     Returns:
-        name -> tensor, in the dtypes of the inputs, as exact as `interpolate`.
+        name -> tensor, in the same dtypes as the inputs and as exact as `interpolate`.
 
     Raises:
-        InputError: If the weights are not compatible, or an alpha is missing, superfluous or out of range.
+        InputError: If the weights are not compatible, or if an alpha is missing, unused or out of range.
 
     Example:
         >>> theta_0 = {"a.w": torch.zeros(1), "b.w": torch.zeros(1)}
@@ -75,43 +77,45 @@ def interpolate_layerwise(
         check_alpha(alpha, extrapolate=extrapolate)
     for name in theta_0.keys() - chosen.keys():
         if not torch.equal(bits(theta_0[name]), bits(theta_1[name])):
-            raise InputError(f"Tensor '{name}' differs and is in no layer of the image tower: set a `default` alpha.")
+            raise InputError(
+                f"Tensor '{name}' differs but is not in any layer of the image tower. Set a `default` alpha for it."
+            )
     return {name: combine_tensor(name, x_0, [(theta_1[name], chosen.get(name, 0.0))]) for name, x_0 in theta_0.items()}
 
 
 def _by_layer(names: Sequence[str], alphas: Sequence[float], default: float | None) -> dict[str, float]:
-    """Return name -> alpha; without a default, only for the tensors in a layer."""
+    """Return name -> alpha. Without a default, tensors outside the image tower are omitted."""
     layers = {name: layer_index(name) for name in names}
     num_layers = count_layers(names)
     if len(alphas) != num_layers:
         raise InputError(
             f"The image tower has {num_layers} layers (embeddings, encoder layers, and the layers after them), got "
-            f"{len(alphas)} alphas. Pass one per layer."
+            f"{len(alphas)} alphas. Pass one alpha per layer."
         )
     chosen = {name: alphas[layer] for name, layer in layers.items() if layer is not None}
     return chosen if default is None else dict.fromkeys(names, default) | chosen
 
 
 def _match(names: Sequence[str], alphas: Mapping[str, float], default: float | None) -> dict[str, float]:
-    """Return name -> alpha of the first regular expression that matches."""
+    """Return name -> alpha, taken from the first regular expression that matches the name."""
     if default is None:
-        raise InputError("Regular expressions need a `default` alpha for tensors that match no expression.")
+        raise InputError("`default` is required with regular expressions: it applies to tensors that match none.")
     for pattern in alphas:
         try:
             matched = any(re.search(pattern, name) for name in names)
         except re.error as error:
             raise InputError(f"'{pattern}' is not a regular expression: {error}.") from error
         if not matched:
-            raise InputError(f"'{pattern}' matches no tensor; the first is '{names[0]}'.")
+            raise InputError(f"'{pattern}' matches no tensor name. Names look like '{names[0]}'.")
     return {name: next((alphas[p] for p in alphas if re.search(p, name)), default) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lines(Method):
-    """Layer l of L moves by `alpha * (1 - beta + beta (l - 1) / (L - 1))` (LiNeS; Wang et al., 2025, Section 4).
+    """LiNeS: layer l of L moves by `alpha * (1 - beta + beta (l - 1) / (L - 1))` (Wang et al., 2025, Section 4).
 
-    The alpha and beta of the paper are `alpha (1 - beta)` and `alpha beta` here: alpha 0 is theta_0, and the last
-    layer moves by alpha.
+    What the paper calls alpha and beta corresponds to `alpha (1 - beta)` and `alpha beta` here, so that alpha 0 gives
+    theta_0 and the last layer moves by alpha.
     """
 
     name: ClassVar[str] = "lines"
@@ -123,12 +127,12 @@ class Lines(Method):
         check_share(self.name, "beta", self.beta)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return the fine-tuned model with the change of each layer scaled."""
+        """Return the fine-tuned model, with the change in each layer scaled."""
         (theta,) = thetas.values()
         return interpolate_layerwise(theta_0, theta, lines_alphas(count_layers(theta_0), 1 - self.beta, self.beta))
 
     def sentence(self) -> str:
-        """Return the description, with the scale of each layer."""
+        """Return text for the model card that says how each layer is scaled."""
         return (
             "`theta_1` is the fine-tuned model with the change of each layer scaled by its depth, from "
             f"{1 - self.beta:g} for the embeddings to 1 for the last layer (LiNeS)."
@@ -140,8 +144,9 @@ class Layerwise(Method):
     """Each layer moves by alpha times its own factor.
 
     Attributes:
-        factors: One per layer, embeddings first and projection last, or regular expression -> factor, in [0, 1].
-        default: The factor of tensors that match no regular expression.
+        factors: Factors in [0, 1], either as a list with one factor per layer (embeddings first, projection last) or
+            as a mapping from regular expressions to factors.
+        default: Factor for tensors that match no regular expression.
     """
 
     name: ClassVar[str] = "layerwise"
@@ -158,8 +163,8 @@ class Layerwise(Method):
             factors = [*self.factors]
         if not factors:
             raise InputError(
-                "The method 'layerwise' needs `factors`, {regular expression: factor} or a list of one per layer; got "
-                f"{self.factors!r}."
+                "The method 'layerwise' needs `factors`: {regular expression: factor}, or a list with one factor per "
+                f"layer; got {self.factors!r}."
             )
         for factor in factors:
             check_share(self.name, "factors", factor)
@@ -170,12 +175,12 @@ class Layerwise(Method):
         interpolate_layerwise(theta_0, theta_0, self.factors, default=self.default)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return the fine-tuned model with the change of each layer scaled."""
+        """Return the fine-tuned model, with the change in each layer scaled."""
         (theta,) = thetas.values()
         return interpolate_layerwise(theta_0, theta, self.factors, default=self.default)
 
     def sentence(self) -> str:
-        """Return the description, with the scale of each layer."""
+        """Return text for the model card that says how each layer is scaled."""
         if isinstance(self.factors, Mapping):
             parts = ", ".join(f"{factor:g} for `{pattern}`" for pattern, factor in self.factors.items())
             scale = f"{parts}, and {self.default:g} for all other tensors"

@@ -1,4 +1,4 @@
-"""Learned soups: the coefficients of the mean are trained on validation data (Wortsman et al., ICML 2022)."""
+"""Learned soups: weighted means whose coefficients are trained on validation data (Wortsman et al., ICML 2022)."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from hf_paint.weights.layers import layer_index
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedSoupResult:
-    """A learned soup.
+    """Result of `learned_soup`.
 
     Attributes:
-        theta: Its weights, name -> tensor.
-        coefficients: Group of tensors -> model -> coefficient; the coefficients of a group add up to 1.
+        theta: Weights of the soup, name -> tensor.
+        coefficients: Group of tensors -> model -> coefficient. Within a group, the coefficients sum to 1.
     """
 
     theta: dict[str, Tensor]
@@ -37,20 +37,20 @@ def learned_soup(
 ) -> LearnedSoupResult:
     """Learn the coefficients of a soup by gradient descent (Wortsman et al., 2022, Section 2 and its appendix).
 
-    The coefficients are the softmax of free parameters, which start equal and are trained with Adam. All models are in
-    memory; tensors that differ between them are in memory twice.
+    The coefficients are the softmax of free parameters, which are initialised to zero and trained with Adam. All
+    models are held in memory, and tensors that differ between models are held twice.
 
     Args:
-        thetas: Model -> its weights, with the same names, shapes and dtypes.
-        loss: Weights -> a scalar that gradients flow through, such as the cross-entropy of a batch of validation data
-            with `torch.func.functional_call(model, theta, ...)`. It is called once per step.
-        steps: The number of steps.
-        learning_rate: The learning rate of Adam.
-        group: Name of a tensor -> its group, which shares one coefficient per model; `layer_index` makes each layer a
-            group. By default there is a single group.
+        thetas: Model -> weights. All models must have the same names, shapes and dtypes.
+        loss: Called as `loss(theta)` once per step; returns a differentiable scalar, e.g. the cross-entropy of
+            `torch.func.functional_call(model, theta, ...)` on a batch of validation data.
+        steps: Number of optimisation steps.
+        learning_rate: Learning rate for Adam.
+        group: Called as `group(name)`; returns the group of a tensor. The tensors in a group share one coefficient per
+            model. By default, all tensors are in one group; pass `layer_index` to group tensors by layer.
 
     Raises:
-        InputError: If there is no model, the weights are not compatible, or an integer tensor differs.
+        InputError: If there are no models, the weights are not compatible, or an integer tensor differs.
 
     Example:
         >>> thetas = {"a": {"weight": torch.tensor([[0.0]])}, "b": {"weight": torch.tensor([[4.0]])}}
@@ -60,7 +60,7 @@ def learned_soup(
         0.75
     """
     if not thetas:
-        raise InputError("A soup needs at least one model.")
+        raise InputError("A soup needs at least one model, got none.")
     first, *others = thetas.values()
     for name, theta in thetas.items():
         check_compatible(first, theta, name)
@@ -84,7 +84,7 @@ def learned_soup(
 
 
 def _mix(x_0: Tensor, taus: Tensor, coefficients: Tensor) -> Tensor:
-    """Return `x_0 + sum_i a_i tau_i` of taus (num_models - 1, *shape), differentiable in the coefficients."""
+    """Return `x_0 + sum_i a_i tau_i`, differentiable in the coefficients; taus has shape (num_models - 1, *shape)."""
     step = torch.tensordot(coefficients[1:].to(taus.dtype), taus, dims=1)
     mixed: Tensor = x_0.detach().to(taus.dtype) + step
     return mixed.to(x_0.dtype)
@@ -96,7 +96,7 @@ def _parts(name: str, others: Sequence[Mapping[str, Tensor]], coefficients: list
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedSoup(Several):
-    """The mean whose coefficients are trained on the validation images of the patching tasks."""
+    """Learned soup: a weighted mean whose coefficients are trained on validation images of the patching tasks."""
 
     name: ClassVar[str] = "learned_soup"
     end: ClassVar[str] = "soup"
@@ -113,7 +113,7 @@ class LearnedSoup(Several):
             )
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return the weights of the soup."""
+        """Return the weights of the learned soup."""
         loaded = {name: {key: x.to(measurements.device) for key, x in theta.items()} for name, theta in thetas.items()}
         options = {"group": layer_index} if self.by_layer else {}
         soup = learned_soup(
@@ -122,7 +122,7 @@ class LearnedSoup(Several):
         return soup.theta
 
     def sentence(self) -> str:
-        """Return the description, with the training of the coefficients."""
+        """Return text for the model card that describes how the coefficients were trained."""
         scope = "per layer and model" if self.by_layer else "per model"
         return (
             f"`theta_1` is a learned soup: a weighted mean of the fine-tuned models whose coefficients, one {scope}, "

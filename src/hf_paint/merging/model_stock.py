@@ -1,4 +1,4 @@
-"""Model Stock: interpolation with the mean of fine-tuned models by their angle (Jang et al., 2024)."""
+"""Model Stock: interpolate towards the mean of fine-tuned models, based on their angle (Jang et al., 2024)."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -21,19 +21,20 @@ def interpolate_model_stock(
     *,
     group: Callable[[str], Hashable] = lambda name: name,
 ) -> dict[str, Tensor]:
-    """Interpolate between a model and the mean of its fine-tunings, without validation data (Jang et al., 2024).
+    """Interpolate between a model and the mean of its fine-tuned models (Jang et al., 2024). Needs no validation data.
 
-    `(1 - t) * theta_0 + t * mean_i theta_i` with the `t` of `model_stock_alphas`, for each tensor or layer separately.
+    Return `(1 - t) * theta_0 + t * mean_i theta_i`, where `model_stock_alphas` computes a separate `t` for each group
+    of tensors.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning on one task with different seeds or hyper-parameters; two or
-            more.
-        group: Name of a tensor -> its group, which shares an angle; `layer_index` makes each layer a group. By default
-            each tensor is one.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning. Expects two or more models, fine-tuned on the same task with
+            different seeds or hyper-parameters.
+        group: Called as `group(name)`; returns the group of a tensor. The tensors in a group share the same angle. By
+            default, each tensor is its own group; pass `layer_index` to group tensors by layer.
 
     Returns:
-        name -> tensor, in the dtypes of the inputs, as exact as `combine`.
+        name -> tensor, in the same dtypes as the inputs and as exact as `combine`.
 
     Raises:
         InputError: If there are fewer than two models, the weights are not compatible, or an integer tensor differs.
@@ -58,18 +59,18 @@ def model_stock_alphas(
     *,
     group: Callable[[str], Hashable] = lambda name: name,
 ) -> dict[Hashable, float]:
-    """Return group -> `t = k cos / (1 + (k - 1) cos)` of k fine-tunings (Jang et al., 2024; appendix for k > 2).
+    """Return group -> `t = k cos / (1 + (k - 1) cos)` for k fine-tuned models (Jang et al., 2024; appendix for k > 2).
 
-    `cos` is the cosine between two task vectors, averaged over the pairs of models and clipped to [0, 1]. At 0, where
-    theta_0 is the best estimate, `t` is 0. A task vector of zeros has the cosine 0 with all others.
+    `cos` is the cosine similarity of two task vectors, averaged over all pairs of models and clipped to [0, 1]. If it
+    is 0, theta_0 is the best estimate and `t` is 0. The cosine of an all-zero task vector with any other is 0.
 
     Args:
-        theta_0: As in `interpolate_model_stock`.
-        thetas: As in `interpolate_model_stock`.
-        group: As in `interpolate_model_stock`.
+        theta_0: See `interpolate_model_stock`.
+        thetas: See `interpolate_model_stock`.
+        group: See `interpolate_model_stock`.
 
     Raises:
-        InputError: As `interpolate_model_stock`.
+        InputError: Same as for `interpolate_model_stock`.
     """
     if len(thetas) < 2:
         raise InputError(f"Model Stock needs at least two fine-tuned models, got {len(thetas)}.")
@@ -83,7 +84,7 @@ def model_stock_alphas(
 
 
 def _alpha(products: Tensor) -> float:
-    """Return t of the inner products of k task vectors, shape (k, k)."""
+    """Return t, given the inner products of k task vectors, shape (k, k)."""
     k = len(products)
     norms = products.diagonal().sqrt()
     cosines = torch.where(norms.outer(norms) > 0, products / norms.outer(norms), 0)
@@ -94,7 +95,7 @@ def _alpha(products: Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStock(Several):
-    """The interpolation with the mean of the models, by a ratio computed from the angle between them."""
+    """Model Stock: interpolation towards the mean of the models, by a ratio computed from the angle between them."""
 
     name: ClassVar[str] = "model_stock"
     end: ClassVar[str] = "Model Stock"
@@ -102,11 +103,11 @@ class ModelStock(Several):
     by_layer: bool = False
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return the interpolation with the mean of the models."""
+        """Return the interpolation between theta_0 and the mean of the models."""
         return interpolate_model_stock(theta_0, thetas, **({"group": layer_index} if self.by_layer else {}))
 
     def sentence(self) -> str:
-        """Return the description of theta_1."""
+        """Return text for the model card that describes theta_1."""
         each = "layer" if self.by_layer else "tensor"
         return (
             "`theta_1` is an interpolation between `theta_0` and the mean of the fine-tuned models; the ratio of each "

@@ -1,4 +1,4 @@
-"""The path from theta_0 to theta_1: the weights of every alpha."""
+"""Paths from theta_0 to theta_1, which give the weights theta_alpha for any alpha."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from hf_paint.weights.compatibility import check_compatible
 
 
 class WeightPath(ABC):
-    """The weights of every alpha; alpha 0 is theta_0.
+    """Base class for paths that map an alpha to weights theta_alpha. Alpha 0 gives theta_0.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        others: The other weights that theta_alpha is computed from.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        others: Other weights needed to compute theta_alpha.
     """
 
     def __init__(self, theta_0: Weights, *others: Weights) -> None:
@@ -29,38 +29,38 @@ class WeightPath(ABC):
 
     @property
     def theta_0(self) -> Weights:
-        """The weights before fine-tuning."""
+        """Weights before fine-tuning."""
         return self.inputs[0]
 
     @property
     def ends(self) -> Sequence[Weights]:
-        """The fine-tuned models."""
+        """Weights of the fine-tuned models."""
         return self.inputs[1:]
 
     @property
     def nbytes(self) -> int:
-        """The size of all weights that determine theta_alpha."""
+        """Total size in bytes of the weights needed to compute theta_alpha."""
         return sum(map(_num_bytes, self.inputs))
 
     @abstractmethod
     def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
-        """Compute one tensor of theta_alpha, on a device if one is given."""
+        """Compute one tensor of theta_alpha, on `device` if given."""
 
     @abstractmethod
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of theta_alpha without computing theta_alpha."""
 
     def at(self, alpha: Alpha) -> dict[str, Tensor]:
-        """Return theta_alpha, name -> tensor. No tensor shares storage with an input."""
+        """Return theta_alpha as name -> tensor. No tensor shares storage with an input."""
         return {name: self.tensor(name, alpha) for name in self.theta_0}
 
     @torch.no_grad()
     def write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:
-        """Write theta_alpha in place, one tensor at a time, so models may be larger than the memory.
+        """Write theta_alpha into existing tensors, one at a time, so that models larger than memory can be used.
 
         Args:
-            alpha: The point on the path.
-            into: name -> tensor, such as the `state_dict()` of a model; its other tensors are not changed.
+            alpha: Position on the path.
+            into: name -> tensor, e.g. the `state_dict()` of a model. Tensors not in theta_0 are left unchanged.
 
         Raises:
             InputError: If a tensor is missing, or an integer tensor differs.
@@ -75,32 +75,31 @@ class WeightPath(ABC):
                 target.copy_(self.tensor(name, alpha, target.device))
 
     def to(self, device: torch.device) -> Self:
-        """Return the same path with all its weights in the memory of a device."""
+        """Return a copy of the path with all its weights moved to `device`."""
         moved = copy(self)
         moved.inputs = tuple({name: x.to(device) for name, x in weights.items()} for weights in self.inputs)
         return moved
 
     @cached_property
     def fingerprints(self) -> tuple[str, ...]:
-        """The fingerprints of the inputs."""
+        """Fingerprints of theta_0 and of the other weights."""
         return tuple(fingerprint_weights(weights) for weights in self.inputs)
 
 
 def _num_bytes(weights: Weights) -> int:
-    """Return the size of weights, without reading weights on disk."""
+    """Return the size of weights in bytes, without reading any weights from disk."""
     size: int | None = getattr(weights, "nbytes", None)
     return sum(tensor.nbytes for tensor in weights.values()) if size is None else size
 
 
 class Span(WeightPath):
-    """`theta_0 + sum_i alpha_i (theta_i - theta_0)`; a number is the coefficient of every model (PAINT, Section 5).
+    """Linear combinations `theta_0 + sum_i alpha_i (theta_i - theta_0)` (PAINT, Section 5).
 
-    Models without a coefficient are ignored.
+    If alpha is a number, it is used as the coefficient of every model. Models without a coefficient are ignored.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes. Tensors are read on
-            demand.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning, with the same names, shapes and dtypes. Tensors are read on demand.
 
     Raises:
         InputError: If the weights are not compatible.
@@ -136,11 +135,11 @@ class Span(WeightPath):
 
 
 class Line(Span):
-    """The straight line from theta_0 to theta_1 (PAINT, Section 2; WiSE-FT, Section 3).
+    """Straight line from theta_0 to theta_1 (PAINT, Section 2; WiSE-FT, Section 3).
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        theta_1: The weights after fine-tuning, with the same names, shapes and dtypes.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        theta_1: Weights after fine-tuning, with the same names, shapes and dtypes.
 
     Raises:
         InputError: If the weights are not compatible.
@@ -155,13 +154,13 @@ class Line(Span):
 
 
 class Steps(WeightPath):
-    """theta_0 and the models after each step of sequential patching (PAINT, Section 5).
+    """Models after each step of sequential patching, starting from theta_0 (PAINT, Section 5).
 
-    An alpha contains the coefficients of the steps so far, and identifies the model after the last of these.
+    An alpha lists the coefficients of the steps so far and stands for the model after the last of these steps.
 
     Args:
-        theta_0: The weights before the first step, name -> tensor.
-        thetas: Step -> the weights after it.
+        theta_0: Weights before the first step, name -> tensor.
+        thetas: Step -> weights after this step.
 
     Example:
         >>> steps = Steps({"w": torch.zeros(1)}, {"mnist": {"w": torch.ones(1)}, "cars": {"w": torch.tensor([3.0])}})
@@ -175,7 +174,7 @@ class Steps(WeightPath):
 
     @property
     def ends(self) -> Sequence[Weights]:
-        """The model after the last step."""
+        """Weights after the last step."""
         return self.inputs[-1:]
 
     def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
@@ -187,7 +186,7 @@ class Steps(WeightPath):
         return self.fingerprints[self._position(alpha)]
 
     def to(self, device: torch.device) -> Self:
-        """Return the path itself: each model is read about once, so moving them all gains nothing."""
+        """Return the path unchanged: each model is read about once, so there is nothing to gain from moving them."""
         return self
 
     def _position(self, alpha: Alpha) -> int:
@@ -195,5 +194,7 @@ class Steps(WeightPath):
         if isinstance(alpha, Coefficients):
             return 1 + self.steps.index([*alpha][-1])
         if alpha:
-            raise InputError(f"A step is identified by the coefficients of all steps up to it, got alpha {alpha}.")
+            raise InputError(
+                f"Pass the coefficients of all steps up to the requested one, as `Coefficients`; got alpha {alpha}."
+            )
         return 0

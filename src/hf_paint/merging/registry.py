@@ -1,4 +1,4 @@
-"""The methods by name, and reading them from a recipe."""
+"""Registry of merging methods, and the function that reads a method from a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
@@ -25,14 +25,14 @@ METHODS: dict[str, type[Method]] = {
     )
 }
 MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]
-"""The name of a method, or `{name: {option: value}}`."""
+"""Name of a method, or `{name: {option: value}}`."""
 
 
 def read_method(method: MethodLike) -> Method:
     """Read a method from a recipe and check its options.
 
     Raises:
-        InputError: If the method or an option is unknown (the message suggests a name), or a value is invalid.
+        InputError: If the method or an option is unknown (the message suggests a name), or if a value is invalid.
 
     Example:
         >>> read_method({"lines": {"beta": 0.8}}).to_recipe(), read_method("ties").to_recipe()
@@ -40,24 +40,24 @@ def read_method(method: MethodLike) -> Method:
     """
     if not isinstance(method, (str, Mapping)) or (isinstance(method, Mapping) and len(method) != 1):
         raise InputError(
-            f"`method` must be a name, or a name with options such as {{ties: {{density: 0.2}}}}; got {method}."
+            f"`method` must be a name, or a name with options like {{ties: {{density: 0.2}}}}; got {method}."
         )
     name, values = (method, None) if isinstance(method, str) else next(iter(method.items()))
     if name not in METHODS:
         hint = did_you_mean(str(name), METHODS) or f" Methods: {', '.join(METHODS)}."
         raise InputError(f"Unknown method '{name}'.{hint}")
     if not isinstance(values, (Mapping, type(None))):
-        raise InputError(f"The options of the method '{name}' must be a mapping, got {values}.")
+        raise InputError(f"Options of the method '{name}' must be a mapping {{option: value}}, got {values}.")
     options = {f.name: f for f in fields(METHODS[name])}
     for option in values or {}:
         if option not in options:
             hint = did_you_mean(str(option), options) or f" Options: {', '.join(options) or 'none'}."
-            raise InputError(f"Unknown option '{option}' of the method '{name}'.{hint}")
+            raise InputError(f"Unknown option '{option}' for the method '{name}'.{hint}")
     return METHODS[name](**{option: _value(name, options[option], value) for option, value in (values or {}).items()})
 
 
 def _value(method: str, option: "Field[Any]", value: Any) -> Any:
-    """Return a value in the type of the default; YAML reads `1e-3` as a string."""
+    """Convert a value to the type of the option's default, since YAML reads `1e-3` as a string."""
     if option.default is MISSING:  # a mapping or a list, which the method itself checks
         return value
     kind = type(option.default)

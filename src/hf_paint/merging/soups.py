@@ -1,4 +1,4 @@
-"""Model soups: the mean of all fine-tuned models, or only of models that improve it (Wortsman et al., ICML 2022)."""
+"""Uniform and greedy model soups, which average fine-tuned models (Wortsman et al., ICML 2022)."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, MutableMapping
@@ -14,7 +14,7 @@ from hf_paint.weights.compatibility import check_compatible
 
 
 SEPARATOR = " + "
-"""The separator of the names of a soup's ingredients in a log."""
+"""Separator between ingredient names in the keys of a score log."""
 
 
 Score = Literal["patching", "selection"]
@@ -22,12 +22,12 @@ Score = Literal["patching", "selection"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GreedySoupResult:
-    """A greedy soup.
+    """Result of `greedy_soup`.
 
     Attributes:
-        theta: Its weights, name -> tensor.
-        ingredients: The names of the averaged models, in the order in which they were added.
-        score: Its score.
+        theta: Weights of the soup, name -> tensor.
+        ingredients: Names of the averaged models, in the order they were added.
+        score: Score of the soup.
     """
 
     theta: dict[str, Tensor]
@@ -36,18 +36,19 @@ class GreedySoupResult:
 
 
 def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
-    """Return the mean of fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
+    """Average the weights of all fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
 
-    The soup and its running sum are in memory; models that are read lazily (`LazyWeights`) need no more memory.
+    Only the soup and a running sum are held in memory, provided the models are read lazily (`LazyWeights`).
 
     Args:
-        thetas: Model -> its weights, with the same names, shapes and dtypes.
+        thetas: Model -> weights. All models must have the same names, shapes and dtypes.
 
     Returns:
-        name -> tensor, in the dtypes of the inputs. A weight that is equal in all models is unchanged, bit for bit.
+        name -> tensor, in the same dtypes as the inputs. A weight that is equal in all models stays unchanged, bit
+        for bit.
 
     Raises:
-        InputError: If there is no model, the weights are not compatible, or an integer tensor differs.
+        InputError: If there are no models, the weights are not compatible, or an integer tensor differs.
 
     Example:
         >>> uniform_soup({"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([2.0])}})
@@ -67,23 +68,24 @@ def greedy_soup(
     *,
     log: MutableMapping[str, float] | None = None,
 ) -> GreedySoupResult:
-    """Average the fine-tuned models that improve the soup, the best first (Wortsman et al., 2022, Recipe 1).
+    """Average the fine-tuned models that improve the soup, best first (Wortsman et al., 2022, Recipe 1).
 
-    In descending order of score, each model joins the soup if it raises the score of the soup. An equal score is not
-    enough, as in the released code; it is enough in the recipe of the paper. On the data of the score, which must not
-    be test data, the soup is at least as good as the best model.
+    Models are tried in descending order of score, and each one is added if it increases the score of the soup. If the
+    score stays the same, the model is not added; this matches the released code but not the paper, which adds it. The
+    soup scores at least as high as the best single model. Do not use test data to compute the score.
 
-    If the models are read lazily, only the running sum, the current soup and one tensor are in memory.
+    If the models are read lazily, only the running sum, the current soup and one tensor are held in memory.
 
     Args:
-        thetas: Model -> its weights, with the same names, shapes and dtypes. Models with equal scores keep this order.
-        score: Weights -> a number that is higher for better weights, such as the validation accuracy.
-        log: Names of ingredients, joined by " + " -> score. Logged scores are not computed again, and each new score
-            is logged at once, so an interrupted search resumes if the log is on disk. The log identifies models by
-            name, not by their weights: use a new log for other models.
+        thetas: Model -> weights. All models must have the same names, shapes and dtypes. Models with equal scores are
+            tried in the order given.
+        score: Called as `score(theta)`; returns a number that is higher for better weights, e.g. validation accuracy.
+        log: Ingredient names joined by " + " -> score. Scores in the log are reused, and new scores are added
+            immediately, so an interrupted search can resume if the log is on disk. Models are identified by name
+            only: use a new log if their weights change.
 
     Raises:
-        InputError: If there is no model, the weights are not compatible, or a score is not finite.
+        InputError: If there are no models, the weights are not compatible, or a score is not finite.
 
     Example:
         >>> thetas = {name: {"w": torch.tensor([w])} for name, w in {"a": 1.0, "b": 5.0, "c": 2.0}.items()}
@@ -109,12 +111,12 @@ def greedy_soup(
 
 
 def check_names(names: Collection[str]) -> None:
-    """Check that there is a model, and that no name could be mistaken for a soup in a log."""
+    """Check that there is at least one model, and that no model name could be mistaken for a soup in a log."""
     if not names:
-        raise InputError("A soup needs at least one model.")
+        raise InputError("A soup needs at least one model, got none.")
     for name in names:
         if SEPARATOR in name:
-            raise InputError(f"The name of a model must not contain '{SEPARATOR}', got '{name}'.")
+            raise InputError(f"Model names must not contain '{SEPARATOR}', got '{name}'. Rename the model.")
 
 
 def _finite(score: float, name: str) -> float:
@@ -125,27 +127,27 @@ def _finite(score: float, name: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class UniformSoup(Several):
-    """The mean of all fine-tuned models."""
+    """Uniform soup: the mean of all fine-tuned models."""
 
     name: ClassVar[str] = "uniform_soup"
     end: ClassVar[str] = "soup"
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return the weights of the soup."""
+        """Return the weights of the uniform soup."""
         return uniform_soup(thetas)
 
     def sentence(self) -> str:
-        """Return the description, with the ingredients of the soup."""
+        """Return text for the model card that says which models are averaged."""
         return "`theta_1` is a uniform soup: the mean of all fine-tuned models."
 
 
 @dataclass(frozen=True, kw_only=True)
 class GreedySoup(Several):
-    """The mean of the fine-tuned models that improve it.
+    """Greedy soup: the mean of those fine-tuned models that improve it.
 
     Attributes:
-        score: The score on the validation images: the mean accuracy on the `patching` tasks, or the score of the
-            `selection` rule.
+        score: Score to maximise on the validation images. `patching` is the mean accuracy on the patching tasks;
+            `selection` is the score that the selection rule uses.
     """
 
     name: ClassVar[str] = "greedy_soup"
@@ -156,14 +158,16 @@ class GreedySoup(Several):
     def __post_init__(self) -> None:
         if self.score not in get_args(Score):
             hint = did_you_mean(str(self.score), get_args(Score))
-            raise InputError(f"`score` of the method '{self.name}' must be patching or selection.{hint}")
+            raise InputError(
+                f"`score` of the method '{self.name}' must be patching or selection, got {self.score!r}.{hint}"
+            )
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return the weights of the soup; each score is saved as soon as it is known."""
+        """Return the weights of the greedy soup. Each score is saved immediately."""
         return greedy_soup(thetas, lambda theta: measurements.score(theta, self.score), log=measurements.scores).theta
 
     def sentence(self) -> str:
-        """Return the description, with the ingredients of the soup."""
+        """Return text for the model card that says which models are averaged."""
         score = "patching accuracy" if self.score == "patching" else "score of the selection rule"
         return (
             "`theta_1` is a greedy soup: the mean of the fine-tuned models that, added from the best to the worst, "
@@ -172,14 +176,14 @@ class GreedySoup(Several):
 
 
 class RunningMean:
-    """A mean to which one model is added at a time.
+    """Running mean of models that are added one at a time.
 
-    It stores the sum of the differences to the first model, in float32 (float64 for float64 tensors): a weight that is
-    equal in all models is unchanged, which `(x + x + x) / 3` does not guarantee. Only this sum and the current tensor
-    are in memory; the tensors of the first model are read again on demand.
+    It stores the sum of the differences from the first model, in float32 (float64 for float64 tensors). A weight that
+    is equal in all models therefore stays exactly the same, which `(x + x + x) / 3` does not guarantee. Only this sum
+    and the current tensor are held in memory; the first model is read again when the mean is computed.
 
     Args:
-        theta: The weights of the first model, name -> tensor.
+        theta: Weights of the first model, name -> tensor.
 
     Example:
         >>> mean = RunningMean({"w": torch.tensor([1.0])})
@@ -195,10 +199,10 @@ class RunningMean:
         self._totals: dict[str, Tensor] = {}
 
     def add(self, theta: Weights, name: str = "theta") -> None:
-        """Add a model; `name` is its name in messages.
+        """Add a model, called `name` in error messages.
 
         Raises:
-            InputError: If it is not compatible with the first model, or an integer tensor differs.
+            InputError: If the model is not compatible with the first model, or an integer tensor differs.
         """
         check_compatible(self._headers, theta, name)
         for tensor in self._headers:
@@ -206,10 +210,10 @@ class RunningMean:
         self.count += 1
 
     def mean(self, theta: Weights | None = None, name: str = "theta") -> dict[str, Tensor]:
-        """Return the mean, or the mean with one more model, which is not added.
+        """Return the mean of the models so far and, if given, `theta`, which is not added permanently.
 
         Raises:
-            InputError: As `add`.
+            InputError: Same as for `add`.
         """
         if theta is None:
             return {

@@ -16,9 +16,10 @@ def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: flo
     """Return `theta_0 + scale * sum_i (theta_i - theta_0)` (Ilharco et al., 2023, Section 2).
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        scale: The scale of all task vectors; a negative one forgets the tasks. For one scale per model, see `combine`.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning, with the same names, shapes and dtypes.
+        scale: Factor for the sum of all task vectors. A negative value makes the model forget the tasks. To use a
+            different factor for each model, see `combine`.
 
     Raises:
         InputError: If the weights are not compatible, or an integer tensor differs.
@@ -36,13 +37,14 @@ def merge_task_vectors(
     scale: float,
     merge: Callable[[str, Mapping[str, Tensor]], Tensor],
 ) -> dict[str, Tensor]:
-    """Return theta_0 plus the scaled merged task vector, computed one tensor at a time.
+    """Merge task vectors one tensor at a time, and add the scaled result to theta_0.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning.
-        scale: The scale of the merged task vector.
-        merge: Merges one tensor: its name, and model -> task vector.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning.
+        scale: Factor for the merged task vector.
+        merge: Called as `merge(name, task_vectors)` for each tensor, where `task_vectors` maps each model to its task
+            vector for that tensor. Returns the merged task vector.
     """
     merged = {}
     for name, x_0 in theta_0.items():
@@ -52,7 +54,7 @@ def merge_task_vectors(
 
 
 def check_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], density: float) -> None:
-    """Check that there are fine-tuned models, that they are compatible with theta_0, and the density."""
+    """Check that there are fine-tuned models, that all are compatible with theta_0, and that the density is valid."""
     if not thetas:
         raise InputError("Task arithmetic needs at least one fine-tuned model, got none.")
     check_density(density)
@@ -61,22 +63,22 @@ def check_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], density:
 
 
 def check_density(density: float) -> None:
-    """Check that a density is above 0 and at most 1."""
+    """Check that a density is in (0, 1]."""
     if not 0 < density <= 1:
         raise InputError(f"density must be above 0 and at most 1, got {density}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskArithmetic(Several):
-    """The sum of all task vectors with one scale."""
+    """Task arithmetic: the sum of all task vectors, scaled by alpha."""
 
     name: ClassVar[str] = "task_arithmetic"
     end: ClassVar[str] = "sum"
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
-        """Return theta_0 plus all task vectors."""
+        """Return theta_0 plus the sum of all task vectors."""
         return add_task_vectors(theta_0, thetas, 1.0)
 
     def sentence(self) -> str:
-        """Return the description of the task vector."""
+        """Return text for the model card that describes the merged task vector."""
         return "`theta_1 - theta_0` is the sum of the task vectors of the fine-tuned models (task arithmetic)."

@@ -15,20 +15,22 @@ from hf_paint.merging.task_arithmetic import check_density, check_task_vectors, 
 def ties(
     theta_0: Weights, thetas: Mapping[str, Weights], scale: float = 1.0, *, density: float = 0.2
 ) -> dict[str, Tensor]:
-    """Add task vectors with less interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 4).
+    """Merge task vectors with less interference: trim, elect signs, merge (TIES; Yadav et al., 2023, Section 4).
 
-    Each task vector keeps its entries of largest magnitude. Each entry elects the sign with the larger total magnitude
-    over the models, and averages the values of that sign. A task vector is trimmed over all its tensors together,
-    except those that are zero, such as frozen ones. Entries equal to the smallest kept magnitude are kept too.
+    First, each task vector is trimmed to its entries of largest magnitude. Then, for each entry, the sign with the
+    larger total magnitude over all models is elected, and the values with that sign are averaged. Trimming ranks the
+    entries of all tensors of a model together, ignoring tensors whose task vector is all zeros, e.g. frozen ones. All
+    entries tied with the smallest kept magnitude are kept.
 
     Args:
-        theta_0: The weights before fine-tuning, name -> tensor.
-        thetas: Model -> its weights after fine-tuning, with the same names, shapes and dtypes.
-        scale: The scale of the merged task vector.
-        density: The share of entries that each task vector keeps, above 0 and at most 1.
+        theta_0: Weights before fine-tuning, name -> tensor.
+        thetas: Model -> weights after fine-tuning, with the same names, shapes and dtypes.
+        scale: Factor for the merged task vector.
+        density: Fraction of entries to keep in each task vector, in (0, 1].
 
     Returns:
-        name -> tensor, in the dtypes of the inputs. Entries that no task vector keeps have the bits of theta_0.
+        name -> tensor, in the same dtypes as the inputs. Entries trimmed from every task vector are bit-identical to
+        theta_0.
 
     Raises:
         InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
@@ -48,9 +50,9 @@ def ties(
 
 
 def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
-    """Return the mean of the entries with the elected sign (TIES, Section 4: elect, merge).
+    """Average the entries that have the elected sign (TIES, Section 4: elect, merge).
 
-    Magnitudes that cancel out elect the positive sign.
+    If the entries sum to zero, the positive sign is elected.
     """
     stacked = torch.stack([*taus])  # (num_models, *shape)
     elected = torch.where(stacked.sum(dim=0) >= 0, 1, -1)
@@ -59,7 +61,7 @@ def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
 
 
 def _smallest_kept(theta_0: Weights, theta: Weights, density: float) -> float:
-    """Return the smallest magnitude that remains after trimming a task vector."""
+    """Return the smallest magnitude that is kept when a task vector is trimmed."""
     magnitudes = [subtract(name, x_0, theta[name]).abs().flatten() for name, x_0 in theta_0.items()]
     moved = [part for part in magnitudes if bool(part.any())]
     if not moved:
@@ -75,7 +77,7 @@ def _drop_below(tau: Tensor, threshold: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Ties(Several):
-    """The sum of task vectors with less interference."""
+    """TIES: task vectors are trimmed and merged by elected sign to reduce interference."""
 
     name: ClassVar[str] = "ties"
     end: ClassVar[str] = "TIES"
@@ -89,7 +91,7 @@ class Ties(Several):
         return ties(theta_0, thetas, density=self.density)
 
     def sentence(self) -> str:
-        """Return the description, with the share of kept entries."""
+        """Return text for the model card that gives the fraction of entries kept."""
         return (
             "`theta_1 - theta_0` merges the task vectors of the fine-tuned models with TIES: each is trimmed to its "
             f"largest {100 * self.density:g} % of entries, and each weight averages the entries of its elected sign."

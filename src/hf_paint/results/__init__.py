@@ -1,4 +1,4 @@
-"""Records, the alpha curve, the choice of alpha, robustness, run folders, and the comparison of runs."""
+"""Result records, alpha curves, alpha selection, robustness, run folders and run comparison."""
 
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog, read_results

@@ -1,15 +1,15 @@
-"""The position of a model between theta_0 and its fine-tuned weights: an alpha, or one coefficient per task."""
+"""Alphas: the position of a model between theta_0 and fine-tuned weights, as a number or one coefficient per task."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 
 DEFAULT_ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
-"""The grid of the released code of PAINT."""
+"""Grid used in the released PAINT code."""
 
 
 class Coefficients(Mapping[str, float]):
-    """One coefficient per task, immutable and hashable (PAINT, Section 5: sequential and parallel patching).
+    """Immutable, hashable mapping with one coefficient per task (PAINT, Section 5: sequential and parallel patching).
 
     Args:
         values: Task -> coefficient.
@@ -39,14 +39,14 @@ class Coefficients(Mapping[str, float]):
 
 
 Alpha: TypeAlias = float | Coefficients
-"""A number, or one coefficient per task; 0 is the model before fine-tuning."""
+"""A number, or one coefficient per task. 0 is the model before fine-tuning."""
 
 AlphaJson: TypeAlias = float | dict[str, float]
-"""An alpha in JSON and YAML: a number, or task -> coefficient."""
+"""An alpha as stored in JSON and YAML: a number, or task -> coefficient."""
 
 
 def format_alpha(alpha: Alpha) -> str:
-    """Write an alpha with two decimals, or more if it needs them: 0.3 is `0.30`, 0.125 is `0.125`.
+    """Format an alpha with two decimals, or more if needed: 0.3 gives `0.30`, 0.125 gives `0.125`.
 
     Example:
         >>> format_alpha(Coefficients({"mnist": 0.3, "gtsrb": 0.125}))
@@ -58,12 +58,12 @@ def format_alpha(alpha: Alpha) -> str:
 
 
 def alpha_to_json(alpha: Alpha) -> AlphaJson:
-    """Return an alpha as JSON and YAML store it."""
+    """Convert an alpha to a value for JSON and YAML."""
     return dict(alpha) if isinstance(alpha, Coefficients) else alpha
 
 
 def alpha_from_json(value: AlphaJson | str) -> Alpha:
-    """Return the alpha of a value from `alpha_to_json`, or of a number as text."""
+    """Convert a value from `alpha_to_json`, or a number as text, to an alpha."""
     return Coefficients(value) if isinstance(value, Mapping) else float(value)
 
 

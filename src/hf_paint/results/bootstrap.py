@@ -1,4 +1,4 @@
-"""Confidence intervals of the difference between two models on the same images, by resampling the images."""
+"""Bootstrap confidence intervals for the difference in accuracy between two models on the same images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,22 +7,23 @@ from hf_paint.errors import InputError
 
 
 NUM_RESAMPLES = 2000
-"""The number of bootstrap resamples of each interval."""
+"""Number of bootstrap resamples per interval."""
 
 
 def paired_bootstrap_interval(
     correct_0: NDArray[np.bool_], correct_1: NDArray[np.bool_], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of `mean(correct_1) - mean(correct_0)` under paired resampling of the images.
+    """Return the 95 % paired bootstrap interval for `mean(correct_1) - mean(correct_0)`.
 
-    The difference on one image is -1, 0 or 1. Drawing images with replacement therefore draws the three counts from a
-    multinomial distribution: the same bootstrap (Efron & Tibshirani, 1993, Section 8.3) at a fraction of the cost.
+    On each image, the difference is -1, 0 or 1. Sampling images with replacement is therefore equivalent to sampling
+    these three counts from a multinomial distribution, which gives the same bootstrap (Efron & Tibshirani, 1993,
+    Section 8.3) at a fraction of the cost.
 
     Args:
-        correct_0: Whether the first model gets each image right, shape (num_images,).
-        correct_1: The same for the second model, with the images in the same order.
-        num_resamples: The number of bootstrap resamples.
-        seed: The seed of the generator.
+        correct_0: Whether the first model classifies each image correctly, shape (num_images,).
+        correct_1: Whether the second model classifies each image correctly, with the images in the same order.
+        num_resamples: Number of bootstrap resamples.
+        seed: Random seed.
 
     Raises:
         InputError: If the shapes differ, or there are no images.
@@ -33,7 +34,8 @@ def paired_bootstrap_interval(
     """
     if correct_0.shape != correct_1.shape or correct_0.ndim != 1 or not len(correct_0):
         raise InputError(
-            f"Paired resampling needs two non-empty vectors of one shape, got {correct_0.shape} and {correct_1.shape}."
+            "Paired resampling requires two non-empty vectors with the same shape, got "
+            f"{correct_0.shape} and {correct_1.shape}."
         )
     total = len(correct_0)
     won = int(np.count_nonzero(correct_1 & ~correct_0))

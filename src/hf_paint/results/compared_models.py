@@ -1,4 +1,4 @@
-"""The models of a comparison: zero-shot, specialised models, and each run at its alpha and at its fine-tuned end."""
+"""Models in a run comparison: zero-shot, specialised, and for each run the patched and the fine-tuned model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ SPECIALISED = "specialised models"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ComparedModel:
-    """A row of the comparison: one model on every task, or the specialised model of each task.
+    """Row of the comparison: one model on all tasks, or the specialised model for each task.
 
     Attributes:
-        base: The base of the model.
-        name: Its name in tables.
-        results: Task -> its record, for the tasks that were evaluated.
-        run: The name of its run; None for zero-shot and specialised models.
-        alpha: Its alpha; None for the specialised models.
-        sources: For the specialised models, task -> the run that fine-tuned it.
+        base: Name of the base model.
+        name: Name used in tables.
+        results: Task -> record, for the tasks that were evaluated.
+        run: Name of the run. None for zero-shot and specialised models.
+        alpha: Alpha of the model. None for specialised models.
+        sources: For specialised models, task -> name of the run that fine-tuned the model.
     """
 
     base: str
@@ -36,19 +36,19 @@ class ComparedModel:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def accuracy(self, task: str) -> Fraction | None:
-        """Return the accuracy on a task, or None."""
+        """Return the accuracy on a task, or None if it was not evaluated."""
         return self.results[task].exact_accuracy if task in self.results else None
 
     def mean(self, tasks: Sequence[str]) -> Fraction | None:
-        """Return the mean over tasks, or None if one of them is missing."""
+        """Return the mean accuracy over tasks, or None if one of them was not evaluated."""
         return mean([self.accuracy(task) for task in tasks])
 
     def is_exact(self, tasks: Sequence[str]) -> bool:
-        """Return whether every image of these tasks was evaluated."""
+        """Return whether all images of these tasks were evaluated."""
         return all(self.results[task].exact for task in tasks if task in self.results)
 
     def distances(self, specialised: "ComparedModel", tasks: Sequence[str]) -> list[Fraction | None]:
-        """Return the accuracy on each task minus its specialised model's; negative is worse."""
+        """Return the accuracy on each task minus that of its specialised model; negative means worse."""
         pairs = [(self.accuracy(task), specialised.accuracy(task)) for task in tasks]
         return [None if own is None or other is None else own - other for own, other in pairs]
 
@@ -60,15 +60,15 @@ def mean(values: Sequence[Fraction | None]) -> Fraction | None:
 
 
 def specialised_of(models: Sequence[ComparedModel], base: str) -> ComparedModel | None:
-    """Return the specialised models of a base, or None if no run contains one."""
+    """Return the row with the specialised models for a base, or None if no run contains any."""
     return next((model for model in models if model.base == base and model.sources), None)
 
 
 def tasks_of(runs: Sequence[Run], split: str) -> dict[Role, list[str]]:
-    """Return the tasks of each role; a task with several roles in the runs counts in the first of `ROLES`.
+    """Return role -> tasks. If a task has different roles in the runs, the role that comes first in `ROLES` is used.
 
     Raises:
-        InputError: If the number of images of a task differs between runs.
+        InputError: If a task does not have the same number of images in all runs.
     """
     tasks: dict[Role, list[str]] = {}
     seen: set[str] = set()
@@ -82,7 +82,7 @@ def tasks_of(runs: Sequence[Run], split: str) -> dict[Role, list[str]]:
 
 
 def models_of(runs: Sequence[Run], tasks: Mapping[Role, Sequence[str]], split: str) -> list[ComparedModel]:
-    """Return the rows of the comparison, base by base in the order of the runs."""
+    """Return the rows of the comparison, grouped by base in the order of the runs."""
     names = [task for role in ROLES for task in tasks.get(role, [])]
     models = []
     for base in dict.fromkeys(run.base for run in runs):
@@ -95,27 +95,27 @@ def models_of(runs: Sequence[Run], tasks: Mapping[Role, Sequence[str]], split: s
 
 
 def check_comparable(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -> None:
-    """Refuse runs that contribute nothing to a comparison.
+    """Check that every run contributes a model to the comparison.
 
     Raises:
-        InputError: If a run has records neither for a chosen alpha nor for its fine-tuned end.
+        InputError: If a run has records neither for a selected alpha nor for its fine-tuned model.
     """
     shown = {model.run for model in models} | {run for model in models for run in model.sources.values()}
     for run in runs:
         if run.name not in shown:
             raise InputError(
-                f"{run.name} has neither a chosen alpha nor its fine-tuned end among its {split} records. Let "
-                "`hf-paint patch` finish it."
+                f"{run.name} has no {split} records for a selected alpha or for the fine-tuned model. Run "
+                "`hf-paint patch` again to finish it."
             )
 
 
 def notes_of(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -> list[str]:
-    """Return notes for readers of the tables, one line each."""
+    """Return notes to show below the tables, one line each."""
     notes = [note for model in models for note in _notes_of_model(model)]
     zero_shot = {model.base: model.results for model in models if model.name == ZERO_SHOT}
     for run in runs:
         if run.chosen is None:
-            notes.append(f"{run.name} chose no alpha (not finished, or `selection: none`).")
+            notes.append(f"{run.name} has no selected alpha (not finished, or `selection: none`).")
         shown = zero_shot[run.base]
         own = _results(run, 0.0, list(shown), split)
         differing = [task for task in own if own[task].correct != shown[task].correct]
@@ -145,7 +145,7 @@ def _zero_shot(base: str, runs: Sequence[Run], tasks: Sequence[str], split: str)
 def _specialised(
     base: str, runs: Sequence[Run], tasks: Mapping[Role, Sequence[str]], split: str, zero_shot: ComparedModel
 ) -> ComparedModel:
-    """Return theta_1 of each patching task; for supported tasks the specialised model is the zero-shot one."""
+    """Return theta_1 for each patching task. For supported tasks, the zero-shot model counts as specialised."""
     results: dict[str, Result] = {}
     sources: dict[str, str] = {}
     ordinary_first = sorted(runs, key=lambda run: bool(run.recipe.get("method")))
@@ -174,7 +174,7 @@ def _results(run: Run, alpha: Alpha, tasks: Sequence[str], split: str) -> dict[s
 
 
 def _check_same_task(task: str, runs: Sequence[Run], split: str) -> None:
-    """Refuse two tasks of one name if they have different numbers of images; fingerprints differ between machines."""
+    """Check that a task has the same number of images in all runs; fingerprints would differ between machines."""
     first, *others = [
         (run.name, result.total)
         for run in runs
@@ -184,6 +184,6 @@ def _check_same_task(task: str, runs: Sequence[Run], split: str) -> None:
     for name, total in others:
         if total != first[1]:
             raise InputError(
-                f"Task '{task}' is not the same in all runs: {first[1]} images in {first[0]}, {total} in {name}. "
-                "Remove one of the two runs."
+                f"Task '{task}' is not the same in all runs: it has {first[1]} images in {first[0]}, but {total} in "
+                f"{name}. Remove one of these runs from the comparison."
             )

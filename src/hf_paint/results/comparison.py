@@ -1,4 +1,4 @@
-"""The comparison of runs: tables, numbers and plots."""
+"""Compare runs in tables, numbers and plots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ from hf_paint.weights.changes import WeightChanges
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """Several runs, their accuracies and their weights.
+    """Comparison of the accuracies and weights of several runs.
 
     Attributes:
-        runs: The runs.
-        split: The split whose accuracies are compared.
-        tasks: The tasks of each role.
-        methods: The models that are compared, one per row.
-        changes: Base -> the changes of the weights in its runs, if the weights are on this disk.
-        notes: Remarks on the tables.
+        runs: Runs to compare.
+        split: Split to compare accuracies on.
+        tasks: Role -> tasks.
+        methods: Models to compare, one per row.
+        changes: Base -> weight changes in its runs, for bases whose weights are on this disk.
+        notes: Notes on the tables.
     """
 
     runs: Sequence[Run]
@@ -44,7 +44,7 @@ class Comparison:
     notes: Sequence[str]
 
     def to_markdown(self, plots: Sequence[str] = ()) -> str:
-        """Return the tables and notes, and links to plots in the same folder."""
+        """Return the tables and notes as Markdown, with links to plots in the same folder."""
         tables = {
             f"Accuracy on the {self.split} split, %": method_table(self.methods, self.tasks),
             "Distance to the specialised models, points": distance_table(self.methods, self.tasks),
@@ -57,7 +57,7 @@ class Comparison:
         return "\n\n".join(filter(None, sections)) + "\n"
 
     def to_dict(self) -> Json:
-        """Return all numbers as plain values; accuracies and distances are fractions of 1."""
+        """Return all numbers as plain values, with accuracies and distances as fractions of 1."""
         return {
             "split": self.split,
             "tasks": {role: list(names) for role, names in self.tasks.items()},
@@ -72,11 +72,11 @@ class Comparison:
         """Write `comparison.md`, `comparison.json` and the plots, replacing any from an earlier comparison.
 
         Raises:
-            InputError: If the folder is a file.
+            InputError: If the output folder is a file.
         """
         path = Path(folder)
         if path.exists() and not path.is_dir():
-            raise InputError(f"The output folder {folder} is a file.")
+            raise InputError(f"The output folder {folder} is a file. Choose another folder.")
         path.mkdir(parents=True, exist_ok=True)
         plots = {
             "methods.png": plot_methods(self.methods, self.tasks, self.split),
@@ -93,17 +93,18 @@ class Comparison:
 
 
 def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Comparison:
-    """Compare runs of any strategies and bases: their accuracies, and the changes of their weights.
+    """Compare the accuracies and weight changes of runs, which can have different strategies and base models.
 
-    Only the records and weights in the folders are read; no model is run and nothing is downloaded.
+    This only reads records and weights from disk. No model is run, and nothing is downloaded.
 
     Args:
-        folders: Run folders. The specialised model of a task is theta_1 of the first run that patched this task alone,
-            preferably without a `method`, or the same point of a parallel run.
-        split: The split whose accuracies are compared, `test` or `validation`.
+        folders: Run folders to compare. The specialised model for a task is theta_1 from the first run that patched
+            only this task, preferably without a `method`, or the corresponding model from a parallel run.
+        split: Split to compare accuracies on, `test` or `validation`.
 
     Raises:
-        InputError: If a folder is not a run folder, or its run has no model to show or no task in common.
+        InputError: If a folder is not a run folder, or if a run has no model to show or no task in common with the
+            other runs.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path / "run", max_steps=2, warmup_steps=1, use_cpu=True)

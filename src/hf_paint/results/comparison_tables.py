@@ -1,4 +1,4 @@
-"""The tables of a comparison, as Markdown."""
+"""Tables of a run comparison, as Markdown and as plain numbers."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,14 @@ from hf_paint.weights.changes import WeightChanges
 
 Tasks = Mapping[Role, Sequence[str]]
 AVERAGED: tuple[Role, ...] = ("patching", "supported")
-"""The roles with a mean over their tasks and with specialised models."""
+"""Roles for which means over tasks and distances to specialised models are shown."""
 
 
 def method_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
-    """Return accuracies in percent, one row per model; `~` marks numbers that an adaptive sweep inferred in part.
+    """Return a table of accuracies in percent, with one row per model.
 
-    The mean of a role is empty unless every task of the role was evaluated.
+    Numbers marked with `~` were inferred in part by an adaptive sweep. The mean for a role is left empty unless all
+    tasks in the role were evaluated.
     """
     columns = {f"{task} ({role})": [task] for role, names in tasks.items() for task in names} | mean_columns(tasks)
     rows = [["base", "method", "alpha", *columns]]
@@ -33,7 +34,7 @@ def method_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
 
 
 def distance_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
-    """Return accuracy minus the specialised model's, in points, for bases with specialised models."""
+    """Return a table of differences in accuracy from the specialised models, in points, for bases that have these."""
     columns = {task: [task] for role in AVERAGED for task in tasks.get(role, [])} | mean_columns(tasks)
     rows = [["base", "method", *columns]]
     for method in methods:
@@ -47,10 +48,10 @@ def distance_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
 def size_table(
     runs: Sequence[Run], methods: Sequence[ComparedModel], changes: Mapping[str, WeightChanges], split: str
 ) -> str:
-    """Return the quantities that depend on the size of a model, one row per run (PAINT, Section 4).
+    """Return a table of quantities that depend on model size, with one row per run (PAINT, Section 4).
 
-    The distance of the patched model to the specialised models on its own patching tasks, its alpha, and the cosine
-    similarity of the weights before and after fine-tuning.
+    The columns are the alpha of the patched model, its difference in accuracy from the specialised models on the run's
+    patching tasks, and the cosine similarity of the weights before and after fine-tuning.
     """
     rows = [["base", "run", "alpha", "to specialised, points", "cosine(theta_0, theta_1)"]]
     for run in runs:
@@ -69,7 +70,7 @@ def size_table(
 
 
 def change_tables(changes: Mapping[str, WeightChanges]) -> dict[str, str]:
-    """Return title -> table: each measure of `WeightChanges` by layer, for every run and for every pair of runs."""
+    """Return title -> table with a measure from `WeightChanges` for each layer and each run or pair of runs."""
     layers = max((list(measured.products) for measured in changes.values()), key=len, default=[])
     measures: dict[str, tuple[Callable[[WeightChanges, str, str], float], str]] = {
         "Cosine similarity of theta_0 and theta_1": (WeightChanges.cosine_to_base, ".6f"),
@@ -94,12 +95,12 @@ def change_tables(changes: Mapping[str, WeightChanges]) -> dict[str, str]:
 
 
 def mean_columns(tasks: Tasks) -> dict[str, Sequence[str]]:
-    """Return the title of each mean -> its tasks."""
+    """Return column title -> tasks to average over."""
     return {f"mean {role}": tasks[role] for role in AVERAGED if tasks.get(role)}
 
 
 def method_numbers(method: ComparedModel, methods: Sequence[ComparedModel], tasks: Tasks) -> Json:
-    """Return the accuracies of a model and their distances to the specialised models."""
+    """Return a model's accuracies and their differences from the specialised models."""
     compared = [task for role in AVERAGED for task in tasks.get(role, [])]
     means = mean_columns(tasks)
     numbers: Json = {
@@ -140,7 +141,7 @@ def run_numbers(run: Run, split: str) -> Json:
 
 
 def change_numbers(base: str, changes: WeightChanges) -> list[Json]:
-    """Return every measure of every layer, for each fine-tuned model of a base."""
+    """Return all measures for all layers, for each model fine-tuned from a base."""
     measures = {"norm": changes.norm, "relative_norm": changes.relative_norm, "cosine": changes.cosine_to_base}
     numbers = []
     for model in changes.models:
@@ -153,7 +154,7 @@ def change_numbers(base: str, changes: WeightChanges) -> list[Json]:
 
 
 def pair_numbers(base: str, changes: WeightChanges) -> list[Json]:
-    """Return the cosine similarity of the changes in every layer, for each pair of models of a base."""
+    """Return the cosine similarity of the changes in all layers, for each pair of models fine-tuned from a base."""
     return [
         {
             "base": base,
@@ -165,7 +166,7 @@ def pair_numbers(base: str, changes: WeightChanges) -> list[Json]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first two columns are text; empty if there is only a header."""
+    """Return a table whose first two columns are text, or an empty string if there is only a header."""
     return markdown(rows, text_columns=2) if len(rows) > 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""The alpha curve: accuracies from theta_0 to theta_1, and the choice of alpha (PAINT, Section 2)."""
+"""Alpha curve: accuracies on the path from theta_0 to theta_1, and selection of alpha (PAINT, Section 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """Accuracy on one task at alpha minus accuracy at alpha 0, as a fraction of 1.
+    """Accuracy on one task at some alpha minus accuracy at alpha 0, as a fraction of 1.
 
-    `low` and `high` bound the 95 % paired bootstrap interval; they are None without per-image data.
+    `low` and `high` are the bounds of the 95 % paired bootstrap interval. They are None without per-image data.
     """
 
     task: str
@@ -39,7 +39,7 @@ class Gain:
 
     @property
     def interval(self) -> Interval | None:
-        """The ends of the interval, or None."""
+        """Bounds of the interval, or None without per-image data."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
@@ -47,9 +47,9 @@ class AlphaCurve:
     """Accuracy of every task at every alpha.
 
     Args:
-        results: The records of a sweep. The last record for an (alpha, task, role, split) is used; exact records take
-            precedence over those of an adaptive sweep.
-        folder: The run folder, which contains the per-image files named in the records.
+        results: Records of a sweep. If there are several for the same (alpha, task, role, split), the last one is
+            used, and exact records take precedence over inexact ones from an adaptive sweep.
+        folder: Run folder with the per-image files that the records refer to.
 
     Example:
         >>> curve = AlphaCurve.from_accuracies(
@@ -70,18 +70,18 @@ class AlphaCurve:
 
     @property
     def results(self) -> list[Result]:
-        """The records, one per (alpha, role, task, split)."""
+        """Records, one per (alpha, role, task, split)."""
         return list(self._results.values())
 
     @property
     def exact_alphas(self) -> tuple[Alpha, ...]:
-        """The alphas at which every image was evaluated."""
+        """Alphas for which all images were evaluated."""
         inexact = {r.alpha for r in self.results if not r.exact}
         return tuple(alpha for alpha in self.alphas if alpha not in inexact)
 
     @classmethod
     def from_run(cls, folder: str | Path, *, name: str = RESULTS) -> Self:
-        """Read the curve of a run folder; `name` is another file of records, such as `ensemble.jsonl`."""
+        """Read the curve from a run folder. Set `name` to read another file of records, e.g. `ensemble.jsonl`."""
         return cls(read_results(Path(folder) / name), folder=folder)
 
     @classmethod
@@ -93,7 +93,7 @@ class AlphaCurve:
         supported: Mapping[str, Sequence[float]],
         split: str = "validation",
     ) -> Self:
-        """Make a curve from published accuracies in [0, 1]: task -> one accuracy per alpha."""
+        """Create a curve from published accuracies in [0, 1], given as task -> one accuracy per alpha."""
         sides: dict[Role, Mapping[str, Sequence[float]]] = {"patching": patching, "supported": supported}
         return cls(
             _published(accuracy, alpha=alpha, task=task, role=role, split=split)
@@ -103,23 +103,23 @@ class AlphaCurve:
         )
 
     def get(self, alpha: Alpha, role: Role, task: str, split: str) -> Result | None:
-        """Return a record, or None if there is none."""
+        """Return the record for this evaluation, or None if there is none."""
         return self._results.get((alpha, role, task, split))
 
     @property
     def reported_split(self) -> str:
-        """The split whose accuracies are reported: `test`, or `validation` if no patching task has test records."""
+        """Split to report accuracies on: `test`, or `validation` if no patching task has test records."""
         return "test" if "test" in self.splits("patching") else "validation"
 
     def splits(self, role: Role) -> set[str]:
-        """Return the splits on which tasks of this role were evaluated."""
+        """Return the splits that tasks in this role were evaluated on."""
         return {r.split for r in self.results if r.role == role}
 
     def mean_accuracy(self, alpha: Alpha, role: Role, split: str) -> Fraction:
-        """Return the unweighted mean over the tasks of a role, as an exact fraction.
+        """Return the unweighted mean accuracy over the tasks in a role, as an exact fraction.
 
         Raises:
-            InputError: If no task of the role has a record on the split at this alpha.
+            InputError: If no task in the role has a record on the split at this alpha.
         """
         accuracies = [r.exact_accuracy for r in self.results if (r.alpha, r.role, r.split) == (alpha, role, split)]
         if not accuracies:
@@ -127,47 +127,49 @@ class AlphaCurve:
         return sum(accuracies, Fraction(0)) / len(accuracies)
 
     def points(self, split: str) -> tuple[Alpha, ...]:
-        """Return the alphas with records of every patching and supported task that has records on the split at all."""
+        """Return the alphas with records for every patching and supported task that was evaluated on the split."""
         columns = {(r.role, r.task) for r in self.results if r.split == split and r.role in ("patching", "supported")}
         return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
 
     def select(
         self, rule: SelectionRule = "mean", *, tolerance: float = 0.01, baseline: Fraction | None = None
     ) -> Alpha:
-        """Choose alpha on the validation records.
+        """Select alpha based on validation accuracies.
 
         Args:
-            rule: `mean` takes the highest mean of patching and supported accuracy, with equal weights whatever the
-                numbers of tasks (PAINT, Section 2). `supported_within` takes the highest patching accuracy among the
-                alphas whose supported accuracy is at most `tolerance` below alpha 0's.
-            tolerance: The loss that `supported_within` accepts, as a fraction of 1: 0.01 is one point.
-            baseline: The supported accuracy to measure the loss from, instead of alpha 0's.
+            rule: `mean` selects the highest mean of patching and supported accuracy, with equal weights regardless of
+                the number of tasks (PAINT, Section 2). `supported_within` selects the highest patching accuracy among
+                all alphas whose supported accuracy is at most `tolerance` below that of alpha 0.
+            tolerance: Loss of supported accuracy to allow with `supported_within`, as a fraction of 1 (0.01 is one
+                point).
+            baseline: Supported accuracy to measure the loss from, instead of that of alpha 0.
 
         Returns:
-            The alpha. Ties go to the smallest, for coefficients to the smallest sum. If no alpha is within the
-            tolerance, which can only happen with a `baseline`, the alpha with the highest supported accuracy.
+            The selected alpha. In case of ties, this is the smallest one, or the one with the smallest sum of
+            coefficients. If no alpha is within the tolerance, which can only happen with a `baseline`, it is the one
+            with the highest supported accuracy.
 
         Raises:
-            InputError: If the rule is unknown or a record that it needs is missing.
+            InputError: If the rule is unknown, or if a required record is missing.
         """
         sides = {alpha: self.sides(alpha) for alpha in self.points("validation") or self.alphas}
         return select(sides, rule, tolerance=tolerance, baseline=baseline)
 
     def sides(self, alpha: Alpha) -> Sides:
-        """Return the mean validation accuracies of the patching and of the supported tasks, exactly."""
+        """Return the exact mean validation accuracies on the patching and supported tasks."""
         return Sides(
             patching=self.mean_accuracy(alpha, "patching", "validation"),
             supported=self.mean_accuracy(alpha, "supported", "validation"),
         )
 
     def gains(self, alpha: Alpha, split: str = "test") -> list[Gain]:
-        """Return the gain of every task at alpha over alpha 0, with 95 % paired bootstrap intervals."""
+        """Return the gain over alpha 0 on every task, with 95 % paired bootstrap intervals."""
         results = [self.get(alpha, role, task, split) for role in ROLES for task in self.tasks.get(role, [])]
         gains = [self.gain(result) for result in results if result is not None]
         return [gain for gain in gains if gain is not None]
 
     def gain(self, result: Result) -> Gain | None:
-        """Return the gain of a record over the record of alpha 0, or None if there is no record of alpha 0."""
+        """Return the gain of a record over alpha 0, or None if there is no record for alpha 0."""
         before = self.get(0.0, result.role, result.task, result.split)
         if before is None:
             return None
@@ -179,7 +181,7 @@ class AlphaCurve:
         return Gain(task=result.task, role=result.role, split=result.split, gain=gain, low=low, high=high)
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return one row per record, the columns named as in `results.jsonl`."""
+        """Return a data frame with one row per record and the same column names as in `results.jsonl`."""
         import json
 
         import pandas as pd
@@ -194,23 +196,23 @@ class AlphaCurve:
         intervals: bool = False,
         fine_tuned_label: str = FINE_TUNED,
     ) -> str:
-        """Return a Markdown table of accuracies in percent: one row per alpha, zero-shot first, one column per task.
+        """Return a Markdown table of accuracies in percent, with one row per alpha and one column per task.
 
-        `~` marks a number that an adaptive sweep inferred in part. Counting tasks also show the mean absolute error of
-        the count. Tasks with wrong words on their images have another column with the attack success, the share of
-        images that are classified as the word, in percent.
+        Numbers marked with `~` were inferred in part by an adaptive sweep. For counting tasks, the table also shows
+        the mean absolute error. Tasks with misleading words on their images have an extra column for the attack
+        success, i.e. the percentage of images that are misclassified as the word.
 
         Args:
-            split: The split whose accuracies are shown.
-            selected: The alpha whose row is in bold.
-            intervals: Also show the 95 % interval of the gain over alpha 0, in points.
-            fine_tuned_label: The name of alpha 1.
+            split: Split to show accuracies for.
+            selected: Alpha whose row is set in bold.
+            intervals: Also show the 95 % interval for the gain over alpha 0, in points.
+            fine_tuned_label: Label for alpha 1.
         """
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
 
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
-        """Return whether each image of a record is correct, shape (result.total,); None without per-image data."""
+        """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""
         if self.folder is None or result.correct_file is None:
             return None
         correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
@@ -218,13 +220,13 @@ class AlphaCurve:
 
 
 def _published(accuracy: float, *, alpha: Alpha, task: str, role: Role, split: str) -> Result:
-    """Return a record with the smallest counts that give an accuracy exactly."""
+    """Return a record with the smallest counts that give exactly this accuracy."""
     count = Fraction(str(accuracy))
     return Result(alpha=alpha, task=task, role=role, split=split, correct=count.numerator, total=count.denominator)
 
 
 def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
-    """Return each alpha once: numbers in ascending order, then coefficients in the order of their records."""
+    """Return the distinct alphas: numbers in ascending order, then coefficients in the order of their records."""
     unique = list(dict.fromkeys(alphas))
     numbers = sorted(alpha for alpha in unique if not isinstance(alpha, Coefficients))
     return (*numbers, *(alpha for alpha in unique if isinstance(alpha, Coefficients)))

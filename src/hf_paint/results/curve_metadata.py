@@ -1,4 +1,4 @@
-"""An alpha curve as metadata of a card, where programs can read it."""
+"""Convert alpha curves to and from machine-readable model card metadata."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -16,11 +16,11 @@ Number = TypeVar("Number", int, float)
 MISSING = "-"
 ALWAYS = ("correct", "total")
 OPTIONAL = ("attack_success", "mean_absolute_error")
-"""The keys of metrics that only some tasks have."""
+"""Keys for metrics that only some tasks have."""
 
 
 def curve_to_metadata(curve: AlphaCurve) -> Json:
-    """Return the counts of a curve as plain values: for each (task, split) one line of numbers, one per alpha.
+    """Return the counts of a curve as plain values. Each (task, split) has one line with a number for each alpha.
 
     Example:
         >>> curve = AlphaCurve.from_accuracies([0.0, 1.0], patching={"mnist": [0.5, 0.75]}, supported={})
@@ -41,10 +41,10 @@ def curve_to_metadata(curve: AlphaCurve) -> Json:
 
 
 def curve_from_metadata(metadata: Json) -> AlphaCurve:
-    """Return the curve of metadata from `curve_to_metadata`, without per-image data.
+    """Read a curve, without per-image data, from metadata returned by `curve_to_metadata`.
 
     Raises:
-        InputError: If the metadata does not contain a curve.
+        InputError: If the metadata does not contain a valid curve.
     """
     try:
         alphas = _read_alphas(metadata["alphas"])
@@ -67,18 +67,18 @@ def curve_from_metadata(metadata: Json) -> AlphaCurve:
             if counts["correct"][position] != MISSING
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The metadata of the card contains no alpha curve ({error!r}).") from error
+        raise InputError(f"The metadata of the model card contains no valid alpha curve ({error!r}).") from error
 
 
 def _write_alphas(alphas: Sequence[Alpha]) -> str | list[AlphaJson]:
-    """Return numbers as one short line, and a list if there are coefficients."""
+    """Return the alphas as one line of numbers, or as a list if any of them has coefficients."""
     if any(isinstance(alpha, Coefficients) for alpha in alphas):
         return [alpha_to_json(alpha) for alpha in alphas]
     return " ".join(map(str, alphas))
 
 
 def _read_alphas(value: str | float | list[AlphaJson]) -> list[Alpha]:
-    """Return the alphas; YAML reads a line with a single number as that number."""
+    """Read the alphas. YAML parses a line with a single number as a number."""
     return [alpha_from_json(alpha) for alpha in (value if isinstance(value, list) else str(value).split())]
 
 
@@ -97,7 +97,7 @@ def _optional(kind: Callable[[str], Number], columns: Mapping[str, Sequence[str]
 
 
 def _write_answer_types(results: Sequence[Result | None]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return two lines of numbers for each type of answer: `correct` and `total`."""
+    """Return two lines of numbers, `correct` and `total`, for each answer type."""
     counts = [(result and result.answer_types) or {} for result in results]
     kinds = dict.fromkeys(kind for count in counts for kind in count)
     lines = {

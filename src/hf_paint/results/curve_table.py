@@ -1,4 +1,4 @@
-"""The table of an alpha curve."""
+"""Build the table for an alpha curve."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ def curve_rows(
     intervals: bool = False,
     fine_tuned_label: str = FINE_TUNED,
 ) -> list[list[str]]:
-    """Return the header and one row per alpha that has records on the split; see `AlphaCurve.to_markdown`."""
+    """Return a header and one row for each alpha with records on the split; see `AlphaCurve.to_markdown`."""
     columns: list[Column] = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     columns = [c for c in columns if any(curve.get(a, *c, split) for a in curve.alphas)]
     attacked = [c for c in columns if any(attack_cell(curve.get(a, *c, split)) for a in curve.alphas)]
@@ -39,7 +39,7 @@ def curve_rows(
 
 
 def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
-    """Return an accuracy in percent, with the interval of its gain in points and the error of a count, if any."""
+    """Format an accuracy in percent, followed by the interval of its gain and the mean absolute error if available."""
     if result is None:
         return ""
     gain = "" if bounds is None else f" ({interval(bounds)})"
@@ -48,7 +48,7 @@ def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
 
 
 def attack_cell(result: Result | None) -> str:
-    """Return the attack success: the share of images that are classified as the word written on them, in percent."""
+    """Format the attack success: the percentage of images that are misclassified as the word written on them."""
     if result is None or result.attack_success is None:
         return ""
     return marked(percent(result.attack_success / result.total), exact=result.exact)

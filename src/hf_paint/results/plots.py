@@ -1,4 +1,4 @@
-"""Plots of alpha curves and of comparisons."""
+"""Plot alpha curves and run comparisons."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from hf_paint.weights.changes import ALL, WeightChanges
 
 
 PERCENT = (0.1, 0.5, 1, 2, 5, 10, *range(15, 90, 5), 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.9)
-"""The ticks of a logit scale, in percent."""
+"""Ticks for logit-scaled axes, in percent."""
 MARKERS = "osD^vPX"
 
 
@@ -37,18 +37,18 @@ def plot_trade_off(
     ensemble: AlphaCurve | None = None,
     fine_tuned_label: str = FINE_TUNED,
 ) -> None:
-    """Plot patching accuracy against supported accuracy, one point per alpha (PAINT, Figure 1).
+    """Plot patching accuracy against supported accuracy, with one point per alpha (PAINT, Figure 1).
 
-    Without supported tasks, patching accuracy is plotted against alpha.
+    If there are no supported tasks, patching accuracy is plotted against alpha.
 
     Args:
-        curve: The curve.
-        path: The image file.
-        split: The split whose accuracies are plotted.
-        selected: The alpha to mark.
-        connected: Draw a line through the points in their order; the points of a search have no order.
-        ensemble: The curve of the output-space ensemble, drawn for comparison.
-        fine_tuned_label: The name of alpha 1.
+        curve: Curve to plot.
+        path: Path to the output image file.
+        split: Split to plot accuracies for.
+        selected: Alpha to mark as selected.
+        connected: Connect the points with a line, in order. Disable this for a search, whose points have no order.
+        ensemble: Curve of the output-space ensemble to draw for comparison.
+        fine_tuned_label: Label for alpha 1.
     """
     figure, axes = new_figure()
     has_supported = split in curve.splits("supported")
@@ -74,16 +74,16 @@ def plot_robustness(
     ensemble: RobustnessTable | None = None,
     fine_tuned_label: str = FINE_TUNED,
 ) -> None:
-    """Plot accuracy under shift against accuracy on the reference, both logit-scaled (WiSE-FT, Figure 1).
+    """Plot accuracy under shift against reference accuracy, both on a logit scale (WiSE-FT, Figure 1).
 
-    Accuracies below 0.1 % and above 99.9 % are drawn at these limits, as the logits of 0 and 1 are infinite.
+    Accuracies are clipped to between 0.1 % and 99.9 %, because the logits of 0 and 1 are infinite.
 
     Args:
-        table: The robustness of every alpha.
-        path: The image file.
-        selected: The alpha to mark.
-        ensemble: The robustness of the output-space ensemble, drawn for comparison.
-        fine_tuned_label: The name of alpha 1.
+        table: Robustness for every alpha.
+        path: Path to the output image file.
+        selected: Alpha to mark as selected.
+        ensemble: Robustness of the output-space ensemble to draw for comparison.
+        fine_tuned_label: Label for alpha 1.
     """
     figure, axes = new_figure()
     x, y = _logits(table)
@@ -104,7 +104,7 @@ def plot_robustness(
 
 
 def new_figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:
-    """Return an empty figure of a size in inches, and its axes with a grid."""
+    """Return an empty figure with the given size in inches, and its axes, which have a grid."""
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.grid(alpha=0.3)
@@ -112,7 +112,7 @@ def new_figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:
 
 
 def _trade_off(curve: AlphaCurve, split: str) -> tuple[list[float], list[float]]:
-    """Return supported accuracies, or alphas without supported tasks, and patching accuracies, in percent."""
+    """Return supported accuracies (or alphas, if there are no supported tasks) and patching accuracies, in percent."""
     alphas = curve.points(split)
     patching = [100 * float(curve.mean_accuracy(alpha, "patching", split)) for alpha in alphas]
     if split not in curve.splits("supported"):
@@ -121,7 +121,7 @@ def _trade_off(curve: AlphaCurve, split: str) -> tuple[list[float], list[float]]
 
 
 def _logits(table: RobustnessTable) -> tuple[list[float], list[float]]:
-    """Return the logits of the accuracies on the reference and under shift."""
+    """Return the logits of the reference accuracies and of the accuracies under shift."""
     x, y = (
         logit(np.clip([getattr(row, side) for row in table.rows], 0.001, 0.999)) for side in ("reference", "shift")
     )
@@ -137,7 +137,7 @@ def _mark(
     selected: Alpha | None,
     fine_tuned_label: str,
 ) -> None:
-    """Mark both ends, and draw a circle around the selected alpha."""
+    """Mark alpha 0 and alpha 1, and draw a circle around the selected alpha."""
     circle = {"facecolors": "none", "edgecolors": "tab:green", "linewidths": 2}
     marks: list[tuple[Alpha | None, str, str, Mapping[str, Any]]] = [
         (0.0, "*", "zero-shot", {"s": 160, "color": "tab:blue"}),
@@ -164,16 +164,16 @@ def _draw_baseline(axes: Axes, baseline: Baseline) -> None:
 
 
 def _label_in_percent(axis: Axis) -> None:
-    """Label an axis of logits with accuracies in percent."""
+    """Label a logit-scaled axis with accuracies in percent."""
     low, high = axis.get_view_interval()
     ticks = [(x, f"{percent:g}") for percent in PERCENT if low <= (x := float(logit(percent / 100))) <= high]
     axis.set_ticks([x for x, _ in ticks], labels=[label for _, label in ticks])
 
 
 def plot_trade_offs(runs: Sequence[Run], split: str) -> Figure | None:
-    """Plot patching accuracy against supported accuracy, one line per run (PAINT, Figure 1).
+    """Plot patching accuracy against supported accuracy, with one line per run (PAINT, Figure 1).
 
-    The means are over the tasks of each run. Returns None if no run has tasks of both roles.
+    Accuracies are averaged over the tasks of each run. Return None if no run has tasks in both roles.
     """
     curves = {run: run.trade_off(split) for run in runs}
     if not any(curves.values()):
@@ -203,7 +203,7 @@ def plot_trade_offs(runs: Sequence[Run], split: str) -> Figure | None:
 
 
 def plot_methods(methods: Sequence[ComparedModel], tasks: Tasks, split: str) -> Figure:
-    """Plot the accuracy of every model on every task and on average, one row per task and one marker per base."""
+    """Plot every model's accuracy on each task and on average, with one row per task and one marker per base."""
     columns = {task: [task] for names in tasks.values() for task in names} | mean_columns(tasks)
     bases = list(dict.fromkeys(method.base for method in methods))
     figure, axes = new_figure((9, 1.5 + len(columns) * (0.2 + 0.06 * len(methods))))
@@ -224,9 +224,9 @@ def plot_methods(methods: Sequence[ComparedModel], tasks: Tasks, split: str) -> 
 
 
 def plot_cosines(changes: Mapping[str, WeightChanges]) -> Figure | None:
-    """Plot the cosine similarity of theta_0 and theta_1 by layer, from embeddings (0) to projection (1).
+    """Plot the cosine similarity of theta_0 and theta_1 by layer, from the embeddings (0) to the projection (1).
 
-    Returns None if no weights were compared.
+    Return None if no weights were compared.
     """
     if not changes:
         return None

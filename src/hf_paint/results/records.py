@@ -1,4 +1,4 @@
-"""Records of evaluations: one per (weights, task, split), appended to `results.jsonl` as soon as it is known."""
+"""Evaluation records: one per (weights, task, split), appended to `results.jsonl` immediately."""
 
 import json
 import os
@@ -20,23 +20,23 @@ from hf_paint.results.run_folder import RESULTS
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
 JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
-"""Attributes of a record whose keys in `results.jsonl` have other names."""
+"""Record attribute -> key in `results.jsonl`, for attributes whose key has a different name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """The counts and metrics of a model on one split of one task.
+    """Counts and metrics for a model on one split of one task.
 
     Attributes:
-        correct: The number of images whose highest logit is the label.
-        total: The number of images.
-        attack_success: The number of images whose highest logit is the wrong word written on them; None for tasks
-            without such words.
-        mean_per_class: The accuracy within each class that occurs, averaged over the classes, in [0, 1].
-        loss: The mean cross-entropy, in nats.
-        ece: The expected calibration error over 15 bins of equal width, in [0, 1].
-        mean_absolute_error: The mean absolute error of the predicted count, if the classes are counts.
-        answer_types: For a multiple-choice task, type of answer -> [correct, total].
+        correct: Number of images that are classified correctly.
+        total: Number of images.
+        attack_success: Number of images that are misclassified as the word written on them. None for tasks without
+            such words.
+        mean_per_class: Accuracy within each class, averaged over the classes that occur, in [0, 1].
+        loss: Mean cross-entropy in nats.
+        ece: Expected calibration error over 15 bins of equal width, in [0, 1].
+        mean_absolute_error: Mean absolute error of the predicted counts, for counting tasks.
+        answer_types: Answer type -> [correct, total], for multiple-choice tasks.
     """
 
     correct: int
@@ -60,7 +60,7 @@ class Scores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics of the task, as fractions of 1 except for the loss and the error of a count.
+        """Available metrics, as fractions of 1 except for the loss and the mean absolute error.
 
         Example:
             >>> Scores(correct=5, total=10, attack_success=4).metrics
@@ -77,28 +77,28 @@ class Scores:
         return {name: value for name, value in (metrics | types).items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts and metrics by name."""
+        """Return a dict of all counts and metrics."""
         return {f.name: getattr(self, f.name) for f in fields(Scores)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Scores):
-    """The record of one model on one split of one task: what was evaluated, and its scores.
+    """Record of what was evaluated, i.e. one model on one split of one task, and its scores.
 
     Attributes:
-        alpha: The position of the weights between theta_0 (0) and theta_1 (1), or the coefficient of each task.
-        task: The name of the task.
-        role: The role of the task: `patching` tasks improve, `supported` tasks must not lose accuracy, `transfer` and
-            `shift` tasks are only measured.
-        split: `validation` or `test`.
+        alpha: Position of the weights between theta_0 (0) and theta_1 (1), or one coefficient per task.
+        task: Name of the task.
+        role: Role of the task. `patching` tasks are to be improved, `supported` tasks must not lose accuracy, and
+            `transfer` and `shift` tasks are only measured.
+        split: Split that was evaluated, `validation` or `test`.
         weights: Fingerprint of the image tower.
-        head: Fingerprint of the zero-shot head: text tower, class names and templates.
+        head: Fingerprint of the zero-shot head, which depends on the text tower, class names and templates.
         data: Fingerprint of the images and their preprocessing.
-        rows_fingerprint: Fingerprint of the rows, the same for all corruptions of the same images.
-        precision: The arithmetic of the forward pass, `fp32` or `bf16`.
-        exact: Whether every image was evaluated; the adaptive sweep does so at a few alphas only.
-        correct_file: A boolean npy file, relative to the run folder: whether each image is correct; None for records
-            without per-image data.
+        rows_fingerprint: Fingerprint of the data set rows. All corruptions of the same images share it.
+        precision: Precision of the forward pass, `fp32` or `bf16`.
+        exact: Whether all images were evaluated. An adaptive sweep only does this for a few alphas.
+        correct_file: Path to an npy file with one boolean per image (whether it is classified correctly), relative to
+            the run folder. None if there is no per-image data.
     """
 
     alpha: Alpha
@@ -115,12 +115,12 @@ class Result(Scores):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The identity of an evaluation: two records with the same key hold the same numbers."""
+        """Key that identifies an evaluation. Two records with the same key have the same scores."""
         exactness = "exact" if self.exact else "adaptive"
         return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON, which also contains the accuracy."""
+        """Return the record as one line of JSON, including the accuracy."""
         record: dict[str, object] = {
             "alpha": alpha_to_json(self.alpha),
             "task": self.task,
@@ -133,7 +133,7 @@ class Result(Scores):
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """Read one line of `results.jsonl`; keys that later versions add are ignored."""
+        """Read a record from one line of `results.jsonl`. Keys added by later versions are ignored."""
         record = json.loads(line)
         record["alpha"] = alpha_from_json(record["alpha"])
         keys = {f.name: JSON_KEYS.get(f.name, f.name) for f in fields(cls)}
@@ -141,12 +141,14 @@ class Result(Scores):
 
 
 class ResultLog:
-    """The append-only `results.jsonl` of a run folder, with the correctness of each image in separate files.
+    """Append-only log of records, stored in the `results.jsonl` of a run folder.
+
+    Separate files store whether each image was classified correctly.
 
     Args:
-        folder: The run folder; None keeps the records in memory.
-        write: Whether this process writes; the others keep the same records in memory.
-        name: The name of the file.
+        folder: Run folder. If None, records are only kept in memory.
+        write: Whether this process writes to disk. Other processes keep the same records in memory.
+        name: File name of the log.
 
     Example:
         >>> log = ResultLog(tmp_path)
@@ -169,23 +171,24 @@ class ResultLog:
             self._remember(result)
 
     def find(self, key: tuple[str, ...], alpha: Alpha | None = None) -> Result | None:
-        """Return the record of this (weights, task, split), or None if there is none yet.
+        """Return the record with this key, or None if there is no such record yet.
 
         Args:
-            key: What was evaluated.
-            alpha: Return only a record with this alpha; the same weights may have records under several alphas.
+            key: Key of the record (`Result.key`).
+            alpha: If given, only return a record with this alpha. The same weights may be recorded under several
+                alphas.
         """
         records = self._known.get(key, {})
         return next(iter(records.values()), None) if alpha is None else records.get(alpha)
 
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
-        """Add a record, which is on disk when the call returns.
+        """Add a record and flush it to disk.
 
-        The per-image file is written first, so a record never names a missing file.
+        The per-image file is written first, so that a record never refers to a missing file.
 
         Args:
-            result: The record.
-            correct: Whether each image is correct, shape (result.total,).
+            result: Record to add.
+            correct: Whether each image is classified correctly, shape (result.total,).
         """
         if self.write and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -203,26 +206,26 @@ class ResultLog:
 
 
 def read_results(path: str | Path) -> list[Result]:
-    """Read a `results.jsonl`; an incomplete last line, which a killed process leaves behind, is ignored.
+    """Read a `results.jsonl` file. An incomplete last line, left behind by a killed process, is ignored.
 
     Raises:
-        InputError: If the file does not exist or a complete line is not a record.
+        InputError: If the file does not exist, or a complete line is not a record.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist: {path.parent} is not a run folder with records.")
+        raise InputError(f"{path} does not exist, so {path.parent} is not a run folder with records.")
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
     results = []
     for number, line in enumerate(lines, 1):
         try:
             results.append(Result.from_json(line))
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}, line {number} is not a result record: {error}") from error
+            raise InputError(f"Line {number} of {path} is not a valid record: {error}") from error
     return results
 
 
 def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
-    """Return the names of the tasks of each role, in the order in which they first occur."""
+    """Return role -> names of its tasks, in the order of their first record."""
     tasks: dict[Role, list[str]] = {}
     for result in results:
         names = tasks.setdefault(result.role, [])

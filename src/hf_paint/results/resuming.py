@@ -1,4 +1,4 @@
-"""Which keys of a recipe may differ when a run resumes."""
+"""Decide which recipe keys may change when a run is resumed."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,17 @@ FREE_KEYS = (
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
 )
 FREE_PREFIXES = ("dataloader_", "logging_", "save_steps", "save_total_limit", "hub_")
-"""Keys that change no weight, and the grid of alphas."""
+"""Prefixes of keys that, like `FREE_KEYS`, may change because they do not affect the weights of any alpha."""
 FIXED_IN_SEQUENCE = ("alphas", "sweep")
-"""Free keys that are fixed in sequential patching: the alpha of a step determines the start of the next step."""
+"""Free keys that may not change in sequential patching, where each step starts from the alpha chosen before it."""
 
 
 def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
-    """Return the keys whose values differ and must not, sorted.
+    """Return the sorted keys that are not allowed to change but whose values differ.
 
     Args:
-        stored: The recipe in the run folder.
-        current: The recipe of the run that is about to resume.
+        stored: Recipe stored in the run folder.
+        current: Recipe of the run that is about to resume.
 
     Example:
         >>> conflicts({"seed": 0, "alphas": [0.0]}, {"seed": 1, "alphas": [0.0, 0.5]})
@@ -31,7 +31,7 @@ def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> li
 
 
 def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:
-    """Return the first few conflicts as a phrase for an error message."""
+    """Describe the first few conflicts for an error message."""
     return ", ".join(f"{key}: {_brief(stored.get(key))} there, {_brief(current.get(key))} here" for key in keys[:3])
 
 

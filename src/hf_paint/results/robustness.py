@@ -11,23 +11,23 @@ from hf_paint.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The accuracy under shift expected of a model with a given reference accuracy: a line between their logits.
+    """Expected accuracy under shift for a given reference accuracy, as a linear function between their logits.
 
     Attributes:
-        slope: The slope of the line, in logits per logit.
-        intercept: The intercept of the line, in logits.
+        slope: Slope of the line.
+        intercept: Intercept of the line, in logits.
     """
 
     slope: float
     intercept: float
 
     def __call__(self, reference: ArrayLike) -> NDArray[np.float64]:
-        """Return beta(reference), the accuracies under shift that the line predicts, in [0, 1]."""
+        """Return beta(reference), the predicted accuracies under shift, in [0, 1]."""
         return expit(self.slope * logit(reference) + self.intercept)
 
 
 def logit(accuracy: ArrayLike) -> NDArray[np.float64]:
-    """Return `log(p / (1 - p))` of accuracies in [0, 1]; infinite at 0 and 1."""
+    """Return `log(p / (1 - p))` for accuracies in [0, 1]. It is infinite at 0 and 1."""
     p = np.asarray(accuracy, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.log(p) - np.log1p(-p)
@@ -42,10 +42,11 @@ def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
     """Fit the baseline by least squares between logits (Taori et al., 2020, Section 2).
 
     Args:
-        accuracies: (on the reference, under shift) of two or more models trained only on the reference, in (0, 1).
+        accuracies: (reference accuracy, accuracy under shift) in (0, 1), for two or more models that were trained only
+            on the reference distribution.
 
     Raises:
-        InputError: If there are fewer than two distinct reference accuracies, or an accuracy is 0 or 1.
+        InputError: If there are fewer than two distinct reference accuracies, or if an accuracy is not in (0, 1).
 
     Example:
         >>> float(fit_baseline([(0.6, 0.4), (0.8, 0.7)])(0.6).round(6))
@@ -53,20 +54,20 @@ def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
     """
     pairs = np.array([*accuracies], dtype=np.float64).reshape(-1, 2)  # (num_models, 2)
     if not ((pairs > 0) & (pairs < 1)).all():
-        raise InputError("The accuracies of a baseline must be above 0 and below 1: the fit uses their logits.")
+        raise InputError("Baseline accuracies must be above 0 and below 1, because the fit uses their logits.")
     if len(np.unique(pairs[:, 0])) < 2:
-        raise InputError("A baseline needs at least two models with different accuracies on the reference.")
+        raise InputError("A baseline requires at least two models with different reference accuracies.")
     slope, intercept = np.polyfit(logit(pairs[:, 0]), logit(pairs[:, 1]), deg=1)
     return Baseline(float(slope), float(intercept))
 
 
 def effective_robustness(reference: float, shift: float, baseline: Baseline) -> float:
-    """Return `shift - beta(reference)`, the accuracy under shift above the baseline (Taori et al., 2020, Section 2).
+    """Return `shift - beta(reference)`, the accuracy under shift beyond the baseline (Taori et al., 2020, Section 2).
 
     Args:
-        reference: Accuracy on the reference, in [0, 1].
+        reference: Reference accuracy, in [0, 1].
         shift: Accuracy under shift, in [0, 1].
-        baseline: The baseline from `fit_baseline`.
+        baseline: Baseline from `fit_baseline`.
 
     Example:
         >>> round(effective_robustness(0.6, 0.55, fit_baseline([(0.6, 0.4), (0.8, 0.7)])), 6)
@@ -80,7 +81,7 @@ def relative_robustness(shift: float, shift_0: float) -> float:
 
     Args:
         shift: Accuracy under shift with the intervention, in [0, 1].
-        shift_0: Accuracy under shift without it, such as the accuracy of the zero-shot or the fine-tuned model.
+        shift_0: Accuracy under shift without the intervention, e.g. for the zero-shot or the fine-tuned model.
 
     Example:
         >>> relative_robustness(0.75, 0.5)

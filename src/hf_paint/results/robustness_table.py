@@ -1,4 +1,4 @@
-"""Robustness under distribution shift along an alpha curve, as numbers, JSON and Markdown."""
+"""Compute robustness under distribution shift along an alpha curve, and export it as JSON and Markdown."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,17 +24,17 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobustnessRow:
-    """The robustness of one alpha; accuracies in [0, 1], differences as fractions of 1.
+    """Robustness at one alpha. Accuracies and differences are fractions of 1.
 
     Attributes:
-        alpha: The alpha.
+        alpha: Alpha of the model.
         reference: Mean accuracy over the reference tasks.
         shift: Mean accuracy over the shift tasks.
         relative: `shift` minus `shift` at alpha 0.
-        effective: `shift` minus the prediction of the baseline from `reference`; None without a baseline.
-        relative_interval: The 95 % bootstrap interval of `relative`; None without per-image data.
-        effective_interval: The same for `effective`, with the baseline taken as known.
-        exact: Whether every image was evaluated; False if an adaptive sweep inferred predictions.
+        effective: `shift` minus the value that the baseline predicts from `reference`. None without a baseline.
+        relative_interval: 95 % bootstrap interval for `relative`. None without per-image data.
+        effective_interval: 95 % bootstrap interval for `effective`, with the baseline treated as known.
+        exact: Whether all images were evaluated. False if an adaptive sweep inferred some predictions.
     """
 
     alpha: Alpha
@@ -49,14 +49,14 @@ class RobustnessRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobustnessTable:
-    """The robustness of every alpha.
+    """Robustness at every alpha.
 
     Attributes:
         rows: One row per alpha.
-        reference_tasks: The tasks whose mean accuracy is the reference.
-        reference_split: The split of the reference; the shifts are measured on `test`.
-        shift_tasks: The tasks under shift.
-        baseline: The accuracy under shift expected for a reference accuracy, if known.
+        reference_tasks: Tasks whose mean accuracy is the reference accuracy.
+        reference_split: Split used for the reference tasks. Shift tasks are always evaluated on `test`.
+        shift_tasks: Tasks under distribution shift.
+        baseline: Baseline that predicts accuracy under shift from reference accuracy, if any.
     """
 
     rows: Sequence[RobustnessRow]
@@ -66,21 +66,21 @@ class RobustnessTable:
     baseline: Baseline | None = None
 
     def to_dict(self) -> Json:
-        """Return plain values, as `robustness.json` stores them."""
+        """Convert the table to plain values, as stored in `robustness.json`."""
         rows = [asdict(row) | {"alpha": alpha_to_json(row.alpha)} for row in self.rows]
         return asdict(self) | {"rows": rows}
 
     @classmethod
     def from_dict(cls, values: Json) -> Self:
-        """Return the table of values from `to_dict`."""
+        """Create a table from values returned by `to_dict`."""
         rows = [RobustnessRow(**{**row, "alpha": alpha_from_json(row["alpha"])}) for row in values["rows"]]
         baseline = Baseline(**values["baseline"]) if values["baseline"] else None
         return cls(**{**values, "rows": rows, "baseline": baseline})
 
     def to_markdown(self, *, selected: Alpha | None = None) -> str:
-        """Return a table in percent and points with 95 % intervals; the row of `selected` is in bold.
+        """Return a Markdown table in percent and points with 95 % intervals, with the `selected` alpha in bold.
 
-        `~` marks a number that an adaptive sweep inferred in part.
+        Numbers marked with `~` were inferred in part by an adaptive sweep.
         """
         header = ["alpha", "reference", "mean of shifts", "relative robustness"]
         rows = [[*header, "effective robustness"] if self.baseline else header]
@@ -99,19 +99,20 @@ def robustness_table(
     reference: str | None = None,
     baseline: Baseline | Iterable[Pair] | None = None,
 ) -> RobustnessTable:
-    """Return the effective and relative robustness of every alpha of a run (Taori et al., 2020; WiSE-FT, Section 2).
+    """Compute effective and relative robustness at every alpha (Taori et al., 2020; WiSE-FT, Section 2).
 
-    Intervals are bootstrapped from the per-image files of the run. The images of each data set are resampled; tasks
-    with the same images, such as corruptions of the reference, are resampled together.
+    Intervals are computed from the run's per-image files by bootstrapping. The images of each data set are resampled;
+    tasks with the same images, e.g. corruptions of the reference task, are resampled together.
 
     Args:
-        curve: A curve with shift tasks.
-        reference: The task whose distribution shifts; by default the mean of the patching tasks with test images, or
-            with validation images if none has test images.
-        baseline: The baseline from `fit_baseline`, or the (reference, shift) accuracies to fit.
+        curve: Curve with shift tasks.
+        reference: Task that the shift tasks are compared with. Defaults to the mean over all patching tasks with test
+            images or, if there are none, over those with validation images.
+        baseline: Baseline from `fit_baseline`, or (reference, shift) accuracies to fit one to.
 
     Raises:
-        InputError: If the curve has no shift task, no such reference or no alpha 0, or the baseline cannot be fitted.
+        InputError: If the curve has no shift tasks, no such reference task or no alpha 0, or if the baseline cannot be
+            fitted.
 
     Example:
         >>> counts = [(0.0, "patching", 60), (0.0, "shift", 40), (1.0, "patching", 80), (1.0, "shift", 55)]
@@ -122,7 +123,7 @@ def robustness_table(
     """
     shift_tasks = curve.tasks.get("shift", [])
     if not shift_tasks:
-        raise InputError("Robustness needs shift tasks, and the curve has none. List them under `shift_tasks`.")
+        raise InputError("Robustness needs shift tasks, but the curve has none. Add tasks to `shift_tasks`.")
     candidates = _reference_tasks(curve, reference)
     split = "test" if any(_on(curve, 0.0, candidates, "test")) else "validation"
     reference_tasks = [task for task in candidates if any(_on(curve, 0.0, [task], split))]
@@ -142,10 +143,10 @@ def robustness_table(
 
 
 def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
-    """Read the `baseline` of a recipe: (reference, shift) pairs, or one YAML or JSON file with a list of them.
+    """Read the `baseline` of a recipe: a list of (reference, shift) pairs, or a YAML or JSON file that contains one.
 
     Raises:
-        InputError: If the file cannot be read, or an entry is not a pair of numbers.
+        InputError: If the file cannot be read, or if an entry is not a pair of numbers.
     """
     try:
         pairs = [yaml.safe_load(entry) if isinstance(entry, str) else entry for entry in entries]
@@ -154,7 +155,7 @@ def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
         return tuple((float(reference), float(shift)) for reference, shift in pairs)
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(
-            "`baseline` is a list of [reference, shift] accuracies, such as [[0.60, 0.40], [0.80, 0.70]], or a YAML "
+            "`baseline` must be a list of [reference, shift] accuracies, e.g. [[0.60, 0.40], [0.80, 0.70]], or a YAML "
             f"or JSON file with such a list; got {' '.join(map(str, entries))}: {one_line(error)}"
         ) from error
 
@@ -169,7 +170,7 @@ def _reference_tasks(curve: AlphaCurve, reference: str | None) -> list[str]:
 
 
 def _on(curve: AlphaCurve, alpha: Alpha, tasks: Sequence[str], split: str) -> list[Result | None]:
-    """Return the record of each task, whatever its role, or None."""
+    """Return the record for each task in any role, or None if there is none."""
     candidates = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
     return [next(filter(None, results), None) for results in candidates]
 
@@ -177,7 +178,7 @@ def _on(curve: AlphaCurve, alpha: Alpha, tasks: Sequence[str], split: str) -> li
 def _row(
     curve: AlphaCurve, alpha: Alpha, sides: Sequence[Sequence[Result]], baseline: Baseline | None
 ) -> RobustnessRow:
-    """Return the row of an alpha; the sides are its reference, its shifts and the shifts of alpha 0."""
+    """Return the row for an alpha; `sides` holds records for its reference tasks, its shift tasks, and those at 0."""
     reference, shift, shift_0 = (
         float(sum(result.exact_accuracy for result in results) / len(results)) for results in sides
     )
@@ -195,10 +196,10 @@ def _row(
 
 
 def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[np.float64] | None:
-    """Return the mean accuracy of each side, (NUM_RESAMPLES, num_sides), over images drawn with replacement.
+    """Return the mean accuracy of each side over images sampled with replacement, shape (NUM_RESAMPLES, num_sides).
 
-    Images differ only in the number of tasks on each side that classify them correctly. Drawing images is therefore
-    the same as drawing the number of images with each such pattern from a multinomial distribution.
+    Images only differ in how many tasks on each side classify them correctly. Sampling images is therefore equivalent
+    to sampling the number of images with each such pattern from a multinomial distribution.
     """
     right: dict[str, NDArray[np.int64]] = {}  # data set -> (num_images, num_sides)
     for side, results in enumerate(sides):

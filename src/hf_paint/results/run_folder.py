@@ -1,4 +1,4 @@
-"""The folder of a run: the names of its files, and who may write them."""
+"""Run folders: file names, locking, and reading and writing of small files."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,26 +18,26 @@ from hf_paint.results.selection import Selection
 
 RECIPE = "recipe.yaml"
 STEP_RECIPE = "step.yaml"
-"""The recipe of a step of sequential patching, which cannot be run on its own."""
+"""Recipe of one step of sequential patching, which cannot be run by itself."""
 RESULTS = "results.jsonl"
 ENSEMBLE = "ensemble.jsonl"
-"""The records of the output-space ensemble, separate from the records of interpolated weights."""
+"""Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PUSH_PREFIX = ".push-"
-"""The prefix of the temporary folders of a push."""
+"""Prefix for temporary folders used when pushing to the Hub."""
 PARTS_OF_A_RUN = (
     *(RESULTS, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
-"""The files and folders of a run, which a folder without a recipe must not contain."""
+"""Files and folders that belong to a run. A folder without a recipe must not contain them."""
 
 
 class RunFolder:
-    """The files of one run.
+    """Paths to the files of a run, with methods to read and write them.
 
     Args:
-        path: The folder.
-        write: Whether this process writes.
-        recipe_name: The name of the recipe's file.
+        path: Path to the run folder.
+        write: Whether this process writes to the folder.
+        recipe_name: File name of the recipe.
 
     Example:
         >>> RunFolder(tmp_path).theta_1.name
@@ -67,50 +67,50 @@ class RunFolder:
 
     @property
     def plots(self) -> list[Path]:
-        """The plots that a card shows."""
+        """Paths to the plots shown on the model card."""
         return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()] + self.example_plots
 
     @property
     def example_plots(self) -> list[Path]:
-        """The plots of images before and after patching."""
+        """Paths to the plots of example images before and after patching."""
         return sorted(self.path.glob(example_plot("*")))
 
     @property
     def head(self) -> Self:
-        """The folder of the steps that train only the head, before the steps that train both."""
+        """Folder for the phase that trains the head alone, before joint training."""
         return self._inner("head")
 
     def variant(self, alpha: Alpha) -> Path:
-        """Return the folder of the model of one alpha."""
+        """Return the path to the model for one alpha."""
         return self.path / "variants" / variant_name(alpha)
 
     def step(self, number: int) -> Self:
-        """Return the folder of a step of sequential patching; the first is 1."""
+        """Return the folder for one step of sequential patching, counted from 1."""
         return self._inner(f"step-{number}", recipe_name=STEP_RECIPE)
 
     def order(self, number: int) -> Self:
-        """Return the folder of the run of one of several orders; the first is 1."""
+        """Return the folder for the run with one of several task orders, counted from 1."""
         return self._inner(f"order-{number}")
 
     def theta(self, name: str) -> Self:
-        """Return the folder of one of several fine-tunings: of a task in parallel patching, or of an ingredient."""
+        """Return the folder for one of several fine-tuned models: a task in parallel patching, or an ingredient."""
         return self._inner(f"thetas/{name}")
 
     def fisher(self, name: str) -> Path:
-        """Return the file of the Fisher information of an end of the path, theta_0 or theta_1."""
+        """Return the path to the Fisher information of `theta_0` or `theta_1`."""
         return self.path / "fisher" / f"{name}.safetensors"
 
     def _inner(self, name: str, *, recipe_name: str = RECIPE) -> Self:
         return type(self)(self.path / name, write=self.write, recipe_name=recipe_name)
 
     def check(self, recipe: Mapping[str, object]) -> None:
-        """Refuse a folder that holds the run of another recipe, or parts of a run without a recipe.
+        """Check that the folder does not contain a run with a different recipe, or parts of a run without a recipe.
 
         Raises:
-            InputError: If the folder contains such a run; the message names the keys that differ.
+            InputError: If the folder contains such a run. The message lists the keys that differ.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"The output folder {self.path} is a file.")
+            raise InputError(f"The output folder {self.path} is a file. Choose another output_dir.")
         if not self.recipe.exists():
             if any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN):
                 raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
@@ -118,16 +118,16 @@ class RunFolder:
         stored = self.load_recipe()
         if keys := resuming.conflicts(stored, recipe):
             raise InputError(
-                f"{self.path} contains the run of another recipe ({resuming.describe(keys, stored, recipe)}). Choose "
-                "another output_dir, or remove it."
+                f"{self.path} contains a run with a different recipe ({resuming.describe(keys, stored, recipe)}). "
+                "Choose another output_dir, or remove this folder."
             )
 
     @contextmanager
     def claimed(self, recipe: Mapping[str, object]) -> Iterator[None]:
-        """Lock the folder for this run, and write the recipe, which identifies the run when it resumes.
+        """Lock the folder for this run, and write the recipe, which identifies the run when it is resumed.
 
         Raises:
-            InputError: If another process has locked it.
+            InputError: If another process has locked the folder.
         """
         if not self.write:
             yield
@@ -139,7 +139,7 @@ class RunFolder:
                 yield
         except Timeout:
             raise InputError(
-                f"Another process is using {self.path}. Wait for it, or choose another output_dir."
+                f"Another process is using {self.path}. Wait until it finishes, or choose another output_dir."
             ) from None
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
@@ -151,15 +151,15 @@ class RunFolder:
         self._save(self.precision, check)
 
     def save_card_facts(self, facts: Mapping[str, object]) -> None:
-        """Write `card.json`: the facts that the card needs besides the records and the recipe."""
+        """Write `card.json`, with the facts that the model card needs in addition to the records and the recipe."""
         self._save(self.card_facts, facts)
 
     def save_robustness(self, tables: Mapping[str, object]) -> None:
-        """Write `robustness.json`: the tables of interpolated weights and of the output-space ensemble."""
+        """Write `robustness.json`, with the tables for interpolated weights and for the output-space ensemble."""
         self._save(self.robustness, tables)
 
     def save_orders(self, summary: Mapping[str, object]) -> None:
-        """Write `orders.json`: the average over several orders."""
+        """Write `orders.json`, with averages over several task orders."""
         self._save(self.orders, summary)
 
     def _save(self, path: Path, value: Mapping[str, object]) -> None:
@@ -167,7 +167,7 @@ class RunFolder:
             write_json(path, value)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
-        """Let `save` fill a temporary folder, which replaces any older folder once it is complete."""
+        """Call `save` with a temporary folder, which replaces any existing folder once it is complete."""
         if self.write:
             save_folder_atomically(folder, save)
 
@@ -175,31 +175,31 @@ class RunFolder:
         """Return the resolved recipe.
 
         Raises:
-            InputError: If it cannot be read.
+            InputError: If the recipe cannot be read.
         """
         return read_recipe(self.recipe)
 
     def load_selection(self) -> Selection | None:
-        """Return the selection, or None if no alpha was chosen."""
+        """Return the contents of `selection.json`, or None if no alpha was selected."""
         selection: Selection | None = read_json(self.selection)  # type: ignore[assignment]
         return selection
 
     def load_card_facts(self) -> Json | None:
-        """Return the facts that the card needs besides the records and the recipe; None for an unfinished run."""
+        """Return the facts stored for the model card, or None if the run is not finished."""
         return read_json(self.card_facts)
 
     def load_robustness(self) -> Json | None:
-        """Return the tables of a run with shift tasks: of interpolated weights and of the output-space ensemble."""
+        """Return the robustness tables, or None if the run has no shift tasks."""
         return read_json(self.robustness)
 
     def load_precision(self) -> Literal["fp32", "bf16"] | None:
-        """Return the precision that this run chose, so a resumed run does not choose again."""
+        """Return the precision chosen by this run, so that a resumed run uses the same one, or None."""
         choice = read_json(self.precision)
         precision: Literal["fp32", "bf16"] | None = None if choice is None else choice["precision"]
         return precision
 
     def last_checkpoint(self) -> str | None:
-        """Return the newest complete checkpoint, or None."""
+        """Return the path to the latest complete checkpoint, or None."""
         states = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
         steps = {int(match[1]): path for path in states if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))}
         # Every wrapper of transformers.Trainer writes this file, and writes it late.
@@ -208,7 +208,7 @@ class RunFolder:
 
 
 def variant_name(alpha: Alpha) -> str:
-    """Return the name of a model as a folder or branch: `alpha-0.30`, or `step-2` for the coefficients of two steps.
+    """Return the folder or branch name for an alpha: `alpha-0.30`, or `step-2` for the coefficients of two steps.
 
     Example:
         >>> variant_name(0.3)
@@ -218,24 +218,24 @@ def variant_name(alpha: Alpha) -> str:
 
 
 def example_plot(task: str) -> str:
-    """Return the file name of the plot of images of a task before and after patching."""
+    """Return the file name of a task's plot of example images before and after patching."""
     return f"examples-{task}.png"
 
 
 def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bool) -> str:
-    """Return the file, relative to the run folder, with one boolean per image: whether it was correct.
+    """Return the path, relative to the run folder, of the file that stores which images were classified correctly.
 
     Args:
-        task: The name of the task.
-        split: The split.
-        alpha: The alpha of the model.
-        weights: The fingerprint of the model, which distinguishes combinations of coefficients.
-        exact: Whether every image was evaluated.
+        task: Name of the task.
+        split: Split that was evaluated.
+        alpha: Alpha of the model.
+        weights: Fingerprint of the weights, which distinguishes combinations of coefficients.
+        exact: Whether all images were evaluated.
     """
     place = "combination" if isinstance(alpha, Coefficients) else variant_name(alpha)
     return f"correct/{task}-{split}-{place}-{weights[:8]}{'' if exact else '-adaptive'}.npy"
 
 
 def predictions_file(correct_file: str) -> str:
-    """Return the file, relative to the run folder, with the predictions that an adaptive sweep resumes from."""
+    """Return the path, relative to the run folder, of the predictions that an adaptive sweep resumes from."""
     return f"predictions/{Path(correct_file).stem}.npz"

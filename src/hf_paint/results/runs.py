@@ -1,4 +1,4 @@
-"""The runs of a comparison, read from their folders."""
+"""Read the runs to compare from their folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from hf_paint.weights.headers import INDEX, SINGLE
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
-    """One run.
+    """Run to be compared.
 
     Attributes:
-        name: Its name in tables: the end of the path of its folder.
-        base: The name of its base in tables, the same for all runs of a base.
-        files: Its folder.
-        recipe: The resolved recipe.
-        curve: Its records.
-        chosen: The alpha that was chosen, or None.
+        name: Name used in tables, which is the last part of the folder path.
+        base: Name of the base model used in tables, the same for all runs with this base.
+        files: Run folder.
+        recipe: Resolved recipe.
+        curve: Alpha curve with the records of the run.
+        chosen: Selected alpha, or None if none was selected.
     """
 
     name: str
@@ -37,26 +37,26 @@ class Run:
 
     @property
     def strategy(self) -> str:
-        """The patching strategy."""
+        """Patching strategy."""
         return str(self.recipe.get("strategy", "single"))
 
     @property
     def label(self) -> str:
-        """The name, strategy and method of the run."""
+        """Name, strategy and method of the run."""
         return f"{self.name} ({', '.join([self.strategy, *self.recipe.get('method', {})])})"
 
     def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
-        """Return the record of a task, whatever its role in this run, or None."""
+        """Return the record for a task in any role, or None if there is none."""
         results = (self.curve.get(alpha, role, task, split) for role in ROLES)
         return next(filter(None, results), None)
 
     def tasks(self, role: Role, split: str) -> list[str]:
-        """Return the tasks of a role with records on a split."""
+        """Return the tasks in a role that have records on the split."""
         evaluated = {result.task for result in self.curve.results if result.split == split}
         return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
 
     def specialised_in(self, alpha: Alpha) -> str | None:
-        """Return the task if the model of an alpha is theta_1 of only this task, else None."""
+        """Return the task if the model at this alpha was fine-tuned on a single task and is its theta_1, else None."""
         if isinstance(alpha, Coefficients):
             parts = {task: value for task, value in alpha.items() if value}
         else:
@@ -64,7 +64,7 @@ class Run:
         return next(iter(parts)) if list(parts.values()) == [1.0] else None
 
     def trade_off(self, split: str) -> list[tuple[Alpha, float, float]]:
-        """Return (alpha, mean supported accuracy, mean patching accuracy); empty without tasks of both roles."""
+        """Return (alpha, mean supported accuracy, mean patching accuracy), or [] if one of the roles has no tasks."""
         sides: tuple[Role, Role] = ("supported", "patching")
         if any(split not in self.curve.splits(side) for side in sides):
             return []
@@ -75,16 +75,16 @@ class Run:
 
 
 def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
-    """Read runs that have a task in common.
+    """Read runs, and check that each has a task in common with the others.
 
     Raises:
-        InputError: If a folder is not a run folder, is given twice, has no records on the split, or has no task
-            in common with the others.
+        InputError: If a folder is not a run folder, is given twice, has no records on the split, or has no task in
+            common with the other runs.
     """
     paths = [Path(folder).expanduser().resolve() for folder in folders]
     for path in paths:
         if paths.count(path) > 1:
-            raise InputError(f"The run {path} is given twice.")
+            raise InputError(f"The run folder {path} is given twice. Remove one of them.")
     contents = [(RunFolder(path), *_read(RunFolder(path), split)) for path in paths]
     bases = {
         _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in contents
@@ -107,10 +107,13 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
 
 def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
     if files.orders.is_file():
-        raise InputError(f"{files.path} has runs of several orders. Compare these: {files.order(1).path} and so on.")
+        raise InputError(
+            f"{files.path} contains runs with several task orders. Pass their folders instead, e.g. "
+            f"{files.order(1).path}."
+        )
     if not files.recipe.is_file():
         raise InputError(
-            f"{files.path} is not a run folder: it has no {files.recipe.name}. Give the output_dir of "
+            f"{files.path} is not a run folder: it has no {files.recipe.name}. Pass the output_dir of "
             "`hf-paint patch`."
         )
     recipe, curve = files.load_recipe(), AlphaCurve.from_run(files.path)
@@ -138,13 +141,13 @@ def _chosen(files: RunFolder, curve: AlphaCurve) -> Alpha | None:
 
 
 def _base_key(recipe: Mapping[str, object], curve: AlphaCurve) -> str:
-    """Return the fingerprint of theta_0, or the name of the base if the fingerprint is unknown."""
+    """Return the fingerprint of theta_0, or the name of the base model if the fingerprint is unknown."""
     measured = next((result.weights for result in curve.results if result.alpha == 0.0), "")
     return str(recipe.get("base_fingerprint") or measured or recipe["model"])
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
-    """Return the last part of each path, or as many parts as needed to distinguish the paths."""
+    """Return the last part of each path, or as many parts as needed to tell the paths apart."""
     parts = [PurePath(path).parts for path in paths]
     for length in range(1, max(map(len, parts))):
         names = ["/".join(part[-length:]) for part in parts]
@@ -165,7 +168,7 @@ def _check_common_tasks(runs: Sequence[Run], split: str) -> None:
 
 
 def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]]:
-    """Return base -> the changes of its runs, and a note on each run or base without weights on this disk."""
+    """Return base -> weight changes in its runs, and notes on runs or bases whose weights are not on this disk."""
     changes, notes = {}, []
     for base in dict.fromkeys(run.base for run in runs):
         siblings = [run for run in runs if run.base == base]
@@ -182,9 +185,9 @@ def changes_of(runs: Sequence[Run]) -> tuple[dict[str, WeightChanges], list[str]
 
 
 def _ends(run: Run) -> dict[str, Path | None]:
-    """Return the models that a run fine-tuned from its base: theta_1, or in a parallel run one per task.
+    """Return the models that were fine-tuned from the base: theta_1 or, in a parallel run, one per task.
 
-    The folder is None for a model that the recipe names but that is not on this disk.
+    The folder is None for models that are listed in the recipe but are not on this disk.
     """
     theta_1 = run.files.theta_1
     if run.strategy != "parallel":
@@ -200,7 +203,7 @@ def _base_folder(recipe: Mapping[str, object]) -> Path | None:
 
 
 def _folder(model: str, revision: str = "main") -> Path | None:
-    """Return the folder of a model if its weights are on this disk."""
+    """Return the folder of a model, or None if its weights are not on this disk."""
     weights = cached(model, SINGLE, revision) or cached(model, INDEX, revision)
     return weights.parent if weights else None
 

@@ -15,24 +15,24 @@ from hf_paint.weights.compatibility import check_alpha
 SearchMethod = Literal["cobyqa", "random"]
 
 NUM_STEPS = 100
-"""Coefficients are multiples of 1 / NUM_STEPS, so a card shows exactly the coefficients that were evaluated."""
+"""Coefficients are multiples of 1 / NUM_STEPS, so that model cards show exactly the evaluated coefficients."""
 DIAGONAL = (0.0, 0.15, 0.3, 0.6)
-"""The uniform coefficients to start with: theta_0, and steps that suit two tasks as well as many."""
+"""Uniform coefficients to start with: theta_0, and values that work well for two tasks as well as for many."""
 DIAGONAL_SHARE = 5
-"""With several tasks, at most one evaluation in `DIAGONAL_SHARE` is spent on uniform coefficients."""
+"""If there are several tasks, at most one in `DIAGONAL_SHARE` evaluations is spent on uniform coefficients."""
 FIRST_RADIUS, LAST_RADIUS = 0.2, 0.01
-"""The first trust-region radius of COBYQA, and the radius at convergence, which is one step of the grid."""
+"""Initial trust-region radius for COBYQA, and the radius at convergence, which is one step of the grid."""
 
 
 class SearchPoint(NamedTuple):
-    """An evaluated point: task -> coefficient, and the score there."""
+    """Evaluated point, with its coefficients (task -> coefficient) and its score."""
 
     coefficients: dict[str, float]
     score: float
 
 
 class SearchResult(NamedTuple):
-    """The best point, and all evaluated points in the order of their evaluation."""
+    """Best point found, and all points in the order they were evaluated."""
 
     best: SearchPoint
     points: list[SearchPoint]
@@ -49,25 +49,27 @@ def search_coefficients(
 ) -> SearchResult:
     """Search for the coefficients of `theta_0 + sum_i a_i * (theta_i - theta_0)` with the highest score.
 
-    `cobyqa` evaluates uniform coefficients and continues from the best of them with COBYQA, a trust-region method that
-    models the score as a quadratic function (Ragonneau, 2022). It stops at convergence, often long before the budget
-    is spent: a restart from there costs half as many evaluations again and gains hundredths of a point. With a single
-    task the uniform coefficients are the whole search. `random`, the baseline, draws uniformly from the grid.
+    `cobyqa` first evaluates uniform coefficients, then continues from the best of them with COBYQA, a trust-region
+    method that models the score as a quadratic function (Ragonneau, 2022). It stops at convergence, often long before
+    the budget is spent, since restarting from there would cost half as many evaluations again for a gain of a few
+    hundredths of a point. If there is only one task, only the uniform coefficients are evaluated. `random` is a
+    baseline that samples uniformly from the grid.
 
-    No point is evaluated twice. The points depend only on the arguments and the scores: to resume an interrupted
-    search, repeat the call with a `score` that remembers its values.
+    No point is evaluated twice. The points depend only on the arguments and the scores, so an interrupted search can
+    be resumed by calling this function again with a `score` that caches its values.
 
     Args:
-        score: Maps task -> coefficient to a finite number; higher is better.
-        names: The tasks.
-        budget: The maximum number of evaluated points.
-        method: `cobyqa` or `random`.
-        diagonal: The uniform coefficients, in [0, 1]. They are thinned out evenly to the budget, or to a fifth of it
-            if there are several tasks.
-        seed: The seed of `random`.
+        score: Called as `score(coefficients)`, where `coefficients` maps each task to its coefficient. Returns a
+            finite number; higher is better.
+        names: Names of the tasks.
+        budget: Maximum number of points to evaluate.
+        method: Search method, `cobyqa` or `random`.
+        diagonal: Uniform coefficients to start with, in [0, 1]. They are thinned out evenly to fit the budget, or a
+            fifth of it if there are several tasks.
+        seed: Random seed for `random`.
 
     Returns:
-        The best point, ties going to the smallest sum, and all points in the order of their evaluation.
+        The best point (the one with the smallest sum of coefficients in case of ties), and all evaluated points.
 
     Raises:
         InputError: If an argument is invalid, or a score is not finite.
@@ -91,7 +93,7 @@ def search_coefficients(
 
 
 def _climb(evaluated: "_Evaluated", num_tasks: int, diagonal: Sequence[float]) -> None:
-    """Evaluate the diagonal, and continue from its best point."""
+    """Evaluate the uniform coefficients, and continue from the best of them with COBYQA."""
     for alpha in diagonal:
         evaluated(np.full(num_tasks, alpha))
     if num_tasks > 1:
@@ -109,7 +111,7 @@ def _draw(evaluated: "_Evaluated", num_tasks: int, seed: int) -> None:
 
 
 def _thin_out(diagonal: Sequence[float], most: int) -> list[float]:
-    """Return at most `most` points, but at least one, spread evenly; a single point is the middle one."""
+    """Return at most `most` (but at least one) evenly spaced points. If there is only one, it is the middle one."""
     count = min(len(diagonal), max(1, most))
     return [diagonal[(2 * i + 1) * len(diagonal) // (2 * count)] for i in range(count)]
 
@@ -118,27 +120,27 @@ def check_search(names: Sequence[str], *, budget: int, method: str, diagonal: Se
     """Check the arguments of `search_coefficients`.
 
     Raises:
-        InputError: If one of them is invalid.
+        InputError: If an argument is invalid.
     """
     if not names or len(set(names)) < len(names):
-        raise InputError(f"A search needs tasks with distinct names, got {list(names)}.")
+        raise InputError(f"A search needs one or more tasks with distinct names, got {list(names)}.")
     if budget < 1:
         raise InputError(f"A search needs a budget of at least 1 evaluation, got {budget}.")
     if method not in get_args(SearchMethod):
         hint = did_you_mean(method, get_args(SearchMethod)) or f" Choose one of: {', '.join(get_args(SearchMethod))}."
         raise InputError(f"Unknown search method '{method}'.{hint}")
     if not diagonal:
-        raise InputError("A search starts from uniform coefficients: `diagonal` needs at least one.")
+        raise InputError("`diagonal` is empty. Pass at least one uniform coefficient to start the search from.")
     for alpha in diagonal:
         check_alpha(alpha)
 
 
 class _BudgetSpent(Exception):
-    """Ends a search from within the minimizer."""
+    """Raised inside the minimiser to end a search."""
 
 
 class _Evaluated:
-    """The score on the grid, evaluated at most once per point and within the budget."""
+    """Wrapper for a score that evaluates each point of the grid at most once and stays within the budget."""
 
     def __init__(self, score: Callable[[dict[str, float]], float], names: Sequence[str], budget: int) -> None:
         self.score = score
@@ -147,7 +149,7 @@ class _Evaluated:
         self.scores: dict[tuple[int, ...], float] = {}
 
     def __call__(self, point: NDArray[np.float64]) -> float:
-        """Return the score of the nearest point of the grid."""
+        """Return the score of the nearest grid point."""
         steps = tuple(int(step) for step in np.rint(np.clip(point, 0, 1) * NUM_STEPS))
         if steps not in self.scores:
             if len(self.scores) == self.budget:
@@ -163,7 +165,7 @@ class _Evaluated:
     def _evaluate(self, steps: tuple[int, ...]) -> float:
         score = float(self.score(self._coefficients(steps)))
         if not math.isfinite(score):
-            raise InputError(f"A score must be a finite number, got {score} for {self._coefficients(steps)}.")
+            raise InputError(f"`score` must return a finite number, got {score} for {self._coefficients(steps)}.")
         return score
 
     def _coefficients(self, steps: tuple[int, ...]) -> dict[str, float]:

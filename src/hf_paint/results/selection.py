@@ -1,4 +1,4 @@
-"""The rules that choose alpha from validation accuracies, and their result as `selection.json` stores it."""
+"""Rules for selecting alpha from validation accuracies, and the contents of `selection.json`."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -10,11 +10,11 @@ from hf_paint.results.alphas import Alpha, size
 
 SelectionRule = Literal["mean", "supported_within"]
 LOSS_WEIGHT = 10
-"""The penalty per point of supported loss beyond the tolerance, in points of patching accuracy."""
+"""Penalty, in points of patching accuracy, for each point of supported accuracy lost beyond the tolerance."""
 
 
 class Sides(NamedTuple):
-    """The mean accuracies of an alpha on the patching and on the supported tasks."""
+    """Mean accuracies on the patching and supported tasks for one alpha."""
 
     patching: Fraction
     supported: Fraction
@@ -23,10 +23,10 @@ class Sides(NamedTuple):
 def select(
     sides: Mapping[Alpha, Sides], rule: SelectionRule, *, tolerance: float, baseline: Fraction | None = None
 ) -> Alpha:
-    """Choose among alphas; see `AlphaCurve.select`.
+    """Select one of the alphas; see `AlphaCurve.select`.
 
     Raises:
-        InputError: If the rule is unknown, or `supported_within` has neither a baseline nor alpha 0.
+        InputError: If the rule is unknown, or if `supported_within` has neither a baseline nor a record for alpha 0.
 
     Example:
         >>> sides = {0.0: Sides(Fraction(1, 2), Fraction(9, 10)), 1.0: Sides(Fraction(1), Fraction(4, 5))}
@@ -38,7 +38,7 @@ def select(
     if rule == "mean":
         return max(sides, key=lambda alpha: (sum(sides[alpha]), -size(alpha)))
     if baseline is None and 0.0 not in sides:
-        raise InputError("`supported_within` compares with alpha 0, which was not evaluated.")
+        raise InputError("`supported_within` compares each alpha with alpha 0, but alpha 0 was not evaluated.")
     floor = (sides[0.0].supported if baseline is None else baseline) - Fraction(str(tolerance))
     within = [alpha for alpha, side in sides.items() if side.supported >= floor]
     nearest = max(sides, key=lambda alpha: sides[alpha].supported)
@@ -51,21 +51,21 @@ def mean_score(side: Sides) -> float:
 
 
 def penalised_score(side: Sides, side_0: Sides, *, tolerance: float) -> float:
-    """Return the patching accuracy minus a penalty on the supported loss that exceeds the tolerance."""
+    """Return the patching accuracy minus a penalty for losing more supported accuracy than the tolerance allows."""
     loss = float(side_0.supported - side.supported) - tolerance
     return float(side.patching) - LOSS_WEIGHT * max(0.0, loss)
 
 
 class Selection(TypedDict):
-    """The keys of `selection.json` besides the gains.
+    """Contents of `selection.json`, except for the gains.
 
     Attributes:
-        alpha: The selected alpha, as `alpha_to_json` returns it.
-        rule: The selection rule, or `none` for a method that determines alpha.
-        tolerance: The accepted loss of supported accuracy, as a fraction of 1.
-        num_alphas: The number of candidates.
-        chosen_on: The split that the rule used.
-        reported_on: The split whose accuracies the card shows.
+        alpha: Selected alpha, as returned by `alpha_to_json`.
+        rule: Selection rule, or `none` if the method itself determines alpha.
+        tolerance: Maximum loss of supported accuracy, as a fraction of 1.
+        num_alphas: Number of candidates.
+        chosen_on: Split that alpha was selected on.
+        reported_on: Split whose accuracies are shown on the model card.
     """
 
     alpha: float | dict[str, float]

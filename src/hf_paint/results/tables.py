@@ -1,4 +1,4 @@
-"""Numbers as text: percentages, differences in points, intervals, labels of alphas, and Markdown tables."""
+"""Format percentages, differences, intervals and alphas as text, and build Markdown tables."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from hf_paint.results.alphas import Alpha, format_alpha
 Interval = tuple[float, float]
 
 FINE_TUNED = "fine-tuned"
-"""The label of alpha 1 after ordinary fine-tuning."""
+"""Label for alpha 1 after ordinary fine-tuning."""
 INEXACT = "~"
-"""Marks a number that an adaptive sweep inferred for some images."""
+"""Marker for numbers that an adaptive sweep inferred in part."""
 
 
 def percent(share: Fraction | float | None, *, digits: int = 2) -> str:
-    """Format a fraction of 1 in percent; empty for None.
+    """Format a fraction of 1 as a percentage. Return an empty string for None.
 
     Example:
         >>> percent(0.8125)
@@ -26,7 +26,7 @@ def percent(share: Fraction | float | None, *, digits: int = 2) -> str:
 
 
 def points(difference: Fraction | float | None, bounds: Interval | None = None, *, digits: int = 2) -> str:
-    """Format a difference of two fractions of 1 in percentage points, with its interval if there is one.
+    """Format the difference of two fractions of 1 in percentage points, with its interval if given.
 
     Example:
         >>> points(0.125, (0.1, 0.15))
@@ -39,30 +39,30 @@ def points(difference: Fraction | float | None, bounds: Interval | None = None, 
 
 
 def interval(bounds: Interval, *, digits: int = 2) -> str:
-    """Format the two ends of an interval of differences in percentage points."""
+    """Format an interval of differences in percentage points."""
     low, high = bounds
     return f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f}"
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """Format a number; empty for None and NaN."""
+    """Format a number. Return an empty string for None and NaN."""
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
 def marked(text: str, *, exact: bool) -> str:
-    """Put `~` before a number that is not exact."""
+    """Prefix a formatted number with `~` if it is not exact."""
     return text if exact or not text else f"{INEXACT}{text}"
 
 
 def alpha_label(alpha: Alpha, fine_tuned_label: str = FINE_TUNED) -> str:
-    """Return the label of an alpha in a table: both ends of the line also have a name."""
+    """Return the label for an alpha in a table, which includes a name for alpha 0 and 1."""
     if alpha == 0:
         return "0 (zero-shot)"
     return f"1 ({fine_tuned_label})" if alpha == 1 else format_alpha(alpha)
 
 
 def bold(cells: Sequence[str]) -> list[str]:
-    """Set the cells of a row in bold; empty ones stay empty."""
+    """Make the non-empty cells of a row bold."""
     return [f"**{cell}**" if cell else "" for cell in cells]
 
 
@@ -70,8 +70,8 @@ def markdown(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> str:
     """Return a Markdown table.
 
     Args:
-        rows: The header, then the other rows.
-        text_columns: How many columns at the left hold text; the others hold numbers and are aligned to the right.
+        rows: Header row, followed by the other rows.
+        text_columns: Number of leftmost columns that contain text. All other columns are right-aligned.
 
     Example:
         >>> print(markdown([["alpha", "mnist"], ["0.50", "98.10"]], text_columns=1))

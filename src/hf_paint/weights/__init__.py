@@ -1,4 +1,4 @@
-"""Weights on disk: headers, compatibility, and interpolation from file to file without torch."""
+"""Weights on disk: read headers, check compatibility, and interpolate from file to file without torch."""
 
 from hf_paint.weights.changes import measure_weight_changes
 from hf_paint.weights.checkpoints import combine_checkpoints, interpolate_checkpoints

@@ -1,4 +1,4 @@
-"""The change made by fine-tuning, layer by layer: norms and cosine similarities, streamed from safetensors."""
+"""Measure how fine-tuning changed each layer: norms and cosine similarities, streamed from safetensors."""
 
 import math
 from collections.abc import Mapping
@@ -16,19 +16,20 @@ from hf_paint.weights.streaming import Tensors, read_together
 
 
 ALL = "all"
-"""The key of the whole image tower, besides the keys of its layers."""
+"""Key for the whole image tower, used alongside the keys for its layers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightChanges:
-    """The distance and direction of fine-tuned models from their base (PAINT, scale analysis).
+    """Distance and direction of fine-tuned models relative to their base (PAINT, scale analysis).
 
-    Undefined values, such as the cosine of an unchanged layer, are NaN.
+    Undefined values, e.g. the cosine similarity for an unchanged layer, are NaN.
 
     Attributes:
-        models: The names of the fine-tuned models.
-        products: Layer -> the inner products of theta_0 and of each change `theta_i - theta_0`, in the order of
-            `models`: shape (1 + num_models, 1 + num_models), float64. `all` comes first, then the layers in order.
+        models: Names of the fine-tuned models.
+        products: Layer -> matrix of inner products, float64, shape (1 + num_models, 1 + num_models). The first row is
+            theta_0; the others are the changes `theta_i - theta_0`, in the order of `models`. The first key is `all`,
+            followed by the layers in order.
     """
 
     models: tuple[str, ...]
@@ -44,14 +45,14 @@ class WeightChanges:
         return _ratio(self.norm(model, layer), math.sqrt(self.products[layer][0, 0]))
 
     def cosine_to_base(self, model: str, layer: str = ALL) -> float:
-        """Return the cosine similarity of theta_0 and theta_1; it is higher for larger models, which change less."""
+        """Return the cosine similarity of theta_0 and theta_1. Larger models change less, so it is higher for them."""
         products, index = self.products[layer], self._index(model)
         squared_0, along, squared_change = products[0, 0], products[0, index], products[index, index]
         squared_1 = squared_0 + 2 * along + squared_change
         return _cosine(squared_0 + along, squared_0, squared_1)
 
     def cosine(self, model: str, other: str, layer: str = ALL) -> float:
-        """Return the cosine similarity of the changes of two models; near 0, they do not interfere."""
+        """Return the cosine similarity of the changes in two models. If it is near 0, they do not interfere."""
         products, i, j = self.products[layer], self._index(model), self._index(other)
         return _cosine(products[i, j], products[i, i], products[j, j])
 
@@ -60,16 +61,16 @@ class WeightChanges:
 
 
 def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Path]) -> WeightChanges:
-    """Compare the image towers of fine-tuned models with their base's.
+    """Compare the image towers of fine-tuned models with the image tower of their base model.
 
-    Each file is read once, a few megabytes at a time, and all sums are float64.
+    Each file is read once, a few megabytes at a time, and all sums are computed in float64.
 
     Args:
-        folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
-        folders: Model -> its folder after fine-tuning.
+        folder_0: Folder of the model before fine-tuning, with one or more safetensors files.
+        folders: Model -> folder of the model after fine-tuning.
 
     Raises:
-        InputError: If a folder has no CLIP model in safetensors, or the image towers are not compatible.
+        InputError: If a folder does not contain a CLIP model in safetensors, or the image towers are not compatible.
 
     Example:
         >>> changes = measure_weight_changes(model_folder, {"mnist": model_folder})
@@ -93,20 +94,20 @@ def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Pat
 
 
 def layer_of(name: str) -> str:
-    """Return the layer of a tensor of the image tower: `embeddings`, `layer 0`, ..., `projection`.
+    """Return the name of an image tower tensor's layer: `embeddings`, `layer 0`, ..., `projection`.
 
-    The layer norm before the encoder belongs to the embeddings, the one after it to the projection.
+    The layer norm before the encoder counts as part of the embeddings, and the one after it as part of the projection.
     """
     layer = layer_index(name) or 0
     return f"layer {layer - 1}" if layer > 0 else ("projection" if layer else "embeddings")
 
 
 def _image_tower(folder: str | Path) -> Tensors:
-    """Return the floating-point tensors of the image tower; older files also contain position ids."""
+    """Return the floating-point tensors of the image tower, which leaves out the position ids in older files."""
     tensors = read_checkpoint(folder).tensors.items()
     tower = {n: t for n, t in tensors if n.startswith(IMAGE_TOWER) and t.dtype in FLOATS}
     if not tower:
-        raise InputError(f"'{folder}' has no model with an image tower: no tensor name starts with `vision_model.`.")
+        raise InputError(f"'{folder}' contains no image tower: none of its tensor names starts with `vision_model.`.")
     return tower
 
 

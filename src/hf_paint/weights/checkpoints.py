@@ -1,4 +1,4 @@
-"""Interpolation of checkpoints of any size from safetensors files to safetensors files, in little memory."""
+"""Interpolate checkpoints of any size from file to file, using little memory."""
 
 import json
 import shutil
@@ -28,25 +28,26 @@ def interpolate_checkpoints(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Interpolate a model before and after fine-tuning from folder to folder, for all alphas in one pass.
+    """Interpolate between two model folders, before and after fine-tuning, for all alphas in a single pass.
 
-    The weights equal those of `interpolate` bit for bit; at alpha 0 and 1 the weight files are copied. The layout (one
-    file or several) and the other files (config, tokenizer, processor) are copied from theta_0. An integer tensor that
-    only one side has, such as the position ids in older checkpoints, is not interpolated: theta_0's is kept.
+    The weights are bit-identical to those from `interpolate`; at alpha 0 and 1, the weight files are simply copied.
+    The output has the same number of weight files as theta_0, and all other files (config, tokenizer, processor) are
+    copied from theta_0. Integer tensors that only one of the models has, e.g. position ids in older checkpoints, are
+    not interpolated: they are copied if theta_0 has them, and dropped otherwise.
 
     Args:
-        folder_0: The model before fine-tuning, a folder with safetensors in one file or several.
-        folder_1: The model after fine-tuning, with the same names and shapes.
-        outputs: alpha -> its output folder. The files get their final names once all are complete.
-        save_dtype: The dtype of the floating-point tensors: `float32`, `bfloat16` or `float16`. Required if the two
-            models are stored in different dtypes; otherwise the default is theirs.
+        folder_0: Folder of the model before fine-tuning, with one or more safetensors files.
+        folder_1: Folder of the model after fine-tuning, with the same tensor names and shapes.
+        outputs: alpha -> output folder. Files are renamed to their final names once all of them are complete.
+        save_dtype: Dtype for saving floating-point tensors: `float32`, `bfloat16` or `float16`. Defaults to the dtype
+            of the models. Required if the two models are stored in different dtypes.
         extrapolate: Allow an alpha outside [0, 1].
         overwrite: Replace existing models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
         InputError: If the models are not compatible, a file is damaged, an alpha is out of range, or an output folder
-            already has a model. In this case nothing is written.
+            already contains a model. Nothing is written in this case.
 
     Example:
         >>> interpolate_checkpoints(model_folder, model_folder, {0.3: tmp_path / "alpha-0.30"})
@@ -74,20 +75,20 @@ def combine_checkpoints(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Combine several fine-tuned models with their base from folder to folder.
+    """Combine several model folders that were fine-tuned from the same base.
 
-    The weights equal those of `combine` bit for bit; everything else is as in `interpolate_checkpoints`.
+    The weights are bit-identical to those from `combine`. Otherwise, this works like `interpolate_checkpoints`.
 
     Args:
-        folder_0: The model before fine-tuning.
-        folders: Model -> its folder after fine-tuning.
-        outputs: Output folder -> model -> its coefficient.
-        save_dtype: As in `interpolate_checkpoints`.
+        folder_0: Folder of the model before fine-tuning.
+        folders: Model -> folder of the model after fine-tuning.
+        outputs: Output folder -> model -> coefficient.
+        save_dtype: See `interpolate_checkpoints`.
         overwrite: Replace existing models in the output folders.
         show_progress: Show a progress bar.
 
     Raises:
-        InputError: As in `interpolate_checkpoints`, and if a model has no coefficient.
+        InputError: Same as for `interpolate_checkpoints`, and if a model has no coefficient.
 
     Example:
         >>> folders = {"mnist": model_folder, "cars": model_folder}
@@ -109,7 +110,7 @@ def combine_checkpoints(
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """A folder to be written, and the coefficient of each fine-tuned model in it."""
+    """Output folder, and the coefficients of the fine-tuned models for this output."""
 
     folder: Path
     coefficients: tuple[float, ...]
@@ -155,7 +156,7 @@ def _copy_weights(theta: Checkpoint, partial: Callable[[str], Path]) -> None:
 def _compute(
     thetas: Sequence[Checkpoint], outputs: Sequence[tuple[Sequence[float], Tensors]], *, show_progress: bool
 ) -> None:
-    """Fill the files from `_lay_out`; an integer tensor that a model lacks is copied from theta_0."""
+    """Fill the files created by `_lay_out`. Integer tensors that a model lacks are copied from theta_0."""
     total = sum(tensor.nbytes for _, tensors in outputs for tensor in tensors.values())
     with tqdm(total=total, desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress) as progress:
         for num_bytes in stream([thetas[0].tensors | theta.tensors for theta in thetas], outputs):
@@ -163,7 +164,7 @@ def _compute(
 
 
 def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | None) -> dict[str, StoredTensor]:
-    """Create the weight files of an output with their full length but without values, and the index of the shards."""
+    """Create the weight files of an output at full length but without values, and the index if they are sharded."""
     places: dict[str, StoredTensor] = {}
     for file in theta_0.files:
         header, output = file.stored_at(partial(file.path.name), dtype)
@@ -180,29 +181,31 @@ def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | N
 
 
 def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype: str | None) -> None:
-    """Check the tensors that are interpolated; an integer tensor may be missing on one side."""
+    """Check that the tensors can be interpolated. Integer tensors may be missing from one of the models."""
     check_compatible(_weights(theta_0, beside=theta), _weights(theta, beside=theta_0), name, any_float=True)
     shared = theta_0.tensors.keys() & theta.tensors.keys()
     stored = {tensor: (theta_0.tensors[tensor].dtype, theta.tensors[tensor].dtype) for tensor in sorted(shared)}
     differing = [tensor for tensor, (dtype_0, dtype) in stored.items() if dtype_0 != dtype]
     if differing and save_dtype is None:
         raise InputError(
-            f"theta_0 and {name} are stored in different dtypes, first '{differing[0]}' "
-            f"({' against '.join(stored[differing[0]])}). Choose the dtype of the output with save_dtype."
+            f"theta_0 and {name} are stored in different dtypes, e.g. '{differing[0]}' "
+            f"({' and '.join(stored[differing[0]])}). Set save_dtype to the dtype to save."
         )
 
 
 def _check_classes(theta_0: Checkpoint, theta: Checkpoint, name: str) -> None:
-    """Check that the rows of the heads belong to the same classes."""
+    """Check that both heads have the same classes in the same order."""
     files = [model.folder / HEAD_CONFIG for model in (theta_0, theta)]
     before, after = (json.loads(file.read_bytes())["class_names"] if file.exists() else None for file in files)
     if before is not None and after is not None and before != after:
         row = next(row for row, pair in enumerate(zip_longest(before, after)) if pair[0] != pair[1])
-        raise InputError(f"The heads of theta_0 and {name} have different classes, first in row {row}.")
+        raise InputError(
+            f"The heads of theta_0 and {name} have different classes; the first difference is in row {row}."
+        )
 
 
 def _weights(theta: Checkpoint, *, beside: Checkpoint) -> dict[str, StoredTensor]:
-    """Return the floating-point tensors of a model, and the integer tensors that another model also has."""
+    """Return the floating-point tensors of `theta`, plus any other tensors it shares with `beside`."""
     return {n: tensor for n, tensor in theta.tensors.items() if tensor.dtype in FLOATS or n in beside.tensors}
 
 
@@ -210,7 +213,7 @@ def _check_integers(theta_0: Checkpoint, theta: Checkpoint) -> None:
     for name, tensor in theta_0.tensors.items():
         if tensor.dtype not in FLOATS and not equal(tensor, theta.tensors.get(name, tensor)):
             raise InputError(
-                f"Tensor '{name}' holds integers that differ; only floating-point tensors are interpolated."
+                f"Integer tensor '{name}' differs between the models. Only floating-point tensors can be interpolated."
             )
 
 

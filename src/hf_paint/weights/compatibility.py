@@ -1,4 +1,4 @@
-"""Checks before any arithmetic: equal names, shapes and dtypes, and valid coefficients."""
+"""Check that weights have the same names, shapes and dtypes, and that coefficients are valid."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -9,15 +9,15 @@ from hf_paint.weights.headers import FLOATS
 
 
 class TensorLike(Protocol):
-    """A tensor in memory, or the header of a tensor in a file."""
+    """Anything with a dtype and a shape, e.g. a tensor in memory or the header of a stored tensor."""
 
     @property
     def dtype(self) -> object:
-        """The dtype, such as `torch.float32` or `F32`."""
+        """Data type, e.g. `torch.float32` or `F32`."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """The shape."""
+        """Shape of the tensor."""
 
 
 def check_compatible(
@@ -27,31 +27,31 @@ def check_compatible(
     *,
     any_float: bool = False,
 ) -> None:
-    """Check that two models have tensors of the same names, shapes and dtypes.
+    """Check that two models have tensors with the same names, shapes and dtypes.
 
-    Passing this check does not make interpolation useful: two models of one architecture without a common training
-    history pass, but the line between them is useless.
+    This does not mean that interpolating them makes sense: models with the same architecture always pass, but if they
+    do not share part of their training history, the models between them are useless.
 
     Args:
-        theta_0: The weights before fine-tuning: name -> anything with a `dtype` and a `shape`.
-        theta_1: The weights after fine-tuning.
-        name: The name of the fine-tuned model in messages.
-        any_float: Accept headers of different floating-point dtypes, which can be converted.
+        theta_0: Weights before fine-tuning: name -> anything with a `dtype` and a `shape`.
+        theta_1: Weights after fine-tuning.
+        name: Name of the fine-tuned model to use in error messages.
+        any_float: Treat all floating-point dtypes as equal. Only applies to dtypes from file headers.
 
     Raises:
-        InputError: If a name, shape or dtype differs; the message lists the first tensors.
+        InputError: If a name, shape or dtype differs. The message lists the first few tensors.
 
     Example:
         >>> check_compatible({"w": torch.zeros(2, 3)}, {"w": torch.ones(2, 3)})
     """
     _refuse(name, "are only in theta_0", sorted(theta_0.keys() - theta_1.keys()))
     _refuse(name, f"are only in {name}", sorted(theta_1.keys() - theta_0.keys()))
-    specs = {  # not the tensors: they may be read from disk, and need not all fit into memory
+    specs = {  # only shapes and dtypes, as tensors may be read from disk and may not all fit in memory
         tensor: (_spec(theta_0[tensor], any_float), _spec(theta_1[tensor], any_float)) for tensor in theta_0
     }
     for kind in ("shape", "dtype"):
         differing = [
-            f"{tensor} ({spec_0[kind]} against {spec_1[kind]})"
+            f"{tensor} ({spec_0[kind]} and {spec_1[kind]})"
             for tensor, (spec_0, spec_1) in specs.items()
             if spec_0[kind] != spec_1[kind]
         ]
@@ -59,23 +59,26 @@ def check_compatible(
 
 
 def check_alpha(alpha: float, *, extrapolate: bool = False) -> None:
-    """Check that alpha is a finite number, and in [0, 1] unless `extrapolate`.
+    """Check that alpha is finite and, unless `extrapolate` is set, in [0, 1].
 
     Raises:
-        InputError: If it is not.
+        InputError: If alpha is out of range or not finite.
     """
     if not math.isfinite(alpha) or not (extrapolate or 0 <= alpha <= 1):
-        raise InputError(f"alpha must be in [0, 1], got {alpha}. Pass `extrapolate` to go beyond.")
+        raise InputError(f"alpha must be in [0, 1], got {alpha}. Pass `extrapolate` to allow other finite numbers.")
 
 
 def check_coefficients(thetas: Collection[str], alphas: Mapping[str, float]) -> None:
-    """Check that each model has one finite coefficient.
+    """Check that each model has exactly one coefficient, and that all coefficients are finite.
 
     Raises:
-        InputError: If a model has none, or a coefficient is not finite.
+        InputError: If models and coefficients do not match, or a coefficient is not finite.
     """
     if set(thetas) != alphas.keys():
-        raise InputError(f"Each model needs one coefficient: the models are {sorted(thetas)}, got {sorted(alphas)}.")
+        raise InputError(
+            f"Each model needs one coefficient: the models are {sorted(thetas)}, but coefficients were given for "
+            f"{sorted(alphas)}."
+        )
     for name, alpha in alphas.items():
         if not math.isfinite(alpha):
             raise InputError(f"The coefficient of '{name}' must be a finite number, got {alpha}.")

@@ -1,4 +1,4 @@
-"""The folder of a model: the files next to the weights, and the checks before a model is written."""
+"""Model folders: copy the files next to the weights, and check folders before writing a model."""
 
 import json
 import shutil
@@ -14,33 +14,33 @@ COMPANIONS = (
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template.*"),
     *("tokenizer*", "*tokens*.json", "vocab.*", "merges.txt", "*.model"),
 )
-"""The files of a model besides its weights, without its card and training state, which describe only one model."""
+"""Files to copy along with the weights. The model card and training state describe the original and are left out."""
 
 WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*")
-"""The files that are removed when a model is replaced: the new one may have fewer of them."""
+"""Files to remove when a model is replaced, because the new model may have fewer of them."""
 
 SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
 
 
 def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwrite: bool) -> None:
-    """Check that output folders are distinct, are not inputs and, without `overwrite`, contain no model.
+    """Check that output folders are distinct, are not inputs and, unless `overwrite` is set, contain no model.
 
     Raises:
-        InputError: If a folder cannot be written.
+        InputError: If a folder cannot be used for output.
     """
     used = {Path(folder).resolve() for folder in inputs}
     for folder in outputs:
         if folder.resolve() in used:
-            raise InputError(f"The output folder {folder} is also an input, or another output.")
+            raise InputError(f"The output folder {folder} is used twice, as another output or as an input.")
         used.add(folder.resolve())
         if folder.exists() and not folder.is_dir():
-            raise InputError(f"The output folder {folder} is a file.")
+            raise InputError(f"The output folder {folder} is a file. Choose another folder.")
         if not overwrite and any(next(folder.glob(sign), None) for sign in SIGNS_OF_A_MODEL):
-            raise InputError(f"{folder} already has a model. Choose another folder, or overwrite it.")
+            raise InputError(f"{folder} already contains a model. Choose another folder, or set `overwrite`.")
 
 
 def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: str | None) -> None:
-    """Copy the files of a model besides its weights, with `save_dtype` in the config if it is given."""
+    """Copy all files of a model except its weights. If `save_dtype` is given, it replaces the dtype in the config."""
     for path in sorted({path for pattern in COMPANIONS for path in folder.glob(pattern) if path.is_file()}):
         if path.name == "config.json" and save_dtype:
             config = _with_dtype(json.loads(path.read_bytes()), save_dtype)
@@ -50,7 +50,7 @@ def copy_companions(folder: Path, partial: Callable[[str], Path], save_dtype: st
 
 
 def _with_dtype(config: dict[str, object], save_dtype: str) -> dict[str, object]:
-    """Return a config with another dtype for the model and its towers, wherever it has one."""
+    """Return a config in which every dtype, including those of the towers, is replaced."""
     changed = {key: save_dtype for key in ("dtype", "torch_dtype") if config.get(key)}
     towers = {key: _with_dtype(value, save_dtype) for key, value in config.items() if isinstance(value, dict)}
     return config | towers | changed

@@ -1,4 +1,4 @@
-"""Headers of safetensors files: names, dtypes, shapes and offsets, without reading a tensor."""
+"""Read tensor names, dtypes, shapes and offsets from safetensors headers, without reading any tensors."""
 
 import json
 import math
@@ -13,12 +13,12 @@ from hf_paint.errors import InputError
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-"""The files of the weights of a model, as glob patterns."""
+"""Glob patterns for the weight files of a model."""
 HEAD = "head.safetensors"
-"""The classification head of a model, in its own file: transformers reads only the other files."""
+"""File for the classification head, which is stored separately because transformers would not load it."""
 HEAD_WEIGHT = "head.weight"
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-"""The dtypes that can be interpolated: their names in a header -> their names in torch."""
+"""Dtypes that can be interpolated: name in safetensors headers -> name in torch."""
 
 ITEM_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
 ITEM_SIZES |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -26,13 +26,13 @@ ITEM_SIZES |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """The place of a tensor in a file.
+    """Location of a tensor in a safetensors file.
 
     Attributes:
-        path: The file.
-        dtype: The dtype by its name in the header, such as `F32`.
-        shape: The shape.
-        offset: The position of its first byte in the file.
+        path: Path to the file.
+        dtype: Dtype name as in the header, e.g. `F32`.
+        shape: Shape of the tensor.
+        offset: Position of the tensor's first byte in the file.
     """
 
     path: Path
@@ -42,28 +42,28 @@ class StoredTensor:
 
     @property
     def size(self) -> int:
-        """The number of elements."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes."""
+        """Size in bytes."""
         return self.size * ITEM_SIZES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One safetensors file: its tensors in the order of their bytes, and the strings of `__metadata__`."""
+    """Safetensors file with its tensors, in the order they are stored, and its `__metadata__`."""
 
     path: Path
     tensors: dict[str, StoredTensor]
     metadata: dict[str, str] | None
 
     def stored_at(self, path: Path, dtype: str | None = None) -> tuple[bytes, "WeightFile"]:
-        """Lay out the same tensors in another file, with the floating-point tensors in `dtype` if it is given.
+        """Lay out the same tensors in another file, converting floating-point tensors to `dtype` if given.
 
         Returns:
-            The first bytes of the file (length and header), and the place of each tensor.
+            The first bytes of the file (header size and header), and a description of the new file.
         """
         header: dict[str, object] = {} if self.metadata is None else {"__metadata__": self.metadata}
         end = 0
@@ -78,7 +78,7 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The weights of a model in a folder: one file, or several and their index; and the file of a head, if any."""
+    """Model weights in a folder: a single file, or shards with an index, plus the classification head if any."""
 
     folder: Path
     files: list[WeightFile]
@@ -90,24 +90,24 @@ class Checkpoint:
         return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
 
     def is_stored_in(self, dtype: str | None) -> bool:
-        """Return whether all floating-point tensors have this dtype; None stands for any dtype."""
+        """Return whether all floating-point tensors have this dtype. None matches any dtype."""
         return dtype is None or {tensor.dtype for tensor in self.tensors.values()} & FLOATS.keys() <= {dtype}
 
     @property
     def paths(self) -> list[Path]:
-        """The files; the one that identifies the model comes last."""
+        """Paths of the weight files, then of the index if there is one."""
         return [*(file.path for file in self.files), *([] if self.index is None else [self.folder / INDEX])]
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read the headers of the weights in a folder.
+    """Read the headers of all weight files in a folder.
 
     Args:
-        folder: A folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; the tensors of
-            `head.safetensors` are included.
+        folder: Folder with `model.safetensors`, or with shards and `model.safetensors.index.json`. The tensors in
+            `head.safetensors`, if present, are included.
 
     Raises:
-        InputError: If there are no such files, or a file is damaged.
+        InputError: If the folder contains no such files, or a file is damaged.
 
     Example:
         >>> read_checkpoint(model_folder).tensors["logit_scale"].dtype
@@ -115,16 +115,16 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"'{folder}' is not a folder. To download a model: hf download ID --local-dir DIR")
+        raise InputError(f"'{folder}' is not a folder. To download a model, run: hf download ID --local-dir DIR")
     head = [_read_file(path / HEAD)] if (path / HEAD).exists() else []
     if (path / SINGLE).exists():
         return Checkpoint(path, [*head, _read_file(path / SINGLE)], None)
     if (path / INDEX).exists():
         return _read_sharded(path, head)
     raise InputError(
-        f"'{folder}' has no safetensors, the only format that hf_paint reads. Convert it once: "
+        f"'{folder}' has no safetensors files, and hf_paint reads no other format. To convert the model, run "
         f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "
-        "then copy the tokenizer and processor files into the same folder."
+        "then copy the tokenizer and processor files to the new folder."
     )
 
 
@@ -134,9 +134,9 @@ def _read_sharded(folder: Path, head: list[WeightFile]) -> Checkpoint:
         index = json.loads(path.read_bytes())
         shards = sorted(set(index["weight_map"].values()))
         if any(Path(shard).name != shard for shard in shards):
-            raise ValueError("a shard lies elsewhere")
+            raise ValueError("a shard is in another folder")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not an index of safetensors files: {error}") from error
+        raise InputError(f"{path} is not a valid safetensors index: {error}") from error
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise InputError(
@@ -145,7 +145,7 @@ def _read_sharded(folder: Path, head: list[WeightFile]) -> Checkpoint:
     files = [_read_file(folder / shard) for shard in shards]
     places = sorted((name, file.path.name) for file in files for name in file.tensors)
     if places != sorted(index["weight_map"].items()):
-        raise InputError(f"{path} and its files do not list the same tensors.")
+        raise InputError(f"{path} does not list the same tensors as the files it refers to.")
     return Checkpoint(folder, [*head, *files], index)
 
 
@@ -175,7 +175,7 @@ def _parse(path: Path, header: Mapping[str, Any], start: int) -> WeightFile:
         if tensor.dtype not in ITEM_SIZES:
             raise ValueError(f"'{name}' has the dtype {tensor.dtype}, expected one of {', '.join(ITEM_SIZES)}")
         if any(type(length) is not int or length < 0 for length in tensor.shape) or end - begin != tensor.nbytes:
-            raise ValueError(f"'{name}' of {tensor.nbytes} bytes lies in {end - begin}")
+            raise ValueError(f"'{name}' needs {tensor.nbytes} bytes, but has {end - begin}")
         tensors[name] = tensor
     return WeightFile(path, tensors, header.get("__metadata__"))
 
@@ -189,5 +189,5 @@ def _check_offsets(file: WeightFile, start: int, size: int) -> None:
         start += tensor.nbytes
     if start != size:
         raise InputError(
-            f"{file.path} is not a complete safetensors file: {size} bytes, but its header requires {start}."
+            f"{file.path} is not a complete safetensors file: it has {size} bytes, but its header requires {start}."
         )

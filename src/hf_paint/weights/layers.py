@@ -1,4 +1,4 @@
-"""The layer of each tensor of an image tower."""
+"""Assign the tensors of an image tower to layers."""
 
 import re
 from collections.abc import Iterable
@@ -9,11 +9,10 @@ _ENCODER_LAYER = re.compile(r"vision_model\.encoder\.(?:layers|blocks)\.(\d+)\."
 
 
 def layer_index(name: str) -> int | None:
-    """Return the layer of the image tower that contains a tensor.
+    """Return the index of the image tower layer that contains a tensor.
 
-    0 stands for the embeddings and the layer norm after them, `1 + i` for encoder layer i, and -1 for the layers after
-    the encoder at any depth: a norm, a pooling head, the projection. None stands for other tensors, such as the text
-    tower's.
+    The index is 0 for the embeddings and the layer norm after them, `1 + i` for encoder layer i, and -1 for everything
+    after the encoder (norm, pooling head, projection). It is None for tensors outside the image tower.
 
     Example:
         >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
@@ -27,15 +26,15 @@ def layer_index(name: str) -> int | None:
 
 
 def count_layers(names: Iterable[str]) -> int:
-    """Return the number of layers by `layer_index`.
+    """Return the number of image tower layers, as counted by `layer_index`.
 
-    The encoder has two fewer, or one fewer if no layer follows it, as in ALIGN.
+    This is the number of encoder layers plus two, or plus one if nothing follows the encoder, as in ALIGN.
     """
     layers = {layer for layer in map(layer_index, names) if layer is not None}
     return 1 + max(layers, default=0) + (-1 in layers)
 
 
 IMAGE_TOWER = ("vision_model.", "visual_projection.")
-"""Prefixes of the tensors that patching changes, in every family; all others are frozen."""
+"""Name prefixes of the tensors that patching changes, for all model families. All other tensors are frozen."""
 POOLING_ATTENTION = "vision_model.head.attention."
-"""SigLIP's pooling: torch's attention reads the weights of its layers directly and bypasses the adapters of peft."""
+"""Prefix of SigLIP's attention pooling, where torch reads the weights directly and would bypass peft's adapters."""

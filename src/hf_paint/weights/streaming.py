@@ -17,7 +17,7 @@ from hf_paint.weights.headers import ITEM_SIZES, StoredTensor
 
 
 CHUNK = 1 << 18
-"""The number of elements per chunk: large enough for the disk, small enough for the caches."""
+"""Number of elements per chunk: large enough for efficient disk access, small enough to fit in the CPU caches."""
 
 THREADS = min(4, os.cpu_count() or 1)
 
@@ -29,19 +29,19 @@ Array = NDArray[Any]
 
 
 def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], Tensors]]) -> Iterator[int]:
-    """Write combinations of models; each chunk of the inputs is read once for all outputs.
+    """Write combinations of models, reading each chunk of the inputs only once for all outputs.
 
-    The results equal those of `hf_paint.combine` bit for bit, except for the bits of computed NaNs.
-    The dtypes of the inputs may differ: the arithmetic is float64 if any input is, otherwise float32, and each result
+    The results are bit-identical to those from `hf_paint.combine`, except for the bits of computed NaNs. The inputs
+    may have different dtypes: computations use float64 if any input is float64, and float32 otherwise, and each result
     is rounded once to the dtype of the output.
 
     Args:
-        thetas: theta_0 and the fine-tuned models; their tensors have equal names and shapes, and equal integers.
-        outputs: The coefficients of the fine-tuned models, and the places of the tensors in files that already have
-            their full length.
+        thetas: theta_0, followed by the fine-tuned models. Names, shapes and integer tensors must be equal in all.
+        outputs: For each output, the coefficients of the fine-tuned models and the location of each tensor. The output
+            files must already exist at full length.
 
     Yields:
-        The number of bytes written per chunk.
+        Number of bytes written for each chunk.
     """
     if not outputs:
         return
@@ -63,7 +63,7 @@ def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], T
 
 
 def singled_out(alphas: Sequence[float]) -> int | None:
-    """Return the index of the one model that the coefficients select (0 is theta_0), or None if they mix models."""
+    """Return the index of the only model that the coefficients select (0 for theta_0), or None if they mix models."""
     parts = [i for i, alpha in enumerate(alphas, start=1) if alpha]
     if not parts:
         return 0
@@ -80,7 +80,7 @@ def equal(tensor: StoredTensor, other: StoredTensor) -> bool:
 
 
 def read_together(tensors: Sequence[StoredTensor]) -> Iterator[Array]:
-    """Yield tensors of one shape in float64 as chunks of shape (len(tensors), at most CHUNK)."""
+    """Yield chunks of tensors that have the same shape, as float64 arrays of shape (len(tensors), at most CHUNK)."""
     with ExitStack() as stack:
         files = [stack.enter_context(tensor.path.open("rb", buffering=0)).fileno() for tensor in tensors]
         for begin in range(0, tensors[0].size, CHUNK):
@@ -106,7 +106,7 @@ def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float
 def _combine(
     stored: Sequence[Array], dtypes: Sequence[str], outputs: Sequence[Sequence[float]], dtype: str
 ) -> Iterator[Array]:
-    """Yield one chunk of every output, with the arithmetic of `interpolation.combine_tensor`."""
+    """Yield one chunk for each output, computed in the same way as in `interpolation.combine_tensor`."""
     arithmetic = np.float64 if "F64" in dtypes else np.float32
     wide = [_widened(x, stored_as).astype(arithmetic, copy=False) for x, stored_as in zip(stored, dtypes, strict=True)]
     same = [np.equal(_bits(x), _bits(wide[0])) for x in wide]
@@ -146,7 +146,7 @@ def _widened(stored: Array, dtype: str) -> Array:
 
 
 def _rounded(values: Array, dtype: str) -> Array:
-    """Round to the nearest value, ties to even; overflow becomes inf, and NaN remains NaN."""
+    """Round to the nearest value, with ties to even. Overflow gives inf, and NaN stays NaN."""
     if dtype in ("F64", "F32"):
         return values.astype(_NUMPY[dtype], copy=False)
     values = values.astype(np.float32, copy=False)  # torch rounds float64 to half precision via float32
@@ -165,7 +165,7 @@ def _read(file: int, tensor: StoredTensor, begin: int) -> Array:
     while rest:
         count = os.preadv(file, [rest], offset)
         if not count:
-            raise InputError(f"{tensor.path} was truncated while it was read.")
+            raise InputError(f"{tensor.path} was truncated while it was being read.")
         offset, rest = offset + count, rest[count:]
     return values
 
