@@ -197,7 +197,7 @@ def test_another_base_is_refused_and_the_right_one_named(model, patch, processor
     needed = read_patch_config(patch).base_fingerprint
     model.state_dict()["vision_model.post_layernorm.bias"][0] += 1e-3
     given = fingerprint_weights(image_tower_weights(model))
-    named = f"needs someone/tiny at revision abc123 .image tower {needed}., but the image tower of"
+    named = f"needs someone/tiny at revision abc123 .image tower {needed}., but the fingerprint of the image tower of"
     with pytest.raises(InputError, match=f"{named} the CLIPModel in memory is {given}"):
         apply_patch(model, patch)
     save_clip(model, processor, tmp_path / "base")

@@ -220,9 +220,7 @@ def test_towers_of_different_shape(model_folder, tmp_path, capsys, processor, re
     save_clip(CLIPModel(config), processor, tmp_path / "run" / "theta_1")
     capsys.readouterr()
     assert recipe() == 2
-    assert_one_line(
-        capsys, "differ in shape: vision_model.encoder.layers.0.mlp.fc1.weight ((96, 48) against (32, 48))"
-    )
+    assert_one_line(capsys, "differ in shape: vision_model.encoder.layers.0.mlp.fc1.weight ((96, 48) and (32, 48))")
 
 
 def test_output_folder_of_another_recipe(recipe, capsys):

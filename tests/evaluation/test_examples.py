@@ -196,7 +196,7 @@ def test_number_of_examples(run, tasks, model_folder, tmp_path):
     assert not list(folder.glob("**/examples-*"))
     assert "Before and after" not in (folder / "patched" / "README.md").read_text()
     assert PatchRecipe().num_examples == PatchOptions().num_examples == NUM_EXAMPLES
-    with pytest.raises(InputError, match="0 for none; got -1"):
+    with pytest.raises(InputError, match="0 or a positive number of images, got -1"):
         patch_single(model_folder, tasks["plain"], [], arguments(tmp_path), options=PatchOptions(num_examples=-1))
 
 

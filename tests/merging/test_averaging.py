@@ -155,7 +155,7 @@ def test_no_best_model_beside_an_average(tmp_path):
         "save_strategy": "steps",
         "save_steps": 3,
     }
-    with pytest.raises(InputError, match="remove `load_best_model_at_end`"):
+    with pytest.raises(InputError, match="`load_best_model_at_end` must be False"):
         EMACallback().on_train_begin(arguments(tmp_path, **keys), None, None)
 
 

@@ -120,7 +120,7 @@ def test_result_shares_no_storage():
 def test_integers_must_agree():
     theta_0, theta_1 = {"ids": torch.arange(3)}, {"ids": torch.arange(3)}
     assert torch.equal(interpolate(theta_0, theta_1, 0.5)["ids"], torch.arange(3))
-    with pytest.raises(InputError, match="'ids' holds integers"):
+    with pytest.raises(InputError, match="Integer tensor 'ids' differs"):
         interpolate(theta_0, {"ids": torch.arange(3) + 1}, 0.5)
 
 

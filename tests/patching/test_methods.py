@@ -138,7 +138,7 @@ def test_fisher_path(model_folder, tasks, thetas, tmp_path, monkeypatch):
     publication.write_model(0.5, tmp_path / "pushed")
     assert_close(tmp_path / "pushed", tower(tmp_path / "variants/alpha-0.50"))
     assert "Fisher information" in publication.card("main")
-    with pytest.raises(InputError, match="path of the method 'fisher' is not straight"):
+    with pytest.raises(InputError, match="that of 'fisher' is not straight"):
         Publication.from_run(tmp_path, "me/clip", base_model_id="openai/clip", delta="float32")
 
 

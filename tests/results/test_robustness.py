@@ -46,7 +46,7 @@ def test_the_ends_of_the_scale():
     [
         ([], "at least two models"),
         ([(0.5, 0.4)], "at least two models"),
-        ([(0.5, 0.4), (0.5, 0.3)], "at least two models with different accuracies"),
+        ([(0.5, 0.4), (0.5, 0.3)], "at least two models with different reference accuracies"),
         ([(0.5, 0.4), (1.0, 0.3)], "above 0 and below 1"),
         ([(50, 40), (60, 45)], "above 0 and below 1"),
     ],

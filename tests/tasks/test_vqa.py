@@ -313,7 +313,7 @@ def test_what_is_for_classes_refuses_candidates(questions, model_folder, tmp_pat
 
 
 def test_joint_training_refuses_candidates(questions, task, model_folder, tmp_path):
-    with pytest.raises(InputError, match="'questions' has `choices_column`, so it can only be trained on alone"):
+    with pytest.raises(InputError, match="'questions' has `choices_column`, so it can only be trained alone"):
         patch_joint(model_folder, [task, questions], [], arguments(tmp_path / "run"), selection="none")
 
 

@@ -325,7 +325,7 @@ def test_heads_of_other_classes_are_not_mixed(run, tmp_path):
     head = json.loads((other / "head.json").read_text())
     head["class_names"][1:] = reversed(head["class_names"][1:])
     (other / "head.json").write_text(json.dumps(head))
-    with pytest.raises(InputError, match="have different classes. The first different row is 1"):
+    with pytest.raises(InputError, match="have different classes; the first difference is in row 1"):
         interpolate_checkpoints(run / "theta_0", other, {0.5: tmp_path / "half"})
     assert not (tmp_path / "half").exists()
 

@@ -295,7 +295,7 @@ def test_card_of_several_tasks(model, processor, task, small_task, tmp_path):
     for words in (
         "# CLIP fine-tuned on colours and small\n",
         "was fine-tuned on colours and small against frozen zero-shot heads made",
-        "trained on jointly: each image was compared with the classes of its own task",
+        "trained jointly: each image was compared with the classes of its own task",
         "task_sampling: uniform",
         "| small | [o/d]",
         "@misc{small}",
