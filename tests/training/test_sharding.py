@@ -94,7 +94,7 @@ def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch,
         check_sharding(accelerator(plugin), arguments(tmp_path))
     del plugin.deepspeed_config["scheduler"]
     del plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
-    with pytest.raises(InputError, match="ZeRO-3 saves only shards, and training would be lost"):
+    with pytest.raises(InputError, match="ZeRO-3 saves only shards, so the trained weights would be lost"):
         check_sharding(accelerator(plugin), arguments(tmp_path))
 
 

@@ -104,10 +104,11 @@ def interpolate_fisher(
         theta_1: Weights after fine-tuning, with the same names, shapes and dtypes.
         fisher_0: Name -> Fisher information of theta_0, with the same shape as the tensor.
         fisher_1: Name -> Fisher information of theta_1.
-        alpha: Position between theta_0 (0) and theta_1 (1). At 0 and 1, the result is bit-identical to them.
+        alpha: Position between theta_0 (0) and theta_1 (1). At either end, the result is bit-identical to that model.
 
     Returns:
-        name -> tensor, in the same dtypes as the inputs. Parameters that fine-tuning did not change are bit-identical.
+        name -> tensor, in the same dtypes as the inputs. Parameters that fine-tuning left
+            unchanged are returned bit for bit.
 
     Raises:
         InputError: If the weights or the Fisher information are not compatible, an integer tensor differs, or alpha is

@@ -32,7 +32,7 @@ def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[P
 
     Args:
         reference: Name of a built-in task, or a path ending in `.yaml`.
-        folder: Folder that relative paths start from; the working directory by default.
+        folder: Folder against which relative paths are resolved; the working directory by default.
         seen: Task files that led to this one through `extends`.
 
     Raises:

@@ -108,7 +108,7 @@ def _check_fsdp(plugin: FullyShardedDataParallelPlugin) -> None:
     if plugin.state_dict_type.name != "FULL_STATE_DICT":
         raise InputError(
             f"With `fsdp_state_dict_type: {plugin.state_dict_type.name}`, checkpoints would not contain the complete "
-            "weights, and training would be lost. Set `fsdp_state_dict_type: FULL_STATE_DICT`."
+            "weights, so the trained weights would be lost. Set `fsdp_state_dict_type: FULL_STATE_DICT`."
         )
     if plugin.cpu_ram_efficient_loading:
         raise InputError(
@@ -124,8 +124,8 @@ def _check_deepspeed(plugin: DeepSpeedPlugin, mixed_precision: str) -> None:
     zero = plugin.deepspeed_config.get("zero_optimization", {})
     if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise InputError(
-            "Without `stage3_gather_16bit_weights_on_model_save`, ZeRO-3 saves only shards, and training would be "
-            "lost. Set it to true (`zero3_save_16bit_model: true` in an accelerate config)."
+            "Without `stage3_gather_16bit_weights_on_model_save`, ZeRO-3 saves only shards, so the trained weights "
+            "would be lost. Set it to true (`zero3_save_16bit_model: true` in an accelerate config)."
         )
     if zero.get("stage") == 3 and plugin.zero3_init_flag:
         raise InputError(

@@ -163,7 +163,7 @@ def check_stream(task: Task, args: PaintTrainingArguments) -> None:
     """Check that the arguments support a streaming task.
 
     Raises:
-        InputError: If `max_steps` is not set, or there are dataloader workers.
+        InputError: If `max_steps` is not set, or `dataloader_num_workers` is not 0.
     """
     if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
         raise InputError(f"Task '{task.name}' streams, so it needs `max_steps` and `dataloader_num_workers: 0`.")
