@@ -20,9 +20,10 @@ class JobError(RuntimeError):
     """
 
 
-def one_line(error: BaseException | str, *, limit: int = 300) -> str:
-    """Return an error message on one line, truncated to `limit` characters."""
-    return " ".join(str(error).split())[:limit]
+def one_line(error: BaseException | str, *, limit: int | None = 300) -> str:
+    """Return the text of an error on one line, cut to `limit` characters, or whole if that is None."""
+    text = " ".join(str(error).split())
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -44,10 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(parsed, rest)
     except InputError as error:
         message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
-        tqdm.write(f"hf-paint: {one_line(message)}", file=sys.stderr)  # on its own line, above any progress bar
+        line = one_line(message, limit=None)
+        tqdm.write(f"hf-paint: {line}", file=sys.stderr)  # on its own line, above any progress bar
         return EXIT_BAD_INPUT
     except JobError as error:
-        tqdm.write(f"hf-paint: {one_line(error)}", file=sys.stderr)
+        tqdm.write(f"hf-paint: {one_line(error, limit=None)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         tqdm.write("hf-paint: interrupted; run the same command again to resume", file=sys.stderr)
