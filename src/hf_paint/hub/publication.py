@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Self
 
 import torch
-from torch import nn
 
 from hf_paint.adapters.patch import save_patch
 from hf_paint.adapters.patch_config import PatchDtype
@@ -23,6 +22,7 @@ from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.path import WeightPath
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
+from hf_paint.models.towers import move
 from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
@@ -153,7 +153,7 @@ class Publication:
         else:
             model, processor, _ = load_clip(str(self.base_folder))
             self.path.write(alpha, model.state_dict())
-            nn.Module.to(model, getattr(torch, self.source.save_dtype))
+            move(model, dtype=getattr(torch, self.source.save_dtype))
             save_clip(model, processor, folder)
 
     def _is_saved(self, alpha: Alpha) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.adapters.lora_files import base_of_adapter
@@ -16,7 +15,7 @@ from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
-from hf_paint.models.towers import ImageTower, with_weights
+from hf_paint.models.towers import ImageTower, move, with_weights
 from hf_paint.patching.options import PatchOptions
 from hf_paint.repositories import absolute, cached, commit_of, is_repo_id
 from hf_paint.weights.headers import HEAD_WEIGHT
@@ -120,5 +119,5 @@ def _load(
             raise InputError("A model in memory needs a processor. Pass PatchOptions(processor=...).")
         processor = load_clip(model.name_or_path)[1]
     copied = deepcopy(model)
-    nn.Module.to(copied, "cpu", torch.float32)
+    move(copied, "cpu", torch.float32)
     return copied.eval(), processor, model.dtype

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import release_memory
-from torch import nn
 from transformers import PreTrainedModel
 
 from hf_paint.adapters.lora import merge_lora, save_lora
@@ -16,7 +15,7 @@ from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
 from hf_paint.models.stored import StoredTower, find_tower
-from hf_paint.models.towers import image_tower_weights, with_weights
+from hf_paint.models.towers import image_tower_weights, move, with_weights
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
@@ -102,7 +101,7 @@ def _train(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintT
     if head is not None:
         folder.save_folder(folder.theta_0, lambda path: base.save(path, base.theta_0))
         classifier = image_classifier(model, head)
-        nn.Module.to(classifier, args.device)
+        move(classifier, args.device)
         train_split = partial(prepare_task, tasks[0], model, base.processor, splits=("train",))
         train_head_alone(classifier, train_split, args, folder)
     if args.freeze_tower:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from hf_paint.evaluation.evaluator import Evaluator, Precision
 from hf_paint.evaluation.precision import compare_precisions
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.models.towers import ImageTower, with_weights
+from hf_paint.models.towers import ImageTower, move, with_weights
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.records import ResultLog
@@ -51,7 +51,7 @@ class PatchRun:
     def tower_with(self, weights: Mapping[str, Tensor]) -> ImageTower:
         """Return the image tower with these weights on the device of the run; on a CPU, nothing is copied."""
         tower = with_weights(self.base.tower(), weights)
-        nn.Module.to(tower, self.args.device)
+        move(tower, self.args.device)
         return tower
 
     def evaluator(self, *thetas: Mapping[str, Tensor]) -> Evaluator:

@@ -21,7 +21,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import score
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.models.heads import ZeroShotHead
-from hf_paint.models.towers import attention
+from hf_paint.models.towers import attention, move
 from hf_paint.tasks.task import Task
 from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
@@ -105,7 +105,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         check_sharding(self.accelerator, args, callbacks)
         load_complete_models(self.accelerator)
         if not is_sharded(self.accelerator):
-            nn.Module.to(model, args.device)  # the text tower too, so that the whole model is on one device
+            move(model, args.device)  # the text tower too, so that the whole model is on one device
         self.clip, self.clip_model = clip, model
         self.train_tasks, self.tasks = training_set.tasks, tasks
         self.transform = PixelTransform(processing_class)
