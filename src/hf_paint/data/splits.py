@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset, Image, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts, drop_bad_rows, read_choices
+from hf_paint.data.choices import Choices, distinct_texts, drop_bad_rows, name_answers, read_choices
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import check_column_types
 from hf_paint.data.labels import ClassIds, read_classes
@@ -186,7 +186,7 @@ def _load_table(task: Task, source: str) -> Dataset | IterableDataset:
     table = load_rows(task, source)
     check_columns(task, table)
     check_column_types(task, table)
-    return drop_bad_rows(task, table, source) if isinstance(task, MultipleChoiceTask) else table
+    return drop_bad_rows(task, name_answers(task, table), source) if isinstance(task, MultipleChoiceTask) else table
 
 
 def _select_rows(task: Task, table: Dataset | IterableDataset, name: str, source: str) -> Dataset | IterableDataset:

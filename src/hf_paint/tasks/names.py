@@ -10,10 +10,10 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def spelled(name: str) -> str:
-    """Return a name in Unicode's composed form (NFC), in which each letter with its accents has one spelling.
+    r"""Return a name in Unicode's composed form (NFC), in which each letter with its accents has one spelling.
 
     Example:
-        >>> spelled("cafe\\u0301") == "caf\\u00e9"
+        >>> spelled("cafe\u0301") == "caf\u00e9"
         True
     """
     return normalize("NFC", name)
