@@ -78,7 +78,8 @@ def find_class_files(task: Task, builder: DatasetBuilder) -> ClassFiles | None:
     files = builder.config.data_files or {}
     sources = {str(source).split("[")[0] for source in (task.splits.train, task.splits.validation, task.splits.test)}
     used = list(dict.fromkeys(file for split in files if split in sources for file in files[split]))
-    if type(builder) not in FORMATS or not used or any("://" in file for file in used):
+    file_format = next((name for kind, name in FORMATS.items() if isinstance(builder, kind)), None)
+    if file_format is None or not used or any("://" in file for file in used):
         return None
     features = {file: _read_features(file) for file in used}
     default = builder.info.features or _read_features(next(file for split in files.values() for file in split))
@@ -87,7 +88,7 @@ def find_class_files(task: Task, builder: DatasetBuilder) -> ClassFiles | None:
         names = {file: _names(features[file], column) for file in used}
         if any(own is not None and own != _names(default, column) for own in names.values()):
             class_names[column] = _union(task, column, names)
-    return ClassFiles(FORMATS[type(builder)], files, class_names) if class_names else None
+    return ClassFiles(file_format, files, class_names) if class_names else None
 
 
 def _columns(task: Task) -> list[str]:
