@@ -5,7 +5,7 @@ file with the names of the first. Files with other names, or with the same names
 one by one, and their labels are translated by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from datasets import (
 from datasets.packaged_modules.arrow.arrow import Arrow
 from datasets.packaged_modules.parquet.parquet import Parquet
 
+from hf_paint.data.labels import name_ids
 from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.names import spelled
 from hf_paint.tasks.task import Task
 
@@ -34,18 +36,36 @@ FORMATS = {Parquet: "parquet", Arrow: "arrow"}
 
 
 @dataclass(frozen=True, slots=True)
+class ClassColumn:
+    """A column with class names.
+
+    Attributes:
+        names: Class names in all files of a task, in order of first occurrence.
+        labels: File -> the index in `names` of each of its own class names.
+    """
+
+    names: Names
+    labels: Mapping[str, Sequence[int | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class ClassFiles:
     """Files of a task that have to be read with their own class names.
 
     Attributes:
         format: `parquet` or `arrow`.
         files: Split of the data set -> its files.
-        class_names: Column -> the class names in all files of the task, in order of first occurrence.
+        columns: Columns whose class names differ.
     """
 
     format: str
     files: Mapping[str, Sequence[str]]
-    class_names: Mapping[str, Names]
+    columns: Mapping[str, ClassColumn]
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of what the labels of each file mean."""
+        return fingerprint_values({column: [c.names, list(c.labels.values())] for column, c in self.columns.items()})
 
     def load(self, task: Task, source: str) -> Dataset | IterableDataset:
         """Load one split, with the same class names for all files.
@@ -61,11 +81,11 @@ class ClassFiles:
         parts = []
         for file in self.files[source]:
             rows = load_dataset(self.format, data_files={source: file}, split=source, streaming=task.streaming)
-            if task.streaming and isinstance(rows.features[task.image_column], Image):
-                rows = rows.cast_column(task.image_column, Image(decode=False))  # `map` would encode the images again
-            for column, names in self.class_names.items():
-                rows = _translate(rows, column, names)
-            parts.append(rows.select_columns(_columns(task)))
+            if task.streaming and isinstance(rows.features.get(task.image_column), Image):
+                rows = rows.cast_column(task.image_column, Image(decode=False))  # or they would be encoded again
+            for column, classes in self.columns.items():
+                rows = _translate(rows, column, classes.labels[file], classes.names)
+            parts.append(rows.select_columns([column for column in _columns(task) if column in rows.features]))
         return concatenate_datasets(parts)
 
 
@@ -83,12 +103,12 @@ def find_class_files(task: Task, builder: DatasetBuilder) -> ClassFiles | None:
         return None
     features = {file: _read_features(file) for file in used}
     default = builder.info.features or _read_features(next(file for split in files.values() for file in split))
-    class_names = {}
+    columns = {}
     for column in _columns(task):
         names = {file: _names(features[file], column) for file in used}
         if any(own is not None and own != _names(default, column) for own in names.values()):
-            class_names[column] = _union(task, column, names)
-    return ClassFiles(file_format, files, class_names) if class_names else None
+            columns[column] = _unite(task, column, names)
+    return ClassFiles(file_format, files, columns) if columns else None
 
 
 def _columns(task: Task) -> list[str]:
@@ -122,26 +142,45 @@ def _names(features: Features, column: str) -> Names | None:
     return tuple(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def _union(task: Task, column: str, names: Mapping[str, Names | None]) -> Names:
-    """Return the distinct class names of all files, in order of first occurrence."""
+def _unite(task: Task, column: str, names: Mapping[str, Names | None]) -> ClassColumn:
+    """Match the class names of all files with each other, as they are matched with those of a task."""
     unnamed = [file for file, own in names.items() if own is None]
     if unnamed:
         raise InputError(
             f"The column '{column}' of task '{task.name}' has class names in some files, but none in {unnamed[0]}. "
             "Write that file again with a ClassLabel column."
         )
-    return tuple(dict.fromkeys(spelled(name) for own in names.values() for name in own or ()))
+    united: list[str] = []
+    labels = {}
+    for file, own in names.items():
+        ids = name_ids(united)
+        matches = [ids.find(name) for name in own or ()]
+        for label, name in enumerate(own or ()):
+            if spelled(name) in united:
+                matches[label] = united.index(spelled(name))
+            elif matches[label] is None or matches.count(matches[label]) > 1:
+                matches[label] = len(united)
+                united.append(spelled(name))
+        labels[file] = matches
+    return ClassColumn(tuple(united), labels)
 
 
-def _translate(rows: Dataset | IterableDataset, column: str, names: Names) -> Dataset | IterableDataset:
+def _translate(
+    rows: Dataset | IterableDataset, column: str, labels: Sequence[int | None], names: Names
+) -> Dataset | IterableDataset:
     """Return the rows with the labels of a column counted through `names`."""
-    own = rows.features[column].names
-    feature = ClassLabel(names=list(names))
-    if tuple(own) == names:
-        return rows
-    new = {label: names.index(spelled(name)) for label, name in enumerate(own)}
+    feature, new = ClassLabel(names=list(names)), dict(enumerate(labels))
     if isinstance(rows, IterableDataset):
         features = Features({**rows.features, column: feature})
-        return rows.map(lambda label: {column: new.get(label, label)}, input_columns=[column], features=features)
-    labels = [new.get(label, label) for label in rows[column][:]]
-    return rows.remove_columns(column).add_column(column, labels, feature=feature)
+        arguments = {"rows": rows, "column": column, "new": new}
+        return IterableDataset.from_generator(_translated, features=features, gen_kwargs=arguments)
+    values = [row[column] for row in _translated(rows.select_columns(column), column, new)]
+    return rows.remove_columns(column).add_column(column, values, feature=feature)
+
+
+def _translated(
+    rows: Iterable[dict[str, object]], column: str, new: Mapping[object, int | None]
+) -> Iterator[dict[str, object]]:
+    """Yield the rows with their labels translated; a missing label (None or -1) stays missing."""
+    for row in rows:
+        yield row | {column: new.get(row[column], row[column])}

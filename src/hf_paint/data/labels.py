@@ -53,12 +53,12 @@ def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str
         class_names = task.class_names or tuple(map(spelled, feature.names))
         class_ids = match_class_names(task, feature.names)
         if isinstance(task, TypographicTask):  # the words are strings, even if the labels are not
-            class_ids = ClassIds(_name_ids(task.label_names or class_names) | class_ids)
+            class_ids = ClassIds(name_ids(task.label_names or class_names) | class_ids)
     elif task.class_names is not None:
         class_names, class_ids = task.class_names, _listed_ids(task, task.class_names, rows, feature)
     elif isinstance(task, TypographicTask):
         class_names = tuple(sorted({*_words(task, rows, task.label_column), *_words(task, rows, task.text_column)}))
-        class_ids = _name_ids(class_names)
+        class_ids = name_ids(class_names)
     else:
         raise InputError(
             f"The column '{task.label_column}' of '{task.dataset}' has no class names. List them as `class_names` of "
@@ -86,7 +86,7 @@ def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassId
             f"Task '{task.name}' lists {len(expected)} classes but '{task.dataset}' has {len(label_names)}. List all "
             "of them as `class_names`; use `only_classes` to select some of them."
         )
-    ids = _name_ids(expected)
+    ids = name_ids(expected)
     matches = [ids.find(name) for name in label_names]
     unmatched = [
         name for name, index in zip(label_names, matches, strict=True) if index is None or matches.count(index) > 1
@@ -108,9 +108,9 @@ def _listed_ids(
     numbers = [number_of(name) for name in names]
     dtype = getattr(feature, "dtype", None)
     if dtype in ("string", "large_string"):
-        return _name_ids(names)
+        return name_ids(names)
     if dtype == "bool":
-        return ClassIds(_name_ids(names) | _named_ids(numbers))
+        return ClassIds(name_ids(names) | _named_ids(numbers))
     if isinstance(task, CountingTask) and task.label_names is None:
         return _count_ids(task, class_names, rows)
     return _number_ids(numbers)
@@ -150,7 +150,7 @@ def _count_ids(task: CountingTask, class_names: Sequence[str], rows: Dataset | I
     )
 
 
-def _name_ids(names: Sequence[str]) -> ClassIds:
+def name_ids(names: Sequence[str]) -> ClassIds:
     """Return name -> index, for exact names and, if unambiguous, their short forms."""
     short_forms = [short_form(name) for name in names]
     ids = {short: index for index, short in enumerate(short_forms) if short and short_forms.count(short) == 1}

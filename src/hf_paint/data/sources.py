@@ -69,7 +69,7 @@ def stream_fingerprint(task: Task, name: str) -> str:
     builder = load_dataset_builder(**_source_arguments(task))
     splits = [task.splits.train, task.splits.validation, task.splits.test]
     class_files = _class_files(task)
-    return fingerprint_values(builder.cache_dir, name, splits, *([class_files.class_names] if class_files else []))
+    return fingerprint_values(builder.cache_dir, name, splits, *([class_files.fingerprint] if class_files else []))
 
 
 def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
