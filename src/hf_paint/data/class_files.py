@@ -169,7 +169,8 @@ def _translate(
     rows: Dataset | IterableDataset, column: str, labels: Sequence[int | None], names: Names
 ) -> Dataset | IterableDataset:
     """Return the rows with the labels of a column counted through `names`."""
-    feature, new = ClassLabel(names=list(names)), dict(enumerate(labels))
+    feature = ClassLabel(names=list(names))
+    new: dict[object, int | None] = dict(enumerate(labels))
     if isinstance(rows, IterableDataset):
         features = Features({**rows.features, column: feature})
         arguments = {"rows": rows, "column": column, "new": new}
