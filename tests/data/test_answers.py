@@ -50,7 +50,7 @@ def test_every_picture_has_its_answer(tmp_path, capsys):
         (([REVERSED] * 10, range(10), TEXTS, NUMBER), "could be positions or candidates. Write the answers as text"),
         (
             (["0123456789"] * 10, NAMES, Value("string"), Value("string")),
-            "holds Value\\('string'\\), but `choices_col",
+            "holds Value.*, but `choices_column`",
         ),
         (([NAMES] * 10, [[name] for name in NAMES], TEXTS, TEXTS), "one text or number per row. Correct `answer_col"),
         (([["yes", "no"]] * 10, [True, False] * 5, TEXTS, Value("bool")), "has the answer True, which is not one"),

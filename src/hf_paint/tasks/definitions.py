@@ -83,9 +83,9 @@ def complete(definition: Definition, folder: Path | None = None, *, seen: tuple[
     """Merge a definition with the task that it extends, and make local paths absolute.
 
     A key overrides the entire value of that key in the extended task. `class_subset` and `class_groups` refer to
-    classes of the extended task by name or index. A task that extends another must have a different `name`, so that
-    the records of the two can be told apart. If the only other changes are `class_split`, `corruption` or `attack`,
-    the name can be omitted and is derived from them.
+    classes of the extended task by name or, with numbers that are not names, by index. A task that extends another
+    must have a different `name`, so that the records of the two can be told apart. If the only other changes are
+    `class_split`, `corruption` or `attack`, the name can be omitted and is derived from them.
 
     Args:
         definition: The keys of a task YAML.
