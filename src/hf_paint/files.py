@@ -93,7 +93,7 @@ def _find_texts(node: yaml.Node) -> None:
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in TEXT_KEYS:
                 _mark(value, optional=True)
-            else:
+            elif not (isinstance(key, yaml.ScalarNode) and key.value == "where"):  # its keys are columns of any name
                 _find_texts(value)
 
 

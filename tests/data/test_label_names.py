@@ -18,6 +18,7 @@ from digits import (
     write_csv,
     write_parquet,
 )
+from drawn_tasks import encode
 from hf_paint import InputError, Task
 from hf_paint.data.splits import load_splits
 
@@ -82,6 +83,18 @@ def test_splits_have_the_same_classes(tmp_path):
         for name, digits in (("train", (2, 3, 4)), ("test", (1, 2))):
             found = [splits[name].class_names[splits[name].class_of(row)] for row in splits[name].rows]
             assert found == [str(digit) for digit in DIGITS if digit in digits]
+
+
+def test_images_of_a_stream_are_not_encoded_again(tmp_path):
+    files = []
+    for names in (NAMES, REVERSED):
+        rows = {"image": [encode(IMAGES[3].resize((50, 40)), "JPEG")], "label": [names.index("3")]}
+        features = Features({"image": Image(), "label": ClassLabel(names=names)})
+        files.append(str(tmp_path / f"{names[0]}.parquet"))
+        Dataset.from_dict(rows, features=features).to_parquet(files[-1])
+    tasks = [Task.from_dict({"name": "t"} | digit_task(files, streaming=streaming)) for streaming in (False, True)]
+    copied, streamed = ([row["image"].tobytes() for row in load_splits(task)["test"].rows] for task in tasks)
+    assert copied == streamed == [copied[0]] * 2
 
 
 def test_a_file_without_names_beside_files_that_differ(tmp_path):

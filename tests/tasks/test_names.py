@@ -72,10 +72,13 @@ def test_other_values_keep_their_types():
         "own_head": True,
         "x": {"label_column": "1_0"},
     }
+    assert load_yaml("{where: {name: 1, config: no}}") == {"where": {"name": 1, "config": False}}
     merged = load_yaml("{base: &base {class_names: [no]}, t: {<<: *base, name: 1_0}}")["t"]
     assert merged == {"class_names": ["no"], "name": "1_0"}
     with pytest.raises(InputError, match="`class_names` must be a list of strings"):
         get_task("{name: t, dataset: parquet, templates: ['{}'], class_names: [a, [b]]}")
+    with pytest.raises(InputError, match="`class_names` contains an empty name"):
+        get_task("{name: t, dataset: parquet, templates: ['{}'], class_names: [a, '']}")
 
 
 def test_labels_are_evaluated_under_the_names_as_written(tmp_path, capsys):

@@ -120,6 +120,8 @@ def read_names(key: str, names: object, place: str) -> tuple[str, ...]:
         raise InputError(
             f"`{key}`{place} must be a list of strings, got {names!r}. Put quotes around words like yes and no."
         )
+    if not all(str(name).strip() for name in names):
+        raise InputError(f"`{key}`{place} contains an empty name: {names!r}. Write or remove it.")
     return tuple(spelled(str(name)) for name in names)
 
 
