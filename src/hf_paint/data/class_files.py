@@ -153,15 +153,17 @@ def _unite(task: Task, column: str, names: Mapping[str, Names | None]) -> ClassC
     united: list[str] = []
     labels = {}
     for file, own in names.items():
+        spellings = [spelled(name) for name in own or ()]
         ids = name_ids(united)
-        matches = [ids.find(name) for name in own or ()]
-        for label, name in enumerate(own or ()):
-            if spelled(name) in united:
-                matches[label] = united.index(spelled(name))
-            elif matches[label] is None or matches.count(matches[label]) > 1:
-                matches[label] = len(united)
-                united.append(spelled(name))
-        labels[file] = matches
+        matches = [ids.find(name) for name in spellings]
+        is_new = [
+            name not in united and (match is None or matches.count(match) > 1)
+            for name, match in zip(spellings, matches, strict=True)
+        ]
+        united += dict.fromkeys(name for name, new in zip(spellings, is_new, strict=True) if new)
+        labels[file] = [
+            united.index(name) if name in united else match for name, match in zip(spellings, matches, strict=True)
+        ]
     return ClassColumn(tuple(united), labels)
 
 

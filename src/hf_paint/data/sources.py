@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 
-from hf_paint.data.class_files import ClassFiles, find_class_files
+from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
@@ -89,7 +89,7 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
 
 def _class_files(task: Task) -> ClassFiles | None:
     """Return the files of a local data set if they name their classes differently."""
-    is_local = task.dataset in ("parquet", "arrow") or Path(task.dataset).is_dir()
+    is_local = task.dataset in FORMATS.values() or Path(task.dataset).is_dir()
     return find_class_files(task, load_dataset_builder(**_source_arguments(task))) if is_local else None
 
 
