@@ -1,9 +1,15 @@
 """Load the rows of a task from the Hub or from local files, optionally as a stream."""
 
+from dataclasses import dataclass
 from typing import TypedDict
 
+import numpy as np
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
+from numpy.typing import NDArray
 
+from hf_paint.data.folders import is_folder, read_folder
+from hf_paint.data.row_ids import number_rows
+from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
@@ -21,25 +27,48 @@ class SourceArguments(TypedDict):
     revision: str | None
 
 
-def load_rows(task: Task, source: str) -> Dataset | IterableDataset:
-    """Load one split of a task's data set.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a data set.
+
+    Attributes:
+        table: The rows, or a stream of them.
+        ids: shape (num_rows,), numbers that are equal in two splits of a data set only if the rows are the same; None
+            for a stream.
+    """
+
+    table: Dataset | IterableDataset
+    ids: NDArray[np.int64] | None = None
+
+    def select(self, indices: NDArray[np.int64]) -> "Rows":
+        """Return the rows at these indices."""
+        return Rows(self.table.select(indices), None if self.ids is None else self.ids[indices])
+
+
+def load_rows(task: Task, source: str) -> Rows:
+    """Load one split of a task's data set, or an expression like `train[:80%]`.
 
     Raises:
         InputError: If the split cannot be loaded or is empty.
     """
-    if task.data_files is not None and source not in task.data_files:
+    if task.data_files is not None and not set(split_names(source, task.data_files)) <= set(task.data_files):
         raise InputError(
             f"`data_files` of task '{task.name}' lists no files for the split '{source}', only for "
             f"{', '.join(task.data_files)}. Add files for it, or set the split to null in `splits`."
         )
     if isinstance(task, TypographicTask) and task.dataset == "typographic_folder":
-        return read_typographic_folder(task, source)
+        rows = read_typographic_folder(task, source)
+        return Rows(rows, np.arange(len(rows)))
+    if is_folder(task):
+        rows, ids = read_folder(task, source)
+        return Rows(rows.to_iterable_dataset()) if task.streaming else Rows(rows, ids)
     try:
-        return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+        rows = load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
+    return Rows(rows) if task.streaming else Rows(rows, number_rows(task, rows, source))
 
 
 def stream_length(task: Task, source: str) -> int:
@@ -48,6 +77,8 @@ def stream_length(task: Task, source: str) -> int:
     Raises:
         InputError: If the data set does not report the number of rows.
     """
+    if is_folder(task):
+        return len(read_folder(task, source).table)
     splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
     if source not in splits or not splits[source].num_examples:
         raise InputError(
@@ -59,9 +90,11 @@ def stream_length(task: Task, source: str) -> int:
 
 def stream_fingerprint(task: Task, name: str) -> str:
     """Return a fingerprint of a stream, which covers the files, their versions and the selection of rows."""
-    builder = load_dataset_builder(**_source_arguments(task))
     splits = [task.splits.train, task.splits.validation, task.splits.test]
-    return fingerprint_values(builder.cache_dir, name, splits)
+    if is_folder(task):
+        files = [read_folder(task, source).table._fingerprint for source in splits if source not in (None, "auto")]
+        return fingerprint_values(files, name, splits)
+    return fingerprint_values(load_dataset_builder(**_source_arguments(task)).cache_dir, name, splits)
 
 
 def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:

@@ -1,0 +1,109 @@
+"""Decide which pictures of a folder belong to which split, from the names of the folders alone."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from datasets.data_files import NON_WORDS_CHARS, SPLIT_KEYWORDS
+
+from hf_paint.data.folder_files import File
+from hf_paint.data.split_names import split_names
+from hf_paint.errors import InputError
+from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.task import Task
+
+
+SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
+"""Name of a split folder, for instance `val` -> usual name of the split, for instance `validation`."""
+ONLY_SPLIT = "train"
+"""Name of the split of a folder without split folders."""
+_CONTAINS_WORD = re.compile(
+    rf"(?:.*[{NON_WORDS_CHARS}])?({'|'.join(SPLIT_OF)})(?:[{NON_WORDS_CHARS}].*)?", re.IGNORECASE
+)
+Item = TypeVar("Item")
+
+
+def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File]]:
+    """Sort pictures into splits: split folder -> its pictures, with the names of the folders below it.
+
+    The top folders are splits if each is called `train`, `val`, `validation`, `test` or the like, in upper or lower
+    case, or is named in the `splits` of the task. They are also splits if they hold class folders and each name
+    contains such a word, as `test_set` does. Otherwise, all pictures are in the only split, `train`: neither the name
+    of a picture nor that of one class folder among others makes a split. A folder around all others is skipped.
+
+    Raises:
+        InputError: If some top folders are splits and others are not, or splits cannot be told from classes.
+    """
+    pictures = _skip_wrappers(task, pictures)
+    tops = sorted({picture.folders[0] for picture in pictures if picture.folders})
+    beside = [picture.place for picture in pictures if not picture.folders]
+    exact = [top for top in tops if _is_split(task, top)]
+    are_flat = all(len(picture.folders) < 2 for picture in pictures)
+    listed = _listed_classes(task) if are_flat else ()
+    if exact and (len(exact) == len(tops) or not set(exact) <= set(listed)):
+        if strangers := [f"{top}/" for top in tops if top not in exact] + beside:
+            raise InputError(
+                f"The folder of task '{task.name}' contains the split folder '{exact[0]}' and, beside it, "
+                f"{show(strangers)}. Move them into split folders; if '{exact[0]}' is a class, list it in `class_names`."
+            )
+        return {top: below(pictures, top) for top in tops}
+    words = {_usual_name(top) for top in tops}
+    if not exact and tops and None not in words and not beside and not set(tops) <= set(listed):
+        if not are_flat:
+            return {top: below(pictures, top) for top in tops}
+        if len(words) > 1:
+            raise InputError(
+                f"The folders {show(tops)} of task '{task.name}' may be splits or classes. Put class folders into the "
+                "split folders, or list the classes as `class_names`."
+            )
+    return {ONLY_SPLIT: pictures}
+
+
+def items_of(splits: Mapping[str, Sequence[Item]], name: str) -> Sequence[Item]:
+    """Return what is in a split, given by the name of its folder or by its usual name."""
+    if name in splits:
+        return splits[name]
+    return [item for folder, items in splits.items() if _usual_name(folder) == name for item in items]
+
+
+def count_items(splits: Mapping[str, Sequence[Item]]) -> dict[str, int]:
+    """Return the length of each split, for the names of its folders and its usual name."""
+    usual = {name for folder in splits if (name := _usual_name(folder))}
+    return {name: len(items_of(splits, name)) for name in sorted({*splits, *usual})}
+
+
+def below(pictures: Iterable[File], top: str) -> list[File]:
+    """Return the pictures below one of the top folders."""
+    return [replace(file, folders=file.folders[1:]) for file in pictures if file.folders[:1] == (top,)]
+
+
+def show(names: Collection[str], limit: int = 5) -> str:
+    """Return names in quotes, separated by commas, at most `limit` of them."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(f"'{name}'" for name in list(names)[:limit]) + more
+
+
+def _is_split(task: Task, name: str) -> bool:
+    sources = (task.splits.train, task.splits.validation, task.splits.test)
+    return name.lower() in SPLIT_OF or any(name in split_names(source, {name}) for source in sources if source)
+
+
+def _usual_name(top: str) -> str | None:
+    """Return the split whose name, or a word for it, is the name of this folder or part of it."""
+    match = _CONTAINS_WORD.fullmatch(top)
+    return SPLIT_OF[match[1].lower()] if match else None
+
+
+def _listed_classes(task: Task) -> Collection[str]:
+    return (task.label_names or task.class_names or ()) if isinstance(task, LabelledTask) else ()
+
+
+def _skip_wrappers(task: Task, pictures: Sequence[File]) -> Sequence[File]:
+    """Remove each top folder that holds all other folders and does not name a split."""
+    while len({picture.folders[:1] for picture in pictures}) == 1:
+        top = "".join(pictures[0].folders[:1])
+        if min(len(picture.folders) for picture in pictures) < 2 or _is_split(task, top) or _usual_name(top):
+            break
+        pictures = below(pictures, top)
+    return pictures
