@@ -1,10 +1,9 @@
 """The classes of pictures in folders: the class of a picture is the name of the folder that contains it."""
 
-import os
 from collections.abc import Mapping, Sequence
 from unicodedata import normalize
 
-from hf_paint.data.folder_files import File
+from hf_paint.data.folder_files import File, count_common
 from hf_paint.data.folder_splits import SPLIT_OF, show
 from hf_paint.errors import InputError
 from hf_paint.tasks.task import Task
@@ -61,16 +60,16 @@ def _check_depth(task: Task, split: str, pictures: Sequence[File]) -> None:
         shallow, deep = first[min(first)], first[max(first)]
         number = sum(len(picture.folders) == min(first) for picture in pictures)
         raise InputError(
-            f"The {split} pictures of task '{task.name}' are at different depths: '{shallow}' ({number} such pictures) "
-            f"and '{deep}' ({len(pictures) - number} deeper pictures). Put every picture into the folder of its class, "
-            "and all class folders at the same depth."
+            f"The {split} pictures of task '{task.name}' are at different depths: {number} at the depth of '{shallow}', "
+            f"{len(pictures) - number} deeper, like '{deep}'. Put each picture into the folder of its class, and all "
+            "class folders at the same depth."
         )
 
 
 def _check_names(task: Task, split: str, pictures: Sequence[File], *, are_listed: bool) -> None:
     """Check that no folder on the way is a split, and that no two class folders have the same name."""
     paths = {picture.folders: picture for picture in pictures}
-    start = len(os.path.commonprefix(list(paths)))
+    start = count_common(paths)
     inner = sorted("/".join(path) for path in paths if any(part.lower() in SPLIT_OF for part in path[start:-1]))
     if inner:
         raise InputError(
@@ -83,11 +82,11 @@ def _check_names(task: Task, split: str, pictures: Sequence[File], *, are_listed
     twice = [places for places in parents.values() if len(places) > 1]
     if twice and not are_listed:
         raise InputError(
-            f"{len(twice)} class folders of the {split} split of task '{task.name}' exist more than once, for instance "
+            f"{len(twice)} class folders of the {split} split of task '{task.name}' exist several times, for instance "
             f"{show(twice[0])}. Each class must have a single folder: join or rename them."
         )
 
 
 def _show_folders(splits: Splits) -> str:
-    folders = {os.path.basename(os.path.dirname(picture.path)) for pictures in splits.values() for picture in pictures}
+    folders = {picture.path.parent.name for pictures in splits.values() for picture in pictures}
     return show(sorted(folders))

@@ -2,11 +2,12 @@
 
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from glob import glob
+from itertools import takewhile
 from pathlib import Path
 
+from datasets.data_files import resolve_pattern
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from filelock import FileLock
 
@@ -33,7 +34,7 @@ class File:
         inode: Device and inode, which are equal for links to the same file.
     """
 
-    path: str
+    path: Path
     folders: tuple[str, ...]
     size: int
     modified: int
@@ -42,7 +43,7 @@ class File:
     @property
     def place(self) -> str:
         """Path below the folder, with forward slashes."""
-        return "/".join((*self.folders, os.path.basename(self.path)))
+        return "/".join((*self.folders, self.path.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,11 @@ def list_folder(path: Path) -> Listing:
         InputError: If a folder or zip file cannot be read.
     """
     if path.is_file():
-        return _list_zip(describe_file(str(path), ()), ())
+        return _list_zip(describe_file(path, ()), ())
     found: list[File | str] = []
     empty: list[str] = []
     try:
-        _walk(str(path), (), frozenset(), found, empty)
+        _walk(path, (), frozenset(), found, empty)
     except OSError as error:
         raise InputError(f"The folder {path} cannot be read: {one_line(error)}") from error
     return _sort(found, empty)
@@ -98,18 +99,34 @@ def list_files(patterns: Sequence[str]) -> Listing:
     """
     listing = Listing()
     for pattern in patterns:
-        paths = [pattern] if os.path.exists(pattern) else sorted(filter(os.path.isfile, glob(pattern, recursive=True)))
-        if not paths:
-            raise InputError(f"`data_files` names '{pattern}', which does not exist. Correct the path.")
-        files = [describe_file(path, Path(path).parent.parts) for path in paths if os.path.isfile(path)]
-        listing += _sort(files, [])
-        for path in filter(os.path.isdir, paths):
-            listing += _below(list_folder(Path(path)), Path(path).parts)
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            listing += _below(list_folder(path), path.parts)
+        else:
+            paths = [path] if path.exists() else _match(pattern)
+            listing += _sort([describe_file(path, path.parent.parts) for path in paths], [])
     return listing
 
 
+def count_common(paths: Iterable[tuple[str, ...]]) -> int:
+    """Return the number of parts with which all paths start.
+
+    Example:
+        >>> count_common([("data", "train", "cat"), ("data", "train", "dog")])
+        2
+    """
+    return len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))))
+
+
+def _match(pattern: str) -> list[Path]:
+    try:
+        return [Path(path) for path in resolve_pattern(pattern, base_path="")]
+    except FileNotFoundError as error:
+        raise InputError(f"`data_files` names '{pattern}', but no such file exists. Correct the path.") from error
+
+
 def _walk(
-    folder: str, names: tuple[str, ...], above: frozenset[str], found: list[File | str], empty: list[str]
+    folder: Path, names: tuple[str, ...], above: frozenset[str], found: list[File | str], empty: list[str]
 ) -> None:
     """Collect the files below a folder, and the paths of what is neither a file nor a folder to enter."""
     above |= {os.path.realpath(folder)}
@@ -120,16 +137,16 @@ def _walk(
     for entry in entries:
         is_hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
         if entry.is_dir() and not is_hidden and os.path.realpath(entry.path) not in above:
-            _walk(entry.path, (*names, entry.name), above, found, empty)
+            _walk(Path(entry.path), (*names, entry.name), above, found, empty)
         elif entry.is_file() and not is_hidden:
-            found.append(describe_file(entry.path, names))
+            found.append(describe_file(Path(entry.path), names))
         else:
             found.append("/".join((*names, entry.name)))
 
 
-def describe_file(path: str, folders: tuple[str, ...]) -> File:
+def describe_file(path: Path, folders: tuple[str, ...]) -> File:
     """Describe a file, which is found below these folders."""
-    state = os.stat(path)
+    state = path.stat()
     inode = (state.st_dev, state.st_ino)
     return File(path=path, folders=folders, size=state.st_size, modified=state.st_mtime_ns, inode=inode)
 
@@ -137,24 +154,20 @@ def describe_file(path: str, folders: tuple[str, ...]) -> File:
 def _sort(found: Sequence[File | str], empty: Sequence[str]) -> Listing:
     """Sort files into pictures, metadata and others, and open zip files if there are no pictures."""
     files = sorted((file for file in found if isinstance(file, File)), key=lambda file: file.place)
-    pictures = tuple(file for file in files if _suffix(file) in PICTURES)
-    metadata = tuple(file for file in files if os.path.basename(file.path) in METADATA)
-    zips = [] if pictures else [file for file in files if _suffix(file) == ".zip"]
+    pictures = tuple(file for file in files if file.path.suffix.lower() in PICTURES)
+    metadata = tuple(file for file in files if file.path.name in METADATA)
+    zips = [] if pictures else [file for file in files if file.path.suffix.lower() == ".zip"]
     read = {*pictures, *metadata, *zips}
     others = [file.place for file in files if file not in read] + [name for name in found if isinstance(name, str)]
     listing = Listing(pictures, metadata, tuple(sorted(others)), tuple(sorted(empty)))
     for file in zips:
-        listing += _list_zip(file, (*file.folders, Path(file.path).stem))
+        listing += _list_zip(file, (*file.folders, file.path.stem))
     return listing
-
-
-def _suffix(file: File) -> str:
-    return os.path.splitext(file.path)[1].lower()
 
 
 def _list_zip(file: File, names: tuple[str, ...]) -> Listing:
     """Extract a zip file into the cache, unless an earlier run did, and list its files below these folders."""
-    identity = fingerprint_values(os.path.abspath(file.path), file.size, file.modified)
+    identity = fingerprint_values(str(file.path.resolve()), file.size, file.modified)
     folder = default_cache_dir() / "folders" / identity
 
     def extract(partial: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -24,7 +25,7 @@ class Metadata(NamedTuple):
     """
 
     pictures: list[File]
-    paths: list[str]
+    paths: list[Path]
     table: pa.Table
 
     @property
@@ -86,8 +87,8 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
     if column not in columns:
         raise InputError(
             f"{metadata.paths[0]} of task '{task.name}' has no column '{column}'; its columns are "
-            f"{', '.join(columns)}.{did_you_mean(column, columns)} Correct `label_column`, or remove the file, so that "
-            "the folders are read as classes."
+            f"{', '.join(columns)}.{did_you_mean(column, columns)} Correct `label_column`, or remove the file, so "
+            "that the folders are read as classes."
         )
     labels = [normalise(str(label)) for label in metadata.table[column].to_pylist()]
     folders = [normalise(picture.folders[-1]) if picture.folders else "" for picture in metadata.pictures]
@@ -101,19 +102,18 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
         )
 
 
-def _read_table(path: str) -> pa.Table:
-    if path.endswith(".csv"):
+def _read_table(path: Path) -> pa.Table:
+    if path.suffix == ".csv":
         return pa.Table.from_pandas(pd.read_csv(path), preserve_index=False)
-    return json.read_json(path) if path.endswith(".jsonl") else parquet.read_table(path)
+    return json.read_json(path) if path.suffix == ".jsonl" else parquet.read_table(path)
 
 
 def _find(file: File, name: str, known: dict[str, File]) -> File | None:
     """Return the picture with this name in the folder of a metadata file or below it, or None."""
-    place = os.path.normpath(name)
-    path = os.path.normpath(os.path.join(os.path.dirname(file.path), place))
+    place = Path(os.path.normpath(name))
+    path = os.path.normpath(file.path.parent / place)
     if path in known:
         return known[path]
-    if os.path.isabs(place) or place.startswith("..") or not os.path.isfile(path):
+    if place.is_absolute() or ".." in place.parts or not Path(path).is_file():
         return None
-    folders = (*file.folders, *(folder for folder in os.path.dirname(place).split(os.sep) if folder))
-    return describe_file(path, folders)  # a picture without an extension, say
+    return describe_file(Path(path), (*file.folders, *place.parent.parts))  # a picture without an extension, say

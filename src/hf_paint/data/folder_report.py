@@ -1,6 +1,5 @@
 """Say in one line what was read from a folder of pictures, and what was not."""
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 
 from transformers.utils import logging
@@ -67,7 +66,7 @@ def _describe_differences(rows: Mapping[str, Sequence[tuple[File, int]]], class_
 
 def _folders_without_pictures(listing: Listing) -> list[str]:
     """Return the folders that contain nothing, or only files that are no pictures."""
-    parents = {os.path.dirname(name) for name in listing.others} | {*listing.empty}
+    parents = {name.rpartition("/")[0] for name in listing.others} | {*listing.empty}
     used = {
         "/".join(picture.folders[:depth]) for picture in listing.pictures for depth in range(len(picture.folders) + 1)
     }

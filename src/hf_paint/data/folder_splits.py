@@ -45,7 +45,7 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
         if strangers := [f"{top}/" for top in tops if top not in exact] + beside:
             raise InputError(
                 f"The folder of task '{task.name}' contains the split folder '{exact[0]}' and, beside it, "
-                f"{show(strangers)}. Move them into split folders; if '{exact[0]}' is a class, list it in `class_names`."
+                f"{show(strangers)}. Move them into split folders or, if '{exact[0]}' is a class, list `class_names`."
             )
         return {top: below(pictures, top) for top in tops}
     words = {_usual_name(top) for top in tops}

@@ -4,7 +4,6 @@
 for a split and a split folder for a class, and it drops whatever does not match.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
 
 from hf_paint.data.folder_classes import class_of, find_classes
-from hf_paint.data.folder_files import File, Listing, list_files, list_folder
+from hf_paint.data.folder_files import File, Listing, count_common, list_files, list_folder
 from hf_paint.data.folder_metadata import Metadata, read_metadata
 from hf_paint.data.folder_report import report
 from hf_paint.data.folder_splits import count_items, find_splits, items_of
@@ -65,9 +64,9 @@ class Contents:
 def is_folder(task: Task) -> bool:
     """Return whether the rows of a task are pictures in local folders or zip files."""
     if task.dataset == "imagefolder":
-        paths = [path for paths in _patterns(task).values() for path in paths] or [task.data_dir]
-        return not any(path is None or "://" in path for path in paths)
-    if not os.path.isdir(task.dataset) or task.data_files is not None:
+        paths = [path for paths in _patterns(task).values() for path in paths] or [task.data_dir or "://"]
+        return not any("://" in path for path in paths)
+    if not Path(task.dataset).is_dir() or task.data_files is not None:
         return False
     listing = list_folder(_folder(task))
     return bool(listing.pictures) and not any(name.lower().endswith(DATA_FILES) for name in listing.others)
@@ -131,7 +130,7 @@ def _splits(task: Task, listings: Mapping[str, Listing]) -> dict[str, Sequence[F
     if task.data_files is None:
         return find_splits(task, listings[""].pictures)
     folders = [picture.folders for listing in listings.values() for picture in listing.pictures]
-    start = len(os.path.commonprefix(folders))
+    start = count_common(folders)
     return {
         split: [replace(picture, folders=picture.folders[start:]) for picture in listing.pictures]
         for split, listing in listings.items()
@@ -167,11 +166,13 @@ def _choose(task: Task, rows: Mapping[str, Sequence[Row]], source: str) -> list[
 def _build(task: Task, rows: Sequence[Row], columns: pa.Table, class_names: Sequence[str] = ()) -> Dataset:
     """Build a data set of an image column and other columns, with a fingerprint that covers the files."""
     pictures = [picture for picture, _ in rows]
-    table = columns.add_column(0, "image", pa.array([picture.path for picture in pictures], pa.string()))
+    table = columns.add_column(0, "image", pa.array([str(picture.path) for picture in pictures], pa.string()))
     features = Features.from_arrow_schema(table.schema) | {"image": Image()}
     if class_names:
         features["label"] = ClassLabel(names=list(class_names))
-    states = [(picture.path.removeprefix(str(_folder(task))), picture.size, picture.modified) for picture in pictures]
+    states = [
+        (str(picture.path).removeprefix(str(_folder(task))), picture.size, picture.modified) for picture in pictures
+    ]
     fingerprint = fingerprint_values(states, list(class_names), Hasher.hash(columns.to_pydict()))
     return Dataset(Dataset(table).cast(Features(features)).data, fingerprint=fingerprint)
 

@@ -1,65 +1,85 @@
 """Number the rows of a data set, so that splits can be compared by their rows instead of their names."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
-from glob import glob
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, load_dataset
+from datasets.data_files import resolve_pattern
 from numpy.typing import NDArray
 
 from hf_paint.data.split_names import read_parts
 from hf_paint.tasks.task import Task
 
 
+Block = tuple[tuple[str, ...], int]
+"""Files that are read one after another, by their identities, and their number of rows."""
+
+
 def number_rows(task: Task, rows: Dataset, source: str) -> NDArray[np.int64]:
     """Return the number of each row within the whole data set, shape (num_rows,).
 
-    The splits are numbered one after another. Splits of `data_files` that read the same files, under whatever names,
-    have the same numbers.
+    Rows of `data_files` have the same number if they are the same row of the same file, under whatever name.
 
     Args:
         task: The task.
         rows: Rows that `datasets` has loaded.
         source: Name of a split, or an expression like `train[:80%]`, from which the rows were loaded.
     """
-    lengths = {name: int(split.num_examples) for name, split in sorted((rows.info.splits or {}).items())}
-    starts = dict(zip(lengths, np.cumsum([0, *lengths.values()]).tolist(), strict=False))
-    files = files_of(task)
-    first = {own: name for name, own in reversed(files.items())}
-    starts |= {name: starts[first[own]] for name, own in files.items() if name in starts and first[own] in starts}
-    parts = read_parts(source, lengths)
-    return np.concatenate([np.arange(starts[name] + start, starts[name] + stop) for name, start, stop in parts])
+    lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
+    blocks = _find_blocks(task, lengths)
+    sizes = dict(chain(*blocks.values()))
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    numbers = {
+        name: np.concatenate([starts[files] + np.arange(size) for files, size in own]) for name, own in blocks.items()
+    }
+    return np.concatenate([numbers[name][start:stop] for name, start, stop in read_parts(source, lengths)])
 
 
-def files_of(task: Task) -> dict[str, tuple[str, ...]]:
-    """Return split -> its files, for a task with `data_files`; local files are identified by their contents."""
-    patterns = {name: [paths] if isinstance(paths, str) else paths for name, paths in (task.data_files or {}).items()}
-    paths = {name: [path for pattern in own for path in _expand(pattern)] for name, own in patterns.items()}
-    sizes = Counter(os.path.getsize(path) for path in {*chain(*paths.values())} if os.path.isfile(path))
-    return {name: tuple(_identify(path, sizes) for path in own) for name, own in paths.items()}
+def _find_blocks(task: Task, lengths: Mapping[str, int]) -> dict[str, list[Block]]:
+    """Return split -> its blocks, which are single files only if splits share some of their files but not all."""
+    paths = {name: _find_files(own) for name, own in (task.data_files or {}).items() if name in lengths}
+    sizes = Counter(path.stat().st_size for path in {*chain(*paths.values())} if path.is_file())
+    files = {name: {path: _identify(path, sizes) for path in own} for name, own in paths.items()}
+    wholes = {name: tuple(files[name][path] for path in own) for name, own in paths.items()}
+    uses = Counter(file for whole in set(wholes.values()) for file in set(whole))
+    if all(count == 1 for count in uses.values()):
+        return {name: [(wholes.get(name, (name,)), length)] for name, length in lengths.items()}
+    return {
+        name: [((files[name][path],), _count_rows(task.dataset, path)) for path in own] for name, own in paths.items()
+    }
 
 
-def _expand(pattern: str) -> list[str]:
-    """Return the real paths of the files that match a pattern; an address is returned as it is."""
-    found = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob(pattern, recursive=True)))
-    return [os.path.realpath(path) for path in found] or [pattern]
+def _find_files(patterns: str | list[str]) -> list[Path]:
+    """Return the real paths of files; a pattern that matches no local file is returned as it is."""
+    found: list[Path] = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        try:
+            local = (
+                [pattern] if "://" in pattern or Path(pattern).is_file() else resolve_pattern(pattern, base_path="")
+            )
+        except FileNotFoundError:  # a path in a repository
+            local = [pattern]
+        found += [Path(path) if "://" in path else Path(path).resolve() for path in local]
+    return found
 
 
-def _identify(path: str, sizes: Mapping[int, int]) -> str:
+def _identify(path: Path, sizes: Mapping[int, int]) -> str:
     """Return a digest of the bytes of a file if another file has the same size; otherwise, its path."""
-    if not os.path.isfile(path) or sizes[os.path.getsize(path)] < 2:
-        return path
-    state = os.stat(path)
-    return _digest(path, state.st_size, state.st_mtime_ns)
+    if not path.is_file() or sizes[path.stat().st_size] < 2:
+        return str(path)
+    return _digest(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
-def _digest(path: str, _size: int, _modified: int) -> str:
-    with Path(path).open("rb") as file:
+def _digest(path: Path, _size: int, _modified: int) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _count_rows(dataset: str, path: Path) -> int:
+    return len(load_dataset(dataset, data_files=str(path), split="train"))

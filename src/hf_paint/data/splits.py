@@ -32,7 +32,8 @@ class Split:
         class_ids: Label in the data set (an integer, or an exact or normalised name) -> class index.
         class_names: Class names of the task; for multiple choice, the prompts of all candidates.
         fingerprint: Fingerprint of the rows.
-        row_ids: shape (num_rows,), numbers that are equal in two splits only if the rows are the same; None for a stream.
+        row_ids: shape (num_rows,), numbers that are equal in two splits only if the rows are the same; None for a
+            stream.
         label_indices: shape (num_rows,), class index of each row or, for multiple choice, the position of the answer
             among its candidates; None for a stream.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
