@@ -60,9 +60,9 @@ def _check_depth(task: Task, split: str, pictures: Sequence[File]) -> None:
         shallow, deep = first[min(first)], first[max(first)]
         number = sum(len(picture.folders) == min(first) for picture in pictures)
         raise InputError(
-            f"The {split} pictures of task '{task.name}' are at different depths: {number} at the depth of '{shallow}', "
-            f"{len(pictures) - number} deeper, like '{deep}'. Put each picture into the folder of its class, and all "
-            "class folders at the same depth."
+            f"The {split} pictures of task '{task.name}' are at different depths: {number} like '{shallow}' and "
+            f"{len(pictures) - number} deeper ones like '{deep}'. Put each picture into the folder of its class, and "
+            "all class folders at the same depth."
         )
 
 
@@ -82,8 +82,8 @@ def _check_names(task: Task, split: str, pictures: Sequence[File], *, are_listed
     twice = [places for places in parents.values() if len(places) > 1]
     if twice and not are_listed:
         raise InputError(
-            f"{len(twice)} class folders of the {split} split of task '{task.name}' exist several times, for instance "
-            f"{show(twice[0])}. Each class must have a single folder: join or rename them."
+            f"The class folders {show(twice[0])} of the split '{split}' of task '{task.name}' have the same name. "
+            "Each class must have a single folder: join or rename them."
         )
 
 

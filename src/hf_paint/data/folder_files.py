@@ -99,12 +99,12 @@ def list_files(patterns: Sequence[str]) -> Listing:
     """
     listing = Listing()
     for pattern in patterns:
-        path = Path(pattern).expanduser()
+        path = Path(pattern).expanduser().absolute()
         if path.is_dir():
-            listing += _below(list_folder(path), path.parts)
+            listing += _below(list_folder(path), path.parts[1:])
         else:
-            paths = [path] if path.exists() else _match(pattern)
-            listing += _sort([describe_file(path, path.parent.parts) for path in paths], [])
+            paths = [path] if path.exists() else _match(path)
+            listing += _sort([describe_file(path, path.parent.parts[1:]) for path in paths], [])
     return listing
 
 
@@ -118,9 +118,9 @@ def count_common(paths: Iterable[tuple[str, ...]]) -> int:
     return len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))))
 
 
-def _match(pattern: str) -> list[Path]:
+def _match(pattern: Path) -> list[Path]:
     try:
-        return [Path(path) for path in resolve_pattern(pattern, base_path="")]
+        return [Path(path) for path in resolve_pattern(str(pattern), base_path="")]
     except FileNotFoundError as error:
         raise InputError(f"`data_files` names '{pattern}', but no such file exists. Correct the path.") from error
 
@@ -135,13 +135,13 @@ def _walk(
     if not entries:
         empty.append("/".join(names))
     for entry in entries:
-        is_hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
+        is_hidden = entry.name.startswith(".") or entry.name == "__MACOSX"  # a Mac adds it to zip files
         if entry.is_dir() and not is_hidden and os.path.realpath(entry.path) not in above:
             _walk(Path(entry.path), (*names, entry.name), above, found, empty)
         elif entry.is_file() and not is_hidden:
             found.append(describe_file(Path(entry.path), names))
         else:
-            found.append("/".join((*names, entry.name)))
+            found.append("/".join((*names, entry.name)) + "/" * entry.is_dir())
 
 
 def describe_file(path: Path, folders: tuple[str, ...]) -> File:
@@ -159,7 +159,8 @@ def _sort(found: Sequence[File | str], empty: Sequence[str]) -> Listing:
     zips = [] if pictures else [file for file in files if file.path.suffix.lower() == ".zip"]
     read = {*pictures, *metadata, *zips}
     others = [file.place for file in files if file not in read] + [name for name in found if isinstance(name, str)]
-    listing = Listing(pictures, metadata, tuple(sorted(others)), tuple(sorted(empty)))
+    others.sort(key=lambda name: (name.startswith("."), name))
+    listing = Listing(pictures, metadata, tuple(others), tuple(sorted(empty)))
     for file in zips:
         listing += _list_zip(file, (*file.folders, file.path.stem))
     return listing

@@ -71,8 +71,8 @@ def _read_file(task: Task, file: File, known: dict[str, File]) -> Metadata:
     missing = [name for name, picture in found.items() if picture is None]
     if missing:
         raise InputError(
-            f"{file.path} of task '{task.name}' names {len(missing)} files that do not exist below its folder, for "
-            f"instance '{missing[0]}'. Correct the column '{key}', or add the files."
+            f"{file.path} of task '{task.name}' names pictures that are not below its folder ({len(missing)} of "
+            f"{len(found)}), for instance '{missing[0]}'. Correct the column '{key}', or add the pictures."
         )
     pictures = [picture for name in names if (picture := found[name]) is not None]
     return Metadata(pictures, [file.path] * len(pictures), table.drop_columns([key]))
@@ -97,8 +97,9 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
     if others:
         picture, path = metadata.pictures[others[0]], metadata.paths[others[0]]
         raise InputError(
-            f"{path} of task '{task.name}' contradicts the class folders for {len(others)} pictures: it labels "
-            f"'{picture.place}' as '{metadata.table[column][others[0]]}'. Correct it, or remove it to use the folders."
+            f"{path} of task '{task.name}' contradicts the class folders in {len(others)} of {len(labels)} rows: it "
+            f"labels '{picture.place}' as '{metadata.table[column][others[0]]}'. Correct it, or remove it, so that the "
+            "folders are read as classes."
         )
 
 

@@ -30,9 +30,9 @@ def report(
     """
     counts = ", ".join(f"{len(own)} in {split}" for split, own in rows.items())
     total = sum(map(len, rows.values()))
-    classes = f" of {len(class_names)} classes: {show(class_names)}" if class_names else " listed in the metadata"
+    labels = f"of {len(class_names)} classes: {show(class_names)}" if class_names else "labelled by metadata"
     lines = _describe_rest(listing, rows, class_names)
-    message = " ".join([f"{place} of task '{task.name}' has {total} pictures ({counts}){classes}.", *lines])
+    message = " ".join([f"{place} of task '{task.name}' has {total} pictures ({counts}) {labels}.", *lines])
     (logger.warning_once if lines else logger.info_once)(message)
 
 
@@ -43,9 +43,11 @@ def _describe_rest(
     unread = [picture.place for picture in listing.pictures if picture.path not in read]
     lines = []
     if unread:
-        lines.append(f"Not read, because the metadata does not list them: {_count(unread, 'picture')}.")
-    if listing.others:
-        lines.append(f"Passed over, because they are no pictures: {_count(listing.others, 'file')}.")
+        reason = "are in no split folder" if class_names else "are not listed in the metadata"
+        lines.append(f"Not read, because they {reason}: {_count(unread, 'picture')}.")
+    places = {picture.place for own in rows.values() for picture, _ in own}
+    if others := [name for name in listing.others if name not in places]:
+        lines.append(f"Passed over, because they are hidden or no pictures: {_count(others, 'file')}.")
     if class_names and (bare := _folders_without_pictures(listing)):
         lines.append(f"No classes, because they contain no pictures: {_count(bare, 'folder')}.")
     if class_names:
@@ -66,7 +68,7 @@ def _describe_differences(rows: Mapping[str, Sequence[tuple[File, int]]], class_
 
 def _folders_without_pictures(listing: Listing) -> list[str]:
     """Return the folders that contain nothing, or only files that are no pictures."""
-    parents = {name.rpartition("/")[0] for name in listing.others} | {*listing.empty}
+    parents = {name.rstrip("/").rpartition("/")[0] for name in listing.others} | {*listing.empty}
     used = {
         "/".join(picture.folders[:depth]) for picture in listing.pictures for depth in range(len(picture.folders) + 1)
     }

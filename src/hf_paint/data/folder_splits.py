@@ -32,8 +32,11 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
     contains such a word, as `test_set` does. Otherwise, all pictures are in the only split, `train`: neither the name
     of a picture nor that of one class folder among others makes a split. A folder around all others is skipped.
 
+    Pictures outside the split folders are left out if there are at least two splits with class folders, for instance
+    `train/cat`, `test/cat` and `unlabelled/1.png`.
+
     Raises:
-        InputError: If some top folders are splits and others are not, or splits cannot be told from classes.
+        InputError: If splits cannot be told from classes.
     """
     pictures = _skip_wrappers(task, pictures)
     tops = sorted({picture.folders[0] for picture in pictures if picture.folders})
@@ -42,12 +45,13 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
     are_flat = all(len(picture.folders) < 2 for picture in pictures)
     listed = _listed_classes(task) if are_flat else ()
     if exact and (len(exact) == len(tops) or not set(exact) <= set(listed)):
-        if strangers := [f"{top}/" for top in tops if top not in exact] + beside:
+        strangers = [f"{top}/" for top in tops if top not in exact] + beside
+        if strangers and (are_flat or len({_usual_name(top) for top in exact}) < 2):
             raise InputError(
                 f"The folder of task '{task.name}' contains the split folder '{exact[0]}' and, beside it, "
                 f"{show(strangers)}. Move them into split folders or, if '{exact[0]}' is a class, list `class_names`."
             )
-        return {top: below(pictures, top) for top in tops}
+        return {top: below(pictures, top) for top in exact}
     words = {_usual_name(top) for top in tops}
     if not exact and tops and None not in words and not beside and not set(tops) <= set(listed):
         if not are_flat:

@@ -27,7 +27,7 @@ from hf_paint.tasks.task import Task
 
 
 DATA_FILES = (".arrow", ".csv", ".json", ".jsonl", ".parquet", ".py", ".tar")
-"""Extensions of files that make a local folder a data set of another format, even if it contains pictures."""
+"""Extensions of files that make a local folder a data set of another format, unless pictures outnumber them."""
 Row = tuple[File, int]
 """A picture, and its class, or its row in the metadata."""
 
@@ -69,7 +69,7 @@ def is_folder(task: Task) -> bool:
     if not Path(task.dataset).is_dir() or task.data_files is not None:
         return False
     listing = list_folder(_folder(task))
-    return bool(listing.pictures) and not any(name.lower().endswith(DATA_FILES) for name in listing.others)
+    return len(listing.pictures) > sum(name.lower().endswith(DATA_FILES) for name in listing.others)
 
 
 def read_folder(task: Task, source: str) -> FolderRows:

@@ -73,9 +73,9 @@ def _read_digests(split: Split, cache_dir: Path) -> NDArray[np.uint64]:
     """Return a digest of the stored bytes of each image, shape (num_rows,), computed once for the same rows."""
     path = cache_dir / "digests" / f"{fingerprint_values(split.fingerprint, split.task.image_column)}.npy"
     if not path.exists():
-        digests = _digest_images(split)
-        save_atomically(path, lambda partial: np.save(partial, digests))
-    digests = np.load(path)
+        new = _digest_images(split)
+        save_atomically(path, lambda partial: np.save(partial, new))
+    digests: NDArray[np.uint64] = np.load(path)
     return digests
 
 

@@ -1,11 +1,13 @@
 """Load the rows of a task from the Hub or from local files, optionally as a stream."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from numpy.typing import NDArray
+from transformers.utils import logging
 
 from hf_paint.data.folders import is_folder, read_folder
 from hf_paint.data.row_ids import number_rows
@@ -15,6 +17,9 @@ from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
+
+
+logger = logging.get_logger(__name__)
 
 
 class SourceArguments(TypedDict):
@@ -68,6 +73,7 @@ def load_rows(task: Task, source: str) -> Rows:
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
+    _report_unread(task)
     return Rows(rows) if task.streaming else Rows(rows, number_rows(task, rows, source))
 
 
@@ -110,6 +116,23 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
                 f"'{task.dataset}' has no column '{column}'; its columns are {', '.join(columns)}."
                 f"{did_you_mean(column, columns)} Correct `{key}` of task '{task.name}'."
             )
+
+
+def _report_unread(task: Task) -> None:
+    """Name the files in a local folder that `datasets` left out because other names look like splits."""
+    folder = Path(task.dataset, task.data_dir or "") if Path(task.dataset).is_dir() else Path(task.data_dir or "")
+    if task.data_files is not None or not folder.name or not folder.is_dir():
+        return
+    files = load_dataset_builder(**_source_arguments(task)).config.data_files or {}
+    read = {Path(path).resolve() for paths in files.values() for path in paths}
+    suffixes = {path.suffix for path in read}
+    unread = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and path.resolve() not in read]
+    if unread:
+        logger.warning_once(
+            f"Task '{task.name}' reads only the files in {folder} that are named like splits "
+            f"({', '.join(map(str, files))}). Not read: {len(unread)}, for instance '{unread[0].name}'. List the files "
+            "as `data_files` to read them all."
+        )
 
 
 def _source_arguments(task: Task) -> SourceArguments:
