@@ -98,8 +98,8 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
         picture, path = metadata.pictures[others[0]], metadata.paths[others[0]]
         raise InputError(
             f"{path} of task '{task.name}' contradicts the class folders in {len(others)} of {len(labels)} rows: it "
-            f"labels '{picture.place}' as '{metadata.table[column][others[0]]}'. Correct it, or remove it, so that the "
-            "folders are read as classes."
+            f"labels '{picture.place}' as '{metadata.table[column][others[0]]}'. Correct it, or remove it, so that "
+            "the folders are read as classes."
         )
 
 

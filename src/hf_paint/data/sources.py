@@ -130,7 +130,7 @@ def _report_unread(task: Task) -> None:
     if unread:
         logger.warning_once(
             f"Task '{task.name}' reads only the files in {folder} that are named like splits "
-            f"({', '.join(map(str, files))}). Not read: {len(unread)}, for instance '{unread[0].name}'. List the files "
+            f"({', '.join(map(str, files))}). Not read: {len(unread)}, for instance '{unread[0].name}'. List files "
             "as `data_files` to read them all."
         )
 
