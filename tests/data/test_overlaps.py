@@ -27,11 +27,11 @@ SHARED = [
     ({"validation": "test[:50%]"}, "20 of the 40 test rows of task 'colours' are also among its 20 validation rows"),
     (
         {"train": "train+test"},
-        f"{sum(row >= 80 for row in kept(120))} of the 40 test rows of task 'colours' are also among its 108 train rows",
+        f"{sum(row >= 80 for row in kept(120))} of the 40 test rows of task 'colours' are also among its 108 train",
     ),
     (
         {"test": "train[5:9]+test[:2]"},
-        f"{sum(5 <= row < 9 for row in kept(80))} of the 6 test rows of task 'colours' are also among its 72 train rows",
+        f"{sum(5 <= row < 9 for row in kept(80))} of the 6 test rows of task 'colours' are also among its 72 train",
     ),
     (
         {"train": "train[:-1]", "validation": "train[-2:]"},

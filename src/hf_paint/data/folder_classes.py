@@ -1,6 +1,7 @@
 """The classes of pictures in folders: the class of a picture is the name of the folder that contains it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from unicodedata import normalize
 
 from hf_paint.data.folder_files import File, count_common
@@ -55,9 +56,9 @@ def has_classes(pictures: Sequence[File]) -> bool:
 
 def _check_depth(task: Task, split: str, pictures: Sequence[File]) -> None:
     """Check that all pictures of a split are equally deep, so that it is clear which folders are classes."""
-    first = {len(picture.folders): picture.place for picture in reversed(pictures)}
+    first = {len(picture.folders): picture for picture in reversed(pictures)}
     if len(first) > 1:
-        shallow, deep = first[min(first)], first[max(first)]
+        shallow, deep = first[min(first)].place, first[max(first)].place
         number = sum(len(picture.folders) == min(first) for picture in pictures)
         raise InputError(
             f"The {split} pictures of task '{task.name}' are at different depths: {number} like '{shallow}' and "
@@ -88,5 +89,5 @@ def _check_names(task: Task, split: str, pictures: Sequence[File], *, are_listed
 
 
 def _show_folders(splits: Splits) -> str:
-    folders = {picture.path.parent.name for pictures in splits.values() for picture in pictures}
+    folders = {Path(picture.path).parent.name for pictures in splits.values() for picture in pictures}
     return show(sorted(folders))

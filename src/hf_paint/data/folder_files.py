@@ -27,14 +27,14 @@ class File:
     """A file below a folder.
 
     Attributes:
-        path: Path to the file.
+        path: Path to the file, a string because a folder may have millions of them.
         folders: Names of the folders that lead to it.
         size: Size in bytes.
         modified: Time of the last change, in nanoseconds; for a file in a zip, that of the zip.
         inode: Device and inode, which are equal for links to the same file.
     """
 
-    path: Path
+    path: str
     folders: tuple[str, ...]
     size: int
     modified: int
@@ -43,7 +43,17 @@ class File:
     @property
     def place(self) -> str:
         """Path below the folder, with forward slashes."""
-        return "/".join((*self.folders, self.path.name))
+        return "/".join((*self.folders, self.name))
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.rpartition(os.sep)[2]
+
+    @property
+    def extension(self) -> str:
+        """Extension in lower case, with the dot."""
+        return "." + self.name.rpartition(".")[2].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,36 +149,38 @@ def _walk(
         if entry.is_dir() and not is_hidden and os.path.realpath(entry.path) not in above:
             _walk(Path(entry.path), (*names, entry.name), above, found, empty)
         elif entry.is_file() and not is_hidden:
-            found.append(describe_file(Path(entry.path), names))
+            found.append(describe_file(entry, names))
         else:
             found.append("/".join((*names, entry.name)) + "/" * entry.is_dir())
 
 
-def describe_file(path: Path, folders: tuple[str, ...]) -> File:
+def describe_file(path: "Path | os.DirEntry[str]", folders: tuple[str, ...]) -> File:
     """Describe a file, which is found below these folders."""
     state = path.stat()
     inode = (state.st_dev, state.st_ino)
-    return File(path=path, folders=folders, size=state.st_size, modified=state.st_mtime_ns, inode=inode)
+    return File(path=os.fspath(path), folders=folders, size=state.st_size, modified=state.st_mtime_ns, inode=inode)
 
 
 def _sort(found: Sequence[File | str], empty: Sequence[str]) -> Listing:
     """Sort files into pictures, metadata and others, and open zip files if there are no pictures."""
     files = sorted((file for file in found if isinstance(file, File)), key=lambda file: file.place)
-    pictures = tuple(file for file in files if file.path.suffix.lower() in PICTURES)
-    metadata = tuple(file for file in files if file.path.name in METADATA)
-    zips = [] if pictures else [file for file in files if file.path.suffix.lower() == ".zip"]
-    read = {*pictures, *metadata, *zips}
-    others = [file.place for file in files if file not in read] + [name for name in found if isinstance(name, str)]
+    pictures = tuple(file for file in files if file.extension in PICTURES)
+    metadata = tuple(file for file in files if file.name in METADATA)
+    zips = [] if pictures else [file for file in files if file.extension == ".zip"]
+    read = {file.path for file in (*pictures, *metadata, *zips)}
+    others = [file.place for file in files if file.path not in read] + [
+        name for name in found if isinstance(name, str)
+    ]
     others.sort(key=lambda name: (name.startswith("."), name))
     listing = Listing(pictures, metadata, tuple(others), tuple(sorted(empty)))
     for file in zips:
-        listing += _list_zip(file, (*file.folders, file.path.stem))
+        listing += _list_zip(file, (*file.folders, file.name.rpartition(".")[0]))
     return listing
 
 
 def _list_zip(file: File, names: tuple[str, ...]) -> Listing:
     """Extract a zip file into the cache, unless an earlier run did, and list its files below these folders."""
-    identity = fingerprint_values(str(file.path.resolve()), file.size, file.modified)
+    identity = fingerprint_values(str(Path(file.path).resolve()), file.size, file.modified)
     folder = default_cache_dir() / "folders" / identity
 
     def extract(partial: Path) -> None:

@@ -25,7 +25,7 @@ class Metadata(NamedTuple):
     """
 
     pictures: list[File]
-    paths: list[Path]
+    paths: list[str]
     table: pa.Table
 
     @property
@@ -103,16 +103,16 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
         )
 
 
-def _read_table(path: Path) -> pa.Table:
-    if path.suffix == ".csv":
+def _read_table(path: str) -> pa.Table:
+    if path.endswith(".csv"):
         return pa.Table.from_pandas(pd.read_csv(path), preserve_index=False)
-    return json.read_json(path) if path.suffix == ".jsonl" else parquet.read_table(path)
+    return json.read_json(path) if path.endswith(".jsonl") else parquet.read_table(path)
 
 
 def _find(file: File, name: str, known: dict[str, File]) -> File | None:
     """Return the picture with this name in the folder of a metadata file or below it, or None."""
     place = Path(os.path.normpath(name))
-    path = os.path.normpath(file.path.parent / place)
+    path = os.path.normpath(Path(file.path).parent / place)
     if path in known:
         return known[path]
     if place.is_absolute() or ".." in place.parts or not Path(path).is_file():

@@ -45,7 +45,7 @@ def _describe_rest(
     if unread:
         reason = "are in no split folder" if class_names else "are not listed in the metadata"
         lines.append(f"Not read, because they {reason}: {_count(unread, 'picture')}.")
-    places = {picture.place for own in rows.values() for picture, _ in own}
+    places = set() if class_names else {picture.place for own in rows.values() for picture, _ in own}
     if others := [name for name in listing.others if name not in places]:
         lines.append(f"Passed over, because they are hidden or no pictures: {_count(others, 'file')}.")
     if class_names and (bare := _folders_without_pictures(listing)):
@@ -69,9 +69,8 @@ def _describe_differences(rows: Mapping[str, Sequence[tuple[File, int]]], class_
 def _folders_without_pictures(listing: Listing) -> list[str]:
     """Return the folders that contain nothing, or only files that are no pictures."""
     parents = {name.rstrip("/").rpartition("/")[0] for name in listing.others} | {*listing.empty}
-    used = {
-        "/".join(picture.folders[:depth]) for picture in listing.pictures for depth in range(len(picture.folders) + 1)
-    }
+    paths = {picture.folders for picture in listing.pictures}
+    used = {"/".join(path[:depth]) for path in paths for depth in range(len(path) + 1)}
     return sorted(folder for folder in parents - used if not folder.rpartition("/")[2].startswith("."))
 
 

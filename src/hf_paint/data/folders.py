@@ -166,13 +166,12 @@ def _choose(task: Task, rows: Mapping[str, Sequence[Row]], source: str) -> list[
 def _build(task: Task, rows: Sequence[Row], columns: pa.Table, class_names: Sequence[str] = ()) -> Dataset:
     """Build a data set of an image column and other columns, with a fingerprint that covers the files."""
     pictures = [picture for picture, _ in rows]
-    table = columns.add_column(0, "image", pa.array([str(picture.path) for picture in pictures], pa.string()))
+    table = columns.add_column(0, "image", pa.array([picture.path for picture in pictures], pa.string()))
     features = Features.from_arrow_schema(table.schema) | {"image": Image()}
     if class_names:
         features["label"] = ClassLabel(names=list(class_names))
-    states = [
-        (str(picture.path).removeprefix(str(_folder(task))), picture.size, picture.modified) for picture in pictures
-    ]
+    start = str(_folder(task))
+    states = [(picture.path.removeprefix(start), picture.size, picture.modified) for picture in pictures]
     fingerprint = fingerprint_values(states, list(class_names), Hasher.hash(columns.to_pydict()))
     return Dataset(Dataset(table).cast(Features(features)).data, fingerprint=fingerprint)
 
