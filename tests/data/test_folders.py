@@ -205,6 +205,13 @@ def test_links_are_followed_and_loops_end(tmp_path):
     assert Counter(split.class_names[label] for label in split.labels()) == {"cat": 3, "dog": 5}
 
 
+def test_an_empty_folder_is_a_class_only_if_it_is_listed(tmp_path):
+    folder = draw_folder(tmp_path / "data", PETS)
+    (folder / "bird").mkdir()
+    for keys, expected in (({}, ("cat", "dog")), ({"class_names": ["bird", "cat", "dog"]}, ("bird", "cat", "dog"))):
+        assert load_splits(folder_task(folder, **keys), ("test",))["test"].class_names == expected
+
+
 @pytest.mark.parametrize("place", ["in the folder", "as the folder", "as a file", "one per split"])
 def test_a_zip_is_read_as_the_folder_that_it_contains(tmp_path, place):
     files = {name.replace("cat/0.png", "cat/0.PNG"): hue for name, hue in PETS.items()} | several("fox/{}.png", 2, 13)

@@ -62,6 +62,24 @@ def test_disjoint_parts_of_a_split_are_accepted(task):
         assert len(set(rows.tolist())) == len(rows) == sum(len(split.rows) for split in loaded.values())
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"where": {"track": 3}},
+        {"only_classes": ["red", "blue"]},
+        {"class_split": {"part": 1}},
+        {"group_column": "track"},
+    ],
+    ids=str,
+)
+def test_numbers_follow_the_rows(task, keys):
+    stored = load_dataset("parquet", data_files=dict(task.data_files))
+    images = [*stored["train"]["image"], *stored["test"]["image"]]
+    for split in load_splits(type(task).from_dict(task.to_dict() | keys)).values():
+        assert len(split.row_ids) == len(split.rows)
+        assert all(images[number] == image for number, image in zip(split.row_ids, split.rows["image"], strict=True))
+
+
 @pytest.mark.parametrize("kind", ["same path", "link", "copy", "one of two", "a pattern"])
 def test_a_file_in_two_splits_is_refused_under_any_name(recipe, task, tmp_path, capsys, kind):
     train, test, other = task.data_files["train"], task.data_files["test"], str(tmp_path / "other.parquet")

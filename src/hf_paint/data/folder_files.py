@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -192,7 +193,12 @@ def _list_zip(file: File, names: tuple[str, ...]) -> Listing:
         with FileLock(f"{folder}.lock"):
             if not folder.exists():
                 save_folder_atomically(folder, extract)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # RuntimeError if it is encrypted
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:  # RuntimeError if it is encrypted
         raise InputError(f"The zip file {file.path} cannot be read: {one_line(error)}") from error
     return _below(list_folder(folder), names, modified=file.modified)
 

@@ -30,7 +30,11 @@ def report(
     """
     counts = ", ".join(f"{len(own)} in {split}" for split, own in rows.items())
     total = sum(map(len, rows.values()))
-    labels = f"of {len(class_names)} classes: {show(class_names)}" if class_names else "labelled by metadata"
+    labels = (
+        f"of {len(class_names)} classes: {show(class_names)}"
+        if class_names
+        else "labelled by metadata, not by folders"
+    )
     lines = _describe_rest(listing, rows, class_names)
     message = " ".join([f"{place} of task '{task.name}' has {total} pictures ({counts}) {labels}.", *lines])
     (logger.warning_once if lines else logger.info_once)(message)
@@ -48,7 +52,8 @@ def _describe_rest(
     places = set() if class_names else {picture.place for own in rows.values() for picture, _ in own}
     if others := [name for name in listing.others if name not in places]:
         lines.append(f"Passed over, because they are hidden or no pictures: {_count(others, 'file')}.")
-    if class_names and (bare := _folders_without_pictures(listing)):
+    bare = [folder for folder in folders_without_pictures(listing) if folder.rpartition("/")[2] not in class_names]
+    if class_names and bare:
         lines.append(f"No classes, because they contain no pictures: {_count(bare, 'folder')}.")
     if class_names:
         lines += _describe_differences(rows, class_names)
@@ -66,7 +71,7 @@ def _describe_differences(rows: Mapping[str, Sequence[tuple[File, int]]], class_
     return lines
 
 
-def _folders_without_pictures(listing: Listing) -> list[str]:
+def folders_without_pictures(listing: Listing) -> list[str]:
     """Return the folders that contain nothing, or only files that are no pictures."""
     parents = {name.rstrip("/").rpartition("/")[0] for name in listing.others} | {*listing.empty}
     paths = {picture.folders for picture in listing.pictures}

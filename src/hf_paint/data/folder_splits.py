@@ -43,7 +43,7 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
     beside = [picture.place for picture in pictures if not picture.folders]
     exact = [top for top in tops if _is_split(task, top)]
     are_flat = all(len(picture.folders) < 2 for picture in pictures)
-    listed = _listed_classes(task) if are_flat else ()
+    listed = listed_classes(task) if are_flat else ()
     if exact and (len(exact) == len(tops) or not set(exact) <= set(listed)):
         strangers = [f"{top}/" for top in tops if top not in exact] + beside
         if strangers and (are_flat or len({_usual_name(top) for top in exact}) < 2):
@@ -82,6 +82,11 @@ def below(pictures: Iterable[File], top: str) -> list[File]:
     return [replace(file, folders=file.folders[1:]) for file in pictures if file.folders[:1] == (top,)]
 
 
+def listed_classes(task: Task) -> Collection[str]:
+    """Return the class names of the data set that the task lists."""
+    return (task.label_names or task.class_names or ()) if isinstance(task, LabelledTask) else ()
+
+
 def show(names: Collection[str], limit: int = 5) -> str:
     """Return names in quotes, separated by commas, at most `limit` of them."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
@@ -97,10 +102,6 @@ def _usual_name(top: str) -> str | None:
     """Return the split whose name, or a word for it, is the name of this folder or part of it."""
     match = _CONTAINS_WORD.fullmatch(top)
     return SPLIT_OF[match[1].lower()] if match else None
-
-
-def _listed_classes(task: Task) -> Collection[str]:
-    return (task.label_names or task.class_names or ()) if isinstance(task, LabelledTask) else ()
 
 
 def _skip_wrappers(task: Task, pictures: Sequence[File]) -> Sequence[File]:

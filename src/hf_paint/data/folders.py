@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from hf_paint.data.folder_classes import class_of, find_classes
 from hf_paint.data.folder_files import File, Listing, count_common, list_files, list_folder
 from hf_paint.data.folder_metadata import Metadata, read_metadata
-from hf_paint.data.folder_report import report
-from hf_paint.data.folder_splits import count_items, find_splits, items_of
+from hf_paint.data.folder_report import folders_without_pictures, report
+from hf_paint.data.folder_splits import count_items, find_splits, items_of, listed_classes, show
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -101,12 +101,15 @@ def _read_contents(task: Task) -> Contents:
     listings = _list(task)
     listing = sum(listings.values(), Listing())
     if not listing.pictures and not listing.metadata:
-        raise InputError(f"{_place(task)} of task '{task.name}' contains no pictures.")
+        others = f", only {show(listing.others)}" if listing.others else ""
+        raise InputError(f"{_place(task)} of task '{task.name}' contains no pictures{others}.")
     if listing.metadata:
         metadata = read_metadata(task, listing.metadata, listing.pictures)
         return Contents(listing=listing, rows=_rows_of_metadata(task, listings, metadata), metadata=metadata)
     splits = _splits(task, listings)
     names = find_classes(task, splits, are_listed=task.data_files is not None)
+    bare = {folder.rpartition("/")[2] for folder in folders_without_pictures(listing)}
+    names = sorted({*names, *bare.intersection(listed_classes(task))})
     label_of = {name: label for label, name in enumerate(names)}
     rows = {
         split: [(picture, label_of[class_of(picture)] if picture.folders else -1) for picture in pictures]
