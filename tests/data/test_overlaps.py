@@ -80,7 +80,7 @@ def test_numbers_follow_the_rows(task, keys):
         assert all(images[number] == image for number, image in zip(split.row_ids, split.rows["image"], strict=True))
 
 
-@pytest.mark.parametrize("kind", ["same path", "link", "copy", "one of two", "a pattern"])
+@pytest.mark.parametrize("kind", ["same path", "link", "copy", "one of two", "a pattern", "a folder"])
 def test_a_file_in_two_splits_is_refused_under_any_name(recipe, task, tmp_path, capsys, kind):
     train, test, other = task.data_files["train"], task.data_files["test"], str(tmp_path / "other.parquet")
     files = {"train": train, "test": other}
@@ -98,6 +98,12 @@ def test_a_file_in_two_splits_is_refused_under_any_name(recipe, task, tmp_path, 
         }
         number, total = 40, 40
     definition = task.to_dict() | {"data_files": files, "splits": {"validation": None}}
+    if kind == "a folder":
+        (tmp_path / "folder").mkdir()
+        shutil.copy(train, tmp_path / "folder/train.parquet")
+        shutil.copy(train, tmp_path / "folder/test.parquet")
+        definition |= {"data_files": None, "data_dir": str(tmp_path / "folder")}
+        number, total = 80, 80
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(definition))
     assert recipe(patching_tasks=[str(tmp_path / "task.yaml")]) == 2
     assert f"{number} of the {total} test rows of task 'colours' are also among its" in capsys.readouterr().err

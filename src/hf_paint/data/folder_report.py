@@ -30,13 +30,11 @@ def report(
     """
     counts = ", ".join(f"{len(own)} in {split}" for split, own in rows.items())
     total = sum(map(len, rows.values()))
-    labels = (
-        f"of {len(class_names)} classes: {show(class_names)}"
-        if class_names
-        else "labelled by metadata, not by folders"
-    )
+    what = f"pictures ({counts}) of {len(class_names)} classes: {show(class_names)}"
+    if not class_names:
+        what = f"rows ({counts}), labelled by its metadata, not by its folders"
     lines = _describe_rest(listing, rows, class_names)
-    message = " ".join([f"{place} of task '{task.name}' has {total} pictures ({counts}) {labels}.", *lines])
+    message = " ".join([f"{place} of task '{task.name}' has {total} {what}.", *lines])
     (logger.warning_once if lines else logger.info_once)(message)
 
 

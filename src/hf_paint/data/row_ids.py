@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -13,25 +13,25 @@ from datasets.data_files import resolve_pattern
 from numpy.typing import NDArray
 
 from hf_paint.data.split_names import read_parts
-from hf_paint.tasks.task import Task
 
 
 Block = tuple[tuple[str, ...], int]
 """Files that are read one after another, by their identities, and their number of rows."""
 
 
-def number_rows(task: Task, rows: Dataset, source: str) -> NDArray[np.int64]:
+def number_rows(rows: Dataset, source: str, dataset: str, files: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
     """Return the number of each row within the whole data set, shape (num_rows,).
 
-    Rows of `data_files` have the same number if they are the same row of the same file, under whatever name.
+    Rows of local files have the same number if they are the same row of the same file, under whatever name.
 
     Args:
-        task: The task.
         rows: Rows that `datasets` has loaded.
         source: Name of a split, or an expression like `train[:80%]`, from which the rows were loaded.
+        dataset: Path or format of the data set.
+        files: Split -> paths or patterns of its files, if they are known.
     """
     lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
-    blocks = _find_blocks(task, lengths)
+    blocks = _find_blocks(lengths, dataset, files)
     sizes = dict(chain(*blocks.values()))
     starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
     numbers = {
@@ -40,24 +40,24 @@ def number_rows(task: Task, rows: Dataset, source: str) -> NDArray[np.int64]:
     return np.concatenate([numbers[name][start:stop] for name, start, stop in read_parts(source, lengths)])
 
 
-def _find_blocks(task: Task, lengths: Mapping[str, int]) -> dict[str, list[Block]]:
+def _find_blocks(
+    lengths: Mapping[str, int], dataset: str, files: Mapping[str, Sequence[str]]
+) -> dict[str, list[Block]]:
     """Return split -> its blocks, which are single files only if splits share some of their files but not all."""
-    paths = {name: _find_files(own) for name, own in (task.data_files or {}).items() if name in lengths}
+    paths = {name: _resolve(own) for name, own in files.items() if name in lengths}
     sizes = Counter(path.stat().st_size for path in {*chain(*paths.values())} if path.is_file())
-    files = {name: {path: _identify(path, sizes) for path in own} for name, own in paths.items()}
-    wholes = {name: tuple(files[name][path] for path in own) for name, own in paths.items()}
+    identities = {path: _identify(path, sizes) for path in chain(*paths.values())}
+    wholes = {name: tuple(identities[path] for path in own) for name, own in paths.items()}
     uses = Counter(file for whole in set(wholes.values()) for file in set(whole))
     if all(count == 1 for count in uses.values()):
         return {name: [(wholes.get(name, (name,)), length)] for name, length in lengths.items()}
-    return {
-        name: [((files[name][path],), _count_rows(task.dataset, path)) for path in own] for name, own in paths.items()
-    }
+    return {name: [((identities[path],), _count_rows(dataset, path)) for path in own] for name, own in paths.items()}
 
 
-def _find_files(patterns: str | list[str]) -> list[Path]:
+def _resolve(patterns: Sequence[str]) -> list[Path]:
     """Return the real paths of files; a pattern that matches no local file is returned as it is."""
     found: list[Path] = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for pattern in patterns:
         try:
             local = (
                 [pattern] if "://" in pattern or Path(pattern).is_file() else resolve_pattern(pattern, base_path="")

@@ -15,6 +15,7 @@ from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.definitions import LOCAL_FILES
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
@@ -73,8 +74,8 @@ def load_rows(task: Task, source: str) -> Rows:
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
-    _report_unread(task)
-    return Rows(rows) if task.streaming else Rows(rows, number_rows(task, rows, source))
+    files = _find_files(task)
+    return Rows(rows) if task.streaming else Rows(rows, number_rows(rows, source, task.dataset, files))
 
 
 def stream_length(task: Task, source: str) -> int:
@@ -118,21 +119,24 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
             )
 
 
-def _report_unread(task: Task) -> None:
-    """Name the files in a local folder that `datasets` left out because other names look like splits."""
-    folder = Path(task.dataset, task.data_dir or "") if Path(task.dataset).is_dir() else Path(task.data_dir or "")
-    if task.data_files is not None or not folder.name or not folder.is_dir():
-        return
-    files = load_dataset_builder(**_source_arguments(task)).config.data_files or {}
+def _find_files(task: Task) -> dict[str, list[str]]:
+    """Return split -> its files, empty for a data set on the Hub, and warn of local files that are in no split."""
+    if task.data_files is not None:
+        return {split: [paths] if isinstance(paths, str) else paths for split, paths in task.data_files.items()}
+    folder = Path("" if task.dataset in LOCAL_FILES else task.dataset, task.data_dir or "")
+    if not folder.name or not folder.is_dir():
+        return {}
+    config = load_dataset_builder(**_source_arguments(task)).config
+    files = {str(split): list(map(str, paths)) for split, paths in (config.data_files or {}).items()}
     read = {Path(path).resolve() for paths in files.values() for path in paths}
     suffixes = {path.suffix for path in read}
     unread = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and path.resolve() not in read]
     if unread:
         logger.warning_once(
-            f"Task '{task.name}' reads only the files in {folder} that are named like splits "
-            f"({', '.join(map(str, files))}). Not read: {len(unread)}, for instance '{unread[0].name}'. List files "
-            "as `data_files` to read them all."
+            f"Task '{task.name}' reads only files in {folder} that are named like splits ({', '.join(files)}). Not "
+            f"read: {len(unread)}, for instance '{unread[0].name}'. List files as `data_files` to read them all."
         )
+    return files
 
 
 def _source_arguments(task: Task) -> SourceArguments:
