@@ -49,6 +49,18 @@ READ = {
         {"splits": BOTH},
         {"cat": (3, 0), "dog": (5, 7)},
     ),
+    "several-names": (
+        {name.replace("test/", "Val/"): hue for name, hue in IN_SPLITS.items()}
+        | several("validation/dog/{}.png", 2, 7)
+        | several("test_hard/dog/{}.png", 2, 7),
+        {"splits": BOTH | {"test": "validation"}},
+        {"cat": (3, 0), "dog": (7, 7)},
+    ),
+    "mixed-names": (
+        {name.replace("test/", "test_images/"): hue for name, hue in IN_SPLITS.items()},
+        {"splits": BOTH},
+        {"cat": (3, 0), "dog": (5, 7)},
+    ),
     "own-names": (
         {name.replace("test/", "sketches/"): hue for name, hue in IN_SPLITS.items()},
         {"splits": BOTH | {"test": "sketches"}},
@@ -293,3 +305,14 @@ def test_patch_trains_on_a_folder(recipe, tmp_path):
     assert recipe(patching_tasks=[task], alphas=[0, 1], max_steps=1, warmup_steps=0) == 0
     records = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
     assert {(r["split"], r["total"]) for r in records if r["task"] == "folder"} == {("validation", 5), ("test", 6)}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"), [("train[8:]", "is empty"), ("test", "no split 'test'; its splits are train")]
+)
+def test_a_split_without_pictures_is_refused(tmp_path, source, message):
+    task = folder_task(
+        draw_folder(tmp_path / "data", PETS), splits={"train": None, "validation": None, "test": source}
+    )
+    with pytest.raises(InputError, match=message):
+        load_splits(task)

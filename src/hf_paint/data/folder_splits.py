@@ -28,8 +28,8 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
     """Sort pictures into splits: split folder -> its pictures, with the names of the folders below it.
 
     The top folders are splits if each is called `train`, `val`, `validation`, `test` or the like, in upper or lower
-    case, or is named in the `splits` of the task. They are also splits if they hold class folders and each name
-    contains such a word, as `test_set` does. Otherwise, all pictures are in the only split, `train`: neither the name
+    case, or is named in the `splits` of the task. Folders of class folders are also splits if their names contain
+    such a word, as `test_set` does. Otherwise, all pictures are in the only split, `train`: neither the name
     of a picture nor that of one class folder among others makes a split. A folder around all others is skipped.
 
     Pictures outside the split folders are left out if there are at least two splits with class folders, for instance
@@ -45,13 +45,14 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
     are_flat = all(len(picture.folders) < 2 for picture in pictures)
     listed = listed_classes(task) if are_flat else ()
     if exact and (len(exact) == len(tops) or not set(exact) <= set(listed)):
-        strangers = [f"{top}/" for top in tops if top not in exact] + beside
-        if strangers and (are_flat or len({_usual_name(top) for top in exact}) < 2):
+        found = [top for top in tops if top in exact or (not are_flat and _usual_name(top))]
+        strangers = [f"{top}/" for top in tops if top not in found] + beside
+        if strangers and (are_flat or len({_usual_name(top) for top in found}) < 2):
             raise InputError(
                 f"The folder of task '{task.name}' contains the split folder '{exact[0]}' and, beside it, "
                 f"{show(strangers)}. Move them into split folders or, if '{exact[0]}' is a class, list `class_names`."
             )
-        return {top: below(pictures, top) for top in exact}
+        return {top: below(pictures, top) for top in found}
     words = {_usual_name(top) for top in tops}
     if not exact and tops and None not in words and not beside and not set(tops) <= set(listed):
         if not are_flat:
@@ -64,17 +65,19 @@ def find_splits(task: Task, pictures: Sequence[File]) -> dict[str, Sequence[File
     return {ONLY_SPLIT: pictures}
 
 
-def items_of(splits: Mapping[str, Sequence[Item]], name: str) -> Sequence[Item]:
-    """Return what is in a split, given by the name of its folder or by its usual name."""
-    if name in splits:
-        return splits[name]
-    return [item for folder, items in splits.items() if _usual_name(folder) == name for item in items]
+def add_usual_names(splits: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:
+    """Return what is in each split, by the names of its folders and by its usual name.
 
-
-def count_items(splits: Mapping[str, Sequence[Item]]) -> dict[str, int]:
-    """Return the length of each split, for the names of its folders and its usual name."""
-    usual = {name for folder in splits if (name := _usual_name(folder))}
-    return {name: len(items_of(splits, name)) for name in sorted({*splits, *usual})}
+    A usual name stands for all folders that have it or a word for it as their name, for instance `val`; if there are
+    none, for those that contain such a word, for instance `test_set`.
+    """
+    named = {folder: list(items) for folder, items in splits.items()}
+    for usual in dict.fromkeys(SPLIT_OF.values()):
+        exact = [folder for folder in splits if SPLIT_OF.get(folder.lower()) == usual]
+        folders = exact or [folder for folder in splits if _usual_name(folder) == usual]
+        if folders:
+            named[usual] = [item for folder in folders for item in splits[folder]]
+    return named
 
 
 def below(pictures: Iterable[File], top: str) -> list[File]:

@@ -19,7 +19,7 @@ from hf_paint.data.folder_classes import class_of, find_classes
 from hf_paint.data.folder_files import File, Listing, count_common, list_files, list_folder
 from hf_paint.data.folder_metadata import Metadata, read_metadata
 from hf_paint.data.folder_report import folders_without_pictures, report
-from hf_paint.data.folder_splits import count_items, find_splits, items_of, listed_classes, show
+from hf_paint.data.folder_splits import add_usual_names, find_splits, listed_classes, show
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -155,15 +155,18 @@ def _rows_of_metadata(task: Task, listings: Mapping[str, Listing], metadata: Met
 
 
 def _choose(task: Task, rows: Mapping[str, Sequence[Row]], source: str) -> list[Row]:
-    lengths = count_items(rows)
+    named = add_usual_names(rows) if task.data_files is None else rows
     try:
-        parts = read_parts(source, lengths)
+        parts = read_parts(source, {name: len(own) for name, own in named.items()})
     except ValueError as error:
         raise InputError(
-            f"{_place(task)} of task '{task.name}' has no split '{source}'; its splits are {', '.join(lengths)}. "
+            f"{_place(task)} of task '{task.name}' has no split '{source}'; its splits are {', '.join(named)}. "
             "Correct `splits`; a folder without split folders has the single split 'train'."
         ) from error
-    return [row for name, start, stop in parts for row in items_of(rows, name)[start:stop]]
+    chosen = [row for name, start, stop in parts for row in named[name][start:stop]]
+    if not chosen:
+        raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') is empty.")
+    return chosen
 
 
 def _build(task: Task, rows: Sequence[Row], columns: pa.Table, class_names: Sequence[str] = ()) -> Dataset:
