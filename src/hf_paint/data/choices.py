@@ -55,7 +55,7 @@ class Choices:
 
 
 def read_choices(task: MultipleChoiceTask, rows: Dataset) -> Choices:
-    """Read questions and candidates from rows that have been checked by `drop_bad_rows`."""
+    """Read questions and candidates from rows that have been checked by `find_good_rows`."""
     questions, candidates, labels = [], [], []
     for question, choices, answer in _columns(task, rows):
         distinct = tuple(dict.fromkeys(choices))  # otherwise a candidate listed twice would compete with itself
@@ -110,22 +110,22 @@ def name_answers(task: MultipleChoiceTask, rows: Dataset) -> Dataset:
     return rows.remove_columns(column).add_column(column, texts, feature=Value("string"))
 
 
-def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Dataset:
-    """Drop unusable rows if the task sets `bad_rows: skip`; otherwise, raise an error if there are any.
+def find_good_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> NDArray[np.int64] | None:
+    """Return the indices of the usable rows if some are not and the task sets `bad_rows: skip`, or None if all are.
 
     Raises:
         InputError: If there are unusable rows and the task sets `bad_rows: refuse`.
     """
     problems = {index: problem for index, row in enumerate(_columns(task, rows)) if (problem := _problem(*row))}
     if not problems:
-        return rows
+        return None
     examples = "; ".join(f"row {index} {problem}" for index, problem in list(problems.items())[:NUM_SHOWN])
     examples += "; ..." if len(problems) > NUM_SHOWN else ""
     message = f"{len(problems)} of the {len(rows)} rows of the {split} split of task '{task.name}' cannot be used"
     if task.bad_rows == "refuse":
         raise InputError(f"{message}: {examples}. Correct them, or set `bad_rows: skip`.")
     logger.warning_once(f"{message} and are skipped: {examples}.")  # splits are read several times in a run
-    return rows.select([index for index in range(len(rows)) if index not in problems])
+    return np.array([index for index in range(len(rows)) if index not in problems], dtype=np.int64)
 
 
 def _problem(question: str | None, choices: Sequence[str | None] | None, answer: str | int | None) -> str | None:

@@ -25,6 +25,7 @@ from datasets.packaged_modules.arrow.arrow import Arrow
 from datasets.packaged_modules.parquet.parquet import Parquet
 
 from hf_paint.data.labels import name_ids
+from hf_paint.data.row_ids import count_rows
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.names import spelled
@@ -66,6 +67,10 @@ class ClassFiles:
     def fingerprint(self) -> str:
         """Fingerprint of what the labels of each file mean."""
         return fingerprint_values({column: [c.names, list(c.labels.values())] for column, c in self.columns.items()})
+
+    def lengths(self) -> dict[str, int]:
+        """Return the number of rows in each split."""
+        return {split: sum(count_rows(self.format, file) for file in own) for split, own in self.files.items()}
 
     def load(self, task: Task, source: str) -> Dataset | IterableDataset:
         """Load one split, with the same class names for all files.

@@ -49,7 +49,8 @@ def _take_rows(split: "Split", classes: Sequence[int]) -> "Split":
         return replace(split, rows=rows, fingerprint=fingerprint)
     indices = np.flatnonzero(np.isin(split.label_indices, classes))
     rows = split.rows.select(indices)
-    return replace(split, rows=rows, label_indices=split.label_indices[indices], fingerprint=fingerprint)
+    ids = None if split.row_ids is None else split.row_ids[indices]
+    return replace(split, rows=rows, row_ids=ids, label_indices=split.label_indices[indices], fingerprint=fingerprint)
 
 
 def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
+from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
 from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.soups import check_names
@@ -11,6 +12,7 @@ from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import image_tower
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.options import PatchOptions
+from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.search import check_search
@@ -101,6 +103,7 @@ def check_recipe(recipe: Recipe) -> None:
     trained = _trained_tasks(recipe)
     for task in trained:
         _check_train_split(task)
+    _check_overlaps(recipe, trained)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, recipe.args)
     theta_0 = recipe.base.theta_0
@@ -213,3 +216,12 @@ def _check_train_split(task: Task) -> None:
         )
     if "train" not in load_splits(task, ("train",)):
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+
+
+def _check_overlaps(recipe: Recipe, trained: Sequence[Task]) -> None:
+    """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
+    for task in (*recipe.patching_tasks, *recipe.supported_tasks):
+        splits = load_splits(task, ("train", "validation", "test") if task in trained else ("validation", "test"))
+        refuse_shared_rows(splits)
+        if is_main_process(recipe.args):
+            warn_of_equal_images(splits)
