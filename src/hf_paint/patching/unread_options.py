@@ -28,11 +28,12 @@ def check_everything_is_read(request: Request) -> None:
     given = {f.name: getattr(part, f.name) for part in (options, rule) for f in fields(part)}
     changed = {name: value for name, value in given.items() if value != defaults.get(name)}
     refuse_unread(changed, defaults, OPTIONS, request)
-    trainings = [request.args, *ingredient_arguments(request.args, options.ingredients).values()]
-    for args in trainings:
-        refuse_unread(args.given(), defaults_of(PaintTrainingArguments), ARGUMENTS, request)
+    shared = request.args.given()
+    arguments = [args.given() for args in ingredient_arguments(request.args, options.ingredients).values()]
+    for own in (shared, *({key: own[key] for key in own.keys() - shared.keys()} for own in arguments)):
+        refuse_unread(own, defaults_of(PaintTrainingArguments), ARGUMENTS, request)
     if not request.trains:
-        unread = [name for name in request.args.given() if name not in WITHOUT_TRAINING]
+        unread = [name for name in shared if name not in WITHOUT_TRAINING]
         if unread:
             logger.warning(
                 f"Every model is given in `thetas`, so nothing is trained and {', '.join(unread)} have no effect."

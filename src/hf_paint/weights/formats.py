@@ -42,8 +42,8 @@ def check_not_a_file(name_or_path: str | Path) -> None:
     path = Path(name_or_path).expanduser()
     if not path.is_dir() and (path.is_file() or path.suffix.lower() in WEIGHT_FILES):
         raise InputError(
-            f"'{name_or_path}' is a single file, but a model is a folder or a Hub repository id. To convert a "
-            f"checkpoint of open_clip, copy it to FOLDER/open_clip_pytorch_model.bin, beside the {OPEN_CLIP_CONFIG} of "
+            f"'{name_or_path}' is a single file, but a model is a folder or a Hub repository id. To convert an "
+            f"open_clip checkpoint, copy it to FOLDER/open_clip_pytorch_model.bin, beside the {OPEN_CLIP_CONFIG} of "
             "its architecture, and run: hf-paint convert FOLDER OUTPUT"
         )
 
