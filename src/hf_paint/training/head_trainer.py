@@ -54,13 +54,12 @@ class HeadTrainer(BaseTrainer):
                 f"column per input of the head; got {tuple(image_embeds.shape)}."
             )
         dataset = _EmbeddedImages(image_embeds, labels)
+        own = PaintTrainingArguments.of(args)
+        without_smoothing = own.with_changes(label_smoothing_factor=0.0)  # whose check needs a model with a config
         super().__init__(
-            head,
-            PaintTrainingArguments.of(args),
-            data_collator=_identity,
-            train_dataset=dataset,
-            callbacks=[*callbacks],
+            head, without_smoothing, data_collator=_identity, train_dataset=dataset, callbacks=[*callbacks]
         )
+        self.args = own
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Return the logits (batch, num_classes)."""

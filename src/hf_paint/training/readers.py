@@ -10,7 +10,7 @@ from hf_paint.errors import InputError
 Job = TypeVar("Job")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reader(Generic[Job]):
     """When a job reads a key.
 

@@ -1,7 +1,7 @@
 """Training arguments: `transformers.TrainingArguments` with PAINT defaults (Section 3 and the released code)."""
 
 from copy import copy
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Literal, Self
 
@@ -120,8 +120,10 @@ class PaintTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        self._given = {f.name: getattr(self, f.name) for f in fields(self) if f.init and not _is_default(self, f)}
+        defaults, values = defaults_of(type(self)), {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
+        check_fields_are_read(self, self._given, by_any_training=True)
         if self.max_steps is None:
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
@@ -198,9 +200,7 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def _is_default(args: PaintTrainingArguments, f: Field[object]) -> bool:
-    """Return whether a field has its default, which the command line parser may spell differently if it is empty."""
-    default = defaults_of(type(args))[f.name]
+def _is_default(value: object, default: object) -> bool:
+    """Return whether a value is the default, which the command line parser may spell differently if it is empty."""
     unset = {"": None, "no": False}
-    value = getattr(args, f.name)
     return bool(value == default or unset.get(str(default), default) == value)

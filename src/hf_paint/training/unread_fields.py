@@ -15,17 +15,20 @@ Arguments: TypeAlias = "PaintTrainingArguments"
 Reads: TypeAlias = Callable[[Arguments], bool]
 
 
-def check_fields_are_read(args: "PaintTrainingArguments", given: Mapping[str, object]) -> None:
+def check_fields_are_read(
+    args: "PaintTrainingArguments", given: Mapping[str, object], *, by_any_training: bool = False
+) -> None:
     """Refuse a field that was given but that the training would not read.
 
     Args:
         args: All arguments.
         given: Fields with the values that differ from their defaults.
+        by_any_training: Refuse only what no training reads, which needs no other arguments.
 
     Raises:
         InputError: If a field would have no effect.
     """
-    refuse_unread(given, defaults_of(type(args)), READERS, args)
+    refuse_unread(given, defaults_of(type(args)), NEVER_READ if by_any_training else READERS, args)
 
 
 def _never(advice: str) -> Reader[Arguments]:
@@ -58,7 +61,7 @@ _SAVES = _needs("save_strategy", lambda args: args.save_strategy != "no")
 _TRACKIO = _needs("report_to: trackio", lambda args: "trackio" in (args.report_to or ()))
 _WORKERS = _needs("dataloader_num_workers", lambda args: args.dataloader_num_workers > 0)
 
-READERS: Mapping[str, Reader[Arguments]] = {
+NEVER_READ: Mapping[str, Reader[Arguments]] = {
     "average_tokens_across_devices": _never("The loss is always the mean over all images of a step."),
     "use_cache": _never("Only language models have a cache."),
     "include_num_input_tokens_seen": _never("Images have no tokens."),
@@ -70,6 +73,11 @@ READERS: Mapping[str, Reader[Arguments]] = {
     **dict.fromkeys(("eval_accumulation_steps", "include_for_metrics", "batch_eval_metrics"), _EVALUATOR),
     **dict.fromkeys(("remove_unused_columns", "label_names"), _LABELS),
     **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "parallelism_config"), _LAUNCHER),
+}
+"""Fields that no training reads."""
+
+READERS: Mapping[str, Reader[Arguments]] = {
+    **NEVER_READ,
     **{
         name: _builds(name, optimizer_settings, "`optim`")
         for name in ("adam_beta1", "adam_beta2", "adam_epsilon", "optim_args", "optim_target_modules")
@@ -78,6 +86,7 @@ READERS: Mapping[str, Reader[Arguments]] = {
         name: _builds(name, schedule_settings, "`lr_scheduler_type`")
         for name in ("warmup_steps", "lr_scheduler_kwargs")
     },
+    "ddp_timeout": Reader(lambda args: not args.use_cpu, "It is only read with GPUs. Remove it, or `use_cpu`."),
     "num_train_epochs": Reader(
         lambda args: (args.max_steps or 0) <= 0, "`max_steps` sets the length. Remove one of the two."
     ),
