@@ -42,7 +42,7 @@ def prepare_given(
             loaded = split_of(item, name or "dataset", split=splits[0])
             prepared.append(prepare_splits({splits[0]: loaded}, model, processor))
             continue
-        for task in get_tasks(item):
+        for task in get_tasks([item]):
             prepared.append(prepare_task(replace(task, name=name) if name else task, model, processor, splits=splits))
     return prepared
 

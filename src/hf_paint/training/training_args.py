@@ -1,7 +1,7 @@
 """Training arguments: `transformers.TrainingArguments` with PAINT defaults (Section 3 and the released code)."""
 
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, Literal, Self
 
@@ -195,6 +195,8 @@ class PaintTrainingArguments(TrainingArguments):
 def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if value is None or isinstance(value, (bool, int, float, str, list, dict)):
         return value
     return str(value)
