@@ -176,8 +176,6 @@ NEED = {
     "trackio_static_space_id": "mine",
     "logging_steps": (1, {"logging_strategy": "epoch"}),
     "save_steps": (1, {"save_strategy": "epoch"}),
-    "save_total_limit": (1, {"save_strategy": "no"}),
-    "save_only_model": (True, {"save_strategy": "no"}),
     "adam_beta1": (0.5, {"optim": "sgd"}),
     "adam_beta2": (0.5, {"optim": "sgd"}),
     "adam_epsilon": (0.1, {"optim": "sgd"}),

@@ -28,7 +28,6 @@ def check_recipe(recipe: Recipe) -> None:
         InputError: If the method is incompatible, or a task cannot be trained on.
     """
     recipe.method.check(recipe.base.theta_0)
-    _check_options(recipe)
     if recipe.args.use_peft:
         _check_adapter(recipe)
     if recipe.strategy == "parallel":
@@ -48,25 +47,6 @@ def check_recipe(recipe: Recipe) -> None:
     theta_0 = recipe.base.theta_0
     for name, model in recipe.options.thetas.items():
         check_compatible(theta_0, StoredTower(find_tower(model), theta_0), name)
-
-
-def _check_options(recipe: Recipe) -> None:
-    """Reject options that the method would ignore."""
-    method, options, args = recipe.method, recipe.options, recipe.args
-    several = method.name != "interpolate" or options.ingredients or options.thetas
-    for key in ("train_head", "use_peft"):
-        if getattr(args, key) and several:
-            raise InputError(
-                f"`{key}` supports only plain interpolation with one fine-tuned model. Remove `method`, `ingredients` "
-                "and `thetas`."
-            )
-    if method.callbacks() and options.thetas:
-        raise InputError(
-            f"The method '{method.name}' averages weights during training, but `thetas` are trained already. "
-            "Remove them."
-        )
-    if options.extrapolate and not method.extrapolates:
-        raise InputError(f"The method '{method.name}' supports only alphas in [0, 1]. Remove `extrapolate`.")
 
 
 def _check_adapter(recipe: Recipe) -> None:

@@ -32,6 +32,7 @@ def check_request(request: Request) -> None:
         check_choices(part)
     check_arguments(request.strategy, request.args, request.rule, request.options)
     _check_search_options(request)
+    _check_method(request)
     check_everything_is_read(request)
     if request.rule.selection != "none":
         _check_sides(request)
@@ -77,6 +78,25 @@ def no_validation(selection: str, role: str, *, each: bool) -> str:
         f"`selection: {selection}` needs validation images, but no {role} task has any. Add a {role} task, name its "
         f"validation split{'.' if each else ', or set `selection: none`.'}"
     )
+
+
+def _check_method(request: Request) -> None:
+    """Reject options and arguments that the method would ignore."""
+    method, options, args = request.method, request.options, request.args
+    several = method.name != "interpolate" or options.ingredients or options.thetas
+    for key in ("train_head", "use_peft"):
+        if getattr(args, key) and several:
+            raise InputError(
+                f"`{key}` supports only plain interpolation with one fine-tuned model. Remove `method`, `ingredients` "
+                "and `thetas`."
+            )
+    if method.callbacks() and options.thetas:
+        raise InputError(
+            f"The method '{method.name}' averages weights during training, but `thetas` are trained already. "
+            "Remove them."
+        )
+    if options.extrapolate and not method.extrapolates:
+        raise InputError(f"The method '{method.name}' supports only alphas in [0, 1]. Remove `extrapolate`.")
 
 
 def _check_search_options(request: Request) -> None:

@@ -57,7 +57,6 @@ _LAUNCHER = _never("The launcher decides how weights are sharded: accelerate lau
 _LABELS = _never("The loss always gets the images and their labels.")
 _LIGER = _never("There are no Liger kernels for image towers.")
 _EVALUATES = _needs("eval_strategy", lambda args: args.eval_strategy != "no")
-_SAVES = _needs("save_strategy", lambda args: args.save_strategy != "no")
 _TRACKIO = _needs("report_to: trackio", lambda args: "trackio" in (args.report_to or ()))
 _WORKERS = _needs("dataloader_num_workers", lambda args: args.dataloader_num_workers > 0)
 
@@ -91,12 +90,11 @@ READERS: Mapping[str, Reader[Arguments]] = {
     "num_train_epochs": Reader(
         lambda args: (args.max_steps or 0) <= 0, "`max_steps` sets the length. Remove one of the two."
     ),
-    "logging_steps": _needs("logging_strategy: steps", lambda args: args.logging_strategy == "steps"),
+    "logging_steps": _needs("logging_strategy: steps", lambda args: args.logging_strategy in ("steps", "no")),
     "eval_steps": _needs("eval_strategy: steps", lambda args: args.eval_strategy == "steps"),
     **dict.fromkeys(("eval_delay", "metric_for_best_model"), _EVALUATES),
     "greater_is_better": _needs("metric_for_best_model", lambda args: args.metric_for_best_model is not None),
-    "save_steps": _needs("save_strategy: steps", lambda args: args.save_strategy == "steps"),
-    **dict.fromkeys(("save_total_limit", "save_only_model"), _SAVES),
+    "save_steps": _needs("save_strategy: steps", lambda args: args.save_strategy in ("steps", "no")),
     "run_name": _needs("report_to", lambda args: bool(args.report_to)),
     **dict.fromkeys(("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), _TRACKIO),
     **dict.fromkeys(("dataloader_persistent_workers", "dataloader_prefetch_factor"), _WORKERS),
@@ -107,4 +105,7 @@ READERS: Mapping[str, Reader[Arguments]] = {
     ),
     "sampling_temperature": _needs("task_sampling: temperature", lambda args: args.task_sampling == "temperature"),
 }
-"""Field -> when a training reads it. A field that is not listed here is always read."""
+"""Field -> when a training reads it. A field that is not listed here is always read.
+
+`save_strategy: no` and `logging_strategy: no` switch off everything about saving and logging, also its details.
+"""
