@@ -48,7 +48,7 @@ CHANGES = {
     "logging_steps": 1,
     "logging_first_step": True,
     "log_on_each_node": False,
-    "logging_nan_inf_filter": (False, {"nan": True}),
+    "logging_nan_inf_filter": (True, {"nan": True}),
     "log_level": "error",
     "log_level_replica": "error",
     "disable_tqdm": False,

@@ -70,8 +70,9 @@ def test_plain_arguments_keep_what_they_hold(tmp_path):
     for values in ({}, HELD, {"num_train_epochs": 2, "warmup_steps": 5}):
         given = TrainingArguments(str(tmp_path), use_cpu=True, **values)
         converted = PaintTrainingArguments.of(given)
-        held = {f.name for f in fields(TrainingArguments)} - needed
+        held = {f.name for f in fields(TrainingArguments)} - needed - {"accelerator_config"}
         assert {n: getattr(converted, n) for n in held} == {n: getattr(given, n) for n in held}
+        assert converted.accelerator_config.even_batches == given.accelerator_config.even_batches
         assert (converted.remove_unused_columns, converted.label_names) == (False, ["labels"])
         assert PaintTrainingArguments(**converted.given()).learning_rate == given.learning_rate
     args = arguments(tmp_path)
