@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from hf_paint.errors import InputError
-from hf_paint.repositories import fetch
 
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -28,6 +27,8 @@ def check_model(name_or_path: str | Path, revision: str = "main") -> None:
         InputError: If it is a single file, an adapter or a model of another library; the message says how to convert
             it.
     """
+    from hf_paint.repositories import fetch  # the Hub client, which interpolation of folders does without
+
     check_not_a_file(name_or_path)
     if not fetch(name_or_path, "config.json", revision, optional=True):
         refuse_other_format(name_or_path, revision)
@@ -50,6 +51,8 @@ def check_not_a_file(name_or_path: str | Path) -> None:
 
 def refuse_other_format(name_or_path: str | Path, revision: str = "main") -> None:
     """Raise an error if a folder or repository has the config of another format."""
+    from hf_paint.repositories import fetch
+
     for file, advice in OTHER_FORMATS.items():
         if fetch(name_or_path, file, revision, optional=True):
             raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}")
