@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from drawn_tasks import draw_rows, write_task
@@ -40,6 +40,28 @@ def check_pixels(processor, mode):
         assert np.array_equal(pixels.numpy(), expected["pixel_values"][0])
         normalized = processor.image_processor(image, return_tensors="pt")["pixel_values"]
         assert torch.equal(transform.normalize(pixels[None]), normalized)
+
+
+@pytest.mark.parametrize("image_size", [(20, 400), (400, 20), (1, 20), (19, 380), (333, 500)])
+def test_images_up_to_the_aspect_ratio_of_a_strip_equal_those_of_the_processor(processor, image_size):
+    image = draw_rows(1, 3, size=image_size)["image"][0]
+    expected = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    assert np.array_equal(PixelTransform(processor).resize_and_crop(image), expected["pixel_values"][0])
+
+
+@pytest.mark.parametrize(
+    "image_size", [(20, 401), (401, 20), (1, 1000), (1000, 1), (7, 3001), (31, 1219), (500, 20_000)]
+)
+@pytest.mark.parametrize("edge", [32, 224])
+def test_a_strip_has_the_pixels_of_the_whole_strip_resized(processor, image_size, edge):
+    generator, (width, height) = np.random.default_rng(0), image_size
+    # without black and white, where Pillow cuts off what bicubic weights overshoot after each of its two passes
+    image = Image.fromarray(generator.integers(90, 160, size=(height, width, 3), dtype=np.uint8))
+    size = (int(edge * width / height), edge) if width > height else (edge, int(edge * height / width))
+    left, top = (size[0] - edge) // 2, (size[1] - edge) // 2
+    whole = image.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + edge, top + edge))
+    pixels = PixelTransform(processor_with(processor.tokenizer, edge)).resize_and_crop(image)
+    assert np.abs(pixels.numpy().astype(int) - np.asarray(whole, dtype=int).transpose(2, 0, 1)).max() <= 1
 
 
 def test_crops_stay_within_scale_and_ratio(processor, monkeypatch):
@@ -145,6 +167,16 @@ def test_empty_streams_are_refused(tmp_path, processor):
         next(iter(StreamedTrainImages(split, PixelTransform(processor), "none", seed=0)))
     with pytest.raises(InputError, match="train split of task 'colours' contains no images"):
         CachedImages(split, PixelTransform(processor), cache_dir=tmp_path / "cache")
+
+
+def test_pixels_that_other_code_has_cached_are_not_used(task, processor, tmp_path, monkeypatch):
+    split = load_splits(task, ("test",))["test"]
+    before = CachedImages(split, PixelTransform(processor), cache_dir=tmp_path)
+    assert CachedImages(split, PixelTransform(processor), cache_dir=tmp_path).fingerprint == before.fingerprint
+    monkeypatch.setattr("hf_paint.data.transforms.to_rgb", lambda image: ImageOps.invert(image.convert("RGB")))
+    after = CachedImages(split, PixelTransform(processor), cache_dir=tmp_path)
+    assert after.fingerprint != before.fingerprint
+    assert not np.array_equal(after.pixels, before.pixels)
 
 
 def test_class_names_are_part_of_the_cache_key(task, processor, tmp_path):

@@ -7,8 +7,11 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import zlib
+from argparse import Namespace
 from collections import namedtuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,10 +22,12 @@ from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from drawn_tasks import draw_rows, encode
 from hf_paint import InputError, Task
+from hf_paint.data import checksums
 from hf_paint.data.images import CachedImages, _in_threads, decode
 from hf_paint.data.pixel_cache import cache_limit, open_pixels
 from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.evaluation.prepared_task import prepare_task
 
 
 MEGABYTE = 1_000_000
@@ -107,6 +112,8 @@ def test_images_of_every_kind_equal_those_of_the_processor(stored, processor, tm
     cached = CachedImages(load_splits(task, ("test",))["test"], PixelTransform(processor), cache_dir=tmp_path)
     for index, name in enumerate(sorted(files)):
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(files[name])))
+        if image.mode == "I;16":  # transformers makes all levels above 255 white
+            image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
         expected = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
         assert np.array_equal(cached.pixels[index], expected["pixel_values"][0]), name
 
@@ -200,6 +207,41 @@ def test_checksums_are_those_of_the_files_and_compared_once_per_process(tmp_path
     for _ in range(3):
         entry(tmp_path, "a")
     assert sum(counted) == 3 * MEGABYTE + (folder / "labels.npy").stat().st_size
+
+
+def test_of_several_processes_the_first_verifies_for_all(tmp_path, monkeypatch):
+    entry(tmp_path, "a")
+    counted, crc32 = [], zlib.crc32
+    monkeypatch.setattr(zlib, "crc32", lambda data, start: counted.append(len(data)) or crc32(data, start))
+
+    def bytes_read(*, started=checksums.STARTED):
+        """Bytes that another process reads, which started then, to verify the entry."""
+        counted.clear()
+        checksums._read_checksum.cache_clear()
+        monkeypatch.setattr(checksums, "STARTED", started)
+        entry(tmp_path, "a")
+        return sum(counted)
+
+    size = sum((tmp_path / "pixels" / "a" / name).stat().st_size for name in ("pixels.bin", "labels.npy"))
+    assert bytes_read() == size
+    assert bytes_read() == 0
+    assert bytes_read(started=time.time()) == size  # a later run does not trust an earlier one
+    monkeypatch.setattr("platform.node", lambda: "another node")
+    assert bytes_read() == size
+    (tmp_path / "pixels" / "a" / "verified.json").write_text("[1]")
+    assert bytes_read() == size
+    flip_a_bit(tmp_path / "pixels" / "a" / "pixels.bin")
+    assert bytes_read() > size  # decoded again
+    assert bytes_read() == size
+
+
+def test_the_second_process_of_a_run_does_not_use_damaged_pixels(task, model, processor, tmp_path, monkeypatch):
+    prepare = partial(prepare_task, task, model, processor, splits=("test",), cache_dir=tmp_path / "cache")
+    expected = prepare().images["test"].pixels.copy()
+    [folder] = (tmp_path / "cache" / "pixels").glob("*/")
+    flip_a_bit(folder / "pixels.bin")
+    monkeypatch.setattr("hf_paint.models.processes.PartialState", lambda: Namespace(is_local_main_process=False))
+    assert np.array_equal(prepare().images["test"].pixels, expected)
 
 
 def test_what_a_killed_run_left_is_replaced(tmp_path):
@@ -300,7 +342,7 @@ def test_limits_are_in_gigabytes(monkeypatch):
     assert cache_limit() == 1.5e9
 
 
-def test_independent_runs_decode_an_entry_once(tmp_path):
+def test_processes_decode_a_missing_or_damaged_entry_once(tmp_path):
     script = f"""
         import time
         from pathlib import Path
@@ -314,12 +356,16 @@ def test_independent_runs_decode_an_entry_once(tmp_path):
                     log.write("one")
                     yield np.full((3, 4, 4), index, dtype=np.uint8), index
 
-        pixels, labels = open_pixels(Path({str(tmp_path)!r}) / "pixels" / "a", decode, name="a", num_bytes=960)
-        assert pixels[:, 0, 0, 0].tolist() == labels.tolist() == list(range(20))
+        for name in "ab":
+            pixels, labels = open_pixels(Path({str(tmp_path)!r}) / "pixels" / name, decode, name=name, num_bytes=960)
+            assert pixels[:, 0, 0, 0].tolist() == labels.tolist() == list(range(20))
     """
+    damaged = ((np.full((3, 4, 4), index, dtype=np.uint8), index) for index in range(20))
+    open_pixels(tmp_path / "pixels" / "b", lambda: damaged, name="b", num_bytes=960)
+    flip_a_bit(tmp_path / "pixels" / "b" / "pixels.bin")
     runs = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) for _ in range(2)]
     assert [run.wait(timeout=60) for run in runs] == [0, 0]
-    assert (tmp_path / "decoded").read_text() == "one" * 20
+    assert (tmp_path / "decoded").read_text() == "one" * 20 * 2
 
 
 def test_cached_pixels_are_writable_copies(task, processor, tmp_path):

@@ -71,6 +71,14 @@ def test_cache_is_keyed_by_everything_that_matters(model, processor, tmp_path):
     assert len(list(tmp_path.rglob("*.safetensors"))) == 4
 
 
+@pytest.mark.parametrize("library", ["torch", "transformers"])
+def test_a_head_that_other_code_has_cached_is_built_again(model, processor, tmp_path, monkeypatch, library):
+    build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
+    monkeypatch.setattr(f"{library}.__version__", "0.0")
+    build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
 def test_bf16_is_close_and_is_cached_apart(model, processor, tmp_path):
     def build(**options):
         return build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, **options).weight
@@ -85,12 +93,20 @@ def test_bf16_is_close_and_is_cached_apart(model, processor, tmp_path):
     assert (bf16 * fp32).sum(dim=1).min() > 0.999
 
 
-@pytest.mark.parametrize("torn", [b"", b"torn", None])
+TORN = {
+    "empty": lambda whole: b"",
+    "other": lambda whole: b"torn",
+    "cut": lambda whole: whole[:-7],
+    "a bit": lambda whole: whole[:-7] + bytes([whole[-7] ^ 1]) + whole[-6:],
+}
+
+
+@pytest.mark.parametrize("torn", TORN)
 def test_torn_cache_file_is_rebuilt(model, processor, tmp_path, torn):
     first = build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
     (file,) = tmp_path.rglob("*.safetensors")
     whole = file.read_bytes()
-    file.write_bytes(whole[:-7] if torn is None else torn)
+    file.write_bytes(TORN[torn](whole))
     again = build_zero_shot_head(model, processor.tokenizer, NAMES, TEMPLATES, cache_dir=tmp_path)
     assert torch.equal(again.weight, first.weight)
     assert file.read_bytes() == whole

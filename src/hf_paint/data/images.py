@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
+import datasets
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from hf_paint.data.pixel_cache import Examples, open_pixels
 from hf_paint.data.splits import Split
+from hf_paint.data.stored_images import Row, read_image, stored_name
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.fingerprints import fingerprint_values
@@ -25,8 +27,6 @@ from hf_paint.fingerprints import fingerprint_values
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
-Row = dict[str, Any]
-"""Data set row, column -> value."""
 MAX_THREADS = 32
 """Maximum number of threads. More would wait for each other, because a few per cent of the work runs in Python."""
 
@@ -47,13 +47,12 @@ class CachedImages(Dataset[Example]):
         split: Split to read.
         transform: Transform from images to pixels.
         cache_dir: Cache folder.
-        verify: Whether to verify the checksums of cached pixels; it is enough if one process per node does.
 
     Raises:
         InputError: If an image is corrupt, the split is empty, or the pixels do not fit into the cache.
     """
 
-    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path, verify: bool = True) -> None:
+    def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
@@ -62,7 +61,6 @@ class CachedImages(Dataset[Example]):
             lambda: _pixels_and_labels(split, transform),
             name=f"{split.name} split of task '{split.task.name}'",
             num_bytes=num_bytes,
-            verify=verify,
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
@@ -87,24 +85,24 @@ def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
 
 
 def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
-    """Decode one image of a split and apply the task's attack and corruption; `epoch` varies attacks in training.
+    """Decode one image of a split to RGB, with the task's attack and corruption; `epoch` varies attacks in training.
 
     Raises:
-        InputError: If the image is corrupt; the message contains its index and file name.
+        InputError: If the image is corrupt or has no clear RGB; the message contains its index and file name.
     """
     try:
         row = split.rows[index]
-        row[split.task.image_column].load()
+        image = read_image(row, split.rows, split.task.image_column)
     except Exception as error:  # Pillow and datasets raise many types of errors for corrupt images
         raise InputError(
             f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
-            f"{_stored_name(split, index)}: {one_line(error)}"
+            f"{stored_name(split.rows, split.task.image_column, index)}: {one_line(error)}"
         ) from error
-    return _change(split, row, index, epoch)
+    return _change(split, image, row, index, epoch)
 
 
 def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
-    """Yield the rows of a stream, after applying the task's attack and corruption to their images.
+    """Yield the rows of a stream with RGB images, after applying the task's attack and corruption to them.
 
     Raises:
         InputError: If a row cannot be read.
@@ -113,6 +111,7 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
     for position in itertools.count():
         try:
             row = next(rows)
+            image = read_image(row, split.rows, split.task.image_column)
         except StopIteration:
             return
         except Exception as error:  # from the network, the decoder or the data set
@@ -120,23 +119,23 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
             raise InputError(
                 f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
             ) from error
-        yield row | {split.task.image_column: _change(split, row, position, epoch)}
+        yield row | {split.task.image_column: _change(split, image, row, position, epoch)}
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
-    """Return a fingerprint of a split's images and labels and of the transform to pixels."""
+    """Return a fingerprint of a split's images and labels, and of what turns them into pixels, including the code."""
     # multiple-choice tasks have no label column, but fingerprints in existing caches include its default name
     columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
     changes: list[object] = [corruption.identity] if corruption is not None else []
     changes += [attack.identity, list(split.class_names), split.name] if attack is not None else []
-    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, *changes)
+    decoder = datasets.__version__
+    return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, decoder, *changes)
 
 
-def _change(split: Split, row: Row, index: int, epoch: int) -> Image.Image:
+def _change(split: Split, image: Image.Image, row: Row, index: int, epoch: int) -> Image.Image:
     """Return the image of a row, after the task's attack and then its corruption."""
-    image: Image.Image = row[split.task.image_column]
     if split.task.attack is not None:
         image = split.task.attack(
             image, split.class_of(row), split.class_names, split=split.name, row=index, epoch=epoch
@@ -181,12 +180,3 @@ def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> It
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _stored_name(split: Split, index: int) -> str:
-    """Return the stored file name of an image, for an error message, or an empty string if there is none."""
-    from datasets import Image as ImageFeature
-
-    stored = split.rows.cast_column(split.task.image_column, ImageFeature(decode=False))[index]
-    path = (stored[split.task.image_column] or {}).get("path")
-    return f" ('{Path(path).name}')" if path else ""

@@ -69,22 +69,26 @@ def load_rows(task: Task, source: str) -> Rows:
     if is_folder(task):
         rows, ids = read_folder(task, source)
         return Rows(rows.to_iterable_dataset()) if task.streaming else Rows(rows, ids)
+    return _load_rows(task, source)
+
+
+def _load_rows(task: Task, source: str) -> Rows:
+    """Load one split with `datasets`."""
     try:
         class_files = _class_files(task)
         if class_files is not None:
             return _load_class_files(task, source, class_files)
         rows = load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+        if isinstance(rows, IterableDataset):
+            return Rows(rows._resolve_features())  # CSV rows have no column types until the first of them are read
     except InputError:
         raise
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
-    files = _find_files(task)
-    if task.streaming:
-        return Rows(rows)
     lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
-    return Rows(rows, number_rows(lengths, source, task.dataset, files))
+    return Rows(rows, number_rows(lengths, source, task.dataset, _find_files(task)))
 
 
 def stream_length(task: Task, source: str) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from datasets import Dataset, Image, IterableDataset
+from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
 from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers, read_choices
@@ -13,6 +13,7 @@ from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import check_column_types
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
+from hf_paint.data.stored_images import cast_images, with_file_states
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
@@ -153,8 +154,7 @@ def split_train_validation(num_rows: int, groups: Sequence[object] | None = None
 
 
 def _permutation(count: int) -> Indices:
-    order: Indices = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
-    return order
+    return np.asarray(torch.randperm(count, generator=torch.Generator().manual_seed(0)))
 
 
 def _source(task: Task, name: str) -> str | None:
@@ -168,13 +168,15 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     loaded = _load_rows(task, source)
     class_names, class_ids = read_classes(task, loaded.table)
     rows = _select_rows(task, loaded, name, source)
+    fingerprint = stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint
+    stored = (loaded if task.streaming else rows).table  # the selected rows of a stream have their images decoded
     split = Split(
         task=task,
         name=name,
         rows=rows.table,
         class_ids=class_ids,
         class_names=class_names,
-        fingerprint=stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint,
+        fingerprint=with_file_states(fingerprint, stored, task.image_column),
         row_ids=rows.ids,
     )
     split = _with_words(take_some_classes(_with_labels(split)))
@@ -199,7 +201,7 @@ def _load_rows(task: Task, source: str) -> Rows:
 
 def _select_rows(task: Task, rows: Rows, name: str, source: str) -> Rows:
     """Select the rows of one split and the columns that are needed; the order of the steps affects fingerprints."""
-    rows = replace(rows, table=rows.table.cast_column(task.image_column, Image(decode=True)))
+    rows = replace(rows, table=cast_images(rows.table, task.image_column))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
     if task.where:

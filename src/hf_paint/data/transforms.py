@@ -12,6 +12,8 @@ from transformers import ProcessorMixin
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.probes import fingerprint_code
+from hf_paint.tasks.rgb import to_rgb
 
 
 Augmentation = Literal["paint", "none"]
@@ -19,6 +21,9 @@ CROP_SCALE = (0.9, 1.0)
 """Fraction of the image area that a random crop covers, as in PAINT's released code."""
 CROP_RATIO = (3 / 4, 4 / 3)
 """Aspect ratio of a random crop, as in torchvision's RandomResizedCrop."""
+
+MAX_RATIO = 20
+"""Maximum aspect ratio of an image that is resized whole. Strips could otherwise need gigabytes."""
 
 
 class PixelTransform:
@@ -54,16 +59,26 @@ class PixelTransform:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of all settings that affect the uint8 pixels."""
-        return fingerprint_values(self.size, self.crop_size, int(self.resample), PIL.__version__)
+        """Fingerprint of all settings, and of the code, that affect the uint8 pixels."""
+        code = fingerprint_code(self._resize_and_crop)
+        return fingerprint_values(self.size, self.crop_size, int(self.resample), PIL.__version__, code)
 
     def resize_and_crop(self, image: Image.Image) -> Tensor:
-        """Resize an image and crop its centre to uint8 pixels (3, crop_size, crop_size)."""
-        image = image.convert("RGB")
-        size = self._resized(*image.size)
-        resized = image.resize(size, self.resample)
-        left, top = (size[0] - self.crop_size) // 2, (size[1] - self.crop_size) // 2
-        return _to_tensor(resized.crop((left, top, left + self.crop_size, top + self.crop_size)))
+        """Resize an image and crop its centre to uint8 pixels (3, crop_size, crop_size).
+
+        Of a strip, only the part that is kept is resized, so that it takes no more memory than other images. Up to
+        rounding, the pixels are those of the whole strip, resized and cropped.
+        """
+        return _to_tensor(self._resize_and_crop(image))
+
+    def _resize_and_crop(self, image: Image.Image) -> Image.Image:
+        image = to_rgb(image)
+        size, edge = self._resized(*image.size), self.crop_size
+        left, top = (size[0] - edge) // 2, (size[1] - edge) // 2
+        box = (left, top, left + edge, top + edge)
+        if max(size) > MAX_RATIO * min(size):
+            return _resize_part(image, size, box, self.resample)
+        return image.resize(size, self.resample).crop(box)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height to resize to, which are either fixed or keep the aspect ratio of the image."""
@@ -74,7 +89,7 @@ class PixelTransform:
 
     def random_resized_crop(self, image: Image.Image, generator: np.random.Generator) -> Tensor:
         """Crop most of an image at random, and resize the crop to uint8 pixels (3, crop_size, crop_size)."""
-        image = image.convert("RGB")
+        image = to_rgb(image)
         box = _random_box(*image.size, generator)
         return _to_tensor(image.crop(box).resize((self.crop_size, self.crop_size), self.resample))
 
@@ -113,7 +128,10 @@ def augment(
 
 
 def _random_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a crop box as torchvision's RandomResizedCrop does; after ten failed attempts, return the whole image."""
+    """Draw a crop box as torchvision's RandomResizedCrop does (`get_params`).
+
+    After ten failed attempts, as for many 3:2 photographs, it is the largest box in the centre with an allowed ratio.
+    """
     for _ in range(10):
         area = width * height * generator.uniform(*CROP_SCALE)
         ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
@@ -122,7 +140,24 @@ def _random_box(width: int, height: int, generator: np.random.Generator) -> tupl
             left = int(generator.integers(width - crop_width + 1))
             top = int(generator.integers(height - crop_height + 1))
             return left, top, left + crop_width, top + crop_height
-    return 0, 0, width, height
+    ratio = min(max(width / height, CROP_RATIO[0]), CROP_RATIO[1])
+    crop_width, crop_height = min(width, round(height * ratio)), min(height, round(width / ratio))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
+
+
+def _resize_part(
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int], resample: Image.Resampling
+) -> Image.Image:
+    """Return what `image.resize(size, resample).crop(box)` would, from the pixels that it depends on."""
+    scale = np.array(image.size) / size
+    begin, end = box[:2] * scale, np.minimum(box[2:] * scale, image.size)
+    margin = 4 * np.maximum(scale, 1)  # wider than any filter
+    first = np.maximum(np.floor(begin - margin), 0)
+    last = np.minimum(np.ceil(end + margin), image.size)
+    # cropped first, because Pillow rounds the box to float32, which is coarse far from the origin
+    part = image.crop((*first, *last))
+    return part.resize((box[2] - box[0], box[3] - box[1]), resample, (*(begin - first), *(end - first)))
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

@@ -9,7 +9,6 @@ from PIL import Image as PILImage
 
 from hf_paint.data.folder_files import list_folder
 from hf_paint.errors import InputError
-from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 
@@ -46,10 +45,7 @@ def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
         "text": [text for _, text in photos.values()],
     }
     features = Features({"image": Image(), "label": Value("string"), "text": Value("string")})
-    rows = Dataset.from_dict(columns, features=features)
-    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in photos]
-    # datasets itself would fingerprint only the paths, and miss photos that are replaced
-    return Dataset(rows.data, fingerprint=fingerprint_values(states))
+    return Dataset.from_dict(columns, features=features)
 
 
 def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, str]]:

@@ -17,7 +17,6 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
-from hf_paint.models.processes import is_first_on_node
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -141,8 +140,5 @@ def prepare_splits(
             "Set `class_names` to the full list of classes."
         )
     head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
-    verify = is_first_on_node()
-    images = {
-        name: CachedImages(split, transform, cache_dir=cache_dir, verify=verify) for name, split in loaded.items()
-    }
+    images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
     return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +23,12 @@ from hf_paint.models.prompts import embed_prompts
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
+
+
+CODE = ("families.py", "prompts.py", "zero_shot.py")
+"""Modules that determine a head. After any change to them, cached heads are built again, which takes little time."""
+FINGERPRINT = "fingerprint"
+"""Metadata key of a cached head that holds the fingerprint of its weights."""
 
 
 def build_task_head(
@@ -103,7 +110,8 @@ def build_zero_shot_head(
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
     head = ZeroShotHead(weight, logit_scale(model))
     if cache is not None and is_first_on_node():
-        save_atomically(cache, partial(save_file, head.state_dict()))
+        metadata = {FINGERPRINT: fingerprint_weights(head.state_dict())}
+        save_atomically(cache, partial(save_file, head.state_dict(), metadata=metadata))
     return head
 
 
@@ -112,14 +120,20 @@ def _cache_file(
 ) -> Path:
     text_tower = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(IMAGE_TOWER)}
     config = model.config.text_config.to_diff_dict()
+    code = [Path(__file__).with_name(file).read_text(encoding="utf-8") for file in CODE]
+    code += [torch.__version__, transformers.__version__]
     vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
-    name = fingerprint_values(fingerprint_weights(text_tower), config, vocabulary, tokenizer.model_max_length, *key)
+    text_model = (fingerprint_weights(text_tower), config, vocabulary, tokenizer.model_max_length)
+    name = fingerprint_values(*text_model, code, *key)
     return Path(cache_dir) / "heads" / f"{name}.safetensors"
 
 
 def _read(path: Path) -> ZeroShotHead | None:
     """Load a head from a file; return None if the file is missing or damaged."""
     try:
-        return ZeroShotHead(**load_file(path))
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in ("weight", "logit_scale")}
+            fingerprint = (file.metadata() or {}).get(FINGERPRINT)
     except (FileNotFoundError, SafetensorError):
         return None
+    return ZeroShotHead(**weights) if fingerprint == fingerprint_weights(weights) else None

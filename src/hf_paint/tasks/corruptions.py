@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.tasks.probes import fingerprint_code
+from hf_paint.tasks.rgb import to_rgb
 
 
 SMALL, LARGE = 32, 224
@@ -74,7 +76,7 @@ class Corruption:
     @property
     def identity(self) -> list[object]:
         """All that determines the corrupted pixels, except the image and the Pillow version."""
-        return [self.name, self.severity, self.seed, STRENGTHS[self.name], np.__version__]
+        return [self.name, self.severity, self.seed, STRENGTHS[self.name], np.__version__, fingerprint_code(self)]
 
     def strength(self, side: int) -> float:
         """Return the strength for images whose shorter side is `side` pixels."""
@@ -84,7 +86,7 @@ class Corruption:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the corrupted image in RGB; an image larger than those of ImageNet-C is shrunk first."""
-        image = image.convert("RGB")
+        image = to_rgb(image)
         shrink = min(1.0, LARGE / min(image.size))
         if shrink < 1:
             image = image.resize((round(image.width * shrink), round(image.height * shrink)), Image.Resampling.BICUBIC)

@@ -16,6 +16,8 @@ from PIL import Image, ImageOps, features
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.lettering import FONT_SIZES, draw_lettering, load_font, shipped_fonts
+from hf_paint.tasks.probes import fingerprint_code
+from hf_paint.tasks.rgb import to_rgb
 
 
 SPLITS = ("train", "validation", "test")
@@ -67,7 +69,8 @@ class TypographicAttack:
     def identity(self) -> list[object]:
         """All that determines the attacked pixels, except the image, row, class names and Pillow version."""
         fonts = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.font_files]
-        versions = [np.__version__, features.version("freetype2")]
+        code = fingerprint_code(lambda image: self(image, 0, ["one", "two"], split="test", row=0))
+        versions = [np.__version__, features.version("freetype2"), code]
         return [self.seed, self.probability, fonts, self.image_size, self.font_sizes, *versions]
 
     @property
@@ -89,7 +92,7 @@ class TypographicAttack:
             epoch: Training epoch.
         """
         size = (self.image_size, self.image_size)
-        square = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.BICUBIC)
+        square = ImageOps.fit(to_rgb(image), size, Image.Resampling.BICUBIC)
         generator = self._generator(split, epoch, row)
         word = class_names[_wrong_class(label, class_names, generator)]
         if split != "train" or generator.random() < self.probability:

@@ -19,7 +19,6 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
-from hf_paint.models.processes import is_first_on_node
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.registry import TaskLike, get_tasks
@@ -199,7 +198,7 @@ def make_training_images(
     """
     if not split.task.streaming:
         if args.augmentation == "none":
-            return CachedImages(split, transform, cache_dir=cache_dir, verify=is_first_on_node())
+            return CachedImages(split, transform, cache_dir=cache_dir)
         return TrainImages(split, transform, args.augmentation, seed=args.seed)
     check_stream(split.task, args)
     buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER

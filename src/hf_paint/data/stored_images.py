@@ -1,0 +1,106 @@
+"""Image columns as a data set stores them: encoded bytes, arrays, or paths to files that may be replaced."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from datasets import Array2D, Array3D, Dataset, Image, IterableDataset, LargeList, List
+from PIL import Image as PILImage
+
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.rgb import array_to_rgb, to_rgb
+
+
+Rows: TypeAlias = Dataset | IterableDataset
+Row = dict[str, Any]
+"""Data set row, column -> value."""
+
+
+def cast_images(table: Rows, column: str) -> Rows:
+    """Return a table with PIL images in a column of bytes or paths; a column of arrays is returned as it is.
+
+    `datasets` would convert arrays with several channels to uint8 modulo 256.
+    """
+    return table if _array_dtype(table, column) else table.cast_column(column, Image(decode=True))
+
+
+def read_image(row: Row, rows: Rows, column: str) -> PILImage.Image:
+    """Return the RGB image in a row of a table that has passed through `cast_images`.
+
+    Raises:
+        InputError: If there is no image, or it is unclear how to convert it to RGB.
+    """
+    image = row[column]
+    if isinstance(image, PILImage.Image):
+        return to_rgb(image)
+    if image is None:
+        raise InputError("The row has no image.")
+    return array_to_rgb(np.asarray(image, dtype=_array_dtype(rows, column)))
+
+
+def stored_name(rows: Dataset, column: str, index: int) -> str:
+    """Return the stored file name of an image, for an error message, or an empty string if there is none."""
+    if _array_dtype(rows, column):
+        return ""
+    stored = rows.cast_column(column, Image(decode=False))[index]
+    path = (stored[column] or {}).get("path")
+    return f" ('{Path(path).name}')" if path else ""
+
+
+def with_file_states(fingerprint: str, rows: Rows, column: str) -> str:
+    """Extend a fingerprint of rows by the size and modification time of each image file that they point to.
+
+    `datasets` fingerprints only the paths, and would miss files that are replaced. If the rows contain the images, the
+    fingerprint is returned unchanged. Files that are not on this machine, like those behind a URL, have no state.
+    """
+    states = [_state(path) for path in _paths(rows, column)]
+    return fingerprint_values(fingerprint, states) if any(states) else fingerprint
+
+
+def _array_dtype(rows: Rows, column: str) -> np.dtype[Any] | None:
+    """Return the type of the values of an array column, or None for any other column."""
+    feature = (rows.features or {}).get(column)
+    if not isinstance(feature, (Array2D, Array3D, List, LargeList)):
+        return None
+    while isinstance(feature, (List, LargeList)):
+        feature = feature.feature
+    dtype: np.dtype[Any] = np.dtype(feature.dtype)
+    return dtype
+
+
+def _paths(rows: Rows, column: str) -> Iterator[str]:
+    """Yield the paths of the images that are not contained in the rows."""
+    if _array_dtype(rows, column):
+        return
+    encoded = rows.cast_column(column, Image(decode=False)).select_columns([column])
+    if isinstance(encoded, Dataset):
+        if any(chunk.field("bytes").null_count for chunk in encoded.data.column(column).chunks):
+            for batch in encoded.with_format("arrow").iter(1000):
+                for chunk in batch.column(column).chunks:
+                    yield from chunk.field("path").filter(chunk.field("bytes").is_null()).drop_null().to_pylist()
+        return
+    images = (row[column] or {} for row in encoded)
+    first = next(images, {})
+    if first.get("path") and first.get("bytes") is None and _is_local(first["path"]):  # bytes are not read twice
+        yield from (image["path"] for image in chain([first], images) if image.get("path"))
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in _file(path)
+
+
+def _file(path: str) -> str:
+    """Return the path of a file, or of the archive that contains it, as in `zip://dog.png::/data/photos.zip`."""
+    return path.rpartition("::")[2]
+
+
+def _state(path: str) -> list[int] | None:
+    """Return the size and modification time of a file, or None if there is no such file on this machine."""
+    try:
+        status = Path(_file(path)).stat()
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,212 @@
+"""Files that are replaced, and deep images and strips, as a user evaluates them."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import yaml
+from datasets import Array2D, Array3D, ClassLabel, Dataset, Features, Image as ImageFeature, List, Value
+from PIL import Image
+
+from drawn_tasks import draw_rows
+from hf_paint import InputError, Task
+from hf_paint.cli.main import main
+from hf_paint.data.images import CachedImages, decode, stream_rows
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
+
+
+CLASSES = ["one", "two"]
+COUNT = 6
+
+
+def definition(name, kind, files, **keys):
+    source = {"data_dir": str(files)} if kind == "imagefolder" else {"data_files": {"test": str(files)}}
+    splits = {"train": None, "validation": None, "test": "train" if kind == "imagefolder" else "test"}
+    names = {"name": name, "dataset": kind, "class_names": CLASSES, "templates": ["a photo of a {}."]}
+    return names | source | {"splits": splits} | keys
+
+
+def write_images(folder, seed, suffix="png", size=(40, 36)):
+    """Write images of two classes in turn, and return their paths; the same names for every seed."""
+    paths = []
+    for index, image in enumerate(draw_rows(COUNT, seed, size=size)["image"]):
+        paths.append(folder / CLASSES[index % 2] / f"{index}.{suffix}")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        image.save(paths[-1])
+    return paths
+
+
+def write_table(folder, kind, paths):
+    """Write a table of paths, and return its path."""
+    rows = [{"image": str(path), "label": path.parent.name} for path in paths]
+    if kind == "csv":
+        (folder / "rows.csv").write_text("image,label\n" + "".join(f"{r['image']},{r['label']}\n" for r in rows))
+    elif kind == "json":
+        (folder / "rows.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        features = Features({"image": ImageFeature(), "label": Value("string")})
+        table = Dataset.from_list([row | {"image": {"path": row["image"]}} for row in rows], features=features)
+        table.data.table.to_pandas().to_parquet(folder / "rows.parquet")  # `Dataset.to_parquet` would read the files
+    return folder / f"rows.{kind}"
+
+
+def pixels_of(task, processor, cache):
+    return CachedImages(load_splits(task, ("test",))["test"], PixelTransform(processor), cache_dir=cache).pixels
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet", "imagefolder"])
+@pytest.mark.parametrize("kept", ["size", "time"])
+def test_replaced_files_are_decoded_again(kind, kept, streaming, processor, tmp_path):
+    suffix = "bmp" if kept == "size" else "png"
+    paths = write_images(tmp_path / "images", 0, suffix)
+    files = tmp_path / "images" if kind == "imagefolder" else write_table(tmp_path, kind, paths)
+    task = Task.from_dict(definition("replaced", kind, files, streaming=streaming))
+    before = pixels_of(task, processor, tmp_path / "cache").copy()
+    assert np.array_equal(pixels_of(task, processor, tmp_path / "cache"), before)
+    assert len(list((tmp_path / "cache" / "pixels").glob("*/"))) == 1
+    states = [path.stat() for path in paths]
+    write_images(tmp_path / "images", 1, suffix, size=(40, 36) if kept == "size" else (44, 36))
+    for path, state in zip(paths, states, strict=True):
+        assert (path.stat().st_size == state.st_size) == (kept == "size")
+        if kept == "time":
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    after = pixels_of(task, processor, tmp_path / "cache")
+    assert np.array_equal(after, pixels_of(task, processor, tmp_path / "new cache"))
+    assert not np.array_equal(after, before)
+
+
+def test_a_deleted_file_is_named_though_its_pixels_were_cached(processor, tmp_path):
+    paths = write_images(tmp_path / "images", 0)
+    task = Task.from_dict(definition("deleted", "csv", write_table(tmp_path, "csv", paths)))
+    pixels_of(task, processor, tmp_path / "cache")
+    paths[3].unlink()
+    with pytest.raises(InputError, match=r"Image 3 of the test split .*'3.png'"):
+        pixels_of(task, processor, tmp_path / "cache")
+
+
+def evaluate(capsys, model_folder, folder, *tasks):
+    """Run the command and return the exit code, the numbers printed for each task, and the error."""
+    paths = []
+    for task in tasks:
+        paths.append(str(folder / f"{task['name']}.yaml"))
+        (folder / f"{task['name']}.yaml").write_text(yaml.safe_dump(task))
+    code = main(["evaluate", model_folder, "--tasks", *paths, "--use_cpu"])
+    output, error = capsys.readouterr()
+    rows = [line.replace("│", " ").split() for line in output.splitlines()]
+    names = {task["name"] for task in tasks}
+    return code, {row[0]: row[2:] for row in rows if row and row[0] in names}, error
+
+
+def test_evaluate_sees_that_images_were_replaced(model_folder, tmp_path, capsys):
+    task = definition("swap", "csv", write_table(tmp_path, "csv", write_images(tmp_path / "images", 0)))
+    _, before, _ = evaluate(capsys, model_folder, tmp_path, task)
+    write_images(tmp_path / "images", 1)
+    write_images(tmp_path / "copies", 1)
+    copies = definition("copies", "imagefolder", tmp_path / "copies")
+    _, after, _ = evaluate(capsys, model_folder, tmp_path, task, copies)
+    assert before["swap"] != after["swap"] == after["copies"]
+
+
+def grey_rows():
+    return [np.asarray(image.convert("L")) for image in draw_rows(COUNT, 0)["image"]]
+
+
+def colour_rows():
+    return [np.asarray(image) for image in draw_rows(COUNT, 0)["image"]]
+
+
+def write_rows(folder, name, images, feature):
+    features = Features({"image": feature, "label": ClassLabel(names=CLASSES)})
+    rows = {"image": images, "label": [index % 2 for index in range(len(images))]}
+    Dataset.from_dict(rows, features=features).to_parquet(folder / f"{name}.parquet")
+    return definition(name, "parquet", folder / f"{name}.parquet")
+
+
+def encoded(array, image_format):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, image_format)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def test_evaluate_gives_deep_images_the_numbers_of_their_eight_bit_copies(model_folder, tmp_path, capsys):
+    grey, colour = grey_rows(), colour_rows()
+    deep, part = [row.astype(np.uint16) * 257 for row in grey], np.float32(255)
+    tasks = [
+        write_rows(tmp_path, "grey", [encoded(row, "PNG") for row in grey], ImageFeature()),
+        write_rows(tmp_path, "png", [encoded(row, "PNG") for row in deep], ImageFeature()),
+        write_rows(tmp_path, "tiff", [encoded(row.astype(">u2"), "TIFF") for row in deep], ImageFeature()),
+        write_rows(tmp_path, "pgm", [encoded(row, "PPM") for row in deep], ImageFeature()),
+        write_rows(tmp_path, "floats", [encoded(row / part, "TIFF") for row in grey], ImageFeature()),
+        write_rows(tmp_path, "array", deep, Array2D((36, 40), "uint16")),
+        write_rows(tmp_path, "streamed_array", [row / part for row in grey], Array2D((36, 40), "float32"))
+        | {"streaming": True},
+        write_rows(tmp_path, "colour", [encoded(row, "PNG") for row in colour], ImageFeature()),
+        write_rows(tmp_path, "bytes", colour, Array3D((36, 40, 3), "uint8")),
+        write_rows(
+            tmp_path, "deep_array", [r.astype(np.uint16) * 257 for r in colour], Array3D((36, 40, 3), "uint16")
+        ),
+        write_rows(tmp_path, "lists", [(row / 255).tolist() for row in colour], List(List(List(Value("float64"))))),
+    ]
+    code, numbers, _ = evaluate(capsys, model_folder, tmp_path, *tasks)
+    assert code == 0
+    assert {name: row for name, row in numbers.items() if row == numbers["grey"]}.keys() == {
+        *("grey", "png", "tiff", "pgm", "floats", "array", "streamed_array")
+    }
+    assert {name: row for name, row in numbers.items() if row == numbers["colour"]}.keys() == {
+        *("colour", "bytes", "deep_array", "lists")
+    }
+
+
+def test_evaluate_refuses_an_image_without_a_clear_white_by_name(model_folder, tmp_path, capsys):
+    paths = write_images(tmp_path / "images", 0, "tiff")
+    Image.fromarray(np.linspace(0, 4095, 400).astype(np.int32).reshape(20, 20)).save(paths[4])
+    code, _, error = evaluate(capsys, model_folder, tmp_path, definition("scan", "imagefolder", tmp_path / "images"))
+    assert code == 2
+    assert (
+        "of the test split of task 'scan' cannot be read ('4.tiff'): The image has int32 values from 0 to 4095"
+        in error
+    )
+
+
+def test_a_row_without_an_image_is_named(tmp_path):
+    rows = [encoded(row, "PNG") for row in grey_rows()]
+    task = Task.from_dict(write_rows(tmp_path, "gap", [*rows[:2], None, *rows[3:]], ImageFeature()))
+    split = load_splits(task, ("test",))["test"]
+    with pytest.raises(
+        InputError, match="Image 2 of the test split of task 'gap' cannot be read: The row has no image"
+    ):
+        decode(split, 2)
+
+
+def test_integers_outside_eight_bits_are_refused_instead_of_wrapped(tmp_path):
+    images = [np.full((36, 40, 3), value).tolist() for value in (9, 300)]
+    task = Task.from_dict(write_rows(tmp_path, "wrapped", images, List(List(List(Value("int64"))))))
+    split = load_splits(task, ("test",))["test"]
+    assert decode(split, 0).getpixel((0, 0)) == (9, 9, 9)
+    with pytest.raises(InputError, match=r"Image 1 of the test split .* has int64 values from 300 to 300"):
+        decode(split, 1)
+    streamed = load_splits(Task.from_dict(task.to_dict() | {"streaming": True}), ("test",))["test"]
+    with pytest.raises(InputError, match=r"Image 1 of the test stream .* has int64 values from 300 to 300"):
+        list(stream_rows(streamed))
+
+
+def test_evaluate_of_a_strip_resizes_only_what_it_keeps(model_folder, tmp_path, capsys, monkeypatch):
+    folder, plain, areas = tmp_path / "strips", tmp_path / "plain", []
+    values = np.random.default_rng(0).integers(90, 160, size=(COUNT, 3), dtype=np.uint8)
+    for index, value in enumerate(values):
+        for path, shape in ((folder, (10_000, 1) if index % 3 else (1, 10_000)), (plain, (50, 50))):
+            (path / CLASSES[index % 2]).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(np.broadcast_to(value, (*shape, 3)))
+            image.save(path / CLASSES[index % 2] / f"{index}.png")
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, size, *args: areas.append(size[0] * size[1]) or resize(self, size, *args)
+    )
+    tasks = [definition("strips", "imagefolder", folder), definition("plain", "imagefolder", plain)]
+    code, numbers, _ = evaluate(capsys, model_folder, tmp_path, *tasks)
+    assert (code, numbers["strips"]) == (0, numbers["plain"])
+    assert max(areas) < 10_000
