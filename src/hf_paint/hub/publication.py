@@ -208,7 +208,7 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     if source.strategy == "sequential":
         return by_name(alpha for alpha in source.curve.alphas if isinstance(alpha, Coefficients))
     exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
-    variants = by_name(sorted(exact if alphas is None else map(canonical_alpha, alphas)))
+    variants: dict[str, Alpha] = by_name(sorted(exact if alphas is None else map(canonical_alpha, alphas)))
     for alpha in variants.values():
         if alpha not in exact:
             raise InputError(

@@ -26,8 +26,8 @@ def canonical_alpha(alpha: SupportsFloat | str) -> float:
 
     The same alpha can be computed in several ways that differ in the last digit: `np.arange(0, 1.1, 0.1)` contains
     0.30000000000000004 and the list `[i / 10 for i in range(11)]` contains 0.3. Every number that enters the library
-    as an alpha passes through this function, so that they are one alpha. A number in float32 is read as the fraction or
-    decimal number it was rounded from, and -0.0 as 0.
+    as an alpha passes through this function, so that they are one alpha. A number in float32 is read as the fraction
+    or decimal number it was rounded from, and -0.0 as 0.
 
     Args:
         alpha: A number, or a number as text.
