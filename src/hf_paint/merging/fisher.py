@@ -202,6 +202,7 @@ class Fisher(Method):
     formula: ClassVar[str] = ""
     extrapolates: ClassVar[bool] = False
     is_line: ClassVar[bool] = False
+    samples_labels: ClassVar[bool] = True
     num_images: int = 256
     seed: int = 0
 
@@ -211,6 +212,11 @@ class Fisher(Method):
                 "The method 'fisher' needs `num_images` of at least 1 and a `seed` of at least 0, got "
                 f"{self.num_images} and {self.seed}."
             )
+
+    @property
+    def needs_train(self) -> bool:
+        """Fisher information is estimated on training images."""
+        return True
 
     def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
         """Return the Fisher-weighted path from theta_0 to theta_1."""
