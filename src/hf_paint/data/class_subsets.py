@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_paint.data.labels import ClassIds
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.classification import LabelledTask
@@ -58,7 +59,7 @@ def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":
     labels = part.label_indices
     return replace(
         part,
-        class_ids={label: new[old] for label, old in split.class_ids.items() if old in new},
+        class_ids=ClassIds({label: new[old] for label, old in split.class_ids.items() if old in new}),
         class_names=tuple(split.class_names[old] for old in classes),
         label_indices=None if labels is None else np.searchsorted(classes, labels).astype(np.int64),
     )

@@ -1,9 +1,11 @@
 """Load the rows of a task from the Hub or from local files, optionally as a stream."""
 
+from pathlib import Path
 from typing import TypedDict
 
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 
+from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
@@ -35,7 +37,12 @@ def load_rows(task: Task, source: str) -> Dataset | IterableDataset:
     if isinstance(task, TypographicTask) and task.dataset == "typographic_folder":
         return read_typographic_folder(task, source)
     try:
+        class_files = _class_files(task)
+        if class_files is not None:
+            return class_files.load(task, source)
         return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+    except InputError:
+        raise
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
@@ -61,7 +68,8 @@ def stream_fingerprint(task: Task, name: str) -> str:
     """Return a fingerprint of a stream, which covers the files, their versions and the selection of rows."""
     builder = load_dataset_builder(**_source_arguments(task))
     splits = [task.splits.train, task.splits.validation, task.splits.test]
-    return fingerprint_values(builder.cache_dir, name, splits)
+    class_files = _class_files(task)
+    return fingerprint_values(builder.cache_dir, name, splits, *([class_files.fingerprint] if class_files else []))
 
 
 def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
@@ -77,6 +85,12 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
                 f"'{task.dataset}' has no column '{column}'; its columns are {', '.join(columns)}."
                 f"{did_you_mean(column, columns)} Correct `{key}` of task '{task.name}'."
             )
+
+
+def _class_files(task: Task) -> ClassFiles | None:
+    """Return the files of a local data set if they name their classes differently."""
+    is_local = task.dataset in FORMATS.values() or Path(task.dataset).is_dir()
+    return find_class_files(task, load_dataset_builder(**_source_arguments(task))) if is_local else None
 
 
 def _source_arguments(task: Task) -> SourceArguments:

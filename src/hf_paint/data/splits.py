@@ -8,9 +8,10 @@ import torch
 from datasets import Dataset, Image, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts, drop_bad_rows, read_choices
+from hf_paint.data.choices import Choices, distinct_texts, drop_bad_rows, name_answers, read_choices
 from hf_paint.data.class_subsets import take_some_classes
-from hf_paint.data.labels import ClassIds, normalise, read_classes
+from hf_paint.data.column_types import check_column_types
+from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.sources import check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -29,7 +30,7 @@ class Split:
         task: The task.
         name: `train`, `validation` or `test`.
         rows: Rows with PIL images in the image column; a stream if the task is streamed.
-        class_ids: Label in the data set (an integer, or an exact or normalised name) -> class index.
+        class_ids: Label in the data set (a number, or a name as it is written or in short form) -> class index.
         class_names: Class names of the task; for multiple choice, the prompts of all candidates.
         fingerprint: Fingerprint of the rows.
         label_indices: shape (num_rows,), class index of each row or, for multiple choice, the position of the answer
@@ -81,9 +82,7 @@ class Split:
         Raises:
             InputError: If the label does not match any class of the task.
         """
-        index = self.class_ids.get(label)
-        if index is None and isinstance(label, str):
-            index = self.class_ids.get(normalise(label))
+        index = self.class_ids.find(label)
         if index is None:
             raise InputError(
                 f"The {self.name} split of task '{self.task.name}' contains the label {label!r}, which matches none "
@@ -186,7 +185,8 @@ def _load_split(task: Task, name: str, source: str) -> Split:
 def _load_table(task: Task, source: str) -> Dataset | IterableDataset:
     table = load_rows(task, source)
     check_columns(task, table)
-    return drop_bad_rows(task, table, source) if isinstance(task, MultipleChoiceTask) else table
+    check_column_types(task, table)
+    return drop_bad_rows(task, name_answers(task, table), source) if isinstance(task, MultipleChoiceTask) else table
 
 
 def _select_rows(task: Task, table: Dataset | IterableDataset, name: str, source: str) -> Dataset | IterableDataset:
