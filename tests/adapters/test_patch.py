@@ -139,6 +139,13 @@ def test_alpha_defaults_to_the_chosen_one(model, patch, theta_0, theta_1):
         apply_patch(model, patch)
 
 
+def test_the_config_has_the_canonical_alpha(theta_0, theta_1, tmp_path):
+    assert save_patch(theta_0, theta_1, tmp_path / "patch", alpha=3 * 0.1).alpha == 0.3
+    config = tmp_path / "patch" / "patch_config.json"
+    config.write_text(config.read_text().replace('"alpha": 0.3', f'"alpha": {3 * 0.1}'))
+    assert read_patch_config(tmp_path / "patch").alpha == 0.3
+
+
 def test_extrapolation_is_asked_for(model, patch, theta_0, theta_1):
     for alpha in (1.5, -0.5, float("nan")):
         with pytest.raises(InputError, match="alpha must be in"):

@@ -14,6 +14,7 @@ from hf_paint.results.records import Result, ResultLog
 
 
 ALPHAS = [step / 40 for step in range(41)]
+TENTHS = [step / 10 for step in range(11)]
 
 
 @pytest.fixture
@@ -69,6 +70,26 @@ def test_exact_points_are_those_of_the_full_sweep(line):
         assert result == full.get(result.alpha, result.role, result.task, result.split)
     table = adaptive.to_markdown().splitlines()
     assert sum("~" in row for row in table) == 41 - 8
+
+
+@pytest.mark.parametrize("sweep", [sweep_alphas, sweep_adaptively])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_fine_tuning_without_effect_loses_no_alpha(line, sweep, on_disk, tmp_path):
+    theta_0, _, tasks, tower = line
+    curve, _ = run(sweep, (theta_0, theta_0, tasks, tower), tmp_path if on_disk else None)
+    assert curve.alphas == tuple(ALPHAS)
+    assert 1.0 in curve.exact_alphas
+    for result in curve.results:
+        assert result.correct == curve.get(0.0, result.role, result.task, result.split).correct
+
+
+@pytest.mark.parametrize("sweep", [sweep_alphas, sweep_adaptively])
+def test_a_grid_in_floating_point_is_swept_once(line, sweep):
+    doubled = [*np.arange(0, 1.1, 0.1), *(step / 10 for step in range(11)), *torch.linspace(0, 1, 11)]
+    (curve, images), (expected, expected_images) = run(sweep, line, alphas=doubled), run(sweep, line, alphas=TENTHS)
+    assert curve.alphas == expected.alphas == tuple(TENTHS)
+    assert curve.results == expected.results
+    assert images == expected_images
 
 
 def test_images_whose_neighbours_differ_are_evaluated(line, model, processor, task):

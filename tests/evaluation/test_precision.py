@@ -55,6 +55,33 @@ def test_comparison_equals_both_written_out(model, processor, task):
     assert found.accuracy_difference == pytest.approx(difference)
 
 
+@pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("batch_size", [3, 16, 40, 128])
+def test_compiling_is_not_timed(model, processor, task, other_task, monkeypatch, slow, batch_size):
+    """A compiler that takes a second on a clock for every new (dtype, shape), and more for one of the dtypes."""
+    now, compiled = [0.0], set()
+    monkeypatch.setattr("hf_paint.evaluation.precision.time.perf_counter", lambda: now[0])
+
+    def compile_tower(tower):
+        forward = tower.forward
+
+        def run(pixel_values):
+            key = (id(tower), pixel_values.dtype, pixel_values.shape)
+            now[0] += 0.001 if key in compiled else (25.0 if pixel_values.dtype == slow else 1.0)
+            compiled.add(key)
+            return forward(pixel_values=pixel_values)
+
+        monkeypatch.setattr(tower, "forward", run)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_tower)
+    tasks = [prepare_task(each, model, processor, splits=("test",)) for each in (task, other_task)]
+    evaluator = Evaluator(Accelerator(cpu=True), batch_size=batch_size, compile=True)
+    found = compare_precisions([image_tower(model)], tasks, evaluator)
+    assert compiled
+    assert found.speedup == pytest.approx(1.0)
+    assert found.precision == "fp32"
+
+
 def test_a_tower_that_bf16_breaks_is_evaluated_in_fp32(model, processor, task, caplog, monkeypatch):
     predict, in_fp32 = Evaluator.predict, {}
 

@@ -1,8 +1,13 @@
+import re
+
 import pytest
 import torch
 
 from hf_paint import InputError, interpolate, interpolate_layerwise, layer_index, lines_alphas
+from hf_paint.merging.layerwise import Lines
+from hf_paint.models.towers import image_tower_weights
 from tensors import bits
+from tiny_families import FAMILIES, make
 
 
 def pair(model, seed=0):
@@ -68,8 +73,40 @@ def test_the_first_regular_expression_that_matches_counts(model):
 
 def test_lines_is_the_papers():
     assert lines_alphas(14, 0.3, 0.7) == pytest.approx([0.3 + 0.7 * (layer - 1) / 13 for layer in range(1, 15)])
-    with pytest.raises(InputError, match="at least two layers, got 1"):
+    with pytest.raises(InputError, match="at least two encoder layers, got 1"):
         lines_alphas(1, 0, 1)
+
+
+@pytest.mark.parametrize("family", ["clip", *FAMILIES])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.1, 0.9), (0.75, 0.25), (0.0, 1.0), (1.0, 0.0)])
+def test_lines_counts_blocks_and_moves_the_rest_by_alpha(family, alpha, beta, model):
+    """The authors: `alpha + beta * l / (L - 1)` for block l = 0 ... L - 1, and alpha for all other tensors."""
+    tower = image_tower_weights(model if family == "clip" else make(family)[0])
+    theta_0 = {name: x.clone() for name, x in tower.items()}
+    theta_1 = {name: x + 1 if x.is_floating_point() else x for name, x in theta_0.items()}
+    theta = Lines(beta=beta).merge(theta_0, {"made": theta_1}, None)
+    numbers = {name: re.search(r"\.(\d+)\.", name) for name in theta_0}
+    depths = {name: int(number[1]) for name, number in numbers.items() if number}
+    num_blocks = len(set(depths.values()))
+    assert num_blocks == 2
+    assert {"embeddings", "post_layernorm", "visual_projection", "head", "pre_layrnorm"} & {
+        part for name in theta_0.keys() - depths for part in name.split(".")
+    }
+    for name, x_0 in theta_0.items():
+        if x_0.is_floating_point():
+            factor = alpha + beta * depths[name] / (num_blocks - 1) if name in depths else alpha
+            torch.testing.assert_close(theta[name], x_0 + factor, rtol=0, atol=1e-6)
+
+
+def test_lines_of_deeper_encoders():
+    names = [f"vision_model.encoder.{blocks}.{i}.w" for blocks in ("layers", "blocks") for i in range(12)]
+    for half in (names[:12], names[12:]):
+        theta_0 = dict.fromkeys([*half, "vision_model.embeddings.w", "vision_model.post_layernorm.w"], torch.zeros(1))
+        theta = Lines(beta=0.9).merge(theta_0, {"made": {name: x + 1 for name, x in theta_0.items()}}, None)
+        expected = [0.1 + 0.9 * block / 11 for block in range(12)] + [0.1, 0.1]
+        assert [float(x) for x in theta.values()] == pytest.approx(expected)
+    with pytest.raises(InputError, match="at least two encoder layers, got 0"):
+        Lines().check({"vision_model.embeddings.w": torch.zeros(1)})
 
 
 def test_what_moved_outside_of_the_tower_needs_a_default(model):

@@ -210,6 +210,36 @@ def test_learned_soup_is_gradient_descent_on_the_coefficients():
     torch.testing.assert_close(learned.theta["weight"].double(), expected, atol=1e-6, rtol=0)
 
 
+def test_learned_soup_trains_the_temperature_with_the_coefficients():
+    """Against Adam written out in float64, with gradients by central differences, for coefficients and temperature."""
+    (thetas, _), layer = validation_data(), nn.Linear(6, 3)
+    x, labels = torch.randn(40, 6, generator=torch.Generator().manual_seed(5)), torch.arange(40) % 3
+    beta = torch.ones((), requires_grad=True)
+
+    def loss(theta):
+        return functional.cross_entropy(beta * functional_call(layer, theta, x), labels)
+
+    learned = learned_soup(thetas, loss, steps=5, learning_rate=0.1, parameters=[beta])
+
+    def value(free):
+        a = free[:-1].softmax(0)
+        weight, bias = (
+            sum(a[i] * thetas[name][key].double() for i, name in enumerate("abc")) for key in ("weight", "bias")
+        )
+        return float(functional.cross_entropy(free[-1] * (x.double() @ weight.T + bias), labels))
+
+    free = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+    first, second = torch.zeros_like(free), torch.zeros_like(free)
+    for step in range(1, 6):
+        unit = 1e-4 * torch.eye(len(free), dtype=torch.float64)
+        gradient = torch.tensor([(value(free + u) - value(free - u)) / 2e-4 for u in unit], dtype=torch.float64)
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        free = free - 0.1 * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+    assert abs(float(free[-1]) - 1) > 0.1
+    assert float(beta) == pytest.approx(float(free[-1]), abs=2e-3)
+    assert list(learned.coefficients[None].values()) == pytest.approx(free[:-1].softmax(0).tolist(), abs=2e-3)
+
+
 def test_learned_soup_beats_the_uniform_one_and_can_learn_by_group():
     thetas, loss = validation_data()
     uniform, learned = uniform_soup(thetas), learned_soup(thetas, loss, steps=200)

@@ -188,6 +188,7 @@ def test_every_method_round_trips():
         ({"method": {"fisher": {"seed": -1}}}, "a `seed` of at least 0, got 256 and -1"),
         ({"method": {"learned_soup": {"steps": 0}}}, "needs `steps` of at least 1"),
         ({"method": {"learned_soup": {"learning_rate": -0.1}}}, "a `learning_rate` above 0"),
+        ({"method": {"learned_soup": {"images": "trian"}}}, "must be validation or train, got 'trian'. Did you mean"),
         (
             {"method": "ema", "thetas": {"made": "somewhere"}},
             "'ema' averages weights during training, but `thetas` are trained already",

@@ -81,7 +81,7 @@ DEPTHS = {"vision_model.embeddings": 0, "pre_layrnorm": 0, "layers.0.": 1, "laye
 @pytest.mark.parametrize(
     ("method", "factors"),
     [
-        ({"lines": {"beta": 0.6}}, [0.4, 0.6, 0.8, 1.0]),
+        ({"lines": {"beta": 0.6}}, [0.4, 0.4, 1.0, 0.4]),
         ({"layerwise": {"factors": [0.1, 0.2, 0.3, 0.4]}}, [0.1, 0.2, 0.3, 0.4]),
         ({"layerwise": {"factors": {"layers.1.": 0.5, "layers": 0.25}, "default": 0.0}}, [0.0, 0.25, 0.5, 0.0]),
     ],

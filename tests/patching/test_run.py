@@ -1,12 +1,16 @@
 """The parts of a run: selection rule, shared setup, measurements, and work done only once."""
 
+from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
-from hf_paint import AlphaCurve, InputError, PatchOptions
-from hf_paint.patching.measurements import RunMeasurements
+from hf_paint import AlphaCurve, InputError, PatchOptions, prepare_task
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.models.towers import image_tower
+from hf_paint.patching.measurements import RunMeasurements, tempered_loss
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import prepare, resolve
@@ -82,6 +86,53 @@ def test_batches_of_losses_do_not_depend_on_earlier_measurements(recipe):
     measurements.score(theta_0, "patching")
     loss = measurements.losses()
     assert [float(loss(theta_0)) for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_losses_are_written_out(recipe, split):
+    """Cross-entropy of the logits times beta, on images drawn from one split with the seed of the run."""
+    run = prepare(recipe)
+    model, processor = recipe.base.model, recipe.base.processor
+    [images] = [prepare_task(task, model, processor, splits=(split,)) for task in recipe.patching_tasks]
+    beta = torch.tensor(0.5, requires_grad=True)
+    found = RunMeasurements(run).losses(split)(run.base.theta_0, beta)
+    draws = np.random.default_rng(recipe.args.seed).integers(len(images.images[split]), size=64)
+    pixels = images.transform.normalize(torch.from_numpy(images.images[split].pixels[draws]))
+    with torch.no_grad():
+        logits = images.head(image_tower(model)(pixel_values=pixels).image_embeds)
+    logits, rows, labels = logits.double(), torch.arange(64), images.images[split].labels[draws]
+    p = (0.5 * logits).softmax(-1)
+    assert float(found) == pytest.approx(float(-p[rows, labels].log().mean()), abs=1e-5)
+    found.backward()
+    slope = (logits * p).sum(-1) - logits[rows, labels]
+    assert float(beta.grad) == pytest.approx(float(slope.mean()), rel=1e-3)
+
+
+def test_the_temperature_of_padded_candidates_has_a_gradient():
+    beta = torch.tensor(2.0, requires_grad=True)
+    logits = torch.tensor([[1.0, 3.0, -torch.inf], [0.5, -1.0, 2.0]])
+    loss = tempered_loss(logits, torch.tensor([0, 2]), beta)
+    first = torch.tensor([2.0, 6.0]).log_softmax(0)[0]
+    second = torch.tensor([1.0, -2.0, 4.0]).log_softmax(0)[2]
+    assert float(loss) == pytest.approx(-float(first + second) / 2)
+    loss.backward()
+    assert torch.isfinite(beta.grad)
+
+
+@pytest.mark.parametrize(("selection", "roles"), [("mean", set()), ("supported_within", {"supported"})])
+def test_theta_0_is_evaluated_only_as_far_as_the_rule_reads_it(recipe, selection, roles, monkeypatch):
+    run = prepare(replace(recipe, rule=replace(recipe.rule, selection=selection)))
+    theta_0, seen, predict = run.base.theta_0, set(), Evaluator.predict
+
+    def record(self, tower, task, split, **keys):
+        if all(torch.equal(tower.state_dict()[name], x) for name, x in theta_0.items()):
+            seen.add(task.role)
+        return predict(self, tower, task, split, **keys)
+
+    monkeypatch.setattr(Evaluator, "predict", record)
+    theta = {name: x + 0.01 * torch.sign(x) for name, x in theta_0.items()}
+    RunMeasurements(run).score(theta, "selection")
+    assert seen == roles
 
 
 def test_scores_are_those_of_the_rule(recipe):

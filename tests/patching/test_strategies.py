@@ -217,6 +217,20 @@ def test_history_says_what_every_step_did_to_every_task(sequential_run, model_fo
     assert [row.split("|")[1].split()[0] for row in table[2:]] == ["0", "first", "first"]
 
 
+def test_a_negative_alpha_keeps_its_sign(model_folder, tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(AlphaCurve, "select", lambda curve, *args, **keys: min(curve.alphas))
+    options, args = PatchOptions(extrapolate=True), arguments(tmp_path, max_steps=2, warmup_steps=1)
+    result = patch_sequential(model_folder, tasks[:2], [tasks[2]], args, alphas=[-0.25, 0.5], options=options)
+    expected = {"first": -0.25, "second": -0.25}
+    assert result.alpha == json.loads((tmp_path / "selection.json").read_text())["alpha"] == expected
+    assert result.curve.alphas == (0.0, Coefficients({"first": -0.25}), Coefficients(expected))
+    assert "first -0.25, second -0.25" in (tmp_path / "patched/README.md").read_text()
+    theta_0, theta_1 = weights(model_folder), weights(tmp_path / "step-1/theta_1")
+    for name, x_1 in theta_1.items():
+        moved = theta_0[name].double() - 0.25 * (x_1.double() - theta_0[name].double())
+        assert torch.allclose(weights(tmp_path / "step-1/patched")[name].double(), moved, atol=1e-6)
+
+
 def test_steps_choose_on_tasks_seen_so_far_and_count_the_loss_from_the_start(model_folder, tasks, tmp_path):
     result = sequential(model_folder, tasks, tmp_path, selection="supported_within", tolerance=0.3)
     first, second = (AlphaCurve.from_run(tmp_path / f"step-{i}") for i in (1, 2))

@@ -64,6 +64,32 @@ def test_selection_reads_validation_only():
         test.select("mean")
 
 
+@pytest.mark.parametrize("missing", [{0, 5}, {3}, {5}, {1, 4}, {0, 4, 5}])
+def test_means_over_different_tasks_are_not_compared(missing):
+    accuracies = {"a": [0.9, 0.2], "b": [0.1, 0.8]}
+    whole = AlphaCurve.from_accuracies([0.0, 1.0], patching=accuracies, supported={"s": [0.5, 0.5]})
+    left = [result for place, result in enumerate(whole.results) if place not in missing]
+    with pytest.raises(InputError, match=r"task '[abs]' was not evaluated on validation at alpha [01].00, but"):
+        AlphaCurve(left).select("mean")
+    assert whole.select("mean") == 0.0
+
+
+def test_an_alpha_without_validation_records_is_no_candidate():
+    whole = curve([0.1, 0.2, 0.9, 0.1, 0.1], [0.5] * 5)
+    tested = AlphaCurve.from_accuracies([0.3], patching={"p": [1.0]}, supported={}, split="test")
+    assert AlphaCurve([*whole.results, *tested.results]).select("mean") == 0.5
+
+
+def test_alphas_of_a_grid_in_floating_point_are_found():
+    grid = np.arange(0, 1.1, 0.1)
+    found = AlphaCurve.from_accuracies(grid, patching={"p": [step / 20 for step in range(11)]}, supported={})
+    assert found.alphas == tuple(step / 10 for step in range(11))
+    for step, alpha in enumerate(grid):
+        assert found.get(alpha, "patching", "p", "validation").accuracy == step / 20
+        assert float(found.mean_accuracy(alpha, "patching", "validation")) == step / 20
+        assert f"**{step / 20:.2%}".rstrip("%") in found.to_markdown("validation", selected=alpha)
+
+
 def test_bad_rule_and_missing_zero():
     with pytest.raises(InputError, match="Unknown selection rule 'meen'. Did you mean 'mean'"):
         curve([0.1] * 5, [0.1] * 5).select("meen")

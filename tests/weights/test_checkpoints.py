@@ -390,6 +390,17 @@ def test_a_killed_run_leaves_no_model_and_the_next_one_succeeds(tmp_path):
     assert_same_bits(load(tmp_path / "out"), interpolate(weights(), weights(seed=1), 0.5))
 
 
+def test_the_command_writes_one_folder_per_alpha(tmp_path, capsys):
+    folders = [str(save(tmp_path / str(seed), weights(seed=seed))) for seed in (0, 1)]
+    alphas = ["0.3", str(3 * 0.1), "1e-7", "0", "-0.0", "0.3000001"]
+    assert main(["interpolate", *folders, "--alphas", *alphas, "--output_dir", str(tmp_path / "out")]) == 0
+    names = ["alpha-0.00", "alpha-0.0000001", "alpha-0.30", "alpha-0.3000001"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    clash = ["--alphas", "0.333333", str(1 / 3), "--output_dir", str(tmp_path / "clash")]
+    assert main(["interpolate", *folders, *clash]) == 2
+    assert "have the same name alpha-0.333333" in capsys.readouterr().err
+
+
 def test_command(tmp_path, capsys):
     folders = save(tmp_path / "0", weights()), save(tmp_path / "1", weights(seed=1))
     command = ["interpolate", *map(str, folders), "--output_dir", str(tmp_path / "out")]

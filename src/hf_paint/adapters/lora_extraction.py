@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from hf_paint.adapters.lora_files import Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.errors import InputError
 from hf_paint.files import write_json
+from hf_paint.models.devices import to_float64
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.folders import check_free
 from hf_paint.weights.layers import POOLING_ATTENTION
@@ -84,7 +85,7 @@ def extract_lora(
     layers: dict[str, dict[int, float]] = {}
     for name in tqdm(theta_0, "Decomposing", unit="tensor", leave=False):
         change = theta_1[name].float() - theta_0[name].float()
-        squared[name] = float(change.double().square().sum())
+        squared[name] = float(to_float64(change).square().sum())
         if squared[name] and _is_linear(name, change):
             module = name.removesuffix(".weight")
             factors[module], energies = _decompose(change, max(folders))
@@ -122,7 +123,7 @@ def _decompose(change: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], Tensor
     """Return A and B with the given rank, or less for small matrices, and all squared singular values."""
     u, s, v = torch.linalg.svd(change, full_matrices=False)
     root = s[:rank].sqrt()
-    return (root[:, None] * v[:rank], u[:, :rank] * root), s.double().square()
+    return (root[:, None] * v[:rank], u[:, :rank] * root), to_float64(s).square()
 
 
 def _extraction(squared: Mapping[str, float], layers: dict[str, dict[int, float]]) -> LoraExtraction:

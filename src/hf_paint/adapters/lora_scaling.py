@@ -19,6 +19,7 @@ from hf_paint.adapters.lora_files import (
 )
 from hf_paint.errors import InputError
 from hf_paint.files import save_together
+from hf_paint.results.alphas import canonical_alpha
 from hf_paint.weights.compatibility import check_alpha, check_coefficients
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
 
@@ -55,6 +56,7 @@ def scale_adapter(
         >>> read_adapter_config(tmp_path / "alpha-0.25")["lora_alpha"]
         2.0
     """
+    alpha = canonical_alpha(alpha)
     check_alpha(alpha, extrapolate=extrapolate)
     config = read_adapter_config(adapter)
     check_linear(config, adapter)

@@ -24,6 +24,7 @@ from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower_weights, move
 from hf_paint.repositories import commit_of
+from hf_paint.results.alphas import canonical_alpha
 from hf_paint.weights.compatibility import check_alpha, check_compatible
 from hf_paint.weights.headers import StoredTensor, WeightFile
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -82,7 +83,7 @@ def save_patch(
         base_fingerprint=_fingerprint(theta_0),
         base_model_id=base_model_id,
         base_revision=base_revision,
-        alpha=alpha,
+        alpha=None if alpha is None else canonical_alpha(alpha),
         dtype=dtype,
         patching_tasks=tuple(patching_tasks),
     )
@@ -162,6 +163,7 @@ def _open_patch(patch: str | Path, alpha: float | None, revision: str, extrapola
     alpha = config.alpha if alpha is None else alpha
     if alpha is None:
         raise InputError(f"The config of '{patch}' does not contain an alpha. Pass one, e.g. alpha=0.5.")
+    alpha = canonical_alpha(alpha)
     check_alpha(alpha, extrapolate=extrapolate)
     path = patch_file(patch, PATCH_WEIGHTS, commit_of(folder) or revision)  # the branch may have moved
     try:

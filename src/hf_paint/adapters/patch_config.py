@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from hf_paint.errors import InputError
 from hf_paint.repositories import fetch
+from hf_paint.results.alphas import canonical_alpha
 
 
 PATCH_CONFIG = "patch_config.json"
@@ -91,7 +92,7 @@ def patch_file(patch: str | Path, name: str, revision: str) -> Path:
 
 
 def _checked(config: PatchConfig) -> PatchConfig:
-    """Check the types of the values, and convert the list of patching tasks to a tuple."""
+    """Check the types of the values, and convert the alpha to its canonical form and the list of tasks to a tuple."""
     texts = (config.base_model_id or "", config.base_revision or "", config.base_fingerprint, *config.patching_tasks)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("ids, revisions, fingerprints and tasks must be strings")
@@ -99,4 +100,5 @@ def _checked(config: PatchConfig) -> PatchConfig:
         raise TypeError(f"alpha must be a number or null, got {config.alpha!r}")
     if config.dtype not in get_args(PatchDtype):
         raise ValueError(f"the dtype must be one of {', '.join(get_args(PatchDtype))}, got {config.dtype!r}")
-    return replace(config, patching_tasks=tuple(config.patching_tasks))
+    alpha = None if config.alpha is None else canonical_alpha(config.alpha)
+    return replace(config, alpha=alpha, patching_tasks=tuple(config.patching_tasks))

@@ -46,9 +46,11 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     from hf_paint.models.loading import load_clip
     from hf_paint.models.stored import StoredTower, find_tower
     from hf_paint.repositories import pinned
+    from hf_paint.results.alphas import canonical_alpha
     from hf_paint.tasks.registry import get_task
     from hf_paint.weights.compatibility import check_alpha
 
+    parsed.alpha = canonical_alpha(parsed.alpha)
     check_alpha(parsed.alpha)
     task = None if parsed.task is None else get_task(parsed.task)
     folder_0, folder_1 = find_tower(parsed.theta_0), find_tower(parsed.theta_1)
@@ -90,11 +92,12 @@ def _with_accuracies(
     from hf_paint.evaluation.evaluate import evaluate_tasks
     from hf_paint.merging.interpolation import interpolated
     from hf_paint.models.towers import image_tower_weights
+    from hf_paint.results.alphas import format_alpha
 
     model, processor = clip
     accelerator = Accelerator(cpu=parsed.use_cpu)
     theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
-    accuracies = [f"{task.name} {parsed.split}, alpha {parsed.alpha:g}"]
+    accuracies = [f"{task.name} {parsed.split}, alpha {format_alpha(parsed.alpha)}"]
     for weights in (*(adapted_weights(theta_0, folder) for folder in adapters), {**theta_1}):
         with interpolated(model, theta_0, weights, parsed.alpha):
             [result] = evaluate_tasks(model, [task], processor=processor, split=parsed.split, accelerator=accelerator)

@@ -42,9 +42,10 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.results.run_folder import variant_name
+    from hf_paint.results.alphas import by_name, canonical_alpha
 
-    folders = {alpha: Path(parsed.output_dir) / variant_name(alpha) for alpha in parsed.alphas}
+    names = by_name(map(canonical_alpha, parsed.alphas))
+    folders = {alpha: Path(parsed.output_dir) / name for name, alpha in names.items()}
     scales = parsed.adapter is not None and parsed.theta_0 is None
     if (parsed.adapter is None) != (parsed.theta_1 is not None):
         raise InputError("Pass either THETA_0 and THETA_1, THETA_0 and --adapter, or --adapter alone.")

@@ -16,7 +16,7 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.evaluation.sweep import record, sorted_alphas
+from hf_paint.evaluation.sweep import recall, record, sorted_alphas
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
@@ -156,8 +156,8 @@ class _AdaptiveSweep:
         """Evaluate one alpha on one split, or reuse the record and predictions of an interrupted run."""
         usable = self._usable_records(step, task, split)
         pending = usable[-1]
-        logged = next((result for candidate in usable if (result := self.log.find(candidate.key))), None)
-        predictions = None if logged is None else self._load_predictions(usable)
+        logged = next((result for candidate in usable if (result := recall(candidate, log=self.log))), None)
+        predictions = None if logged is None else self._load_predictions([*usable, logged])
         if predictions is None:
             predictions = self._predict(step, task, split)
             self._save_predictions(pending, predictions)

@@ -60,6 +60,8 @@ def compare_precisions(
 ) -> PrecisionCheck:
     """Compare bfloat16 with float32 on up to 512 images per task, and log the result.
 
+    Every pass is run once before it is timed, so that neither compilation nor caches affect the choice.
+
     Args:
         towers: Image towers in float32. For a sweep, pass towers with the weights theta_0 and theta_1.
         tasks: Tasks to compare on.
@@ -77,12 +79,13 @@ def compare_precisions(
     comparisons, seconds = [], np.zeros(2)
     disable = not evaluator.accelerator.is_local_main_process
     for tower in towers:
+        carriers = [(runner, runner.carrier(tower)) for runner in (evaluator, in_bf16)]
         for task in tqdm(tasks, "Comparing bf16 with fp32", unit="task", leave=False, disable=disable):
+            split, images = next(iter(task.images.items()))
+            sample = np.linspace(0, len(images) - 1, min(SAMPLE_SIZE, len(images))).astype(np.int64)
             predictions = []
-            for i, runner in enumerate((evaluator, in_bf16)):
-                carrier, (split, images) = runner.carrier(tower), next(iter(task.images.items()))
-                sample = np.linspace(0, len(images) - 1, min(SAMPLE_SIZE, len(images))).astype(np.int64)
-                runner.predict(carrier, task, split, indices=sample[: len(sample) // 8 + 1])  # warm-up pass
+            for i, (runner, carrier) in enumerate(carriers):
+                runner.predict(carrier, task, split, indices=sample)  # compiles for every batch shape that is timed
                 start = time.perf_counter()
                 predictions.append(runner.predict(carrier, task, split, indices=sample))
                 seconds[i] += time.perf_counter() - start

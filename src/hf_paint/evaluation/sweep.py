@@ -10,7 +10,7 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions, score
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.alphas import Alpha, canonical, canonical_alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
 from hf_paint.weights.compatibility import check_alpha
@@ -84,26 +84,33 @@ def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, 
     If the log contains a record for the same weights under another alpha, e.g. after a step without effect, that
     record is copied and nothing is evaluated.
     """
-    evaluator = carrier.evaluator
+    alpha, evaluator = canonical(alpha), carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
-    result = log.find(pending.key, alpha)
-    if result is not None:
+    logged = recall(pending, log=log)
+    return logged or record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
+
+
+def recall(pending: Result, *, log: ResultLog) -> Result | None:
+    """Return the record of an evaluation from the log, or None if these weights have not been evaluated.
+
+    A record for the same weights under another alpha is copied under this one, so that no alpha is missing.
+    """
+    if (result := log.find(pending.key, pending.alpha)) is not None:
         return result
-    twin = log.find(pending.key)
-    if twin is None:
-        return record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
-    result = replace(twin, alpha=alpha)
+    if (twin := log.find(pending.key)) is None:
+        return None
+    result = replace(twin, alpha=pending.alpha)
     log.append(result)
     return result
 
 
 def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list[float]:
-    """Return the alphas in ascending order, without duplicates and including 0.
+    """Return the alphas in their canonical form, in ascending order, without duplicates and including 0.
 
     Raises:
         InputError: If an alpha is out of range.
     """
-    numbers = [float(alpha) for alpha in alphas]
+    numbers = [canonical_alpha(alpha) for alpha in alphas]
     for alpha in numbers:
         check_alpha(alpha, extrapolate=extrapolate)
     return sorted({0.0, *numbers})

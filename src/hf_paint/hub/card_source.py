@@ -12,7 +12,7 @@ from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import fetch, is_repo_id, split_revision
-from hf_paint.results.alphas import Alpha, alpha_from_json, format_alpha
+from hf_paint.results.alphas import Alpha, alpha_from_json, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
@@ -119,7 +119,7 @@ class CardSource:
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the model at an alpha, from its float32 image tower and its saved dtype."""
-        weights = {result.weights for result in self.curve.results if result.alpha == alpha}
+        weights = {result.weights for result in self.curve.results if result.alpha == canonical(alpha)}
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
         return fingerprint_values(*weights, self.save_dtype)

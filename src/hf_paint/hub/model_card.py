@@ -21,7 +21,7 @@ from hf_paint.hub.card_text import (
     training_sentence,
 )
 from hf_paint.models.families import Family
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
@@ -55,7 +55,7 @@ def render_model_card(
     """
     model = _Model(
         source=source,
-        alpha=source.selected if alpha is None else alpha,
+        alpha=source.selected if alpha is None else canonical(alpha),
         repo_id=repo_id or MODEL_ID,
         branches=branches,
         delta=delta,

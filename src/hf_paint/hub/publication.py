@@ -24,8 +24,8 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import move
 from hf_paint.repositories import commit_of, folder_of
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
-from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder, variant_name
+from hf_paint.results.alphas import Alpha, Coefficients, by_name, canonical_alpha, format_alpha
+from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
@@ -206,16 +206,16 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     A sequential run has a branch for each step. Besides `main`, a parallel run has only a branch for the base.
     """
     if source.strategy == "sequential":
-        return {variant_name(a): a for a in source.curve.alphas if isinstance(a, Coefficients)}
+        return by_name(alpha for alpha in source.curve.alphas if isinstance(alpha, Coefficients))
     exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
-    variants = sorted(set(exact if alphas is None else alphas))
-    for alpha in variants:
+    variants: dict[str, Alpha] = by_name(sorted(exact if alphas is None else map(canonical_alpha, alphas)))
+    for alpha in variants.values():
         if alpha not in exact:
             raise InputError(
                 f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card shows only measured "
                 "numbers. Rerun `hf-paint patch` with this alpha and `sweep: full`."
             )
-    return {variant_name(alpha): alpha for alpha in variants}
+    return variants
 
 
 def _base_folder(source: CardSource) -> Path:

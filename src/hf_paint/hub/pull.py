@@ -8,11 +8,10 @@ from huggingface_hub import HfApi, ModelCard
 from hf_paint.errors import InputError, JobError
 from hf_paint.hub.errors import hub_errors
 from hf_paint.repositories import fetch
-from hf_paint.results.alphas import alpha_from_json, format_alpha
+from hf_paint.results.alphas import alpha_from_json, format_alpha, variant_name
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_metadata import curve_from_metadata
 from hf_paint.results.records import ROLES
-from hf_paint.results.run_folder import variant_name
 from hf_paint.results.tables import percent
 
 

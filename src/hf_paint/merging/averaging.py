@@ -16,6 +16,7 @@ from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.merging.base import Method
 from hf_paint.merging.interpolation import add, subtract
+from hf_paint.models.devices import float64_device, to_float64
 
 
 class WeightAveraging(TrainerCallback):
@@ -23,9 +24,9 @@ class WeightAveraging(TrainerCallback):
 
     After each step, `average += rate * (theta - average)`; when training ends, the average is loaded into the model.
     Subclasses define the rate. It depends only on the step, so checkpoints need to store nothing but the average, and
-    a resumed run gives bit-identical results. The average is kept in float64 on the model's device, because its change
-    in one step is often too small for float32. Evaluations and checkpoints during training use the trained weights;
-    checkpoints store the average in a separate file.
+    a resumed run gives bit-identical results. The average is kept in float64, because its change in one step is often
+    too small for float32; it is on the model's device, or on the CPU if the device has no float64. Evaluations and
+    checkpoints during training use the trained weights; checkpoints store the average in a separate file.
     """
 
     file_name: str
@@ -47,7 +48,7 @@ class WeightAveraging(TrainerCallback):
             path = self._path(args, state)
             if not path.exists():
                 raise InputError(f"{path} is missing. A run with weight averaging cannot resume without this file.")
-            self._average = load_file(path, device=str(args.device))
+            self._average = load_file(path, device=str(float64_device(args.device)))
 
     @torch.no_grad()
     def on_step_end(
@@ -59,7 +60,7 @@ class WeightAveraging(TrainerCallback):
         if not rate:
             return
         for name, parameter in model.named_parameters():
-            theta = parameter.detach().double()
+            theta = to_float64(parameter.detach())
             if rate == 1:
                 self._average[name] = theta.clone()
             else:
@@ -76,7 +77,9 @@ class WeightAveraging(TrainerCallback):
     ) -> None:
         """Load the average, if any, into the model. Buffers are left unchanged."""
         model: nn.Module = kwargs["model"]
-        model.load_state_dict(self._average, strict=False)
+        dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
+        averages = {name: average.to(dtypes[name]) for name, average in self._average.items()}
+        model.load_state_dict(averages, strict=False)
 
     def _path(self, args: TrainingArguments, state: TrainerState) -> Path:
         return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / self.file_name

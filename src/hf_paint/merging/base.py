@@ -1,8 +1,8 @@
 """Base class for merging methods, which turn fine-tuned models into a path of weights starting at theta_0."""
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -15,6 +15,7 @@ from hf_paint.merging.path import Line, WeightPath
 from hf_paint.results.run_folder import RunFolder
 
 
+ImageSplit = Literal["validation", "train"]
 LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 
 
@@ -47,6 +48,13 @@ class RecordedInformation:
         return load_file(self.folder.fisher(name))
 
 
+class Loss(Protocol):
+    """Cross-entropy on the patching tasks, differentiable with respect to the weights and the temperature."""
+
+    def __call__(self, theta: Weights, beta: Tensor | float = 1.0) -> Tensor:
+        """Return the cross-entropy of `softmax(beta * logits)` on the next batch, shape ()."""
+
+
 class Measurements(Information, Protocol):
     """Measurements that a run provides to its method.
 
@@ -61,10 +69,11 @@ class Measurements(Information, Protocol):
     def score(self, theta: Weights, rule: str) -> float:
         """Return the validation score of `theta`: patching accuracy, or the score the selection rule assigns to it."""
 
-    def losses(self) -> Callable[[Weights], Tensor]:
+    def losses(self, images: ImageSplit = "validation") -> Loss:
         """Return a function that computes the cross-entropy on the patching tasks, drawing a new batch on every call.
 
-        The loss is differentiable with respect to the weights passed in.
+        Args:
+            images: Split from which the batches are drawn.
         """
 
 
@@ -79,7 +88,7 @@ class Method:
         end: Name used for theta_1 in tables.
         takes: Number of fine-tuned models the method expects, `one` or `several`.
         merges: Whether the method computes theta_1. If False, theta_1 is the fine-tuned model itself.
-        needs_validation: Whether `merge` needs validation images for the patching tasks.
+        samples_labels: Whether `path` samples class labels, so that every patching task must have classes.
         chooses: Whether the method itself decides how far theta_1 is from theta_0. If so, theta_1 is saved when there
             is no selection rule.
         formula: Formula for theta_alpha to show on model cards. Empty if `sentence` already contains it.
@@ -92,12 +101,27 @@ class Method:
     end: ClassVar[str] = "fine-tuned"
     takes: ClassVar[str] = "one"
     merges: ClassVar[bool] = False
-    needs_validation: ClassVar[bool] = False
+    samples_labels: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     formula: ClassVar[str] = LINE
     extrapolates: ClassVar[bool] = True
     is_line: ClassVar[bool] = True
     spans: ClassVar[bool] = False
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the method needs validation images for the patching tasks."""
+        return False
+
+    @property
+    def needs_train(self) -> bool:
+        """Whether the method needs training images for the patching tasks, even if no model is fine-tuned."""
+        return False
+
+    @property
+    def needs_selection(self) -> bool:
+        """Whether the method needs a selection rule."""
+        return False
 
     def check(self, theta_0: Weights) -> None:
         """Check the options against the model's tensor names before training starts.

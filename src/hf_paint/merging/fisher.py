@@ -14,6 +14,7 @@ from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values
 from hf_paint.merging.base import Information, Method
 from hf_paint.merging.interpolation import Weights, add, combine_tensor, subtract
 from hf_paint.merging.path import WeightPath
+from hf_paint.models.devices import float64_device, to_float64
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import ImageTower, attention
 from hf_paint.results.alphas import Alpha, Coefficients
@@ -75,7 +76,7 @@ def estimate_fisher(
     with attention(tower, "eager"):  # fused kernels do not support per-example gradients
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
             # One number per image, so that the labels do not depend on the chunk size or device.
-            draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(chunk.device)
+            draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(float64_device(chunk.device))
             for name, gradient in per_example(parameters, chunk, draws).items():
                 total[name] += gradient.to(total[name].dtype).square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
             num_images += len(chunk)
@@ -125,9 +126,12 @@ def interpolate_fisher(
 
 
 def draw_labels(logits: Tensor, draws: Tensor) -> Tensor:
-    """Sample one class per row of logits (batch, num_classes), using numbers (batch,) drawn uniformly from [0, 1)."""
-    reached = logits.double().softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class absorbs the rounding error
-    return (reached <= draws[:, None]).sum(dim=1)
+    """Sample one class per row of logits (batch, num_classes), using numbers (batch,) drawn uniformly from [0, 1).
+
+    The draws are in float64, on the device on which the logits can be too (`float64_device`).
+    """
+    reached = to_float64(logits).softmax(dim=1).cumsum(dim=1)[:, :-1]  # the last class absorbs the rounding error
+    return (reached <= draws[:, None]).sum(dim=1).to(logits.device)
 
 
 def _share_of_theta_1(fisher_0: Tensor, fisher_1: Tensor, alpha: float) -> Tensor:
@@ -198,6 +202,7 @@ class Fisher(Method):
     formula: ClassVar[str] = ""
     extrapolates: ClassVar[bool] = False
     is_line: ClassVar[bool] = False
+    samples_labels: ClassVar[bool] = True
     num_images: int = 256
     seed: int = 0
 
@@ -207,6 +212,11 @@ class Fisher(Method):
                 "The method 'fisher' needs `num_images` of at least 1 and a `seed` of at least 0, got "
                 f"{self.num_images} and {self.seed}."
             )
+
+    @property
+    def needs_train(self) -> bool:
+        """Fisher information is estimated on training images."""
+        return True
 
     def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
         """Return the Fisher-weighted path from theta_0 to theta_1."""

@@ -1,7 +1,7 @@
 """One alpha per layer: shallow layers stay closer to theta_0 than deep ones (LiNeS, Wang et al., 2025)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,16 +12,19 @@ from hf_paint.errors import InputError
 from hf_paint.merging.base import Measurements, Method, check_share
 from hf_paint.merging.interpolation import Weights, bits, combine_tensor
 from hf_paint.weights.compatibility import check_alpha, check_compatible
-from hf_paint.weights.layers import count_layers, layer_index
+from hf_paint.weights.layers import block_index, count_blocks, count_layers, layer_index
 
 
 def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
     """Return the LiNeS alphas, `alpha + beta * (l - 1) / (L - 1)` for l = 1 ... L (Wang et al., 2025, Section 4).
 
+    As in the released code, L counts only the encoder layers or blocks; everything else (embeddings, the norms before
+    and after the encoder, pooling head, projection) moves by `alpha`. To use the alphas with `interpolate_layerwise`,
+    add those of the embeddings and of what follows the encoder: `[alpha, *lines_alphas(12, alpha, beta), alpha]`.
+
     Args:
-        num_layers: Number of layers L, as counted by `layer_index`. For CLIP, this is the number of encoder layers
-            plus two.
-        alpha: Alpha for the first layer.
+        num_layers: Number of encoder layers L.
+        alpha: Alpha for the first layer, and for everything outside the layers.
         beta: Difference in alpha between the last and the first layer.
 
     Raises:
@@ -32,7 +35,7 @@ def lines_alphas(num_layers: int, alpha: float, beta: float) -> list[float]:
         [0.25, 0.375, 0.5, 0.625, 0.75]
     """
     if num_layers < 2:
-        raise InputError(f"LiNeS needs at least two layers, got {num_layers}.")
+        raise InputError(f"LiNeS needs at least two encoder layers, got {num_layers}.")
     return [alpha + beta * layer / (num_layers - 1) for layer in range(num_layers)]
 
 
@@ -112,10 +115,11 @@ def _match(names: Sequence[str], alphas: Mapping[str, float], default: float | N
 
 @dataclass(frozen=True, kw_only=True)
 class Lines(Method):
-    """LiNeS: layer l of L moves by `alpha * (1 - beta + beta (l - 1) / (L - 1))` (Wang et al., 2025, Section 4).
+    """LiNeS: encoder layer l moves by `alpha * (1 - beta + beta (l - 1) / (L - 1))` (Wang et al., 2025, Section 4).
 
-    What the paper calls alpha and beta corresponds to `alpha (1 - beta)` and `alpha beta` here, so that alpha 0 gives
-    theta_0 and the last layer moves by alpha.
+    Everything outside the encoder layers moves as little as the first of them. What the paper calls alpha and beta
+    corresponds to `alpha (1 - beta)` and `alpha beta` here, so that alpha 0 gives theta_0 and the last layer moves by
+    alpha.
     """
 
     name: ClassVar[str] = "lines"
@@ -126,16 +130,29 @@ class Lines(Method):
     def __post_init__(self) -> None:
         check_share(self.name, "beta", self.beta)
 
+    def check(self, theta_0: Weights) -> None:
+        """Check that there are at least two encoder layers."""
+        self._factors(theta_0)
+
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the fine-tuned model, with the change in each layer scaled."""
         (theta,) = thetas.values()
-        return interpolate_layerwise(theta_0, theta, lines_alphas(count_layers(theta_0), 1 - self.beta, self.beta))
+        check_compatible(theta_0, theta)
+        factors = self._factors(theta_0)
+        return {name: combine_tensor(name, x_0, [(theta[name], factors[name])]) for name, x_0 in theta_0.items()}
+
+    def _factors(self, names: Collection[str]) -> dict[str, float]:
+        outside = 1 - self.beta
+        by_block = lines_alphas(count_blocks(names), outside, self.beta)
+        blocks = {name: block_index(name) for name in names}
+        return {name: outside if block is None else by_block[block] for name, block in blocks.items()}
 
     def sentence(self) -> str:
         """Return text for the model card that says how each layer is scaled."""
         return (
-            "`theta_1` is the fine-tuned model with the change of each layer scaled by its depth, from "
-            f"{1 - self.beta:g} for the embeddings to 1 for the last layer (LiNeS)."
+            "`theta_1` is the fine-tuned model with the change of each encoder layer scaled by its depth, from "
+            f"{1 - self.beta:g} for the first layer and everything outside the encoder layers to 1 for the last "
+            "layer (LiNeS)."
         )
 
 

@@ -1,14 +1,14 @@
 """Learned soups: weighted means whose coefficients are trained on validation data (Wortsman et al., ICML 2022)."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from hf_paint.errors import InputError
-from hf_paint.merging.base import Measurements, Several
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.merging.base import ImageSplit, Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
@@ -34,6 +34,7 @@ def learned_soup(
     steps: int = 100,
     learning_rate: float = 0.05,
     group: Callable[[str], Hashable] = lambda name: None,
+    parameters: Iterable[Tensor] = (),
 ) -> LearnedSoupResult:
     """Learn the coefficients of a soup by gradient descent (Wortsman et al., 2022, Section 2 and its appendix).
 
@@ -48,6 +49,8 @@ def learned_soup(
         learning_rate: Learning rate for Adam.
         group: Called as `group(name)`; returns the group of a tensor. The tensors in a group share one coefficient per
             model. By default, all tensors are in one group; pass `layer_index` to group tensors by layer.
+        parameters: Other tensors to train together with the coefficients, which `loss` reads. The paper also trains a
+            temperature `beta`, by which the logits are multiplied: pass `[beta]`, with `beta` initialised to 1.
 
     Raises:
         InputError: If there are no models, the weights are not compatible, or an integer tensor differs.
@@ -69,7 +72,7 @@ def learned_soup(
     groups = {name: group(name) for name in first}
     device = next(iter(first.values())).device
     free = {key: torch.zeros(len(thetas), device=device, requires_grad=True) for key in groups.values()}
-    optimizer = torch.optim.Adam(free.values(), lr=learning_rate)
+    optimizer = torch.optim.Adam([*free.values(), *parameters], lr=learning_rate)
     for _ in range(steps):
         optimizer.zero_grad()
         coefficients = {key: parameters.softmax(dim=0) for key, parameters in free.items()}
@@ -96,14 +99,22 @@ def _parts(name: str, others: Sequence[Mapping[str, Tensor]], coefficients: list
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedSoup(Several):
-    """Learned soup: a weighted mean whose coefficients are trained on validation images of the patching tasks."""
+    """Learned soup: a weighted mean whose coefficients are trained on images of the patching tasks.
+
+    A temperature is trained together with the coefficients, as in the paper. It only rescales the logits, so the
+    patched model does not contain it.
+
+    Attributes:
+        images: Split to train on. `validation` is that of the paper, but its images also choose alpha; those of
+            `train` do not, but the models were fine-tuned on them.
+    """
 
     name: ClassVar[str] = "learned_soup"
     end: ClassVar[str] = "soup"
-    needs_validation: ClassVar[bool] = True
     steps: int = 100
     learning_rate: float = 0.05
     by_layer: bool = False
+    images: ImageSplit = "validation"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.learning_rate > 0:
@@ -111,20 +122,42 @@ class LearnedSoup(Several):
                 f"The method '{self.name}' needs `steps` of at least 1 and a `learning_rate` above 0, got "
                 f"{self.steps} and {self.learning_rate}."
             )
+        if self.images not in get_args(ImageSplit):
+            hint = did_you_mean(self.images, get_args(ImageSplit))
+            raise InputError(
+                f"`images` of the method '{self.name}' must be validation or train, got {self.images!r}.{hint}"
+            )
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the coefficients are trained on validation images."""
+        return self.images == "validation"
+
+    @property
+    def needs_train(self) -> bool:
+        """Whether the coefficients are trained on training images."""
+        return self.images == "train"
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the weights of the learned soup."""
         loaded = {name: {key: x.to(measurements.device) for key, x in theta.items()} for name, theta in thetas.items()}
-        options = {"group": layer_index} if self.by_layer else {}
+        losses = measurements.losses(self.images)
+        beta = torch.ones((), device=measurements.device, requires_grad=True)
         soup = learned_soup(
-            loaded, measurements.losses(), steps=self.steps, learning_rate=self.learning_rate, **options
+            loaded,
+            lambda theta: losses(theta, beta),
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            group=layer_index if self.by_layer else lambda name: None,
+            parameters=[beta],
         )
         return soup.theta
 
     def sentence(self) -> str:
         """Return text for the model card that describes how the coefficients were trained."""
         scope = "per layer and model" if self.by_layer else "per model"
+        images = "the validation images" if self.images == "validation" else "training images"
         return (
             f"`theta_1` is a learned soup: a weighted mean of the fine-tuned models whose coefficients, one {scope}, "
-            f"were trained for {self.steps} steps on the validation images."
+            f"were trained together with a temperature for {self.steps} steps on {images}."
         )

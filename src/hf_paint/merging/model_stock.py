@@ -11,6 +11,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
+from hf_paint.models.devices import to_float64
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.layers import layer_index
 
@@ -78,7 +79,7 @@ def model_stock_alphas(
         check_compatible(theta_0, theta, model)
     products: dict[Hashable, Tensor] = {}
     for name, x_0 in theta_0.items():
-        taus = torch.stack([subtract(name, x_0, theta[name]).flatten().double() for theta in thetas.values()])
+        taus = torch.stack([to_float64(subtract(name, x_0, theta[name]).flatten()) for theta in thetas.values()])
         products[group(name)] = products.get(group(name), 0) + taus @ taus.T  # (num_models, num_models)
     return {key: _alpha(product) for key, product in products.items()}
 

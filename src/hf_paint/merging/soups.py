@@ -152,7 +152,6 @@ class GreedySoup(Several):
 
     name: ClassVar[str] = "greedy_soup"
     end: ClassVar[str] = "soup"
-    needs_validation: ClassVar[bool] = True
     score: Score = "patching"
 
     def __post_init__(self) -> None:
@@ -161,6 +160,16 @@ class GreedySoup(Several):
             raise InputError(
                 f"`score` of the method '{self.name}' must be patching or selection, got {self.score!r}.{hint}"
             )
+
+    @property
+    def needs_validation(self) -> bool:
+        """Scores are measured on validation images."""
+        return True
+
+    @property
+    def needs_selection(self) -> bool:
+        """Whether the score is that of the selection rule."""
+        return self.score == "selection"
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the weights of the greedy soup. Each score is saved immediately."""

@@ -36,10 +36,11 @@ def check_recipe(recipe: Recipe) -> None:
         _check_parallel(recipe)
     else:
         _check_models(recipe)
-    if recipe.method.name == "fisher" and any(isinstance(task, MultipleChoiceTask) for task in recipe.patching_tasks):
+    choices = any(isinstance(task, MultipleChoiceTask) for task in recipe.patching_tasks)
+    if recipe.method.samples_labels and choices:
         raise InputError(
-            "The method 'fisher' samples class labels, but a task with `choices_column` has no classes. Choose "
-            "another method."
+            f"The method '{recipe.method.name}' samples class labels, but a task with `choices_column` has no "
+            "classes. Choose another method."
         )
     trained = _trained_tasks(recipe)
     for task in trained:
@@ -122,7 +123,7 @@ def _trained_tasks(recipe: Recipe) -> Sequence[Task]:
     options = recipe.options
     if recipe.strategy == "parallel":
         return [task for task in recipe.patching_tasks if task.name not in options.thetas]
-    trains = options.ingredients or not options.thetas or recipe.method.name == "fisher"
+    trains = options.ingredients or not options.thetas or recipe.method.needs_train
     return recipe.patching_tasks if trains else []
 
 

@@ -15,7 +15,7 @@ from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare
-from hf_paint.results.alphas import Coefficients
+from hf_paint.results.alphas import Coefficients, by_name
 from hf_paint.results.curve import AlphaCurve
 
 
@@ -33,7 +33,7 @@ def sweep_and_finish(run: PatchRun, theta_1: Weights) -> PatchResult:
     curve = sweep_run(run, path, run.rule.alphas if fixed is None else [*run.rule.alphas, fixed])
     ensemble = sweep_ensemble(run, theta_1, curve.alphas) if run.options.compare_ensemble else None
     if run.options.save_variants:
-        for alpha in curve.alphas:
+        for alpha in by_name(curve.alphas).values():
             save_model(run, run.folder.variant(alpha), path.at(alpha))
     chosen = run.rule.choose(curve) if fixed is None else fixed
     return finish(run, curve, path, chosen, ensemble=ensemble)

@@ -2,9 +2,9 @@
 
 import json
 from collections import UserDict
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from torch.func import functional_call
 
 from hf_paint.data.images import decode, stream_rows
 from hf_paint.data.splits import load_splits
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.errors import InputError
+from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.files import save_atomically, write_json
+from hf_paint.merging.base import ImageSplit, Loss
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
+from hf_paint.models.heads import masked_cross_entropy
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.records import Role
@@ -58,28 +61,42 @@ class RunMeasurements:
             self._scorer = _Scorer(self.run, theta)
         return self._scorer.patching(theta) if rule == "patching" else self._scorer.by_rule(theta)
 
-    def losses(self) -> Callable[[Weights], Tensor]:
-        """Return a differentiable loss, called as `loss(weights)`, that draws a new random batch on each call.
+    def losses(self, images: ImageSplit = "validation") -> Loss:
+        """Return a differentiable loss, called as `loss(weights, beta)`, that draws a new random batch on each call.
 
-        The loss is the cross-entropy on a batch of validation images, averaged over the patching tasks. The batches
-        depend only on the seed of the run.
+        The loss is the cross-entropy of `softmax(beta * logits)` on a batch of images, averaged over the patching
+        tasks. The batches depend only on the seed of the run.
+
+        Args:
+            images: Split from which the images are drawn.
         """
         generator = np.random.default_rng(self.run.args.seed)
         tower = self.run.tower_with(self.run.base.theta_0)
-        tasks = _with_validation(self.run.tasks, "patching")
+        tasks = _with_validation(self.run.tasks, "patching") if images == "validation" else self._on_train()
 
-        def loss(theta: Weights) -> Tensor:
+        def loss(theta: Weights, beta: Tensor | float = 1.0) -> Tensor:
             losses = []
             for task in tasks:
-                images = task.images["validation"]
-                indices = generator.integers(len(images), size=BATCH_SIZE).tolist()
-                batch = {key: value.to(self.device) for key, value in images.__getitems__(indices).items()}
+                source = task.images[images]
+                indices = generator.integers(len(source), size=BATCH_SIZE).tolist()
+                batch = {key: value.to(self.device) for key, value in source.__getitems__(indices).items()}
                 pixels = task.transform.normalize(batch["pixel_values"])
                 embeds = functional_call(tower, dict(theta), kwargs={"pixel_values": pixels}).image_embeds
-                losses.append(task.head.to(self.device).loss(embeds, batch["labels"]))
+                losses.append(tempered_loss(*task.head.to(self.device).compare(embeds, batch["labels"]), beta))
             return torch.stack(losses).mean()
 
         return loss
+
+    def _on_train(self) -> list[PreparedTask]:
+        """Return the patching tasks with the images of their train splits, which are decoded now."""
+        tasks, base = [task.task for task in self.run.tasks if task.role == "patching"], self.run.base
+        for task in tasks:
+            if task.streaming:
+                raise InputError(
+                    f"Task '{task.name}' streams, so training images cannot be drawn from it at random. Set `images: "
+                    "validation`, or remove `streaming`."
+                )
+        return [prepare_task(task, base.model, base.processor, role="patching", splits=("train",)) for task in tasks]
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
         """Return the Fisher information averaged over the patching tasks; it is estimated once and saved.
@@ -130,7 +147,6 @@ class _Scorer:
         self._run = run
         self._evaluator = run.evaluator(theta)
         self._carrier = self._evaluator.carrier(run.base.tower())
-        self._side_0: Sides | None = None
 
     def patching(self, theta: Weights) -> float:
         """Return the mean accuracy of the patching tasks."""
@@ -139,14 +155,13 @@ class _Scorer:
 
     def by_rule(self, theta: Weights) -> float:
         """Return the score under the selection rule of the run."""
-        side = self._sides(theta)
-        if self._side_0 is None:
-            self._side_0 = self._sides(self._run.base.theta_0)
-        return self._run.rule.score(side, self._side_0)
+        side = Sides(*self._accuracies(theta, "patching", "supported"))
+        return self._run.rule.score(side, side if self._run.rule.selection == "mean" else self._side_0)
 
-    def _sides(self, theta: Weights) -> Sides:
-        patching, supported = self._accuracies(theta, "patching", "supported")
-        return Sides(patching, supported)
+    @cached_property
+    def _side_0(self) -> Sides:
+        """Accuracies of theta_0, of which `supported_within` reads only the supported one."""
+        return Sides(Fraction(0), *self._accuracies(self._run.base.theta_0, "supported"))
 
     def _accuracies(self, theta: Weights, *roles: Role) -> list[Fraction]:
         """Return the unweighted mean accuracy over the tasks of each role."""
@@ -157,6 +172,12 @@ class _Scorer:
     def _accuracy(self, task: PreparedTask) -> Fraction:
         correct = self._evaluator.predict(self._carrier, task, "validation").correct
         return Fraction(int(correct.sum()), len(correct))
+
+
+def tempered_loss(logits: Tensor, labels: Tensor, beta: Tensor | float) -> Tensor:
+    """Return the mean cross-entropy of `softmax(beta * logits)`; columns of minus infinity stay out of the softmax."""
+    padding = logits.isneginf()  # beta would have no gradient if it were multiplied with infinity
+    return masked_cross_entropy(beta * logits.masked_fill(padding, 0), labels, padding)
 
 
 def _with_validation(tasks: Iterable[PreparedTask], role: Role) -> list[PreparedTask]:

@@ -138,7 +138,9 @@ class _Combinations:
                 self.evaluate(Coefficients({self.names[0]: value}), "validation")
         else:
             self._search()
-        alpha = self.run.rule.choose(AlphaCurve(self.log.results))
+        curve = AlphaCurve(self.log.results)
+        complete = curve.points("validation")  # an interrupted search may have left a combination with some tasks only
+        alpha = self.run.rule.choose(AlphaCurve(result for result in curve.results if result.alpha in complete))
         return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha or 0.0))
 
     def _search(self) -> None:

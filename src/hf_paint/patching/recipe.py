@@ -14,7 +14,7 @@ from hf_paint.patching.base import Base
 from hf_paint.patching.options import PatchOptions, Selection
 from hf_paint.patching.processes import is_main_process
 from hf_paint.repositories import pinned
-from hf_paint.results.alphas import Alpha
+from hf_paint.results.alphas import Alpha, canonical_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import RECIPE, STEP_RECIPE, RunFolder
 from hf_paint.results.selection import Sides, mean_score, penalised_score
@@ -31,7 +31,7 @@ class Rule:
     """The alphas of a run and the rule that chooses one of them.
 
     Attributes:
-        alphas: Alphas to evaluate.
+        alphas: Alphas to evaluate, stored in their canonical form and without duplicates.
         selection: Selection rule (see `AlphaCurve.select`).
         tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction: 0.01 is one point.
         baseline: Supported accuracy to measure this loss from; by default, the accuracy at alpha 0.
@@ -41,6 +41,9 @@ class Rule:
     selection: Selection = "mean"
     tolerance: float = 0.01
     baseline: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alphas", tuple(dict.fromkeys(map(canonical_alpha, self.alphas))))
 
     def choose(self, curve: AlphaCurve) -> Alpha | None:
         """Return the alpha that the rule chooses, or None if `selection` is `none`."""
@@ -119,7 +122,7 @@ class Recipe:
             "supported_tasks": _references(self.supported_tasks),
             "transfer_tasks": _references(get_tasks(options.transfer_tasks)),
             "shift_tasks": _references(get_tasks(options.shift_tasks)),
-            "alphas": [float(alpha) for alpha in self.rule.alphas],
+            "alphas": [*self.rule.alphas],
             "selection": self.rule.selection,
             "tolerance": self.rule.tolerance,
             "method": self.method.to_recipe() if self.method.name != "interpolate" else None,

@@ -24,7 +24,7 @@ from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe, Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
-from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
+from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, total
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.tasks.registry import TaskLike
 
@@ -160,7 +160,7 @@ def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaC
     alphas: list[Alpha] = [0.0]
     coefficients: dict[str, float] = {}
     for name, step in zip(path.steps, steps, strict=True):
-        coefficients[name] = size(step.alpha or 0.0)
+        coefficients[name] = total(step.alpha or 0.0)
         alphas.append(Coefficients(coefficients))
     results = [
         evaluate_at(carrier, alpha, task, split, log=log)

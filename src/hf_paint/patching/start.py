@@ -113,11 +113,10 @@ def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
     if selection != "none":
         for role in ("patching", "supported"):
             _check_selection(recipe, role, [task for task in tasks if task.role == role])
-    if not method.needs_validation:
-        return
-    if not any("validation" in task.images for task in tasks if task.role == "patching"):
+    has_validation = any("validation" in task.images for task in tasks if task.role == "patching")
+    if method.needs_validation and not has_validation:
         raise InputError(f"The method '{method.name}' needs validation images, but no patching task has any.")
-    if getattr(method, "score", "patching") == "selection" and selection == "none":
+    if method.needs_selection and selection == "none":
         raise InputError(f"With `score: selection`, the method '{method.name}' needs a `selection` other than `none`.")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
@@ -104,7 +104,7 @@ class AlphaCurve:
 
     def get(self, alpha: Alpha, role: Role, task: str, split: str) -> Result | None:
         """Return the record for this evaluation, or None if there is none."""
-        return self._results.get((alpha, role, task, split))
+        return self._results.get((canonical(alpha), role, task, split))
 
     @property
     def reported_split(self) -> str:
@@ -118,12 +118,22 @@ class AlphaCurve:
     def mean_accuracy(self, alpha: Alpha, role: Role, split: str) -> Fraction:
         """Return the unweighted mean accuracy over the tasks in a role, as an exact fraction.
 
+        The mean is always over the same tasks: those in the role that were evaluated on the split at any alpha.
+
         Raises:
-            InputError: If no task in the role has a record on the split at this alpha.
+            InputError: If there are no such tasks, or one of them has no record at this alpha.
         """
-        accuracies = [r.exact_accuracy for r in self.results if (r.alpha, r.role, r.split) == (alpha, role, split)]
-        if not accuracies:
+        tasks = dict.fromkeys(r.task for r in self.results if (r.role, r.split) == (role, split))
+        results = {task: self.get(alpha, role, task, split) for task in tasks}
+        accuracies = [result.exact_accuracy for result in results.values() if result is not None]
+        if not results:
             raise InputError(f"No {role} task was evaluated on {split} at alpha {format_alpha(alpha)}.")
+        if len(accuracies) < len(results):
+            missing = next(task for task, result in results.items() if result is None)
+            raise InputError(
+                f"The {role} task '{missing}' was not evaluated on {split} at alpha {format_alpha(alpha)}, but was at "
+                "other alphas, so their means cannot be compared. Evaluate it, or leave this alpha out."
+            )
         return sum(accuracies, Fraction(0)) / len(accuracies)
 
     def points(self, split: str) -> tuple[Alpha, ...]:
@@ -150,9 +160,10 @@ class AlphaCurve:
             with the highest supported accuracy.
 
         Raises:
-            InputError: If the rule is unknown, or if a required record is missing.
+            InputError: If the rule is unknown, or if a required record is missing, e.g. that of one task at one alpha.
         """
-        sides = {alpha: self.sides(alpha) for alpha in self.points("validation") or self.alphas}
+        candidates = {r.alpha for r in self.results if r.split == "validation" and r.role in Sides._fields}
+        sides = {alpha: self.sides(alpha) for alpha in self.alphas if alpha in candidates or not candidates}
         return select(sides, rule, tolerance=tolerance, baseline=baseline)
 
     def sides(self, alpha: Alpha) -> Sides:
@@ -208,6 +219,7 @@ class AlphaCurve:
             intervals: Also show the 95 % interval for the gain over alpha 0, in points.
             fine_tuned_label: Label for alpha 1.
         """
+        selected = None if selected is None else canonical(selected)
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
 

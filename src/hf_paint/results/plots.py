@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, size
+from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, total
 from hf_paint.results.compared_models import ComparedModel
 from hf_paint.results.comparison_tables import Tasks, mean_columns
 from hf_paint.results.curve import AlphaCurve
@@ -116,7 +116,7 @@ def _trade_off(curve: AlphaCurve, split: str) -> tuple[list[float], list[float]]
     alphas = curve.points(split)
     patching = [100 * float(curve.mean_accuracy(alpha, "patching", split)) for alpha in alphas]
     if split not in curve.splits("supported"):
-        return [size(alpha) for alpha in alphas], patching
+        return [total(alpha) for alpha in alphas], patching
     return [100 * float(curve.mean_accuracy(alpha, "supported", split)) for alpha in alphas], patching
 
 

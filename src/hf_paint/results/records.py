@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
-from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json
+from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, canonical
 from hf_paint.results.run_folder import RESULTS
 
 
@@ -86,7 +86,8 @@ class Result(Scores):
     """Record of what was evaluated, i.e. one model on one split of one task, and its scores.
 
     Attributes:
-        alpha: Position of the weights between theta_0 (0) and theta_1 (1), or one coefficient per task.
+        alpha: Position of the weights between theta_0 (0) and theta_1 (1), or one coefficient per task. Stored in its
+            canonical form (`canonical_alpha`).
         task: Name of the task.
         role: Role of the task. `patching` tasks are to be improved, `supported` tasks must not lose accuracy, and
             `transfer` and `shift` tasks are only measured.
@@ -112,6 +113,9 @@ class Result(Scores):
     precision: str = "fp32"
     exact: bool = True
     correct_file: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", canonical(self.alpha))
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -179,7 +183,7 @@ class ResultLog:
                 alphas.
         """
         records = self._known.get(key, {})
-        return next(iter(records.values()), None) if alpha is None else records.get(alpha)
+        return next(iter(records.values()), None) if alpha is None else records.get(canonical(alpha))
 
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
         """Add a record and flush it to disk.

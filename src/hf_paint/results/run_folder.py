@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from hf_paint.errors import InputError
 from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
 from hf_paint.results import resuming
-from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.selection import Selection
 
 
@@ -205,16 +205,6 @@ class RunFolder:
         # Every wrapper of transformers.Trainer writes this file, and writes it late.
         complete = [step for step, path in steps.items() if (path / "scheduler.pt").exists()]
         return str(steps[max(complete)]) if complete else None
-
-
-def variant_name(alpha: Alpha) -> str:
-    """Return the folder or branch name for an alpha: `alpha-0.30`, or `step-2` for the coefficients of two steps.
-
-    Example:
-        >>> variant_name(0.3)
-        'alpha-0.30'
-    """
-    return f"step-{len(alpha)}" if isinstance(alpha, Coefficients) else f"alpha-{format_alpha(alpha)}"
 
 
 def example_plot(task: str) -> str:

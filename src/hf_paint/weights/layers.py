@@ -20,9 +20,25 @@ def layer_index(name: str) -> int | None:
     """
     if name.startswith(_EMBEDDINGS):
         return 0
-    if encoder_layer := _ENCODER_LAYER.match(name):
-        return 1 + int(encoder_layer[1])
+    if (block := block_index(name)) is not None:
+        return 1 + block
     return -1 if name.startswith(IMAGE_TOWER) else None
+
+
+def block_index(name: str) -> int | None:
+    """Return the index of the encoder layer or block that contains a tensor, or None outside the image encoder.
+
+    Example:
+        >>> block_index("vision_model.encoder.layers.3.mlp.fc1.weight"), block_index("visual_projection.weight")
+        (3, None)
+    """
+    block = _ENCODER_LAYER.match(name)
+    return int(block[1]) if block else None
+
+
+def count_blocks(names: Iterable[str]) -> int:
+    """Return the number of layers or blocks of the image encoder."""
+    return 1 + max((block for block in map(block_index, names) if block is not None), default=-1)
 
 
 def count_layers(names: Iterable[str]) -> int:
