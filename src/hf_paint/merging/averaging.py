@@ -44,7 +44,7 @@ class WeightAveraging(TrainerCallback):
             )
         self._average: dict[str, Tensor] = {}
         if state.global_step:
-            path = self._path(args, state)
+            path = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / self.file_name
             if not path.exists():
                 raise InputError(f"{path} is missing. A run with weight averaging cannot resume without this file.")
             self._average = load_file(path, device=str(args.device))
@@ -66,10 +66,9 @@ class WeightAveraging(TrainerCallback):
                 tau = subtract(name, self._average[name], theta)
                 self._average[name] = add(self._average[name], tau.mul_(rate))
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Save the average in the checkpoint folder."""
-        if args.should_save:
-            save_atomically(self._path(args, state), partial(save_file, self._average))
+    def save(self, checkpoint: Path) -> None:
+        """Save the average in a checkpoint folder. BaseTrainer calls this before it completes the checkpoint."""
+        save_atomically(checkpoint / self.file_name, partial(save_file, self._average))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -77,9 +76,6 @@ class WeightAveraging(TrainerCallback):
         """Load the average, if any, into the model. Buffers are left unchanged."""
         model: nn.Module = kwargs["model"]
         model.load_state_dict(self._average, strict=False)
-
-    def _path(self, args: TrainingArguments, state: TrainerState) -> Path:
-        return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / self.file_name
 
 
 class EMACallback(WeightAveraging):

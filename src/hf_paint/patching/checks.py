@@ -1,7 +1,6 @@
 """Checks that reject incompatible arguments, options, methods and models before training."""
 
 import logging
-from collections.abc import Sequence
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.data.splits import load_splits
@@ -98,7 +97,7 @@ def check_recipe(recipe: Recipe) -> None:
             "The method 'fisher' samples class labels, but a task with `choices_column` has no classes. Choose "
             "another method."
         )
-    trained = _trained_tasks(recipe)
+    trained = recipe.trained_tasks
     for task in trained:
         _check_train_split(task)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
@@ -195,15 +194,6 @@ def _check_search(recipe: Recipe) -> None:
         raise InputError("`sweep` and `verify` need a line of alphas. Remove them, or change `strategy: parallel`.")
     names = [task.name for task in recipe.patching_tasks]
     check_search(names, budget=options.search_budget, method=options.search, diagonal=recipe.rule.alphas)
-
-
-def _trained_tasks(recipe: Recipe) -> Sequence[Task]:
-    """Return the tasks whose training images the run reads; empty if every model is already fine-tuned."""
-    options = recipe.options
-    if recipe.strategy == "parallel":
-        return [task for task in recipe.patching_tasks if task.name not in options.thetas]
-    trains = options.ingredients or not options.thetas or recipe.method.name == "fisher"
-    return recipe.patching_tasks if trains else []
 
 
 def _check_train_split(task: Task) -> None:

@@ -11,14 +11,18 @@ from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
 from hf_paint.patching.checks import check_arguments, check_recipe
+from hf_paint.patching.content import content_of
+from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.trained_head import share_head
+from hf_paint.results.identity import Identity
 from hf_paint.results.records import Role
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
+from hf_paint.training.batch_size import keep_batch_size
 from hf_paint.training.sharding import check_launch
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -54,8 +58,12 @@ def resolve(
         options=options,
         method=method,
     )
+    started = Identity.load(recipe.folder)
+    recipe = replace(recipe, num_processes=args.world_size if started is None else started.num_processes)
     check_recipe(recipe)
     recipe.folder.check(recipe.to_dict())
+    for each in (args, *ingredient_arguments(args, recipe.options.ingredients).values()):
+        keep_batch_size(each, recipe.num_processes)
     return recipe
 
 
@@ -63,7 +71,7 @@ def prepare(recipe: Recipe) -> PatchRun:
     """Load, check and decode all images to be evaluated.
 
     Raises:
-        InputError: If a task cannot be used, or lacks validation images that the selection rule or the method needs.
+        InputError: If the run folder contains a run of different content, or a task cannot be used, or lacks validation images that the selection rule or the method needs.
     """
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,
@@ -72,6 +80,7 @@ def prepare(recipe: Recipe) -> PatchRun:
         "shift": recipe.options.shift_tasks,
     }
     _check_names([task.name for tasks in roles.values() for task in tasks])
+    identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
     prepared = []
     for role, tasks in roles.items():
@@ -81,7 +90,7 @@ def prepare(recipe: Recipe) -> PatchRun:
     if recipe.args.train_head:
         head, prepared = share_head(prepared)
         recipe = replace(recipe, base=recipe.base.with_head(head))
-    return PatchRun(recipe, prepared)
+    return PatchRun(recipe, prepared, identity)
 
 
 def _check_names(names: Sequence[str]) -> None:
