@@ -92,7 +92,8 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
 def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:
     """Fine-tune on tasks and save theta_1 unless it exists, resuming from the last checkpoint if there is one.
 
-    Each step has as many images as when the run was started, whatever the number of processes is now. With `train_head`, theta_0 is saved too, together with the initial head.
+    Each step has as many images as when the run was started, whatever the number of processes is now. With
+    `train_head`, theta_0 is saved too, together with the initial head.
 
     Args:
         run: Patching run.
