@@ -105,10 +105,7 @@ def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: Pai
     def save() -> None:
         kept = keep_batch_size(args, run.recipe.num_processes)
         if folder.write:
-            again = (
-                "" if kept is args else f" Shared by the current processes: {describe_step(kept, kept.world_size)}."
-            )
-            logger.info(f"Each training step has {describe_step(args, run.recipe.num_processes)}.{again}")
+            logger.info(f"Each training step has {describe_step(kept, kept.world_size)}.")
         weights = _train(run, tasks, folder, kept)
         folder.save_folder(folder.theta_1, lambda path: run.base.save(path, weights))
         release_memory()  # reference cycles keep the trainer's gradients and optimizer alive

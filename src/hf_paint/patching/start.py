@@ -71,7 +71,8 @@ def prepare(recipe: Recipe) -> PatchRun:
     """Load, check and decode all images to be evaluated.
 
     Raises:
-        InputError: If the run folder contains a run of different content, or a task cannot be used, or lacks validation images that the selection rule or the method needs.
+        InputError: If the run folder contains a run of other content, a task cannot be used, or a task lacks
+            validation images that the selection rule or the method needs.
     """
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,

@@ -1,4 +1,4 @@
-"""The identity of a run: what it was started with, beside its recipe. Everything in its folder is valid only for that."""
+"""The identity of a run: what it was started with, beside its recipe. Its folder is only valid for that."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -54,13 +54,8 @@ class Identity:
             return self
         changed = [name for name, fingerprint in self.content.items() if stored.content.get(name) != fingerprint]
         if changed:
-            names = ", ".join(changed[:NUM_SHOWN]) + (
-                f" and {len(changed) - NUM_SHOWN} more" * (len(changed) > NUM_SHOWN)
-            )
-            verb = "has" if len(changed) == 1 else "have"
-            raise InputError(
-                f"{folder.path} contains a run, but {names} {verb} changed since it started. {START_OVER}"
-            )
+            names = ", ".join(changed[:NUM_SHOWN]) + (", ..." if len(changed) > NUM_SHOWN else "")
+            raise InputError(f"{folder.path} contains a run, but since it started, {names} changed. {START_OVER}")
         return replace(self, content={**stored.content, **self.content})
 
 

@@ -14,10 +14,13 @@ def describe_step(args: PaintTrainingArguments, num_processes: int) -> str:
 
     Example:
         >>> describe_step(PaintTrainingArguments(output_dir=tmp_path, use_cpu=True), 2)
-        '256 images (2 processes x 128 images x 1 accumulation steps)'
+        '256 images (2 processes x per_device_train_batch_size 128 x gradient_accumulation_steps 1)'
     """
-    factors = f"{args.per_device_train_batch_size} images x {args.gradient_accumulation_steps} accumulation steps"
-    return f"{images_per_step(args, num_processes)} images ({num_processes} processes x {factors})"
+    processes = "1 process" if num_processes == 1 else f"{num_processes} processes"
+    return (
+        f"{images_per_step(args, num_processes)} images ({processes} x per_device_train_batch_size "
+        f"{args.per_device_train_batch_size} x gradient_accumulation_steps {args.gradient_accumulation_steps})"
+    )
 
 
 def keep_batch_size(args: PaintTrainingArguments, num_processes: int) -> PaintTrainingArguments:
@@ -38,14 +41,11 @@ def keep_batch_size(args: PaintTrainingArguments, num_processes: int) -> PaintTr
     share, rest = divmod(images_per_step(args, num_processes), args.world_size)
     largest = min(args.per_device_train_batch_size, share)
     size = next((n for n in range(largest, 0, -1) if share % n == 0), 0)
-    found = (
-        args.auto_find_batch_size and size != args.per_device_train_batch_size
-    )  # a checkpoint stores the size found
-    if rest or found:
+    # a checkpoint stores the size found by `auto_find_batch_size`, which replaces that of the arguments
+    if rest or (args.auto_find_batch_size and size != args.per_device_train_batch_size):
         raise InputError(
-            f"Each training step of this run has {describe_step(args, num_processes)}, which {args.world_size} "
-            f"{'processes cannot share equally' if args.world_size > 1 else 'process cannot take'}"
-            f"{' with `auto_find_batch_size`' if found else ''}. Resume it with {num_processes} processes, or choose "
+            f"This run was started with {describe_step(args, num_processes)} in each training step, which cannot be "
+            f"kept when {args.world_size} processes share them. Resume it with as many processes as before, or choose "
             "another output_dir."
         )
     return args.with_changes(per_device_train_batch_size=size, gradient_accumulation_steps=share // size)
