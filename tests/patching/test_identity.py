@@ -252,6 +252,15 @@ def test_training_resumes_from_the_last_whole_checkpoint(whole, finished, model_
         assert (tmp_path / path).read_bytes() == (whole / path).read_bytes()
 
 
+def test_a_tokenizer_in_use_is_the_same_tokenizer(model, processor, finished, tmp_path):
+    """Padding is stored in it; a processor in memory is used again in the next run."""
+    colours, others, _ = tasks_in(finished)
+    for texts in (["a"], ["a", "a longer text"]):
+        args = arguments(tmp_path, **SHORT)
+        patch_single(model, colours, [others], args, alphas=[1.0], options=PatchOptions(processor=processor))
+        processor.tokenizer(texts, padding="max_length", truncation=True, max_length=9)
+
+
 def test_only_whole_checkpoints_are_resumed_from(tmp_path):
     for name, files in {
         "checkpoint-9": ["trainer_state.json", "scheduler.pt", "ema.safetensors"],

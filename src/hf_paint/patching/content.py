@@ -1,6 +1,9 @@
 """What a run reads, as fingerprints: a run folder is only valid for this content (see `Identity`)."""
 
+import json
 from collections.abc import Iterator, Mapping
+
+from transformers import PreTrainedTokenizerBase
 
 from hf_paint.data.content import fingerprint_content
 from hf_paint.data.splits import load_splits
@@ -44,12 +47,19 @@ def _patching_splits(recipe: Recipe, task: Task) -> tuple[str, ...]:
 def _model(base: Base) -> Iterator[tuple[str, str]]:
     """Yield the parts of the base model with their fingerprints; nothing depends on how or where it is stored."""
     transform, tokenizer = PixelTransform(base.processor), base.processor.tokenizer
-    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
     pixels = (transform.size, transform.crop_size, int(transform.resample), transform.scale)
     yield "the base model", fingerprint_weights(base.model.state_dict())
     yield "the config of the base model", fingerprint_values(_relevant(base.model.config.to_diff_dict()))
     yield "the image processor", fingerprint_values(*pixels, transform.mean.tolist(), transform.std.tolist())
-    yield "the tokenizer", fingerprint_values(vocabulary, tokenizer.model_max_length)
+    yield "the tokenizer", fingerprint_values(_token_rules(tokenizer), tokenizer.model_max_length)
+
+
+def _token_rules(tokenizer: PreTrainedTokenizerBase) -> object:
+    """Return all that a tokenizer does, without the padding and truncation that its last call has left in it."""
+    if not tokenizer.is_fast:
+        return tokenizer.get_vocab()
+    rules: dict[str, object] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return {key: value for key, value in rules.items() if key not in ("padding", "truncation")}
 
 
 def _relevant(config: Mapping[str, object]) -> dict[str, object]:

@@ -12,7 +12,6 @@ from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
 from hf_paint.patching.checks import check_arguments, check_recipe
 from hf_paint.patching.content import content_of
-from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
@@ -22,7 +21,6 @@ from hf_paint.results.identity import Identity
 from hf_paint.results.records import Role
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
-from hf_paint.training.batch_size import keep_batch_size
 from hf_paint.training.sharding import check_launch
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -62,8 +60,6 @@ def resolve(
     recipe = replace(recipe, num_processes=args.world_size if started is None else started.num_processes)
     check_recipe(recipe)
     recipe.folder.check(recipe.to_dict())
-    for each in (args, *ingredient_arguments(args, recipe.options.ingredients).values()):
-        keep_batch_size(each, recipe.num_processes)
     return recipe
 
 

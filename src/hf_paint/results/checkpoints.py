@@ -17,12 +17,13 @@ NEEDED = ("scheduler.pt",)
 logger = logging.getLogger(__name__)
 
 
-def last_checkpoint(folder: Path, needed: Sequence[str] = ()) -> Path | None:
-    """Return the latest whole checkpoint in a folder, or None; warn about later ones, which are passed over.
+def last_checkpoint(folder: Path, needed: Sequence[str] = (), *, warn: bool = True) -> Path | None:
+    """Return the latest whole checkpoint in a folder, or None.
 
     Args:
         folder: Folder with `checkpoint-*` folders.
         needed: Names of other files without which the training cannot resume, e.g. the average of its weights.
+        warn: Log which later checkpoints are passed over; one process is enough.
     """
     found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("checkpoint-*"))
     steps = {int(match[1]): path for match, path in found if match}
@@ -30,7 +31,8 @@ def last_checkpoint(folder: Path, needed: Sequence[str] = ()) -> Path | None:
         missing = _missing(steps[step], needed)
         if missing is None:
             return steps[step]
-        logger.warning(f"{steps[step]} is passed over because it is not whole: it has no complete {missing}.")
+        if warn:
+            logger.warning(f"{steps[step]} is passed over because it is not whole: it has no complete {missing}.")
     return None
 
 

@@ -205,7 +205,7 @@ class RunFolder:
 
     def last_checkpoint(self, needed: Sequence[str] = ()) -> str | None:
         """Return the path to the latest checkpoint that is whole and has these files, or None."""
-        checkpoint = checkpoints.last_checkpoint(self.path, needed)
+        checkpoint = checkpoints.last_checkpoint(self.path, needed, warn=self.write)
         return None if checkpoint is None else str(checkpoint)
 
 
