@@ -59,7 +59,7 @@ def read_task(folder, name):
 
 def patch(folder, **changes):
     colours, others, elsewhere = tasks_in(folder)
-    options = PatchOptions(transfer_tasks=[elsewhere])
+    options = PatchOptions(transfer_tasks=[elsewhere], num_examples=0)
     args = arguments(folder / "run", **SHORT | changes)
     return patch_single(str(folder / "base"), colours, [others], args, alphas=[0.0, 1.0], options=options)
 
@@ -76,11 +76,11 @@ def patch(folder, **changes):
     ],
 )
 def test_other_data_under_the_same_path_are_refused(copied, idle, file, change, named):
-    patched = (copied / "run/results.jsonl").read_bytes()
+    before = (copied / "run/results.jsonl").read_bytes()
     rewrite(copied / f"data/{file}.parquet", change)
     with pytest.raises(InputError, match=f"but since it started, {named} changed.*Choose another output_dir"):
         patch(copied)
-    assert (copied / "run/results.jsonl").read_bytes() == patched
+    assert (copied / "run/results.jsonl").read_bytes() == before
 
 
 def test_a_checkpoint_is_not_resumed_with_other_data(copied, idle):
@@ -93,14 +93,10 @@ def test_a_checkpoint_is_not_resumed_with_other_data(copied, idle):
         patch(copied)
 
 
-def test_rows_that_the_run_does_not_read_may_change(copied):
-    """A task that is only measured has no train split in the run."""
-    rewrite(copied / "data/elsewhere-train.parquet", drop_one)
-    patch(copied)
-
-
 def test_moved_and_touched_files_are_the_same_run(copied, monkeypatch):
+    """So is a run of which only rows have changed that it does not read."""
     before = (copied / "run/theta_1/model.safetensors").read_bytes()
+    rewrite(copied / "data/elsewhere-train.parquet", drop_one)
     for path in (copied / "data").iterdir():
         os.utime(path, (1, 1))
     monkeypatch.setattr(PaintTrainer, "train", None)
@@ -108,15 +104,12 @@ def test_moved_and_touched_files_are_the_same_run(copied, monkeypatch):
     assert (copied / "run/theta_1/model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("tensor", "named"),
-    [("text_model.encoder.layers.0.mlp.fc1.weight", "the base model"), ("logit_scale", "the base model")],
-)
-def test_another_text_tower_under_the_same_path_is_refused(copied, idle, tensor, named):
+@pytest.mark.parametrize("tensor", ["text_model.encoder.layers.0.mlp.fc1.weight", "logit_scale"])
+def test_another_text_tower_under_the_same_path_is_refused(copied, idle, tensor):
     changed = weights(copied / "base")
     changed[tensor] = changed[tensor] * 1.5
     save_file(changed, copied / "base/model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=f"since it started, {named} changed"):
+    with pytest.raises(InputError, match="since it started, the base model changed"):
         patch(copied)
 
 
@@ -166,7 +159,7 @@ def test_scores_of_a_soup_belong_to_its_thetas(model_folder, finished, tmp_path)
         write_theta(folder, base, seed)
 
     def soup():
-        options = PatchOptions(method="greedy_soup", thetas=thetas)
+        options = PatchOptions(method="greedy_soup", thetas=thetas, num_examples=0)
         return patch_single(
             model_folder, colours, [others], arguments(tmp_path / "run", **SHORT), alphas=[1.0], options=options
         )
@@ -216,7 +209,7 @@ def averaged(finished, model_folder, folder):
     """A run with checkpoints at steps 2 and 4, of which only the last one is kept."""
     colours, others, _ = tasks_in(finished)
     args = arguments(folder, max_steps=5, warmup_steps=1, save_steps=2, save_total_limit=1)
-    options = PatchOptions(method={"ema": {"decay": 0.5}})
+    options = PatchOptions(method={"ema": {"decay": 0.5}}, num_examples=0)
     return patch_single(model_folder, colours, [others], args, alphas=[1.0], options=options)
 
 
@@ -257,7 +250,8 @@ def test_a_tokenizer_in_use_is_the_same_tokenizer(model, processor, finished, tm
     colours, others, _ = tasks_in(finished)
     for texts in (["a"], ["a", "a longer text"]):
         args = arguments(tmp_path, **SHORT)
-        patch_single(model, colours, [others], args, alphas=[1.0], options=PatchOptions(processor=processor))
+        options = PatchOptions(processor=processor, num_examples=0)
+        patch_single(model, colours, [others], args, alphas=[1.0], options=options)
         processor.tokenizer(texts, padding="max_length", truncation=True, max_length=9)
 
 
