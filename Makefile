@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint acceptance benchmark clean
+.PHONY: quickstart test lint acceptance benchmark gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -23,6 +23,9 @@ acceptance: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/run.py
+
+gpu: $(READY)
+	$(BIN)/python tests/benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -86,25 +86,28 @@ class Row:
         return f"| {' | '.join([*cells, {True: 'yes', False: 'NO', None: ''}[met]])} |"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments shared by all benchmarks."""
+def add_arguments(parser: argparse.ArgumentParser, *, device: str | None = "cpu") -> None:
+    """Add the arguments shared by all benchmarks, with a default device."""
     parser.add_argument("--rounds", type=int, default=5, help="runs of each way; medians are reported")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for either way")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where sweeps and training run")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help="where sweeps and training run")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; targets mean nothing")
     parser.add_argument("--json", type=Path, help="also write the rows to this file, one JSON object per line")
 
 
-def arguments(description: str, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+def arguments(
+    description: str, parser: argparse.ArgumentParser | None = None, *, device: str | None = "cpu"
+) -> argparse.Namespace:
     """Parse a script's arguments, and pin this process and its children to the same cores.
 
     Args:
         description: Text whose first line states the script's purpose.
         parser: A parser with the script's own arguments.
+        device: The default device.
     """
     parser = parser or argparse.ArgumentParser()
     parser.description = description.splitlines()[0]
-    add_arguments(parser)
+    add_arguments(parser, device=device)
     parsed = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parsed.threads])

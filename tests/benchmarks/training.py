@@ -58,6 +58,8 @@ class Training:
         self.head = build_zero_shot_head(self.model, self.processor.tokenizer, names, ["{}"])
         self.images = DrawnImages(batch_size * num_steps, num_classes=len(names))
         self.device, self.batch_size, self.num_steps = torch.device(device), batch_size, num_steps
+        self.options: dict[str, bool] = {}
+        self.callbacks: list[TrainerCallback] = []
 
     def bare(self, *, bf16: bool) -> Run:
         """A loop over the batches: the plain one in float32, or one with the arithmetic of our trainer."""
@@ -86,10 +88,10 @@ class Training:
         options = {"max_steps": self.num_steps, "per_device_train_batch_size": self.batch_size, "warmup_steps": 1}
         options |= {"train_sampling_strategy": "sequential", "bf16": bf16, "use_cpu": self.device.type == "cpu"}
         options |= {"logging_strategy": "steps" if logging_steps else "no", "logging_steps": logging_steps or 1}
-        options |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
+        options |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, **self.options}
         args, clock = PaintTrainingArguments(output_dir=FOLDER / "run", **options), StepClock()
         data = {"train_dataset": self.images, "head": self.head, "processing_class": self.processor}
-        trainer = PaintTrainer(self.model, args, **data, callbacks=[clock])
+        trainer = PaintTrainer(self.model, args, **data, callbacks=[clock, *self.callbacks])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         return Run(clock.seconds), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

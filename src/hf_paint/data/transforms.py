@@ -47,6 +47,7 @@ class PixelTransform:
         self.resample = Image.Resampling(settings["resample"])
         self.scale = float(settings["rescale_factor"])
         self.mean, self.std = _normalization(settings)
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def _is_square(self, crop: dict[str, int]) -> bool:
         return 0 < self.crop_size == crop.get("width", 0) <= min(self.size.values())
@@ -77,9 +78,15 @@ class PixelTransform:
         box = _random_box(*image.size, generator)
         return _to_tensor(image.crop(box).resize((self.crop_size, self.crop_size), self.resample))
 
+    def _constants_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the mean and the standard deviation on a device, copied there once: a copy waits for the device."""
+        if device not in self._constants:
+            self._constants[device] = (self.mean.to(device), self.std.to(device))
+        return self._constants[device]
+
     def normalize(self, pixels: Tensor) -> Tensor:
         """Convert uint8 pixels (batch, 3, height, width) to float32 model inputs, on the same device."""
-        mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
+        mean, std = self._constants_on(pixels.device)
         # Division rounds like the processor's float64 product. Allocations are the slowest part, hence in-place steps.
         return (pixels / (1 / self.scale)).sub_(mean).div_(std)
 

@@ -1,7 +1,8 @@
 """Run image towers on the images of tasks."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -165,7 +166,7 @@ class Evaluator:
         gathered: list[dict[str, Tensor]] = []
         # ZeRO-3 reuses gathered tensors in the next training step, which inference tensors do not allow
         sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        with torch.no_grad() if sharded else torch.inference_mode():
+        with torch.no_grad() if sharded else torch.inference_mode(), exact_float32():
             for batch in self._dataloader(task, split, indices):
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
@@ -183,8 +184,26 @@ class Evaluator:
     def _prepare(self, images: Dataset[Example]) -> Batches:
         pinned = self.accelerator.device.type == "cuda"
         dataloader = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
-        batches: Batches = self.accelerator.prepare_data_loader(dataloader)
+        # `_gather` moves the batches itself: whether accelerate's loader waits for each copy depends on its settings.
+        batches: Batches = self.accelerator.prepare_data_loader(dataloader, device_placement=False)
         return batches
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Compute float32 products in full inside the block.
+
+    PyTorch lets convolutions on GPUs round their inputs to TF32 by default, which moved one image of 500 in a test.
+    """
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:

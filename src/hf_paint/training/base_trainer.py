@@ -80,7 +80,7 @@ class BaseTrainer(Trainer):
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Any]], Tensor]:
+    ) -> tuple[list[dict[str, Any]], Tensor | int]:
         """Return the micro-batches of a step, and the number of images in the step over all processes.
 
         accelerate pads the last batch of an epoch so that each process gets a full batch. This removes the padding. A
@@ -94,8 +94,12 @@ class BaseTrainer(Trainer):
             last["num_images"] = self._num_left(last["num_images"])
             size = max(1, last["num_images"])
             batches[-1] = {key: value[:size] if torch.is_tensor(value) else value for key, value in last.items()}
-        count = torch.tensor(sum(batch["num_images"] for batch in batches), device=device)
-        total: Tensor = self.accelerator.reduce(count)
+        count = sum(batch["num_images"] for batch in batches)
+        if self.args.world_size == 1:
+            return batches, count
+        total: Tensor = self.accelerator.reduce(
+            torch.full((), count, device=device)
+        )  # filled there: no copy to wait for
         return batches, total
 
     def _num_left(self, batch_size: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from typing import Any, Literal, Self, get_args
 
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
@@ -106,6 +106,14 @@ class PaintTrainingArguments(TrainingArguments):
         default=2.0,
         metadata={"help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."},
     )
+    logging_nan_inf_filter: bool = field(
+        default=False,
+        metadata={"help": "Leave losses that are not finite out of the log, which makes every step wait for the GPU."},
+    )
+    tf32: bool | None = field(
+        default=False,
+        metadata={"help": "Round float32 inputs of products to TF32 on GPUs, which is faster and less exact."},
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Keep the default; the loss needs the labels."}
@@ -121,6 +129,10 @@ class PaintTrainingArguments(TrainingArguments):
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
+        if self.accelerator_config is None and self.dataloader_pin_memory:
+            self.accelerator_config = {
+                "non_blocking": True
+            }  # copy a batch to the GPU while the one before is computed
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
@@ -190,7 +202,8 @@ class PaintTrainingArguments(TrainingArguments):
 
         All accelerators in a process share one state, so a trainer created later fails if its precision differs.
         """
-        return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision)
+        loading = DataLoaderConfiguration(non_blocking=True)
+        return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision, dataloader_config=loading)
 
 
 def _plain(value: object) -> object:

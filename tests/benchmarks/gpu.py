@@ -1,0 +1,149 @@
+"""`make gpu`: what hf_paint does on one GPU, in minutes: the same results, speed against plain loops, and faults.
+
+    python tests/benchmarks/gpu.py [sections ...] [--json FILE] [--tiny] [--device cuda]
+
+Works offline with random ViT-B/32 and ViT-L/14 weights, the toy CLIP, and JPEGs that it draws. Each section runs in a
+process of its own with a time limit, and the JSON file and the table are written after each, so that a stop loses
+nothing. Without a GPU, the sections run with `--tiny` shapes, which only shows that the script works.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from common import FOLDER, arguments
+from gpu_figures import HEADER, Figure, Setting
+
+
+SECTIONS = {
+    "rates": ("gpu_training", 45),
+    "same": ("gpu_runs", 90),
+    "faults": ("gpu_runs", 90),
+    "many": ("gpu_runs", 90),
+    "train": ("gpu_training", 75),
+    "sweep": ("gpu_sweep", 75),
+    "syncs": ("gpu_training", 30),
+    "memory": ("gpu_runs", 30),
+    "precision": ("gpu_sweep", 40),
+    "pipeline": ("gpu_training", 60),
+    "merges": ("gpu_merges", 40),
+    "lora": ("gpu_training", 40),
+    "head": ("gpu_sweep", 40),
+    "compile": ("gpu_training", 120),
+}
+"""Section -> the module with a function of this name, and its limit in seconds, from the most important on."""
+TOGETHER = ("same", "faults", "many")
+"""Sections that measure no speed, and run at the same time."""
+NEEDED = ("accelerate", "datasets", "huggingface_hub", "peft", "safetensors", "sklearn", "torch", "transformers")
+TOTAL = 480
+TINY_FACTOR = 4
+"""Longer limits for `--tiny`, which runs on few and busy cores."""
+
+
+def main() -> int:
+    """Run the sections; the exit code is 1 if one of them failed or missed a target."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--tiny", action="store_true", help="tiny shapes, to see that the script works")
+    parser.add_argument("--limit", type=float, default=TOTAL, help="seconds after which no section runs on")
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    parsed = arguments(__doc__, parser, device=None)
+    parsed.device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    parsed.tiny |= parsed.device == "cpu"
+    if parsed.out:
+        return run_section(parsed)
+    missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
+    if missing:
+        print(f"Not installed: {', '.join(missing)}; what needs them fails below.", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing goes on without this process
+    start, results = time.monotonic(), {"machine": machine(parsed.device), "tiny": parsed.tiny, "sections": {}}
+    print(results["machine"], flush=True)
+    for group in groups(parsed.sections or list(SECTIONS), together=not parsed.tiny):
+        left = parsed.limit * (TINY_FACTOR if parsed.tiny else 1) - (time.monotonic() - start)
+        with ThreadPoolExecutor(len(group)) as pool:
+            found = pool.map(lambda section, left=left: run_child(section, parsed, left), group)
+            results["sections"] |= zip(group, found, strict=True)
+        if parsed.json:
+            parsed.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        print("\n".join(table(section, results["sections"][section]) for section in group), flush=True)
+    figures = [figure for found in results["sections"].values() for figure in found.get("figures", [])]
+    failed = any("error" in found for found in results["sections"].values())
+    return int(failed or (not parsed.tiny and any(figure["met"] is False for figure in figures)))
+
+
+def groups(sections: list[str], *, together: bool) -> list[list[str]]:
+    """Return the sections in groups that run at the same time."""
+    shared = [section for section in sections if section in TOGETHER] if together else []
+    rest = [[section] for section in sections if section not in shared]
+    return [*rest[:1], shared, *rest[1:]] if shared else rest
+
+
+def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str, object]:
+    """Run a section in its own process, and return its figures, its seconds, and what went wrong."""
+    if left <= 0:
+        return {"error": "no time was left"}
+    out, log = FOLDER / f"{section}.jsonl", FOLDER / f"{section}.log"
+    out.touch()
+    flags = ["--device", parsed.device, "--out", str(out), "--threads", str(parsed.threads)]
+    command = [sys.executable, __file__, section, *flags, *(["--tiny"] if parsed.tiny else [])]
+    limit = min(left, SECTIONS[section][1] * (TINY_FACTOR if parsed.tiny else 1))
+    start, error = time.monotonic(), ""
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            if process.wait(limit):
+                error = f"exit code {process.returncode}: {log.read_text()[-2500:]}"
+        except subprocess.TimeoutExpired:
+            error = f"stopped at its limit of {limit:.0f} s: {log.read_text()[-800:]}"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the processes that it started, too
+    figures = [json.loads(line) for line in out.read_text().splitlines()]
+    found = {"seconds": round(time.monotonic() - start, 1), "figures": figures}
+    return found | ({"error": error} if error else {})
+
+
+def run_section(parsed: argparse.Namespace) -> int:
+    """Run one section in this process; every figure is written as soon as it is there."""
+    (section,) = parsed.sections
+    function = getattr(importlib.import_module(SECTIONS[section][0]), section)
+    with parsed.out.open("a", encoding="utf-8") as file:
+        for figure in function(Setting(device=parsed.device, tiny=parsed.tiny)):
+            file.write(json.dumps(figure.to_dict()) + "\n")
+            file.flush()
+    return 0
+
+
+def table(section: str, found: dict) -> str:
+    """Return a section's figures as a Markdown table."""
+    lines = [f"\n## {section} ({found.get('seconds', 0)} s)\n", HEADER]
+    lines += [Figure(**figure).line() for figure in found.get("figures", [])]
+    return "\n".join([*lines, *([f"\nFAILED, {found['error']}"] if "error" in found else [])])
+
+
+def machine(device: str) -> dict[str, str]:
+    """Return the card and the versions."""
+    found = {"python": platform.python_version(), "cores": str(os.cpu_count())}
+    for name in ("torch", "transformers", "accelerate", "peft", "datasets", "huggingface_hub"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    if device == "cuda":
+        found["card"] = torch.cuda.get_device_name()
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Patch the toy CLIP on scikit-learn's digits: a run of the GPU check, in a process of its own.
+
+    python tests/benchmarks/gpu_patch.py DATA RUN [key=value ...]
+
+Keys are training fields. `distributed=gloo` lets several processes share one GPU.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+
+def share_one_gpu() -> None:
+    """Let accelerate use gloo on GPUs: NCCL does not work with two processes on one card."""
+    from accelerate import PartialState
+
+    original = PartialState._prepare_backend
+
+    def prepare(self, *args):
+        _, kind = original(self, *args)
+        return "gloo", kind
+
+    PartialState._prepare_backend = prepare
+
+
+def main() -> None:
+    """Patch and write the selected alpha and every accuracy to RUN/found.json."""
+    data, folder, *keys = sys.argv[1:]
+    values = {name: json.loads(value) for name, value in (key.split("=", 1) for key in keys)}
+    if values.pop("gloo", False):
+        share_one_gpu()
+    from hf_paint import PaintTrainingArguments, PatchOptions, get_task, patch_single
+    from hf_paint.cli.run_quickstart import TOY
+
+    precision, steps = values.pop("precision", "fp32"), values.pop("alphas", 10)
+    tasks = [get_task(str(Path(data) / f"{name}.yaml")) for name in ("digits", "shapes")]
+    defaults = {"learning_rate": 3e-4, "max_steps": 60, "warmup_steps": 10, "per_device_train_batch_size": 64}
+    defaults |= {"save_steps": 20, "report_to": "none", "disable_tqdm": True, "logging_steps": 10}
+    args = PaintTrainingArguments(output_dir=folder, **(defaults | values))
+    result = patch_single(
+        str(TOY),
+        tasks[0],
+        [tasks[1]],
+        args,
+        alphas=[i / steps for i in range(steps + 1)],
+        options=PatchOptions(precision=precision),
+    )
+    correct = {f"{r.task} {r.split} {r.alpha:.1f}": [r.correct, r.total] for r in result.curve.results}
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        found = {"alpha": result.alpha, "correct": correct, "device": str(args.device), "memory": memory}
+        (Path(folder) / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

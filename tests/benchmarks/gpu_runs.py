@@ -1,0 +1,188 @@
+"""The GPU check of whole runs of the toy CLIP: on the CPU and the card, interrupted and not, in two processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from common import FOLDER
+from gpu_figures import Figure, Figures, Setting
+from gpu_training import make_training
+from safetensors.torch import load_file
+
+
+SCRIPT = Path(__file__).with_name("gpu_patch.py")
+STEPS = 60
+
+
+def write_data(folder: Path) -> Path:
+    """Write the tasks of the quickstart as YAML files."""
+    import yaml
+
+    from hf_paint.cli.run_quickstart import _digits, _rendered
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in (_digits(folder), _rendered(folder, "shapes")):
+        (folder / f"{task.name}.yaml").write_text(yaml.safe_dump(task.to_dict()))
+    return folder
+
+
+def start(data: Path, name: str, *, launch: tuple[str, ...] = (), environment: dict | None = None, **keys: object):
+    """Start a run, and return its process, folder and log."""
+    folder = FOLDER / "runs" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    values = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+    command = [sys.executable, *launch, str(SCRIPT), str(data), str(folder), *values]
+    log = (folder.parent / f"{name}.log").open("a")
+    cache = {"HF_PAINT_CACHE": str(FOLDER / "caches" / name), "OMP_NUM_THREADS": "2"}
+    variables = os.environ | cache | (environment or {})
+    return subprocess.Popen(command, stdout=log, stderr=log, env=variables), folder
+
+
+def finish(process: subprocess.Popen, folder: Path) -> dict:
+    """Wait for a run, and return what it found."""
+    if process.wait():
+        raise RuntimeError(f"{folder.name} failed: {folder.with_suffix('.log').read_text()[-2000:]}")
+    return json.loads((folder / "found.json").read_text())
+
+
+def theta_1(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the fine-tuned weights of a run."""
+    [file] = folder.glob("theta_1/model.safetensors")
+    return load_file(file)
+
+
+def difference(one: Path, two: Path) -> float:
+    """Return the norm of the difference of two runs' theta_1, relative to how far training went."""
+    first, second, base = theta_1(one), theta_1(two), load_file(_toy() / "model.safetensors")
+    moved = sum(float((x - base[name]).square().sum()) for name, x in first.items()) ** 0.5
+    return sum(float((x - second[name]).square().sum()) for name, x in first.items()) ** 0.5 / moved
+
+
+def _toy() -> Path:
+    import hf_paint
+
+    return Path(hf_paint.__file__).parent / "toy_clip"
+
+
+def length(setting: Setting) -> dict[str, object]:
+    """Return the keys for the length of a run."""
+    tiny = {"max_steps": 6, "save_steps": 2, "warmup_steps": 1, "alphas": 2}
+    return tiny if setting.tiny else {"max_steps": STEPS, "alphas": 10}
+
+
+def same(setting: Setting) -> Figures:
+    """The toy patched on the CPU and on the card: fp32, with what PyTorch allows by default, and bf16."""
+    data = write_data(FOLDER / "data")
+    keys = length(setting)
+    cpu = setting.device == "cpu"
+    strict = {"NVIDIA_TF32_OVERRIDE": "0"}
+    runs = {
+        "cpu": start(data, "cpu", use_cpu=True, **keys),
+        "fp32": start(data, "fp32", use_cpu=cpu, environment=strict, **keys),
+        "fp32 again": start(data, "again", use_cpu=cpu, environment=strict, **keys),
+        "default": start(data, "default", use_cpu=cpu, **keys),
+        "bf16": start(data, "bf16", use_cpu=cpu, bf16=True, precision="bf16", **keys),
+    }
+    found = {name: finish(*run) for name, run in runs.items()}
+    for name in list(runs)[1:]:
+        expected, correct = found["cpu"]["correct"], found[name]["correct"]
+        worst = max(abs(correct[key][0] - count) / total for key, (count, total) in expected.items())
+        off = max(abs(correct[key][0] - count) for key, (count, _) in expected.items())
+        equal = found[name]["alpha"] == found["cpu"]["alpha"]
+        exact = name in ("fp32", "fp32 again")
+        yield Figure(
+            name=f"toy in {name} on {found[name]['device']}, beside the CPU: largest difference in accuracy",
+            value=100 * worst,
+            unit="points",
+            target="same alpha, one image of 500" if exact else "",
+            met=equal and worst <= 1 / 500 if exact else None,
+            note=f"alpha {found[name]['alpha']}, {found['cpu']['alpha']} on the CPU; {off} images",
+        )
+        drift = difference(runs["cpu"][1], runs[name][1])
+        goal = {"target": "at most 1e-3", "met": drift <= 1e-3} if exact else {}
+        yield Figure(name=f"toy in {name}: theta_1 beside the CPU's, relative to its move", value=drift, **goal)
+    drift = difference(runs["fp32"][1], runs["fp32 again"][1])
+    yield Figure(name="toy in fp32, twice on the same device: theta_1", value=drift)
+
+
+def faults(setting: Setting) -> Figures:
+    """A run killed after its first checkpoint and resumed, with deterministic algorithms; and memory that runs out."""
+    data = write_data(FOLDER / "data")
+    keys = length(setting) | {"full_determinism": True, "use_cpu": setting.device == "cpu"}
+    environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    whole = start(data, "whole", environment=environment, **keys)
+    process, folder = start(data, "killed", environment=environment, **keys)
+    stop = time.monotonic() + 60
+    while not any(folder.glob("checkpoint-*")) and not any(folder.glob("theta_1/checkpoint-*")):
+        if process.poll() is not None or time.monotonic() > stop:
+            break
+        time.sleep(0.002)
+    killed = process.poll() is None
+    process.kill()
+    process.wait()
+    resumed = start(data, "killed", environment=environment, **keys)
+    expected, found = finish(*whole), finish(*resumed)
+    drift = difference(whole[1], folder)
+    yield Figure(
+        name="toy killed after a checkpoint and resumed: theta_1 beside the uninterrupted run's",
+        value=drift,
+        target="bit for bit, same counts",
+        met=killed and drift == 0 and expected["correct"] == found["correct"],
+        note="" if killed else "it was over before it could be killed",
+    )
+
+
+def memory(setting: Setting) -> Figures:
+    """Half of the memory that the batch needs, with `auto_find_batch_size`."""
+    if setting.device == "cpu":
+        return
+    training = make_training(setting, "ViT-L/14", auto_find_batch_size=True)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 18e9 / total))
+    run = training.trainer(bf16=True)[0]
+    yield Figure(
+        name="ViT-L/14 in 18 GB with auto_find_batch_size",
+        value=torch.cuda.max_memory_allocated() / 1e9,
+        unit="GB",
+        target="ends",
+        met=run.seconds > 0,
+    )
+
+
+def many(setting: Setting) -> Figures:
+    """Two processes that share the card through gloo, DDP and FSDP2, beside one process: only that the code works."""
+    data = write_data(FOLDER / "data")
+    keys = length(setting) | {"use_cpu": setting.device == "cpu"}
+    environment = {"NVIDIA_TF32_OVERRIDE": "0"}
+    if setting.device == "cpu":
+        environment |= {"ACCELERATE_USE_CPU": "true"}
+    one = start(data, "one", environment=environment, **keys)
+    two = {"per_device_train_batch_size": 32, "gloo": True}
+    launch = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port={port}")
+    sharded = environment | {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
+    sharded |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
+    sharded |= {"FSDP_TRANSFORMER_CLS_TO_WRAP": "CLIPEncoderLayer"}
+    runs = {}
+    for port, (name, variables) in enumerate({"DDP": environment, "FSDP2": sharded}.items(), 29600):
+        if name == "FSDP2" and setting.device == "cpu":
+            continue  # accelerate would silently run DDP; the tests have their own launch for that
+        parts = tuple(part.format(port=port) for part in launch)
+        runs[name] = start(data, name, launch=parts, environment=variables, **(keys | two))
+    expected = finish(*one)
+    for name, run in runs.items():
+        try:
+            found = finish(*run)
+        except RuntimeError as error:
+            yield Figure(name=f"two processes, {name}", target="equal within 1e-4", met=False, note=str(error)[-600:])
+            continue
+        drift = difference(one[1], run[1])
+        yield Figure(
+            name=f"two processes on one card, {name}: theta_1 beside one process",
+            value=drift,
+            target="at most 1e-3, same alpha",
+            met=drift <= 1e-3 and found["alpha"] == expected["alpha"],
+        )

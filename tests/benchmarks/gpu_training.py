@@ -1,0 +1,242 @@
+"""The GPU check of training: rates of the card, steps against a bare loop, the input pipeline, LoRA, compilation."""
+
+import statistics
+import warnings
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import FOLDER
+from datasets import ClassLabel, Dataset as Table, Features, Image
+from gpu_figures import Figure, Figures, Setting
+from machines import PRESETS, Job, Machine, Plan
+from material import DrawnImages, make_image_task, make_processor
+from PIL import Image as PILImage
+from simulation import training_memory, training_seconds
+from sweep import Sweep
+from torch import Tensor
+from towers import clip_config, flops_per_image
+from transformers import PrinterCallback, TrainerCallback
+
+from hf_paint import PaintTrainer, PaintTrainingArguments, Task
+from hf_paint.evaluation.evaluator import Evaluator
+from training import StepClock, Training, now
+
+
+BATCHES = {"ViT-B/32": 512, "ViT-L/14": 128}
+STEPS = {"ViT-B/32": 40, "ViT-L/14": 12}
+MIN_SHARE, MAX_OVERHEAD = 0.5, 0.05
+
+
+def rates(setting: Setting) -> Figures:
+    """Matrix products and copies: what the other figures are compared with."""
+    yield Figure(name="matrix products, bf16", value=setting.peak() / 1e12, unit="TFLOP/s")
+    size = 512 if setting.tiny else 8192
+    left, right = (torch.randn(size, size, device=setting.device) for _ in range(2))
+    for tf32 in (False, True):
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        rate = 2 * size**3 / setting.seconds(lambda: left @ right) / 1e12
+        yield Figure(name=f"matrix products, fp32{' with TF32' if tf32 else ''}", value=rate, unit="TFLOP/s")
+    source = torch.empty((1 if setting.tiny else 1024) * 2**20, dtype=torch.uint8, device=setting.device)
+    target = torch.empty_like(source)
+    rate = 2 * source.numel() / setting.seconds(lambda: target.copy_(source)) / 1e9
+    yield Figure(name="memory, bytes read and written", value=rate, unit="GB/s")
+    if setting.device == "cuda":
+        for pinned in (False, True):
+            host = torch.empty(256 * 2**20, dtype=torch.uint8, pin_memory=pinned)
+            rate = host.numel() / setting.seconds(partial(source[: host.numel()].copy_, host)) / 1e9
+            yield Figure(name=f"host to device, {'pinned' if pinned else 'pageable'}", value=rate, unit="GB/s")
+
+
+class ImagesOnDevice(DrawnImages):
+    """Drawn images whose pixels are on the device, so that nothing but training is measured."""
+
+    def __init__(self, num_images: int, num_classes: int, device: torch.device) -> None:
+        super().__init__(64, num_classes)
+        self.pixels = self.pixels.to(device)
+        self.num_images = num_images
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        return super().__getitem__(index % len(self.pixels))
+
+
+def make_training(setting: Setting, shape: str, **options: bool) -> Training:
+    """Return the ways of training a model, with the images on the device."""
+    batch, steps = (4, 3) if setting.tiny else (BATCHES[shape], STEPS[shape])
+    training = Training(shape, setting.device, batch, 1, quick=setting.tiny)
+    training.num_steps = steps
+    training.images = ImagesOnDevice(batch * steps, 8, torch.device(setting.device))
+    training.options = {"dataloader_pin_memory": False, **options}
+    return training
+
+
+def train(setting: Setting) -> Figures:
+    """`PaintTrainer` against a bare loop, both with bf16 autocast, fused AdamW, and pixels on the card."""
+    peak = setting.peak()
+    for shape in BATCHES:
+        training = make_training(setting, shape)
+        images = training.batch_size * (training.num_steps - 1)
+        ways = {"bare": partial(training.bare, bf16=True), "ours": lambda t=training: t.trainer(bf16=True)[0]}
+        runs: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(1 if setting.tiny else 3):
+            for name, way in ways.items():
+                runs[name].append(images / way().seconds)
+        bare, ours = (statistics.median(found) for found in runs.values())
+        overhead = statistics.median(b / o - 1 for b, o in zip(runs["bare"], runs["ours"], strict=True))
+        job = Job(batch_size=training.batch_size, num_steps=1)
+        predicted = training_seconds(clip_config(shape), card(), Plan(), job).total()
+        yield Figure(
+            name=f"{shape}, batch {training.batch_size}, bf16: PaintTrainer beside the bare loop",
+            value=ours,
+            unit="images/s",
+            beside=bare,
+            predicted=setting.predicted(job.batch_size / predicted),
+            note=f"{overhead:+.1%}",
+            **setting.goal(f"at most {MAX_OVERHEAD:.0%} slower", overhead <= MAX_OVERHEAD),
+        )
+        found = 3 * flops_per_image(training.model.config.vision_config) * ours / peak
+        goal = setting.goal(f"at least {MIN_SHARE:.0%}", found >= MIN_SHARE) if shape == "ViT-L/14" else {}
+        yield Figure(name=f"{shape}, training, share of matrix peak", value=found, **goal)
+        memory = setting.memory(partial(training.trainer, bf16=True))
+        expected = training_memory(clip_config(shape), card(), Plan(), job).total()
+        yield Figure(
+            name=f"{shape}, training, peak memory",
+            value=memory / 1e9,
+            unit="GB",
+            predicted=setting.predicted(expected / 1e9),
+        )
+        if shape == "ViT-B/32":  # the activations of the larger one would not fit
+            fp32 = images / training.trainer(bf16=False)[0].seconds
+            yield Figure(name=f"{shape}, fp32 beside bf16", value=fp32, unit="images/s", beside=ours)
+
+
+def card() -> Machine:
+    """Return the preset whose figures are predictions for one card."""
+    return next(machine for machine in PRESETS if machine.devices == 1)
+
+
+class SyncWarnings(TrainerCallback):
+    """Lets torch warn of everything that waits for the GPU, from the second step to the last but one."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 1:
+            torch.cuda.set_sync_debug_mode("warn")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == args.max_steps - 1:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def syncs(setting: Setting) -> Figures:
+    """How often a training step and an evaluation wait for the GPU, and where."""
+    batch, steps = 4, 12
+    training = Training("ViT-B/32", setting.device, batch, steps, quick=True)
+    training.callbacks = [SyncWarnings()] if setting.device == "cuda" else []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        training.trainer(bf16=True)
+    places = waits(caught)
+    found = sum(places.values()) / (steps - 2)
+    yield Figure(name="waits for the GPU, per step", value=found, target="0", met=not found, note=str(places))
+    yield from evaluation_syncs(setting)
+
+
+def evaluation_syncs(setting: Setting) -> Figures:
+    """How often the evaluation of a split waits for the GPU, whatever the number of batches."""
+    jobs = Sweep("ViT-B/32", 40, (), device=setting.device, quick=True)
+    prepared, numbers = jobs.prepare(), []
+    for batch_size in (40, 4):
+        evaluator = Evaluator(jobs.accelerator, batch_size=batch_size, precision="bf16")
+        tower = evaluator.carrier(jobs.tower)
+        evaluator.predict(tower, prepared, "test")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if setting.device == "cuda":
+                torch.cuda.set_sync_debug_mode("warn")
+            evaluator.predict(tower, prepared, "test")
+            if setting.device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        numbers.append(waits(caught))
+    one, ten = (sum(places.values()) for places in numbers)
+    yield Figure(name="waits for the GPU, one batch", value=one, note=str(numbers[0]))
+    yield Figure(
+        name="waits for the GPU, ten batches", value=ten, target=f"{one} too", met=ten == one, note=str(numbers[1])
+    )
+
+
+def waits(caught: list[warnings.WarningMessage]) -> dict[str, int]:
+    """Count torch's warnings of synchronisation by their place in the code."""
+    found = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
+    return dict(Counter(found).most_common(8))
+
+
+def pipeline(setting: Setting) -> Figures:
+    """What decoding feeds to the trainer: JPEGs and small pictures, without and with worker processes."""
+    steps, batch, number = (3, 4, 12) if setting.tiny else (30, 128, 4096)
+    training = Training("ViT-B/32", setting.device, batch, 1, quick=setting.tiny)
+    jpegs, kind = make_image_task(FOLDER, number)
+    for task, name in ((jpegs, kind), (small_pictures(number), f"{number} pictures of 28x28")):
+        splits = {"train": "test", "validation": None, "test": None}
+        trained = Task.from_dict(task.to_dict() | {"splits": splits})
+        for workers in (0, 2 if setting.tiny else torch.get_num_threads()):
+            length = steps if workers else max(3, steps // 6)
+            rate = from_task(training, trained, batch, length, num_workers=workers)
+            yield Figure(name=f"ViT-B/32 from {name}, {workers} workers", value=rate, unit="images/s")
+
+
+def small_pictures(number: int) -> Task:
+    """Write pictures of the size of MNIST as a task's test split."""
+    pixels = np.random.default_rng(0).integers(0, 256, (number, 28, 28), dtype=np.uint8)
+    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b"])})
+    rows = {"image": [PILImage.fromarray(x) for x in pixels], "label": [index % 2 for index in range(number)]}
+    path = FOLDER / "small.parquet"
+    Table.from_dict(rows, features=features).to_parquet(path)
+    keys = {"name": "small", "dataset": "parquet", "data_files": {"test": str(path)}, "templates": ["a {}."]}
+    return Task.from_dict(keys | {"splits": {"train": None, "validation": None, "test": "test"}})
+
+
+def from_task(training: Training, task: object, batch: int, steps: int, *, num_workers: int) -> float:
+    """Return the images per second of training on a task, after the first step."""
+    training.model.load_state_dict(training.weights)
+    options = {"max_steps": steps, "per_device_train_batch_size": batch, "warmup_steps": 1, "bf16": True}
+    options |= {"dataloader_num_workers": num_workers, "use_cpu": training.device.type == "cpu"}
+    options |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_strategy": "no"}
+    args, clock = PaintTrainingArguments(output_dir=FOLDER / "run", **options), StepClock()
+    processor = make_processor(["a photo of a class 0123456789"], vocab_size=600)
+    trainer = PaintTrainer(training.model, args, train_task=task, processing_class=processor, callbacks=[clock])
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return batch * (steps - 1) / clock.seconds
+
+
+def lora(setting: Setting) -> Figures:
+    """LoRA adapters for ViT-L/14: images per second and peak memory beside full training."""
+    rate, memory = [], []
+    for options in ({"use_peft": True}, {}):
+        training, runs = make_training(setting, "ViT-L/14", **options), []
+        memory.append(setting.memory(lambda ways=training, runs=runs: runs.append(ways.trainer(bf16=True)[0])) / 1e9)
+        rate.append(training.batch_size * (training.num_steps - 1) / runs[0].seconds)
+    yield Figure(name="ViT-L/14, LoRA beside all weights", value=rate[0], unit="images/s", beside=rate[1])
+    yield Figure(name="ViT-L/14, LoRA, peak memory", value=memory[0], unit="GB", beside=memory[1])
+
+
+def compile(setting: Setting) -> Figures:
+    """`torch_compile` in training: images per second, the time it takes once, and the number of graphs."""
+    from torch._dynamo.utils import counters
+
+    for shape in ("ViT-B/32",) if setting.tiny else BATCHES:
+        training = make_training(setting, shape, torch_compile=True)
+        images = training.batch_size * (training.num_steps - 1)
+        eager = images / make_training(setting, shape).trainer(bf16=True)[0].seconds
+        counters.clear()
+        start = now(training.device)
+        steps = training.trainer(bf16=True)[0].seconds
+        whole = now(training.device) - start
+        graphs = counters["stats"]["unique_graphs"]
+        yield Figure(name=f"{shape}, compiled", value=images / steps, unit="images/s", beside=eager)
+        yield Figure(name=f"{shape}, compiling, once", value=whole - steps, unit="s", note=f"{graphs} graphs")
