@@ -34,14 +34,18 @@ def test_an_equal_name_wins_over_a_similar_one():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["red", "dark blue"], "lists 3 classes but 'parquet' has 2"),
+        (["red", "dark blue", "sea green", "grey"], "lists 3 classes but 'parquet' has 4"),
         (["red", "dark blue", "yellow"], "for instance 'yellow'"),
         (["red", "dark blue", "Dark_Blue"], "for instance 'dark blue'"),
     ],
 )
-def test_each_class_needs_one_name_of_its_own(labels, message):
+def test_each_name_in_the_data_needs_a_class_of_its_own(labels, message):
     with pytest.raises(InputError, match=message):
         match_class_names(TASK, labels)
+
+
+def test_a_data_set_may_lack_some_classes():
+    assert match_class_names(TASK, ["sea green", "red"]) == {0: 2, 1: 0}
 
 
 def test_classes_of_each_kind_of_column():

@@ -384,9 +384,9 @@ def test_a_larger_budget_goes_on_and_chooses_among_everything(
 
 
 @pytest.mark.parametrize("strategy", ["sequential", "parallel"])
-def test_coefficients_have_no_variants_and_bf16_is_rounded_once(strategy, model_folder, tasks, tmp_path):
+def test_coefficients_are_rounded_once_to_bf16(strategy, model_folder, tasks, tmp_path):
     patch = {"sequential": patch_sequential, "parallel": patch_parallel}[strategy]
-    options = PatchOptions(save_variants=True, save_dtype="bfloat16")
+    options = PatchOptions(save_dtype="bfloat16")
     patch(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path), alphas=[0.0, 0.5], options=options)
     assert not (tmp_path / "variants").exists()
     patched = weights(tmp_path / "patched")

@@ -16,8 +16,46 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """Subparsers of `hf-paint`, to which each module adds its command."""
 
 
+BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
+
+
 class Parser(argparse.ArgumentParser):
-    """Argument parser that raises `InputError`, which the command line prints on one line with exit code 2."""
+    """Argument parser that raises `InputError`, which the command line prints on one line with exit code 2.
+
+    A flag that takes no value may be followed by `true` or `false`, as in recipes and in `hf-paint patch`.
+    """
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments, after removing `true` and `false` from flags that take no value."""
+        kept, switched_off = self._without_booleans(args or ())
+        parsed, rest = super().parse_known_args(kept, namespace)
+        for dest in switched_off:
+            setattr(parsed, dest, False)
+        return parsed, rest
+
+    def _without_booleans(self, args: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the arguments without values of flags that take none, and the names of the flags set to false."""
+        flags = {name: action.dest for name, action in self._option_string_actions.items() if action.nargs == 0}
+        kept: list[str] = []
+        switched_off: list[str] = []
+        rest = list(args)
+        while rest:
+            argument = rest.pop(0)
+            flag, separator, value = argument.partition("=")
+            if flag not in flags:
+                kept.append(argument)
+                continue
+            if not separator:
+                value = rest.pop(0) if rest and rest[0].lower() in BOOLEANS else "true"
+            if value.lower() not in BOOLEANS:
+                raise InputError(f"{flag} must be true or false, got '{value}'.")
+            if BOOLEANS[value.lower()]:
+                kept.append(flag)
+            else:
+                switched_off.append(flags[flag])
+        return kept, switched_off
 
     def error(self, message: str) -> NoReturn:
         """Raise an error instead of printing usage and exiting."""

@@ -1,5 +1,6 @@
 """Recipes: the keys of `hf-paint patch`, given in a YAML file or as flags."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -147,7 +148,7 @@ def recipe_arguments(recipe: Mapping[str, object], *, known: set[str]) -> list[s
     Raises:
         InputError: If a key is unknown; the closest match is suggested.
     """
-    arguments = []
+    arguments, keys = [], {f.name for f in fields(PatchRecipe)}
     for key, value in recipe.items():
         if key not in known:
             raise InputError(f"Unknown recipe key '{key}'.{did_you_mean(str(key), known)}")
@@ -156,7 +157,7 @@ def recipe_arguments(recipe: Mapping[str, object], *, known: set[str]) -> list[s
         if value is False and key.endswith("_strategy"):
             value = "no"  # unquoted in YAML, `no` is false
         values = value if isinstance(value, list) else [value]
-        arguments += [f"--{key}", *(_argument(item) for item in values)]
+        arguments += [f"--{key}", *(_argument(item, as_json=key not in keys) for item in values)]
     return arguments
 
 
@@ -177,10 +178,20 @@ def describe_keys() -> list[tuple[str, str]]:
     return [(f.name, f.metadata["help"]) for f in fields(PatchRecipe)]
 
 
-def _argument(value: object) -> str:
-    """Return a value as flag text; mappings become one line of YAML."""
+def _argument(value: object, *, as_json: bool) -> str:
+    """Return a value as flag text; a mapping becomes one line, of JSON for training fields and of YAML otherwise."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict) and as_json:
+        return json.dumps({key: _number(part) for key, part in value.items()})
     if isinstance(value, dict):
         return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()
     return str(value)
+
+
+def _number(value: object) -> object:
+    """Convert a number that YAML reads as text, like `1e-6`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

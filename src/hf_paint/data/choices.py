@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 from transformers.utils import logging
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
+from hf_paint.tasks.names import spelled
 
 
 NUM_SHOWN = 3
@@ -23,7 +24,7 @@ class Choices:
 
     Attributes:
         questions: Question of each row.
-        candidates: Distinct candidates of each row, as in the data set.
+        candidates: Distinct candidates of each row.
         texts: Prompts for these candidates, with the question and candidate filled in.
         labels: shape (num_rows,), position of the correct answer among the candidates of its row.
         answer_types: Answer type of each row; None if the task has no `answer_type_column`.
@@ -54,13 +55,13 @@ class Choices:
 
 
 def read_choices(task: MultipleChoiceTask, rows: Dataset) -> Choices:
-    """Read questions and candidates from rows that have been checked by `drop_bad_rows`."""
+    """Read questions and candidates from rows that have been checked by `find_good_rows`."""
     questions, candidates, labels = [], [], []
     for question, choices, answer in _columns(task, rows):
         distinct = tuple(dict.fromkeys(choices))  # otherwise a candidate listed twice would compete with itself
         questions.append(str(question))
         candidates.append(distinct)
-        labels.append(distinct.index(choices[answer] if isinstance(answer, int) else answer))
+        labels.append(distinct.index(choices[answer] if type(answer) is int else answer))
     texts = (tuple(task.text(q, choice) for choice in row) for q, row in zip(questions, candidates, strict=True))
     return Choices(
         questions=tuple(questions),
@@ -76,22 +77,55 @@ def distinct_texts(choices: Sequence[Choices]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for split in choices for texts in split.texts for text in texts))
 
 
-def drop_bad_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> Dataset:
-    """Drop unusable rows if the task sets `bad_rows: skip`; otherwise, raise an error if there are any.
+def name_answers(task: MultipleChoiceTask, rows: Dataset) -> Dataset:
+    """Return the rows with answers as text if they are numbers or classes that are candidates themselves.
+
+    Numbers are positions unless, in every row, they are one of the candidates.
+
+    Raises:
+        InputError: If the numbers could be either.
+    """
+    feature, column = rows.features[task.answer_column], task.answer_column
+    names = feature.names if isinstance(feature, ClassLabel) else None
+    answers = rows[column][:]
+    if all(isinstance(answer, str) for answer in answers if answer is not None):
+        return rows
+    texts = [
+        None if answer is None else spelled(names[answer]) if names and answer >= 0 else str(answer)
+        for answer in answers
+    ]
+    triples = [
+        triple for triple in zip(answers, texts, _candidates(task, rows), strict=True) if triple[1] and triple[2]
+    ]
+    if not all(text in choices for _, text, choices in triples):
+        return rows
+    if all(type(answer) is int and 0 <= answer < len(choices) for answer, _, choices in triples):
+        if all(choices[answer] == text for answer, text, choices in triples):
+            return rows
+        if names is None:
+            raise InputError(
+                f"The numbers in '{column}' of task '{task.name}' could be positions or candidates. Write the answers "
+                "as text."
+            )
+    return rows.remove_columns(column).add_column(column, texts, feature=Value("string"))
+
+
+def find_good_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> NDArray[np.int64] | None:
+    """Return the indices of the usable rows if some are not and the task sets `bad_rows: skip`, or None if all are.
 
     Raises:
         InputError: If there are unusable rows and the task sets `bad_rows: refuse`.
     """
     problems = {index: problem for index, row in enumerate(_columns(task, rows)) if (problem := _problem(*row))}
     if not problems:
-        return rows
+        return None
     examples = "; ".join(f"row {index} {problem}" for index, problem in list(problems.items())[:NUM_SHOWN])
     examples += "; ..." if len(problems) > NUM_SHOWN else ""
     message = f"{len(problems)} of the {len(rows)} rows of the {split} split of task '{task.name}' cannot be used"
     if task.bad_rows == "refuse":
         raise InputError(f"{message}: {examples}. Correct them, or set `bad_rows: skip`.")
     logger.warning_once(f"{message} and are skipped: {examples}.")  # splits are read several times in a run
-    return rows.select([index for index in range(len(rows)) if index not in problems])
+    return np.array([index for index in range(len(rows)) if index not in problems], dtype=np.int64)
 
 
 def _problem(question: str | None, choices: Sequence[str | None] | None, answer: str | int | None) -> str | None:
@@ -104,12 +138,21 @@ def _problem(question: str | None, choices: Sequence[str | None] | None, answer:
         return "has no candidates"
     if any(choice is None or choice == "" for choice in choices):
         return "has an empty candidate"
-    if answer not in (range(len(choices)) if isinstance(answer, int) else choices):
+    if answer not in (range(len(choices)) if type(answer) is int else choices):
         return f"has the answer {answer!r}, which is not one of its {len(choices)} candidates"
     return None
 
 
 def _columns(task: MultipleChoiceTask, rows: Dataset) -> Iterator[tuple[str, Sequence[str], str | int]]:
-    """Yield the question, the candidates and the answer of each row."""
-    columns = (task.question_column, task.choices_column, task.answer_column)
-    return zip(*(rows[column][:] for column in columns), strict=True)
+    """Yield the question, the candidates and the answer (its text or position) of each row."""
+    questions, answers = rows[task.question_column][:], rows[task.answer_column][:]
+    texts = (spelled(answer) if isinstance(answer, str) else answer for answer in answers)
+    return zip(questions, _candidates(task, rows), texts, strict=True)
+
+
+def _candidates(task: MultipleChoiceTask, rows: Dataset) -> list[list[str]]:
+    """Return the candidates of each row as text; missing ones are empty."""
+    return [
+        ["" if choice is None else spelled(str(choice)) for choice in choices or ()]
+        for choices in rows[task.choices_column][:]
+    ]

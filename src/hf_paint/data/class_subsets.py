@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_paint.data.labels import ClassIds
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.classification import LabelledTask
@@ -48,7 +49,8 @@ def _take_rows(split: "Split", classes: Sequence[int]) -> "Split":
         return replace(split, rows=rows, fingerprint=fingerprint)
     indices = np.flatnonzero(np.isin(split.label_indices, classes))
     rows = split.rows.select(indices)
-    return replace(split, rows=rows, label_indices=split.label_indices[indices], fingerprint=fingerprint)
+    ids = None if split.row_ids is None else split.row_ids[indices]
+    return replace(split, rows=rows, row_ids=ids, label_indices=split.label_indices[indices], fingerprint=fingerprint)
 
 
 def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":
@@ -58,7 +60,7 @@ def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":
     labels = part.label_indices
     return replace(
         part,
-        class_ids={label: new[old] for label, old in split.class_ids.items() if old in new},
+        class_ids=ClassIds({label: new[old] for label, old in split.class_ids.items() if old in new}),
         class_names=tuple(split.class_names[old] for old in classes),
         label_indices=None if labels is None else np.searchsorted(classes, labels).astype(np.int64),
     )

@@ -1,14 +1,27 @@
 """Load the rows of a task from the Hub or from local files, optionally as a stream."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
+from numpy.typing import NDArray
+from transformers.utils import logging
 
+from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
+from hf_paint.data.folders import is_folder, read_folder
+from hf_paint.data.row_ids import number_rows
+from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.definitions import LOCAL_FILES
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
+
+
+logger = logging.get_logger(__name__)
 
 
 class SourceArguments(TypedDict):
@@ -21,25 +34,57 @@ class SourceArguments(TypedDict):
     revision: str | None
 
 
-def load_rows(task: Task, source: str) -> Dataset | IterableDataset:
-    """Load one split of a task's data set.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a data set.
+
+    Attributes:
+        table: The rows, or a stream of them.
+        ids: shape (num_rows,), numbers that are equal in two splits of a data set only if the rows are the same; None
+            for a stream.
+    """
+
+    table: Dataset | IterableDataset
+    ids: NDArray[np.int64] | None = None
+
+    def select(self, indices: NDArray[np.int64]) -> "Rows":
+        """Return the rows at these indices."""
+        return Rows(self.table.select(indices), None if self.ids is None else self.ids[indices])
+
+
+def load_rows(task: Task, source: str) -> Rows:
+    """Load one split of a task's data set, or an expression like `train[:80%]`.
 
     Raises:
         InputError: If the split cannot be loaded or is empty.
     """
-    if task.data_files is not None and source not in task.data_files:
+    if task.data_files is not None and not set(split_names(source, task.data_files)) <= set(task.data_files):
         raise InputError(
             f"`data_files` of task '{task.name}' lists no files for the split '{source}', only for "
             f"{', '.join(task.data_files)}. Add files for it, or set the split to null in `splits`."
         )
     if isinstance(task, TypographicTask) and task.dataset == "typographic_folder":
-        return read_typographic_folder(task, source)
+        rows = read_typographic_folder(task, source)
+        return Rows(rows, np.arange(len(rows)))
+    if is_folder(task):
+        rows, ids = read_folder(task, source)
+        return Rows(rows.to_iterable_dataset()) if task.streaming else Rows(rows, ids)
     try:
-        return load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+        class_files = _class_files(task)
+        if class_files is not None:
+            return _load_class_files(task, source, class_files)
+        rows = load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+    except InputError:
+        raise
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
         message = one_line(error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
+    files = _find_files(task)
+    if task.streaming:
+        return Rows(rows)
+    lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
+    return Rows(rows, number_rows(lengths, source, task.dataset, files))
 
 
 def stream_length(task: Task, source: str) -> int:
@@ -48,6 +93,8 @@ def stream_length(task: Task, source: str) -> int:
     Raises:
         InputError: If the data set does not report the number of rows.
     """
+    if is_folder(task):
+        return len(read_folder(task, source).table)
     splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
     if source not in splits or not splits[source].num_examples:
         raise InputError(
@@ -59,9 +106,13 @@ def stream_length(task: Task, source: str) -> int:
 
 def stream_fingerprint(task: Task, name: str) -> str:
     """Return a fingerprint of a stream, which covers the files, their versions and the selection of rows."""
-    builder = load_dataset_builder(**_source_arguments(task))
     splits = [task.splits.train, task.splits.validation, task.splits.test]
-    return fingerprint_values(builder.cache_dir, name, splits)
+    if is_folder(task):
+        files = [read_folder(task, source).table._fingerprint for source in splits if source not in (None, "auto")]
+        return fingerprint_values(files, name, splits)
+    class_files = _class_files(task)
+    cache_dir = load_dataset_builder(**_source_arguments(task)).cache_dir
+    return fingerprint_values(cache_dir, name, splits, *([class_files.fingerprint] if class_files else []))
 
 
 def stream_files(task: Task, source: str) -> list[str]:
@@ -84,6 +135,40 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
                 f"'{task.dataset}' has no column '{column}'; its columns are {', '.join(columns)}."
                 f"{did_you_mean(column, columns)} Correct `{key}` of task '{task.name}'."
             )
+
+
+def _class_files(task: Task) -> ClassFiles | None:
+    """Return the files of a local data set if they name their classes differently."""
+    is_local = task.dataset in FORMATS.values() or Path(task.dataset).is_dir()
+    return find_class_files(task, load_dataset_builder(**_source_arguments(task))) if is_local else None
+
+
+def _load_class_files(task: Task, source: str, class_files: ClassFiles) -> Rows:
+    """Load one split of files that name their classes differently."""
+    rows = class_files.load(task, source)
+    if task.streaming:
+        return Rows(rows)
+    return Rows(rows, number_rows(class_files.lengths(), source, class_files.format, class_files.files))
+
+
+def _find_files(task: Task) -> dict[str, list[str]]:
+    """Return split -> its files, empty for a data set on the Hub, and warn of local files that are in no split."""
+    if task.data_files is not None:
+        return {split: [paths] if isinstance(paths, str) else paths for split, paths in task.data_files.items()}
+    folder = Path("" if task.dataset in LOCAL_FILES else task.dataset, task.data_dir or "")
+    if not folder.name or not folder.is_dir():
+        return {}
+    config = load_dataset_builder(**_source_arguments(task)).config
+    files = {str(split): list(map(str, paths)) for split, paths in (config.data_files or {}).items()}
+    read = {Path(path).resolve() for paths in files.values() for path in paths}
+    suffixes = {path.suffix for path in read}
+    unread = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and path.resolve() not in read]
+    if unread:
+        logger.warning_once(
+            f"Task '{task.name}' reads only files in {folder} that are named like splits ({', '.join(files)}). Not "
+            f"read: {len(unread)}, for instance '{unread[0].name}'. List files as `data_files` to read them all."
+        )
+    return files
 
 
 def _source_arguments(task: Task) -> SourceArguments:

@@ -8,10 +8,11 @@ import torch
 from datasets import Dataset, Image, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts, drop_bad_rows, read_choices
+from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers, read_choices
 from hf_paint.data.class_subsets import take_some_classes
-from hf_paint.data.labels import ClassIds, normalise, read_classes
-from hf_paint.data.sources import check_columns, load_rows, stream_fingerprint, stream_length
+from hf_paint.data.column_types import check_column_types
+from hf_paint.data.labels import ClassIds, read_classes
+from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
@@ -29,9 +30,11 @@ class Split:
         task: The task.
         name: `train`, `validation` or `test`.
         rows: Rows with PIL images in the image column; a stream if the task is streamed.
-        class_ids: Label in the data set (an integer, or an exact or normalised name) -> class index.
+        class_ids: Label in the data set (a number, or a name as it is written or in short form) -> class index.
         class_names: Class names of the task; for multiple choice, the prompts of all candidates.
         fingerprint: Fingerprint of the rows.
+        row_ids: shape (num_rows,), numbers that are equal in two splits only if the rows are the same; None for a
+            stream.
         label_indices: shape (num_rows,), class index of each row or, for multiple choice, the position of the answer
             among its candidates; None for a stream.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
@@ -44,6 +47,7 @@ class Split:
     class_ids: ClassIds
     class_names: tuple[str, ...]
     fingerprint: str
+    row_ids: Indices | None = None
     label_indices: Indices | None = None
     word_indices: Indices | None = None
     choices: Choices | None = None
@@ -81,9 +85,7 @@ class Split:
         Raises:
             InputError: If the label does not match any class of the task.
         """
-        index = self.class_ids.get(label)
-        if index is None and isinstance(label, str):
-            index = self.class_ids.get(normalise(label))
+        index = self.class_ids.find(label)
         if index is None:
             raise InputError(
                 f"The {self.name} split of task '{self.task.name}' contains the label {label!r}, which matches none "
@@ -163,16 +165,17 @@ def source_of(task: Task, name: str) -> str | None:
 
 
 def _load_split(task: Task, name: str, source: str) -> Split:
-    table = _load_table(task, source)
-    class_names, class_ids = read_classes(task, table)
-    rows = _select_rows(task, table, name, source)
+    loaded = _load_rows(task, source)
+    class_names, class_ids = read_classes(task, loaded.table)
+    rows = _select_rows(task, loaded, name, source)
     split = Split(
         task=task,
         name=name,
-        rows=rows,
+        rows=rows.table,
         class_ids=class_ids,
         class_names=class_names,
-        fingerprint=stream_fingerprint(task, name) if task.streaming else rows._fingerprint,
+        fingerprint=stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint,
+        row_ids=rows.ids,
     )
     split = _with_words(take_some_classes(_with_labels(split)))
     if not task.streaming and not len(split.rows):
@@ -183,27 +186,32 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     return split
 
 
-def _load_table(task: Task, source: str) -> Dataset | IterableDataset:
-    table = load_rows(task, source)
-    check_columns(task, table)
-    return drop_bad_rows(task, table, source) if isinstance(task, MultipleChoiceTask) else table
+def _load_rows(task: Task, source: str) -> Rows:
+    rows = load_rows(task, source)
+    check_columns(task, rows.table)
+    check_column_types(task, rows.table)
+    if not isinstance(task, MultipleChoiceTask):
+        return rows
+    rows = replace(rows, table=name_answers(task, rows.table))
+    good = find_good_rows(task, rows.table, source)
+    return rows if good is None else rows.select(good)
 
 
-def _select_rows(task: Task, table: Dataset | IterableDataset, name: str, source: str) -> Dataset | IterableDataset:
+def _select_rows(task: Task, rows: Rows, name: str, source: str) -> Rows:
     """Select the rows of one split and the columns that are needed; the order of the steps affects fingerprints."""
-    rows = table.cast_column(task.image_column, Image(decode=True))
+    rows = replace(rows, table=rows.table.cast_column(task.image_column, Image(decode=True)))
     if task.splits.validation == "auto" and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
     if task.where:
         rows = _take_matching(rows, task.where)
-    return rows.select_columns([task.image_column, *task.label_columns().values()])
+    return replace(rows, table=rows.table.select_columns([task.image_column, *task.label_columns().values()]))
 
 
-def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side: int) -> Dataset | IterableDataset:
+def _take_side(task: Task, rows: Rows, source: str, *, side: int) -> Rows:
     """Select the train rows (side 0) or the validation rows (side 1) from a train split."""
     if not task.streaming:
-        groups = rows[task.group_column][:] if task.group_column else None
-        return rows.select(split_train_validation(len(rows), groups)[side])
+        groups = rows.table[task.group_column][:] if task.group_column else None
+        return rows.select(split_train_validation(len(rows.table), groups)[side])
     if task.group_column:
         raise InputError(
             f"Task '{task.name}' is streamed, so an `auto` validation split cannot keep groups together. Set "
@@ -211,12 +219,12 @@ def _take_side(task: Task, rows: Dataset | IterableDataset, source: str, *, side
         )
     wanted = set(split_train_validation(stream_length(task, source))[side].tolist())
     columns = list(task.label_columns().values())
-    return rows.filter(lambda _, index: index in wanted, with_indices=True, input_columns=columns)
+    return Rows(rows.table.filter(lambda _, index: index in wanted, with_indices=True, input_columns=columns))
 
 
-def _take_matching(rows: Dataset, where: Mapping[str, object]) -> Dataset:
+def _take_matching(rows: Rows, where: Mapping[str, object]) -> Rows:
     """Select the rows that have these values in their columns."""
-    matches = [np.array(rows[column][:], dtype=object) == value for column, value in where.items()]
+    matches = [np.array(rows.table[column][:], dtype=object) == value for column, value in where.items()]
     return rows.select(np.flatnonzero(np.all(matches, axis=0)))
 
 

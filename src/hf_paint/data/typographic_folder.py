@@ -7,6 +7,7 @@ from unicodedata import normalize
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
+from hf_paint.data.folder_files import list_folder
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.typographic_photos import TypographicTask
@@ -58,6 +59,8 @@ def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, s
     bad_names = [path.name for path, name in names.items() if name is None]
     if bad_names:
         _report(task, folder, bad_names)
+    if deeper := [picture.place for picture in list_folder(folder).pictures if picture.folders]:
+        logger.warning(f"{len(deeper)} pictures in subfolders of {folder} are not read, for instance '{deeper[0]}'.")
     photos = {path: name for path, name in names.items() if name is not None}
     if not photos:
         raise InputError(

@@ -1,6 +1,5 @@
 """Evaluate a model on tasks."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from accelerate import Accelerator
@@ -8,18 +7,17 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.given_tasks import EvaluationSets, prepare_given
 from hf_paint.evaluation.precision import PrecisionChoice, compare_precisions
 from hf_paint.evaluation.predictions import score
-from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.records import Result
-from hf_paint.tasks.task import Task
 
 
 def evaluate_tasks(
     model: PreTrainedModel,
-    tasks: Sequence[Task],
+    tasks: EvaluationSets,
     *,
     processor: ProcessorMixin,
     split: str = "test",
@@ -31,7 +29,8 @@ def evaluate_tasks(
 
     Args:
         model: Model with both an image and a text tower.
-        tasks: Tasks to evaluate.
+        tasks: Tasks to evaluate: tasks, names, paths or definitions (see `get_task`), or data sets in memory, each a
+            `datasets.Dataset` with an image column and a label column.
         processor: Processor for the model.
         split: Split to evaluate, `validation` or `test`.
         precision: Precision of the forward pass. Logits and metrics are always float32. `auto` uses `bf16` if its
@@ -52,7 +51,7 @@ def evaluate_tasks(
     """
     accelerator = accelerator or Accelerator()
     model.eval()
-    prepared = [prepare_task(task, model, processor, splits=(split,)) for task in tasks]
+    prepared = prepare_given(tasks, model, processor, splits=(split,))
     weights = fingerprint_weights(image_tower_weights(model))
     if precision == "auto":
         check = compare_precisions([image_tower(model)], prepared, Evaluator(accelerator, batch_size=batch_size))

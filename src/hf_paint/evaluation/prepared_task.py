@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.data.images import CachedImages
 from hf_paint.data.pixel_cache import default_cache_dir
-from hf_paint.data.splits import load_splits
+from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -21,6 +21,7 @@ from hf_paint.models.processes import is_first_on_node
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
+from hf_paint.tasks.registry import TaskLike, get_task
 from hf_paint.tasks.task import Task
 
 
@@ -88,7 +89,7 @@ def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def prepare_task(
-    task: Task,
+    task: TaskLike,
     model: PreTrainedModel,
     processor: ProcessorMixin,
     *,
@@ -99,7 +100,7 @@ def prepare_task(
     """Load the splits of a task, decode the images once, and build the head.
 
     Args:
-        task: Task to prepare.
+        task: Task to prepare, or the name, path or definition of one.
         model: Model whose text tower is used to build the head.
         processor: Processor for the model.
         role: Role of the task.
@@ -115,11 +116,24 @@ def prepare_task(
         >>> len(prepared.images["test"])
         40
     """
-    cache_dir = default_cache_dir() if cache_dir is None else cache_dir
-    transform = PixelTransform(processor)
+    task = get_task(task)
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
+    return prepare_splits(loaded, model, processor, role=role, cache_dir=cache_dir)
+
+
+def prepare_splits(
+    loaded: Mapping[str, Split],
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    *,
+    role: Role = "supported",
+    cache_dir: str | Path | None = None,
+) -> PreparedTask:
+    """Decode the images of one task's splits, and build its head (see `prepare_task`)."""
+    cache_dir = default_cache_dir() if cache_dir is None else cache_dir
+    transform, task = PixelTransform(processor), next(iter(loaded.values())).task
     class_names, *others = dict.fromkeys(split.class_names for split in loaded.values())
     if others:
         raise InputError(

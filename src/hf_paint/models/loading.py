@@ -13,17 +13,9 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.models.families import Family, find_family
 from hf_paint.repositories import fetch
+from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-OTHER_FORMATS = {
-    OPEN_CLIP_CONFIG: "an open_clip model. Convert it once: hf-paint convert {} OUTPUT",
-    "adapter_config.json": "a peft adapter. Merge it into its base: hf-paint interpolate BASE --adapter {} --alphas 1 "
-    "--output_dir OUTPUT",
-}
-"""Config file of another format -> what the format is called, and how to convert it."""
 
 
 def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
@@ -42,12 +34,11 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
         InputError: If the model does not belong to a supported family, or its safetensors, tokenizer or image
             processor is missing.
     """
+    check_not_a_file(name_or_path)
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors
-        for file, advice in OTHER_FORMATS.items():
-            if fetch(name_or_path, file, revision, optional=True):
-                raise InputError(f"'{name_or_path}' is {advice.format(name_or_path)}") from error
+        refuse_other_format(name_or_path, revision)
         raise InputError(f"No model can be loaded from '{name_or_path}': {one_line(error)}") from error
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)

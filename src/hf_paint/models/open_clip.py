@@ -26,7 +26,7 @@ from transformers import (
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import remove_files
-from hf_paint.models.loading import OPEN_CLIP_CONFIG, load_clip, save_clip
+from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.open_clip_format import (
     MODEL_KEYS,
     Config,
@@ -39,6 +39,7 @@ from hf_paint.models.open_clip_format import (
 from hf_paint.models.towers import move
 from hf_paint.repositories import fetch
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
+from hf_paint.weights.formats import OPEN_CLIP_CONFIG, check_not_a_file
 
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -124,6 +125,7 @@ def convert_open_clip(
 
 
 def _read_config(source: str, revision: str) -> OpenClipConfig:
+    check_not_a_file(source)
     path = fetch(source, OPEN_CLIP_CONFIG, revision)
     if path is None:
         raise InputError(

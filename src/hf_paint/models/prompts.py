@@ -76,13 +76,19 @@ def embed_prompts(
     return functional.normalize(embeds, dim=-1)
 
 
+def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the number of tokens after which prompts are cut."""
+    positions: int = model.config.text_config.max_position_embeddings
+    return family_of(model).prompt_length or min(tokenizer.model_max_length, positions)
+
+
 def _embed_packed(
     model: CLIPModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], batch_size: int, dtype: torch.dtype
 ) -> Tensor:
     """Return CLIP's text embeddings (num_prompts, embed_dim), computed with several prompts per row."""
     config: PreTrainedConfig = model.config
-    context = min(tokenizer.model_max_length, config.text_config.max_position_embeddings)
-    sequences = _tokenize(tokenizer, prompts, context, config.text_config.eos_token_id)
+    context = context_length(model, tokenizer)
+    sequences = tokenize(tokenizer, prompts, context, config.text_config.eos_token_id)
     distinct = sorted(set(sequences))
     device = own_device()
     tower = deepcopy(model.text_model).to(device, dtype).eval()
@@ -105,7 +111,6 @@ def _embed_padded(
 ) -> Tensor:
     """Return text embeddings (num_prompts, embed_dim) for any family, one prompt per row, padded as in pipelines."""
     family = family_of(model)
-    context = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
     padding = "max_length" if family.prompt_length else True
     texts = [prompt.lower() for prompt in prompts] if family.lower_case else prompts
     distinct = sorted(set(texts), key=lambda text: (len(text), text))  # less padding if rows have similar lengths
@@ -117,7 +122,7 @@ def _embed_padded(
         tokens = tokenizer(
             rows,
             padding=padding,
-            max_length=family.prompt_length or context,
+            max_length=context_length(model, tokenizer),
             truncation=True,
             return_tensors="pt",
         )
@@ -199,10 +204,14 @@ def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
     return torch.cat([states[row.ends] for states, row in zip(hidden, rows, strict=True)])
 
 
-def _tokenize(
+def tokenize(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], context: int, end_of_text: int
 ) -> list[TokenIds]:
-    """Return the token ids of each prompt, up to the token that the text tower pools."""
+    """Return the token ids of each prompt that CLIP reads: up to the token that the text tower pools.
+
+    Raises:
+        InputError: If the tokenizer does not add the end-of-text token that the text tower needs.
+    """
     tokens = tokenizer(list(prompts), truncation=True, max_length=context, return_attention_mask=False)
     sequences = []
     for ids in tokens.input_ids:

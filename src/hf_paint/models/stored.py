@@ -8,6 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hf_paint.repositories import folder_of
+from hf_paint.weights.formats import check_model
 from hf_paint.weights.headers import FLOATS, WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -43,8 +44,9 @@ def find_tower(name_or_path: str) -> Path:
     """Return the folder of a fine-tuned model, given a folder, a Hub repository id or `id@revision`.
 
     Raises:
-        InputError: If the model cannot be downloaded or has no safetensors.
+        InputError: If the model cannot be downloaded, has no safetensors, or is in another format.
     """
+    check_model(name_or_path)
     folder = folder_of(name_or_path, ["config.json", *WEIGHTS])
     read_checkpoint(folder)
     return folder.resolve()

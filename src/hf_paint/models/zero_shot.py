@@ -1,6 +1,5 @@
 """Build zero-shot heads from class names and prompt templates (Radford et al., 2021, Section 3.1.4)."""
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,11 @@ from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
 from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, member_rows
 from hf_paint.models.processes import agree, is_first_on_node
+from hf_paint.models.prompt_checks import warn_of_prompts
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-logger = logging.getLogger(__name__)
 
 
 def build_task_head(
@@ -45,23 +42,14 @@ def build_task_head(
             prompts of all candidates, in the order of the head's rows.
         cache_dir: Cache folder for heads.
     """
+    warn_of_prompts(model, tokenizer, task, class_names)
     if task.class_groups is None:
         head = build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
-        return _candidate_head(head, task) if isinstance(task, MultipleChoiceTask) else head
+        return CandidateHead(head.weight, head.logit_scale) if isinstance(task, MultipleChoiceTask) else head
     groups = [task.class_groups[name] for name in class_names]
     names = [name for group in groups for name in group]
     head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)
     return GroupedHead(head.weight, head.logit_scale, member_rows(groups, names))
-
-
-def _candidate_head(head: ZeroShotHead, task: Task) -> CandidateHead:
-    """Turn a head into a candidate head, and warn about identical rows: texts may have been cut before the answer."""
-    if equal := len(head.weight) - len(head.weight.unique(dim=0)):
-        logger.warning(
-            f"{equal} of the {len(head.weight)} candidates of task '{task.name}' have the same embedding as another, "
-            "because the model truncates texts to its context. Shorten `prompt`, or put the answer first."
-        )
-    return CandidateHead(head.weight, head.logit_scale)
 
 
 @torch.no_grad()

@@ -3,79 +3,23 @@
 import logging
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
+from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
 from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.soups import check_names
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import image_tower
 from hf_paint.patching.ingredients import ingredient_arguments
-from hf_paint.patching.options import PatchOptions
-from hf_paint.patching.recipe import Recipe, Rule, Strategy
-from hf_paint.results.robustness import fit_baseline
+from hf_paint.patching.processes import is_main_process
+from hf_paint.patching.recipe import Recipe
 from hf_paint.results.search import check_search
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
-from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import check_trainable
-from hf_paint.weights.compatibility import check_alpha, check_compatible
+from hf_paint.weights.compatibility import check_compatible
 
-
-OPTIONS_OF: dict[Strategy, tuple[str, ...]] = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
-"""Options that apply to one strategy only."""
 
 logger = logging.getLogger(__name__)
-
-
-def check_arguments(strategy: Strategy, args: PaintTrainingArguments, rule: Rule, options: PatchOptions) -> None:
-    """Reject arguments that the strategy cannot use or would ignore.
-
-    Raises:
-        InputError: If a number is out of range, `push_to_hub` is set, or an option or `train_head` needs a different
-            strategy.
-    """
-    for other, names in OPTIONS_OF.items():
-        for name in names:
-            if strategy != other and _is_set(options, name):
-                raise InputError(f"`{name}` needs `strategy: {other}`, got `strategy: {strategy}`.")
-    _check_reports(options, strategy)
-    if args.push_to_hub:
-        raise InputError(
-            "The Python patching functions do not push. Remove `push_to_hub` and publish the result with "
-            "push_variants(result, repo_id)."
-        )
-    if args.train_head and strategy != "single":
-        raise InputError("`train_head` trains the head of one task, so it needs `strategy: single`.")
-    if strategy == "sequential" and rule.selection == "none":
-        raise InputError("`strategy: sequential` starts each step from a patched model, so it needs a `selection`.")
-    _check_numbers(rule, options)
-
-
-def _is_set(options: PatchOptions, name: str) -> bool:
-    return bool(getattr(options, name) != getattr(PatchOptions(), name))
-
-
-def _check_reports(options: PatchOptions, strategy: Strategy) -> None:
-    """Check that `baseline` can be fitted and has shift tasks, and that `compare_ensemble` has a line of alphas."""
-    if options.baseline:
-        fit_baseline(options.baseline)
-        if not options.shift_tasks:
-            raise InputError("`baseline` predicts accuracy under distribution shift, so it needs `shift_tasks`.")
-    if options.compare_ensemble and strategy not in ("single", "joint"):
-        raise InputError(
-            "`compare_ensemble` compares along the line from theta_0 to one theta_1, so it needs `strategy: single` "
-            f"or `joint`, got `{strategy}`."
-        )
-    if options.compare_ensemble and options.extrapolate:
-        raise InputError("`compare_ensemble` supports only alphas in [0, 1]. Remove it, or remove `extrapolate`.")
-
-
-def _check_numbers(rule: Rule, options: PatchOptions) -> None:
-    for alpha in rule.alphas:
-        check_alpha(alpha, extrapolate=options.extrapolate)
-    if options.num_examples < 0:
-        raise InputError(f"`num_examples` must be 0 or a positive number of images, got {options.num_examples}.")
-    if not 0 <= rule.tolerance < 1:
-        raise InputError(f"`tolerance` must be at least 0 and below 1 (0.01 is one point), got {rule.tolerance}.")
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -85,7 +29,6 @@ def check_recipe(recipe: Recipe) -> None:
         InputError: If the method is incompatible, or a task cannot be trained on.
     """
     recipe.method.check(recipe.base.theta_0)
-    _check_options(recipe)
     if recipe.args.use_peft:
         _check_adapter(recipe)
     if recipe.strategy == "parallel":
@@ -100,30 +43,12 @@ def check_recipe(recipe: Recipe) -> None:
     trained = recipe.trained_tasks
     for task in trained:
         _check_train_split(task)
+    _check_overlaps(recipe, trained)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, recipe.args)
     theta_0 = recipe.base.theta_0
     for name, model in recipe.options.thetas.items():
         check_compatible(theta_0, StoredTower(find_tower(model), theta_0), name)
-
-
-def _check_options(recipe: Recipe) -> None:
-    """Reject options that the method would ignore."""
-    method, options, args = recipe.method, recipe.options, recipe.args
-    several = method.name != "interpolate" or options.ingredients or options.thetas
-    for key in ("train_head", "use_peft"):
-        if getattr(args, key) and several:
-            raise InputError(
-                f"`{key}` supports only plain interpolation with one fine-tuned model. Remove `method`, `ingredients` "
-                "and `thetas`."
-            )
-    if method.callbacks() and options.thetas:
-        raise InputError(
-            f"The method '{method.name}' averages weights during training, but `thetas` are trained already. "
-            "Remove them."
-        )
-    if options.extrapolate and not method.extrapolates:
-        raise InputError(f"The method '{method.name}' supports only alphas in [0, 1]. Remove `extrapolate`.")
 
 
 def _check_adapter(recipe: Recipe) -> None:
@@ -162,7 +87,7 @@ def _check_models(recipe: Recipe) -> None:
 
 
 def _check_parallel(recipe: Recipe) -> None:
-    method, options, names = recipe.method, recipe.options, [task.name for task in recipe.patching_tasks]
+    options, names = recipe.options, [task.name for task in recipe.patching_tasks]
     for name in options.thetas:
         if name not in names:
             hint = did_you_mean(name, names)
@@ -171,11 +96,6 @@ def _check_parallel(recipe: Recipe) -> None:
         raise InputError("`strategy: parallel` fine-tunes once on each task. Remove `ingredients`.")
     if recipe.searches:
         _check_search(recipe)
-    elif _is_set(options, "search") or _is_set(options, "search_budget"):
-        raise InputError(
-            f"`search` and `search_budget` control the coefficient search, but the method '{method.name}' has a "
-            "single alpha. Remove them."
-        )
 
 
 def _check_search(recipe: Recipe) -> None:
@@ -190,7 +110,7 @@ def _check_search(recipe: Recipe) -> None:
         raise InputError("`strategy: parallel` searches for coefficients, so it needs a `selection`.")
     if options.extrapolate:
         raise InputError("The coefficient search stays within [0, 1]. Remove `extrapolate`.")
-    if options.sweep != "full" or options.verify:
+    if options.sweep != "full":
         raise InputError("`sweep` and `verify` need a line of alphas. Remove them, or change `strategy: parallel`.")
     names = [task.name for task in recipe.patching_tasks]
     check_search(names, budget=options.search_budget, method=options.search, diagonal=recipe.rule.alphas)
@@ -203,3 +123,12 @@ def _check_train_split(task: Task) -> None:
         )
     if "train" not in load_splits(task, ("train",)):
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+
+
+def _check_overlaps(recipe: Recipe, trained: Sequence[Task]) -> None:
+    """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
+    for task in (*recipe.patching_tasks, *recipe.supported_tasks):
+        splits = load_splits(task, ("train", "validation", "test") if task in trained else ("validation", "test"))
+        refuse_shared_rows(splits)
+        if is_main_process(recipe.args):
+            warn_of_equal_images(splits)

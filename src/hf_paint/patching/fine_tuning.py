@@ -30,6 +30,7 @@ from hf_paint.training.batch_size import describe_step, keep_batch_size
 from hf_paint.training.sharding import is_sharded
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.weights.compatibility import check_compatible
 
 
 ONLY_THETA = "fine-tuned"
@@ -48,9 +49,10 @@ def bound_theta_1(run: PatchRun, folder: RunFolder) -> Weights:
     """Read the theta_1 of a run or of one of its fine-tuned models, after binding the run to it.
 
     Raises:
-        InputError: If the run has records or scores of another theta_1.
+        InputError: If theta_1 does not fit the base, or the run has records or scores of another theta_1.
     """
     theta_1 = run.base.read(folder.theta_1)
+    check_compatible(run.base.theta_0, theta_1)
     bind(run.folder, folder.theta_1.relative_to(run.folder.path).as_posix(), fingerprint_weights(theta_1))
     return theta_1
 

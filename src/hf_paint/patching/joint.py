@@ -3,22 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS
-from hf_paint.tasks.task import Task
-from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.tasks.registry import TaskLike
 
 
 def patch_joint(
     model: str | Path | PreTrainedModel,
-    patching_tasks: Sequence[Task | str],
-    supported_tasks: Sequence[Task | str],
-    args: PaintTrainingArguments,
+    patching_tasks: Sequence[TaskLike],
+    supported_tasks: Sequence[TaskLike],
+    args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
     selection: Selection = "mean",

@@ -14,10 +14,11 @@ from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
-from hf_paint.tasks.task import Task
+from hf_paint.tasks.registry import TaskLike
 
 
 Selection = Literal["mean", "supported_within", "none"]
+SaveDtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,11 +26,12 @@ class PatchOptions:
     """Options that most runs leave at their defaults.
 
     Attributes:
-        transfer_tasks: Tasks that are evaluated but not used for selection, to measure broad transfer.
+        transfer_tasks: Tasks (see `get_task`) that are evaluated but not used for selection, to measure broad
+            transfer.
         shift_tasks: Tasks that are evaluated but not used for selection, to measure robustness to distribution shift.
         model_revision: Branch, tag or commit of the model on the Hub.
         save_variants: Also save the model at every alpha.
-        save_dtype: Dtype of the saved models (for example `bfloat16`); by default, the dtype of the base.
+        save_dtype: Dtype of the saved models: `float32`, `bfloat16` or `float16`; by default, the dtype of the base.
         base_model_id: Hub repository id for the card, if the base is loaded from a folder.
         precision: Precision of evaluation; `auto` uses `bf16` if it is faster and agrees with `fp32` on a sample.
         sweep: `full` evaluates every alpha on every image; `adaptive` skips images on which neighbouring alphas agree.
@@ -53,11 +55,11 @@ class PatchOptions:
             in the given order.
     """
 
-    transfer_tasks: Sequence[Task] = ()
-    shift_tasks: Sequence[Task] = ()
+    transfer_tasks: Sequence[TaskLike] = ()
+    shift_tasks: Sequence[TaskLike] = ()
     model_revision: str = "main"
     save_variants: bool = False
-    save_dtype: str | None = None
+    save_dtype: SaveDtype | None = None
     base_model_id: str | None = None
     precision: PrecisionChoice = "fp32"
     sweep: Literal["full", "adaptive"] = "full"

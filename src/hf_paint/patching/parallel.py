@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
@@ -22,8 +22,8 @@ from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.search import search_coefficients
+from hf_paint.tasks.registry import TaskLike
 from hf_paint.tasks.task import Task
-from hf_paint.training.training_args import PaintTrainingArguments
 
 
 logger = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 def patch_parallel(
     model: str | Path | PreTrainedModel,
-    patching_tasks: Sequence[Task | str],
-    supported_tasks: Sequence[Task | str],
-    args: PaintTrainingArguments,
+    patching_tasks: Sequence[TaskLike],
+    supported_tasks: Sequence[TaskLike],
+    args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
     selection: Selection = "mean",

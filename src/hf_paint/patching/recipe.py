@@ -18,6 +18,7 @@ from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import RECIPE, STEP_RECIPE, RunFolder
 from hf_paint.results.selection import Sides, mean_score, penalised_score
+from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -128,8 +129,8 @@ class Recipe:
             "strategy": self.strategy if self.step is None else None,
             "patching_tasks": _references(self.patching_tasks),
             "supported_tasks": _references(self.supported_tasks),
-            "transfer_tasks": _references(options.transfer_tasks),
-            "shift_tasks": _references(options.shift_tasks),
+            "transfer_tasks": _references(get_tasks(options.transfer_tasks)),
+            "shift_tasks": _references(get_tasks(options.shift_tasks)),
             "alphas": [float(alpha) for alpha in self.rule.alphas],
             "selection": self.rule.selection,
             "tolerance": self.rule.tolerance,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.precision import PrecisionChoice
@@ -26,8 +26,7 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, size
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.tasks.task import Task
-from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.tasks.registry import TaskLike
 
 
 logger = logging.getLogger(__name__)
@@ -35,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 def patch_sequential(
     model: str | Path | PreTrainedModel,
-    patching_tasks: Sequence[Task | str],
-    supported_tasks: Sequence[Task | str],
-    args: PaintTrainingArguments,
+    patching_tasks: Sequence[TaskLike],
+    supported_tasks: Sequence[TaskLike],
+    args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
     selection: Selection = "mean",

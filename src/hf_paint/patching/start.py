@@ -4,22 +4,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
+<<<<<<< HEAD
 from hf_paint.patching.checks import check_arguments, check_recipe
 from hf_paint.patching.content import content_of
+=======
+from hf_paint.patching.checks import check_recipe
+>>>>>>> main
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
+from hf_paint.patching.request import Request
+from hf_paint.patching.request_checks import check_request, no_validation
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.trained_head import share_head
 from hf_paint.results.identity import Identity
 from hf_paint.results.records import Role
-from hf_paint.tasks.registry import get_task
+from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.sharding import check_launch
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -28,10 +34,10 @@ from hf_paint.training.training_args import PaintTrainingArguments
 def resolve(
     strategy: Strategy,
     model: str | Path | PreTrainedModel,
-    args: PaintTrainingArguments,
+    args: TrainingArguments,
     *,
-    patching_tasks: Sequence[Task | str],
-    supported_tasks: Sequence[Task | str],
+    patching_tasks: Sequence[TaskLike],
+    supported_tasks: Sequence[TaskLike],
     rule: Rule,
     options: PatchOptions | None,
 ) -> Recipe:
@@ -40,27 +46,42 @@ def resolve(
     Raises:
         InputError: If an argument is invalid, or the run folder contains a run of a different recipe.
     """
-    options = options or PatchOptions()
-    check_arguments(strategy, args, rule, options)
-    patching, supported = ([get_task(task) for task in tasks] for tasks in (patching_tasks, supported_tasks))
-    method = read_method(options.method)
+    request = Request(
+        strategy=strategy,
+        model=model,
+        args=PaintTrainingArguments.of(args),
+        patching_tasks=get_tasks(patching_tasks),
+        supported_tasks=get_tasks(supported_tasks),
+        rule=rule,
+        options=_with_tasks(options or PatchOptions()),
+        method=read_method(options.method if options else "interpolate"),
+    )
+    args, options = request.args, request.options
+    check_request(request)
     is_main_process(args)  # comes first because it sets up the processes and their device
     check_launch(args)
     recipe = Recipe(
         strategy=strategy,
         base=Base.load(model, options),
         args=args,
-        patching_tasks=patching,
-        supported_tasks=supported,
+        patching_tasks=request.patching_tasks,
+        supported_tasks=request.supported_tasks,
         rule=rule,
         options=options,
-        method=method,
+        method=request.method,
     )
     started = Identity.load(recipe.folder)
     recipe = replace(recipe, num_processes=args.world_size if started is None else started.num_processes)
     check_recipe(recipe)
     recipe.folder.check(recipe.to_dict())
     return recipe
+
+
+def _with_tasks(options: PatchOptions) -> PatchOptions:
+    """Return options whose tasks are looked up."""
+    return replace(
+        options, transfer_tasks=get_tasks(options.transfer_tasks), shift_tasks=get_tasks(options.shift_tasks)
+    )
 
 
 def prepare(recipe: Recipe) -> PatchRun:
@@ -73,8 +94,8 @@ def prepare(recipe: Recipe) -> PatchRun:
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,
         "supported": recipe.supported_tasks,
-        "transfer": recipe.options.transfer_tasks,
-        "shift": recipe.options.shift_tasks,
+        "transfer": get_tasks(recipe.options.transfer_tasks),
+        "shift": get_tasks(recipe.options.shift_tasks),
     }
     _check_names([task.name for tasks in roles.values() for task in tasks])
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
@@ -115,10 +136,7 @@ def _check_selection(recipe: Recipe, role: Role, tasks: Sequence[PreparedTask]) 
     each = recipe.strategy == "sequential" or recipe.searches
     without = [task.task.name for task in tasks if "validation" not in task.images]
     if len(without) == len(tasks):
-        raise InputError(
-            f"`selection: {recipe.rule.selection}` needs validation images, but no {role} task has any. "
-            f"Add a {role} task, name its validation split{'.' if each else ', or set `selection: none`.'}"
-        )
+        raise InputError(no_validation(recipe.rule.selection, role, each=each))
     if each and role == "patching" and without:
         raise InputError(
             f"Task '{without[0]}' has no validation images for choosing its coefficient. Name a validation split, or "

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
+from hf_paint.tasks.names import spelled
 
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def check_bad_rows(task_name: str, bad_rows: str) -> None:
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:
     """Check that no class name is listed twice."""
-    duplicates = sorted({name for name in names if names.count(name) > 1})
+    spellings = [spelled(name) for name in names]
+    duplicates = sorted({name for name in spellings if spellings.count(name) > 1})
     if duplicates:
         raise InputError(f"Task '{task_name}' lists the class name '{duplicates[0]}' twice. Remove one of the two.")

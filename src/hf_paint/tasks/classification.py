@@ -17,7 +17,8 @@ class LabelledTask(Task):
     Attributes:
         class_names: Class names for the prompts. Optional if the label column is a `ClassLabel`.
         label_names: Class names in the data set, in the same order as `class_names`. Only needed if the two differ in
-            more than case, spaces and punctuation, because labels are matched by name, never by position.
+            more than case, spaces and punctuation, because labels are matched by name. Integers without names are
+            positions in `class_names`, unless some of the names are other numbers: then they are matched as names.
         class_groups: Class name -> alternative names for the prompts. The logit of a class is the maximum over its
             names, so a prediction is correct if it is any name of the right class.
         label_column: Column with the labels.

@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import write_text
+from hf_paint.files import load_yaml, write_text
 from hf_paint.tasks.keys import read_groups, read_names
+from hf_paint.tasks.names import spelled
 
 
 Definition = Mapping[str, object]
@@ -53,7 +54,7 @@ def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
     if path in seen:
         raise InputError(f"The task file {path} extends itself. Let it extend another task, or remove `extends`.")
     try:
-        definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+        definition = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(definition, dict):
@@ -82,9 +83,9 @@ def complete(definition: Definition, folder: Path | None = None, *, seen: tuple[
     """Merge a definition with the task that it extends, and make local paths absolute.
 
     A key overrides the entire value of that key in the extended task. `class_subset` and `class_groups` refer to
-    classes of the extended task by name or index. A task that extends another must have a different `name`, so that
-    the records of the two can be told apart. If the only other changes are `class_split`, `corruption` or `attack`,
-    the name can be omitted and is derived from them.
+    classes of the extended task by name or, with numbers that are not names, by index. A task that extends another
+    must have a different `name`, so that the records of the two can be told apart. If the only other changes are
+    `class_split`, `corruption` or `attack`, the name can be omitted and is derived from them.
 
     Args:
         definition: The keys of a task YAML.
@@ -112,7 +113,7 @@ def _read_built_in(name: str) -> dict[str, object]:
             f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
             "`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file."
         )
-    definition: dict[str, object] = yaml.safe_load((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
+    definition: dict[str, object] = load_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
     return definition
 
 
@@ -162,13 +163,15 @@ def _names(base: Definition, key: str) -> Sequence[str]:
 
 
 def _class_index(base: Definition, name: str | int) -> int:
-    """Return the index of a class given by its index, label name or class name."""
+    """Return the index of a class given by its label name, class name or index."""
     class_names = _names(base, "class_names")
-    if isinstance(name, int) and 0 <= name < len(class_names):
-        return name
+    text = spelled(str(name))
     for names in (_names(base, "label_names"), class_names):
-        if name in names:
-            return names.index(str(name))
+        spellings = [spelled(str(other)) for other in names]
+        if text in spellings:
+            return spellings.index(text)
+    if text.isdecimal() and int(text) < len(class_names):
+        return int(text)
     raise InputError(
         f"{name!r} is neither a class name nor a class index of task '{base.get('name')}', which has "
         f"{len(class_names)} class names.{did_you_mean(str(name), class_names)}"

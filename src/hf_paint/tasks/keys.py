@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.files import load_yaml
 from hf_paint.tasks.corruptions import Corruption
+from hf_paint.tasks.names import spelled
 from hf_paint.tasks.subsets import ClassSplit, Splits
 from hf_paint.tasks.typographic import TypographicAttack
 
@@ -104,21 +106,23 @@ def read_inline(text: str) -> Mapping[str, object] | str:
     if not text.startswith("{"):
         return text
     try:
-        definition: dict[str, object] = yaml.safe_load(text)
+        definition: dict[str, object] = load_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"The task {text} cannot be read as YAML: {one_line(error)}") from error
     return definition
 
 
 def read_names(key: str, names: object, place: str) -> tuple[str, ...]:
-    """Check a list of names; unquoted yes, no, on and off are booleans in YAML, and raise an error."""
+    """Check a list of names, and return them in Unicode's composed form; in Python, they can also be integers."""
     if not isinstance(names, (list, tuple)) or any(
         isinstance(name, bool) or not isinstance(name, (str, int)) for name in names
     ):
         raise InputError(
             f"`{key}`{place} must be a list of strings, got {names!r}. Put quotes around words like yes and no."
         )
-    return tuple(str(name) for name in names)
+    if not all(str(name).strip() for name in names):
+        raise InputError(f"`{key}`{place} contains an empty name: {names!r}. Write or remove it.")
+    return tuple(spelled(str(name)) for name in names)
 
 
 def read_part(part: type[Part], key: str, values: object, place: str) -> Part:
@@ -140,7 +144,7 @@ def read_groups(groups: object, place: str) -> dict[str, tuple[str, ...]]:
             f"`class_groups`{place} must map each class to its names, as in {{bike: [bicycle, tandem]}}; "
             f"got {groups!r}."
         )
-    return {str(name): read_names("class_groups", group, place) for name, group in groups.items()}
+    return {spelled(str(name)): read_names("class_groups", group, place) for name, group in groups.items()}
 
 
 def check_keys(values: Iterable[object], known: Iterable[str], place: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
@@ -12,8 +12,12 @@ from hf_paint.tasks.keys import check_keys, read_inline
 from hf_paint.tasks.task import Task
 
 
+TaskLike: TypeAlias = str | Path | Mapping[str, object] | Task
+"""A task, a built-in name, the path to a task YAML, or a definition; `get_task` returns the task."""
+
+
 def corrupted(
-    task: Task | str | Mapping[str, object],
+    task: TaskLike,
     *,
     names: Sequence[str] = tuple(STRENGTHS),
     severities: Sequence[int] = SEVERITIES,
@@ -41,16 +45,23 @@ def corrupted(
     return [replace(task, name=f"{task.name}-{c.suffix}", corruption=c, source=None) for c in corruptions]
 
 
-def get_tasks(references: Iterable[str | Mapping[str, object] | Task]) -> list[Task]:
+def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
     """Return tasks as `get_task` does; `{corrupted: cifar10}` expands to all tasks returned by `corrupted`.
 
     Other arguments of `corrupted` are additional keys: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
 
+    Args:
+        references: Tasks, or a single one.
+
     Raises:
         InputError: If a task is unknown or invalid.
+
+    Example:
+        >>> [task.name for task in get_tasks(["mnist", {"corrupted": "cifar10", "names": ["jpeg"]}])][:3]
+        ['mnist', 'cifar10-jpeg-1', 'cifar10-jpeg-2']
     """
     tasks: list[Task] = []
-    for reference in references:
+    for reference in [references] if isinstance(references, (str, Path, Mapping, Task)) else references:
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
@@ -68,7 +79,7 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     return corrupted(options.pop("corrupted"), **options)
 
 
-def get_task(name_or_path: str | Path | Mapping[str, object] | Task) -> Task:
+def get_task(name_or_path: TaskLike) -> Task:
     """Return a built-in task by name, or your own task by the path to its YAML file.
 
     Args:
@@ -86,6 +97,10 @@ def get_task(name_or_path: str | Path | Mapping[str, object] | Task) -> Task:
         return name_or_path
     if isinstance(name_or_path, Mapping):
         return Task.from_dict(name_or_path)
+    if not isinstance(name_or_path, (str, Path)):
+        raise InputError(
+            f"A task is a `Task`, a built-in name, the path to a task YAML or a definition; got {name_or_path!r}."
+        )
     name = str(name_or_path)
     if isinstance(definition := read_inline(name), Mapping):
         return Task.from_dict(definition)

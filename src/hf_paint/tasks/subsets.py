@@ -11,8 +11,9 @@ from hf_paint.errors import InputError
 class Splits:
     """Split names in the data set; None if the task has no such split.
 
-    `validation` is a split name, `auto` or None. With `auto`, `min(int(0.1 * N), 5000)` images are taken from the
-    train split, as in PAINT. With None, all rows are used for training, and alpha is selected without this task.
+    Names may be expressions like `train[:80%]`. `validation` is a split name, `auto` or None. With `auto`,
+    `min(int(0.1 * N), 5000)` images are taken from the train split, as in PAINT. With None, all rows are used for
+    training, and alpha is selected without this task.
     """
 
     train: str | None = "train"

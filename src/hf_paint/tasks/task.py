@@ -28,7 +28,7 @@ class Task:
         config: Configuration name of the data set.
         revision: Branch, tag or commit of the data set.
         data_files: Local files, split -> path or list of paths, relative to the YAML file.
-        data_dir: Local folder, relative to the YAML file.
+        data_dir: Local folder, or zip file of pictures, relative to the YAML file.
         image_column: Column with the images.
         group_column: Column with group ids. An `auto` validation split never separates rows of the same group, for
             instance frames of one video.

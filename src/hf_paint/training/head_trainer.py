@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
@@ -42,7 +42,7 @@ class HeadTrainer(BaseTrainer):
     def __init__(
         self,
         head: ClassificationHead,
-        args: PaintTrainingArguments,
+        args: TrainingArguments,
         *,
         image_embeds: Tensor,
         labels: Tensor,
@@ -54,7 +54,12 @@ class HeadTrainer(BaseTrainer):
                 f"column per input of the head; got {tuple(image_embeds.shape)}."
             )
         dataset = _EmbeddedImages(image_embeds, labels)
-        super().__init__(head, args, data_collator=_identity, train_dataset=dataset, callbacks=[*callbacks])
+        own = PaintTrainingArguments.of(args)
+        without_smoothing = own.with_changes(label_smoothing_factor=0.0)  # whose check needs a model with a config
+        super().__init__(
+            head, without_smoothing, data_collator=_identity, train_dataset=dataset, callbacks=[*callbacks]
+        )
+        self.args = own
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Return the logits (batch, num_classes)."""

@@ -9,6 +9,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.adapters.lora import add_lora, save_lora
 from hf_paint.errors import InputError
+from hf_paint.evaluation.given_tasks import EvaluationSets, prepare_given
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ClassificationHead, tower_of
 from hf_paint.models.loading import save_clip
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -49,6 +51,14 @@ class TrainedClip:
         self.model, self.processor, self.head = model, processor, head
         self.adapter: PeftModel | None = add_lora(tower, args) if args.use_peft else None
         self.tower: nn.Module = tower if self.adapter is None else self.adapter
+
+    def prepare(self, given: EvaluationSets) -> list[PreparedTask]:
+        """Prepare the validation splits of tasks; if a head is trained, it is used for the train task."""
+        prepared = prepare_given(given, self.model, self.processor, splits=("validation",))
+        head = self.head
+        if head is None:
+            return prepared
+        return [task.with_rows_of(head.class_names) if task.task.name == head.task else task for task in prepared]
 
     def save(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """Save a complete CLIP repository with the trained image tower, and the trained head if there is one.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
@@ -18,11 +18,12 @@ from hf_paint.data.training_images import EpochCallback
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.given_tasks import EvaluationSets
 from hf_paint.evaluation.predictions import score
-from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
-from hf_paint.tasks.task import Task
+from hf_paint.tasks.registry import TaskLike
 from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
 from hf_paint.training.model_card import FineTuning, last_accuracies, render_fine_tuned_card
@@ -50,13 +51,14 @@ class PaintTrainer(HubMixin, BaseTrainer):
 
     Args:
         model: CLIP model, trained in place in float32 on the training device.
-        args: Training arguments.
-        train_task: Task whose train split to train on, or several tasks, which are sampled according to
-            `args.task_sampling`. Each image is compared with the classes of its own task.
+        args: Training arguments. Plain `transformers.TrainingArguments` keep the values they hold.
+        train_task: Task, or its name, path or definition, whose train split to train on. Several tasks are sampled
+            according to `args.task_sampling`, and each image is compared with the classes of its own task.
         train_dataset: Data set to use instead of `train_task`. Its examples have `pixel_values` (3, height, width) of
-            type uint8 and an integer `labels`.
-        head: Zero-shot head for `train_dataset`; its labels index the rows of the head.
-        eval_tasks: Tasks that `evaluate()` evaluates on their validation splits.
+            type uint8 and an integer `labels`. A `datasets.Dataset` may have an image and a label column instead.
+        head: Zero-shot head for `train_dataset`; its labels index the rows of the head. A `datasets.Dataset` whose
+            labels are a `ClassLabel` needs none.
+        eval_tasks: Tasks that `evaluate()` evaluates on their validation splits, or other data (see `evaluate`).
         processing_class: Processor of the model, used to preprocess images and saved with every checkpoint.
         callbacks: Additional callbacks.
 
@@ -76,15 +78,16 @@ class PaintTrainer(HubMixin, BaseTrainer):
     def __init__(
         self,
         model: PreTrainedModel,
-        args: PaintTrainingArguments,
+        args: TrainingArguments,
         *,
-        train_task: Task | Sequence[Task] | None = None,
+        train_task: TaskLike | Sequence[TaskLike] | None = None,
         train_dataset: Dataset[Any] | None = None,
         head: ZeroShotHead | None = None,
-        eval_tasks: Sequence[Task] = (),
+        eval_tasks: EvaluationSets = (),
         processing_class: ProcessorMixin,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
+        args = PaintTrainingArguments.of(args)
         check_hub_strategy(args)
         model.float()
         training_set = make_training_set(
@@ -92,7 +95,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         )
         trained_head = training_set.trainable_head(args) if args.train_head else None
         clip = TrainedClip(model, processing_class, trained_head, args)
-        tasks = _prepare(eval_tasks, clip)
+        tasks = clip.prepare(eval_tasks)
         super().__init__(
             clip.tower,
             args,
@@ -146,22 +149,23 @@ class PaintTrainer(HubMixin, BaseTrainer):
         logits: Tensor = self.head(features) if self.clip.head is None else features
         return logits
 
-    def evaluate(  # type: ignore[override]
+    def evaluate(
         self,
-        eval_dataset: Sequence[Task] | None = None,
+        eval_dataset: EvaluationSets | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Evaluate the current model on the validation split of each task.
 
         Args:
-            eval_dataset: Tasks to evaluate instead of `eval_tasks`.
+            eval_dataset: What to evaluate instead of `eval_tasks`: a task, its name, path or definition, or a
+                `datasets.Dataset` with an image column and a label column; several of them, or name -> one of them.
             ignore_keys: Unused; kept for compatibility with `Trainer.evaluate`.
             metric_key_prefix: Prefix of the metric names.
 
         Returns:
             `eval_<task>_accuracy`, `eval_<task>_loss` and the other metrics of each task (see `Result.metrics`), plus
-            `eval_mean_accuracy`, the unweighted mean over the tasks. Any of them can be used as
+            `eval_mean_accuracy` and `eval_loss`, the unweighted means over the tasks. Any of them can be used as
             `metric_for_best_model`.
 
         Raises:
@@ -169,7 +173,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         """
         tasks = self.tasks
         if eval_dataset is not None:
-            tasks = _prepare(eval_dataset, self.clip)
+            tasks = self.clip.prepare(eval_dataset)
         if not tasks:
             raise InputError("There are no tasks to evaluate. Pass `eval_tasks` to the trainer.")
         start = time.time()
@@ -183,12 +187,14 @@ class PaintTrainer(HubMixin, BaseTrainer):
         training = self.model.training
         self.model.train(False)
         metrics: dict[str, float] = {}
-        accuracies = []
+        accuracies, losses = [], []
         for task in tasks:
             scores = score(self.evaluator.predict(self.model, task, "validation"), task, "validation")
             accuracies.append(scores.accuracy)
+            losses.append(scores.loss or 0.0)
             metrics |= {f"{prefix}_{task.task.name}_{name}": value for name, value in scores.metrics.items()}
         metrics[f"{prefix}_mean_accuracy"] = sum(accuracies) / len(accuracies)
+        metrics[f"{prefix}_loss"] = sum(losses) / len(losses)
         self.model.train(training)
         return metrics
 
@@ -237,12 +243,3 @@ class PaintTrainer(HubMixin, BaseTrainer):
         missing = [name for name in load_result.missing_keys if name != HEAD_WEIGHT]  # saved in a separate file
         if missing:
             raise InputError(f"The checkpoint lacks image tower tensors: {missing[:3]}.")
-
-
-def _prepare(tasks: Sequence[Task], clip: TrainedClip) -> list[PreparedTask]:
-    """Prepare tasks for `evaluate`; if a head is trained, it is used for the train task."""
-    prepared = [prepare_task(task, clip.model, clip.processor, splits=("validation",)) for task in tasks]
-    if clip.head is None:
-        return prepared
-    head = clip.head
-    return [task.with_rows_of(head.class_names) if task.task.name == head.task else task for task in prepared]

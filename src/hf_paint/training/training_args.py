@@ -1,18 +1,23 @@
 """Training arguments: `transformers.TrainingArguments` with PAINT defaults (Section 3 and the released code)."""
 
 from copy import copy
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
-from hf_paint.errors import InputError, did_you_mean
+from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
+from hf_paint.training.optimization import optimizer_settings, schedule_settings
+from hf_paint.training.readers import defaults_of
+from hf_paint.training.unread_fields import check_fields_are_read
 
 
 PAINT_MAX_STEPS = 2000
+NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters")
+"""Fields whose defaults in transformers would take the labels from the loss, or slow down training."""
 
 
 @dataclass
@@ -24,7 +29,7 @@ class PaintTrainingArguments(TrainingArguments):
     length in epochs, pass `num_train_epochs` without `max_steps`.
 
     Raises:
-        InputError: If a value is out of range, or arguments are incompatible.
+        InputError: If a value is out of range, arguments are incompatible, or one would have no effect.
 
     Example:
         >>> PaintTrainingArguments(output_dir="clip-mnist").max_steps
@@ -123,8 +128,10 @@ class PaintTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        self._given = {f.name: getattr(self, f.name) for f in fields(self) if f.init and not _is_default(self, f)}
+        defaults, values = defaults_of(type(self)), {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
+        check_fields_are_read(self, self._given, by_any_training=True)
         if self.max_steps is None:
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
@@ -136,49 +143,41 @@ class PaintTrainingArguments(TrainingArguments):
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
-        self._check_numbers()
-        self._check_head()
-        self._check_lora()
+        check_choices(self)
+        check_numbers(self)
+        check_head(self)
+        check_lora(self, self._given)
+        check_machine(self)
+        optimizer_settings(self)
+        schedule_settings(self)
+        check_fields_are_read(self, self._given)
 
-    def _check_numbers(self) -> None:
-        if 0 < (self.max_steps or 0) <= self.warmup_steps:
-            raise InputError(
-                f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps}), or the learning "
-                "rate never reaches its peak. A value below 1 is a fraction of all steps."
-            )
-        rules = get_args(TaskSampling)
-        if self.task_sampling not in rules:
-            hint = did_you_mean(self.task_sampling, rules)
-            raise InputError(f"task_sampling must be one of {', '.join(rules)}, got '{self.task_sampling}'.{hint}")
-        if not self.sampling_temperature > 0:
-            raise InputError(f"sampling_temperature must be above 0, got {self.sampling_temperature:g}.")
+    @classmethod
+    def of(cls, args: TrainingArguments) -> Self:
+        """Return plain `transformers.TrainingArguments` as arguments of this class, with the values they hold.
 
-    def _check_head(self) -> None:
-        head_keys = [name for name in ("freeze_tower", "head_steps", "head_learning_rate") if getattr(self, name)]
-        if head_keys and not self.train_head:
-            raise InputError(f"`{head_keys[0]}` requires `train_head: true`.")
-        if self.freeze_tower and self.head_steps:
-            raise InputError("With `freeze_tower`, all steps train only the head. Remove `head_steps`.")
-        if self.freeze_tower and self.eval_strategy != "no":
-            raise InputError("`freeze_tower` does not support evaluation during training. Set `eval_strategy: no`.")
-        if self.head_learning_rate and not self.head_steps:
-            raise InputError("`head_learning_rate` requires `head_steps`.")
+        The fields that only this class has get their defaults, and so do those that the loss needs. Arguments of this
+        class are returned unchanged.
 
-    def _check_lora(self) -> None:
-        lora_keys = [name for name in self._given if name.startswith("lora_") or name in ("use_rslora", "use_dora")]
-        if lora_keys and not self.use_peft:
-            raise InputError(f"`{lora_keys[0]}` requires `use_peft: true`.")
-        if self.use_peft and self.train_head:
-            raise InputError("`use_peft` trains only an adapter for the image tower. Remove `train_head`.")
-        checkpointing = self.gradient_checkpointing_kwargs
-        reentrant = isinstance(checkpointing, dict) and checkpointing.get("use_reentrant")
-        if self.use_peft and self.gradient_checkpointing and reentrant:
-            raise InputError(
-                "With `use_reentrant: true`, adapters get no gradients, because the layers before them have none. "
-                "Remove `gradient_checkpointing_kwargs`."
-            )
-        if self.lora_r < 1:
-            raise InputError(f"lora_r must be at least 1, got {self.lora_r}.")
+        Raises:
+            InputError: If a value is out of range, or a field would have no effect.
+
+        Example:
+            >>> from transformers import TrainingArguments
+            >>> PaintTrainingArguments.of(TrainingArguments(output_dir="run", max_steps=5)).learning_rate
+            5e-05
+        """
+        if isinstance(args, cls):
+            return args
+        fresh = TrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu)
+        ours, theirs = defaults_of(cls), defaults_of(TrainingArguments)
+        held = {f.name: getattr(args, f.name) for f in fields(TrainingArguments) if f.init}
+        untouched = {name for name, value in held.items() if value == getattr(fresh, name)}
+        dropped = {name for name in untouched if ours.get(name) == theirs.get(name)} - {"output_dir", "use_cpu"}
+        dropped |= {name for name in NEEDED_BY_THE_LOSS if name in untouched}
+        if args.max_steps > 0:
+            dropped.add("num_train_epochs")  # not read
+        return cls(**{name: value for name, value in held.items() if name not in dropped})
 
     def given(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults as plain values for a recipe, without the Hub token."""
@@ -209,14 +208,14 @@ class PaintTrainingArguments(TrainingArguments):
 def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if value is None or isinstance(value, (bool, int, float, str, list, dict)):
         return value
     return str(value)
 
 
-def _is_default(args: PaintTrainingArguments, f: Field[object]) -> bool:
-    """Return whether a field has its default, which the command line parser may spell differently if it is empty."""
-    default = f.default_factory() if f.default_factory is not MISSING else f.default
+def _is_default(value: object, default: object) -> bool:
+    """Return whether a value is the default, which the command line parser may spell differently if it is empty."""
     unset = {"": None, "no": False}
-    value = getattr(args, f.name)
     return bool(value == default or unset.get(str(default), default) == value)

@@ -1,14 +1,16 @@
 """The training set: images of one or several tasks (joint patching: PAINT, Section 5) with their head."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.data.images import CachedImages
+from hf_paint.data.in_memory import split_of
 from hf_paint.data.joint_images import JointImages
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split, load_splits
@@ -20,6 +22,7 @@ from hf_paint.models.heads import JointHead, ZeroShotHead
 from hf_paint.models.processes import is_first_on_node
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
+from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -55,10 +58,50 @@ class TrainingSet:
         split = load_splits(task, ("train",)).get("train")
         if split is None:
             raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
-        cache_dir = default_cache_dir()
-        head = build_task_head(model, processor.tokenizer, task, split.class_names, cache_dir=cache_dir)
+        return cls.of_split(split, model, processor, args)
+
+    @classmethod
+    def of_split(
+        cls,
+        split: Split,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        args: PaintTrainingArguments,
+        *,
+        head: ZeroShotHead | None = None,
+    ) -> "TrainingSet":
+        """Return the training images of a split with a head, by default its own."""
+        task, cache_dir = split.task, default_cache_dir()
+        head = head or build_task_head(model, processor.tokenizer, task, split.class_names, cache_dir=cache_dir)
         images = make_training_images(split, PixelTransform(processor), args, cache_dir=cache_dir)
         return cls(images=images, head=head, tasks=[task], class_names=split.class_names)
+
+    @classmethod
+    def of_dataset(
+        cls,
+        rows: datasets.Dataset,
+        head: ZeroShotHead | None,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        args: PaintTrainingArguments,
+    ) -> "TrainingSet":
+        """Return the training set for a data set in memory, with images or with `pixel_values`.
+
+        Args:
+            rows: Rows with an image column and a label column, or with `pixel_values` and `labels`.
+            head: Zero-shot head whose rows the labels index; by default, that of the data set's class names.
+            model: CLIP model.
+            processor: Processor of the model.
+            args: Training arguments.
+
+        Raises:
+            InputError: If the columns are missing, or there is neither a head nor class names.
+        """
+        if head is not None and "pixel_values" in rows.column_names:
+            return cls(images=rows if rows.format["type"] else rows.with_format("torch"), head=head)
+        split = split_of(rows, "dataset", split="train", num_classes=None if head is None else len(head.weight))
+        found = cls.of_split(split, model, processor, args, head=head)
+        return replace(found, tasks=())
 
     @classmethod
     def of_tasks(
@@ -105,21 +148,25 @@ def make_training_set(
     processor: ProcessorMixin,
     args: PaintTrainingArguments,
     *,
-    train_task: Task | Sequence[Task] | None,
+    train_task: TaskLike | Sequence[TaskLike] | None,
     train_dataset: Images | None,
     head: ZeroShotHead | None,
 ) -> TrainingSet:
-    """Return the training set for `PaintTrainer`, from either tasks or a data set with its head.
+    """Return the training set for `PaintTrainer`, from either tasks or a data set.
 
     Raises:
         InputError: If both or neither are passed, or a task cannot be trained on.
     """
+    if isinstance(train_dataset, datasets.Dataset) and not train_task:
+        return TrainingSet.of_dataset(train_dataset, head, model, processor, args)
     if train_dataset is not None and head is not None and not train_task:
         return TrainingSet(images=train_dataset, head=head)
     if train_task and train_dataset is None and head is None:
-        tasks = [train_task] if isinstance(train_task, Task) else train_task
-        return TrainingSet.of_tasks(tasks, model, processor, args)
-    raise InputError("Pass either `train_task`, or `train_dataset` with its `head`.")
+        return TrainingSet.of_tasks(get_tasks(train_task), model, processor, args)
+    raise InputError(
+        "Pass either `train_task`, or `train_dataset` with its `head`. Only a `datasets.Dataset` whose labels are a "
+        "`ClassLabel` needs no `head`."
+    )
 
 
 def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_paint.errors import InputError
+from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 
 
 SINGLE = "model.safetensors"
@@ -114,6 +115,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         'F32'
     """
     path = Path(folder)
+    check_not_a_file(path)
     if not path.is_dir():
         raise InputError(f"'{folder}' is not a folder. To download a model, run: hf download ID --local-dir DIR")
     head = [_read_file(path / HEAD)] if (path / HEAD).exists() else []
@@ -121,6 +123,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         return Checkpoint(path, [*head, _read_file(path / SINGLE)], None)
     if (path / INDEX).exists():
         return _read_sharded(path, head)
+    refuse_other_format(path)
     raise InputError(
         f"'{folder}' has no safetensors files, and hf_paint reads no other format. To convert the model, run "
         f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('converted') in Python, "

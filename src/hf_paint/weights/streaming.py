@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
 from hf_paint.weights.headers import ITEM_SIZES, StoredTensor
+from hf_paint.weights.positional import read_at, write_at
 
 
 CHUNK = 1 << 18
@@ -163,7 +164,7 @@ def _read(file: int, tensor: StoredTensor, begin: int) -> Array:
     values = np.empty(min(CHUNK, tensor.size - begin), _NUMPY[tensor.dtype])
     offset, rest = tensor.offset + begin * values.itemsize, values.view(np.uint8).data
     while rest:
-        count = os.preadv(file, [rest], offset)
+        count = read_at(file, rest, offset)
         if not count:
             raise InputError(f"{tensor.path} was truncated while it was being read.")
         offset, rest = offset + count, rest[count:]
@@ -173,5 +174,5 @@ def _read(file: int, tensor: StoredTensor, begin: int) -> Array:
 def _write(file: int, values: Array, offset: int) -> None:
     rest = values.view(np.uint8).data
     while rest:
-        count = os.pwrite(file, rest, offset)
+        count = write_at(file, rest, offset)
         offset, rest = offset + count, rest[count:]

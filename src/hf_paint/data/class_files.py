@@ -1,0 +1,194 @@
+"""Local data files that name their classes differently.
+
+A parquet or arrow file stores the class names of its `ClassLabel` columns, but `datasets` reads the labels of every
+file with the names of the first. Files with other names, or with the same names in another order, are therefore read
+one by one, and their labels are translated by name.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetBuilder,
+    Features,
+    Image,
+    IterableDataset,
+    concatenate_datasets,
+    load_dataset,
+)
+from datasets.packaged_modules.arrow.arrow import Arrow
+from datasets.packaged_modules.parquet.parquet import Parquet
+
+from hf_paint.data.labels import name_ids
+from hf_paint.data.row_ids import count_rows
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.names import spelled
+from hf_paint.tasks.task import Task
+
+
+Names = tuple[str, ...]
+FORMATS = {Parquet: "parquet", Arrow: "arrow"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassColumn:
+    """A column with class names.
+
+    Attributes:
+        names: Class names in all files of a task, in order of first occurrence.
+        labels: File -> the index in `names` of each of its own class names.
+    """
+
+    names: Names
+    labels: Mapping[str, Sequence[int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFiles:
+    """Files of a task that have to be read with their own class names.
+
+    Attributes:
+        format: `parquet` or `arrow`.
+        files: Split of the data set -> its files.
+        columns: Columns whose class names differ.
+    """
+
+    format: str
+    files: Mapping[str, Sequence[str]]
+    columns: Mapping[str, ClassColumn]
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of what the labels of each file mean."""
+        return fingerprint_values({column: [c.names, list(c.labels.values())] for column, c in self.columns.items()})
+
+    def lengths(self) -> dict[str, int]:
+        """Return the number of rows in each split."""
+        return {split: sum(count_rows(self.format, file) for file in own) for split, own in self.files.items()}
+
+    def load(self, task: Task, source: str) -> Dataset | IterableDataset:
+        """Load one split, with the same class names for all files.
+
+        Raises:
+            InputError: If `source` is a slice of a split.
+        """
+        if source not in self.files:
+            raise InputError(
+                f"The files of '{task.dataset}' name their classes differently, so task '{task.name}' cannot use "
+                f"'{source}', only whole splits: {', '.join(self.files)}. Write the files again with the same names."
+            )
+        parts = []
+        for file in self.files[source]:
+            rows = load_dataset(self.format, data_files={source: file}, split=source, streaming=task.streaming)
+            if task.streaming and isinstance(rows.features.get(task.image_column), Image):
+                rows = rows.cast_column(task.image_column, Image(decode=False))  # or they would be encoded again
+            for column, classes in self.columns.items():
+                rows = _translate(rows, column, classes.labels[file], classes.names)
+            parts.append(rows.select_columns([column for column in _columns(task) if column in rows.features]))
+        return concatenate_datasets(parts)
+
+
+def find_class_files(task: Task, builder: DatasetBuilder) -> ClassFiles | None:
+    """Return the files of a task if they name their classes differently, or None if they agree.
+
+    Raises:
+        InputError: If some files name their classes differently, and others do not name them.
+    """
+    files = builder.config.data_files or {}
+    sources = {str(source).split("[")[0] for source in (task.splits.train, task.splits.validation, task.splits.test)}
+    used = list(dict.fromkeys(file for split in files if split in sources for file in files[split]))
+    file_format = next((name for kind, name in FORMATS.items() if isinstance(builder, kind)), None)
+    if file_format is None or not used or any("://" in file for file in used):
+        return None
+    features = {file: _read_features(file) for file in used}
+    default = builder.info.features or _read_features(next(file for split in files.values() for file in split))
+    columns = {}
+    for column in _columns(task):
+        names = {file: _names(features[file], column) for file in used}
+        if any(own is not None and own != _names(default, column) for own in names.values()):
+            columns[column] = _unite(task, column, names)
+    return ClassFiles(file_format, files, columns) if columns else None
+
+
+def _columns(task: Task) -> list[str]:
+    """Return the columns that a task reads."""
+    columns = [task.image_column, *task.label_columns().values(), task.group_column, *(task.where or {})]
+    return list(dict.fromkeys(column for column in columns if column is not None))
+
+
+def _read_features(file: str) -> Features:
+    """Read the features of a file, without its rows; empty if it is damaged, which is reported when it is loaded."""
+    try:
+        return Features.from_arrow_schema(_read_schema(file))
+    except (OSError, pa.ArrowInvalid):
+        return Features()
+
+
+def _read_schema(file: str) -> pa.Schema:
+    with Path(file).open("rb") as stream:
+        is_parquet = stream.read(4) == b"PAR1"
+        stream.seek(0)
+        if is_parquet:
+            return pq.read_schema(stream)
+        try:
+            return pa.ipc.open_stream(stream).schema
+        except pa.ArrowInvalid:
+            return pa.ipc.open_file(stream).schema
+
+
+def _names(features: Features, column: str) -> Names | None:
+    feature = features.get(column)
+    return tuple(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+def _unite(task: Task, column: str, names: Mapping[str, Names | None]) -> ClassColumn:
+    """Match the class names of all files with each other, as they are matched with those of a task."""
+    unnamed = [file for file, own in names.items() if own is None]
+    if unnamed:
+        raise InputError(
+            f"The column '{column}' of task '{task.name}' has class names in some files, but none in {unnamed[0]}. "
+            "Write that file again with a ClassLabel column."
+        )
+    united: list[str] = []
+    labels = {}
+    for file, own in names.items():
+        spellings = [spelled(name) for name in own or ()]
+        ids = name_ids(united)
+        matches = [ids.find(name) for name in spellings]
+        is_new = [
+            name not in united and (match is None or matches.count(match) > 1)
+            for name, match in zip(spellings, matches, strict=True)
+        ]
+        united += dict.fromkeys(name for name, new in zip(spellings, is_new, strict=True) if new)
+        labels[file] = [
+            united.index(name) if name in united else match for name, match in zip(spellings, matches, strict=True)
+        ]
+    return ClassColumn(tuple(united), labels)
+
+
+def _translate(
+    rows: Dataset | IterableDataset, column: str, labels: Sequence[int | None], names: Names
+) -> Dataset | IterableDataset:
+    """Return the rows with the labels of a column counted through `names`."""
+    feature = ClassLabel(names=list(names))
+    new: dict[object, int | None] = dict(enumerate(labels))
+    if isinstance(rows, IterableDataset):
+        features = Features({**rows.features, column: feature})
+        arguments = {"rows": rows, "column": column, "new": new}
+        return IterableDataset.from_generator(_translated, features=features, gen_kwargs=arguments)
+    values = [row[column] for row in _translated(rows.select_columns(column), column, new)]
+    return rows.remove_columns(column).add_column(column, values, feature=feature)
+
+
+def _translated(
+    rows: Iterable[dict[str, object]], column: str, new: Mapping[object, int | None]
+) -> Iterator[dict[str, object]]:
+    """Yield the rows with their labels translated; a missing label (None or -1) stays missing."""
+    for row in rows:
+        yield row | {column: new.get(row[column], row[column])}

@@ -1,0 +1,52 @@
+"""Names of classes: when two spellings are the same name, and which names are numbers."""
+
+import re
+from unicodedata import category, normalize
+
+
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[\W_]+(?=\d)")
+_MINUS = re.compile(r"[-\u2212]\d")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def spelled(name: str) -> str:
+    r"""Return a name in Unicode's composed form (NFC), in which each letter with its accents has one spelling.
+
+    Example:
+        >>> spelled("cafe\u0301") == "caf\u00e9"
+        True
+    """
+    return normalize("NFC", name)
+
+
+def short_form(name: str) -> str:
+    """Return a name in lower case, without spaces and punctuation, to match names that are written differently.
+
+    What tells words apart is kept: accents and vowel signs, symbols like the `+` of C++, the sign of a number and a
+    mark between digits (-1 is not 1, and 1.5 is not 15).
+
+    Example:
+        >>> short_form("Sea-Green!"), short_form("C++"), short_form("-1"), short_form("1.5 m")
+        ('seagreen', 'c++', '-1', '1.5m')
+    """
+    text = spelled(spelled(name).casefold()).strip()
+    parts = (filter(_is_part_of_word, part) for part in _BETWEEN_DIGITS.split(text))
+    return ("-" if _MINUS.match(text) else "") + ".".join(map("".join, parts))
+
+
+def _is_part_of_word(character: str) -> bool:
+    kind = category(character)  # M: combining marks, which many scripts write vowels with; Sm: mathematical symbols
+    return character.isalnum() or kind.startswith("M") or (kind == "Sm" and character != "\u2212")
+
+
+def number_of(name: str) -> int | float | None:
+    """Return the number that a name is in digits, or None for any other name.
+
+    Example:
+        >>> number_of("007"), number_of("-2.5"), number_of("seven"), number_of("1_000")
+        (7, -2.5, None, None)
+    """
+    text = name.strip()
+    if not _NUMBER.fullmatch(text):
+        return None
+    return float(text) if "." in text else int(text)
