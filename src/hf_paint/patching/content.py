@@ -12,6 +12,7 @@ from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.patching.base import Base
 from hf_paint.patching.recipe import Recipe
+from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 
 
@@ -29,7 +30,7 @@ def content_of(recipe: Recipe) -> dict[str, str]:
     roles = [
         *((task, _patching_splits(recipe, task)) for task in recipe.patching_tasks),
         *((task, ("validation", "test")) for task in recipe.supported_tasks),
-        *((task, ("test",)) for task in (*recipe.options.transfer_tasks, *recipe.options.shift_tasks)),
+        *((task, ("test",)) for task in get_tasks([*recipe.options.transfer_tasks, *recipe.options.shift_tasks])),
     ]
     for task, names in roles:
         for name, split in load_splits(task, names).items():

@@ -10,12 +10,8 @@ from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
-<<<<<<< HEAD
-from hf_paint.patching.checks import check_arguments, check_recipe
-from hf_paint.patching.content import content_of
-=======
 from hf_paint.patching.checks import check_recipe
->>>>>>> main
+from hf_paint.patching.content import content_of
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
