@@ -1,6 +1,7 @@
 """Checks that reject incompatible arguments, options, methods and models before training."""
 
 import logging
+from collections.abc import Sequence
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
