@@ -6,6 +6,7 @@ tested if deepspeed is installed.
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,14 +55,26 @@ def recipes_for(launch, model_folder, data):
     several = line | {"patching_tasks": [colours, others], "supported_tasks": [kept], "max_steps": 4}
     head = {"train_head": True, "head_steps": 4, "head_learning_rate": 1e-2, "supported_tasks": [], "alphas": [1.0]}
     recipes = {
-        "single": line | watched,
+        "single": line | watched | {"save_steps": 4},
         "accumulated": line | accumulated | {"gradient_checkpointing": True},
         "joint": several | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16},
         "sequential": several | {"strategy": "sequential"},
         "parallel": several | {"strategy": "parallel", "search_budget": 8},
         "head": line | head | {"selection": "none", "augmentation": "none", "max_steps": 4},
     }
+    if launch == "two":  # the recipe of one process
+        one = {"per_device_train_batch_size": 2 * batch_size}
+        recipes["resumed"] = recipes["single"] | one | {"alphas": [1.0], "sweep": "full"}
     return {name: recipes[name] for name in SHARDED.get(launch, recipes)}
+
+
+def kill_during_training(whole, killed):
+    """Make a copy of a run as it was at its first checkpoint."""
+    shutil.copytree(whole / "checkpoint-4", killed / "checkpoint-4")
+    shutil.copy(whole / "recipe.yaml", killed)
+    identity = json.loads((whole / "identity.json").read_text())
+    del identity["content"]["theta_1"]
+    (killed / "identity.json").write_text(json.dumps(identity))
 
 
 def run(launch, model_folder, folder):
@@ -104,6 +117,8 @@ def folder(model_folder, tmp_path_factory):
     for seed, name in enumerate(("colours", "others", "kept")):
         write_task_yaml(folder / "data", name, seed=7 * seed, train=112, test=37)
     for launch in LAUNCHES:
+        if launch == "two":
+            kill_during_training(folder / "one" / "single", folder / "two" / "resumed")
         (folder / f"{launch}.txt").write_text(run(launch, model_folder, folder))
     return folder
 
@@ -167,6 +182,16 @@ def test_accumulation_equals_whole_batches(launch, folder):
     whole = theta_1(folder / "one" / "single" / "theta_1")
     assert largest_difference(whole, theta_1(folder / launch / "accumulated" / "theta_1")) < 1e-5
     check_same_run(folder / "one" / "accumulated", folder / launch / "accumulated")
+
+
+def test_two_processes_go_on_where_one_stopped(folder):
+    """Each of the two takes half of the batch that the recipe gives to one process."""
+    assert (
+        "Each training step has 16 images (2 processes x per_device_train_batch_size 8"
+        in (folder / "two.txt").read_text()
+    )
+    one, two = (theta_1(folder / launch / "theta_1") for launch in ("one/single", "two/resumed"))
+    assert largest_difference(one, two) < 1e-5
 
 
 def test_joint_training_is_the_same_with_two_processes(folder):

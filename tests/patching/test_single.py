@@ -194,22 +194,6 @@ def test_two_runs_in_one_folder_are_refused(model_folder, task, other_task, tmp_
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
-def test_only_whole_checkpoints_are_resumed_from(tmp_path):
-    from hf_paint.results.run_folder import RunFolder
-
-    for name, files in {
-        "checkpoint-9": ["trainer_state.json", "scheduler.pt"],
-        "checkpoint-10": ["trainer_state.json", "scheduler.pt"],
-        "checkpoint-11": ["trainer_state.json"],
-        "checkpoint-12": ["scheduler.pt"],
-        "checkpoint-best": ["trainer_state.json", "scheduler.pt"],
-    }.items():
-        (tmp_path / name).mkdir()
-        for file in files:
-            (tmp_path / name / file).touch()
-    assert RunFolder(tmp_path, write=True).last_checkpoint() == str(tmp_path / "checkpoint-10")
-
-
 def test_no_token_is_written(model_folder, task, other_task, tmp_path):
     args = arguments(tmp_path / "run", hub_token="hf_secret")
     patch_single(model_folder, task, [other_task], args, alphas=[1.0])

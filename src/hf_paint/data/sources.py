@@ -119,6 +119,13 @@ def stream_fingerprint(task: Task, name: str) -> str:
     return fingerprint_values(cache_dir, name, splits, *([class_files.fingerprint] if class_files else []))
 
 
+def stream_files(task: Task, source: str) -> list[str]:
+    """Return the paths or addresses of the files that one split of a stream is read from."""
+    builder = load_dataset_builder(**_source_arguments(task))
+    files = builder.config.data_files or {}
+    return [str(file) for file in files[source]] if source in files else [str(builder.cache_dir)]
+
+
 def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
     """Check that the data set has all columns that the task names."""
     columns = rows.column_names

@@ -110,7 +110,7 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
         InputError: If the data set, a split or a column does not exist, a split is empty, or a label does not match
             any class of the task.
     """
-    sources = {name: _source(task, name) for name in names}
+    sources = {name: source_of(task, name) for name in names}
     splits = {name: _load_split(task, name, source) for name, source in sources.items() if source is not None}
     choices = [split.choices for split in splits.values() if split.choices is not None]
     if not choices:
@@ -157,7 +157,7 @@ def _permutation(count: int) -> Indices:
     return np.asarray(torch.randperm(count, generator=torch.Generator().manual_seed(0)))
 
 
-def _source(task: Task, name: str) -> str | None:
+def source_of(task: Task, name: str) -> str | None:
     """Return the name of the data set's split from which a split of the task is read."""
     if name == "validation" and task.splits.validation == "auto":
         return task.splits.train

@@ -36,6 +36,7 @@ class CardSource:
         plot: File name of the trade-off plot next to the card, if any.
         save_dtype: Dtype of the saved model.
         model_type: `model_type` in the model config.
+        num_processes: Number of processes that shared a training batch.
         versions: Mapping from package name to the version used in the run.
         robustness: Contents of `robustness.json`; empty for a run without shift tasks.
         examples: Mapping from task name to a description of how the images in its example plot were chosen.
@@ -51,6 +52,7 @@ class CardSource:
     plot: str | None = None
     save_dtype: str = "float32"
     model_type: str = "clip"
+    num_processes: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)

@@ -168,7 +168,9 @@ def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> 
     trained = _trained_tasks(source, tasks)
     summary = "This run did not train any model: it used existing fine-tuned models."
     if trained:
-        summary = f"Trained on the train split of {', '.join(trained)} with the prompts of each task (`{prompt}`)."
+        processes = f" by {source.num_processes} processes" if source.num_processes > 1 else ""
+        where = f"on the train split of {', '.join(trained)}"
+        summary = f"Trained{processes} {where} with the prompts of each task (`{prompt}`)."
     return f"{summary} Recipe (all other settings are PAINT defaults):"
 
 

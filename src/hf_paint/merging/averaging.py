@@ -45,7 +45,7 @@ class WeightAveraging(TrainerCallback):
             )
         self._average: dict[str, Tensor] = {}
         if state.global_step:
-            path = self._path(args, state)
+            path = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / self.file_name
             if not path.exists():
                 raise InputError(f"{path} is missing. A run with weight averaging cannot resume without this file.")
             self._average = load_file(path, device=str(float64_device(args.device)))
@@ -67,10 +67,9 @@ class WeightAveraging(TrainerCallback):
                 tau = subtract(name, self._average[name], theta)
                 self._average[name] = add(self._average[name], tau.mul_(rate))
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Save the average in the checkpoint folder."""
-        if args.should_save:
-            save_atomically(self._path(args, state), partial(save_file, self._average))
+    def save(self, checkpoint: Path) -> None:
+        """Save the average in a checkpoint folder. BaseTrainer calls this before it completes the checkpoint."""
+        save_atomically(checkpoint / self.file_name, partial(save_file, self._average))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -80,9 +79,6 @@ class WeightAveraging(TrainerCallback):
         dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
         averages = {name: average.to(dtypes[name]) for name, average in self._average.items()}
         model.load_state_dict(averages, strict=False)
-
-    def _path(self, args: TrainingArguments, state: TrainerState) -> Path:
-        return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / self.file_name
 
 
 class EMACallback(WeightAveraging):

@@ -42,7 +42,7 @@ def check_recipe(recipe: Recipe) -> None:
             f"The method '{recipe.method.name}' samples class labels, but a task with `choices_column` has no "
             "classes. Choose another method."
         )
-    trained = _trained_tasks(recipe)
+    trained = recipe.trained_tasks
     for task in trained:
         _check_train_split(task)
     _check_overlaps(recipe, trained)
@@ -116,15 +116,6 @@ def _check_search(recipe: Recipe) -> None:
         raise InputError("`sweep` and `verify` need a line of alphas. Remove them, or change `strategy: parallel`.")
     names = [task.name for task in recipe.patching_tasks]
     check_search(names, budget=options.search_budget, method=options.search, diagonal=recipe.rule.alphas)
-
-
-def _trained_tasks(recipe: Recipe) -> Sequence[Task]:
-    """Return the tasks whose training images the run reads; empty if every model is already fine-tuned."""
-    options = recipe.options
-    if recipe.strategy == "parallel":
-        return [task for task in recipe.patching_tasks if task.name not in options.thetas]
-    trains = options.ingredients or not options.thetas or recipe.method.needs_train
-    return recipe.patching_tasks if trains else []
 
 
 def _check_train_split(task: Task) -> None:

@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 
 from hf_paint.adapters.lora import merge_lora, save_lora
 from hf_paint.evaluation.prepared_task import prepare_task
+from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
 from hf_paint.models.stored import StoredTower, find_tower
@@ -21,11 +23,14 @@ from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.trained_head import train_head_alone
+from hf_paint.results.identity import bind
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.task import Task
+from hf_paint.training.batch_size import describe_step, keep_batch_size
 from hf_paint.training.sharding import is_sharded
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.weights.compatibility import check_compatible
 
 
 ONLY_THETA = "fine-tuned"
@@ -37,7 +42,19 @@ logger = logging.getLogger(__name__)
 def make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> Weights:
     """Return theta_1 for the tasks: one fine-tuned model, or the merged `ingredients` and `thetas` of the run."""
     make_once(run.folder.theta_1, partial(_make_theta_1, run, tasks))
-    return run.base.read(run.folder.theta_1)
+    return bound_theta_1(run, run.folder)
+
+
+def bound_theta_1(run: PatchRun, folder: RunFolder) -> Weights:
+    """Read the theta_1 of a run or of one of its fine-tuned models, after binding the run to it.
+
+    Raises:
+        InputError: If theta_1 does not fit the base, or the run has records or scores of another theta_1.
+    """
+    theta_1 = run.base.read(folder.theta_1)
+    check_compatible(run.base.theta_0, theta_1)
+    bind(run.folder, folder.theta_1.relative_to(run.folder.path).as_posix(), fingerprint_weights(theta_1))
+    return theta_1
 
 
 def _make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> None:
@@ -52,6 +69,7 @@ def _make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> None:
         folder = run.folder.theta(name)
         logger.info(f"Fine-tuning: {name}")
         fine_tune(run, tasks, folder, args)
+        bound_theta_1(run, folder)
         folders[name] = folder.theta_1
     return merge(run, folders)
 
@@ -76,7 +94,8 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
 def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:
     """Fine-tune on tasks and save theta_1 unless it exists, resuming from the last checkpoint if there is one.
 
-    With `train_head`, theta_0 is saved too, together with the initial head.
+    Each step has as many images as when the run was started, whatever the number of processes is now. With
+    `train_head`, theta_0 is saved too, together with the initial head.
 
     Args:
         run: Patching run.
@@ -86,7 +105,10 @@ def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: Pai
     """
 
     def save() -> None:
-        weights = _train(run, tasks, folder, args)
+        kept = keep_batch_size(args, run.recipe.num_processes)
+        if folder.write:
+            logger.info(f"Each training step has {describe_step(kept, kept.world_size)}.")
+        weights = _train(run, tasks, folder, kept)
         folder.save_folder(folder.theta_1, lambda path: run.base.save(path, weights))
         release_memory()  # reference cycles keep the trainer's gradients and optimizer alive
 
@@ -131,7 +153,8 @@ def _train_tower(
     tower: Any = trainer.model
     if head is not None:
         tower.head.load_state_dict(head.state_dict())
-    trainer.train(resume_from_checkpoint=folder.last_checkpoint())
+    averages = [callback.file_name for callback in run.method.callbacks() if isinstance(callback, WeightAveraging)]
+    trainer.train(resume_from_checkpoint=folder.last_checkpoint(averages))
     if args.use_peft:
         base = run.base.on_hub(run.options.base_model_id)
         folder.save_folder(folder.adapter, lambda path: save_lora(tower, path, base))

@@ -91,6 +91,7 @@ def _card_facts(run: PatchRun) -> dict[str, object]:
         "base_license": license_of(base.name),
         "save_dtype": str(run.recipe.save_dtype).removeprefix("torch."),
         "model_type": base.model.config.model_type,
+        "num_processes": run.recipe.num_processes,
         "plot": run.folder.curve_plot.name,
         "versions": environment(),
     }

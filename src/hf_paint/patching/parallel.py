@@ -11,7 +11,7 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Span
 from hf_paint.models.stored import StoredTower, find_tower
-from hf_paint.patching.fine_tuning import fine_tune, merge
+from hf_paint.patching.fine_tuning import bound_theta_1, fine_tune, merge
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
@@ -89,7 +89,7 @@ def patch_parallel(
         folders = {task.name: _fine_tuned(run, task) for task in recipe.patching_tasks}
         if not recipe.searches:
             merge(run, folders)
-            return sweep_and_finish(run, run.base.read(run.folder.theta_1))
+            return sweep_and_finish(run, bound_theta_1(run, run.folder))
         return _search_and_finish(run, folders)
 
 
@@ -101,6 +101,7 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
     if not folder.theta_1.exists():
         logger.info(f"Fine-tuning on {task.name}")
     fine_tune(run, [task], folder, run.args)
+    bound_theta_1(run, folder)
     return folder.theta_1
 
 

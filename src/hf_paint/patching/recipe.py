@@ -76,6 +76,8 @@ class Recipe:
         rule: Alphas and the rule that chooses one of them.
         options: Other options.
         method: Method, parsed from the options.
+        num_processes: Number of processes that share a training batch: the current ones, or those with which the run
+            was started.
         step: Task name, if this is a step of sequential patching.
     """
 
@@ -87,6 +89,7 @@ class Recipe:
     rule: Rule
     options: PatchOptions
     method: Method
+    num_processes: int = 1
     step: str | None = None
 
     @property
@@ -99,6 +102,15 @@ class Recipe:
     def searches(self) -> bool:
         """Whether the run searches for one coefficient per task."""
         return self.strategy == "parallel" and self.method.takes == "one"
+
+    @property
+    def trained_tasks(self) -> Sequence[Task]:
+        """Tasks whose training images the run reads; empty if every model is already fine-tuned."""
+        options = self.options
+        if self.strategy == "parallel":
+            return [task for task in self.patching_tasks if task.name not in options.thetas]
+        trains = options.ingredients or not options.thetas or self.method.needs_train
+        return self.patching_tasks if trains else []
 
     @property
     def save_dtype(self) -> torch.dtype:

@@ -42,4 +42,4 @@ class Request:
         options = self.options
         if self.strategy == "parallel":
             return any(task.name not in options.thetas for task in self.patching_tasks)
-        return bool(options.ingredients or not options.thetas or self.method.name == "fisher")
+        return bool(options.ingredients or not options.thetas or self.method.needs_train)

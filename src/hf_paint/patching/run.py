@@ -12,6 +12,7 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.towers import ImageTower, move, with_weights
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
+from hf_paint.results.identity import Identity
 from hf_paint.results.records import ResultLog
 from hf_paint.results.run_folder import RESULTS
 
@@ -22,11 +23,13 @@ class PatchRun:
     Args:
         recipe: Recipe of the run.
         tasks: Prepared tasks to evaluate; empty for a run over several orders, which evaluates nothing itself.
+        identity: What the run is bound to. A step, or a run over several orders, is bound by the run around or in it.
     """
 
-    def __init__(self, recipe: Recipe, tasks: Sequence[PreparedTask] = ()) -> None:
+    def __init__(self, recipe: Recipe, tasks: Sequence[PreparedTask] = (), identity: Identity | None = None) -> None:
         self.recipe = recipe
         self.tasks = tuple(tasks)
+        self.identity = identity or Identity(num_processes=recipe.num_processes, content={})
         self.base, self.args, self.rule = recipe.base, recipe.args, recipe.rule
         self.options, self.method = recipe.options, recipe.method
         self.folder = recipe.folder
@@ -40,8 +43,11 @@ class PatchRun:
         """
         recipe = self.recipe.to_dict()
         self.folder.check(recipe)
+        self.identity.check(self.folder)
         wait_for_everyone()
         with self.folder.claimed(recipe):
+            self.identity.check(self.folder).save(self.folder)
+            wait_for_everyone()
             yield
 
     def log(self, name: str = RESULTS) -> ResultLog:

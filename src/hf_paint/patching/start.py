@@ -11,6 +11,7 @@ from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
 from hf_paint.patching.checks import check_recipe
+from hf_paint.patching.content import content_of
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
@@ -18,6 +19,7 @@ from hf_paint.patching.request import Request
 from hf_paint.patching.request_checks import check_request, no_validation
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.trained_head import share_head
+from hf_paint.results.identity import Identity
 from hf_paint.results.records import Role
 from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
@@ -64,6 +66,8 @@ def resolve(
         options=options,
         method=request.method,
     )
+    started = Identity.load(recipe.folder)
+    recipe = replace(recipe, num_processes=args.world_size if started is None else started.num_processes)
     check_recipe(recipe)
     recipe.folder.check(recipe.to_dict())
     return recipe
@@ -80,7 +84,8 @@ def prepare(recipe: Recipe) -> PatchRun:
     """Load, check and decode all images to be evaluated.
 
     Raises:
-        InputError: If a task cannot be used, or lacks validation images that the selection rule or the method needs.
+        InputError: If the run folder contains a run of other content, a task cannot be used, or a task lacks
+            validation images that the selection rule or the method needs.
     """
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,
@@ -89,6 +94,7 @@ def prepare(recipe: Recipe) -> PatchRun:
         "shift": get_tasks(recipe.options.shift_tasks),
     }
     _check_names([task.name for tasks in roles.values() for task in tasks])
+    identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
     prepared = []
     for role, tasks in roles.items():
@@ -98,7 +104,7 @@ def prepare(recipe: Recipe) -> PatchRun:
     if recipe.args.train_head:
         head, prepared = share_head(prepared)
         recipe = replace(recipe, base=recipe.base.with_head(head))
-    return PatchRun(recipe, prepared)
+    return PatchRun(recipe, prepared, identity)
 
 
 def _check_names(names: Sequence[str]) -> None:

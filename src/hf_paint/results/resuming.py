@@ -14,6 +14,9 @@ FREE_PREFIXES = ("logging_", "save_steps", "save_total_limit", "hub_")
 """Prefixes of keys that, like `FREE_KEYS`, may change because they do not affect the weights of any alpha."""
 FIXED_IN_SEQUENCE = ("alphas", "sweep")
 """Free keys that may not change in sequential patching, where each step starts from the alpha chosen before it."""
+MODEL_LOCATION = ("model", "model_revision")
+TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
+"""Keys that say where a model or data set is. They may change, because a run is bound to the content (`Identity`)."""
 
 
 def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
@@ -28,13 +31,30 @@ def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> li
         ['seed']
     """
     sequential = "sequential" in (stored.get("strategy"), current.get("strategy"))
-    changed = {key for key in stored.keys() | current.keys() if stored.get(key) != current.get(key)}
+    before, now = _without_locations(stored), _without_locations(current)
+    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     return sorted(key for key in changed if not _is_free(key) or (sequential and key in FIXED_IN_SEQUENCE))
 
 
 def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:
     """Describe the first few conflicts for an error message."""
     return ", ".join(f"{key}: {_brief(stored.get(key))} there, {_brief(current.get(key))} here" for key in keys[:3])
+
+
+def _without_locations(recipe: Mapping[str, object]) -> dict[str, object]:
+    """Return a recipe without the locations of its models and data sets; `thetas` are reduced to their names."""
+    bound = {key: value for key, value in recipe.items() if key not in MODEL_LOCATION}
+    thetas = recipe.get("thetas")
+    if isinstance(thetas, Mapping):
+        bound["thetas"] = list(thetas)
+    return {key: [_task_content(task) for task in x] if isinstance(x, list) else x for key, x in bound.items()}
+
+
+def _task_content(task: object) -> object:
+    """Return a task without the location of its data set, if it is a definition rather than a name."""
+    if not isinstance(task, Mapping):
+        return task
+    return {key: value for key, value in task.items() if key not in TASK_LOCATION}
 
 
 def _is_free(key: str) -> bool:

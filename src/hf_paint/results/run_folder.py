@@ -1,7 +1,6 @@
 """Run folders: file names, locking, and reading and writing of small files."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
@@ -11,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
 from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
-from hf_paint.results import resuming
+from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.selection import Selection
 
@@ -48,6 +47,7 @@ class RunFolder:
         self.path = Path(path)
         self.write = write
         self.recipe = self.path / recipe_name
+        self.identity = self.path / "identity.json"
         self.results = self.path / RESULTS
         self.selection = self.path / "selection.json"
         self.precision = self.path / "precision.json"
@@ -112,7 +112,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"The output folder {self.path} is a file. Choose another output_dir.")
         if not self.recipe.exists():
-            if any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN):
+            if self.has_parts():
                 raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
             return
         stored = self.load_recipe()
@@ -121,6 +121,10 @@ class RunFolder:
                 f"{self.path} contains a run with a different recipe ({resuming.describe(keys, stored, recipe)}). "
                 "Choose another output_dir, or remove this folder."
             )
+
+    def has_parts(self) -> bool:
+        """Return whether the folder contains parts of a run other than its recipe."""
+        return any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN)
 
     @contextmanager
     def claimed(self, recipe: Mapping[str, object]) -> Iterator[None]:
@@ -135,6 +139,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / ".lock", timeout=0):
+                self.check(recipe)  # again, because another process may have run here since
                 write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
                 yield
         except Timeout:
@@ -198,13 +203,10 @@ class RunFolder:
         precision: Literal["fp32", "bf16"] | None = None if choice is None else choice["precision"]
         return precision
 
-    def last_checkpoint(self) -> str | None:
-        """Return the path to the latest complete checkpoint, or None."""
-        states = [path.parent for path in self.path.glob("checkpoint-*/trainer_state.json")]
-        steps = {int(match[1]): path for path in states if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))}
-        # Every wrapper of transformers.Trainer writes this file, and writes it late.
-        complete = [step for step, path in steps.items() if (path / "scheduler.pt").exists()]
-        return str(steps[max(complete)]) if complete else None
+    def last_checkpoint(self, needed: Sequence[str] = ()) -> str | None:
+        """Return the path to the latest checkpoint that is whole and has these files, or None."""
+        checkpoint = checkpoints.last_checkpoint(self.path, needed, warn=self.write)
+        return None if checkpoint is None else str(checkpoint)
 
 
 def example_plot(task: str) -> str:

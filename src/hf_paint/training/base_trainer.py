@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import Trainer, set_seed
 from transformers.trainer_utils import TrainOutput, has_length
 
 from hf_paint.errors import InputError
+from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -127,6 +129,14 @@ class BaseTrainer(Trainer):
             self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Save the optimizer and the schedule, then the averages, so that no checkpoint looks whole without them."""
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, WeightAveraging):
+                    callback.save(Path(output_dir))
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`."""
