@@ -164,7 +164,7 @@ def test_equal_images_in_other_rows_are_counted(tmp_path, caplog, monkeypatch, s
     assert f"2 of the 10 test images of task '{task.name}' are equal to train images" in caplog.text
     assert f"rows 8 and 4, 9 and {row}." in caplog.text
     caplog.clear()
-    monkeypatch.setattr("hf_paint.data.overlaps._digest_images", None)  # the digests are read from the cache
+    monkeypatch.setattr("hf_paint.data.digests._digest_images", None)  # the digests are read from the cache
     warn_of_equal_images(load_splits(task), tmp_path / "cache")
     assert "2 of the 10 test images" in caplog.text
 
