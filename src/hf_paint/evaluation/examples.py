@@ -128,7 +128,7 @@ def make_examples(
 
 WORD_WIDTH, LINE_WIDTH, CAPTION_WIDTH = 26, 34, 120
 """Maximum number of characters in a candidate, in a line above an image, and in a line of the caption."""
-WIDTH, TEXT, IMAGE, LINE, GAP, MARGIN = 2.05, 0.55, 1.5, 0.12, 0.12, 0.08
+WIDTH, TEXT, IMAGE, LINE, GAP, MARGIN = 2.1, 0.55, 1.5, 0.12, 0.12, 0.08
 """Inches: width of an example, height of the text above an image, side of an image, height of a candidate, space below
 an example, and space beside it."""
 HEAD, FOOT = 0.35, 0.55
