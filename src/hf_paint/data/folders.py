@@ -112,9 +112,7 @@ def _read_contents(task: Task) -> Contents:
     bare = {folder.rpartition("/")[2] for folder in folders_without_pictures(listing)}
     names = sorted({*names, *bare.intersection(listed_classes(task))})
     ids = name_ids(names)
-    rows = {
-        split: [(picture, _label_of(picture, ids)) for picture in pictures] for split, pictures in splits.items()
-    }
+    rows = {split: [(picture, _label_of(picture, ids)) for picture in pictures] for split, pictures in splits.items()}
     return Contents(listing=listing, rows=rows, class_names=names)
 
 

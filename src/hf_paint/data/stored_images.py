@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from datasets import Array2D, Array3D, Dataset, Image, IterableDataset, LargeList, List
 from datasets.utils.file_utils import xopen
-from PIL import ExifTags
-from PIL import Image as PILImage
+from PIL import ExifTags, Image as PILImage
 from PIL.ImageOps import exif_transpose
 
 from hf_paint.errors import InputError

@@ -23,8 +23,8 @@ def spelled(name: str) -> str:
 def short_form(name: str) -> str:
     """Return a name in lower case, without spaces and punctuation, to match names that are written differently.
 
-    What tells words apart is kept: accents and vowel signs, symbols like the `+` of C++ and emoji, the sign of a number and a
-    mark between digits (-1 is not 1, and 1.5 is not 15).
+    What tells words apart is kept: accents and vowel signs, symbols like the `+` of C++ and emoji, the sign
+    of a number and a mark between digits (-1 is not 1, and 1.5 is not 15).
 
     Example:
         >>> short_form("Sea-Green!"), short_form("C++"), short_form("-1"), short_form("1.5 m")
