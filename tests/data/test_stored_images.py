@@ -11,7 +11,7 @@ import yaml
 from datasets import Array2D, Array3D, ClassLabel, Dataset, Features, Image as ImageFeature, List, Value
 from PIL import Image, TiffImagePlugin
 
-from drawn_tasks import draw_rows
+from drawn_tasks import draw_rows, write_task
 from hf_paint import InputError, Task
 from hf_paint.cli.main import main
 from hf_paint.data.images import CachedImages, decode, stream_rows
@@ -239,3 +239,10 @@ def test_deep_tiffs_are_scaled_and_turned(tmp_path, white, orientation):
             expected = [255 - value for value in expected]
         found = np.asarray(decode(split, row))[0]
         assert found.tolist() == [[value] * 3 for value in (expected if orientation == 1 else expected[::-1])]
+
+
+def test_a_table_that_is_replaced_with_the_same_time_is_read_again(tmp_path):
+    for seed, rows in ((1, 5), (2, 7)):
+        task = write_task(tmp_path, train=10, test=rows, seed=seed)
+        os.utime(task.data_files["test"], (1, 1))
+        assert load_splits(task, ("test",))["test"].labels().tolist() == draw_rows(rows, seed + 1)["label"]

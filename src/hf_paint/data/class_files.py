@@ -25,7 +25,7 @@ from datasets.packaged_modules.arrow.arrow import Arrow
 from datasets.packaged_modules.parquet.parquet import Parquet
 
 from hf_paint.data.labels import name_ids, unite_names
-from hf_paint.data.row_ids import count_rows
+from hf_paint.data.row_ids import count_rows, version_of
 from hf_paint.data.split_names import read_parts, split_names
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -86,7 +86,8 @@ class ClassFiles:
     def _load_split(self, task: Task, split: str) -> Dataset | IterableDataset:
         parts = []
         for file in self.files[split]:
-            rows = load_dataset(self.format, data_files={split: file}, split=split, streaming=task.streaming)
+            version = version_of([file])
+            rows = load_dataset(self.format, version, data_files={split: file}, split=split, streaming=task.streaming)
             if task.streaming and isinstance(rows.features.get(task.image_column), Image):
                 rows = rows.cast_column(task.image_column, Image(decode=False))  # or they would be encoded again
             for column, classes in self.columns.items():

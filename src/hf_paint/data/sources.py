@@ -12,7 +12,7 @@ from transformers.utils import logging
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folders import is_folder, read_folder
-from hf_paint.data.row_ids import number_rows
+from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
@@ -183,10 +183,15 @@ def _find_files(task: Task) -> dict[str, list[str]]:
     return files
 
 
+def _version(task: Task) -> str | None:
+    files = task.data_files if task.dataset in LOCAL_FILES and task.data_files is not None else {}
+    return version_of([path for paths in files.values() for path in ([paths] if isinstance(paths, str) else paths)])
+
+
 def _source_arguments(task: Task) -> SourceArguments:
     return {
         "path": task.dataset,
-        "name": task.config,
+        "name": task.config or _version(task),
         "data_files": dict(task.data_files) if task.data_files else None,
         "data_dir": task.data_dir,
         "revision": task.revision,
