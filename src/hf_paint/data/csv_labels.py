@@ -48,10 +48,10 @@ def _infer(task: Task, texts: Sequence[str]) -> pa.Array:
     """Return labels as text if all are names of classes, or else with the type that pandas infers."""
     listed = task.label_names or task.class_names if isinstance(task, LabelledTask) else None
     ids = name_ids(listed or ())
-    if any(ids.find(text) is None for text in set(texts)):
+    if any(ids.find(text) is None for text in {*texts} - {""}):
         file = io.StringIO(pd.DataFrame({"label": texts}).to_csv(index=False))
         try:
             return pa.Table.from_pandas(pd.read_csv(file))["label"].combine_chunks()
         except OverflowError:  # integers of more than 64 bits
             pass
-    return pa.array(texts, pa.string())
+    return pa.array([text or None for text in texts], pa.string())
