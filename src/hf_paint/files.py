@@ -90,11 +90,22 @@ def _find_texts(node: yaml.Node) -> None:
         for item in node.value:
             _find_texts(item)
     elif isinstance(node, yaml.MappingNode):
+        _refuse_repeated_keys(node)
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in TEXT_KEYS:
                 _mark(value, optional=True)
             elif not (isinstance(key, yaml.ScalarNode) and key.value == "where"):  # its keys are columns of any name
                 _find_texts(value)
+
+
+def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
+    """Refuse a mapping with a key that occurs twice, of which PyYAML would keep the last value."""
+    known: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if key.value in known:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' occurs twice", problem_mark=key.start_mark)
+            known.add(key.value)
 
 
 def _mark(node: yaml.Node, *, optional: bool = False) -> None:
@@ -107,6 +118,7 @@ def _mark(node: yaml.Node, *, optional: bool = False) -> None:
         for item in node.value:
             _mark(item)
     elif isinstance(node, yaml.MappingNode):
+        _refuse_repeated_keys(node)
         for key, value in node.value:
             if key.tag != _MERGE:  # `<<: *base` inserts the keys of another mapping
                 _mark(key)

@@ -61,6 +61,11 @@ READ = {
         {"splits": BOTH},
         {"cat": (3, 0), "dog": (5, 7)},
     ),
+    "other-spellings": (
+        {name.replace("test/cat", "test/Cat"): hue for name, hue in IN_SPLITS.items()},
+        {"splits": BOTH},
+        {"Cat": (3, 0), "dog": (5, 7)},
+    ),
     "own-names": (
         {name.replace("test/", "sketches/"): hue for name, hue in IN_SPLITS.items()},
         {"splits": BOTH | {"test": "sketches"}},

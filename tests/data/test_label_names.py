@@ -85,6 +85,46 @@ def test_splits_have_the_same_classes(tmp_path):
             assert found == [str(digit) for digit in DIGITS if digit in digits]
 
 
+def test_parts_of_files_with_other_names(tmp_path):
+    files = {
+        "train": named(tmp_path / "1.parquet", NAMES, FIRST),
+        "test": named(tmp_path / "2.parquet", REVERSED, SECOND),
+    }
+    for source, rows in {
+        "train+test": range(40),
+        "test[:5]": range(20, 25),
+        "train[15:]+test[-2:]": [*range(15, 20), 38, 39],
+    }.items():
+        splits = {"train": None, "validation": None, "test": source}
+        split = load_splits(Task.from_dict({"name": "t"} | digit_task(files, splits=splits)))["test"]
+        assert [int(split.class_names[label]) for label in split.labels()] == [DIGITS[row] for row in rows]
+        assert len(set(split.row_ids.tolist())) == len(rows)
+
+
+def test_labels_of_a_csv_file_are_text_if_they_are_names(tmp_path):
+    for kind in ("csv", "imagefolder"):
+        for labels, names, expected in [
+            (["007", "7", "NA", "None"], ["7", "NA", "None", "007"], [3, 0, 1, 2]),
+            (["1.10", "1.1", "1e3", "nan"], ["nan", "1e3", "1.1", "1.10"], [3, 2, 1, 0]),
+            (["99999999999999999999", "1"], ["1", "99999999999999999999"], [1, 0]),
+            (["001", "0", "01"], ["zero", "one"], [1, 0, 1]),
+            (["2.0", "1.0"], ["1", "2"], [1, 0]),
+        ]:
+            folder = tmp_path / f"{kind}-{len(names)}-{labels[0]}"
+            folder.mkdir()
+            key = "image" if kind == "csv" else "file_name"
+            lines = [f"{key},label"]
+            for row, label in enumerate(labels):
+                IMAGES[row].save(folder / f"{row}.png")
+                lines.append(f"{folder / f'{row}.png' if kind == 'csv' else f'{row}.png'},{label}")
+            (folder / "metadata.csv").write_text("\n".join(lines))
+            task = {"dataset": kind, "data_files": {"test": str(folder / "metadata.csv")}, "templates": TEMPLATES}
+            if kind == "imagefolder":
+                task |= {"data_files": {"test": str(folder)}}
+            keys = {"name": "t", "class_names": names, "splits": {"train": None, "validation": None}}
+            assert load_splits(Task.from_dict(task | keys))["test"].labels().tolist() == expected
+
+
 def test_images_of_a_stream_are_not_encoded_again(tmp_path):
     files = []
     for names in (NAMES, REVERSED):

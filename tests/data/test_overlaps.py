@@ -9,8 +9,9 @@ import yaml
 from datasets import Dataset, load_dataset
 
 from drawn_tasks import write_task
-from folders import draw_folder, folder_task, several
-from hf_paint import InputError
+from folders import draw_folder, draw_zip, folder_task, several
+from hf_paint import InputError, Task
+from hf_paint.data.digests import read_digests
 from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
 from hf_paint.data.splits import load_splits
 
@@ -172,3 +173,26 @@ def test_equal_images_in_other_rows_are_counted(tmp_path, caplog, monkeypatch, s
 def test_distinct_images_bring_no_warning(task, tmp_path, caplog):
     warn_of_equal_images(load_splits(task), tmp_path / "cache")
     assert caplog.text == ""
+
+
+def test_digests_that_are_damaged_are_computed_again(tmp_path, task):
+    split = load_splits(task)["test"]
+    expected = read_digests(split, tmp_path / "cache")
+    (path,) = (tmp_path / "cache/digests").iterdir()
+    for content in (b"", path.read_bytes()[:40], path.read_bytes()[:-16]):
+        path.write_bytes(content)
+        assert np.array_equal(read_digests(split, tmp_path / "cache"), expected)
+    assert np.array_equal(np.load(path), expected)
+
+
+def test_images_in_archives_are_compared(tmp_path, caplog):
+    pictures = several("{}.png", 4, 7)
+    for split in ("train", "test"):
+        draw_zip(tmp_path / f"{split}.zip", pictures)
+        rows = [f"zip://{name}::{tmp_path}/{split}.zip,{number % 2}\n" for number, name in enumerate(pictures)]
+        (tmp_path / f"{split}.csv").write_text("image,label\n" + "".join(rows))
+    files = {split: str(tmp_path / f"{split}.csv") for split in ("train", "test")}
+    keys = {"class_names": ["a", "b"], "templates": ["{}"], "splits": {"validation": None}}
+    splits = load_splits(Task.from_dict({"name": "t", "dataset": "csv", "data_files": files} | keys))
+    warn_of_equal_images(splits, tmp_path / "cache")
+    assert "4 of the 4 test images of task 't' are equal to train images" in caplog.text

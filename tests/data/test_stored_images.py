@@ -3,14 +3,15 @@
 import io
 import json
 import os
+import struct
 
 import numpy as np
 import pytest
 import yaml
 from datasets import Array2D, Array3D, ClassLabel, Dataset, Features, Image as ImageFeature, List, Value
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from drawn_tasks import draw_rows
+from drawn_tasks import draw_rows, write_task
 from hf_paint import InputError, Task
 from hf_paint.cli.main import main
 from hf_paint.data.images import CachedImages, decode, stream_rows
@@ -210,3 +211,38 @@ def test_evaluate_of_a_strip_resizes_only_what_it_keeps(model_folder, tmp_path, 
     code, numbers, _ = evaluate(capsys, model_folder, tmp_path, *tasks)
     assert (code, numbers["strips"]) == (0, numbers["plain"])
     assert max(areas) < 10_000
+
+
+def write_tiff(path, values, tags):
+    """Write a row of 12-bit values as an uncompressed TIFF, which Pillow cannot write."""
+    bits = "".join(f"{value:012b}" for value in values)
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    tags = {256: len(values), 257: 1, 258: 12, 259: 1, 262: 1, 277: 1, 278: 1, 279: len(data)} | tags
+    tags[273] = 8 + 2 + 12 * (len(tags) + 1) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in sorted(tags.items()))
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
+
+
+@pytest.mark.parametrize("white", [0, 1])
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_deep_tiffs_are_scaled_and_turned(tmp_path, white, orientation):
+    values = [0, 1600, 3200, 4095]
+    write_tiff(tmp_path / "12.tif", values, {274: orientation})
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262], tags[274] = white, orientation
+    Image.fromarray(np.array([values], dtype=np.uint16) * 16).save(tmp_path / "16.tif", tiffinfo=tags)
+    table = write_table(tmp_path, "json", [tmp_path / "12.tif", tmp_path / "16.tif"])
+    split = load_splits(Task.from_dict(definition("t", "json", table, class_names=[tmp_path.name, "x"])))["test"]
+    for row, full in ((0, 4095), (1, 65535 / 16)):
+        expected = [round(255 * value / full) for value in values]
+        if not (white or row == 0):  # Pillow reads no 12-bit images in which white is zero
+            expected = [255 - value for value in expected]
+        found = np.asarray(decode(split, row))[0]
+        assert found.tolist() == [[value] * 3 for value in (expected if orientation == 1 else expected[::-1])]
+
+
+def test_a_table_that_is_replaced_with_the_same_time_is_read_again(tmp_path):
+    for seed, rows in ((1, 5), (2, 7)):
+        task = write_task(tmp_path, train=10, test=rows, seed=seed)
+        os.utime(task.data_files["test"], (1, 1))
+        assert load_splits(task, ("test",))["test"].labels().tolist() == draw_rows(rows, seed + 1)["label"]

@@ -51,6 +51,14 @@ def test_keys_of_groups_and_subsets():
     assert get_task(base).class_names == tuple(WRITTEN)
 
 
+def test_a_name_that_is_listed_twice_is_refused():
+    task = "{{name: t, dataset: parquet, templates: ['{{}}'], class_groups: {{{}: [a], dog: [b], {}: [c]}}}}"
+    with pytest.raises(InputError, match="the key 'cat' occurs twice"):
+        get_task(task.format("cat", "cat"))
+    with pytest.raises(InputError, match="`class_groups` lists the class 'caf\u00e9' twice"):
+        get_task(task.format("caf\u00e9", "cafe\u0301"))
+
+
 def test_a_class_subset_takes_names_before_indices(tmp_path):
     (tmp_path / "b.yaml").write_text(yaml.safe_dump(MINIMAL | {"class_names": ["3", "2", "1", "0", "007", "no"]}))
     task = get_task(f"{{extends: {tmp_path}/b.yaml, name: part, class_subset: [0, 3, 007, no]}}")
@@ -105,6 +113,9 @@ def test_labels_are_evaluated_under_the_names_as_written(tmp_path, capsys):
         ("が", "か", False),
         ("가", normalize("NFD", "가"), True),
         ("C", "C++", False),
+        ("\u2764\ufe0f", "\u2600\ufe0f", False),
+        ("\u2764\ufe0f", "\u2764", True),
+        ("5 $", "5 €", False),
         ("1.5", "15", False),
         ("-1", "1", False),
         ("\u22121", "-1", True),

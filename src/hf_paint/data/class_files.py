@@ -24,11 +24,11 @@ from datasets import (
 from datasets.packaged_modules.arrow.arrow import Arrow
 from datasets.packaged_modules.parquet.parquet import Parquet
 
-from hf_paint.data.labels import name_ids
-from hf_paint.data.row_ids import count_rows
+from hf_paint.data.labels import name_ids, unite_names
+from hf_paint.data.row_ids import count_rows, version_of
+from hf_paint.data.split_names import read_parts, split_names
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.tasks.names import spelled
 from hf_paint.tasks.task import Task
 
 
@@ -73,19 +73,21 @@ class ClassFiles:
         return {split: sum(count_rows(self.format, file) for file in own) for split, own in self.files.items()}
 
     def load(self, task: Task, source: str) -> Dataset | IterableDataset:
-        """Load one split, with the same class names for all files.
+        """Load one split, or an expression like `train[:80%]+test`, with the same class names for all files.
 
         Raises:
-            InputError: If `source` is a slice of a split.
+            ValueError: If `source` cannot be parsed, or names an unknown split.
         """
-        if source not in self.files:
-            raise InputError(
-                f"The files of '{task.dataset}' name their classes differently, so task '{task.name}' cannot use "
-                f"'{source}', only whole splits: {', '.join(self.files)}. Write the files again with the same names."
-            )
+        if source in self.files:
+            return self._load_split(task, source)
+        parts = read_parts(source, self.lengths())
+        return concatenate_datasets([_take(self._load_split(task, name), start, stop) for name, start, stop in parts])
+
+    def _load_split(self, task: Task, split: str) -> Dataset | IterableDataset:
         parts = []
-        for file in self.files[source]:
-            rows = load_dataset(self.format, data_files={source: file}, split=source, streaming=task.streaming)
+        for file in self.files[split]:
+            version = version_of([file])
+            rows = load_dataset(self.format, version, data_files={split: file}, split=split, streaming=task.streaming)
             if task.streaming and isinstance(rows.features.get(task.image_column), Image):
                 rows = rows.cast_column(task.image_column, Image(decode=False))  # or they would be encoded again
             for column, classes in self.columns.items():
@@ -101,16 +103,17 @@ def find_class_files(task: Task, builder: DatasetBuilder) -> ClassFiles | None:
         InputError: If some files name their classes differently, and others do not name them.
     """
     files = builder.config.data_files or {}
-    sources = {str(source).split("[")[0] for source in (task.splits.train, task.splits.validation, task.splits.test)}
-    used = list(dict.fromkeys(file for split in files if split in sources for file in files[split]))
+    sources = (task.splits.train, task.splits.validation, task.splits.test)
+    splits = {name for source in sources if source is not None for name in split_names(source, files)}
+    used = list(dict.fromkeys(file for split in files if split in splits for file in files[split]))
     file_format = next((name for kind, name in FORMATS.items() if isinstance(builder, kind)), None)
     if file_format is None or not used or any("://" in file for file in used):
         return None
-    features = {file: _read_features(file) for file in used}
+    features = {file: own for file in used if (own := _read_features(file))}
     default = builder.info.features or _read_features(next(file for split in files.values() for file in split))
     columns = {}
     for column in _columns(task):
-        names = {file: _names(features[file], column) for file in used}
+        names = {file: _names(own, column) for file, own in features.items()}
         if any(own is not None and own != _names(default, column) for own in names.values()):
             columns[column] = _unite(task, column, names)
     return ClassFiles(file_format, files, columns) if columns else None
@@ -155,21 +158,15 @@ def _unite(task: Task, column: str, names: Mapping[str, Names | None]) -> ClassC
             f"The column '{column}' of task '{task.name}' has class names in some files, but none in {unnamed[0]}. "
             "Write that file again with a ClassLabel column."
         )
-    united: list[str] = []
-    labels = {}
-    for file, own in names.items():
-        spellings = [spelled(name) for name in own or ()]
-        ids = name_ids(united)
-        matches = [ids.find(name) for name in spellings]
-        is_new = [
-            name not in united and (match is None or matches.count(match) > 1)
-            for name, match in zip(spellings, matches, strict=True)
-        ]
-        united += dict.fromkeys(name for name, new in zip(spellings, is_new, strict=True) if new)
-        labels[file] = [
-            united.index(name) if name in united else match for name, match in zip(spellings, matches, strict=True)
-        ]
+    united = unite_names(own for own in names.values() if own is not None)
+    ids = name_ids(united)
+    labels = {file: [ids.find(name) for name in own or ()] for file, own in names.items()}
     return ClassColumn(tuple(united), labels)
+
+
+def _take(rows: Dataset | IterableDataset, start: int, stop: int) -> Dataset | IterableDataset:
+    """Return the rows from `start` up to but not including `stop`."""
+    return rows.skip(start).take(stop - start)
 
 
 def _translate(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split
+from hf_paint.data.stored_images import StoredValue, is_local, stored_bytes
 from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values
 
@@ -32,11 +33,22 @@ def read_digests(split: Split, cache_dir: Path | None = None) -> Digests:
     """
     folder = (cache_dir or default_cache_dir()) / "digests"
     path = folder / f"{fingerprint_values(split.fingerprint, split.task.image_column)}.npy"
-    if not path.exists():
-        new = _digest_images(split)
-        save_atomically(path, lambda partial: np.save(partial, new))
-    digests: Digests = np.load(path)
+    kept = _load(path)
+    if kept is not None and len(kept) == len(split.rows):
+        return kept
+    digests = _digest_images(split)
+    with suppress(OSError):  # a read-only cache
+        save_atomically(path, lambda partial: np.save(partial, digests))
     return digests
+
+
+def _load(path: Path) -> Digests | None:
+    """Return kept digests, or None if there are none or they are damaged."""
+    try:
+        digests: Digests = np.load(path)
+        return digests
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def _digest_images(split: Split) -> Digests:
@@ -50,15 +62,16 @@ def _digest_images(split: Split) -> Digests:
     return np.array([hashlib.blake2b(data, digest_size=LENGTH).digest() for data in stored], dtype=f"S{LENGTH}")
 
 
-def _encoded(image: Mapping[str, bytes | str | None] | None) -> bytes:
-    """Return the bytes of an image, which are stored in the data set or in a file."""
-    data, path = (image or {}).get("bytes"), (image or {}).get("path")
-    if isinstance(data, bytes):
-        return data
+def _encoded(image: StoredValue | None) -> bytes:
+    """Return the bytes of an image, or its path if it is on another machine or cannot be read."""
+    value = image or {"bytes": None, "path": None}
+    path = str(value["path"])
+    if value["bytes"] is None and not is_local(path):
+        return path.encode()
     try:
-        return Path(str(path)).read_bytes()
-    except OSError:  # `decode` reports files that cannot be read
-        return str(path).encode()
+        return stored_bytes(value)
+    except (OSError, ValueError):  # `decode` reports files that cannot be read
+        return path.encode()
 
 
 def _values(image: object) -> bytes:

@@ -6,6 +6,7 @@ from unicodedata import normalize
 
 from hf_paint.data.folder_files import File, count_common
 from hf_paint.data.folder_splits import SPLIT_OF, show
+from hf_paint.data.labels import unite_names
 from hf_paint.errors import InputError
 from hf_paint.tasks.task import Task
 
@@ -19,7 +20,7 @@ def class_of(picture: File) -> str:
 
 
 def find_classes(task: Task, splits: Splits, *, are_listed: bool) -> list[str]:
-    """Return the names of the classes in all splits, sorted.
+    """Return the names of the classes in all splits, sorted. Spellings of one name in several splits are one class.
 
     Args:
         task: The task.
@@ -34,7 +35,7 @@ def find_classes(task: Task, splits: Splits, *, are_listed: bool) -> list[str]:
         _check_depth(task, name, pictures)
         _check_names(task, name, pictures, are_listed=are_listed)
     classes = {name: {class_of(picture) for picture in pictures} for name, pictures in labelled.items()}
-    names = sorted(set().union(*classes.values()))
+    names = sorted(unite_names(map(sorted, classes.values())))
     if not labelled or all(name.lower() in SPLIT_OF for name in names):
         raise InputError(
             f"The pictures of task '{task.name}' are in no class folders, only in {_show_folders(splits)}. Put the "

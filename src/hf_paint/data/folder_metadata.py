@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+from datasets import Dataset
 from pyarrow import json, parquet
 
+from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folder_files import File, describe_file
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.tasks.names import short_form
@@ -48,6 +50,8 @@ def read_metadata(task: Task, files: Sequence[File], pictures: Sequence[File]) -
         raise InputError(
             f"The metadata files of task '{task.name}' have columns of different types: {one_line(error)}"
         ) from error
+    if all(file.path.endswith(".csv") for file in files):
+        table = infer_labels(task, Dataset(table)).with_format("arrow")[:]
     metadata = Metadata(
         [picture for part in read for picture in part.pictures], [path for part in read for path in part.paths], table
     )
@@ -57,7 +61,7 @@ def read_metadata(task: Task, files: Sequence[File], pictures: Sequence[File]) -
 
 def _read_file(task: Task, file: File, known: dict[str, File]) -> Metadata:
     try:
-        table = _read_table(file.path)
+        table = _read_table(task, file.path)
     except (OSError, ValueError, pa.ArrowException) as error:  # pandas raises kinds of ValueError
         raise InputError(f"{file.path} of task '{task.name}' cannot be read: {one_line(error)}") from error
     key = "file_name" if "file_name" in table.column_names else f"{task.image_column}_file_name"
@@ -103,9 +107,9 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
         )
 
 
-def _read_table(path: str) -> pa.Table:
+def _read_table(task: Task, path: str) -> pa.Table:
     if path.endswith(".csv"):
-        return pa.Table.from_pandas(pd.read_csv(path), preserve_index=False)
+        return pa.Table.from_pandas(pd.read_csv(path, converters=label_converters(task)), preserve_index=False)
     return json.read_json(path) if path.endswith(".jsonl") else parquet.read_table(path)
 
 

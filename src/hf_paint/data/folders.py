@@ -20,6 +20,7 @@ from hf_paint.data.folder_files import File, Listing, count_common, list_files, 
 from hf_paint.data.folder_metadata import Metadata, read_metadata
 from hf_paint.data.folder_report import folders_without_pictures, report
 from hf_paint.data.folder_splits import add_usual_names, find_splits, listed_classes, show
+from hf_paint.data.labels import ClassIds, name_ids
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
@@ -110,12 +111,15 @@ def _read_contents(task: Task) -> Contents:
     names = find_classes(task, splits, are_listed=task.data_files is not None)
     bare = {folder.rpartition("/")[2] for folder in folders_without_pictures(listing)}
     names = sorted({*names, *bare.intersection(listed_classes(task))})
-    label_of = {name: label for label, name in enumerate(names)}
-    rows = {
-        split: [(picture, label_of[class_of(picture)] if picture.folders else -1) for picture in pictures]
-        for split, pictures in splits.items()
-    }
+    ids = name_ids(names)
+    rows = {split: [(picture, _label_of(picture, ids)) for picture in pictures] for split, pictures in splits.items()}
     return Contents(listing=listing, rows=rows, class_names=names)
+
+
+def _label_of(picture: File, ids: ClassIds) -> int:
+    """Return the class index of a picture, or -1 if it is in no class folder."""
+    index = ids.find(class_of(picture)) if picture.folders else None
+    return -1 if index is None else index
 
 
 def _list(task: Task) -> dict[str, Listing]:

@@ -7,6 +7,7 @@ from datasets import ClassLabel, Dataset, Image, IterableDataset
 
 from hf_paint.data.labels import read_classes
 from hf_paint.data.splits import Split
+from hf_paint.data.stored_images import cast_images
 from hf_paint.errors import InputError
 from hf_paint.tasks.classification import ClassificationTask
 
@@ -38,7 +39,7 @@ def split_of(rows: Dataset, name: str, *, split: str, num_classes: int | None = 
         class_names=_numbers(rows, label_column, name, num_classes),
     )
     names, class_ids = read_classes(task, rows)
-    rows = rows.with_format(None).cast_column(image_column, Image(decode=True))
+    rows = cast_images(rows.with_format(None), image_column)
     found = Split(
         task=task,
         name=split,

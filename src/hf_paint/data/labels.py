@@ -1,6 +1,6 @@
 """Labels: match the class names in the data set to the class names of the task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from datasets import ClassLabel, Dataset, IterableDataset
@@ -155,6 +155,27 @@ def name_ids(names: Sequence[str]) -> ClassIds:
     short_forms = [short_form(name) for name in names]
     ids = {short: index for index, short in enumerate(short_forms) if short and short_forms.count(short) == 1}
     return ClassIds(ids | {spelled(name): index for index, name in enumerate(names)})
+
+
+def unite_names(lists: Iterable[Sequence[str]]) -> list[str]:
+    """Return the class names in several lists, each once, in order of first occurrence.
+
+    The names of two lists are matched as those of a data set are matched with those of a task; the first spelling is
+    returned.
+    """
+    united: list[str] = []
+    spellings = [[spelled(name) for name in names] for names in lists]
+    for names in spellings:
+        ids = name_ids(united)
+        matches = [ids.find(name) for name in names]
+        united += [
+            name
+            for name, match in zip(names, matches, strict=True)
+            if name not in united and (match is None or matches.count(match) > 1)
+        ]
+    while missing := {name: None for names in spellings for name in names if name_ids(united).find(name) is None}:
+        united += missing  # names that only one class matched, until another was added
+    return united
 
 
 def _words(task: TypographicTask, rows: Dataset, column: str) -> list[str]:

@@ -13,6 +13,7 @@ from datasets.data_files import resolve_pattern
 from numpy.typing import NDArray
 
 from hf_paint.data.split_names import read_parts
+from hf_paint.fingerprints import fingerprint_values
 
 
 Block = tuple[tuple[str, ...], int]
@@ -84,4 +85,13 @@ def _digest(path: Path, _size: int, _modified: int) -> str:
 
 def count_rows(dataset: str, path: str | Path) -> int:
     """Return the number of rows in one file."""
-    return len(load_dataset(dataset, data_files=str(path), split="train"))
+    return len(load_dataset(dataset, version_of([str(path)]), data_files=str(path), split="train"))
+
+
+def version_of(patterns: Sequence[str]) -> str | None:
+    """Return a configuration name that changes with the size of any of these files, or None if none is local.
+
+    `datasets` reads a file again only if its path, its modification time or the configuration is new.
+    """
+    sizes = [path.stat().st_size for path in _resolve(patterns) if path.is_file()]
+    return f"size-{fingerprint_values(sizes)}" if sizes else None

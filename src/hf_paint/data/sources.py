@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from transformers.utils import logging
 
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
+from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folders import is_folder, read_folder
-from hf_paint.data.row_ids import number_rows
+from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line
@@ -78,7 +79,8 @@ def _load_rows(task: Task, source: str) -> Rows:
         class_files = _class_files(task)
         if class_files is not None:
             return _load_class_files(task, source, class_files)
-        rows = load_dataset(**_source_arguments(task), split=source, streaming=task.streaming)
+        options = {"converters": label_converters(task)} if _is_csv(task) else {}
+        rows = load_dataset(**_source_arguments(task), **options, split=source, streaming=task.streaming)
         if isinstance(rows, IterableDataset):
             return Rows(rows._resolve_features())  # CSV rows have no column types until the first of them are read
     except InputError:
@@ -88,7 +90,8 @@ def _load_rows(task: Task, source: str) -> Rows:
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
     lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
-    return Rows(rows, number_rows(lengths, source, task.dataset, _find_files(task)))
+    ids = number_rows(lengths, source, task.dataset, _find_files(task))
+    return Rows(infer_labels(task, rows) if _is_csv(task) else rows, ids)
 
 
 def stream_length(task: Task, source: str) -> int:
@@ -141,6 +144,11 @@ def check_columns(task: Task, rows: Dataset | IterableDataset) -> None:
             )
 
 
+def _is_csv(task: Task) -> bool:
+    """Return whether labels can be read as text first; those of a stream are never known as a whole."""
+    return task.dataset == "csv" and not task.streaming
+
+
 def _class_files(task: Task) -> ClassFiles | None:
     """Return the files of a local data set if they name their classes differently."""
     is_local = task.dataset in FORMATS.values() or Path(task.dataset).is_dir()
@@ -175,10 +183,15 @@ def _find_files(task: Task) -> dict[str, list[str]]:
     return files
 
 
+def _version(task: Task) -> str | None:
+    files = task.data_files if task.dataset in LOCAL_FILES and task.data_files is not None else {}
+    return version_of([path for paths in files.values() for path in ([paths] if isinstance(paths, str) else paths)])
+
+
 def _source_arguments(task: Task) -> SourceArguments:
     return {
         "path": task.dataset,
-        "name": task.config,
+        "name": task.config or _version(task),
         "data_files": dict(task.data_files) if task.data_files else None,
         "data_dir": task.data_dir,
         "revision": task.revision,

@@ -1,22 +1,63 @@
 """Image columns as a data set stores them: encoded bytes, arrays, or paths to files that may be replaced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from datasets import Array2D, Array3D, Dataset, Image, IterableDataset, LargeList, List
-from PIL import Image as PILImage
+from datasets.utils.file_utils import xopen
+from PIL import ExifTags, Image as PILImage
+from PIL.ImageOps import exif_transpose
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.tasks.rgb import array_to_rgb, to_rgb
+from hf_paint.tasks.rgb import array_to_rgb, is_deep, to_rgb
 
 
 Rows: TypeAlias = Dataset | IterableDataset
 Row = dict[str, Any]
 """Data set row, column -> value."""
+StoredValue: TypeAlias = Mapping[str, bytes | str | None]
+"""An image as it is stored, with the keys `bytes` and `path`."""
+ORIENTATION = ExifTags.Base.Orientation
+
+
+class StoredImage(Image):
+    """An image column in which deep images are RGB, if their file says how to turn them.
+
+    `datasets` turns an image by its orientation, and thereby loses the other tags of a TIFF, which tell what its
+    values mean.
+    """
+
+    def decode_example(
+        self, value: StoredValue, token_per_repo_id: dict[str, str | bool | None] | None = None
+    ) -> PILImage.Image:
+        """Decode an image; only images that are turned have no format."""
+        image: PILImage.Image = super().decode_example(value, token_per_repo_id)
+        if image.format is not None or not is_deep(image):
+            return image
+        stored = PILImage.open(BytesIO(stored_bytes(value)))
+        orientation = stored.getexif()[ORIENTATION]
+        image = to_rgb(stored)
+        image.getexif()[ORIENTATION] = orientation
+        return exif_transpose(image)
+
+
+def stored_bytes(image: StoredValue) -> bytes:
+    """Return the bytes of an image, which are stored in the data set, in a file, or in a file of an archive.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    data, path = image["bytes"], image["path"]
+    if isinstance(data, bytes):
+        return data
+    with xopen(str(path), "rb") as file:
+        content: bytes = file.read()
+    return content
 
 
 def cast_images(table: Rows, column: str) -> Rows:
@@ -24,7 +65,7 @@ def cast_images(table: Rows, column: str) -> Rows:
 
     `datasets` would convert arrays with several channels to uint8 modulo 256.
     """
-    return table if _array_dtype(table, column) else table.cast_column(column, Image(decode=True))
+    return table if _array_dtype(table, column) else table.cast_column(column, StoredImage())
 
 
 def read_image(row: Row, rows: Rows, column: str) -> PILImage.Image:
@@ -84,11 +125,12 @@ def _paths(rows: Rows, column: str) -> Iterator[str]:
         return
     images = (row[column] or {} for row in encoded)
     first = next(images, {})
-    if first.get("path") and first.get("bytes") is None and _is_local(first["path"]):  # bytes are not read twice
+    if first.get("path") and first.get("bytes") is None and is_local(first["path"]):  # bytes are not read twice
         yield from (image["path"] for image in chain([first], images) if image.get("path"))
 
 
-def _is_local(path: str) -> bool:
+def is_local(path: str) -> bool:
+    """Return whether an image is in a file on this machine, or in an archive on it."""
     return "://" not in _file(path)
 
 

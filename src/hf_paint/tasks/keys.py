@@ -144,6 +144,9 @@ def read_groups(groups: object, place: str) -> dict[str, tuple[str, ...]]:
             f"`class_groups`{place} must map each class to its names, as in {{bike: [bicycle, tandem]}}; "
             f"got {groups!r}."
         )
+    names = [spelled(str(name)) for name in groups]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"`class_groups`{place} lists the class '{twice[0]}' twice. Join its two lists of names.")
     return {spelled(str(name)): read_names("class_groups", group, place) for name, group in groups.items()}
 
 

@@ -6,6 +6,7 @@ from unicodedata import category, normalize
 
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[\W_]+(?=\d)")
 _MINUS = re.compile(r"[-\u2212]\d")
+_NO_PART = "\u2212\ufe0e\ufe0f"  # the minus sign, and whether an emoji is in colour
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -22,8 +23,8 @@ def spelled(name: str) -> str:
 def short_form(name: str) -> str:
     """Return a name in lower case, without spaces and punctuation, to match names that are written differently.
 
-    What tells words apart is kept: accents and vowel signs, symbols like the `+` of C++, the sign of a number and a
-    mark between digits (-1 is not 1, and 1.5 is not 15).
+    What tells words apart is kept: accents and vowel signs, symbols like the `+` of C++ and emoji, the sign
+    of a number and a mark between digits (-1 is not 1, and 1.5 is not 15).
 
     Example:
         >>> short_form("Sea-Green!"), short_form("C++"), short_form("-1"), short_form("1.5 m")
@@ -35,8 +36,9 @@ def short_form(name: str) -> str:
 
 
 def _is_part_of_word(character: str) -> bool:
-    kind = category(character)  # M: combining marks, which many scripts write vowels with; Sm: mathematical symbols
-    return character.isalnum() or kind.startswith("M") or (kind == "Sm" and character != "\u2212")
+    if character in _NO_PART:
+        return False
+    return character.isalnum() or category(character)[0] in "MS"  # marks, which may be vowels, and symbols
 
 
 def number_of(name: str) -> int | float | None:

@@ -13,6 +13,11 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """TIFF tags. Pillow neither scales 12-bit values nor inverts deep images in which white is zero."""
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Return whether an image has one channel of more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image to 8-bit RGB.
 
@@ -29,7 +34,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image
-    if not image.mode.startswith(("I", "F")):
+    if not is_deep(image):
         return image.convert("RGB")
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if image.format == "PPM":  # Pillow scales PGM files to 16 bits, but opens them as 32 bits

@@ -1,0 +1,57 @@
+"""Labels in CSV files, which do not say whether `007`, `1.10` and `NA` are text, numbers or missing.
+
+They are text if all of them are names of classes. Otherwise, they are what pandas takes them for.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import pyarrow as pa
+from datasets import Dataset, Features
+
+from hf_paint.data.labels import name_ids
+from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.task import Task
+
+
+MARK = "text:"
+
+
+def label_converters(task: Task) -> dict[str, Callable[[str], str]]:
+    """Return the `converters` of `pandas.read_csv` for the labels of a task, which `infer_labels` reads."""
+    return dict.fromkeys(_label_columns(task), _mark)
+
+
+def infer_labels(task: Task, rows: Dataset) -> Dataset:
+    """Return rows with labels instead of their marked text."""
+    for column in _label_columns(task):
+        if column in rows.column_names:
+            labels = _infer(task, [text.removeprefix(MARK) for text in rows[column][:]])
+            feature = Features.from_arrow_schema(pa.schema([(column, labels.type)]))[column]
+            rows = rows.add_column(f"{MARK}{column}", labels.to_pylist(), feature=feature)
+            rows = rows.remove_columns(column).rename_column(f"{MARK}{column}", column)
+    return rows
+
+
+def _mark(text: str) -> str:
+    """Return a text that pandas does not take for a missing value."""
+    return MARK + text
+
+
+def _label_columns(task: Task) -> list[str]:
+    columns = task.label_columns().values() if isinstance(task, LabelledTask) else ()
+    return [column for column in columns if column not in (task.where or {})]  # `where` compares the types
+
+
+def _infer(task: Task, texts: Sequence[str]) -> pa.Array:
+    """Return labels as text if all are names of classes, or else with the type that pandas infers."""
+    listed = task.label_names or task.class_names if isinstance(task, LabelledTask) else None
+    ids = name_ids(listed or ())
+    if any(ids.find(text) is None for text in {*texts} - {""}):
+        file = io.StringIO(pd.DataFrame({"label": texts}).to_csv(index=False))
+        try:
+            return pa.Table.from_pandas(pd.read_csv(file))["label"].combine_chunks()
+        except OverflowError:  # integers of more than 64 bits
+            pass
+    return pa.array([text or None for text in texts], pa.string())
