@@ -136,7 +136,7 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
         recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
     except InputError:
         raise
-    except ValueError as error:  # raised by TrainingArguments
+    except (TypeError, ValueError) as error:  # raised by TrainingArguments
         raise InputError(str(error)) from error
     required = {
         "model": recipe.model,
