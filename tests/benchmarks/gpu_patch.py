@@ -2,7 +2,7 @@
 
     python tests/benchmarks/gpu_patch.py DATA RUN [key=value ...]
 
-Keys are training fields. `distributed=gloo` lets several processes share one GPU.
+Keys are training fields, `precision` and `alphas`, the number of steps on the line.
 """
 
 import json
@@ -13,25 +13,10 @@ from pathlib import Path
 import torch
 
 
-def share_one_gpu() -> None:
-    """Let accelerate use gloo on GPUs: NCCL does not work with two processes on one card."""
-    from accelerate import PartialState
-
-    original = PartialState._prepare_backend
-
-    def prepare(self, *args):
-        _, kind = original(self, *args)
-        return "gloo", kind
-
-    PartialState._prepare_backend = prepare
-
-
 def main() -> None:
     """Patch and write the selected alpha and every accuracy to RUN/found.json."""
     data, folder, *keys = sys.argv[1:]
     values = {name: json.loads(value) for name, value in (key.split("=", 1) for key in keys)}
-    if values.pop("gloo", False):
-        share_one_gpu()
     from hf_paint import PaintTrainingArguments, PatchOptions, get_task, patch_single
     from hf_paint.cli.run_quickstart import TOY
 
@@ -50,7 +35,7 @@ def main() -> None:
     )
     correct = {f"{r.task} {r.split} {r.alpha:.1f}": [r.correct, r.total] for r in result.curve.results}
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if os.environ.get("RANK", "0") == "0":
         found = {"alpha": result.alpha, "correct": correct, "device": str(args.device), "memory": memory}
         (Path(folder) / "found.json").write_text(json.dumps(found))
 

@@ -6,12 +6,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from common import FOLDER
 from gpu_figures import Figure, Figures, Setting
 from gpu_training import make_training
 from safetensors.torch import load_file
+
+
+class Run(NamedTuple):
+    """A started run."""
+
+    process: subprocess.Popen
+    folder: Path
 
 
 SCRIPT = Path(__file__).with_name("gpu_patch.py")
@@ -30,23 +38,30 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
-def start(data: Path, name: str, *, launch: tuple[str, ...] = (), environment: dict | None = None, **keys: object):
-    """Start a run, and return its process, folder and log."""
+def start(data: Path, name: str, *, environment: dict[str, str] | None = None, **keys: object) -> Run:
+    """Start a run in a process of its own."""
     folder = FOLDER / "runs" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     values = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
-    command = [sys.executable, *launch, str(SCRIPT), str(data), str(folder), *values]
+    command = [sys.executable, str(SCRIPT), str(data), str(folder), *values]
     log = (folder.parent / f"{name}.log").open("a")
     cache = {"HF_PAINT_CACHE": str(FOLDER / "caches" / name), "OMP_NUM_THREADS": "2"}
     variables = os.environ | cache | (environment or {})
-    return subprocess.Popen(command, stdout=log, stderr=log, env=variables), folder
+    return Run(subprocess.Popen(command, stdout=log, stderr=log, env=variables), folder)
 
 
-def finish(process: subprocess.Popen, folder: Path) -> dict:
+def start_two(data: Path, name: str, *, port: int, environment: dict[str, str], **keys: object) -> list[Run]:
+    """Start a run in two processes, as on two machines with one GPU each."""
+    shared = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [start(data, name, environment=environment | shared | {"RANK": rank}, **keys) for rank in "01"]
+
+
+def finish(run: Run) -> dict:
     """Wait for a run, and return what it found."""
-    if process.wait():
-        raise RuntimeError(f"{folder.name} failed: {folder.with_suffix('.log').read_text()[-2000:]}")
-    return json.loads((folder / "found.json").read_text())
+    if run.process.wait():
+        raise RuntimeError(f"{run.folder.name} failed: {run.folder.with_suffix('.log').read_text()[-2000:]}")
+    return json.loads((run.folder / "found.json").read_text())
 
 
 def theta_1(folder: Path) -> dict[str, torch.Tensor]:
@@ -87,7 +102,7 @@ def same(setting: Setting) -> Figures:
         "default": start(data, "default", use_cpu=cpu, **keys),
         "bf16": start(data, "bf16", use_cpu=cpu, bf16=True, precision="bf16", **keys),
     }
-    found = {name: finish(*run) for name, run in runs.items()}
+    found = {name: finish(run) for name, run in runs.items()}
     for name in list(runs)[1:]:
         expected, correct = found["cpu"]["correct"], found[name]["correct"]
         worst = max(abs(correct[key][0] - count) / total for key, (count, total) in expected.items())
@@ -102,10 +117,10 @@ def same(setting: Setting) -> Figures:
             met=equal and worst <= 1 / 500 if exact else None,
             note=f"alpha {found[name]['alpha']}, {found['cpu']['alpha']} on the CPU; {off} images",
         )
-        drift = difference(runs["cpu"][1], runs[name][1])
+        drift = difference(runs["cpu"].folder, runs[name].folder)
         goal = {"target": "at most 1e-3", "met": drift <= 1e-3} if exact else {}
         yield Figure(name=f"toy in {name}: theta_1 beside the CPU's, relative to its move", value=drift, **goal)
-    drift = difference(runs["fp32"][1], runs["fp32 again"][1])
+    drift = difference(runs["fp32"].folder, runs["fp32 again"].folder)
     yield Figure(name="toy in fp32, twice on the same device: theta_1", value=drift)
 
 
@@ -125,8 +140,8 @@ def faults(setting: Setting) -> Figures:
     process.kill()
     process.wait()
     resumed = start(data, "killed", environment=environment, **keys)
-    expected, found = finish(*whole), finish(*resumed)
-    drift = difference(whole[1], folder)
+    expected, found = finish(whole), finish(resumed)
+    drift = difference(whole.folder, folder)
     yield Figure(
         name="toy killed after a checkpoint and resumed: theta_1 beside the uninterrupted run's",
         value=drift,
@@ -142,10 +157,10 @@ def memory(setting: Setting) -> Figures:
         return
     training = make_training(setting, "ViT-L/14", auto_find_batch_size=True)
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 18e9 / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 30e9 / total))
     run = training.trainer(bf16=True)[0]
     yield Figure(
-        name="ViT-L/14 in 18 GB with auto_find_batch_size",
+        name="ViT-L/14 in 30 GB with auto_find_batch_size",
         value=torch.cuda.max_memory_allocated() / 1e9,
         unit="GB",
         target="ends",
@@ -161,25 +176,26 @@ def many(setting: Setting) -> Figures:
     if setting.device == "cpu":
         environment |= {"ACCELERATE_USE_CPU": "true"}
     one = start(data, "one", environment=environment, **keys)
-    two = {"per_device_train_batch_size": 32, "gloo": True}
-    launch = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port={port}")
+    keys |= {"per_device_train_batch_size": 32, "ddp_backend": "gloo"}
     sharded = environment | {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
     sharded |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
     sharded |= {"FSDP_TRANSFORMER_CLS_TO_WRAP": "CLIPEncoderLayer"}
-    runs = {}
-    for port, (name, variables) in enumerate({"DDP": environment, "FSDP2": sharded}.items(), 29600):
-        if name == "FSDP2" and setting.device == "cpu":
-            continue  # accelerate would silently run DDP; the tests have their own launch for that
-        parts = tuple(part.format(port=port) for part in launch)
-        runs[name] = start(data, name, launch=parts, environment=variables, **(keys | two))
-    expected = finish(*one)
-    for name, run in runs.items():
+    launches = {"DDP": environment, "FSDP2": sharded}
+    if setting.device == "cpu":
+        del launches["FSDP2"]  # accelerate would silently run DDP; the tests have their own launch for that
+    runs = {
+        name: start_two(data, name, port=port, environment=variables, **keys)
+        for port, (name, variables) in enumerate(launches.items(), 29600)
+    }
+    expected = finish(one)
+    for name, (first, second) in runs.items():
         try:
-            found = finish(*run)
+            found = finish(first)
+            finish(second)
         except RuntimeError as error:
-            yield Figure(name=f"two processes, {name}", target="equal within 1e-4", met=False, note=str(error)[-600:])
+            yield Figure(name=f"two processes, {name}", target="equal within 1e-3", met=False, note=str(error)[-1500:])
             continue
-        drift = difference(one[1], run[1])
+        drift = difference(one.folder, first.folder)
         yield Figure(
             name=f"two processes on one card, {name}: theta_1 beside one process",
             value=drift,

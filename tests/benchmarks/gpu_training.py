@@ -116,8 +116,9 @@ def train(setting: Setting) -> Figures:
 
 
 def card() -> Machine:
-    """Return the preset whose figures are predictions for one card."""
-    return next(machine for machine in PRESETS if machine.devices == 1)
+    """Return the preset for a card with as much memory as this one."""
+    memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    return min((m for m in PRESETS if m.devices == 1), key=lambda machine: abs(machine.memory - memory))
 
 
 class SyncWarnings(TrainerCallback):

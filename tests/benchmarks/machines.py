@@ -166,5 +166,16 @@ PRESETS = (
         network=0.2e9,
         decoding=96 * 370,
     ),
+    Machine(
+        name="one GPU of 141 GB",
+        memory=141e9,
+        host_memory=256e9,
+        matrix=600e12,
+        elementwise=3.4e12,
+        disk=1e9,
+        network=0.1e9,
+        decoding=16 * 370,
+    ),
 )
-"""Assumed, not measured: two thirds of the peaks of an H100, 0.8 and 1.6 Gbit/s of network, 16 and 96 cores."""
+"""Assumed, not measured: some two thirds of the published peaks of an H100 (989 TFLOP/s, 3.35 TB/s; 141 GB: an H200,
+4.8 TB/s), 0.8 and 1.6 Gbit/s of network, 16 and 96 cores."""

@@ -48,8 +48,9 @@ class Sweep:
         self.alphas = alphas
         self.accelerator = Accelerator(cpu=device == "cpu")
         self.processor = make_processor(["a photo of a class 0123456789"], vocab_size=600)
-        self.model = make_clip(shape, self.processor, only="vision", quick=quick)
-        self.theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(self.model).items()}
+        with torch.device(device):  # much faster than on a CPU
+            self.model = make_clip(shape, self.processor, only="vision", quick=quick)
+        self.theta_0 = {name: x.to("cpu", copy=True) for name, x in image_tower_weights(self.model).items()}
         self.theta_1 = fine_tuned(self.theta_0)
         self.tower = image_tower(self.model).to(device)
         self.task, self.kind = make_image_task(FOLDER, num_images)

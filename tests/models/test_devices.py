@@ -37,7 +37,7 @@ class Walk:
             self.weight = self.place(drawn(3, 4, seed=step))
             callback.on_step_end(args, SimpleNamespace(global_step=step, max_steps=6), None, model=self)
         (folder / "checkpoint-6").mkdir(parents=True)
-        callback.on_save(args, SimpleNamespace(global_step=6), None)
+        callback.save(folder / "checkpoint-6")
         callback.on_train_begin(args, SimpleNamespace(global_step=6), None)
         callback.on_train_end(args, None, None, model=self)
         return self.loaded, load_file(folder / "checkpoint-6" / callback.file_name)["weight"]

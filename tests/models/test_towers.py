@@ -244,7 +244,7 @@ def test_lines_goes_to_the_last_layer_of_any_tower():
     theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
     theta_1 = {name: tensor + 1 for name, tensor in theta_0.items()}
     moved = read_method({"lines": {"beta": 0.5}}).merge(theta_0, {"task": theta_1}, None)
-    shares = {"embeddings": 0.5, "encoder.blocks.0": 0.75, "encoder.blocks.1": 1.0}  # and nothing comes after them
+    shares = {"embeddings": 0.5, "encoder.blocks.0": 0.5, "encoder.blocks.1": 1.0}  # alpha + beta * l / (L - 1)
     for name, tensor in moved.items():
         [share] = [share for part, share in shares.items() if name.startswith(f"vision_model.{part}.")]
         torch.testing.assert_close(tensor, theta_0[name] + share)

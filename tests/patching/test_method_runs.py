@@ -230,7 +230,7 @@ def test_errors_come_before_training(options, message, model_folder, tasks, tmp_
 )
 def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_path):
     with pytest.raises(InputError, match=message):
-        patch_parallel(model_folder, tasks, [], arguments(tmp_path), options=PatchOptions(**options))
+        patch_parallel(model_folder, tasks[:1], tasks[1:], arguments(tmp_path), options=PatchOptions(**options))
 
 
 def test_greedy_soup_needs_validation_images(model_folder, tasks, thetas, tmp_path):

@@ -462,11 +462,11 @@ def test_a_trainer_of_its_own_publishes_the_head(model, processor, tasks, tmp_pa
 def test_a_patching_task_of_groups_is_refused(model_folder, processor, tasks, tmp_path):
     groups = {"warm": ["red", "grey"], "cold": ["blue", "green"]}
     definition = get_task(tasks["reference"]).to_dict() | {"class_groups": groups, "class_names": None}
-    rows = draw_rows(40, 1, names=["warm", "cold"])
     features = Features({"image": Image(), "label": Value("int64"), "track": Value("int64")})
-    path = str(tmp_path / "groups.parquet")
-    Dataset.from_dict(rows, features=features).to_parquet(path)
-    task = get_task(definition | {"data_files": {"train": path, "test": path}})
+    files = {split: str(tmp_path / f"{split}.parquet") for split in ("train", "test")}
+    for seed, path in enumerate(files.values()):
+        Dataset.from_dict(draw_rows(40, seed, names=["warm", "cold"]), features=features).to_parquet(path)
+    task = get_task(definition | {"data_files": files})
     with pytest.raises(InputError, match="supports only one name per class"):
         patch_single(model_folder, task, [], arguments(tmp_path / "run"), selection="none")
 

@@ -35,7 +35,6 @@ from hf_paint.training.training_args import PaintTrainingArguments
 TOY = files("hf_paint") / "toy_clip"
 NUM_RENDERED = 720
 NUM_TEST_DIGITS = 500
-ALPHAS = [round(0.05 * step, 2) for step in range(21)]
 
 INTRODUCTION = """\
 The base is a toy CLIP with under a million parameters for 32x32 images, trained on drawn shapes, words and typeset
@@ -95,7 +94,6 @@ def _run(folder: Path) -> tuple[PatchResult, Task]:
             digits,
             [shapes, words],
             _arguments(folder),
-            alphas=ALPHAS,
             selection="supported_within",
             tolerance=0.01,
             options=PatchOptions(transfer_tasks=[unseen_shapes, unseen_words]),

@@ -128,10 +128,17 @@ def make_examples(
 
 WORD_WIDTH, LINE_WIDTH, CAPTION_WIDTH = 26, 34, 120
 """Maximum number of characters in a candidate, in a line above an image, and in a line of the caption."""
+WIDTH, TEXT, IMAGE, LINE, GAP, MARGIN = 2.1, 0.55, 1.5, 0.12, 0.12, 0.08
+"""Inches: width of an example, height of the text above an image, side of an image, height of a candidate, space below
+an example, and space beside it."""
+HEAD, FOOT = 0.35, 0.55
+"""Inches above the first row of examples and below the last one."""
 
 
 def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, patched: str, caption: str) -> None:
     """Plot images with their most probable candidates, for the zero-shot model above and the patched model below.
+
+    Everything is drawn in a single set of axes in inches, which is many times faster than axes for each image.
 
     Args:
         examples: Images to plot.
@@ -140,44 +147,61 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
         patched: Name of the patched model.
         caption: Caption, which should say how the images were selected.
     """
-    rows = -(-len(examples) // COLUMNS)
-    figure = Figure(figsize=(2.1 * COLUMNS, 3.1 * rows + 1), dpi=100, layout="constrained")
-    axes = figure.subplots(2 * rows, COLUMNS, squeeze=False, height_ratios=[1.6, 1] * rows)
-    for place in axes.flat:
-        place.set_axis_off()
+    lines = 2 * (NUM_CANDIDATES + 1)  # one line for the name of the model
+    row_height = TEXT + IMAGE + LINE * lines + GAP
+    width, height = WIDTH * COLUMNS, HEAD + row_height * -(-len(examples) // COLUMNS) + FOOT
+    figure = Figure(figsize=(width, height), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
     for position, example in enumerate(examples):
         row, column = divmod(position, COLUMNS)
-        _draw_image(axes[2 * row, column], example)
-        _draw_candidates(axes[2 * row + 1, column], example, patched)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
-    figure.supxlabel(fill(caption, CAPTION_WIDTH), fontsize=7)
+        left, top = WIDTH * column + MARGIN, HEAD + row_height * row + TEXT
+        _draw_image(axes, example, left, top)
+        _draw_candidates(axes, example, patched, left, top + IMAGE + LINE / 2)
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.text(MARGIN, HEAD / 2, title, fontsize=10, va="center", parse_math=False)
+    axes.text(
+        width / 2,
+        height - FOOT / 2,
+        fill(caption, CAPTION_WIDTH),
+        fontsize=7,
+        ha="center",
+        va="center",
+        parse_math=False,
+    )
     names = [name for name in COLOURS if name != "written on the image" or examples[0].written is not None]
     handles = [Patch(color=COLOURS[name], label=name) for name in names]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=7)
+    axes.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=7)
     figure.savefig(path)
 
 
-def _draw_image(axes: Axes, example: Example) -> None:
+def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:
     """Draw an image, with the question, the correct candidate and the word written on the image above it."""
-    axes.imshow(example.pixels)
+    start = left + (WIDTH - 2 * MARGIN - IMAGE) / 2
+    axes.imshow(example.pixels, extent=(start, start + IMAGE, top + IMAGE, top), aspect="auto")
     lines = wrap(example.question or "", LINE_WIDTH, max_lines=2, placeholder=" ...")
     lines.append(f"right: {_short(example.candidates[example.label])}")
     if example.written is not None:
         lines.append(f"written: {_short(example.candidates[example.written])}")
-    axes.set_title("\n".join(lines), fontsize=7, parse_math=False)
+    middle = start + IMAGE / 2
+    axes.text(middle, top - 0.03, "\n".join(lines), fontsize=7, ha="center", va="bottom", parse_math=False)
 
 
-def _draw_candidates(axes: Axes, example: Example, patched: str) -> None:
+def _draw_candidates(axes: Axes, example: Example, patched: str, left: float, top: float) -> None:
     """Draw both models' probabilities as bars labelled with the candidates."""
-    height = NUM_CANDIDATES + 1  # one line for the name of the model
-    axes.set(xlim=(0, 1), ylim=(2 * height, 0))
-    for top, name, probability in ((0, "zero-shot", example.before), (height, patched, example.after)):
-        axes.text(0, top + 0.5, name, fontsize=6, va="center", parse_math=False)
-        for line, candidate in enumerate(_most_probable(probability), top + 1):
-            axes.barh(line + 0.5, probability[candidate], height=0.9, color=COLOURS[_kind(example, candidate)])
+    right = left + WIDTH - 2 * MARGIN
+    for name, probability in (("zero-shot", example.before), (patched, example.after)):
+        axes.text(left, top, name, fontsize=6, va="center", parse_math=False)
+        candidates = _most_probable(probability)
+        places = top + LINE * np.arange(1, len(candidates) + 1)
+        colours = [COLOURS[_kind(example, candidate)] for candidate in candidates]
+        lengths = probability[candidates] * (right - left)
+        axes.barh(places, lengths, left=left, height=0.9 * LINE, color=colours)
+        for place, candidate in zip(places, candidates, strict=True):
             word = _short(example.candidates[candidate])
-            axes.text(0.02, line + 0.5, word, fontsize=6, va="center", parse_math=False)
-            axes.text(0.99, line + 0.5, f"{100 * probability[candidate]:.0f} %", fontsize=6, va="center", ha="right")
+            axes.text(left + 0.03, place, word, fontsize=6, va="center", parse_math=False)
+            axes.text(right, place, f"{100 * probability[candidate]:.0f} %", fontsize=6, va="center", ha="right")
+        top += LINE * (NUM_CANDIDATES + 1)
 
 
 def _most_probable(probability: NDArray[np.float32]) -> list[int]:
