@@ -102,7 +102,15 @@ def report_broad_transfer() -> None:
 def report_pushes() -> bool:
     """Push to a Hub with every fault at every stage, kill twenty pushes midway, and print the outcomes."""
     print("\n## Pushes that were disturbed", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "--no-header", str(HERE.parent / "hub" / "test_push_faults.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "--no-header",
+        str(HERE.parent / "hub" / "test_push_faults.py"),
+    ]
     return subprocess.run(command, env=os.environ | {"HF_PAINT_KILLS": "20"}, check=False).returncode == 0
 
 
