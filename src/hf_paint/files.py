@@ -3,11 +3,14 @@
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import yaml
 
 from hf_paint.errors import InputError, one_line
@@ -195,4 +198,24 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write an indented JSON file atomically, with a trailing newline."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=plain) + "\n")
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON and YAML store it: numpy's numbers as Python's, and objects of other types as text.
+
+    Example:
+        >>> plain({"learning_rate": np.float64(1e-5), "seed": (0, 1), "model": Path("clip")})
+        {'learning_rate': 1e-05, 'seed': [0, 1], 'model': 'clip'}
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [plain(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

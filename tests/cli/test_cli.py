@@ -145,6 +145,7 @@ BAD_INPUT = {
     "two tasks": ({"patching_tasks": ["mnist", "svhn"]}, "takes one patching task, got 2"),
     "no model": ({"model": None}, "The recipe needs `model`."),
     "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
+    "inner key": ({"accelerator_config": {"even_batch": False}}, "unexpected keyword argument 'even_batch'"),
     "unreadable model": (
         {"model": "nowhere/at-all/model"},
         "neither a folder nor a Hub repository id",

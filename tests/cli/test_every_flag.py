@@ -129,6 +129,24 @@ def test_a_flag_takes_nothing_else(model_folder, capsys):
     assert "--use_cpu must be true or false, got 'perhaps'" in capsys.readouterr().err
 
 
+def test_a_negative_alpha_may_be_written_with_an_exponent(model_folder, tmp_path, capsys):
+    """As YAML and Python write a small one, e.g. what `np.arange(-1, 1.1, 0.1)` has in place of 0."""
+    (tmp_path / "recipe.yaml").write_text("alphas: [-2.220446049250313e-16, -5e-05]")
+    required = ["--model", "me/clip", "--patching_tasks", "mnist", "--output_dir", str(tmp_path), "--use_cpu"]
+    recipe, _ = module.parse_recipe(str(tmp_path / "recipe.yaml"), required)
+    assert recipe.alphas == [-2.220446049250313e-16, -5e-05]
+    recipe, _ = module.parse_recipe(None, [*required, "--alphas", "-5e-05", "-.5", "1"])
+    assert recipe.alphas == [-5e-05, -0.5, 1.0]
+    flags = ["--alphas", "-5e-05", "1e-07", "--output_dir", str(tmp_path / "out"), "--extrapolate"]
+    assert main(["interpolate", model_folder, model_folder, *flags]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"alpha--0.00005", "alpha-0.0000001"}
+
+
+def test_what_changes_no_weight_may_change_when_a_run_resumes():
+    for key in ("extrapolate", "activation_checkpointing", "gradient_checkpointing", "log_level", "logging_steps"):
+        assert conflicts({"alphas": [0.5]}, {"alphas": [0.5, 1.5], key: True}) == []
+
+
 def test_the_order_and_number_of_images_may_not_change_when_a_run_resumes():
     for key in ("dataloader_drop_last", "dataloader_in_order"):
         assert conflicts({}, {key: True}) == [key]

@@ -243,14 +243,14 @@ def test_every_alpha_of_a_grid_in_floating_point_has_its_branch(hub, run, model_
     tasks = write_task(run.parent / "data"), write_task(run.parent / "data", "others", seed=7)
     keys = {"learning_rate": 1e-3, "max_steps": 8, "warmup_steps": 2, "per_device_train_batch_size": 16}
     args = PaintTrainingArguments(output_dir=str(folder), use_cpu=True, disable_tqdm=True, **keys)
-    alphas = [*np.arange(0, 0.4, 0.1), 0.3, 1.0, 1e-7]
+    alphas = [*np.arange(0, 0.4, 0.1), 0.3, 1.0, 1e-7, 1 / 3]
     patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=alphas)
     push_variants(folder, "tester/clip", options=BASE)
     branches = set(repository(hub))
-    names = {f"alpha-{value}" for value in ("0.00", "0.0000001", "0.10", "0.20", "0.30", "1.00")}
+    names = {f"alpha-{value}" for value in ("0.00", "0.0000001", "0.10", "0.20", "0.30", "0.333333", "1.00")}
     assert branches == {"main", *names}
-    push_variants(folder, "tester/some", alphas=[3 * 0.1, np.float32(0.2)], options=BASE)
-    assert set(repository(hub, "tester/some")) == {"main", "alpha-0.20", "alpha-0.30"}
+    push_variants(folder, "tester/some", alphas=[3 * 0.1, np.float32(0.2), 0.333333], options=BASE)
+    assert set(repository(hub, "tester/some")) == {"main", "alpha-0.20", "alpha-0.30", "alpha-0.333333"}
 
 
 def test_every_number_of_every_card_is_in_the_records(hub, run):

@@ -5,8 +5,10 @@ import json
 from dataclasses import fields
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
 from drawn_tasks import write_task
 from hf_paint import InputError, PatchOptions, patch_joint, patch_parallel, patch_sequential, patch_single
@@ -178,6 +180,19 @@ def test_the_tolerance_reaches_the_choice():
     """How it changes the choice is tested in tests/results/test_curve.py."""
     curve = SimpleNamespace(select=lambda selection, *, tolerance, baseline: tolerance)
     assert Rule(alphas=[], selection="supported_within", tolerance=0.3).choose(curve) == 0.3
+
+
+def test_numbers_of_numpy_are_numbers(model_folder, tasks, tmp_path):
+    """A grid of learning rates or seeds is often an array."""
+    numbers = {"tolerance": np.float32(0.25), "extrapolate": np.True_, "selection": "supported_within"}
+    learning_rate, seed = np.logspace(-4, -3, 2)[0], np.arange(3)[2]
+    ingredients = [{"learning_rate": np.array([learning_rate]), "seed": (0, seed)}]
+    options = {"method": "uniform_soup", "ingredients": ingredients} | numbers
+    alphas = {run(model_folder, tasks, tmp_path / "run", seed=seed, **options).alpha for _ in range(2)}
+    assert len(alphas) == 1
+    recipe = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
+    assert recipe["ingredients"] == [{"learning_rate": [1e-4], "seed": [0, 2]}]
+    assert (recipe["seed"], recipe["tolerance"], recipe["extrapolate"]) == (2, 0.25, True)
 
 
 def test_two_runs_with_the_same_options_do_not_differ(model_folder, tasks, tmp_path):

@@ -5,8 +5,9 @@ and does the work.
 """
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from hf_paint.errors import InputError
 
@@ -19,11 +20,20 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
-class Parser(argparse.ArgumentParser):
-    """Argument parser that raises `InputError`, which the command line prints on one line with exit code 2.
+class StrictParser(argparse.ArgumentParser):
+    """Argument parser that raises `InputError`, which the command line prints on one line with exit code 2."""
 
-    A flag that takes no value may be followed by `true` or `false`, as in recipes and in `hf-paint patch`.
-    """
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # as in Python 3.14, so that -1e-05 is not a flag
+
+    def error(self, message: str) -> NoReturn:
+        """Raise an error instead of printing usage and exiting."""
+        raise InputError(message)
+
+
+class Parser(StrictParser):
+    """Argument parser in which `true` or `false`, as in recipes and in `hf-paint patch`, may follow a bare flag."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -56,10 +66,6 @@ class Parser(argparse.ArgumentParser):
             else:
                 switched_off.append(flags[flag])
         return kept, switched_off
-
-    def error(self, message: str) -> NoReturn:
-        """Raise an error instead of printing usage and exiting."""
-        raise InputError(message)
 
 
 def add_command(commands: Commands, name: str, run: Run, *, summary: str, example: str) -> Parser:

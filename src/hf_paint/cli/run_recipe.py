@@ -4,11 +4,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from transformers import HfArgumentParser
 
+from hf_paint.cli.parser import StrictParser
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import read_recipe
@@ -36,15 +37,11 @@ STRATEGIES_FOR_SEVERAL = {
 }
 
 
-class _RecipeParser(HfArgumentParser):
-    """Parser for recipe keys and training fields that raises `InputError`."""
+class _RecipeParser(HfArgumentParser, StrictParser):
+    """Parser for recipe keys and training fields."""
 
     def __init__(self) -> None:
         super().__init__((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)  # type: ignore[arg-type]
-
-    def error(self, message: str) -> NoReturn:
-        """Raise an error instead of printing usage and exiting."""
-        raise InputError(message)
 
 
 def run_recipe(config: str | None, flags: list[str]) -> None:
@@ -139,7 +136,7 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
         recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
     except InputError:
         raise
-    except ValueError as error:  # raised by TrainingArguments
+    except (TypeError, ValueError) as error:  # raised by TrainingArguments
         raise InputError(str(error)) from error
     required = {
         "model": recipe.model,

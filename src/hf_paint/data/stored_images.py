@@ -97,7 +97,7 @@ def with_file_states(fingerprint: str, rows: Rows, column: str) -> str:
     `datasets` fingerprints only the paths, and would miss files that are replaced. If the rows contain the images, the
     fingerprint is returned unchanged. Files that are not on this machine, like those behind a URL, have no state.
     """
-    states = [_state(path) for path in _paths(rows, column)]
+    states = [_state(path) for path in image_files(rows, column)]
     return fingerprint_values(fingerprint, states) if any(states) else fingerprint
 
 
@@ -112,7 +112,7 @@ def _array_dtype(rows: Rows, column: str) -> np.dtype[Any] | None:
     return dtype
 
 
-def _paths(rows: Rows, column: str) -> Iterator[str]:
+def image_files(rows: Rows, column: str) -> Iterator[str]:
     """Yield the paths of the images that are not contained in the rows."""
     if _array_dtype(rows, column):
         return

@@ -207,15 +207,15 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
     """
     if source.strategy == "sequential":
         return by_name(alpha for alpha in source.curve.alphas if isinstance(alpha, Coefficients))
-    exact = [alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients)]
-    variants: dict[str, Alpha] = by_name(sorted(exact if alphas is None else map(canonical_alpha, alphas)))
-    for alpha in variants.values():
-        if alpha not in exact:
+    evaluated = by_name(alpha for alpha in source.curve.exact_alphas if not isinstance(alpha, Coefficients))
+    wanted = evaluated if alphas is None else by_name(sorted(map(canonical_alpha, alphas)))
+    for name, alpha in wanted.items():
+        if name not in evaluated:
             raise InputError(
                 f"Alpha {format_alpha(alpha)} was not evaluated in full in this run, and a card shows only measured "
                 "numbers. Rerun `hf-paint patch` with this alpha and `sweep: full`."
             )
-    return variants
+    return {name: evaluated[name] for name in wanted}  # 0.333333 is the name of 1/3
 
 
 def _base_folder(source: CardSource) -> Path:

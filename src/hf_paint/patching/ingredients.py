@@ -6,6 +6,7 @@ from dataclasses import fields
 from itertools import product
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.files import plain
 from hf_paint.hub.card_metadata import PUBLIC_KEYS
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -26,7 +27,8 @@ def ingredient_arguments(
     """
     arguments: dict[str, PaintTrainingArguments] = {}
     for ingredient in ingredients:
-        values = {key: value if isinstance(value, list) else [value] for key, value in _checked(ingredient).items()}
+        given = {key: plain(value) for key, value in _checked(ingredient).items()}
+        values = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
         for combination in product(*values.values()):
             changes = {key: _value(key, value) for key, value in zip(values, combination, strict=True)}
             name = re.sub(r"[^\w.=,-]", "_", ",".join(f"{key}={value}" for key, value in changes.items()))

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from hf_paint.files import plain
 from hf_paint.merging.base import Method
 from hf_paint.models.stored import find_tower
 from hf_paint.patching.base import Base
@@ -134,11 +135,11 @@ class Recipe:
             "supported_tasks": _references(self.supported_tasks),
             "transfer_tasks": _references(get_tasks(options.transfer_tasks)),
             "shift_tasks": _references(get_tasks(options.shift_tasks)),
-            "alphas": [*self.rule.alphas],
+            "alphas": self.rule.alphas,
             "selection": self.rule.selection,
             "tolerance": self.rule.tolerance,
             "method": self.method.to_recipe() if self.method.name != "interpolate" else None,
-            "ingredients": [dict(ingredient) for ingredient in options.ingredients],
+            "ingredients": options.ingredients,
             "thetas": self.pinned_thetas,
             "extrapolate": options.extrapolate or None,
             "save_variants": options.save_variants,
@@ -147,7 +148,7 @@ class Recipe:
             "precision": options.precision,
             "sweep": options.sweep,
             "verify": options.verify,
-            "baseline": [list(pair) for pair in options.baseline],
+            "baseline": options.baseline,
             "compare_ensemble": options.compare_ensemble,
             "num_examples": options.num_examples,
             "base_fingerprint": self.base.fingerprint,
@@ -156,7 +157,8 @@ class Recipe:
             "search_budget": options.search_budget if self.searches else None,
             "step": self.step,
         }
-        return {key: value for key, value in keys.items() if value not in (None, [], {})} | self.args.given()
+        values = {key: plain(value) for key, value in keys.items()}
+        return {key: value for key, value in values.items() if value not in (None, [], {})} | self.args.given()
 
 
 def _references(tasks: Sequence[Task]) -> list[str | Mapping[str, object]]:

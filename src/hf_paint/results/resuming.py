@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 
 FREE_KEYS = (
-    *("output_dir", "alphas", "sweep", "verify", "search", "search_budget", "baseline", "compare_ensemble"),
-    *("num_examples", "use_cpu", "disable_tqdm", "gradient_checkpointing"),
+    *("output_dir", "alphas", "extrapolate", "sweep", "verify", "search", "search_budget", "baseline"),
+    *("compare_ensemble", "num_examples", "use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
 )
-FREE_PREFIXES = ("logging_", "save_steps", "save_total_limit", "hub_")
+FREE_PREFIXES = ("log", "save_steps", "save_total_limit", "hub_", "activation_checkpointing", "gradient_checkpointing")
 """Prefixes of keys that, like `FREE_KEYS`, may change because they do not affect the weights of any alpha."""
 FIXED_IN_SEQUENCE = ("alphas", "sweep")
 """Free keys that may not change in sequential patching, where each step starts from the alpha chosen before it."""

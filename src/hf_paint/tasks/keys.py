@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import load_yaml
+from hf_paint.files import load_yaml, plain
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.names import spelled
 from hf_paint.tasks.subsets import ClassSplit, Splits
@@ -161,12 +161,4 @@ def check_keys(values: Iterable[object], known: Iterable[str], place: str) -> No
 def plain_values(values: Mapping[str, object]) -> dict[str, object]:
     """Convert the field values of a task to plain YAML values, with the keys in `ORDER`."""
     position = {key: index for index, key in enumerate(ORDER)}
-    return {key: _plain(values[key]) for key in sorted(values, key=lambda key: position.get(key, len(ORDER)))}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value
+    return {key: plain(values[key]) for key in sorted(values, key=lambda key: position.get(key, len(ORDER)))}

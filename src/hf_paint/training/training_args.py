@@ -1,14 +1,15 @@
 """Training arguments: `transformers.TrainingArguments` with PAINT defaults (Section 3 and the released code)."""
 
 from copy import copy
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from enum import Enum
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
+import numpy as np
 from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
+from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
 from hf_paint.training.readers import defaults_of
@@ -129,6 +130,9 @@ class PaintTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         defaults, values = defaults_of(type(self)), {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        for name, value in values.items():
+            if isinstance(value, np.generic):  # which neither `random` nor YAML takes
+                setattr(self, name, value.item())
         self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         check_fields_are_read(self, self._given, by_any_training=True)
@@ -181,7 +185,7 @@ class PaintTrainingArguments(TrainingArguments):
 
     def given(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults as plain values for a recipe, without the Hub token."""
-        return {name: _plain(value) for name, value in self._given.items()}
+        return {name: plain(value) for name, value in self._given.items()}
 
     def with_changes(self, **values: object) -> Self:
         """Return a copy with some fields replaced; the copy is not validated again.
@@ -203,16 +207,6 @@ class PaintTrainingArguments(TrainingArguments):
         """
         loading = DataLoaderConfiguration(non_blocking=True)
         return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision, dataloader_config=loading)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if value is None or isinstance(value, (bool, int, float, str, list, dict)):
-        return value
-    return str(value)
 
 
 def _is_default(value: object, default: object) -> bool:
