@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants, hf_api
+from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils import logging
 
@@ -36,6 +37,18 @@ gc.freeze()  # imported modules are permanent, so garbage collection need not sc
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
+BLANK = PILImage.new("RGB", (8, 8))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_plots():
+    """Runs leave blank plots of their example images; drawing them would take a fifth of the suite.
+
+    `test_examples.py` draws them, and so do the runs in other processes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
+        yield
 
 
 @pytest.fixture(scope="session")

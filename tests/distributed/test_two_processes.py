@@ -46,6 +46,7 @@ def recipes_for(launch, model_folder, data):
         **{"model": model_folder, "patching_tasks": [colours], "supported_tasks": [others], "use_cpu": True},
         **{"alphas": [0, 0.25, 0.5, 0.75, 1], "learning_rate": 1e-4, "max_steps": 9, "warmup_steps": 2},
         **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "disable_tqdm": True},
+        "num_examples": 0,
     }
     if launch in ZERO:  # with `use_cpu` accelerate would silently run plain data parallelism
         line |= {"use_cpu": False, "ddp_backend": "gloo"}
