@@ -87,7 +87,7 @@ def _toy() -> Path:
 
 def length(setting: Setting) -> dict[str, object]:
     """Return the keys for the length of a run."""
-    tiny = {"max_steps": 6, "save_steps": 2, "warmup_steps": 1, "alphas": 2}
+    tiny = {"max_steps": 6, "save_steps": 2, "warmup_steps": 1, "alphas": 1}
     return tiny if setting.tiny else {"max_steps": STEPS, "alphas": 10}
 
 
