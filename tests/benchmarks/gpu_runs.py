@@ -162,13 +162,9 @@ def memory(setting: Setting) -> Figures:
     training = make_training(setting, "ViT-L/14", auto_find_batch_size=True)
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, 30e9 / total))
-    run = training.trainer(bf16=True)[0]
+    training.trainer(bf16=True)  # raises an error if no batch fits
     yield Figure(
-        name="ViT-L/14 in 30 GB with auto_find_batch_size",
-        value=torch.cuda.max_memory_allocated() / 1e9,
-        unit="GB",
-        target="ends",
-        met=run.seconds > 0,
+        name="ViT-L/14 in 30 GB with auto_find_batch_size", value=torch.cuda.max_memory_allocated() / 1e9, unit="GB"
     )
 
 

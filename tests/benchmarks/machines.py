@@ -1,6 +1,6 @@
 """The input and output of the simulation: machines with their rates, the work, the training setup, memory and time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -144,38 +144,19 @@ class Seconds(NamedTuple):
         return max(names, key=lambda name: getattr(self, name)).replace("_", " ")
 
 
-PRESETS = (
-    Machine(
-        name="one GPU of 80 GB",
-        memory=80e9,
-        host_memory=256e9,
-        matrix=600e12,
-        elementwise=2.4e12,
-        disk=1e9,
-        network=0.1e9,
-        decoding=16 * 370,
-    ),
-    Machine(
-        name="eight GPUs of 80 GB",
-        devices=8,
-        memory=80e9,
-        host_memory=2e12,
-        matrix=600e12,
-        elementwise=2.4e12,
-        disk=2e9,
-        network=0.2e9,
-        decoding=96 * 370,
-    ),
-    Machine(
-        name="one GPU of 141 GB",
-        memory=141e9,
-        host_memory=256e9,
-        matrix=600e12,
-        elementwise=3.4e12,
-        disk=1e9,
-        network=0.1e9,
-        decoding=16 * 370,
-    ),
+ONE = Machine(
+    name="one GPU of 80 GB",
+    memory=80e9,
+    host_memory=256e9,
+    matrix=600e12,
+    elementwise=2.4e12,
+    disk=1e9,
+    network=0.1e9,
+    decoding=16 * 370,
 )
+EIGHT = replace(
+    ONE, name="eight GPUs of 80 GB", devices=8, host_memory=2e12, disk=2e9, network=0.2e9, decoding=96 * 370
+)
+PRESETS = (ONE, EIGHT, replace(ONE, name="one GPU of 141 GB", memory=141e9, elementwise=3.4e12))
 """Assumed, not measured: some two thirds of the published peaks of an H100 (989 TFLOP/s, 3.35 TB/s; 141 GB: an H200,
 4.8 TB/s), 0.8 and 1.6 Gbit/s of network, 16 and 96 cores."""

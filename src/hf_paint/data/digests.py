@@ -43,7 +43,7 @@ def read_digests(split: Split, cache_dir: Path | None = None) -> Digests:
 
 
 def _load(path: Path) -> Digests | None:
-    """Return kept digests, or None if there are none or they are damaged."""
+    """Read digests from the cache; return None if they are missing or damaged."""
     try:
         digests: Digests = np.load(path)
         return digests

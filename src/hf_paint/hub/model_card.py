@@ -172,7 +172,7 @@ def _gains(model: _Model) -> str:
 
 
 def _answer_types(model: _Model) -> str:
-    """Return a table of multiple-choice tasks by answer type; empty if there are none."""
+    """Return a table with one row per task and answer type, or an empty string if no task has answer types."""
     curve, split = model.source.curve, model.source.split
     rows = [["task", "answer", f"{split} images", "zero-shot", "patched"]]
     for gain in curve.gains(model.alpha, split):

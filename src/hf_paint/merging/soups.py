@@ -168,7 +168,7 @@ class GreedySoup(Several):
 
     @property
     def needs_selection(self) -> bool:
-        """Whether the score is that of the selection rule."""
+        """Whether models are scored by the selection rule."""
         return self.score == "selection"
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:

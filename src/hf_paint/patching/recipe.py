@@ -65,44 +65,36 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe:
-    """All settings that determine the result of a run.
+class Settings:
+    """What a run is asked to do.
 
     Attributes:
         strategy: Patching strategy; each step of a `sequential` run is a `single` run.
-        base: Base model.
         args: Training arguments; `output_dir` is the run folder.
         patching_tasks: Tasks to improve.
         supported_tasks: Tasks whose accuracy must be preserved.
         rule: Alphas and the rule that chooses one of them.
         options: Other options.
         method: Method, parsed from the options.
-        num_processes: Number of processes that share a training batch: the current ones, or those with which the run
-            was started.
-        step: Task name, if this is a step of sequential patching.
     """
 
     strategy: Strategy
-    base: Base
     args: PaintTrainingArguments
     patching_tasks: Sequence[Task]
     supported_tasks: Sequence[Task]
     rule: Rule
     options: PatchOptions
     method: Method
-    num_processes: int = 1
-    step: str | None = None
-
-    @property
-    def folder(self) -> RunFolder:
-        """The run folder. A step writes `step.yaml` instead of `recipe.yaml`, because it cannot be run alone."""
-        name = RECIPE if self.step is None else STEP_RECIPE
-        return RunFolder(str(self.args.output_dir), write=is_main_process(self.args), recipe_name=name)
 
     @property
     def searches(self) -> bool:
         """Whether the run searches for one coefficient per task."""
         return self.strategy == "parallel" and self.method.takes == "one"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the run chooses an alpha, and so saves a patched model with a card."""
+        return self.rule.selection != "none" or self.method.chooses
 
     @property
     def trained_tasks(self) -> Sequence[Task]:
@@ -112,6 +104,28 @@ class Recipe:
             return [task for task in self.patching_tasks if task.name not in options.thetas]
         trains = options.ingredients or not options.thetas or self.method.needs_train
         return self.patching_tasks if trains else []
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recipe(Settings):
+    """All settings that determine the result of a run.
+
+    Attributes:
+        base: Base model.
+        num_processes: Number of processes that share a training batch: the current ones, or those with which the run
+            was started.
+        step: Task name, if this is a step of sequential patching.
+    """
+
+    base: Base
+    num_processes: int = 1
+    step: str | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder. A step writes `step.yaml` instead of `recipe.yaml`, because it cannot be run alone."""
+        name = RECIPE if self.step is None else STEP_RECIPE
+        return RunFolder(str(self.args.output_dir), write=is_main_process(self.args), recipe_name=name)
 
     @property
     def save_dtype(self) -> torch.dtype:

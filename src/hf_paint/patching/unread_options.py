@@ -32,7 +32,7 @@ def check_everything_is_read(request: Request) -> None:
     arguments = [args.given() for args in ingredient_arguments(request.args, options.ingredients).values()]
     for own in (shared, *({key: own[key] for key in own.keys() - shared.keys()} for own in arguments)):
         refuse_unread(own, defaults_of(PaintTrainingArguments), ARGUMENTS, request)
-    if not request.trains:
+    if not request.trained_tasks:
         unread = [name for name in shared if name not in WITHOUT_TRAINING]
         if unread:
             logger.warning(
