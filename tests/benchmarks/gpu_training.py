@@ -170,9 +170,14 @@ def evaluation_syncs(setting: Setting) -> Figures:
     )
 
 
+def is_wait(message: str) -> bool:
+    """Return whether torch warns of an operation that waits, and not of its debug mode being a prototype."""
+    return "synchroniz" in message and "prototype" not in message
+
+
 def waits(caught: list[warnings.WarningMessage]) -> dict[str, int]:
     """Count torch's warnings of synchronisation by their place in the code."""
-    found = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
+    found = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if is_wait(str(w.message))]
     return dict(Counter(found).most_common(8))
 
 
