@@ -23,6 +23,8 @@ def test_defaults_are_those_of_the_papers():
     assert (args.per_device_train_batch_size, args.max_grad_norm, args.lr_scheduler_type) == (128, 1.0, "cosine")
     assert (args.augmentation, args.decay_all_parameters, args.label_smoothing_factor) == ("paint", True, 0.0)
     assert args.given() == {"output_dir": "x", "use_cpu": True}
+    # transformers warns of copies that do not wait if memory is not pinned, as on a CPU
+    assert not args.accelerator_config.non_blocking
     assert PaintTrainingArguments(output_dir="x", use_cpu=True, num_train_epochs=4).max_steps == -1
 
 

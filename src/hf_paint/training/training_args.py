@@ -140,7 +140,7 @@ class PaintTrainingArguments(TrainingArguments):
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
-        if self.accelerator_config is None and self.dataloader_pin_memory:
+        if self.accelerator_config is None and self.dataloader_pin_memory and not self.use_cpu:
             self.accelerator_config = {
                 "non_blocking": True
             }  # copy a batch to the GPU while the one before is computed
