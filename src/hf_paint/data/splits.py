@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import check_column_types
 from hf_paint.data.labels import ClassIds, read_classes
+from hf_paint.data.read_once import LoadedSplits
 from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
 from hf_paint.errors import InputError
@@ -96,6 +98,11 @@ class Split:
         return index
 
 
+_loaded: LoadedSplits[Split] = LoadedSplits()
+splits_loaded_once = _loaded.kept
+"""Context manager and decorator: inside, `load_splits` loads each split of a task once."""
+
+
 def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
     """Load splits of a task.
 
@@ -111,7 +118,11 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
             any class of the task.
     """
     sources = {name: source_of(task, name) for name in names}
-    splits = {name: _load_split(task, name, source) for name, source in sources.items() if source is not None}
+    splits = {
+        name: _loaded.get(task, name, partial(_load_split, task, name, source))
+        for name, source in sources.items()
+        if source is not None
+    }
     choices = [split.choices for split in splits.values() if split.choices is not None]
     if not choices:
         return splits

@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainingArguments
 
+from hf_paint.data.splits import splits_loaded_once
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Span
@@ -29,6 +30,7 @@ from hf_paint.tasks.task import Task
 logger = logging.getLogger(__name__)
 
 
+@splits_loaded_once()
 def patch_parallel(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from hf_paint.data.splits import splits_loaded_once
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.evaluation.prepared_task import PreparedTask
@@ -32,6 +33,7 @@ from hf_paint.tasks.registry import TaskLike
 logger = logging.getLogger(__name__)
 
 
+@splits_loaded_once()
 def patch_sequential(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],

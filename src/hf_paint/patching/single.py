@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from hf_paint.data.splits import splits_loaded_once
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.recipe import Rule
@@ -13,6 +14,7 @@ from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.tasks.registry import TaskLike
 
 
+@splits_loaded_once()
 def patch_single(
     model: str | Path | PreTrainedModel,
     patching_task: TaskLike,
