@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from transformers import CLIPModel, pipeline
 
 from drawn_tasks import write_task
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
+from hf_paint.data import splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.options import PatchOptions
 from hf_paint.results.curve import AlphaCurve
@@ -99,9 +101,14 @@ def test_the_same_recipe_again_changes_nothing(run, model_folder, monkeypatch):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr(PaintTrainer, "train", None)
     monkeypatch.setattr(Evaluator, "predict", None)
+    loaded, load = Counter(), splits._load_split
+    monkeypatch.setattr(splits, "_load_split", lambda *a: loaded.update([(a[0].name, a[1])]) or load(*a))
     options = PatchOptions(save_variants=True)
     again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), alphas=ALPHAS, options=options)
     assert again.alpha == result.alpha
+    assert loaded == {("colours", "train"): 1} | {
+        (name, split): 1 for name in ("colours", "others") for split in ("validation", "test")
+    }
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
