@@ -183,7 +183,7 @@ def _load_base(base: str, revision: str | None, patches: Sequence[_Patch]) -> Pr
     """Load the base model in its stored dtype, by default at the revision given in the patch config."""
     revisions = [patch.config.base_revision for patch in patches if patch.config.base_model_id == base]
     revision = revision or next(filter(None, revisions), "main")
-    model, _, dtype = load_clip(str(Path(base).expanduser()), revision=revision)
+    model, _, dtype = load_clip(base, revision=revision)
     return move(model, dtype=dtype)
 
 

@@ -17,6 +17,7 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.loading import ModelLike, load_model
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -89,8 +90,8 @@ def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:
 
 def prepare_task(
     task: TaskLike,
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    model: ModelLike,
+    processor: ProcessorMixin | None = None,
     *,
     role: Role = "supported",
     splits: Sequence[str] = ("validation", "test"),
@@ -99,16 +100,16 @@ def prepare_task(
     """Load the splits of a task, decode the images once, and build the head.
 
     Args:
-        task: Task to prepare, or the name, path or definition of one.
-        model: Model whose text tower is used to build the head.
-        processor: Processor for the model.
+        task: Task to prepare, or what `get_task` makes one of.
+        model: Model whose text tower is used to build the head; a Hub repository id or a folder is loaded.
+        processor: Processor for the model; by default, its own (see `load_model`).
         role: Role of the task.
         splits: Splits to load. Splits that the task does not have are skipped.
         cache_dir: Cache folder for decoded pixels and heads. Defaults to
             `hf_paint.data.pixel_cache.default_cache_dir()`.
 
     Raises:
-        InputError: If the data set, a split, a column, a label or an image cannot be used.
+        InputError: If the model, the data set, a split, a column, a label or an image cannot be used.
 
     Example:
         >>> prepared = prepare_task(task, model, processor, splits=("test",))
@@ -119,7 +120,7 @@ def prepare_task(
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
-    return prepare_splits(loaded, model, processor, role=role, cache_dir=cache_dir)
+    return prepare_splits(loaded, *load_model(model, processor), role=role, cache_dir=cache_dir)
 
 
 def prepare_splits(

@@ -1,6 +1,7 @@
 """Load and save complete models: weights (safetensors only), processor and tokenizer, with checks."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 import transformers
@@ -18,7 +19,38 @@ from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
-def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
+ModelLike: TypeAlias = str | Path | PreTrainedModel
+"""A Hub repository id, a folder, or a model in memory."""
+
+
+def load_model(
+    model: ModelLike, processor: ProcessorMixin | None = None, *, revision: str = "main"
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Return a model with its processor, whichever way a caller names them.
+
+    Args:
+        model: A Hub repository id or a folder, which is loaded, or a model in memory, which is returned.
+        processor: Processor of the model; by default, that of the repository or folder that the model is from.
+        revision: Branch, tag or commit on the Hub of a model given by its name.
+
+    Raises:
+        InputError: If the model cannot be loaded, or it was made in memory and has no processor.
+
+    Example:
+        >>> loaded, its_processor = load_model(model_folder)
+        >>> load_model(loaded)[0] is loaded
+        True
+    """
+    if isinstance(model, PreTrainedModel):
+        family = find_family(model.config, model.name_or_path or type(model).__name__)
+        return model, processor or _processor_of(model, family)
+    loaded, own, _ = load_clip(model, revision=revision)
+    return loaded, processor or own
+
+
+def load_clip(
+    name_or_path: str | Path, *, revision: str = "main"
+) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
     """Load a CLIP model, or one from another supported family, with its processor.
 
     Only safetensors files are read, and no code from the repository is executed.
@@ -34,6 +66,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
         InputError: If the model does not belong to a supported family, or its safetensors, tokenizer or image
             processor is missing.
     """
+    name_or_path = _as_text(name_or_path)
     check_not_a_file(name_or_path)
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
@@ -43,11 +76,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
     model = _load_weights(name_or_path, revision, family)
-    try:
-        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # missing files raise many types of errors
-        raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
-    _check_processor(name_or_path, model, processor)
+    processor = _load_processor(name_or_path, revision, model, family)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
 
 
@@ -105,6 +134,37 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
         raise InputError(f"'{name_or_path}' is incomplete: it lacks {len(missing)} tensors, first '{missing[0]}'.")
     model.eval()
     return model
+
+
+def _as_text(name: str | Path) -> str:
+    """Return the name of a model as transformers takes it, where `~` stands for the home folder."""
+    if not isinstance(name, (str, Path)):
+        raise InputError(
+            f"A model is a Hub repository id, a folder, or a CLIP model of transformers; got a {type(name).__name__}."
+        )
+    return str(Path(name).expanduser()) if str(name).startswith("~") else str(name)
+
+
+def _processor_of(model: PreTrainedModel, family: Family) -> ProcessorMixin:
+    """Load the processor of a model in memory from where the model is from, at the same commit."""
+    name = model.name_or_path
+    if not name:
+        raise InputError(
+            f"A {type(model).__name__} that was made in memory needs a processor: nothing says where its own is. Pass "
+            "its processor too."
+        )
+    revision = getattr(model.config, "_commit_hash", None) or "main"
+    return _load_processor(name, revision, model, family)
+
+
+def _load_processor(name_or_path: str, revision: str, model: PreTrainedModel, family: Family) -> ProcessorMixin:
+    processor: ProcessorMixin
+    try:
+        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
+    except Exception as error:  # missing files raise many types of errors
+        raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
+    _check_processor(name_or_path, model, processor)
+    return processor
 
 
 def _check_processor(name_or_path: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:

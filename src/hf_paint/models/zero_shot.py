@@ -17,6 +17,7 @@ from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
 from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.loading import ModelLike, load_model
 from hf_paint.models.processes import agree, is_first_on_node
 from hf_paint.models.prompt_checks import warn_of_prompts
 from hf_paint.models.prompts import embed_prompts
@@ -61,10 +62,10 @@ def build_task_head(
 
 @torch.no_grad()
 def build_zero_shot_head(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: ModelLike,
+    tokenizer: PreTrainedTokenizerBase | None,
     class_names: Sequence[str],
-    templates: Sequence[str],
+    templates: str | Sequence[str],
     *,
     batch_size: int = 16,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -77,10 +78,10 @@ def build_zero_shot_head(
     (see `embed_prompts`).
 
     Args:
-        model: Model whose text tower embeds the prompts.
-        tokenizer: Tokenizer of the model.
+        model: Model whose text tower embeds the prompts; a Hub repository id or a folder is loaded.
+        tokenizer: Tokenizer of the model; None for its own (see `load_model`).
         class_names: Class names, in the order of the logits.
-        templates: Prompts, each with one `{}`.
+        templates: Prompts, each with one `{}`; or a single one.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
         precision: Precision that the text tower runs in, regardless of the model's dtype.
         cache_dir: Cache folder for heads; if None, nothing is cached.
@@ -89,15 +90,22 @@ def build_zero_shot_head(
         The head, in float32 on the CPU.
 
     Raises:
-        InputError: If there are no class names or no templates.
+        InputError: If the model cannot be loaded, or there are no class names or no templates.
 
     Example:
         >>> head = build_zero_shot_head(model, tokenizer, ["cat", "dog"], ["a photo of a {}."])
         >>> head.weight.shape
         torch.Size([2, 24])
     """
-    if not class_names or not templates:
-        raise InputError("A zero-shot head needs at least one class name and one template.")
+    if isinstance(class_names, str) or not class_names or not templates:
+        raise InputError(
+            "A zero-shot head needs a list with at least one class name, and at least one template; got "
+            f"{class_names!r} and {templates!r}."
+        )
+    if tokenizer is None or not isinstance(model, PreTrainedModel):
+        model, processor = load_model(model)
+        tokenizer = tokenizer or processor.tokenizer
+    templates = (templates,) if isinstance(templates, str) else templates
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
     cached = _read(cache) if cache is not None else None

@@ -125,7 +125,7 @@ def _train(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintT
         classifier = image_classifier(model, head)
         move(classifier, args.device)
         train_split = partial(prepare_task, tasks[0], model, base.processor, splits=("train",))
-        train_head_alone(classifier, train_split, args, folder)
+        train_head_alone(classifier, train_split, args, folder, callbacks=run.options.callbacks)
     if args.freeze_tower:
         return weights_of(model, head)
     return _train_tower(run, model, head, tasks=tasks, folder=folder, args=args)
@@ -148,7 +148,7 @@ def _train_tower(
         train_task=tasks,
         eval_tasks=evaluated,
         processing_class=run.base.processor,
-        callbacks=run.method.callbacks(),
+        callbacks=[*run.method.callbacks(), *run.options.callbacks],
     )
     tower: Any = trainer.model
     if head is not None:

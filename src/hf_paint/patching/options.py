@@ -15,6 +15,7 @@ from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.registry import TaskLike
+from hf_paint.training.callbacks import CallbackLike
 
 
 Selection = Literal["mean", "supported_within", "none"]
@@ -53,6 +54,8 @@ class PatchOptions:
         compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Number of random task orders to run and average in sequential patching. With 1, tasks are patched
             in the given order.
+        callbacks: Callbacks of `transformers.Trainer` for every training of the run; each training makes its own of a
+            class. They are code, so the recipe does not record them: pass the same ones to resume a run.
     """
 
     transfer_tasks: Sequence[TaskLike] = ()
@@ -76,6 +79,7 @@ class PatchOptions:
     num_examples: int = NUM_EXAMPLES
     compare_ensemble: bool = False
     num_orders: int = 1
+    callbacks: Sequence[CallbackLike] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

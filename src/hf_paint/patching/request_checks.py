@@ -6,12 +6,14 @@ from types import NoneType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.request import Request
 from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.tasks.task import Task
+from hf_paint.training.callbacks import check_callbacks
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.compatibility import check_alpha
 from hf_paint.weights.formats import check_model
@@ -30,6 +32,7 @@ def check_request(request: Request) -> None:
     """
     for part in (request.rule, request.options):
         check_choices(part)
+    _check_callbacks(request)
     check_arguments(request.strategy, request.args, request.rule, request.options)
     _check_search_options(request)
     _check_method(request)
@@ -55,6 +58,17 @@ def check_choices(part: Rule | PatchOptions) -> None:
             raise InputError(
                 f"`{f.name}` must be one of {', '.join(names)}, got '{value}'.{did_you_mean(str(value), names)}"
             )
+
+
+def _check_callbacks(request: Request) -> None:
+    """Reject what is no callback, and a callback that changes the weights, which the recipe would not record."""
+    callbacks = request.options.callbacks
+    check_callbacks(callbacks)
+    if any(issubclass(c if isinstance(c, type) else type(c), WeightAveraging) for c in callbacks):
+        raise InputError(
+            "Averaging weights is a method of the run, so that its recipe records it. Set `method: ema` or `method: "
+            "swa` instead of the callback."
+        )
 
 
 def _check_sides(request: Request) -> None:

@@ -19,6 +19,8 @@ from hf_paint.training.unread_fields import check_fields_are_read
 PAINT_MAX_STEPS = 2000
 NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters")
 """Fields whose defaults in transformers would take the labels from the loss, or slow down training."""
+BEST_METRIC = "eval_mean_accuracy"
+"""Metric that tells the best checkpoint unless another is given; every evaluation of tasks has it."""
 
 
 @dataclass
@@ -144,6 +146,8 @@ class PaintTrainingArguments(TrainingArguments):
             self.accelerator_config = {
                 "non_blocking": True
             }  # copy a batch to the GPU while the one before is computed
+        if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
+            self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
