@@ -17,6 +17,7 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.task_file import TaskClasses
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -73,6 +74,12 @@ class PreparedTask:
             return self.head
         trained: Any = tower.head
         return GroupedHead(trained.weight.detach(), torch.ones(()), self.rows)
+
+    @property
+    def classes(self) -> TaskClasses:
+        """Classes and prompts of the task, for `tasks.json`."""
+        rows = None if self.rows is None else tuple(tuple(row) for row in self.rows.tolist())
+        return TaskClasses.of(self.task, self.class_names, role=self.role, head_rows=rows)
 
     @property
     def head_fingerprint(self) -> str:

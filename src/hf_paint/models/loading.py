@@ -12,7 +12,7 @@ from transformers.utils import logging
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.models.families import Family, find_family
-from hf_paint.repositories import fetch
+from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -24,7 +24,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     Only safetensors files are read, and no code from the repository is executed.
 
     Args:
-        name_or_path: Hub repository id or folder.
+        name_or_path: Hub repository id, `id@revision` or folder.
         revision: Branch, tag or commit on the Hub.
 
     Returns:
@@ -35,6 +35,10 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
             processor is missing.
     """
     check_not_a_file(name_or_path)
+    if Path(name_or_path).expanduser().is_dir():
+        name_or_path = str(Path(name_or_path).expanduser())
+    else:
+        name_or_path, revision = split_revision(name_or_path, revision)
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors
