@@ -31,7 +31,10 @@ EXIT_BAD_INPUT = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 for success, 1 for a failed job, 2 for invalid input."""
+    """Run the command line and return its exit code.
+
+    It is 0 for success, 1 for a failed job, 2 for invalid input, and otherwise what the command returned.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     main_process = os.environ.get("RANK", "0") == "0"  # set by the launcher; other processes log only warnings
     logging.basicConfig(level=logging.INFO if main_process else logging.WARNING, format="%(message)s")
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if parsed.command != "patch" and rest:
             raise InputError(f"unrecognized arguments: {' '.join(rest)}")
         command: Run = parsed.run
-        command(parsed, rest)
+        code = command(parsed, rest)
     except InputError as error:
         message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
         line = one_line(message, limit=None)
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
-    return 0
+    return code or 0
 
 
 def _parser() -> Parser:

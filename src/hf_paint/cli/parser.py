@@ -12,7 +12,8 @@ from typing import Any, NoReturn, TypeAlias
 from hf_paint.errors import InputError
 
 
-Run = Callable[[argparse.Namespace, list[str]], None]
+Run = Callable[[argparse.Namespace, list[str]], int | None]
+"""Runs a command, and returns its exit code if that can be other than 0."""
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """Subparsers of `hf-paint`, to which each module adds its command."""
 

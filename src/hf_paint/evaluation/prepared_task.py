@@ -16,8 +16,9 @@ from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
-from hf_paint.models.loading import ModelLike, load_model
+from hf_paint.models.task_file import TaskClasses
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -76,6 +77,12 @@ class PreparedTask:
         return GroupedHead(trained.weight.detach(), torch.ones(()), self.rows)
 
     @property
+    def classes(self) -> TaskClasses:
+        """Classes and prompts of the task, for `tasks.json`."""
+        rows = None if self.rows is None else tuple(tuple(row) for row in self.rows.tolist())
+        return TaskClasses.of(self.task, self.class_names, role=self.role, head_rows=rows)
+
+    @property
     def head_fingerprint(self) -> str:
         """Fingerprint of the zero-shot head, or of the rows if the head is part of the weights."""
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
@@ -102,7 +109,7 @@ def prepare_task(
     Args:
         task: Task to prepare, or what `get_task` makes one of.
         model: Model whose text tower is used to build the head; a Hub repository id or a folder is loaded.
-        processor: Processor for the model; by default, its own (see `load_model`).
+        processor: Processor for the model; by default, its own (see `load_given`).
         role: Role of the task.
         splits: Splits to load. Splits that the task does not have are skipped.
         cache_dir: Cache folder for decoded pixels and heads. Defaults to
@@ -120,7 +127,7 @@ def prepare_task(
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
-    return prepare_splits(loaded, *load_model(model, processor), role=role, cache_dir=cache_dir)
+    return prepare_splits(loaded, *load_given(model, processor), role=role, cache_dir=cache_dir)
 
 
 def prepare_splits(

@@ -104,12 +104,13 @@ def _commits(api: HfApi, repo_id: str) -> dict[str, str]:
 
 def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | None, *, eval_results: bool) -> Branch:
     alpha, card = publication.branches[name], publication.card(name)
-    results = set(publication.eval_results(alpha)) if eval_results else set()
+    described = {path.name for path in publication.tasks}
+    described |= set(publication.eval_results(alpha)) if eval_results else set()
     action: Action = "upload"
     if commit is not None:
         files = set(api.list_repo_files(publication.repo_id, revision=commit))
         action = _action(publication, alpha, commit, files)
-        if action == "keep" and (_card(publication.repo_id, commit) != card or not results <= files):
+        if action == "keep" and (_card(publication.repo_id, commit) != card or not described <= files):
             action = "update card"
     return Branch(name=name, alpha=alpha, action=action, commit=commit, card=card)
 

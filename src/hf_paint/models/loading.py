@@ -1,7 +1,6 @@
 """Load and save complete models: weights (safetensors only), processor and tokenizer, with checks."""
 
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 import transformers
@@ -13,39 +12,10 @@ from transformers.utils import logging
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.models.families import Family, find_family
-from hf_paint.repositories import fetch
+from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
-
-
-ModelLike: TypeAlias = str | Path | PreTrainedModel
-"""A Hub repository id, a folder, or a model in memory."""
-
-
-def load_model(
-    model: ModelLike, processor: ProcessorMixin | None = None, *, revision: str = "main"
-) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Return a model with its processor, whichever way a caller names them.
-
-    Args:
-        model: A Hub repository id or a folder, which is loaded, or a model in memory, which is returned.
-        processor: Processor of the model; by default, that of the repository or folder that the model is from.
-        revision: Branch, tag or commit on the Hub of a model given by its name.
-
-    Raises:
-        InputError: If the model cannot be loaded, or it was made in memory and has no processor.
-
-    Example:
-        >>> loaded, its_processor = load_model(model_folder)
-        >>> load_model(loaded)[0] is loaded
-        True
-    """
-    if isinstance(model, PreTrainedModel):
-        family = find_family(model.config, model.name_or_path or type(model).__name__)
-        return model, processor or _processor_of(model, family)
-    loaded, own, _ = load_clip(model, revision=revision)
-    return loaded, processor or own
 
 
 def load_clip(
@@ -56,7 +26,7 @@ def load_clip(
     Only safetensors files are read, and no code from the repository is executed.
 
     Args:
-        name_or_path: Hub repository id or folder.
+        name_or_path: Hub repository id, `id@revision` or folder.
         revision: Branch, tag or commit on the Hub.
 
     Returns:
@@ -66,8 +36,10 @@ def load_clip(
         InputError: If the model does not belong to a supported family, or its safetensors, tokenizer or image
             processor is missing.
     """
-    name_or_path = _as_text(name_or_path)
+    name_or_path = model_name(name_or_path)
     check_not_a_file(name_or_path)
+    if not Path(name_or_path).is_dir():
+        name_or_path, revision = split_revision(name_or_path, revision)
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors
@@ -78,6 +50,20 @@ def load_clip(
     model = _load_weights(name_or_path, revision, family)
     processor = _load_processor(name_or_path, revision, model, family)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
+
+
+def model_name(name_or_path: str | Path) -> str:
+    """Return the name of a model as text, where `~` stands for the home folder.
+
+    Raises:
+        InputError: If it is neither text nor a path.
+    """
+    if not isinstance(name_or_path, (str, Path)):
+        raise InputError(
+            "A model is a Hub repository id, a folder, or a CLIP model of transformers; got a "
+            f"{type(name_or_path).__name__}."
+        )
+    return str(Path(name_or_path).expanduser()) if str(name_or_path).startswith("~") else str(name_or_path)
 
 
 def save_clip(
@@ -136,17 +122,12 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
     return model
 
 
-def _as_text(name: str | Path) -> str:
-    """Return the name of a model as transformers takes it, where `~` stands for the home folder."""
-    if not isinstance(name, (str, Path)):
-        raise InputError(
-            f"A model is a Hub repository id, a folder, or a CLIP model of transformers; got a {type(name).__name__}."
-        )
-    return str(Path(name).expanduser()) if str(name).startswith("~") else str(name)
+def processor_of(model: PreTrainedModel) -> ProcessorMixin:
+    """Load the processor of a model in memory from where the model is from, at the same commit.
 
-
-def _processor_of(model: PreTrainedModel, family: Family) -> ProcessorMixin:
-    """Load the processor of a model in memory from where the model is from, at the same commit."""
+    Raises:
+        InputError: If the model was made in memory, or its processor cannot be loaded.
+    """
     name = model.name_or_path
     if not name:
         raise InputError(
@@ -154,7 +135,7 @@ def _processor_of(model: PreTrainedModel, family: Family) -> ProcessorMixin:
             "its processor too."
         )
     revision = getattr(model.config, "_commit_hash", None) or "main"
-    return _load_processor(name, revision, model, family)
+    return _load_processor(name, revision, model, find_family(model.config, name))
 
 
 def _load_processor(name_or_path: str, revision: str, model: PreTrainedModel, family: Family) -> ProcessorMixin:

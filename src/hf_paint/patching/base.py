@@ -13,7 +13,8 @@ from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
-from hf_paint.models.loading import load_clip, load_model, save_clip
+from hf_paint.models.given import load_given
+from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import ImageTower, move, with_weights
 from hf_paint.patching.options import PatchOptions
@@ -110,7 +111,7 @@ def _load(
 ) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
     if not isinstance(model, PreTrainedModel):
         return load_clip(model, revision=options.model_revision)
-    model, processor = load_model(model, options.processor)
+    model, processor = load_given(model, options.processor)
     copied = deepcopy(model)
     move(copied, "cpu", torch.float32)
     return copied.eval(), processor, model.dtype

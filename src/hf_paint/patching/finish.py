@@ -10,6 +10,7 @@ from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import WeightPath
+from hf_paint.models.task_file import write_tasks
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.examples import save_examples
 from hf_paint.patching.lora import save_patched_adapter
@@ -44,6 +45,8 @@ def finish(
     model = None
     if alpha is not None:
         weights = path.at(alpha)
+        if run.folder.write:
+            write_tasks(run.folder.path, [task.classes for task in run.tasks])
         run.folder.save_selection(_selection(run, curve, alpha))
         if run.recipe.step is None:  # steps have no card
             examples = save_examples(run, curve, alpha, weights)
@@ -61,6 +64,7 @@ def save_model(run: PatchRun, folder: Path, weights: Weights, *, card: bool = Fa
 
     def save(path: Path) -> None:
         run.base.save(path, weights, run.recipe.save_dtype)
+        write_tasks(path, [task.classes for task in run.tasks])
         if card:
             (path / "README.md").write_text(render_model_card(CardSource.from_run(run.folder)), encoding="utf-8")
             for plot in run.folder.plots:

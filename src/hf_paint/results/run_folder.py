@@ -13,6 +13,7 @@ from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically,
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.selection import Selection
+from hf_paint.weights.folders import TASKS
 
 
 RECIPE = "recipe.yaml"
@@ -50,6 +51,7 @@ class RunFolder:
         self.identity = self.path / "identity.json"
         self.results = self.path / RESULTS
         self.selection = self.path / "selection.json"
+        self.tasks = self.path / TASKS
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"

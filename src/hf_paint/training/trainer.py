@@ -18,8 +18,8 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSets
+from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
-from hf_paint.models.loading import ModelLike, load_model
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.training.base_trainer import BaseTrainer
@@ -93,7 +93,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         check_hub_strategy(args)
         callbacks = made(callbacks)
         args = with_metric(args, callbacks)
-        model, processing_class = load_model(model, processing_class)
+        model, processing_class = load_given(model, processing_class)
         model.float()
         training_set = make_training_set(
             model, processing_class, args, train_task=train_task, train_dataset=train_dataset, head=head
