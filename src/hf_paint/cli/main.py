@@ -6,26 +6,20 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 
 from tqdm import tqdm
 
-from hf_paint.cli import (
-    compare,
-    convert,
-    evaluate,
-    extract_lora,
-    interpolate,
-    patch,
-    push,
-    quickstart,
-    tasks,
-    variants,
-)
 from hf_paint.cli.parser import Parser, Run
+from hf_paint.cli.version import Version
 from hf_paint.errors import InputError, JobError, one_line
 
 
-COMMANDS = (quickstart, patch, evaluate, interpolate, extract_lora, convert, compare, push, variants, tasks)
+COMMANDS = (
+    *("quickstart", "patch", "evaluate", "interpolate", "extract-lora", "convert", "compare", "push", "variants"),
+    "tasks",
+)
+"""Commands, each in the module of its name."""
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
@@ -40,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if main_process else logging.WARNING, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        parsed, rest = _parser().parse_known_args(arguments)
+        parsed, rest = _parser(arguments).parse_known_args(arguments)
         if parsed.command != "patch" and rest:
             raise InputError(f"unrecognized arguments: {' '.join(rest)}")
         command: Run = parsed.run
@@ -62,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def _parser() -> Parser:
+def _parser(arguments: Sequence[str]) -> Parser:
+    """Return the parser of the command that the arguments name, or of all commands; others need not be imported."""
     parser = Parser(
         prog="hf-paint",
         description="Patch open-vocabulary models: improve accuracy on one task and preserve it on the others.",
@@ -70,7 +65,9 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=Version, help="show the versions of hf-paint and its main dependencies")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in COMMANDS:
-        command.add(commands)
+    named = [name for name in COMMANDS if name in arguments[:1]]
+    for name in named or COMMANDS:
+        import_module(f"hf_paint.cli.{name.replace('-', '_')}").add(commands)
     return parser

@@ -35,7 +35,11 @@ def add(commands: Commands) -> None:
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
-    """Run the command."""
+    """Run the command; mistakes in the keys are answered before torch is imported."""
+    if not parsed.help_all:
+        from hf_paint.cli.recipe_keys import read_keys
+
+        read_keys(parsed.config, rest)
     from hf_paint.cli.run_recipe import print_every_field, run_recipe
 
     if parsed.help_all:

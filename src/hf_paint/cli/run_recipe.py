@@ -7,12 +7,10 @@ from functools import partial
 from typing import Any
 
 import yaml
-from transformers import HfArgumentParser
 
-from hf_paint.cli.parser import StrictParser
-from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
+from hf_paint.cli.recipe import PatchRecipe
+from hf_paint.cli.recipe_keys import RecipeParser, read_keys
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import read_recipe
 from hf_paint.hub.push import PushOptions, create_repository, push_variants
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
@@ -24,6 +22,7 @@ from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
+from hf_paint.results.run_names import default_run_folder
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.hub_mixin import check_hub_strategy
@@ -35,13 +34,6 @@ STRATEGIES_FOR_SEVERAL = {
     "sequential": patch_sequential,
     "parallel": patch_parallel,
 }
-
-
-class _RecipeParser(HfArgumentParser, StrictParser):
-    """Parser for recipe keys and training fields."""
-
-    def __init__(self) -> None:
-        super().__init__((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)  # type: ignore[arg-type]
 
 
 def run_recipe(config: str | None, flags: list[str]) -> None:
@@ -62,11 +54,6 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         _check_push(recipe, method, args)
     args.push_to_hub = False  # publishes the finished run, not the trainer's model
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
-    if recipe.strategy == "single" and len(patching) > 1:
-        raise InputError(
-            f"`strategy: single` takes one patching task, got {len(patching)}. Set `strategy` to `joint`, "
-            "`sequential` or `parallel`."
-        )
     if push and args.process_index == 0:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
     result = _strategy(recipe, patching)(
@@ -129,29 +116,24 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
     Raises:
         InputError: If a key or flag is unknown (the closest match is suggested), missing, or has an invalid value.
     """
-    known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
-    check_flags(flags, known=known)
-    arguments = recipe_arguments(read_recipe(config) if config else {}, known=known) + flags
+    keys = read_keys(config, flags)
+    recipe = PatchRecipe(**dict[str, Any](keys.recipe))
+    training: dict[str, Any] = dict(keys.training)
+    if not training.get("output_dir"):
+        names = [task.name for task in get_tasks(recipe.patching_tasks)]
+        training["output_dir"] = default_run_folder(recipe.model, names, recipe.strategy)
     try:
-        recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
+        args = PaintTrainingArguments(**training)
     except InputError:
         raise
     except (TypeError, ValueError) as error:  # raised by TrainingArguments
         raise InputError(str(error)) from error
-    required = {
-        "model": recipe.model,
-        "patching_tasks": recipe.patching_tasks,
-        "output_dir": args.given().get("output_dir"),
-    }
-    for key, value in required.items():
-        if not value:
-            raise InputError(f"The recipe needs `{key}`.")
     return recipe, args
 
 
 def print_every_field() -> None:
     """Print the help of every recipe key and training field."""
-    _RecipeParser().print_help()
+    RecipeParser(PatchRecipe, PaintTrainingArguments).print_help()
 
 
 def _check_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> None:
