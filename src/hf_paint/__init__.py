@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hf_paint.patching import (
         PatchOptions as PatchOptions,
         PatchResult as PatchResult,
+        patch as patch,
         patch_joint as patch_joint,
         patch_parallel as patch_parallel,
         patch_sequential as patch_sequential,
@@ -177,6 +178,7 @@ _PACKAGES = {
     "patching": (
         "PatchOptions",
         "PatchResult",
+        "patch",
         "patch_joint",
         "patch_parallel",
         "patch_sequential",
