@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +11,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from hf_paint.evaluation.examples import NUM_EXAMPLES
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
-from hf_paint.results.alphas import Alpha
+from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.notebooks import curve_html, describe_change
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.registry import TaskLike
@@ -98,6 +100,14 @@ class PatchResult:
     curve: AlphaCurve
     run_folder: Path
     model: PreTrainedModel | None
+
+    def __repr__(self) -> str:
+        what = "no alpha chosen" if self.alpha is None else describe_change(self.curve, self.alpha)
+        return f"PatchResult({what}; run_folder={str(self.run_folder)!r})"
+
+    def _repr_html_(self) -> str:
+        what = "no alpha chosen" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
+        return f"<p>{what}; run folder: {escape(str(self.run_folder))}</p>{curve_html(self.curve, self.alpha)}"
 
     @property
     def patched(self) -> Path:

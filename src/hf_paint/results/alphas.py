@@ -162,3 +162,10 @@ def size(alpha: Alpha) -> float:
 def total(alpha: Alpha) -> float:
     """Return an alpha as one number with its sign: the number itself, or the sum of the coefficients."""
     return sum(alpha.values()) if isinstance(alpha, Coefficients) else alpha
+
+
+def in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
+    """Return the distinct alphas: numbers in ascending order, then coefficients in the order of their records."""
+    unique = list(dict.fromkeys(alphas))
+    numbers = sorted(alpha for alpha in unique if not isinstance(alpha, Coefficients))
+    return (*numbers, *(alpha for alpha in unique if isinstance(alpha, Coefficients)))
