@@ -51,6 +51,8 @@ CHANGES = {
 
 LOADING = ("model_revision", "processor", "base_fingerprint")
 """Options that say how the base is loaded (see `test_an_option_changes_how_the_base_is_loaded`)."""
+CODE = ("callbacks",)
+"""Options that are code, which no recipe records (see `test_patch_call.py`)."""
 
 REFUSED = {
     "tolerance and mean": ({"tolerance": 0.2}, "selection: supported_within"),
@@ -156,8 +158,8 @@ def left_behind(folder):
 def test_no_option_is_missing():
     """An option that is added must be listed here."""
     given = {f.name for kind in (PatchOptions, Rule) for f in fields(kind)}
-    assert {*CHANGES, *LOADING, "tolerance"} == given
-    assert {*OPTIONS} <= {name for options, _ in REFUSED.values() for name in options} | {"processor"}
+    assert {*CHANGES, *LOADING, *CODE, "tolerance"} == given
+    assert {*OPTIONS} <= {name for options, _ in REFUSED.values() for name in options} | {"processor", *CODE}
     assert {*ARGUMENTS} == {*REFUSED_ARGUMENTS, "sampling_temperature"}
 
 

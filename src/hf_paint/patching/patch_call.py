@@ -66,6 +66,11 @@ def patch(
     """
     training, others, rule = _sorted(options)
     tasks, supported = get_tasks(data), get_tasks(keep)
+    if not supported and options.get("selection") != "none":
+        raise InputError(
+            "Nothing says what the model must not unlearn, so no alpha can be chosen. Pass the tasks to `keep`, like "
+            "keep=['cifar10'], or set `selection='none'`."
+        )
     chosen = _strategy(strategy, len(tasks))
     name = (model.name_or_path or "model") if isinstance(model, PreTrainedModel) else model_name(model)
     folder = output_dir or default_run_folder(name, [task.name for task in tasks], chosen)

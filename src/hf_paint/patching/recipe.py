@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import torch
 
@@ -44,7 +44,8 @@ class Rule:
     baseline: Fraction | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alphas", tuple(dict.fromkeys(map(canonical_alpha, self.alphas))))
+        given = [self.alphas] if isinstance(self.alphas, (SupportsFloat, str)) else self.alphas
+        object.__setattr__(self, "alphas", tuple(dict.fromkeys(map(canonical_alpha, given))))
 
     def choose(self, curve: AlphaCurve) -> Alpha | None:
         """Return the alpha that the rule chooses, or None if `selection` is `none`."""

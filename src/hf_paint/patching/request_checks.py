@@ -14,6 +14,7 @@ from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.tasks.task import Task
 from hf_paint.training.callbacks import check_callbacks
+from hf_paint.training.field_types import check_field_types
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.compatibility import check_alpha
 from hf_paint.weights.formats import check_model
@@ -31,6 +32,7 @@ def check_request(request: Request) -> None:
             no tasks, or a model is in another format.
     """
     for part in (request.rule, request.options):
+        check_field_types(part)
         check_choices(part)
     _check_callbacks(request)
     check_arguments(request.strategy, request.args, request.rule, request.options)

@@ -45,7 +45,7 @@ def check_numbers(args: "PaintTrainingArguments") -> None:
     if 0 < (args.max_steps or 0) <= args.warmup_steps:
         raise InputError(
             f"warmup_steps ({args.warmup_steps:g}) must be below max_steps ({args.max_steps}), or the learning "
-            "rate never reaches its peak. A value below 1 is a fraction of all steps."
+            "rate never reaches its peak. A value below 1 is a fraction of all steps: 0.1 is a tenth."
         )
     if not args.sampling_temperature > 0:
         raise InputError(f"sampling_temperature must be above 0, got {args.sampling_temperature:g}.")

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from hf_paint.data.joint_images import TaskSampling
 from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
+from hf_paint.training.field_types import check_field_types
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
 from hf_paint.training.readers import defaults_of
 from hf_paint.training.unread_fields import check_fields_are_read
@@ -135,6 +136,7 @@ class PaintTrainingArguments(TrainingArguments):
         for name, value in values.items():
             if isinstance(value, np.generic):  # which neither `random` nor YAML takes
                 setattr(self, name, value.item())
+        check_field_types(self)
         self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         check_fields_are_read(self, self._given, by_any_training=True)
