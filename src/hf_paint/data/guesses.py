@@ -6,8 +6,8 @@ from dataclasses import replace
 from datasets import ClassLabel, Dataset, IterableDataset
 from transformers.utils import logging
 
-from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.column_types import LISTS
+from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.folder_splits import SPLIT_OF
 from hf_paint.data.sources import Rows, list_splits, load_rows
 from hf_paint.errors import InputError
@@ -132,6 +132,7 @@ def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
         share = "20 %" if len(drawn) == 2 else "a quarter"
         parts = " and ".join(f"{share} as {name}" for name in drawn)
         logger.warning_once(
-            f"Task '{task.name}' has no {' or '.join(drawn)} split: of the {len(rows)} images in '{task.splits.train}', "
-            f"{parts} {'were' if len(drawn) == 2 else 'was'} drawn, the same share of each class."
+            f"Task '{task.name}' has no {' or '.join(drawn)} split: of the {len(rows)} images in "
+            f"'{task.splits.train}', {parts} {'were' if len(drawn) == 2 else 'was'} drawn, the same share of each "
+            "class."
         )

@@ -84,7 +84,7 @@ def _load_rows(task: Task, source: str) -> Rows:
         class_files = _class_files(task)
         if class_files is not None:
             return _load_class_files(task, source, class_files)
-        options = {"converters": label_converters(task)} if _is_csv(task) else {}
+        options: dict[str, object] = {"converters": label_converters(task)} if _is_csv(task) else {}
         options |= {"sep": "\t"} if _is_tsv(task) else {}
         rows = load_dataset(**_source_arguments(task), **options, split=source, streaming=task.streaming)
         if isinstance(rows, IterableDataset):

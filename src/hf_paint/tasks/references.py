@@ -8,16 +8,19 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from unicodedata import normalize
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, describe_folder, files_of
 
 
-KINDS_OF_REFERENCES = (
-    "A task can also be a folder of pictures in class folders, a zip, parquet, CSV, JSON or tar file, a folder of such "
-    "files, or a data set id on the Hub like user/name."
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+OTHER_REFERENCES = (
+    "A folder of pictures in class folders, a zip, parquet, CSV, JSON or tar file, a folder of such files, and a data "
+    "set on the Hub (user/name) are tasks, too."
 )
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[^@]+))?(@(?P<revision>.+))?")
 _SPLIT_FILE = re.compile(r"(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uation)?|data)([-_.]?\d+(-of-\d+)?)?")
@@ -46,12 +49,12 @@ class HubId(NamedTuple):
     revision: str | None
 
 
-def is_in_memory(reference: object) -> TypeGuard[InMemory]:
+def is_in_memory(reference: object) -> "TypeIs[InMemory]":
     """Return whether a reference is a data set in memory, or a list of (image, label) pairs."""
     return isinstance(reference, Columns) or is_pairs(reference)
 
 
-def is_pairs(reference: object) -> TypeGuard[Pairs]:
+def is_pairs(reference: object) -> "TypeIs[Pairs]":
     """Return whether a reference is a list of (image, label) pairs."""
     return (
         isinstance(reference, Sequence)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
@@ -62,7 +62,7 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
         ['mnist', 'cifar10-jpeg-1', 'cifar10-jpeg-2']
     """
     tasks: list[Task] = []
-    for reference in [references] if is_one(references) else references:
+    for reference in _each(references):
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
@@ -80,9 +80,10 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     return corrupted(options.pop("corrupted"), **options)
 
 
-def is_one(references: TaskLike | Iterable[TaskLike]) -> TypeGuard[TaskLike]:
-    """Return whether this is a single task, not several."""
-    return isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references)
+def _each(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
+    if isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references):
+        return [references]
+    return references
 
 
 def get_task(reference: TaskLike) -> Task:
@@ -116,8 +117,8 @@ def get_task(reference: TaskLike) -> Task:
         return Task.from_dict(complete_reference(reference))
     if not isinstance(reference, (str, Path)):
         raise InputError(
-            f"A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition or "
-            f"data in memory; got {reference!r}."
+            "A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition "
+            f"or data in memory; got {reference!r}."
         )
     name = str(reference)
     if isinstance(definition := read_inline(name), Mapping):
