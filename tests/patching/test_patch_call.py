@@ -3,9 +3,13 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
+from torch.utils.data import TensorDataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 import hf_paint
@@ -104,6 +108,7 @@ def test_callbacks_see_every_training(options, trainings, model_folder, small, t
     assert [callback.trainings for callback in made] == [[training] for training in trainings]
 
 
+PICTURE = Image.new("RGB", (8, 8))
 REFUSED = {
     "an unknown name": ({"max_step": 3}, "`patch` has no argument 'max_step'. Did you mean 'max_steps'?"),
     "an option misspelt": ({"shift_task": []}, "Did you mean 'shift_tasks'?"),
@@ -122,6 +127,12 @@ REFUSED = {
     "one callback without a list": ({"callbacks": Recorder()}, "must be a list of callbacks"),
     "a method as callback": ({"callbacks": [EMACallback()]}, "Set `method: ema`"),
     "a method's class as callback": ({"callbacks": [EMACallback]}, "Set `method: ema`"),
+    "no task": ({"data": None}, "got a NoneType"),
+    "a table": ({"data": pd.DataFrame({"image": ["a.png"], "label": ["cat"]})}, "got a DataFrame"),
+    "an array": ({"data": np.zeros((3, 8, 8, 3))}, "got a ndarray"),
+    "a data set of torch": ({"data": TensorDataset(torch.zeros(2, 3, 8, 8))}, "got a TensorDataset"),
+    "images without labels": ({"data": [PICTURE, PICTURE]}, "a list of (image, label) tuples); got a Image"),
+    "a number as task to keep": ({"keep": 3}, "got a int"),
     "a module as model": ({"model": torch.nn.Linear(1, 1)}, "got a Linear"),
     "a number as model": ({"model": 3}, "got a int"),
 }
@@ -142,6 +153,21 @@ def test_callbacks_of_no_training_are_refused(run, data, tmp_path):
     thetas = {"mine": str(folder / result.run_folder / "theta_1")}
     with pytest.raises(InputError, match="`callbacks: .*` would have no effect. Every model is given"):
         patch("me/clip", data["colours"], data["others"], tmp_path, thetas=thetas, callbacks=[recorder], **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([(torch.zeros(3, 8, 8), "cat")] * 20, r"a picture of shape \(3, 8, 8\); an array must be"),
+        ([(PICTURE, 0.5)] * 20, "must be all texts or all integers, got float"),
+        ([(PICTURE, label) for label in np.arange(20)], "has no class names"),
+        ([("/nowhere/cat.png", "cat")] * 20, "there is no such file"),
+    ],
+    ids=("channels first", "float labels", "numbers without names", "missing files"),
+)
+def test_pairs_of_other_types_are_refused(data, message, model_folder, small, tmp_path):
+    with pytest.raises(InputError, match=message):
+        patch(model_folder, data, small["others"], tmp_path, **SHORT)
 
 
 def test_early_stopping_needs_evaluations(model_folder, data, tmp_path):

@@ -82,6 +82,12 @@ def _read_pairs(task: Task, pairs: Pairs) -> Dataset:
 
 def _image(task: Task, image: object) -> object:
     """Return an image as `datasets` stores it; a path becomes absolute."""
+    shape = getattr(image, "shape", None)
+    if shape is not None and not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))):
+        raise InputError(
+            f"Task '{task.name}' has a picture of shape {tuple(shape)}; an array must be (height, width) or (height, "
+            "width, 3), with the channels last."
+        )
     if not isinstance(image, (str, Path)):
         return image
     if "://" not in str(image) and not Path(image).expanduser().is_file():

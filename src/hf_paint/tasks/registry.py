@@ -1,6 +1,6 @@
 """Look up tasks by whatever names them, and make corrupted copies of a task to measure distribution shift."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,8 @@ from hf_paint.tasks.task import Task
 
 TaskLike: TypeAlias = str | Path | Mapping[str, object] | Task | InMemory
 """A task, or what names one: a built-in name, the path or Hub id of data, a definition, or data in memory."""
+SEVERAL: tuple[type, ...] = (Sequence, Set, Iterator, ValuesView)
+"""What holds several tasks. Tables and arrays can be iterated over, too, but their rows and columns are not tasks."""
 
 
 def corrupted(
@@ -81,9 +83,20 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
 
 
 def _each(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
+    """Return several references, or a single one as a list."""
     if isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references):
         return [references]
+    if not isinstance(references, SEVERAL):
+        raise _no_task(references)
     return references
+
+
+def _no_task(reference: object) -> InputError:
+    return InputError(
+        "A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition or "
+        "data in memory (a `datasets.Dataset`, a `DatasetDict` or a list of (image, label) tuples); got a "
+        f"{type(reference).__name__}."
+    )
 
 
 def get_task(reference: TaskLike) -> Task:
@@ -116,10 +129,7 @@ def get_task(reference: TaskLike) -> Task:
     if isinstance(reference, Mapping):
         return Task.from_dict(complete_reference(reference))
     if not isinstance(reference, (str, Path)):
-        raise InputError(
-            "A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition "
-            f"or data in memory; got {reference!r}."
-        )
+        raise _no_task(reference)
     name = str(reference)
     if isinstance(definition := read_inline(name), Mapping):
         return Task.from_dict(complete_reference(definition))
