@@ -51,6 +51,11 @@ class Change:
         return self.after.split
 
     @property
+    def loss(self) -> Fraction:
+        """Loss of accuracy, as an exact fraction."""
+        return self.before.exact_accuracy - self.after.exact_accuracy
+
+    @property
     def exact(self) -> bool:
         """Whether all images were evaluated, before and after."""
         return self.before.exact and self.after.exact
@@ -186,8 +191,7 @@ def changes_of(curve: AlphaCurve, alpha: Alpha, splits: Sequence[str]) -> Iterat
 
 def mean_loss(changes: Sequence[Change]) -> Fraction | None:
     """Return the loss of the unweighted mean accuracy, as an exact fraction; None without changes."""
-    losses = [change.before.exact_accuracy - change.after.exact_accuracy for change in changes]
-    return sum(losses, Fraction(0)) / len(losses) if losses else None
+    return sum((change.loss for change in changes), Fraction(0)) / len(changes) if changes else None
 
 
 def _is_improvable(curve: AlphaCurve) -> bool:

@@ -69,7 +69,7 @@ def _of_role(outcome: Outcome, role: Role, split: str) -> list[str]:
     suffix = "" if role in CHOOSING else f" ({role})"
     if len(changes) <= MOST_NAMED:
         return [f"{change.task}{suffix} {_change(change, split)}" for change in changes]
-    worst = min(changes, key=lambda change: change.gain.gain)
+    worst = max(changes, key=lambda change: change.loss)
     about = "" if all(change.exact for change in changes) else "about "
     mean = f"{about}{_points(-(mean_loss(changes) or 0))} on average"
     return [f"the {len(changes)} {role} tasks {mean} (worst: {worst.task} {_change(worst, split)})"]
@@ -112,9 +112,9 @@ def _what_is_kept(outcome: Outcome) -> str:
     if tolerance == 0:
         text = f"{subject} loses nothing {validation}"
     supported = [change for change in outcome.on_validation if change.role == "supported"]
-    worst = max(supported, key=lambda change: -change.gain.gain)
-    if -worst.gain.gain > tolerance:
-        text += f", although {worst.task} alone loses {percent(-worst.gain.gain)} points"
+    worst = max(supported, key=lambda change: change.loss)
+    if worst.loss > tolerance:
+        text += f", although {worst.task} alone loses {percent(worst.loss)} points"
     tested = [change for change in outcome.changes if change.role == "supported" and change.split != "validation"]
     if len(tested) == len(supported) and (mean_loss(tested) or 0) > tolerance:
         text += f", but not on {tested[0].split} images"
