@@ -3,13 +3,12 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
 from drawn_tasks import write_task
-from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single, select_alpha
+from hf_paint import InputError, patch_joint, patch_parallel, patch_single, select_alpha
 from hf_paint.cli.main import main
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.hub.publication import Publication
@@ -112,7 +111,9 @@ def test_the_model_is_the_one_that_the_run_would_have_saved(runs, kind, tmp_path
 def test_combinations_are_those_that_were_searched(parallel_run, model_folder, tmp_path, no_images):
     folder = shutil.copytree(parallel_run, tmp_path / "run")
     curve = AlphaCurve.from_run(folder)
-    others = [a for a in curve.points("validation") if isinstance(a, Coefficients) and a != selection_of(folder)["alpha"]]
+    others = [
+        a for a in curve.points("validation") if isinstance(a, Coefficients) and a != selection_of(folder)["alpha"]
+    ]
     alpha = others[-1]
     select_alpha(folder, alpha=dict(alpha))
     theta_0, found = weights(model_folder), weights(folder / "patched")
@@ -168,7 +169,7 @@ def test_the_history_is_kept_and_told(run):
     select_alpha(run, alpha=alpha)
     select_alpha(run, alpha=alpha)  # the same again changes nothing
     [earlier] = selection_of(run)["history"]
-    assert {key: earlier[key] for key in ("alpha", "rule", "tolerance")} == {key: first[key] for key in ("alpha", "rule", "tolerance")}
+    assert earlier | {key: first[key] for key in ("alpha", "rule", "tolerance")} == earlier
     assert not any(run.glob("examples-*.png"))
     card = (run / "patched/README.md").read_text()
     assert f"By hand, and by no rule: alpha {alpha:.2f}" in card
@@ -289,7 +290,8 @@ def test_what_cannot_be_chosen(run, model_folder, tasks, tmp_path):
 def test_a_default_run_keeps_the_supported_tasks(model_folder, tasks, runs, run, capsys):
     """The default compares with alpha 0; without supported tasks, it says what to add."""
     args = arguments(run, **SHORT)
-    result = patch_single(model_folder, tasks[0], [tasks[2]], args, alphas=ALPHAS, options=PatchOptions(save_dtype="bfloat16", save_variants=True))
+    options = PatchOptions(save_dtype="bfloat16", save_variants=True)
+    result = patch_single(model_folder, tasks[0], [tasks[2]], args, alphas=ALPHAS, options=options)
     curve = result.curve
     side = {a: curve.get(a, "supported", "kept", "validation").correct for a in ALPHAS}
     total = curve.get(0.0, "supported", "kept", "validation").total
@@ -298,5 +300,5 @@ def test_a_default_run_keeps_the_supported_tasks(model_folder, tasks, runs, run,
     assert result.alpha == min(kept, key=lambda a: (-gains[a], a))
     assert result.outcome.alpha == result.alpha
     assert result.summary.endswith(".")
-    with pytest.raises(InputError, match="--supported_tasks cifar10`, name its validation split, or .* `--selection none`"):
+    with pytest.raises(InputError, match="--supported_tasks cifar10`, name its .* `--selection none`"):
         patch_joint(model_folder, tasks[:2], [], args)

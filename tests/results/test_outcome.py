@@ -53,8 +53,8 @@ def test_the_sentence_of_a_mean(tmp_path):
     text = summarise(outcome_of(curve_of(TEXTURES | CIFAR, folder=tmp_path), 0.5, "mean"), run="runs/x")
     assert re.fullmatch(
         r"textures \+21\.5 \(\+\d+\.\d to \+\d+\.\d\), cifar10 -8\.2 \(-\d+\.\d to -\d+\.\d\) on test images at alpha "
-        r"0\.50: the rule `mean` weighs both sides the same; `hf-paint select runs/x --selection supported_within` keeps "
-        r"more: alpha 0\.25, with textures \+10\.0 and cifar10 -0\.5 on validation images\.",
+        r"0\.50: the rule `mean` weighs both sides the same; `hf-paint select runs/x --selection supported_within` "
+        r"keeps more: alpha 0\.25, with textures \+10\.0 and cifar10 -0\.5 on validation images\.",
         text,
     )
 
@@ -82,9 +82,9 @@ NOTHING = {
     "it would cost too much": (
         both("textures", "patching", [80, 100, 120, 130]) | both("cifar10", "supported", [180, 175, 165, 120]),
         ("supported_within", 0.01),
-        "Nothing was patched: no alpha above 0 improves textures on validation images without losing more than 1 point "
-        "on cifar10; `hf-paint select 'my runs/x' --tolerance 0.025` would choose: alpha 0.25, with textures +10.0 and "
-        "cifar10 -2.5 on validation images.",
+        "Nothing was patched: no alpha above 0 improves textures on validation images without losing more than 1 "
+        "point on cifar10; `hf-paint select 'my runs/x' --tolerance 0.025` would choose: alpha 0.25, with textures "
+        "+10.0 and cifar10 -2.5 on validation images.",
     ),
     "nothing may be lost": (
         both("textures", "patching", [80, 100, 120, 130]) | both("cifar10", "supported", [180, 175, 165, 120]),
@@ -99,8 +99,8 @@ NOTHING = {
     "the mean falls": (
         both("textures", "patching", [80, 82, 84, 86]) | both("cifar10", "supported", [180, 178, 165, 120]),
         ("mean", 0.01),
-        "Nothing was patched: no alpha above 0 raises the mean of patching and supported accuracy on validation images; "
-        "`hf-paint select 'my runs/x' --selection supported_within` would choose: alpha 0.25",
+        "Nothing was patched: no alpha above 0 raises the mean of patching and supported accuracy on validation "
+        "images; `hf-paint select 'my runs/x' --selection supported_within` would choose: alpha 0.25",
     ),
     "by hand": (TEXTURES | CIFAR, ("by hand", 0.01), "Nothing was patched: alpha 0 was chosen by hand"),
 }
@@ -127,8 +127,11 @@ def test_negative_alphas_are_other_alphas():
 
 def test_gains_that_may_be_nothing_are_not_certain(tmp_path):
     """One image of 400 changed sides in each direction, or none did."""
-    curve = curve_of(both("textures", "patching", [80, 81], [160, 161]) | both("cifar10", "supported", [180, 180]),
-                     alphas=[0.0, 1.0], folder=tmp_path)
+    curve = curve_of(
+        both("textures", "patching", [80, 81], [160, 161]) | both("cifar10", "supported", [180, 180]),
+        alphas=[0.0, 1.0],
+        folder=tmp_path,
+    )
     text = summarise(outcome_of(curve, 1.0))
     assert re.search(r"textures \+0\.2 \(\+0\.0 to \+\d\.\d, not certain\), cifar10 unchanged on test images", text)
 
@@ -146,7 +149,10 @@ def test_no_rule_but_a_method():
 def test_by_hand_names_what_the_recipe_would_choose():
     recipe = {"selection": "supported_within", "tolerance": 0.1}
     text = summarise(outcome_of(curve_of(TEXTURES | CIFAR), 0.25, "by hand", recipe=recipe), run="r")
-    assert "this alpha was chosen by hand; `hf-paint select r --selection supported_within` would choose: alpha 0.50" in text
+    assert (
+        "this alpha was chosen by hand; `hf-paint select r --selection supported_within` would choose: alpha 0.50"
+        in text
+    )
 
 
 def test_tasks_on_other_splits_say_so():
@@ -178,7 +184,9 @@ def test_combinations_of_coefficients():
     tasks = {key: [counts[0], *counts] for key, counts in tasks.items()}
     curve = curve_of(tasks, alphas=[*alphas[:1], zero, *alphas[1:]])
     outcome = outcome_of(curve, zero, "by hand", recipe={"strategy": "parallel"})
-    assert summarise(outcome, run="r").startswith("Nothing was patched: alpha 0 was chosen by hand; `hf-paint select r")
+    assert summarise(outcome, run="r").startswith(
+        "Nothing was patched: alpha 0 was chosen by hand; `hf-paint select r"
+    )
 
 
 def test_steps_are_one_after_another():
@@ -187,9 +195,11 @@ def test_steps_are_one_after_another():
     tasks |= both("cifar10", "supported", [180, 180, 160])
     recipe = {"strategy": "sequential"}
     within = summarise(outcome_of(curve_of(tasks, alphas=steps), steps[2], recipe=recipe), run="r")
-    assert within.endswith("cifar10 falls 10.00 points below zero-shot on validation images, more than the 1 point that "
-                           "the rule allows.")
-    assert "in each step, the rule `mean`" in summarise(outcome_of(curve_of(tasks, alphas=steps), steps[2], "mean", recipe=recipe))
+    assert within.endswith(
+        "cifar10 falls 10.00 points below zero-shot on validation images, more than the 1 point that the rule allows."
+    )
+    outcome = outcome_of(curve_of(tasks, alphas=steps), steps[2], "mean", recipe=recipe)
+    assert "in each step, the rule `mean`" in summarise(outcome)
 
 
 def test_inferred_numbers_are_about_right():
@@ -238,11 +248,17 @@ def random_tasks(draw):
 def test_every_claim_is_true(seed):
     """Random records and rules: what the sentence says is computed again from the counts."""
     draw = random.Random(seed)
-    tasks, rule, tolerance = random_tasks(draw), draw.choice(["mean", "supported_within"]), draw.choice([0, 0.01, 0.025])
+    tasks, rule, tolerance = (
+        random_tasks(draw),
+        draw.choice(["mean", "supported_within"]),
+        draw.choice([0, 0.01, 0.025]),
+    )
     if rule == "mean":
         tolerance = 0.01
     curve = curve_of(tasks)
-    accuracy = {(name, split): [Fraction(c, total) for c in counts] for (name, _, split, total), counts in tasks.items()}
+    accuracy = {
+        (name, split): [Fraction(c, total) for c in counts] for (name, _, split, total), counts in tasks.items()
+    }
     names = {role: list(dict.fromkeys(n for n, r, *_ in tasks if r == role)) for role in ("patching", "supported")}
 
     def mean(role, at, split="validation"):
@@ -264,7 +280,9 @@ def test_every_claim_is_true(seed):
     if limit:
         assert loss <= Fraction(str(limit[1] or 0)) / 100
     alone = re.search(r"although (\w+) alone loses ([\d.]+) points", text)
-    worst = max(names["supported"], key=lambda name: accuracy[name, "validation"][0] - accuracy[name, "validation"][at])
+    worst = max(
+        names["supported"], key=lambda name: accuracy[name, "validation"][0] - accuracy[name, "validation"][at]
+    )
     most = accuracy[worst, "validation"][0] - accuracy[worst, "validation"][at]
     assert bool(alone) == bool(limit and most > Fraction(str(tolerance)))
     if alone:
