@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -17,6 +18,10 @@ from hf_paint.results.tables import markdown
 
 MARK = "**"
 """Mark of bold cells in Markdown."""
+SHORTEST_LINE = 11
+"""Characters of a header that stay on one line, such as `test images`."""
+GAP = 2
+"""Spaces between two columns."""
 
 
 def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:
@@ -39,20 +44,32 @@ def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:
 
 
 def print_rows(rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> None:
-    """Print a table: as wide as the terminal or, in a pipe or a file, as Markdown.
+    """Print a table for a terminal or, in a pipe, in a file or if the terminal is too narrow for it, as Markdown.
 
     Args:
         rows: Header row, followed by the other rows; cells between `**` are bold.
         text_columns: Number of leftmost columns that contain text. All other columns are right-aligned.
     """
     console = Console()
-    if not console.is_terminal:
+    table = _table(rows, text_columns)
+    needed = sum(GAP + (column.min_width or 0) for column in table.columns) - GAP
+    if console.is_terminal and needed <= console.width:
+        console.print(table, markup=False)
+    else:
         sys.stdout.write(f"{markdown(rows, text_columns=text_columns)}\n")
-        return
-    table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
-    for number, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if number < text_columns else "right", overflow="fold")
+
+
+def _table(rows: Sequence[Sequence[str]], text_columns: int) -> Table:
+    """Return a table that becomes narrower by folding text, never numbers."""
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, (name, *cells) in enumerate(zip(*rows, strict=True)):
+        if number < text_columns:
+            table.add_column(name, overflow="fold", min_width=min(SHORTEST_LINE, max(map(len, [name, *cells]))))
+        else:
+            lines = wrap(name, max(SHORTEST_LINE, *map(len, cells)), break_long_words=False)
+            width = max(map(len, [*lines, *cells]))
+            table.add_column("\n".join(lines), justify="right", no_wrap=True, min_width=width)
     for row in rows[1:]:
         style = "bold" if row[0].startswith(MARK) else None
         table.add_row(*(cell.removeprefix(MARK).removesuffix(MARK) for cell in row), style=style)
-    console.print(table, markup=False)
+    return table
