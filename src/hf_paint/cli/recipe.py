@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 
 
 COMMON_TRAINING_FIELDS = {
@@ -81,12 +82,14 @@ class PatchRecipe:
     )
     alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=_default_alphas)
     selection: Literal["mean", "supported_within", "none"] = _key(
-        "Rule that chooses alpha on validation images. `mean` maximises the mean of patching and supported accuracy; "
-        "`supported_within` maximises patching accuracy while supported accuracy drops by at most `tolerance`; "
+        "Rule that chooses alpha on validation images. `supported_within` maximises patching accuracy while supported "
+        "accuracy drops by at most `tolerance`; `mean` maximises the mean of patching and supported accuracy; "
         "`none` chooses nothing.",
-        default="mean",
+        default=DEFAULT_RULE,
     )
-    tolerance: float = _key("Accuracy drop that supported_within allows; 0.01 is one point.", default=0.01)
+    tolerance: float = _key(
+        "Accuracy drop that supported_within allows; 0.01 is one point.", default=DEFAULT_TOLERANCE
+    )
     save_variants: bool = _key("Also save the model at every alpha to variants/.", default=False)
     save_dtype: Literal["float32", "bfloat16", "float16"] | None = _key(
         "Dtype of the saved models; by default, the dtype of the base.", default=None

@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
+from hf_paint.cli.outcome import report
+from hf_paint.cli.push import publish
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.cli.recipe_keys import RecipeParser, read_keys
 from hf_paint.errors import InputError, one_line
-from hf_paint.hub.push import PushOptions, create_repository, push_variants
+from hf_paint.hub.push import create_repository
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.joint import patch_joint
@@ -20,7 +22,6 @@ from hf_paint.patching.parallel import patch_parallel
 from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
-from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.results.run_names import default_run_folder
 from hf_paint.tasks.registry import get_tasks
@@ -65,12 +66,12 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         options=options,
     )
     if args.process_index == 0:
-        _report(result, method)
+        report(result.outcome, result.curve, result.run_folder, end=method.end)
+        if result.alpha is not None:
+            sys.stdout.write(f"{result.patched}\n")
         if push:
-            push_options = PushOptions(base_model_id=recipe.base_model_id)
-            private = args.hub_private_repo
-            plan = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
-            sys.stdout.write(f"{plan.url}\n")
+            repo_id, private = str(args.hub_model_id), args.hub_private_repo
+            publish(result, repo_id, private=private, base_model_id=recipe.base_model_id)
 
 
 def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":
@@ -99,15 +100,6 @@ def _from_yaml(key: str, text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"`{key}` is not valid YAML: {one_line(error)}") from error
-
-
-def _report(result: PatchResult, method: Method) -> None:
-    """Print the table, the chosen alpha and the path to the model."""
-    curve, alpha = result.curve, result.alpha
-    table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
-    where = result.run_folder if alpha is None else result.patched
-    chosen = "no alpha was chosen" if alpha is None else f"alpha {format_alpha(alpha)}"
-    sys.stdout.write(f"\n{table}\n\n{chosen}: {where}\n")
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:

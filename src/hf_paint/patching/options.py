@@ -14,6 +14,8 @@ from hf_paint.merging.registry import MethodLike
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.notebooks import curve_html, describe_change
+from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome_text import summarise
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.registry import TaskLike
@@ -108,6 +110,16 @@ class PatchResult:
     def _repr_html_(self) -> str:
         what = "no alpha chosen" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
         return f"<p>{what}; run folder: {escape(str(self.run_folder))}</p>{curve_html(self.curve, self.alpha)}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """What happened to each task, and what another rule would choose."""
+        return Outcome.from_run(self.run_folder)
+
+    @property
+    def summary(self) -> str:
+        """What happened, as one sentence."""
+        return summarise(self.outcome, run=self.run_folder)
 
     @property
     def patched(self) -> Path:
