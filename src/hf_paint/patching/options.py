@@ -8,6 +8,7 @@ from typing import Literal
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from hf_paint.errors import InputError
 from hf_paint.evaluation.examples import NUM_EXAMPLES
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
@@ -108,8 +109,12 @@ class PatchResult:
         return f"PatchResult({what}; run_folder={str(self.run_folder)!r})"
 
     def _repr_html_(self) -> str:
-        what = "no alpha chosen" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
-        return f"<p>{what}; run folder: {escape(str(self.run_folder))}</p>{curve_html(self.curve, self.alpha)}"
+        try:
+            what = self.summary
+        except (InputError, OSError):  # the run folder was moved or removed
+            what = "" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
+        folder = escape(str(self.run_folder))
+        return f"<p>{escape(what)}</p><p>Run folder: {folder}</p>{curve_html(self.curve, self.alpha)}"
 
     @property
     def outcome(self) -> Outcome:
