@@ -58,7 +58,7 @@ def choose_splits(task: Task, names: Sequence[str]) -> Splits:
     if train is None and validation is None and test is None:
         if len(names) > 1 and task.splits.train == GUESS:
             raise InputError(
-                f"'{place_of(task)}' has the splits {', '.join(names)}, of which none is called train, validation or "
+                f"{place_of(task)} has the splits {', '.join(names)}, of which none is called train, validation or "
                 f"test. Set `splits` of task '{task.name}', as in {{dataset: ..., splits: {{train: {names[0]}}}}}."
             )
         train = next(iter(names), None)
