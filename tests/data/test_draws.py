@@ -50,7 +50,9 @@ def test_a_class_is_drawn_without_regard_to_the_others():
         assert own[rows].tolist() == [row for row in among[name].tolist() if classes[row] == 7]
 
 
-@pytest.mark.parametrize(("count", "sides"), [(1, (1, 0, 0)), (2, (2, 0, 0)), (3, (1, 1, 1)), (4, (2, 1, 1)), (8, (4, 2, 2))])
+@pytest.mark.parametrize(
+    ("count", "sides"), [(1, (1, 0, 0)), (2, (2, 0, 0)), (3, (1, 1, 1)), (4, (2, 1, 1)), (8, (4, 2, 2))]
+)
 def test_few_images_of_a_class(count, sides):
     found = draw_stratified(np.zeros(count, dtype=np.int64), ["test", "validation"])
     assert tuple(len(found[name]) for name in ("train", "validation", "test")) == sides

@@ -61,7 +61,12 @@ def test_a_hub_id_is_the_same_task(hub, references, expected, tmp_path):
 
     api = HfApi()
     api.create_repo("tester/textures", repo_type="dataset")
-    api.upload_file(path_or_fileobj=references["one.parquet"], path_in_repo="train.parquet", repo_id="tester/textures", repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=references["one.parquet"],
+        path_in_repo="train.parquet",
+        repo_id="tester/textures",
+        repo_type="dataset",
+    )
     splits = load_splits(get_task("tester/textures"))
     assert {name: split.labels().tolist() for name, split in splits.items()} == {
         name: [label for _, label in rows] for name, rows in expected.items()

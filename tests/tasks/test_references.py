@@ -58,7 +58,11 @@ def folder(tmp_path, monkeypatch):
 def test_a_path_names_a_task(reference, name, dataset, place, folder):
     task = get_task(reference)
     found = task.data_dir or task.data_files
-    expected = {key: [str(folder / path) for path in paths] for key, paths in place.items()} if dataset != "imagefolder" else None
+    expected = (
+        {key: [str(folder / path) for path in paths] for key, paths in place.items()}
+        if dataset != "imagefolder"
+        else None
+    )
     assert (task.name, task.dataset) == (name, dataset)
     assert found == (expected or str(folder / place))
     assert task.guess
@@ -136,17 +140,24 @@ def test_fields_take_the_plain_values_of_yaml():
         corruption={"name": "blur", "severity": 2},
     )
     definition = {"name": "pets", "dataset": "me/pets", "templates": ["a {}"], "splits": {"validation": None}}
-    definition |= {"class_groups": {"cat": ["cat", "kitten"], "dog": ["dog"]}, "corruption": {"name": "blur", "severity": 2}}
+    definition |= {
+        "class_groups": {"cat": ["cat", "kitten"], "dog": ["dog"]},
+        "corruption": {"name": "blur", "severity": 2},
+    }
     assert plain == Task.from_dict(definition)
     assert Task.from_dict(plain.to_dict()) == plain
     assert plain.templates == ("a {}",)
 
 
 def test_class_names_may_map_the_names_in_the_data_to_words():
-    task = Task(name="a", dataset="me/a", templates="a {}", class_names={"polka_dotted": "covered in dots", "red": "red"})
+    task = Task(
+        name="a", dataset="me/a", templates="a {}", class_names={"polka_dotted": "covered in dots", "red": "red"}
+    )
     assert task.class_names == ("covered in dots", "red")
     assert task.label_names == ("polka_dotted", "red")
-    part = get_task({"extends": "mnist", "name": "part", "class_names": {str(digit): f"the {digit}" for digit in range(10)}})
+    part = get_task(
+        {"extends": "mnist", "name": "part", "class_names": {str(digit): f"the {digit}" for digit in range(10)}}
+    )
     assert part.class_names[3] == "the 3"
 
 
@@ -173,5 +184,9 @@ def test_splits_that_cannot_be_drawn_are_refused(splits, message):
 
 
 def test_several_references_are_several_tasks(folder):
-    assert [task.name for task in get_tasks(["mnist", "textures/", [("cat.png", "cat")]])] == ["mnist", "textures", "dataset"]
+    assert [task.name for task in get_tasks(["mnist", "textures/", [("cat.png", "cat")]])] == [
+        "mnist",
+        "textures",
+        "dataset",
+    ]
     assert [task.name for task in get_tasks([("cat.png", "cat")])] == ["dataset"]
