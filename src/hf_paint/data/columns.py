@@ -10,6 +10,7 @@ from hf_paint.data.column_types import LISTS, TEXTS, is_image
 from hf_paint.data.folder_files import PICTURES
 from hf_paint.errors import InputError
 from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.data_files import MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
@@ -57,15 +58,17 @@ def _find(
     several = f"and several that may hold {holds}: {', '.join(found)}" if found else f"and none that holds {holds}"
     types = ", ".join(f"{column} ({_describe(feature)})" for column, feature in rows.features.items())
     raise InputError(
-        f"'{place_of(task)}' has no column '{default}' {several}; its columns are {types}. Set `{key}` of task "
-        f"'{task.name}', as in {{dataset: ..., {key}: {(found or columns or ['...'])[0]}}}."
+        f"{place_of(task)} has no column '{default}' {several}; its columns are {types}. Set `{key}` of task "
+        f"'{task.name}', as in {{dataset: ..., {key}: {(found or ['...'])[0]}}}."
     )
 
 
 def place_of(task: Task) -> str:
-    """Return where the data of a task are: its folder or first file, or its data set."""
+    """Return where the data of a task are, as the subject of a sentence: its folder or first file, or its data set."""
+    if task.dataset == MEMORY:
+        return "The data set in memory"
     files = next(iter((task.data_files or {}).values()), None)
-    return task.data_dir or (files[0] if isinstance(files, list) and files else str(files or task.dataset))
+    return f"'{task.data_dir or (files[0] if isinstance(files, list) and files else files or task.dataset)}'"
 
 
 def _is_image_column(rows: Dataset | IterableDataset, column: str) -> bool:

@@ -25,7 +25,7 @@ def resolve_pictures(task: Task, rows: Dataset | IterableDataset, files: Sequenc
                 feature, order = rows.features[column], rows.column_names
                 rows = rows.remove_columns(column).add_column(column, places, feature=feature).select_columns(order)
         else:
-            rows = rows.map(_Finder(column, folders), input_columns=[column], features=rows.features)
+            rows = rows.map(_Finder(column, folders), input_columns=[column]).cast(rows.features)
     return rows
 
 

@@ -9,7 +9,13 @@ from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
 from hf_paint.tasks.definitions import list_tasks, read_definition
 from hf_paint.tasks.keys import check_keys, read_inline
-from hf_paint.tasks.references import InMemory, complete_reference, define_memory, is_in_memory
+from hf_paint.tasks.references import (
+    InMemory,
+    complete_reference,
+    define_memory,
+    is_complete_definition,
+    is_in_memory,
+)
 from hf_paint.tasks.task import Task
 
 
@@ -127,12 +133,23 @@ def get_task(reference: TaskLike) -> Task:
     if is_in_memory(reference):
         return Task.from_dict(define_memory(reference))
     if isinstance(reference, Mapping):
-        return Task.from_dict(complete_reference(reference))
+        return _from_definition(reference)
     if not isinstance(reference, (str, Path)):
         raise _no_task(reference)
     name = str(reference)
     if isinstance(definition := read_inline(name), Mapping):
-        return Task.from_dict(complete_reference(definition))
+        return _from_definition(definition)
     if name.endswith((".yaml", ".yml")):
         return Task.from_yaml(name)
     return Task.from_dict(read_definition(name), source=name if name in list_tasks() else None)
+
+
+def _from_definition(definition: Mapping[str, object]) -> Task:
+    """Return the task of an inline definition; its `dataset` may also be a built-in task or a task YAML."""
+    named = definition.get("dataset")
+    if isinstance(named, (str, Path)) and not is_complete_definition(definition):
+        is_task = str(named).endswith((".yaml", ".yml")) or str(named) in list_tasks()
+        if is_task and "extends" not in definition:
+            keys = {key: value for key, value in definition.items() if key != "dataset"}
+            return Task.from_dict({"name": get_task(named).name, **keys, "extends": str(named)})
+    return Task.from_dict(complete_reference(definition))

@@ -46,3 +46,30 @@ def test_every_reference_to_the_same_pictures_is_the_same_task(kind, references,
         assert split.labels().tolist() == [label for _, label in expected[name]]
         for image, (pixels, _) in zip(split.rows[split.task.image_column], expected[name], strict=True):
             assert np.array_equal(np.asarray(image), pixels)
+
+
+@pytest.fixture
+def said(caplog):
+    """The messages that have been logged, once per test."""
+    from transformers.utils import logging
+
+    logging.get_logger().warning_once.cache_clear()
+    return lambda: " ".join(caplog.messages)
+
+
+def test_a_hub_id_is_the_same_task(hub, references, expected, tmp_path):
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo("tester/textures", repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=references["one.parquet"],
+        path_in_repo="train.parquet",
+        repo_id="tester/textures",
+        repo_type="dataset",
+    )
+    splits = load_splits(get_task("tester/textures"))
+    assert {name: split.labels().tolist() for name, split in splits.items()} == {
+        name: [label for _, label in rows] for name, rows in expected.items()
+    }
+    assert splits["test"].class_names == WORDS
