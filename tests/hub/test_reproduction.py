@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -50,7 +51,7 @@ def test_every_branch_and_the_delta_carry_the_tasks(hub, finished_run):
     places = [("tester/clip", branch.name) for branch in HfApi().list_repo_refs("tester/clip").branches]
     for repo_id, revision in [*places, ("tester/patch", "main")]:
         path = HfApi().hf_hub_download(repo_id, "tasks.json", revision=revision)
-        assert open(path, "rb").read() == expected
+        assert Path(path).read_bytes() == expected
 
 
 def test_a_run_of_an_earlier_version_is_pushed_without_and_completed_later(hub, finished_run, tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from hf_paint.cli import (
+    apply,
     check,
     compare,
     convert,
@@ -26,7 +27,20 @@ from hf_paint.cli.parser import Parser, Run
 from hf_paint.errors import InputError, JobError, one_line
 
 
-COMMANDS = (quickstart, patch, evaluate, check, interpolate, extract_lora, convert, compare, push, variants, tasks)
+COMMANDS = (
+    quickstart,
+    patch,
+    evaluate,
+    check,
+    apply,
+    interpolate,
+    extract_lora,
+    convert,
+    compare,
+    push,
+    variants,
+    tasks,
+)
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
