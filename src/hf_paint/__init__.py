@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from hf_paint.errors import InputError as InputError
     from hf_paint.evaluation import (
+        check_model as check_model,
         ensemble_logits as ensemble_logits,
         evaluate_ensemble as evaluate_ensemble,
         evaluate_tasks as evaluate_tasks,
@@ -162,6 +163,7 @@ _PACKAGES = {
         "scale_adapter",
     ),
     "evaluation": (
+        "check_model",
         "ensemble_logits",
         "evaluate_ensemble",
         "evaluate_tasks",

@@ -16,8 +16,8 @@ from hf_paint.errors import InputError, JobError, one_line
 
 
 COMMANDS = (
-    *("quickstart", "patch", "evaluate", "interpolate", "extract-lora", "convert", "compare", "push", "select"),
-    *("variants", "tasks"),
+    *("quickstart", "patch", "evaluate", "check", "apply", "interpolate", "extract-lora", "convert", "compare"),
+    *("push", "select", "variants", "tasks"),
 )
 """Commands, each in the module of its name."""
 EXIT_FAILED = 1

@@ -93,6 +93,13 @@ def add_split(command: Parser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """Parse a positive integer, as a `type` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got '{text}'")
+    return int(text)
+
+
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print a table, with the first row as the header."""
     from rich.console import Console

@@ -148,6 +148,7 @@ def _usage(model: _Model) -> Usage:
         template=model.tasks[0].templates[0],
         trained_head_tasks=", ".join(model.task_names) if source.trains_head else "",
         patch=patch,
+        listed_task=model.task_names[0] if source.lists_tasks and not source.trains_head and patch is None else "",
         branches=branches_sentence(model.rows, list(model.branches), source.family.model),
     )
 

@@ -81,9 +81,7 @@ def own_tasks(name_or_path: str | Path, *, revision: str = "main") -> list[Task]
     names = [task.built_in for task in listed if task.built_in is not None]
     others = ", ".join(task.name for task in listed if task.built_in is None)
     if not names:
-        raise InputError(
-            f"'{name_or_path}' comes without the data of its tasks ({others}). Pass --tasks with your own."
-        )
+        raise InputError(f"'{name_or_path}' comes without the data of its tasks ({others}). Pass --tasks.")
     if others:
         logger.warning(f"Left out, because '{name_or_path}' comes without their data: {others}. Name them in --tasks.")
     return get_tasks(names)

@@ -1,16 +1,17 @@
 """`tasks.json`: the classes and prompts of a run's tasks, kept next to its model. Does not import torch."""
 
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard, get_args
 
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import write_json
+from hf_paint.files import write_text
 from hf_paint.repositories import fetch
-from hf_paint.results.records import Role
+from hf_paint.results.records import ROLES, Role
 from hf_paint.tasks.definitions import list_tasks
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
@@ -26,6 +27,8 @@ MAX_LENGTH = 10_000
 """Maximum number of characters in a name or template."""
 Rows: TypeAlias = tuple[tuple[int, ...], ...]
 NAME = re.compile(r"[a-z0-9_-]{1,200}")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,30 @@ class TaskClasses:
 
 def write_tasks(folder: Path, tasks: Sequence[TaskClasses]) -> None:
     """Write `tasks.json` in a folder."""
-    write_json(folder / TASKS, {"format_version": FORMAT_VERSION, "tasks": [task.to_dict() for task in tasks]})
+    write_text(folder / TASKS, tasks_to_json(tasks))
+
+
+def tasks_to_json(tasks: Sequence[TaskClasses]) -> str:
+    """Return the text of a `tasks.json`."""
+    content = {"format_version": FORMAT_VERSION, "tasks": [task.to_dict() for task in tasks]}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def merge_tasks(lists: Iterable[Sequence[TaskClasses]]) -> list[TaskClasses]:
+    """Return the tasks of several models without repetitions, patching tasks first.
+
+    A task that two models define differently is left out with a warning, as its name does not say which is meant.
+    """
+    found: dict[str, TaskClasses] = {}
+    differing: set[str] = set()
+    for task in sorted((task for tasks in lists for task in tasks), key=lambda task: ROLES.index(task.role)):
+        known = found.setdefault(task.name, task)
+        if replace(known, role=task.role) != task:
+            differing.add(task.name)
+    if differing:
+        names = ", ".join(sorted(differing))
+        logger.warning(f"Left out of {TASKS}, because the patches define them differently: {names}.")
+    return [task for name, task in found.items() if name not in differing]
 
 
 def read_tasks(name_or_path: str | Path, *, revision: str = "main") -> list[TaskClasses]:

@@ -157,7 +157,7 @@ def _train_tower(
     trainer.train(resume_from_checkpoint=folder.last_checkpoint(averages))
     if args.use_peft:
         base = run.base.on_hub(run.options.base_model_id)
-        folder.save_folder(folder.adapter, lambda path: save_lora(tower, path, base))
+        folder.save_folder(folder.adapter, lambda path: save_lora(tower, path, base, run.base.fingerprint))
         merge_lora(tower)
     elif is_sharded(trainer.accelerator):
         gathered: Weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
