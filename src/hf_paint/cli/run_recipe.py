@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from hf_paint.cli.dry_run import print_plan
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.cli.recipe_keys import RecipeParser, read_keys
 from hf_paint.errors import InputError, one_line
@@ -17,6 +18,7 @@ from hf_paint.merging.registry import read_method
 from hf_paint.patching.joint import patch_joint
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.parallel import patch_parallel
+from hf_paint.patching.plan import plan
 from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
@@ -49,28 +51,50 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     recipe, args = parse_recipe(config, flags)
     options = _options(recipe)
     method = read_method(options.method)
-    push = args.push_to_hub
-    if push:
-        _check_push(recipe, method, args)
-    args.push_to_hub = False  # publishes the finished run, not the trainer's model
+    push = _takes_push(recipe, method, args)
+    if args.process_index == 0:
+        sys.stdout.write(f"Run folder: {args.output_dir}\n")
+        sys.stdout.flush()
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
     if push and args.process_index == 0:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
-    result = _strategy(recipe, patching)(
-        supported,
-        args,
-        alphas=recipe.alphas,
-        selection=recipe.selection,
-        tolerance=recipe.tolerance,
-        options=options,
-    )
+    result = _strategy(recipe, patching)(supported, args, **_rule(recipe), options=options)
     if args.process_index == 0:
         _report(result, method)
         if push:
             push_options = PushOptions(base_model_id=recipe.base_model_id)
             private = args.hub_private_repo
-            plan = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
-            sys.stdout.write(f"{plan.url}\n")
+            pushed = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
+            sys.stdout.write(f"{pushed.url}\n")
+
+
+def plan_recipe(config: str | None, flags: list[str]) -> None:
+    """Check a recipe as `run_recipe` would, and print what it is about to do instead of doing it.
+
+    Raises:
+        InputError: If a key or value is invalid, or a model or task cannot be used.
+    """
+    recipe, args = parse_recipe(config, flags)
+    options = _options(recipe)
+    _takes_push(recipe, read_method(options.method), args)
+    tasks = {"patching_tasks": get_tasks(recipe.patching_tasks), "supported_tasks": get_tasks(recipe.supported_tasks)}
+    found = plan(recipe.model, **tasks, args=args, strategy=recipe.strategy, **_rule(recipe), options=options)
+    if args.process_index == 0:
+        sys.stdout.write(f"Run folder: {args.output_dir}\n")
+        print_plan(found, [*(["--config", config] if config else []), *flags])
+
+
+def _takes_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> bool:
+    """Take `push_to_hub` from the arguments, because it publishes the finished run, not the trainer's model."""
+    push = bool(args.push_to_hub)
+    if push:
+        _check_push(recipe, method, args)
+    args.push_to_hub = False
+    return push
+
+
+def _rule(recipe: PatchRecipe) -> dict[str, Any]:
+    return {"alphas": recipe.alphas, "selection": recipe.selection, "tolerance": recipe.tolerance}
 
 
 def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":

@@ -7,12 +7,14 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
+from hf_paint.patching.processes import with_bars_as_asked
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.tasks.registry import TaskLike
 
 
+@with_bars_as_asked
 def patch_single(
     model: str | Path | PreTrainedModel,
     patching_task: TaskLike,
