@@ -48,6 +48,8 @@ def console() -> Iterator[None]:
         if not main:
             logging.disable(logging.WARNING)
             warnings.simplefilter("ignore")
+        os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # it logs errors that it also raises
+        logging.getLogger("datasets").setLevel(logging.CRITICAL)
         logging.captureWarnings(True)
         stack.callback(logging.captureWarnings, False)
         own.setLevel(logging.INFO)

@@ -70,10 +70,12 @@ def _accuracy(sample: ZeroShot) -> str:
 def _training(plan: Plan) -> Iterator[str]:
     if not plan.trainings:
         yield "Training: none; every model is given in `thetas`"
-    for training in dict.fromkeys((t.tasks, t.steps, t.images, *t.epochs.items()) for t in plan.trainings):
-        tasks, steps, images, *epochs = training
-        passes = ", ".join(f"{number:.3g} epochs of {name}" for name, number in epochs) or "a stream"
-        yield f"Training on {', '.join(tasks)}: {steps} steps of {images} images ({passes})"
+    lines = []
+    for training in plan.trainings:
+        passes = ", ".join(f"{number:.3g} epochs of {name}" for name, number in training.epochs.items())
+        length = f"{training.steps} steps of {training.images} images ({passes or 'a stream'})"
+        lines.append(f"Training on {', '.join(training.tasks)}: {length}")
+    yield from dict.fromkeys(lines)
     if len(plan.trainings) > 1:
         yield f"Models to fine-tune: {len(plan.trainings)}"
 
@@ -83,7 +85,8 @@ def _evaluation(plan: Plan) -> Iterator[str]:
     per_alpha = sum(len(images) for task in run.tasks for images in task.images.values())
     what = "combinations of coefficients" if run.recipe.searches else "alphas"
     most = "at most " if run.options.sweep == "adaptive" else ""
-    yield f"Evaluation: {num_alphas(run)} {what}, {per_alpha} images for all splits; {most}{plan.num_images} images in all"
+    total = f"{most}{plan.num_images} images in all"
+    yield f"Evaluation: {num_alphas(run)} {what}, {per_alpha} images for all splits; {total}"
 
 
 def _costs(plan: Plan) -> Iterator[str]:
@@ -93,9 +96,10 @@ def _costs(plan: Plan) -> Iterator[str]:
         training += f"measured on {plan.timed_steps} steps)"
     elif plan.training_seconds:
         training = f"training the head {_time(plan.training_seconds)}"
-    total, timed = plan.training_seconds + plan.evaluation_seconds, sum(sample.total for sample in plan.zero_shot)
+    total = plan.opening_seconds + plan.training_seconds + plan.evaluation_seconds
+    timed = sum(sample.total for sample in plan.zero_shot)
     yield (
-        f"Expected time from the start: {_time(total)}: {training}, evaluation {_time(plan.evaluation_seconds)} "
+        f"Expected time from the start: {_time(total)}: opening {_time(plan.opening_seconds)}, {training}, evaluation {_time(plan.evaluation_seconds)} "
         f"({plan.images_per_second:.3g} images/s, measured on {timed} images)"
     )
     parts = ", ".join(f"{name} {_size(size)}" for name, size in plan.disk.items())

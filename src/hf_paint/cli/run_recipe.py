@@ -19,6 +19,7 @@ from hf_paint.patching.joint import patch_joint
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.parallel import patch_parallel
 from hf_paint.patching.plan import plan
+from hf_paint.patching.recipe import Rule
 from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
@@ -78,7 +79,8 @@ def plan_recipe(config: str | None, flags: list[str]) -> None:
     options = _options(recipe)
     _takes_push(recipe, read_method(options.method), args)
     tasks = {"patching_tasks": get_tasks(recipe.patching_tasks), "supported_tasks": get_tasks(recipe.supported_tasks)}
-    found = plan(recipe.model, **tasks, args=args, strategy=recipe.strategy, **_rule(recipe), options=options)
+    rule = Rule(**_rule(recipe))
+    found = plan(recipe.model, **tasks, args=args, strategy=recipe.strategy, rule=rule, options=options)
     if args.process_index == 0:
         sys.stdout.write(f"Run folder: {args.output_dir}\n")
         print_plan(found, [*(["--config", config] if config else []), *flags])

@@ -35,6 +35,7 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
             processor is missing.
     """
     check_not_a_file(name_or_path)
+    fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors

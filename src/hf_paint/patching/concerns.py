@@ -44,7 +44,7 @@ def _epochs(train: Mapping[str, Split], trainings: Sequence[Training]) -> Iterat
                 advice = max(1, round(training.steps * MANY_EPOCHS / 4 / epochs))
                 yield (
                     f"{task}: {training.steps} steps of {training.images} images are {epochs:.0f} epochs of its "
-                    f"{len(train[task].rows)} pictures. Fewer may do: --max_steps {advice} is {MANY_EPOCHS // 4} epochs."
+                    f"{len(train[task].rows)} pictures. {MANY_EPOCHS // 4} epochs would be --max_steps {advice}."
                 )
 
 
@@ -59,7 +59,8 @@ def _missing_classes(run: PatchRun, train: Mapping[str, Split]) -> Iterator[str]
             missing = [task.class_names[label] for label in sorted(set().union(*sides.values()) - labels)]
             if missing:
                 shown = ", ".join(missing[:NUM_SHOWN]) + ", ..." * (len(missing) > NUM_SHOWN)
-                yield f"{task.task.name}: {len(missing)} classes have no pictures in {name}: {shown}."
+                number = "1 class has" if len(missing) == 1 else f"{len(missing)} classes have"
+                yield f"{task.task.name}: {number} no pictures in {name}: {shown}."
 
 
 def _small_validation(run: PatchRun) -> Iterator[str]:
@@ -70,8 +71,8 @@ def _small_validation(run: PatchRun) -> Iterator[str]:
         width = 1.96 * math.sqrt(0.25 / count) if count else 0.0
         if width > WIDE:
             yield (
-                f"{task.task.name}: alpha is chosen on {count} validation images, which know an accuracy of 50 % only to "
-                f"+-{100 * width:.0f} points."
+                f"{task.task.name}: alpha is chosen on {count} validation images, whose accuracy is only known to "
+                f"+-{100 * width:.0f} points (95 % interval at 50 %)."
             )
 
 
@@ -82,8 +83,8 @@ def _tolerance(run: PatchRun) -> Iterator[str]:
         count = len(task.images.get("validation", ())) if task.role == "supported" else 0
         if 0 < count * run.rule.tolerance < 1:
             yield (
-                f"{task.task.name}: a tolerance of {100 * run.rule.tolerance:g} points is less than one of its {count} "
-                f"validation images ({100 / count:.1f} points)."
+                f"{task.task.name}: the tolerance of {100 * run.rule.tolerance:g} points is less than one of its "
+                f"{count} validation images ({100 / count:.1f} points)."
             )
 
 

@@ -1,5 +1,6 @@
 """A run before it starts: everything is opened and checked as the run would, and what it costs is measured."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import Training, bytes_on_disk, images_to_evaluate, trainings_of
-from hf_paint.patching.options import PatchOptions, Selection
+from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import with_bars_as_asked
 from hf_paint.patching.progress import describe_progress, fine_tuned_folders
-from hf_paint.patching.recipe import Recipe, Rule, Strategy
+from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot, sample_zero_shot, time_steps
@@ -29,6 +30,7 @@ class Plan:
         train: Task -> train split, for the tasks that are trained.
         zero_shot: Zero-shot accuracy on a sample of every task.
         trainings: Every fine-tuning, whether or not it is finished.
+        opening_seconds: Measured time to load the base and to open and decode all data.
         seconds_per_step: Measured time of a training step; 0 if there is nothing to train.
         timed_steps: Number of steps that it was measured on.
         images_per_second: Measured speed of evaluation, over all processes.
@@ -42,6 +44,7 @@ class Plan:
     train: Mapping[str, Split]
     zero_shot: Sequence[ZeroShot]
     trainings: Sequence[Training]
+    opening_seconds: float
     seconds_per_step: float
     timed_steps: int
     images_per_second: float
@@ -74,9 +77,7 @@ def plan(
     args: TrainingArguments,
     *,
     strategy: Strategy = "single",
-    alphas: Sequence[float] = DEFAULT_ALPHAS,
-    selection: Selection = "mean",
-    tolerance: float = 0.01,
+    rule: Rule | None = None,
     options: PatchOptions | None = None,
 ) -> Plan:
     """Check a patching run and measure what it would cost, without keeping anything but decoded pixels.
@@ -91,9 +92,7 @@ def plan(
         supported_tasks: Tasks whose accuracy must be preserved.
         args: Training arguments.
         strategy: `single`, `joint`, `sequential` or `parallel`.
-        alphas: Alphas to evaluate; 0 is always added.
-        selection: Rule that chooses alpha: `mean`, `supported_within` or `none` (see `AlphaCurve.select`).
-        tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
+        rule: Alphas to evaluate and the rule that chooses one of them; by default, that of the patching functions.
         options: Options that most runs leave at their defaults.
 
     Raises:
@@ -101,24 +100,26 @@ def plan(
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path / "run", max_steps=2, warmup_steps=1, use_cpu=True)
-        >>> found = plan(model_folder, [task], [other_task], args, alphas=[0.5, 1.0])
+        >>> found = plan(model_folder, [task], [other_task], args, rule=Rule(alphas=[0.5, 1.0]))
         >>> found.trainings[0].steps
         2
     """
+    start = time.perf_counter()
     recipe = resolve(
         strategy,
         model,
         args,
         patching_tasks=patching_tasks,
         supported_tasks=supported_tasks,
-        rule=Rule(alphas=alphas, selection=selection, tolerance=tolerance),
+        rule=rule or Rule(alphas=DEFAULT_ALPHAS),
         options=options,
     )
-    return _plan(recipe)
-
-
-def _plan(recipe: Recipe) -> Plan:
     run = prepare(recipe)
+    return _plan(run, time.perf_counter() - start)
+
+
+def _plan(run: PatchRun, opening_seconds: float) -> Plan:
+    recipe = run.recipe
     train = {task.name: load_splits(task, ("train",))["train"] for task in recipe.trained_tasks}
     trainings = trainings_of(recipe, train)
     zero_shot, speed = sample_zero_shot(run)
@@ -132,6 +133,7 @@ def _plan(recipe: Recipe) -> Plan:
         train=train,
         zero_shot=zero_shot,
         trainings=trainings,
+        opening_seconds=opening_seconds,
         seconds_per_step=seconds,
         timed_steps=timed,
         images_per_second=speed,

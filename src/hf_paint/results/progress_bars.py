@@ -1,6 +1,6 @@
 """Progress bars: one switch for all of them, also for those of transformers, datasets and the Hub client."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm.std import tqdm
@@ -20,10 +20,10 @@ def progress_bars(*, shown: bool) -> Iterator[None]:
     if shown:
         yield
         return
-    start = tqdm.__init__
+    start: Callable[..., None] = tqdm.__init__
 
-    def start_hidden(bar: tqdm, *args: object, **options: object) -> None:  # type: ignore[type-arg]
-        start(bar, *args, **(options | {"disable": True}))  # type: ignore[arg-type]
+    def start_hidden(bar: object, *args: object, **options: object) -> None:
+        start(bar, *args, **(options | {"disable": True}))
 
     tqdm.__init__ = start_hidden  # type: ignore[method-assign,assignment]
     try:

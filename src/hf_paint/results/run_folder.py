@@ -1,5 +1,6 @@
 """Run folders: file names, locking, and reading and writing of small files."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,8 +110,7 @@ class RunFolder:
         Raises:
             InputError: If the folder contains such a run. The message lists the keys that differ.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"The output folder {self.path} is a file. Choose another output_dir.")
+        check_writable(self.path)
         if not self.recipe.exists():
             if self.has_parts():
                 raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
@@ -207,6 +207,21 @@ class RunFolder:
         """Return the path to the latest checkpoint that is whole and has these files, or None."""
         checkpoint = checkpoints.last_checkpoint(self.path, needed, warn=self.write)
         return None if checkpoint is None else str(checkpoint)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a folder can be made, or written to if it exists.
+
+    Raises:
+        InputError: If it is a file or below one, or may not be written to.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"The output folder {folder} cannot be made: {nearest} is a file. Choose another output_dir.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"The output folder {folder} cannot be written: you may not write to {nearest}. Choose another output_dir."
+        )
 
 
 def example_plot(task: str) -> str:
