@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from hf_paint.data.guesses import open_task
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
@@ -60,10 +61,12 @@ def resolve(
         strategy=strategy,
         base=Base.load(model, options),
         args=args,
-        patching_tasks=request.patching_tasks,
-        supported_tasks=request.supported_tasks,
+        patching_tasks=_opened(request.patching_tasks),
+        supported_tasks=_opened(request.supported_tasks),
         rule=rule,
-        options=options,
+        options=replace(
+            options, transfer_tasks=_opened(options.transfer_tasks), shift_tasks=_opened(options.shift_tasks)
+        ),
         method=request.method,
     )
     started = Identity.load(recipe.folder)
@@ -78,6 +81,11 @@ def _with_tasks(options: PatchOptions) -> PatchOptions:
     return replace(
         options, transfer_tasks=get_tasks(options.transfer_tasks), shift_tasks=get_tasks(options.shift_tasks)
     )
+
+
+def _opened(tasks: Sequence[TaskLike]) -> list[Task]:
+    """Return tasks with what their data tell, so that the recipe says what is run."""
+    return [open_task(task) for task in get_tasks(tasks)]
 
 
 def prepare(recipe: Recipe) -> PatchRun:
@@ -110,7 +118,10 @@ def prepare(recipe: Recipe) -> PatchRun:
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"Task '{name}' is listed twice. A task can have only one role in a run.")
+            raise InputError(
+                f"Task '{name}' is listed twice. A task can have only one role in a run; if these are different data, "
+                f"name one of them: {{name: other-{name}, dataset: ...}}."
+            )
 
 
 def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
