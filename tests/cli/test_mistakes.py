@@ -122,10 +122,7 @@ def place(tmp_path_factory, model_folder):
         "no_place": {"templates": ["a photo"]},
         "no_column": {"image_column": "img"},
         "no_split": {"splits": {"test": "tests"}},
-        "no_class": {
-            "class_names": ["red", "green", "blue", "yellow"],
-            "label_names": ["red", "green", "blue", "yellow"],
-        },
+        "no_class": {key: ["red", "green", "blue", "yellow"] for key in ("class_names", "label_names")},
         "few_classes": {"class_names": ["red", "green"]},
         "no_file": {"data_files": {"train": str(root / "none.parquet"), "test": str(root / "none.parquet")}},
         "no_parquet": {"data_files": {"train": str(root / "fake.parquet"), "test": str(root / "fake.parquet")}},
@@ -174,9 +171,9 @@ def _models(root, model_folder):
         "bert": [],
         "cut": [],
     }
-    for name, files in missing.items():
+    for name, absent in missing.items():
         shutil.copytree(model_folder, root / name)
-        for file in files:
+        for file in absent:
             (root / name / file).unlink()
     _write(root / "bert" / "config.json", '{"model_type": "bert", "architectures": ["BertModel"]}')
     weights = (root / "cut" / "model.safetensors").read_bytes()

@@ -5,7 +5,7 @@ import pytest
 
 from hf_paint import get_task
 from hf_paint.data.splits import load_splits
-from references import FILES, NAMES, WORDS, in_memory, write_all
+from references import WORDS, in_memory, write_all
 
 
 KINDS = "textures zipped.zip one.parquet texts.parquet shards saved saved_dict list.csv list.tsv list.jsonl list.json"
@@ -24,6 +24,7 @@ def expected():
     from io import BytesIO
 
     from PIL import Image
+
     from references import pictures
 
     drawn = pictures()
@@ -31,7 +32,8 @@ def expected():
     parts = {"test": order[:4], "validation": order[4:8], "train": order[8:]}
     rows = {split: sorted(20 * label + index for label in range(3) for index in part) for split, part in parts.items()}
     return {
-        split: [(np.asarray(Image.open(BytesIO(drawn[row][0]))), row // 20) for row in own] for split, own in rows.items()
+        split: [(np.asarray(Image.open(BytesIO(drawn[row][0]))), row // 20) for row in own]
+        for split, own in rows.items()
     }
 
 

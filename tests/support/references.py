@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 
-from folders import draw_folder, draw_picture, draw_zip, several
+from folders import draw_folder, draw_picture, draw_zip
 
 
 NAMES = ("polka_dotted", "red", "t-shirt")
@@ -32,7 +32,10 @@ def pictures():
 def rows(label="label", *, texts=False, image="image"):
     """A data set of the pictures."""
     feature = Value("string") if texts else ClassLabel(names=list(NAMES))
-    values = {image: [{"bytes": data, "path": None} for data, _ in pictures()], label: [name for _, name in pictures()]}
+    values = {
+        image: [{"bytes": data, "path": None} for data, _ in pictures()],
+        label: [name for _, name in pictures()],
+    }
     return Dataset.from_dict(values, features=Features({image: Image(), label: feature}))
 
 
@@ -62,7 +65,9 @@ def write_all(folder):
                 member = tarfile.TarInfo(f"{number:03d}.{ending}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
-    names = "textures zipped.zip one.parquet texts.parquet shards saved saved_dict list.csv list.tsv list.jsonl list.json"
+    names = (
+        "textures zipped.zip one.parquet texts.parquet shards saved saved_dict list.csv list.tsv list.jsonl list.json"
+    )
     return {name: str(folder / name) for name in [*names.split(), "shard.tar"]}
 
 

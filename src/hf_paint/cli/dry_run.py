@@ -96,10 +96,12 @@ def _costs(plan: Plan) -> Iterator[str]:
         training += f"measured on {plan.timed_steps} steps)"
     elif plan.training_seconds:
         training = f"training the head {_time(plan.training_seconds)}"
+    evaluation = f"evaluation {_time(plan.evaluation_seconds)}"
+    opening = f"opening the data {_time(plan.opening_seconds)}"
     total = plan.opening_seconds + plan.training_seconds + plan.evaluation_seconds
     timed = sum(sample.total for sample in plan.zero_shot)
     yield (
-        f"Expected time from the start: {_time(total)}: opening {_time(plan.opening_seconds)}, {training}, evaluation {_time(plan.evaluation_seconds)} "
+        f"Expected time from the start: {_time(total)}: {opening}, {training}, {evaluation} "
         f"({plan.images_per_second:.3g} images/s, measured on {timed} images)"
     )
     parts = ", ".join(f"{name} {_size(size)}" for name, size in plan.disk.items())

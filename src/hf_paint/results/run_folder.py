@@ -1,6 +1,5 @@
 """Run folders: file names, locking, and reading and writing of small files."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
-from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
+from hf_paint.files import Json, check_writable, read_json, read_recipe, save_folder_atomically, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.selection import Selection
@@ -207,21 +206,6 @@ class RunFolder:
         """Return the path to the latest checkpoint that is whole and has these files, or None."""
         checkpoint = checkpoints.last_checkpoint(self.path, needed, warn=self.write)
         return None if checkpoint is None else str(checkpoint)
-
-
-def check_writable(folder: Path) -> None:
-    """Check that a folder can be made, or written to if it exists.
-
-    Raises:
-        InputError: If it is a file or below one, or may not be written to.
-    """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise InputError(f"The output folder {folder} cannot be made: {nearest} is a file. Choose another output_dir.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(
-            f"The output folder {folder} cannot be written: you may not write to {nearest}. Choose another output_dir."
-        )
 
 
 def example_plot(task: str) -> str:
