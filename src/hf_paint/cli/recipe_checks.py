@@ -1,6 +1,5 @@
 """Checks of what a recipe names, before torch is imported: tasks, files and folders."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,20 +8,17 @@ from hf_paint.errors import InputError
 from hf_paint.tasks.registry import get_tasks
 
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-"""A data set on the Hub, `user/name` or `user/name:config`, which is looked up when the data are opened."""
-
-
 def check_names(recipe: Mapping[str, object]) -> None:
     """Check that the tasks, the model and the files of a recipe may exist, without opening them.
 
     Raises:
         InputError: If a name stands for nothing, or `strategy: single` has several patching tasks.
     """
-    counts = {key: sum(map(_count, _texts(recipe.get(key)))) for key in TASKS}
-    if recipe.get("strategy", "single") == "single" and counts["patching_tasks"] > 1:
+    tasks = {key: get_tasks(_texts(recipe.get(key))) for key in TASKS}
+    count = len(tasks["patching_tasks"])
+    if recipe.get("strategy", "single") == "single" and count > 1:
         raise InputError(
-            f"`strategy: single` takes one patching task, got {counts['patching_tasks']}. Set `strategy` to `joint`, "
+            f"`strategy: single` takes one patching task, got {count}. Set `strategy` to `joint`, "
             "`sequential` or `parallel`."
         )
     _check_model(str(recipe["model"]))
@@ -33,19 +29,6 @@ def check_names(recipe: Mapping[str, object]) -> None:
 
 def _texts(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _count(reference: str) -> int:
-    """Return how many tasks a reference stands for; the data that it names are not opened.
-
-    Raises:
-        InputError: If it stands for nothing.
-    """
-    is_file = not reference.startswith("{") and Path(reference).expanduser().exists()
-    is_definition = reference.endswith((".yaml", ".yml"))
-    if not is_definition and (is_file or HUB_ID.fullmatch(reference)):
-        return 1
-    return len(get_tasks([reference]))
 
 
 def _check_model(name: str) -> None:

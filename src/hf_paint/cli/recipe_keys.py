@@ -46,6 +46,8 @@ class RecipeParser(HfArgumentParser, StrictParser):
             key, kind, value = wrong.groups()
             advice = " Separate several values with spaces, or list them in brackets in a recipe." * (key in LISTS)
             raise InputError(f"`{key}` must be {KINDS[kind]}, got {value}.{advice}")
+        if wrong := re.fullmatch(r"argument --(\w+)\S*: Truthy value expected: got (.*) but expected .*", message):
+            raise InputError(f"`{wrong[1]}` must be true or false, got '{wrong[2]}'.")
         if stray := re.fullmatch(r"unrecognized arguments: (.*)", message):
             raise InputError(
                 f"'{stray[1]}' is not a flag. Give a recipe as --config {stray[1]}, or values after their flag, like "

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hf_paint.files import read_recipe
-from hf_paint.tasks.definitions import LOCAL_FILES, list_tasks
+from hf_paint.tasks.data_files import LOCAL_FILES
+from hf_paint.tasks.definitions import list_tasks
 
 
 Value: TypeAlias = object

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from hf_paint.cli.dry_run import print_plan
 from hf_paint.cli.outcome import report
 from hf_paint.cli.push import publish
 from hf_paint.cli.recipe import PatchRecipe
@@ -16,10 +17,10 @@ from hf_paint.errors import InputError, one_line
 from hf_paint.hub.push import create_repository
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
-from hf_paint.patching.joint import patch_joint
 from hf_paint.patching.options import PatchOptions, PatchResult
-from hf_paint.patching.parallel import patch_parallel
-from hf_paint.patching.sequential import patch_sequential
+from hf_paint.patching.patch_call import SEVERAL
+from hf_paint.patching.plan import plan
+from hf_paint.patching.recipe import Rule
 from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.robustness_table import read_baseline
@@ -28,13 +29,6 @@ from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
-
-
-STRATEGIES_FOR_SEVERAL = {
-    "joint": patch_joint,
-    "sequential": patch_sequential,
-    "parallel": patch_parallel,
-}
 
 
 def run_recipe(config: str | None, flags: list[str]) -> None:
@@ -50,21 +44,14 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     recipe, args = parse_recipe(config, flags)
     options = _options(recipe)
     method = read_method(options.method)
-    push = args.push_to_hub
-    if push:
-        _check_push(recipe, method, args)
-    args.push_to_hub = False  # publishes the finished run, not the trainer's model
+    push = _takes_push(recipe, method, args)
+    if args.process_index == 0:
+        sys.stdout.write(f"Run folder: {args.output_dir}\n")
+        sys.stdout.flush()
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
     if push and args.process_index == 0:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
-    result = _strategy(recipe, patching)(
-        supported,
-        args,
-        alphas=recipe.alphas,
-        selection=recipe.selection,
-        tolerance=recipe.tolerance,
-        options=options,
-    )
+    result = _strategy(recipe, patching)(supported, args, **_rule(recipe), options=options)
     if args.process_index == 0:
         report(result.outcome, result.curve, result.run_folder, end=method.end)
         if result.alpha is not None:
@@ -74,11 +61,41 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
             publish(result, repo_id, private=private, base_model_id=recipe.base_model_id)
 
 
+def plan_recipe(config: str | None, flags: list[str]) -> None:
+    """Check a recipe as `run_recipe` would, and print what it is about to do instead of doing it.
+
+    Raises:
+        InputError: If a key or value is invalid, or a model or task cannot be used.
+    """
+    recipe, args = parse_recipe(config, flags)
+    options = _options(recipe)
+    _takes_push(recipe, read_method(options.method), args)
+    tasks = {"patching_tasks": get_tasks(recipe.patching_tasks), "supported_tasks": get_tasks(recipe.supported_tasks)}
+    rule = Rule(**_rule(recipe))
+    found = plan(recipe.model, **tasks, args=args, strategy=recipe.strategy, rule=rule, options=options)
+    if args.process_index == 0:
+        sys.stdout.write(f"Run folder: {args.output_dir}\n")
+        print_plan(found, [*(["--config", config] if config else []), *flags])
+
+
+def _takes_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> bool:
+    """Take `push_to_hub` from the arguments, because it publishes the finished run, not the trainer's model."""
+    push = bool(args.push_to_hub)
+    if push:
+        _check_push(recipe, method, args)
+    args.push_to_hub = False
+    return push
+
+
+def _rule(recipe: PatchRecipe) -> dict[str, Any]:
+    return {"alphas": recipe.alphas, "selection": recipe.selection, "tolerance": recipe.tolerance}
+
+
 def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":
     """Return the strategy function of a recipe, bound to its model and patching tasks."""
     if recipe.strategy == "single":
         return partial(patch_single, recipe.model, patching_tasks[0])
-    return partial(STRATEGIES_FOR_SEVERAL[recipe.strategy], recipe.model, patching_tasks)
+    return partial(SEVERAL[recipe.strategy], recipe.model, patching_tasks)
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).parents[1]
 
 @cache
 def training_fields() -> type:
-    """Return a dataclass with the names and types of the fields of `PaintTrainingArguments`, without their defaults."""
+    """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults."""
     ours = PACKAGE / "training" / "training_args.py"
     inherited = _fields(_transformers() / "training_args.py", "TrainingArguments")
     return _dataclass("TrainingFields", inherited | _fields(ours, "PaintTrainingArguments"))
@@ -111,7 +111,7 @@ def _enumeration(node: ast.ClassDef) -> Annotation:
         if isinstance(part, ast.Assign) and isinstance(part.value, ast.Constant)
     }
     is_enumeration = any(ast.unparse(base).endswith("Enum") for base in node.bases)
-    return Enum(node.name, members) if is_enumeration and members else str  # type: ignore[misc]
+    return Enum(node.name, members) if is_enumeration and members else str
 
 
 def _imported(path: Path, node: ast.ImportFrom) -> Path:

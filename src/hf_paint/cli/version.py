@@ -1,4 +1,4 @@
-"""`hf-paint --version`: the versions that a bug report needs, read from package metadata without importing anything."""
+"""`hf-paint --version`: the versions that a bug report needs, read from the metadata of packages."""
 
 import argparse
 import platform

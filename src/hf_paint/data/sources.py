@@ -93,8 +93,10 @@ def _load_rows(task: Task, source: str) -> Rows:
     except InputError:
         raise
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
-        message = one_line(error.__cause__ or error if "while generating" in str(error) else error)
-        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
+        message = one_line(error.__cause__ or error if "while generating" in str(error) else error).rstrip(".")
+        files = (task.data_files or {}).get(source)
+        place = f" from {files}" if files and str(files) not in message else ""
+        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded{place}: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
     lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
     ids = number_rows(lengths, source, task.dataset, _find_files(task))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import LocalTokenNotFoundError
 from tqdm.auto import tqdm
 
 from hf_paint.adapters.patch_config import PatchDtype
@@ -122,10 +123,13 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
     """Create a repository unless it exists, and return its first commit.
 
     Raises:
+        InputError: If there is no token.
         JobError: If the Hub rejects a request or cannot be reached.
     """
     api = HfApi()
     with hub_errors(f"Creating {repo_id} failed"):
+        if get_token() is None:
+            raise LocalTokenNotFoundError
         api.create_repo(repo_id, private=private, exist_ok=True)
         return api.list_repo_commits(repo_id)[-1].commit_id
 

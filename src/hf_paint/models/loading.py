@@ -40,6 +40,7 @@ def load_clip(
     check_not_a_file(name_or_path)
     if not Path(name_or_path).is_dir():
         name_or_path, revision = split_revision(name_or_path, revision)
+    fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors

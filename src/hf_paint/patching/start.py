@@ -54,6 +54,7 @@ def resolve(
         method=read_method(options.method if options else "interpolate"),
     )
     args, options = request.args, request.options
+    _check_names(request)
     check_request(request)
     is_main_process(args)  # comes first because it sets up the processes and their device
     check_launch(args)
@@ -101,7 +102,6 @@ def prepare(recipe: Recipe) -> PatchRun:
         "transfer": get_tasks(recipe.options.transfer_tasks),
         "shift": get_tasks(recipe.options.shift_tasks),
     }
-    _check_names([task.name for tasks in roles.values() for task in tasks])
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
     prepared = []
@@ -115,7 +115,10 @@ def prepare(recipe: Recipe) -> PatchRun:
     return PatchRun(recipe, prepared, identity)
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(request: Request) -> None:
+    """Refuse two tasks of the same name."""
+    others = get_tasks([*request.options.transfer_tasks, *request.options.shift_tasks])
+    names = [task.name for task in (*request.patching_tasks, *request.supported_tasks, *others)]
     for name in names:
         if names.count(name) > 1:
             raise InputError(

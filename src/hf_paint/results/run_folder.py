@@ -9,7 +9,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
-from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
+from hf_paint.files import Json, check_writable, read_json, read_recipe, save_folder_atomically, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.history import with_history
@@ -112,8 +112,7 @@ class RunFolder:
         Raises:
             InputError: If the folder contains such a run. The message lists the keys that differ.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"The output folder {self.path} is a file. Choose another output_dir.")
+        check_writable(self.path)
         if not self.recipe.exists():
             if self.has_parts():
                 raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
