@@ -1,6 +1,5 @@
 """Find rows and images that two splits of a task have in common, so that no model is tested on what it has seen."""
 
-import logging
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -8,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from hf_paint.data.digests import read_digests
+from hf_paint.data.notices import warn_once
 from hf_paint.data.splits import Split
 from hf_paint.errors import InputError
 
 
 NUM_SHOWN = 3
 """Maximum number of pairs of rows named in a message."""
-logger = logging.getLogger(__name__)
 
 
 def refuse_shared_rows(splits: Mapping[str, Split]) -> None:
@@ -54,7 +53,7 @@ def warn_of_equal_images(splits: Mapping[str, Split], cache_dir: Path | None = N
         rows = np.flatnonzero(np.isin(own, known))
         if len(rows):
             pairs = [f"{row} and {np.flatnonzero(known == own[row])[0]}" for row in rows[:NUM_SHOWN].tolist()]
-            logger.warning(
+            warn_once(
                 f"{len(rows)} of the {len(own)} {second.name} images of task '{first.task.name}' are equal to "
                 f"{first.name} images, byte for byte: rows {', '.join(pairs)}{', ...' * (len(rows) > NUM_SHOWN)}. "
                 f"The {second.name} accuracy counts them."

@@ -14,6 +14,7 @@ from hf_paint.data.column_types import check_column_types
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
+from hf_paint.data.unreadable import Unreadable, skip_unreadable
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
@@ -40,6 +41,7 @@ class Split:
             among its candidates; None for a stream.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
+        skipped: Images that cannot be read and are left out; their rows are those of the whole split.
     """
 
     task: Task
@@ -52,6 +54,7 @@ class Split:
     label_indices: Indices | None = None
     word_indices: Indices | None = None
     choices: Choices | None = None
+    skipped: tuple[Unreadable, ...] = ()
 
     def labels(self) -> Indices:
         """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
@@ -113,10 +116,8 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
     sources = {name: source_of(task, name) for name in names}
     splits = {name: _load_split(task, name, source) for name, source in sources.items() if source is not None}
     choices = [split.choices for split in splits.values() if split.choices is not None]
-    if not choices:
-        return splits
     texts = distinct_texts(choices)
-    return {name: replace(split, class_names=texts) for name, split in splits.items()}
+    return {name: replace(split, class_names=texts) for name, split in splits.items()} if choices else splits
 
 
 def split_train_validation(num_rows: int, groups: Sequence[object] | None = None) -> tuple[Indices, Indices]:
@@ -179,7 +180,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
         fingerprint=with_file_states(fingerprint, stored, task.image_column),
         row_ids=rows.ids,
     )
-    split = _with_words(take_some_classes(_with_labels(split)))
+    split = skip_unreadable(_with_words(take_some_classes(_with_labels(split))))
     if not task.streaming and not len(split.rows):
         raise InputError(
             f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "

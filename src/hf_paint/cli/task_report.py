@@ -1,0 +1,91 @@
+"""The tables of `hf-paint tasks`: what the data of a task was read as."""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from hf_paint.cli.parser import print_table
+from hf_paint.data.image_summary import MODEL_SIZE, ImageSummary, Pair
+from hf_paint.data.summary import TaskSummary
+
+
+NUM_SHOWN = 5
+"""Number of classes at either end of a table, and of pairs of images in a list, unless all are asked for."""
+
+
+def print_summary(summary: TaskSummary, *, everything: bool) -> None:
+    """Print a summary as tables and lines.
+
+    Args:
+        summary: The summary.
+        everything: Whether to print all classes and all pairs of images that repeat each other.
+    """
+    for line in _head(summary):
+        sys.stdout.write(f"{line}\n")
+    print_table(_count_table(summary, everything=everything))
+    if summary.images is not None:
+        for line in _describe_images(summary.images, everything=everything):
+            sys.stdout.write(f"{line}\n")
+    for warning in summary.warnings:
+        sys.stdout.write(f"warning: {warning}\n")
+
+
+def _head(summary: TaskSummary) -> Iterator[str]:
+    task = summary.task
+    place = task.data_dir or ", ".join(f"{split}: {files}" for split, files in (task.data_files or {}).items())
+    yield f"task: {task.name}"
+    yield f"data: {task.dataset}{f' ({place})' if place else ''}"
+    yield f"columns: {', '.join(f'{column} ({what})' for column, what in summary.columns.items())}"
+    for name, split in summary.splits.items():
+        number = "a stream" if split.num_images is None else f"{split.num_images} images"
+        yield f"{name}: {number}, {split.origin}"
+    yield from (f"prompt: {prompt}" for prompt in summary.prompts)
+
+
+def _count_table(summary: TaskSummary, *, everything: bool) -> list[list[str]]:
+    """Return the images per class and split, the largest classes first."""
+    splits = summary.splits
+    header = ["class", *(["name in the data"] if summary.data_names else []), *splits]
+    counts = [split.per_class or [0] * len(summary.class_names) for split in splits.values()]
+    order = sorted(range(len(summary.class_names)), key=lambda index: -sum(count[index] for count in counts))
+    rows = [_row(summary, index, [str(count[index]) for count in counts]) for index in order]
+    if not everything and len(rows) > 2 * NUM_SHOWN + 1:
+        middle = order[NUM_SHOWN:-NUM_SHOWN]
+        rest = [str(sum(count[index] for index in middle)) for count in counts]
+        label = [f"{len(middle)} more (--all lists them)", *([""] if summary.data_names else [])]
+        rows = [*rows[:NUM_SHOWN], label + rest, *rows[-NUM_SHOWN:]]
+    totals = ["-" if split.num_images is None else str(split.num_images) for split in splits.values()]
+    return [header, *rows, ["all", *([""] if summary.data_names else []), *totals]]
+
+
+def _row(summary: TaskSummary, index: int, counts: Sequence[str]) -> list[str]:
+    name = summary.class_names[index]
+    return [name, *([summary.data_names.get(name, name)] if summary.data_names else []), *counts]
+
+
+def _describe_images(images: ImageSummary, *, everything: bool) -> Iterator[str]:
+    number = sum(images.modes.values())
+    modes = ", ".join(f"{mode} {count}" for mode, count in images.modes.items())
+    yield f"width: {_extent(images.widths)} pixels (least, median, greatest)"
+    yield f"height: {_extent(images.heights)} pixels"
+    yield f"smaller than {MODEL_SIZE} x {MODEL_SIZE}: {images.num_small} of {number}"
+    yield f"modes: {modes or '-'}"
+    yield from _describe_pairs(images.equal, "equal to an earlier image, byte for byte", everything=everything)
+    yield from _describe_pairs(images.similar, "nearly the same as an image of another split", everything=everything)
+    yield f"cannot be read: {len(images.unreadable)}"
+    for image in images.unreadable:
+        yield f"  {image.path or f'row {image.row}'} ({image.split}): {image.reason}"
+
+
+def _extent(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _describe_pairs(pairs: Sequence[Pair], what: str, *, everything: bool) -> Iterator[str]:
+    between = [pair for pair in pairs if pair.first.split != pair.second.split]
+    within = len(pairs) - len(between)
+    yield f"{what}: {len(pairs)} ({len(between)} in another split, {within} in the same)"
+    shown = pairs if everything else [*between, *(pair for pair in pairs if pair not in between)][:NUM_SHOWN]
+    for pair in shown:
+        yield f"  {pair.second} ({pair.second.split}) = {pair.first} ({pair.first.split})"
+    if len(pairs) > len(shown):
+        yield f"  ... {len(pairs) - len(shown)} more (--all lists them)"
