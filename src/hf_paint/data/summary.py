@@ -83,11 +83,11 @@ class TaskSummary:
             yield f"{number} rows are in both {first} and {second}, which a run refuses."
         for name, split in self.splits.items():
             if missing := self.missing(name):
-                number = f"{len(missing)} of the {len(self.class_names)} classes"
-                yield f"{number} have no {name} images: {show(missing)}."
+                few = f"{len(missing)} of the {len(self.class_names)} classes"
+                yield f"{few} have no {name} images: {show(missing)}."
             if name == "validation" and split.num_images is not None and split.num_images < FEW_IMAGES:
-                points = 100 / split.num_images
-                yield f"{split.num_images} validation images: alpha is chosen by them, and each is {points:.1f} points."
+                points = f"{100 / split.num_images:.1f} points"
+                yield f"There are only {split.num_images} validation images to choose alpha by: each counts {points}."
 
     def _warn_of_images(self) -> Iterator[str]:
         if self.images is None:
