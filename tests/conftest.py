@@ -54,7 +54,7 @@ def _blank_plots():
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch):
     """What is said once per process is said once per test."""
-    monkeypatch.setattr("hf_paint.data.notices._said", set())
+    monkeypatch.setattr("hf_paint.errors._said", set())
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def test_corrupt_file_of_a_folder_is_named_and_nothing_is_left(processor, tmp_pa
     source = {"dataset": "imagefolder", "data_dir": str(tmp_path / "data"), "class_names": ["only", "zero"]}
     splits = {"train": None, "validation": None, "test": "train"}
     task = Task.from_dict({"name": "photos", "templates": ["{}"], "splits": splits} | source)
-    with pytest.raises(InputError, match="Image 9 of the test split of task 'photos' cannot be read .'photo_09.jpg'"):
+    with pytest.raises(InputError, match="Image 9 of the test split of task 'photos' cannot be read .'/.*/photo_09"):
         CachedImages(load_splits(task, ("test",))["test"], PixelTransform(processor), cache_dir=tmp_path / "cache")
     assert names(tmp_path / "cache") == []
 

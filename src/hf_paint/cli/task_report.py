@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from hf_paint.cli.parser import print_table
-from hf_paint.data.image_summary import MODEL_SIZE, ImageSummary, Pair
+from hf_paint.data.image_summary import MODEL_SIZE, ImageSummary
+from hf_paint.data.overlaps import Pair
 from hf_paint.data.summary import TaskSummary
 
 
@@ -81,10 +82,10 @@ def _extent(values: Sequence[int]) -> str:
 
 
 def _describe_pairs(pairs: Sequence[Pair], what: str, *, everything: bool) -> Iterator[str]:
-    between = [pair for pair in pairs if pair.first.split != pair.second.split]
+    between = [pair for pair in pairs if pair.is_between_splits]
     within = len(pairs) - len(between)
     yield f"{what}: {len(pairs)} ({len(between)} in another split, {within} in the same)"
-    shown = pairs if everything else [*between, *(pair for pair in pairs if pair not in between)][:NUM_SHOWN]
+    shown = pairs if everything else [*between, *(pair for pair in pairs if not pair.is_between_splits)][:NUM_SHOWN]
     for pair in shown:
         yield f"  {pair.second} ({pair.second.split}) = {pair.first} ({pair.first.split})"
     if len(pairs) > len(shown):

@@ -7,8 +7,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 
-from hf_paint.data.notices import warn_once
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.names import spelled
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from hf_paint.data.folder_files import File, Listing
 from hf_paint.data.folder_splits import show
-from hf_paint.data.notices import inform_once, warn_once
+from hf_paint.errors import inform_once, warn_once
 from hf_paint.tasks.task import Task
 
 

@@ -7,49 +7,15 @@ from itertools import combinations
 
 import numpy as np
 
-from hf_paint.data.digests import read_digests
 from hf_paint.data.near_duplicates import find_near_duplicates
+from hf_paint.data.overlaps import Pair, find_equal_images, places_of
 from hf_paint.data.scans import Scan, scan_images
 from hf_paint.data.splits import Split
-from hf_paint.data.stored_images import stored_name, without_decoding
 from hf_paint.data.unreadable import Unreadable, list_unreadable
 
 
 MODEL_SIZE = 224
 """Width and height of the images that most CLIP models read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where an image is.
-
-    Attributes:
-        split: `train`, `validation` or `test`.
-        row: Row of the split.
-        path: Path of its file, the name that the data set stores for it, or an empty string.
-    """
-
-    split: str
-    row: int
-    path: str
-
-    def __str__(self) -> str:
-        return self.path or f"row {self.row} of {self.split}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two images that are the same, or look nearly the same.
-
-    Attributes:
-        first: The earlier image.
-        second: The image that repeats it.
-        correlation: Correlation of their thumbnails; 1 for images whose stored bytes are equal.
-    """
-
-    first: Place
-    second: Place
-    correlation: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +48,8 @@ def summarize_images(splits: Mapping[str, Split]) -> ImageSummary:
     sizes = np.concatenate([scan.sizes for scan in scans.values()])
     modes = Counter(mode for scan in scans.values() for mode in scan.modes.tolist() if mode)
     sizes = sizes[sizes.min(axis=1) > 0]
-    equal = list(_find_equal(splits, scans))
+    problems = {name: scan.problems for name, scan in scans.items()}
+    equal = list(find_equal_images(splits.values(), without=problems))
     repeated = {(pair.second.split, pair.second.row) for pair in equal}
     similar = [pair for pair in _find_similar(splits, scans) if (pair.second.split, pair.second.row) not in repeated]
     return ImageSummary(
@@ -100,27 +67,9 @@ def _extent(values: Sequence[int]) -> tuple[int, int, int]:
     return (min(values), int(np.median(values)), max(values)) if values else (0, 0, 0)
 
 
-def _find_equal(splits: Mapping[str, Split], scans: Mapping[str, Scan]) -> Iterator[Pair]:
-    """Yield each image that can be read and repeats an earlier one, with the first of those."""
-    known: dict[bytes, tuple[Split, int]] = {}
-    for name, split in splits.items():
-        for row, digest in enumerate(read_digests(split).tolist()):
-            if row not in scans[name].problems:
-                first = known.setdefault(digest, (split, row))
-                if first != (split, row):
-                    yield Pair(first=place_of(*first), second=place_of(split, row))
-
-
 def _find_similar(splits: Mapping[str, Split], scans: Mapping[str, Scan]) -> Iterator[Pair]:
     """Yield images of one split that look nearly like one of an earlier split."""
+    places = {name: places_of(split) for name, split in splits.items()}
     for first, second in combinations(splits, 2):
         for row, other, correlation in find_near_duplicates(scans[first].thumbnails, scans[second].thumbnails):
-            places = place_of(splits[first], row), place_of(splits[second], other)
-            yield Pair(first=places[0], second=places[1], correlation=correlation)
-
-
-def place_of(split: Split, row: int) -> Place:
-    """Return where an image is."""
-    column = split.task.image_column
-    value = without_decoding(split.rows.select_columns([column]), column)[row][column]
-    return Place(split=split.name, row=row, path=stored_name(value))
+            yield Pair(first=places[first](row), second=places[second](other), correlation=correlation)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folders import is_folder, read_folder
-from hf_paint.data.notices import warn_once
 from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
-from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.definitions import LOCAL_FILES
 from hf_paint.tasks.task import Task

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 from datasets import ClassLabel, Image, Value
 
 from hf_paint.data.folder_splits import show
 from hf_paint.data.image_summary import ImageSummary, summarize_images
+from hf_paint.data.overlaps import count_shared_rows
 from hf_paint.data.sources import load_rows
 from hf_paint.data.splits import Split, load_splits, source_of
 from hf_paint.files import Json, plain
@@ -96,7 +96,7 @@ class TaskSummary:
             what = "are skipped" if self.task.bad_rows == "skip" else "stop a run; `bad_rows: skip` leaves them out"
             yield f"{len(self.images.unreadable)} images cannot be read and {what}."
         for pairs, what in ((self.images.equal, "equal to"), (self.images.similar, "nearly the same as")):
-            number = sum(pair.first.split != pair.second.split for pair in pairs)
+            number = sum(pair.is_between_splits for pair in pairs)
             if number:
                 yield f"{number} images are {what} an image of another split, so accuracy may be overestimated."
 
@@ -126,7 +126,7 @@ def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
         data_names=_data_names(splits),
         prompts=_fill_prompts(task, first),
         splits={name: _summarize_split(split) for name, split in splits.items()},
-        shared_rows=dict(_count_shared(splits)),
+        shared_rows=count_shared_rows(splits),
         images=summarize_images(splits) if images and not task.streaming else None,
     )
 
@@ -199,11 +199,3 @@ def _origin(task: Task, name: str) -> str:
     if validation == "auto" and name == "validation":
         return f"a tenth of '{source}', at most 5000 images, drawn with seed 0"
     return f"the rest of '{source}'" if validation == "auto" and name == "train" else f"'{source}'"
-
-
-def _count_shared(splits: Mapping[str, Split]) -> Iterator[tuple[tuple[str, str], int]]:
-    for first, second in combinations(splits.values(), 2):
-        if first.row_ids is not None and second.row_ids is not None:
-            number = int(np.isin(second.row_ids, first.row_ids).sum())
-            if number:
-                yield (first.name, second.name), number

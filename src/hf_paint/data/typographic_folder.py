@@ -7,8 +7,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
 from hf_paint.data.folder_files import list_folder
-from hf_paint.data.notices import warn_once
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 

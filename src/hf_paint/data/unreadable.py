@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from hf_paint.data.notices import warn_once
 from hf_paint.data.scans import find_problems
 from hf_paint.data.stored_images import stored_name, without_decoding
-from hf_paint.errors import InputError, one_line
+from hf_paint.errors import InputError, one_line, warn_once
 from hf_paint.fingerprints import fingerprint_values
 
 
