@@ -98,6 +98,16 @@ def read_folder(task: Task, source: str) -> FolderRows:
     return FolderRows(_build(task, rows, table, contents.class_names), ids)
 
 
+def folder_splits(task: Task) -> dict[str, int]:
+    """Return the splits of a folder -> their number of rows, without splits whose pictures have no labels.
+
+    Raises:
+        InputError: If the splits or classes are ambiguous.
+    """
+    rows = _read_contents(task).rows
+    return {split: len(own) for split, own in rows.items() if all(label >= 0 for _, label in own)}
+
+
 def _read_contents(task: Task) -> Contents:
     listings = _list(task)
     listing = sum(listings.values(), Listing())

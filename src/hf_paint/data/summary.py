@@ -14,6 +14,7 @@ from hf_paint.data.splits import Split, load_splits, source_of
 from hf_paint.files import Json, plain
 from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.registry import TaskLike, get_task
+from hf_paint.tasks.subsets import AUTO, DRAWN, STRATIFIED
 from hf_paint.tasks.task import Task
 
 
@@ -116,9 +117,9 @@ def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
         >>> summary.splits["test"].num_images, summary.class_names, len(summary.images.unreadable)
         (40, ('red', 'green', 'blue', 'grey'), 0)
     """
-    task = get_task(task)
-    splits = load_splits(task)
+    splits = load_splits(get_task(task))
     first = next(iter(splits.values()))
+    task = first.task  # with what was found in the data
     return TaskSummary(
         task=task,
         columns=_describe_columns(task),
@@ -195,7 +196,11 @@ def _summarize_split(split: Split) -> SplitSummary:
 
 
 def _origin(task: Task, name: str) -> str:
-    source, validation = source_of(task, name), task.splits.validation
-    if validation == "auto" and name == "validation":
+    """Say from where the rows of a split come."""
+    source, value = source_of(task, name), getattr(task.splits, name)
+    if value == AUTO:
         return f"a tenth of '{source}', at most 5000 images, drawn with seed 0"
-    return f"the rest of '{source}'" if validation == "auto" and name == "train" else f"'{source}'"
+    if value == STRATIFIED:
+        return f"drawn from '{source}' with seed 0, the same share of each class"
+    drawn = task.splits.validation in DRAWN or task.splits.test in DRAWN
+    return f"the rest of '{source}'" if name == "train" and drawn else f"'{source}'"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.names import spelled
+from hf_paint.tasks.subsets import AUTO, DRAWN, GUESS
 
 
 if TYPE_CHECKING:
@@ -38,11 +39,25 @@ def check_task(task: "Task") -> None:
 def _check_splits(task: "Task") -> None:
     splits = task.splits
     for name, split in (("train", splits.train), ("validation", splits.validation)):
-        if split is not None and split == splits.test:
+        if split == splits.test and split in splits.named():
             raise InputError(
                 f"Task '{task.name}' uses the split '{split}' for both {name} and test, so test accuracy would be "
                 f"measured on images that were used in the run. Set `{name}` to another split, or to null."
             )
+    if splits.stratified and (splits.train in (None, *DRAWN) or AUTO in (splits.validation, splits.test)):
+        raise InputError(
+            f"Task '{task.name}' draws `stratified` splits from its train split, so `train` must be a split of the data "
+            f"set, and `auto` cannot be combined with it; got {splits}. Set `validation: stratified`, or name a split."
+        )
+    if splits.stratified and task.streaming:
+        raise InputError(
+            f"Task '{task.name}' is streamed, so its classes are not known before its images are read, and no "
+            "`stratified` split can be drawn. Name a split of the data set, or set it to null."
+        )
+    if GUESS in (splits.train, splits.validation, splits.test) and not task.guess:
+        raise InputError(
+            f"A split of task '{task.name}' is `guess`, which needs `guess: true`. Add it, or name a split."
+        )
 
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:
