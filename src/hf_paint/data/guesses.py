@@ -6,8 +6,8 @@ from dataclasses import replace
 from datasets import ClassLabel, Dataset, IterableDataset
 from transformers.utils import logging
 
-from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.column_types import LISTS
+from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.folder_splits import SPLIT_OF
 from hf_paint.data.sources import Rows, list_splits, load_rows
 from hf_paint.errors import InputError

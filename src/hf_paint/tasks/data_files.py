@@ -21,7 +21,7 @@ FORMATS = {
 }
 """Ending of a file -> the loader that reads it."""
 PICTURES = frozenset(
-    f".{ending}" for ending in "jpg jpeg jpe jfif png webp gif bmp tif tiff ppm pgm pbm pnm tga jp2 avif".split()
+    f".{ending}" for ending in ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga", "jp2", "avif"]
 )
 """Endings of pictures, as far as they tell a folder of pictures from one of data files."""
 SPLIT_WORDS = {
