@@ -44,23 +44,25 @@ def _head(summary: TaskSummary) -> Iterator[str]:
 
 def _count_table(summary: TaskSummary, *, everything: bool) -> list[list[str]]:
     """Return the images per class and split, the largest classes first."""
-    splits = summary.splits
-    header = ["class", *(["name in the data"] if summary.data_names else []), *splits]
-    counts = [split.per_class or [0] * len(summary.class_names) for split in splits.values()]
-    order = sorted(range(len(summary.class_names)), key=lambda index: -sum(count[index] for count in counts))
-    rows = [_row(summary, index, [str(count[index]) for count in counts]) for index in order]
+    splits, names = summary.splits, summary.class_names
+    counts = [split.per_class for split in splits.values() if split.per_class]
+    order = sorted(range(len(names)), key=lambda index: -sum(count[index] for count in counts))
+    rows = [_row(summary, names[index], [index]) for index in order]
     if not everything and len(rows) > 2 * NUM_SHOWN + 1:
         middle = order[NUM_SHOWN:-NUM_SHOWN]
-        rest = [str(sum(count[index] for index in middle)) for count in counts]
-        label = [f"{len(middle)} more (--all lists them)", *([""] if summary.data_names else [])]
-        rows = [*rows[:NUM_SHOWN], label + rest, *rows[-NUM_SHOWN:]]
+        rest = _row(summary, f"{len(middle)} more (--all lists them)", middle)
+        rows = [*rows[:NUM_SHOWN], rest, *rows[-NUM_SHOWN:]]
     totals = ["-" if split.num_images is None else str(split.num_images) for split in splits.values()]
-    return [header, *rows, ["all", *([""] if summary.data_names else []), *totals]]
+    extra = ["name in the data"] if summary.data_names else []
+    return [["class", *extra, *splits], *rows, ["all", *([""] if extra else []), *totals]]
 
 
-def _row(summary: TaskSummary, index: int, counts: Sequence[str]) -> list[str]:
-    name = summary.class_names[index]
-    return [name, *([summary.data_names.get(name, name)] if summary.data_names else []), *counts]
+def _row(summary: TaskSummary, name: str, classes: Sequence[int]) -> list[str]:
+    """Return the number of images of some classes in each split, `-` for a stream."""
+    counts = [split.per_class for split in summary.splits.values()]
+    numbers = [str(sum(count[index] for index in classes)) if count else "-" for count in counts]
+    own = summary.data_names.get(name, name if name in summary.class_names else "")
+    return [name, *([own] if summary.data_names else []), *numbers]
 
 
 def _describe_images(images: ImageSummary, *, everything: bool) -> Iterator[str]:

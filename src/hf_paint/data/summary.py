@@ -81,25 +81,25 @@ class TaskSummary:
 
     def _warn_of_counts(self) -> Iterator[str]:
         for (first, second), number in self.shared_rows.items():
-            yield f"{number} rows are in both {first} and {second}, which a run refuses."
+            yield f"Rows in both {first} and {second}: {number}. A run refuses them."
         for name, split in self.splits.items():
             if missing := self.missing(name):
-                few = f"{len(missing)} of the {len(self.class_names)} classes"
-                yield f"{few} have no {name} images: {show(missing)}."
+                number = len(self.class_names)
+                yield f"Classes without {name} images: {len(missing)} of {number} ({show(missing)})."
             if name == "validation" and split.num_images is not None and split.num_images < FEW_IMAGES:
-                points = f"{100 / split.num_images:.1f} points"
-                yield f"There are only {split.num_images} validation images to choose alpha by: each counts {points}."
+                points = 100 / split.num_images
+                yield f"Validation images: only {split.num_images} to choose alpha by, {points:.1f} points each."
 
     def _warn_of_images(self) -> Iterator[str]:
-        if self.images is None:
+        images = self.images
+        if images is None:
             return
-        if self.images.unreadable:
-            what = "are skipped" if self.task.bad_rows == "skip" else "stop a run; `bad_rows: skip` leaves them out"
-            yield f"{len(self.images.unreadable)} images cannot be read and {what}."
-        for pairs, what in ((self.images.equal, "equal to"), (self.images.similar, "nearly the same as")):
-            number = sum(pair.is_between_splits for pair in pairs)
-            if number:
-                yield f"{number} images are {what} an image of another split, so accuracy may be overestimated."
+        if images.unreadable:
+            what = "skipped" if self.task.bad_rows == "skip" else "refused by a run; `bad_rows: skip` leaves them out"
+            yield f"Images that cannot be read: {len(images.unreadable)}, {what}."
+        for pairs, what in ((images.equal, "equal to"), (images.similar, "nearly the same as")):
+            if number := sum(pair.is_between_splits for pair in pairs):
+                yield f"Images {what} one of another split: {number}. Their accuracy says little about new images."
 
 
 def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:

@@ -137,6 +137,6 @@ def _describe(split: "Split", problems: Mapping[int, str]) -> list[Unreadable]:
 
 def describe(split: "Split", row: int, value: object, reason: BaseException | str) -> Unreadable:
     """Describe an image that cannot be read, given the value that is stored for it."""
-    return Unreadable(
-        task=split.task.name, split=split.name, row=row, path=stored_name(value), reason=one_line(reason)
-    )
+    path = stored_name(value)
+    reason = one_line(reason).replace(f" '{path}'", "").rstrip(":")  # Pillow repeats the path
+    return Unreadable(task=split.task.name, split=split.name, row=row, path=path, reason=reason)
