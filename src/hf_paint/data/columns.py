@@ -1,6 +1,6 @@
 """Find the image column and the label column of a data set that a task does not name, by their features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from hf_paint.data.column_types import LISTS, TEXTS, is_image
 from hf_paint.data.folder_files import PICTURES
 from hf_paint.errors import InputError
 from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.data_files import MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
@@ -21,10 +22,10 @@ LABEL_NAMES = ("labels", "class", "classes", "class_name", "class_label", "categ
 
 
 def name_columns(task: Task, rows: Dataset | IterableDataset) -> Task:
-    """Return a task that names the columns of its rows, where it has the default names and there are no such columns.
+    """Return a task that names the columns of its rows, where it has default names and there are no such columns.
 
-    The image column is the only column of images: of type `Image`, or else of encoded bytes or pixels, or else of paths
-    to pictures. The label column is the only `ClassLabel`, or else the only column called `labels`, `class`,
+    The image column is the only column of images: of type `Image`, or else of encoded bytes or pixels, or else of
+    paths to pictures. The label column is the only `ClassLabel`, or else the only column called `labels`, `class`,
     `category`, `target` or the like, or else the only text column with at most half as many texts as rows. No image is
     read.
 
@@ -49,7 +50,7 @@ Rule = Callable[[Dataset | IterableDataset, str], bool]
 def _find(
     task: Task, rows: Dataset | IterableDataset, key: str, rules: Sequence[Rule], *, taken: Sequence[str | None]
 ) -> str:
-    columns = [column for column in rows.features if column not in taken]
+    columns: list[str] = [column for column in rows.features if column not in taken]
     found = next((own for rule in rules if (own := [column for column in columns if rule(rows, column)])), [])
     if len(found) == 1:
         return found[0]
@@ -57,15 +58,17 @@ def _find(
     several = f"and several that may hold {holds}: {', '.join(found)}" if found else f"and none that holds {holds}"
     types = ", ".join(f"{column} ({_describe(feature)})" for column, feature in rows.features.items())
     raise InputError(
-        f"'{place_of(task)}' has no column '{default}' {several}; its columns are {types}. Set `{key}` of task "
-        f"'{task.name}', as in {{dataset: ..., {key}: {(found or columns or ['...'])[0]}}}."
+        f"{place_of(task)} has no column '{default}' {several}; its columns are {types}. Set `{key}` of task "
+        f"'{task.name}', as in {{dataset: ..., {key}: {(found or ['...'])[0]}}}."
     )
 
 
 def place_of(task: Task) -> str:
-    """Return where the data of a task are: its folder or first file, or its data set."""
+    """Return where the data of a task are, as the subject of a sentence: its folder or first file, or its data set."""
+    if task.dataset == MEMORY:
+        return "The data set in memory"
     files = next(iter((task.data_files or {}).values()), None)
-    return task.data_dir or (files[0] if isinstance(files, list) and files else str(files or task.dataset))
+    return f"'{task.data_dir or (files[0] if isinstance(files, list) and files else files or task.dataset)}'"
 
 
 def _is_image_column(rows: Dataset | IterableDataset, column: str) -> bool:
@@ -79,7 +82,7 @@ def _is_stored_image(rows: Dataset | IterableDataset, column: str) -> bool:
 def _is_path_column(rows: Dataset | IterableDataset, column: str) -> bool:
     if not is_text(rows.features[column]):
         return False
-    first = str(next(iter(rows.select_columns([column]).take(1)), {}).get(column))
+    first = str(first_row(rows, [column]).get(column))
     return Path(first).suffix.lower() in PICTURES and ("://" in first or Path(first).is_file())
 
 
@@ -99,6 +102,12 @@ def _has_few_texts(rows: Dataset | IterableDataset, column: str) -> bool:
     if isinstance(feature, LISTS):
         return is_text(feature.feature)
     return is_text(feature) and 2 <= len(rows.unique(column)) <= len(rows) / 2
+
+
+def first_row(rows: Dataset | IterableDataset, columns: Sequence[str]) -> Mapping[str, object]:
+    """Return the first row with these columns only, or an empty mapping if there is no row."""
+    own: Iterable[Mapping[str, object]] = rows.select_columns(list(columns)).take(1)
+    return next(iter(own), {})
 
 
 def is_text(feature: object) -> bool:

@@ -56,10 +56,10 @@ def draw_stratified(
     """Draw splits from the rows of a train split, the same share of each class.
 
     The n rows of a class are taken in the order `numpy.random.default_rng(0).permutation(n)`. With
-    `k = floor((n + 2) / 5)`, a fifth rounded to the nearest integer, the first k are the first drawn split and the next
-    k the second; the others stay in train. A single drawn split takes `k = floor((n + 2) / 4)`, a quarter, which is the
-    same 20 % beside 60 % for train. Nothing depends on the rows of other classes. Of fewer than 3 rows, a fifth is
-    none, and a quarter of a single row is none.
+    `k = floor((n + 2) / 5)`, a fifth rounded to the nearest integer, the first k are the first drawn split and the
+    next k the second; the others stay in train. A single drawn split takes `k = floor((n + 2) / 4)`, a quarter, since
+    the ratio is then 20 to 60. Nothing depends on the rows of other classes. Of 1 or 2 rows, a fifth is none; of 3, it
+    is 1. Of 1 row, a quarter is none; of 2, it is 1.
 
     With groups, the draw is among the groups of a class instead of its rows: n is their number, they are numbered in
     the order of their first rows, and a group belongs to the class of its first row. So no group is divided.

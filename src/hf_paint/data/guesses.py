@@ -37,14 +37,33 @@ def open_task(task: Task) -> Task:
     """
     if not task.guess:
         return task
-    splits = list_splits(task)
-    task = replace(task, splits=choose_splits(task, list(splits)))
+    names, given = list_splits(task), task.splits
+    task = replace(task, splits=choose_splits(task, names))
     sources = task.splits.named()
     if not sources:
-        raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}. Name one in `splits`.")
+        raise InputError(f"Task '{task.name}' uses none of the splits {', '.join(names)}. Name one in `splits`.")
     task, rows = read_rows(task, sources[0])
+    if without := _splits_without_labels(task, given):
+        kept = [name for name in names if name not in without]
+        task = replace(task, splits=choose_splits(replace(task, splits=given), kept))
     _say_what_is_drawn(task, rows.table)
     return replace(task, guess=False)
+
+
+def _splits_without_labels(task: Task, given: Splits) -> list[str]:
+    """Return splits that were found and whose labels are all missing (None or -1), as those of a competition are."""
+    if not isinstance(task, LabelledTask) or task.streaming:
+        return []
+    found = {
+        own
+        for own, value in zip(_values(task.splits).values(), _values(given).values(), strict=True)
+        if value == GUESS
+    }
+    return [
+        source
+        for source in task.splits.named()
+        if source in found and {*load_rows(task, source).table.unique(task.label_column)} <= {None, -1}
+    ]
 
 
 def choose_splits(task: Task, names: Sequence[str]) -> Splits:
@@ -58,7 +77,7 @@ def choose_splits(task: Task, names: Sequence[str]) -> Splits:
     if train is None and validation is None and test is None:
         if len(names) > 1 and task.splits.train == GUESS:
             raise InputError(
-                f"'{place_of(task)}' has the splits {', '.join(names)}, of which none is called train, validation or "
+                f"{place_of(task)} has the splits {', '.join(names)}, of which none is called train, validation or "
                 f"test. Set `splits` of task '{task.name}', as in {{dataset: ..., splits: {{train: {names[0]}}}}}."
             )
         train = next(iter(names), None)
@@ -129,9 +148,10 @@ def _with_several_labels(task: LabelledTask) -> Task:
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
     drawn = [name for name in ("validation", "test") if _values(task.splits)[name] == STRATIFIED]
     if drawn and isinstance(rows, Dataset):
-        share = "20 %" if len(drawn) == 2 else "a quarter"
-        parts = " and ".join(f"{share} as {name}" for name in drawn)
+        images = f"the {len(rows)} images in '{task.splits.train}'"
+        what = f"a quarter of {images} was drawn as {drawn[0]}"
+        if len(drawn) == 2:
+            what = f"20 % of {images} were drawn as validation and 20 % as test"
         logger.warning_once(
-            f"Task '{task.name}' has no {' or '.join(drawn)} split: of the {len(rows)} images in '{task.splits.train}', "
-            f"{parts} {'were' if len(drawn) == 2 else 'was'} drawn, the same share of each class."
+            f"Task '{task.name}' has no {' or '.join(drawn)} split: {what}, the same share of each class."
         )

@@ -25,9 +25,9 @@ def memory_splits(task: Task) -> dict[str, Dataset]:
     data = task.rows
     if data is None:
         raise InputError(
-            f"The data of task '{task.name}' were in the memory of a Python program, so they cannot be read again from "
-            "a file. Repeat the Python call that started the run, or save the data with `save_to_disk` and set "
-            "`dataset` to that folder."
+            f"The data of task '{task.name}' were in the memory of a Python program, so they cannot be read again "
+            "from a file. Repeat the Python call that started the run, or save the data with `save_to_disk` and name "
+            "that folder instead."
         )
     splits = {str(name): rows for name, rows in data.items()} if isinstance(data, Mapping) else {ONLY_SPLIT: data}
     return {name: _to_dataset(task, rows) for name, rows in splits.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset, IterableDataset
 
-from hf_paint.data.columns import is_text
+from hf_paint.data.columns import first_row, is_text
 from hf_paint.data.folder_files import PICTURES
 from hf_paint.tasks.task import Task
 
@@ -25,13 +25,13 @@ def resolve_pictures(task: Task, rows: Dataset | IterableDataset, files: Sequenc
                 feature, order = rows.features[column], rows.column_names
                 rows = rows.remove_columns(column).add_column(column, places, feature=feature).select_columns(order)
         else:
-            rows = rows.map(_Finder(column, folders), input_columns=[column], features=rows.features)
+            rows = rows.map(_Finder(column, folders), input_columns=[column]).cast(rows.features)
     return rows
 
 
 def _path_columns(task: Task, rows: Dataset | IterableDataset) -> list[str]:
     texts = [column for column, feature in (rows.features or {}).items() if is_text(feature)]
-    first = next(iter(rows.select_columns(texts).take(1)), {}) if texts else {}
+    first = first_row(rows, texts) if texts else {}
     return [
         column
         for column in texts

@@ -80,7 +80,7 @@ def _load_rows(task: Task, source: str) -> Rows:
         class_files = _class_files(task)
         if class_files is not None:
             return _load_class_files(task, source, class_files)
-        options = {"converters": label_converters(task)} if _is_csv(task) else {}
+        options: dict[str, object] = {"converters": label_converters(task)} if _is_csv(task) else {}
         options |= {"sep": "\t"} if _is_tsv(task) else {}
         rows = load_dataset(**_source_arguments(task), **options, split=source, streaming=task.streaming)
         if isinstance(rows, IterableDataset):
@@ -89,7 +89,7 @@ def _load_rows(task: Task, source: str) -> Rows:
     except InputError:
         raise
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
-        message = one_line(error)
+        message = one_line(error.__cause__ or error if "while generating" in str(error) else error)
         problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
     lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
@@ -98,24 +98,23 @@ def _load_rows(task: Task, source: str) -> Rows:
     return Rows(resolve_pictures(task, rows, _files_of(task, source)), ids)
 
 
-def list_splits(task: Task) -> dict[str, int | None]:
-    """Return the splits of a task's data set -> their number of rows, if it is known without reading them.
+def list_splits(task: Task) -> list[str]:
+    """Return the splits of a task's data set.
 
     Raises:
         InputError: If the data set cannot be read.
     """
     if task.dataset == MEMORY:
-        return {name: len(rows) for name, rows in memory_splits(task).items()}
+        return list(memory_splits(task))
     if is_folder(task):
-        return dict(folder_splits(task))
+        return folder_splits(task)
     if task.data_files is not None:
-        return dict.fromkeys(task.data_files)
+        return list(task.data_files)
     try:
         builder = load_dataset_builder(**_source_arguments(task))
     except Exception as error:  # as in `_load_rows`
         raise InputError(f"'{task.dataset}' (task '{task.name}') cannot be opened: {one_line(error)}.") from error
-    names = builder.info.splits or builder.config.data_files or {}
-    return {str(name): None for name in names}
+    return [str(name) for name in builder.info.splits or builder.config.data_files or ()]
 
 
 def _files_of(task: Task, source: str) -> list[str]:

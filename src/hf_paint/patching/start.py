@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from hf_paint.data.guesses import open_task
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
@@ -66,10 +67,12 @@ def resolve(
         strategy=strategy,
         base=Base.load(model, options),
         args=args,
-        patching_tasks=request.patching_tasks,
-        supported_tasks=request.supported_tasks,
+        patching_tasks=_opened(request.patching_tasks),
+        supported_tasks=_opened(request.supported_tasks),
         rule=rule,
-        options=options,
+        options=replace(
+            options, transfer_tasks=_opened(options.transfer_tasks), shift_tasks=_opened(options.shift_tasks)
+        ),
         method=request.method,
     )
     started = Identity.load(recipe.folder)
@@ -84,6 +87,11 @@ def _with_tasks(options: PatchOptions) -> PatchOptions:
     return replace(
         options, transfer_tasks=get_tasks(options.transfer_tasks), shift_tasks=get_tasks(options.shift_tasks)
     )
+
+
+def _opened(tasks: Sequence[TaskLike]) -> list[Task]:
+    """Return tasks with what their data tell, so that the recipe says what is run."""
+    return [open_task(task) for task in get_tasks(tasks)]
 
 
 def prepare(recipe: Recipe) -> PatchRun:
@@ -125,7 +133,10 @@ def _read_train_images(recipe: Recipe, task: Task) -> None:
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"Task '{name}' is listed twice. A task can have only one role in a run.")
+            raise InputError(
+                f"Task '{name}' is listed twice. A task can have only one role in a run; if these are different data, "
+                f"name one of them: {{name: other-{name}, dataset: ...}}."
+            )
 
 
 def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:

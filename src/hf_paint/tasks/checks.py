@@ -46,8 +46,9 @@ def _check_splits(task: "Task") -> None:
             )
     if splits.stratified and (splits.train in (None, *DRAWN) or AUTO in (splits.validation, splits.test)):
         raise InputError(
-            f"Task '{task.name}' draws `stratified` splits from its train split, so `train` must be a split of the data "
-            f"set, and `auto` cannot be combined with it; got {splits}. Set `validation: stratified`, or name a split."
+            f"Task '{task.name}' draws `stratified` splits from its train split, so `train` must be a split of the "
+            f"data set, and no other split can be `auto`; got train: {splits.train}, validation: {splits.validation}, "
+            f"test: {splits.test}. Set `validation: stratified`, or name a split."
         )
     if splits.stratified and task.streaming:
         raise InputError(
@@ -55,9 +56,7 @@ def _check_splits(task: "Task") -> None:
             "`stratified` split can be drawn. Name a split of the data set, or set it to null."
         )
     if GUESS in (splits.train, splits.validation, splits.test) and not task.guess:
-        raise InputError(
-            f"A split of task '{task.name}' is `guess`, which needs `guess: true`. Add it, or name a split."
-        )
+        raise InputError(f"A split of task '{task.name}' is `guess`, which needs `guess: true`. Add it.")
 
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,9 +20,14 @@ FORMATS = {
 }
 """Ending of a file -> the loader that reads it."""
 PICTURES = frozenset(
-    f".{ending}" for ending in ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga", "jp2", "avif"]
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif"),
+    )
 )
 """Endings of pictures, as far as they tell a folder of pictures from one of data files."""
+DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files that describe a data set, beside those that hold it."""
 SPLIT_WORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -63,43 +67,65 @@ def describe_folder(folder: Path) -> dict[str, object]:
     folder = folder.absolute()
     if saved := _saved_to_disk(folder):
         return {"dataset": "arrow", "data_files": saved}
-    endings = Counter(path.suffix.lower() for path in islice(_walk(folder), NUM_LOOKED_AT))
-    files = {ending: count for ending, count in endings.items() if FORMATS.get(ending)}
-    pictures = sum(count for ending, count in endings.items() if ending in PICTURES)
-    if not pictures and not files:
-        what = "is empty" if not endings else f"holds no pictures or data files, only files like *{min(endings)}"
-        raise InputError(
-            f"The folder '{folder}' {what}. Name a folder of pictures in class folders, or of {', '.join(FORMATS)} files."
-        )
-    if pictures >= sum(files.values()) or set(files) == {".zip"}:
+    found = list(islice(_walk(folder, frozenset()), NUM_LOOKED_AT))
+    pictures = [path for path in found if path.suffix.lower() in PICTURES]
+    tables = [path for path in found if _loader_of(path) not in (None, "imagefolder")]
+    zips = [path for path in found if _loader_of(path) == "imagefolder"]
+    if (len(pictures) >= len(tables) and pictures) or (zips and not tables):
+        _refuse_table_beside(folder, pictures, tables)
         return {"dataset": "imagefolder", "data_dir": str(folder)}
-    loaders = sorted({FORMATS[ending] for ending in files} - {"imagefolder"})
-    if len(loaders) > 1:
+    if not tables:
+        what = f"holds no pictures or data files, only files like '{found[0].name}'" if found else "is empty"
         raise InputError(
-            f"The folder '{folder}' holds files of several formats ({', '.join(sorted(files))}). Name one of the files, "
-            "or list them: {dataset: " + loaders[0] + ", data_files: {train: ..., test: ...}}."
+            f"The folder '{folder}' {what}. Name a folder of pictures in class folders, or of files that end in "
+            f"{', '.join(FORMATS)}."
         )
-    paths = sorted(path for path in _walk(folder) if FORMATS.get(path.suffix.lower()) == loaders[0])
-    return {"dataset": loaders[0], "data_files": _by_split(folder, paths, loaders[0])}
+    loader, *others = sorted({str(_loader_of(path)) for path in tables})
+    if others:
+        raise InputError(
+            f"The folder '{folder}' holds files of several formats, like '{tables[0].name}' and "
+            f"'{next(path.name for path in tables if _loader_of(path) != _loader_of(tables[0]))}'. Name one of the "
+            f"files, or list them: {{dataset: {loader}, data_files: {{train: ..., test: ...}}}}."
+        )
+    paths = sorted(path for path in _walk(folder, frozenset()) if _loader_of(path) == loader)
+    return {"dataset": loader, "data_files": _by_split(folder, paths, loader)}
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, without hidden ones."""
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+def _refuse_table_beside(folder: Path, pictures: Sequence[Path], tables: Sequence[Path]) -> None:
+    """Refuse pictures of a single folder beside one table, which is meant to label them."""
+    if len(tables) == 1 and len({picture.parent for picture in pictures}) < 2 and tables[0].stem != "metadata":
+        raise InputError(
+            f"The folder '{folder}' holds pictures without class folders, and the file '{tables[0].name}'. Name that "
+            f"file, '{tables[0]}', if it lists the pictures and their labels."
+        )
+
+
+def _loader_of(path: Path) -> str | None:
+    return None if path.name in DESCRIPTIONS else FORMATS.get(path.suffix.lower())
+
+
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    """Yield the files below a folder, following links, without hidden ones."""
+    above |= {os.path.realpath(folder)}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif os.path.realpath(path) not in above:
+            yield from _walk(path, above)
 
 
 def _by_split(folder: Path, paths: Sequence[Path], loader: str) -> dict[str, list[str]]:
-    """Return split -> its files, by the words in their names or else in those of their folders; `train` without any."""
+    """Return split -> its files, by the words in their names or those of their folders; `train` without any."""
     splits = {path: _split_of(path.relative_to(folder)) for path in paths}
     named = [path for path, split in splits.items() if split is not None]
     if not named:
         return {"train": [str(path) for path in paths]}
     if others := [path for path, split in splits.items() if split is None]:
         raise InputError(
-            f"The folder '{folder}' holds '{named[0].name}', which is named like a split, and '{others[0].name}', which "
-            f"is not. List the files of each split: {{dataset: {loader}, data_files: {{train: ..., test: ...}}}}."
+            f"The folder '{folder}' holds '{named[0].name}', which is named like a split, and '{others[0].name}', "
+            f"which is not. List the files of each split: {{dataset: {loader}, data_files: {{train: ...}}}}."
         )
     return {split: own for split in SPLIT_WORDS if (own := [str(path) for path in paths if splits[path] == split])}
 

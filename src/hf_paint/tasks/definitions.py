@@ -11,7 +11,7 @@ from hf_paint.files import load_yaml, write_text
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.keys import read_groups, read_names
 from hf_paint.tasks.names import spelled
-from hf_paint.tasks.references import KINDS_OF_REFERENCES, define
+from hf_paint.tasks.references import OTHER_REFERENCES, define
 
 
 Definition = Mapping[str, object]
@@ -113,7 +113,7 @@ def _read_built_in(name: str) -> dict[str, object]:
         raise InputError(
             f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
             f"`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file. "
-            f"{KINDS_OF_REFERENCES}"
+            f"{OTHER_REFERENCES}"
         )
     definition: dict[str, object] = load_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
     return definition

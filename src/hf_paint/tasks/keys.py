@@ -28,12 +28,6 @@ ORDER = (
 )
 """Order of keys in written definitions, followed by any others; changing it changes the bytes of recipes."""
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
-PARTS: Mapping[str, type[ClassSplit | TypographicAttack | Corruption]] = {
-    "class_split": ClassSplit,
-    "attack": TypographicAttack,
-    "corruption": Corruption,
-}
-"""Keys whose values are mappings in YAML and dataclasses in a task."""
 DATASET_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
 }
@@ -103,9 +97,12 @@ def read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
             f"`data_files`{place} must map splits to files, as in {{test: parts.parquet}}; "
             f"got {values['data_files']!r}."
         )
-    for key, part in PARTS.items():
-        if values.get(key) is not None:
-            parts[key] = read_part(part, key, values[key], place)
+    if values.get("class_split") is not None:
+        parts["class_split"] = read_part(ClassSplit, "class_split", values["class_split"], place)
+    if values.get("attack") is not None:
+        parts["attack"] = read_part(TypographicAttack, "attack", values["attack"], place)
+    if values.get("corruption") is not None:
+        parts["corruption"] = read_part(Corruption, "corruption", values["corruption"], place)
     return parts
 
 

@@ -8,19 +8,26 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from unicodedata import normalize
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, describe_folder, files_of
 
 
-KINDS_OF_REFERENCES = (
-    "A task can also be a folder of pictures in class folders, a zip, parquet, CSV, JSON or tar file, a folder of such "
-    "files, or a data set id on the Hub like user/name."
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+OTHER_REFERENCES = (
+    "A folder of pictures in class folders, a zip, parquet, CSV, JSON or tar file, a folder of such files, and a data "
+    "set on the Hub (user/name) are tasks, too."
 )
-_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[^@]+))?(@(?P<revision>.+))?")
-_SPLIT_FILE = re.compile(r"(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uation)?|data)([-_.]?\d+(-of-\d+)?)?")
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[^@]+))?(@(?P<revision>.+))?", re.ASCII)
+_NO_NAME = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uation)?|data|labels|metadata|annotations)"
+    r"([-_.]?\d+(-of-\d+)?)?"
+)
+"""Names of files and folders that do not tell what they hold."""
 
 
 @runtime_checkable
@@ -46,12 +53,12 @@ class HubId(NamedTuple):
     revision: str | None
 
 
-def is_in_memory(reference: object) -> TypeGuard[InMemory]:
+def is_in_memory(reference: object) -> "TypeIs[InMemory]":
     """Return whether a reference is a data set in memory, or a list of (image, label) pairs."""
     return isinstance(reference, Columns) or is_pairs(reference)
 
 
-def is_pairs(reference: object) -> TypeGuard[Pairs]:
+def is_pairs(reference: object) -> "TypeIs[Pairs]":
     """Return whether a reference is a list of (image, label) pairs."""
     return (
         isinstance(reference, Sequence)
@@ -67,7 +74,7 @@ def is_path(text: str) -> bool:
         >>> is_path("me/pets"), is_path("./pets"), is_path("pets/"), is_path("me/pets.parquet"), is_path("a/b/c")
         (False, True, True, True, True)
     """
-    if "://" in text:
+    if "://" in text or not text.strip():
         return False
     path = Path(text).expanduser()
     id = re.split("[:@]", text)[0]
@@ -76,7 +83,6 @@ def is_path(text: str) -> bool:
         or text.endswith(("/", os.sep))
         or path.suffix.lower() in FORMATS
         or id.count("/") > 1
-        or ("/" in id and path.parent.is_dir())
         or path.exists()
     )
 
@@ -105,8 +111,9 @@ def define(reference: str, folder: Path | None = None) -> dict[str, object] | No
         InputError: If it is a path at which there are no data.
     """
     here = reference if folder is None else str(folder / Path(reference).expanduser())
-    if is_path(reference) or is_path(here):
-        return _define_path(Path(here).expanduser())
+    path = Path(here).expanduser()
+    if is_path(reference) or is_path(here) or ("/" in reference and _did_you_mean_beside(path)):
+        return _define_path(path)
     hub = parse_hub_id(reference)
     if hub is None:
         return None
@@ -117,20 +124,24 @@ def define(reference: str, folder: Path | None = None) -> dict[str, object] | No
 
 def _define_path(path: Path) -> dict[str, object]:
     if not path.exists():
-        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise InputError(
-            f"There is no file or folder '{path}'.{did_you_mean(path.name, siblings)} Correct the path; a built-in "
+            f"There is no file or folder '{path}'.{_did_you_mean_beside(path)} Correct the path; a built-in "
             "task is named without slashes, and a data set on the Hub as user/name."
         )
     found = describe_folder(path) if path.is_dir() else files_of(path)
     return {"name": name_of_path(path), **found, "guess": True}
 
 
+def _did_you_mean_beside(path: Path) -> str:
+    """Return `" Did you mean 'train'?"` with the closest name in the folder in which a path should be."""
+    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else [])
+
+
 def name_of_path(path: Path) -> str:
     """Return the name of the task in a folder or file; one that is called like a split has the name of its folder."""
     places = [path.absolute(), *path.absolute().parents]
     stems = (place.name if place.is_dir() else place.name.partition(".")[0] for place in places)
-    return name_of(next((stem for stem in stems if not _SPLIT_FILE.fullmatch(stem.lower())), ""))
+    return name_of(next((stem for stem in stems if not _NO_NAME.fullmatch(stem.lower())), ""))
 
 
 def name_of(text: str) -> str:
@@ -160,13 +171,18 @@ def complete_reference(definition: Mapping[str, object]) -> dict[str, object]:
     if not isinstance(dataset, (str, Path)) or "extends" in own:
         return own
     text = str(dataset)
-    is_complete = own.get("name") is not None and own.get("templates") is not None
+    is_complete = is_complete_definition(own)
     if text in LOCAL_FILES:
         return own if is_complete else _named_by_files(own) | {"guess": True} | own
     if is_path(text) or not is_complete:
         own.pop("dataset")
         return (define(text) or {"name": name_of(text), "dataset": text, "guess": True}) | own
     return own
+
+
+def is_complete_definition(definition: Mapping[str, object]) -> bool:
+    """Return whether a definition has all the keys that only a person can choose."""
+    return all(definition.get(key) is not None for key in ("name", "dataset", "templates"))
 
 
 def _named_by_files(definition: Mapping[str, object]) -> dict[str, object]:

@@ -3,13 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
 from hf_paint.tasks.definitions import list_tasks, read_definition
 from hf_paint.tasks.keys import check_keys, read_inline
-from hf_paint.tasks.references import InMemory, complete_reference, define_memory, is_in_memory
+from hf_paint.tasks.references import (
+    InMemory,
+    complete_reference,
+    define_memory,
+    is_complete_definition,
+    is_in_memory,
+)
 from hf_paint.tasks.task import Task
 
 
@@ -62,7 +68,7 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
         ['mnist', 'cifar10-jpeg-1', 'cifar10-jpeg-2']
     """
     tasks: list[Task] = []
-    for reference in [references] if is_one(references) else references:
+    for reference in _each(references):
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
@@ -80,9 +86,10 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     return corrupted(options.pop("corrupted"), **options)
 
 
-def is_one(references: TaskLike | Iterable[TaskLike]) -> TypeGuard[TaskLike]:
-    """Return whether this is a single task, not several."""
-    return isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references)
+def _each(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
+    if isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references):
+        return [references]
+    return references
 
 
 def get_task(reference: TaskLike) -> Task:
@@ -113,15 +120,26 @@ def get_task(reference: TaskLike) -> Task:
     if is_in_memory(reference):
         return Task.from_dict(define_memory(reference))
     if isinstance(reference, Mapping):
-        return Task.from_dict(complete_reference(reference))
+        return _from_definition(reference)
     if not isinstance(reference, (str, Path)):
         raise InputError(
-            f"A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition or "
-            f"data in memory; got {reference!r}."
+            "A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition "
+            f"or data in memory; got {reference!r}."
         )
     name = str(reference)
     if isinstance(definition := read_inline(name), Mapping):
-        return Task.from_dict(complete_reference(definition))
+        return _from_definition(definition)
     if name.endswith((".yaml", ".yml")):
         return Task.from_yaml(name)
     return Task.from_dict(read_definition(name), source=name if name in list_tasks() else None)
+
+
+def _from_definition(definition: Mapping[str, object]) -> Task:
+    """Return the task of an inline definition; its `dataset` may also be a built-in task or a task YAML."""
+    named = definition.get("dataset")
+    if isinstance(named, (str, Path)) and not is_complete_definition(definition):
+        is_task = str(named).endswith((".yaml", ".yml")) or str(named) in list_tasks()
+        if is_task and "extends" not in definition:
+            keys = {key: value for key, value in definition.items() if key != "dataset"}
+            return Task.from_dict({"name": get_task(named).name, **keys, "extends": str(named)})
+    return Task.from_dict(complete_reference(definition))

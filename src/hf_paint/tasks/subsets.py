@@ -35,7 +35,7 @@ class Splits:
         return [split for split in (self.train, self.validation, self.test) if split not in (None, *DRAWN, GUESS)]
 
     def source_of(self, split: str) -> str | None:
-        """Return the split of the data set that `train`, `validation` or `test` is read from; None if there is none."""
+        """Return the split of the data set from which `train`, `validation` or `test` is read."""
         value = {"train": self.train, "validation": self.validation, "test": self.test}[split]
         return self.train if value in DRAWN else value
 

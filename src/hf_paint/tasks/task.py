@@ -50,8 +50,8 @@ class Task:
         source: Built-in name or path that the task was read from; None for a task defined in Python.
         rows: Data in memory, if `dataset` is `memory`; a recipe or a YAML file cannot hold them.
 
-    Lists are taken for tuples, mappings for `Splits` and other parts, and one string for `templates`. `class_names` may
-    also map each name in the data to its words in the prompts.
+    Lists are taken for tuples, mappings for `Splits` and other parts, and one string for `templates`. `class_names`
+    may also map each name in the data to its words in the prompts.
 
     Example:
         >>> pets = Task(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))

@@ -180,7 +180,10 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
         if task.streaming:
             check_stream(task, args)
         if names.count(task.name) > 1:
-            raise InputError(f"Task '{task.name}' is listed twice. List each task once.")
+            raise InputError(
+                f"Task '{task.name}' is listed twice. List each task once; if these are different data, name one of "
+                f"them: {{name: other-{task.name}, dataset: ...}}."
+            )
         keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key, None)]
         if len(tasks) > 1 and keys:
             reason = "streams" if task.streaming else f"has `{keys[0]}`"
