@@ -51,6 +51,12 @@ def _blank_plots():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch):
+    """What is said once per process is said once per test."""
+    monkeypatch.setattr("hf_paint.errors._said", set())
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder of reference data beside the checkout."""

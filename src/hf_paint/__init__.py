@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         save_patch as save_patch,
         scale_adapter as scale_adapter,
     )
+    from hf_paint.data.summary import summarize as summarize
     from hf_paint.errors import InputError as InputError
     from hf_paint.evaluation import (
         check_model as check_model,
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PACKAGES = {
+    "data.summary": ("summarize",),
     "errors": ("InputError",),
     "tasks": (
         "Task",

@@ -7,7 +7,6 @@ from typing import TypedDict
 import numpy as np
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.csv_labels import infer_labels, label_converters
@@ -17,14 +16,11 @@ from hf_paint.data.picture_paths import resolve_pictures
 from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
-from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.data_files import LOCAL_FILES, MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
-
-
-logger = logging.get_logger(__name__)
 
 
 class SourceArguments(TypedDict):
@@ -218,7 +214,7 @@ def _find_files(task: Task) -> dict[str, list[str]]:
     suffixes = {path.suffix for path in read}
     unread = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and path.resolve() not in read]
     if unread:
-        logger.warning_once(
+        warn_once(
             f"Task '{task.name}' reads only files in {folder} that are named like splits ({', '.join(files)}). Not "
             f"read: {len(unread)}, for instance '{unread[0].name}'. List files as `data_files` to read them all."
         )

@@ -15,6 +15,7 @@ from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
+from hf_paint.data.unreadable import Unreadable, skip_unreadable
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.subsets import AUTO
@@ -42,6 +43,7 @@ class Split:
             among its candidates; None for a stream.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
+        skipped: Images that cannot be read and are left out; their rows are those of the whole split.
     """
 
     task: Task
@@ -54,6 +56,7 @@ class Split:
     label_indices: Indices | None = None
     word_indices: Indices | None = None
     choices: Choices | None = None
+    skipped: tuple[Unreadable, ...] = ()
 
     def labels(self) -> Indices:
         """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
@@ -146,7 +149,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     fingerprint = stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint
     stored = (loaded if task.streaming else rows).table  # the selected rows of a stream have their images decoded
     split = replace(split, rows=rows.table, fingerprint=with_file_states(fingerprint, stored, task.image_column))
-    split = _with_words(take_some_classes(_with_labels(split)))
+    split = skip_unreadable(_with_words(take_some_classes(_with_labels(split))))
     if not task.streaming and not len(split.rows):
         raise InputError(
             f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "

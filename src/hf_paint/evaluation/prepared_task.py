@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hf_paint.data.images import CachedImages
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.data.unreadable import make_all
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.models.given import ModelLike, load_given
@@ -148,5 +150,12 @@ def prepare_splits(
             "Set `class_names` to the full list of classes."
         )
     head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
-    images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
-    return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)
+    images = make_all(partial(CachedImages, split, transform, cache_dir=cache_dir) for split in loaded.values())
+    return PreparedTask(
+        task=task,
+        role=role,
+        class_names=class_names,
+        head=head,
+        transform=transform,
+        images=dict(zip(loaded, images, strict=True)),
+    )

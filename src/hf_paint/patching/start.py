@@ -1,12 +1,17 @@
 """The first stage of every strategy: resolve a recipe, check it and prepare its tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.data.guesses import open_task
+from hf_paint.data.pixel_cache import default_cache_dir
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
+from hf_paint.data.unreadable import make_all
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
@@ -26,6 +31,7 @@ from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.sharding import check_launch
 from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.training.training_set import make_training_images
 
 
 def resolve(
@@ -93,8 +99,8 @@ def prepare(recipe: Recipe) -> PatchRun:
     """Load, check and decode all images to be evaluated.
 
     Raises:
-        InputError: If the run folder contains a run of other content, a task cannot be used, or a task lacks
-            validation images that the selection rule or the method needs.
+        InputError: If the run folder contains a run of other content, a task cannot be used, images of any task
+            cannot be read, or a task lacks validation images that the selection rule or the method needs.
     """
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,
@@ -104,15 +110,24 @@ def prepare(recipe: Recipe) -> PatchRun:
     }
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
-    prepared = []
+    makers: list[Callable[[], PreparedTask | None]] = [
+        partial(_read_train_images, recipe, task) for task in recipe.trained_tasks
+    ]
     for role, tasks in roles.items():
         splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
-        prepared += [prepare_task(task, model, processor, role=role, splits=splits) for task in tasks]
+        makers += [partial(prepare_task, task, model, processor, role=role, splits=splits) for task in tasks]
+    prepared = [task for task in make_all(makers) if task is not None]
     _check_validation(recipe, prepared)
     if recipe.args.train_head:
         head, prepared = share_head(prepared)
         recipe = replace(recipe, base=recipe.base.with_head(head))
     return PatchRun(recipe, prepared, identity)
+
+
+def _read_train_images(recipe: Recipe, task: Task) -> None:
+    """Check that all images of a task that the run trains on can be read, before it trains on any task."""
+    transform, split = PixelTransform(recipe.base.processor), load_splits(task, ("train",))["train"]
+    make_training_images(split, transform, recipe.args, cache_dir=default_cache_dir())
 
 
 def _check_names(request: Request) -> None:

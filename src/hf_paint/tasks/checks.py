@@ -17,7 +17,7 @@ def check_task(task: "Task") -> None:
     """Check the fields that all kinds of tasks have in common.
 
     Raises:
-        InputError: If the name, a template, `where` or a split is invalid.
+        InputError: If the name, a template, `where`, `bad_rows` or a split is invalid.
     """
     if not re.fullmatch(r"[a-z0-9_-]+", task.name):
         raise InputError(f"The task name '{task.name}' may contain only lower-case letters, digits, '_' and '-'.")
@@ -31,6 +31,8 @@ def check_task(task: "Task") -> None:
         raise InputError(
             f"`where` of task '{task.name}' must map columns to values, as in {{type: SCAM}}; got {task.where!r}."
         )
+    if task.bad_rows not in ("refuse", "skip"):
+        raise InputError(f"`bad_rows` of task '{task.name}' must be `refuse` or `skip`, got {task.bad_rows!r}.")
     _check_splits(task)
 
 
@@ -55,12 +57,6 @@ def _check_splits(task: "Task") -> None:
         )
     if GUESS in (splits.train, splits.validation, splits.test) and not task.guess:
         raise InputError(f"A split of task '{task.name}' is `guess`, which needs `guess: true`. Add it.")
-
-
-def check_bad_rows(task_name: str, bad_rows: str) -> None:
-    """Check that `bad_rows` is `refuse` or `skip`."""
-    if bad_rows not in ("refuse", "skip"):
-        raise InputError(f"`bad_rows` of task '{task_name}' must be `refuse` or `skip`, got {bad_rows!r}.")
 
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

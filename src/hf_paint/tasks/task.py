@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hf_paint.tasks.checks import check_task
 from hf_paint.tasks.corruptions import Corruption
@@ -39,6 +39,8 @@ class Task:
             instance frames of one video.
         splits: Names of the train, validation and test splits.
         where: Column -> value; only rows with these values are kept.
+        bad_rows: What to do with rows that cannot be used, because their image cannot be read or for another reason
+            that a kind of task adds: `refuse` (raise an error that names them) or `skip`.
         corruption: Corruption applied to every image, to measure distribution shift.
         license: Licence of the data set, shown in the model card.
         homepage: Home page of the data set, shown in the model card.
@@ -68,6 +70,7 @@ class Task:
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
     where: Mapping[str, object] | None = None
+    bad_rows: Literal["refuse", "skip"] = "refuse"
     corruption: Corruption | None = None
     license: str | None = None
     homepage: str | None = None

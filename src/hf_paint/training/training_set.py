@@ -16,6 +16,7 @@ from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.training_images import SHUFFLE_BUFFER, StreamedTrainImages, TrainImages
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.data.unreadable import refuse_unreadable
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
@@ -197,11 +198,12 @@ def make_training_images(
     """Return the images of a train split, augmented and ordered according to the arguments.
 
     Raises:
-        InputError: If a streaming task is combined with epochs or dataloader workers.
+        InputError: If a streaming task is combined with epochs or dataloader workers, or images cannot be read.
     """
     if not split.task.streaming:
         if args.augmentation == "none":
             return CachedImages(split, transform, cache_dir=cache_dir)
+        refuse_unreadable(split)
         return TrainImages(split, transform, args.augmentation, seed=args.seed)
     check_stream(split.task, args)
     buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER
