@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import HfApi
 
 import hf_paint
-from drawn_tasks import write_task
+from drawn_tasks import draw_rows, write_task
 from hf_paint import PaintTrainingArguments, PushOptions, Task, get_task, push_variants
 from hf_paint.cli.main import main
 from hf_paint.cli.recipe import PatchRecipe
@@ -22,7 +23,7 @@ from hf_paint.merging.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "recipes" / "README.md"])
-RUN_HERE = {"README.md": 1, "patching.md": 1, "strategies.md": 1, "adapters.md": 1, "publishing.md": 1}
+RUN_HERE = {"README.md": 2, "patching.md": 2, "strategies.md": 1, "adapters.md": 1, "publishing.md": 1}
 """The number of Python blocks of each page that are run here; a page with a test of its own is not listed."""
 
 
@@ -88,41 +89,71 @@ def test_python_is_python_and_the_commands_exist(page, capsys):
 
 @pytest.fixture
 def tiny(model_folder, tmp_path, monkeypatch):
-    """Return a page's Python with a tiny model and a few steps; the tasks that it names are tiny as well."""
+    """Return a function that makes a page's text tiny: the model, the steps and the tasks that it names."""
     monkeypatch.chdir(tmp_path)
-    names = ("red", "green", "blue", "grey")
-    tasks = {
-        name: write_task(tmp_path / "data", name, names=names, seed=i)
-        for i, name in enumerate(("mnist", "cifar10", "stl10", "svhn"))
-    }
+    names = ("mnist", "cifar10", "stl10", "svhn")
+    tasks = {name: write_task(Path("data"), name, train=32, test=8, seed=seed) for seed, name in enumerate(names)}
     monkeypatch.setattr(hf_paint, "get_task", tasks.__getitem__, raising=False)
+    for name, task in tasks.items():
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(task.to_dict()))
+    rows = draw_rows(40, 0, names=("banded", "dotted", "woven"))
+    for number, (image, label) in enumerate(zip(rows["image"], rows["label"], strict=True)):
+        folder = Path("textures", ("banded", "dotted", "woven")[label])
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.png")
+    shutil.copy(next(Path("textures").rglob("*.png")), "picture.png")
+    short = {"max_steps": 2, "warmup_steps": 1, "per_device_train_batch_size": 8, "use_cpu": True}
+    in_python = ", ".join(f"{key}={value}" for key, value in short.items())
+    flags = "--num_examples 0 --alphas 0 1 " + " ".join(f"--{key} {value}" for key, value in short.items())
 
-    def python(page):
-        found = blocks(read(page), "python")
-        assert len(found) == RUN_HERE[Path(page).name]
-        short = "Arguments(use_cpu=True, max_steps=2, warmup_steps=1, "
-        return found[0].replace("openai/clip-vit-base-patch32", model_folder).replace("Arguments(", short)
+    def shrink(text):
+        text = text.replace("openai/clip-vit-base-patch32", model_folder).replace("clip-vit-base-patch32", "tiny-clip")
+        text = text.replace('"mnist", keep', '"mnist.yaml", keep').replace('keep=["cifar10"]', 'keep=["cifar10.yaml"]')
+        text = text.replace('keep=["cifar10.yaml"]', f'keep=["cifar10.yaml"], alphas=[0, 1], {in_python}')
+        text = text.replace("--supported_tasks cifar10", f"--supported_tasks cifar10.yaml {flags}")
+        text = text.replace("--repo_id me/", "--base_model_id o/clip --yes --repo_id me/")
+        return text.replace("Arguments(", f"Arguments({in_python}, ").replace("me/", "tester/")
 
-    return python
+    return shrink
 
 
-def test_python_runs_on_a_tiny_model(tiny, patch_folder, hub):
-    """Tiny models and tasks replace those of the pages; every other line runs as printed."""
-    from drawn_tasks import draw_rows
+def python(page, tiny):
+    found = [tiny(block) for block in blocks(read(page), "python")]
+    assert len(found) == RUN_HERE[Path(page).name]
+    return found
 
+
+def test_the_readme_runs_on_a_tiny_model(tiny, hub):
+    """From the folder to the Hub, as printed but for the tiny model and task, the short training, and the name."""
+    use, four_lines = python("README.md", tiny)
     here = {}
-    exec(tiny("docs/patching.md"), here)
+    exec(four_lines, here)
     assert here["result"].alpha in here["result"].curve.alphas
-    exec(tiny("docs/strategies.md"), {})
-    draw_rows(1, 0)["image"][0].save("digit.png")
-    exec(tiny("README.md"), here)
-    push_variants(here["result"], "tester/clip-mnist", alphas=[0.3], options=PushOptions(base_model_id="o/clip"))
-    exec(tiny("docs/publishing.md").replace("me/", "tester/"), here)
-    assert here["model"].num_parameters() == here["result"].model.num_parameters()
+    lines = tiny(blocks(read("README.md"), "bash")[1]).splitlines()
+    assert [main(shlex.split(line, comments=True)[1:]) for line in lines] == [0] * 5
+    exec(use, here)
+    assert {"model.safetensors", "tasks.json", "README.md"} <= set(HfApi().list_repo_files("tester/clip-textures"))
+
+
+def test_the_pages_run_on_a_tiny_model(tiny, patch_folder, hub):
+    here = {}
+    single, shortest = python("docs/patching.md", tiny)
+    exec(single, here)
+    assert here["result"].alpha in here["result"].curve.alphas
+    push_variants(
+        here["result"],
+        "tester/clip-mnist",
+        alphas=[0.3],
+        options=PushOptions(base_model_id="o/clip", allow_unpatched=True),
+    )
+    exec(shortest, here)
+    for block in python("docs/publishing.md", tiny) + python("docs/strategies.md", tiny):
+        exec(block, here)
+    assert here["model"].num_parameters() > 0
     for name in ("mnist", "cars"):
         shutil.copytree(patch_folder, f"runs/{name}/patch")
-    exec(tiny("docs/adapters.md"), here)
-    assert here["model"].num_parameters() == here["result"].model.num_parameters()
+    for block in python("docs/adapters.md", tiny):
+        exec(block, here)
 
 
 @pytest.mark.parametrize("page", ["docs/patching.md", "docs/strategies.md", "recipes/README.md"])
