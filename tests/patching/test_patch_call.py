@@ -148,6 +148,20 @@ def test_a_mistake_is_refused_before_anything_is_loaded(change, message, data, t
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("args", "options", "message"),
+    [
+        (None, None, "got a NoneType"),
+        ({"max_steps": 1}, None, "got a dict"),
+        ("args", {"sweep": "full"}, "`options` must"),
+    ],
+)
+def test_settings_of_other_types_are_refused(args, options, message, data, tmp_path):
+    given = arguments(tmp_path) if args == "args" else args
+    with pytest.raises(InputError, match=message):
+        patch_single("me/clip", data["colours"], data["others"], given, options=options)
+
+
 def test_callbacks_of_no_training_are_refused(run, data, tmp_path):
     folder, result, recorder = run
     thetas = {"mine": str(folder / result.run_folder / "theta_1")}

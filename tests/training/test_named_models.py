@@ -63,6 +63,7 @@ def test_a_loaded_model_has_its_processor(model_folder, data):
 def test_a_head_takes_a_name_and_one_prompt(model_folder, model, processor):
     expected = build_zero_shot_head(model, processor.tokenizer, ["red", "blue"], [PROMPT]).weight
     assert torch.equal(build_zero_shot_head(model_folder, None, ["red", "blue"], PROMPT).weight, expected)
+    assert torch.equal(build_zero_shot_head(model, processor, ["red", "blue"], PROMPT).weight, expected)
     with pytest.raises(InputError, match="a list with at least one class name"):
         build_zero_shot_head(model_folder, None, "red", PROMPT)
 
@@ -87,6 +88,14 @@ def test_another_model_is_refused(given, message, model, data):
     for call in (lambda: prepare_task(data["others"], given), lambda: PaintTrainer(given, train_task=data["colours"])):
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_other_arguments_are_refused(model_folder, data):
+    for args in ({"max_steps": 1}, "runs/mine"):
+        with pytest.raises(InputError, match=f"must be training arguments, .* got a {type(args).__name__}"):
+            PaintTrainer(model_folder, args, train_task=data["colours"])
+    with pytest.raises(InputError, match="its image processor and its tokenizer; got a str"):
+        prepare_task(data["others"], model_folder, "processor")
 
 
 @pytest.fixture
@@ -124,6 +133,8 @@ def test_predictions_take_rows_in_memory_but_one_task(trainer, data):
     named, in_memory = trainer.predict(data["others"]), trainer.predict(rows)
     np.testing.assert_array_equal(named.predictions, in_memory.predictions)
     assert "dev_loss" in trainer.predict(rows, metric_key_prefix="dev").metrics
+    with pytest.raises(InputError, match="got a NoneType"):
+        trainer.predict(None)
     with pytest.raises(InputError, match="one task or data set, got 2"):
         trainer.predict([data["colours"], data["others"]])
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeAlias
 
 from datasets import Dataset
@@ -11,8 +10,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from hf_paint.data.in_memory import whole_task
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.tasks.references import is_in_memory
-from hf_paint.tasks.registry import TaskLike, get_tasks
-from hf_paint.tasks.task import Task
+from hf_paint.tasks.registry import TaskLike, each_reference, get_tasks
 
 
 EvaluationSet: TypeAlias = TaskLike | Dataset
@@ -50,10 +48,8 @@ def _named(given: EvaluationSets) -> Iterator[tuple[str | None, EvaluationSet]]:
     """Yield each task or data set with the name it is given, if any."""
     if isinstance(given, Mapping) and not any(key in given for key in (*DEFINITION_KEYS, "train")):
         yield from given.items()
-    elif isinstance(given, (str, Path, Mapping, Task)) or is_in_memory(given):
-        yield None, given
     else:
-        items = list(given)
+        items = list(each_reference(given))
         numbered = sum(is_in_memory(item) for item in items) > 1
         for number, item in enumerate(items, 1):
             yield (f"dataset-{number}" if numbered and is_in_memory(item) else None), item

@@ -55,6 +55,11 @@ def load_given(
         InputError: If the model or its processor cannot be loaded, or the model does not belong to a supported
             family.
     """
+    if processor is not None and not hasattr(processor, "image_processor"):
+        raise InputError(
+            "A processor is that of a CLIP model, with its image processor and its tokenizer; got a "
+            f"{type(processor).__name__}."
+        )
     if not isinstance(model, PreTrainedModel):
         loaded, stored, _ = load_clip(model_of(model), revision=revision)
         return loaded, processor or stored

@@ -10,7 +10,7 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
@@ -79,7 +79,7 @@ def build_listed_head(
 @torch.no_grad()
 def build_zero_shot_head(
     model: ModelLike,
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None,
     class_names: Sequence[str],
     templates: str | Sequence[str],
     *,
@@ -95,7 +95,7 @@ def build_zero_shot_head(
 
     Args:
         model: Model whose text tower embeds the prompts; a Hub repository id or a folder is loaded.
-        tokenizer: Tokenizer of the model; None for its own (see `load_given`).
+        tokenizer: Tokenizer or processor of the model; None for its own (see `load_given`).
         class_names: Class names, in the order of the logits.
         templates: Prompts, each with one `{}`; or a single one.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
@@ -118,6 +118,7 @@ def build_zero_shot_head(
             "A zero-shot head needs a list with at least one class name, and at least one template; got "
             f"{class_names!r} and {templates!r}."
         )
+    tokenizer = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
     if tokenizer is None or not isinstance(model, PreTrainedModel):
         model, processor = load_given(model)
         tokenizer = tokenizer or processor.tokenizer

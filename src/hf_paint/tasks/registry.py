@@ -70,7 +70,7 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
         ['mnist', 'cifar10-jpeg-1', 'cifar10-jpeg-2']
     """
     tasks: list[Task] = []
-    for reference in _each(references):
+    for reference in each_reference(references):
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
@@ -88,8 +88,12 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     return corrupted(options.pop("corrupted"), **options)
 
 
-def _each(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
-    """Return several references, or a single one as a list."""
+def each_reference(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
+    """Return several references, or a single one as a list.
+
+    Raises:
+        InputError: If these are neither, like a table.
+    """
     if isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references):
         return [references]
     if not isinstance(references, SEVERAL):

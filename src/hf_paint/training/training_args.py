@@ -9,6 +9,7 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
+from hf_paint.errors import InputError
 from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
 from hf_paint.training.field_types import check_field_types
@@ -170,7 +171,7 @@ class PaintTrainingArguments(TrainingArguments):
         class are returned unchanged.
 
         Raises:
-            InputError: If a value is out of range, or a field would have no effect.
+            InputError: If this is something else, a value is out of range, or a field would have no effect.
 
         Example:
             >>> from transformers import TrainingArguments
@@ -179,6 +180,11 @@ class PaintTrainingArguments(TrainingArguments):
         """
         if isinstance(args, cls):
             return args
+        if not isinstance(args, TrainingArguments):
+            raise InputError(
+                "`args` must be training arguments, like PaintTrainingArguments(output_dir='runs/mine'); got a "
+                f"{type(args).__name__}."
+            )
         fresh = TrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu)
         ours, theirs = defaults_of(cls), defaults_of(TrainingArguments)
         held = {f.name: getattr(args, f.name) for f in fields(TrainingArguments) if f.init}
