@@ -127,14 +127,17 @@ REFUSED = {
     "one callback without a list": ({"callbacks": Recorder()}, "must be a list of callbacks"),
     "a method as callback": ({"callbacks": [EMACallback()]}, "Set `method: ema`"),
     "a method's class as callback": ({"callbacks": [EMACallback]}, "Set `method: ema`"),
-    "no task": ({"data": None}, "got a NoneType"),
-    "a table": ({"data": pd.DataFrame({"image": ["a.png"], "label": ["cat"]})}, "got a DataFrame"),
-    "an array": ({"data": np.zeros((3, 8, 8, 3))}, "got a ndarray"),
-    "a data set of torch": ({"data": TensorDataset(torch.zeros(2, 3, 8, 8))}, "got a TensorDataset"),
-    "images without labels": ({"data": [PICTURE, PICTURE]}, "a list of (image, label) tuples); got a Image"),
-    "a number as task to keep": ({"keep": 3}, "got a int"),
-    "a module as model": ({"model": torch.nn.Linear(1, 1)}, "got a Linear"),
-    "a number as model": ({"model": 3}, "got a int"),
+    "no task": ({"data": None}, "got an object of type NoneType"),
+    "a table": ({"data": pd.DataFrame({"image": ["a.png"], "label": ["cat"]})}, "got an object of type DataFrame"),
+    "an array": ({"data": np.zeros((3, 8, 8, 3))}, "got an object of type ndarray"),
+    "a data set of torch": ({"data": TensorDataset(torch.zeros(2, 3, 8, 8))}, "got an object of type TensorDataset"),
+    "images without labels": (
+        {"data": [PICTURE, PICTURE]},
+        "a list of (image, label) tuples); got an object of type Image",
+    ),
+    "a number as task to keep": ({"keep": 3}, "got an object of type int"),
+    "a module as model": ({"model": torch.nn.Linear(1, 1)}, "got an object of type Linear"),
+    "a number as model": ({"model": 3}, "got an object of type int"),
 }
 
 
@@ -151,8 +154,8 @@ def test_a_mistake_is_refused_before_anything_is_loaded(change, message, data, t
 @pytest.mark.parametrize(
     ("args", "options", "message"),
     [
-        (None, None, "got a NoneType"),
-        ({"max_steps": 1}, None, "got a dict"),
+        (None, None, "got an object of type NoneType"),
+        ({"max_steps": 1}, None, "got an object of type dict"),
         ("args", {"sweep": "full"}, "`options` must"),
     ],
 )

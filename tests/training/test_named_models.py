@@ -71,8 +71,8 @@ def test_a_head_takes_a_name_and_one_prompt(model_folder, model, processor):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (3, "A model is a Hub repository id, a folder, or a CLIP model of transformers; got a int"),
-        (torch.nn.Linear(2, 2), "got a Linear"),
+        (3, "A model is a Hub repository id, a folder, or a CLIP model of transformers; got an object of type int"),
+        (torch.nn.Linear(2, 2), "got an object of type Linear"),
         ("model", "made in memory needs a processor"),
         ("bert", "is a bert model, which cannot be patched"),
     ],
@@ -92,9 +92,11 @@ def test_another_model_is_refused(given, message, model, data):
 
 def test_other_arguments_are_refused(model_folder, data):
     for args in ({"max_steps": 1}, "runs/mine"):
-        with pytest.raises(InputError, match=f"must be training arguments, .* got a {type(args).__name__}"):
+        with pytest.raises(
+            InputError, match=f"must be training arguments, .* got an object of type {type(args).__name__}"
+        ):
             PaintTrainer(model_folder, args, train_task=data["colours"])
-    with pytest.raises(InputError, match="its image processor and its tokenizer; got a str"):
+    with pytest.raises(InputError, match="its image processor and its tokenizer; got an object of type str"):
         prepare_task(data["others"], model_folder, "processor")
 
 
@@ -133,7 +135,7 @@ def test_predictions_take_rows_in_memory_but_one_task(trainer, data):
     named, in_memory = trainer.predict(data["others"]), trainer.predict(rows)
     np.testing.assert_array_equal(named.predictions, in_memory.predictions)
     assert "dev_loss" in trainer.predict(rows, metric_key_prefix="dev").metrics
-    with pytest.raises(InputError, match="got a NoneType"):
+    with pytest.raises(InputError, match="got an object of type NoneType"):
         trainer.predict(None)
     with pytest.raises(InputError, match="one task or data set, got 2"):
         trainer.predict([data["colours"], data["others"]])

@@ -188,5 +188,5 @@ def test_names_of_tasks_are_taken_wherever_tasks_are(model, processor, model_fol
 
 
 def test_anything_else_is_not_a_task(model, processor):
-    with pytest.raises(InputError, match="A task is a `Task`, a built-in name, .* got 3"):
+    with pytest.raises(InputError, match="A task is a `Task`, a built-in name, .* of type int"):
         evaluate_tasks(model, [3], processor=processor)

@@ -61,8 +61,8 @@ def model_name(name_or_path: str | Path) -> str:
     """
     if not isinstance(name_or_path, (str, Path)):
         raise InputError(
-            "A model is a Hub repository id, a folder, or a CLIP model of transformers; got a "
-            f"{type(name_or_path).__name__}."
+            "A model is a Hub repository id, a folder, or a CLIP model of transformers; got an object of "
+            f"type {type(name_or_path).__name__}."
         )
     return str(Path(name_or_path).expanduser()) if str(name_or_path).startswith("~") else str(name_or_path)
 

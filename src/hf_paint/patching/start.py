@@ -50,7 +50,7 @@ def resolve(
         InputError: If an argument is invalid, or the run folder contains a run of a different recipe.
     """
     if not isinstance(options, PatchOptions | None):
-        raise InputError(f"`options` must be PatchOptions(...), got a {type(options).__name__}.")
+        raise InputError(f"`options` must be PatchOptions(...), got an object of type {type(options).__name__}.")
     request = Request(
         strategy=strategy,
         model=model,

@@ -104,8 +104,8 @@ def each_reference(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLi
 def _no_task(reference: object) -> InputError:
     return InputError(
         "A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition or "
-        "data in memory (a `datasets.Dataset`, a `DatasetDict` or a list of (image, label) tuples); got a "
-        f"{type(reference).__name__}."
+        "data in memory (a `datasets.Dataset`, a `DatasetDict` or a list of (image, label) tuples); got an object of "
+        f"type {type(reference).__name__}."
     )
 
 

@@ -182,8 +182,8 @@ class PaintTrainingArguments(TrainingArguments):
             return args
         if not isinstance(args, TrainingArguments):
             raise InputError(
-                "`args` must be training arguments, like PaintTrainingArguments(output_dir='runs/mine'); got a "
-                f"{type(args).__name__}."
+                "`args` must be training arguments, as in PaintTrainingArguments(output_dir='run'); got an object "
+                f"of type {type(args).__name__}."
             )
         fresh = TrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu)
         ours, theirs = defaults_of(cls), defaults_of(TrainingArguments)
