@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 
-from folders import draw_folder, draw_picture, draw_zip, several
+from folders import draw_folder, draw_picture, draw_zip
 
 
 NAMES = ("polka_dotted", "red", "t-shirt")

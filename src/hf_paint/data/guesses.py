@@ -18,6 +18,8 @@ from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 
+MULTI_LABEL = "multi_label"
+"""Key of tasks with several labels per image."""
 logger = logging.get_logger(__name__)
 
 
@@ -115,7 +117,9 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
         return task
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, LISTS):
-        return _with_several_labels(task) if task.guess else task
+        if task.guess and MULTI_LABEL in Task.kinds and type(task) is not Task.kinds[MULTI_LABEL]:
+            return Task.from_dict({**task.to_dict(), "rows": task.rows, MULTI_LABEL: True})
+        feature = feature.feature
     if isinstance(feature, ClassLabel):
         names = [spelled(name) for name in feature.names]
     elif is_text(feature) and isinstance(rows, Dataset):
@@ -130,19 +134,9 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
 
 def _distinct_labels(task: LabelledTask) -> list[str]:
     """Return the distinct labels of all splits that a task reads, sorted."""
-    labels: set[str] = set()
-    for source in dict.fromkeys(task.splits.named()):
-        labels |= {
-            spelled(str(label))
-            for label in load_rows(task, source).table.unique(task.label_column)
-            if label is not None
-        }
-    return sorted(labels)
-
-
-def _with_several_labels(task: LabelledTask) -> Task:
-    """Return the task as one with several labels per image."""
-    return Task.from_dict({**task.to_dict(), "multi_label": True})
+    values = [load_rows(task, source).table[task.label_column][:] for source in dict.fromkeys(task.splits.named())]
+    each = (label for own in values for value in own for label in (value if isinstance(value, list) else [value]))
+    return sorted({spelled(label) for label in each if label is not None})
 
 
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
