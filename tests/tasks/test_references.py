@@ -124,7 +124,7 @@ def test_a_wrong_reference_says_what_is_wrong(reference, message, folder):
 
 
 def test_references_are_looked_up_without_torch(folder):
-    code = "import sys; from hf_paint import get_task; get_task('textures/'); print({'torch', 'datasets'} & {*sys.modules})"
+    code = "import sys, hf_paint; hf_paint.get_task('textures/'); print({'torch', 'datasets'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -22,7 +22,7 @@ FORMATS = {
 PICTURES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2"),
     )
 )
 """Endings of pictures, as far as they tell a folder of pictures from one of data files."""
