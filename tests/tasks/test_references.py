@@ -90,6 +90,27 @@ def test_a_complete_definition_means_what_it_meant(folder):
         assert (task.splits, task.guess) == (Splits(train="train", validation="auto", test="test"), False)
 
 
+def test_a_recipe_that_was_written_is_read_as_it_is(folder):
+    """Also if the folder that it names is not there."""
+    definition = {"name": "pets", "dataset": "gone/", "templates": ["a {}"], "splits": {"validation": None}}
+    assert get_task(definition) == Task.from_dict(definition)
+    choices = {"name": "vqa", "dataset": "me/vqa", "choices_column": "choices"}
+    assert get_task(choices) == Task.from_dict(choices)
+
+
+def test_a_task_file_names_data_beside_it(folder):
+    (folder / "x.yaml").write_text(
+        "{name: cars, dataset: cars/train.parquet, templates: [a car]}".replace("a car", "a {} car")
+    )
+    task = get_task("x.yaml")
+    assert (task.dataset, task.data_files) == ("parquet", {"train": [str(folder / "cars" / "train.parquet")]})
+    assert (task.splits.validation, task.guess) == ("auto", False)
+    (folder / "x.yaml").write_text("{dataset: textures/, guess: true, name: mine}")
+    task = get_task("x.yaml")
+    assert (task.name, task.data_dir, task.guess) == ("mine", str(folder / "textures"), True)
+    assert Task.from_dict(task.to_dict()) == task
+
+
 def test_built_in_names_stay(folder):
     (folder / "cifar10").mkdir()
     assert get_task("cifar10").dataset == "tanganke/cifar10"

@@ -39,11 +39,12 @@ def open_task(task: Task) -> Task:
     """
     if not task.guess:
         return task
-    names, given = list_splits(task), task.splits
+    given = task.splits
+    names = list_splits(task) if GUESS in _values(given).values() else []
     task = replace(task, splits=choose_splits(task, names))
     sources = task.splits.named()
     if not sources:
-        raise InputError(f"Task '{task.name}' uses none of the splits {', '.join(names)}. Name one in `splits`.")
+        raise InputError(f"Task '{task.name}' uses no split of its data. Name one in `splits`.")
     task, rows = read_rows(task, sources[0])
     if without := _splits_without_labels(task, given):
         kept = [name for name in names if name not in without]
