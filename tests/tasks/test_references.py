@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hf_paint import Task, get_task
 from hf_paint.errors import InputError
@@ -99,9 +100,8 @@ def test_a_recipe_that_was_written_is_read_as_it_is(folder):
 
 
 def test_a_task_file_names_data_beside_it(folder):
-    (folder / "x.yaml").write_text(
-        "{name: cars, dataset: cars/train.parquet, templates: [a car]}".replace("a car", "a {} car")
-    )
+    definition = {"name": "cars", "dataset": "cars/train.parquet", "templates": "a {}"}
+    (folder / "x.yaml").write_text(yaml.safe_dump(definition))
     task = get_task("x.yaml")
     assert (task.dataset, task.data_files) == ("parquet", {"train": [str(folder / "cars" / "train.parquet")]})
     assert (task.splits.validation, task.guess) == ("auto", False)
