@@ -1,5 +1,6 @@
 """Find the image column and the label column of a data set that a task does not name, by their features."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,7 @@ def _is_path_column(rows: Dataset | IterableDataset, column: str) -> bool:
     if not is_text(rows.features[column]):
         return False
     first = str(first_row(rows, [column]).get(column))
-    return Path(first).suffix.lower() in PICTURES and ("://" in first or Path(first).is_file())
+    return Path(first).suffix.lower() in PICTURES and ("://" in first or os.path.isfile(first))
 
 
 def _is_class_label(rows: Dataset | IterableDataset, column: str) -> bool:

@@ -18,6 +18,8 @@ from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 
+MULTI_LABEL = "multi_label"
+"""Key of tasks with several labels per image."""
 logger = logging.get_logger(__name__)
 
 
@@ -37,11 +39,12 @@ def open_task(task: Task) -> Task:
     """
     if not task.guess:
         return task
-    names, given = list_splits(task), task.splits
+    given = task.splits
+    names = list_splits(task) if GUESS in _values(given).values() else []
     task = replace(task, splits=choose_splits(task, names))
     sources = task.splits.named()
     if not sources:
-        raise InputError(f"Task '{task.name}' uses none of the splits {', '.join(names)}. Name one in `splits`.")
+        raise InputError(f"Task '{task.name}' uses no split of its data. Name one in `splits`.")
     task, rows = read_rows(task, sources[0])
     if without := _splits_without_labels(task, given):
         kept = [name for name in names if name not in without]
@@ -59,11 +62,7 @@ def _splits_without_labels(task: Task, given: Splits) -> list[str]:
         for own, value in zip(_values(task.splits).values(), _values(given).values(), strict=True)
         if value == GUESS
     }
-    return [
-        source
-        for source in task.splits.named()
-        if source in found and {*load_rows(task, source).table.unique(task.label_column)} <= {None, -1}
-    ]
+    return [source for source in task.splits.named() if source in found and _labels_in(task, source) <= {None, -1}]
 
 
 def choose_splits(task: Task, names: Sequence[str]) -> Splits:
@@ -115,7 +114,9 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
         return task
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, LISTS):
-        return _with_several_labels(task) if task.guess else task
+        if task.guess and MULTI_LABEL in Task.kinds and type(task) is not Task.kinds[MULTI_LABEL]:
+            return Task.from_dict({**task.to_dict(), "rows": task.rows, MULTI_LABEL: True})
+        feature = feature.feature
     if isinstance(feature, ClassLabel):
         names = [spelled(name) for name in feature.names]
     elif is_text(feature) and isinstance(rows, Dataset):
@@ -129,20 +130,15 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
 
 
 def _distinct_labels(task: LabelledTask) -> list[str]:
-    """Return the distinct labels of all splits that a task reads, sorted."""
-    labels: set[str] = set()
-    for source in dict.fromkeys(task.splits.named()):
-        labels |= {
-            spelled(str(label))
-            for label in load_rows(task, source).table.unique(task.label_column)
-            if label is not None
-        }
-    return sorted(labels)
+    """Return the distinct texts in the label column of all splits that a task reads, sorted."""
+    labels = set[object]().union(*(_labels_in(task, source) for source in task.splits.named()))
+    return sorted({spelled(label) for label in labels if isinstance(label, str)})
 
 
-def _with_several_labels(task: LabelledTask) -> Task:
-    """Return the task as one with several labels per image."""
-    return Task.from_dict({**task.to_dict(), "multi_label": True})
+def _labels_in(task: LabelledTask, source: str) -> set[object]:
+    """Return the distinct labels in one split, also of lists of labels."""
+    values = load_rows(task, source).table[task.label_column][:]
+    return {label for value in values for label in (value if isinstance(value, list) else [value])}
 
 
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:

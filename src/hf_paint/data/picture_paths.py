@@ -1,5 +1,6 @@
 """Paths to pictures in the rows of a file: they are relative to that file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,5 +54,5 @@ def _find(path: str | None, folders: Sequence[Path]) -> str | None:
     if not path or "://" in path or Path(path).is_absolute():
         return path
     places = [str(folder / path) for folder in folders]
-    found = [place for place in (*places, path) if Path(place).is_file()]
+    found = [place for place in (*places, path) if os.path.isfile(place)]  # False also for a text that is no path
     return found[0] if found else places[0]
