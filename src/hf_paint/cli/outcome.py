@@ -9,10 +9,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from hf_paint.results.alphas import alpha_phrase
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.outcome_text import outcome_rows, summarise
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import markdown
 
 
@@ -22,6 +24,14 @@ SHORTEST_LINE = 11
 """Characters of a header that stay on one line, such as `test images`."""
 GAP = 2
 """Spaces between two columns."""
+
+
+def print_place(outcome: Outcome, run: Path) -> None:
+    """Print where the patched model is, or the run folder if there is none."""
+    if outcome.alpha is None:
+        sys.stdout.write(f"no alpha was chosen: {run}\n")
+    else:
+        sys.stdout.write(f"{alpha_phrase(outcome.alpha)}: {RunFolder(run).patched}\n")
 
 
 def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:

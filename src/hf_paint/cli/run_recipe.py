@@ -1,6 +1,5 @@
 """Running a recipe from the command line."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from hf_paint.cli.outcome import report
+from hf_paint.cli.outcome import print_place, report
 from hf_paint.cli.parser import StrictParser
 from hf_paint.cli.push import publish
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
@@ -79,9 +78,9 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         options=options,
     )
     if args.process_index == 0:
-        report(result.outcome, result.curve, result.run_folder, end=method.end)
-        if result.alpha is not None:
-            sys.stdout.write(f"{result.patched}\n")
+        outcome = result.outcome
+        report(outcome, result.curve, result.run_folder, end=method.end)
+        print_place(outcome, result.run_folder)
         if push:
             repo_id, private = str(args.hub_model_id), args.hub_private_repo
             publish(result, repo_id, private=private, base_model_id=recipe.base_model_id)

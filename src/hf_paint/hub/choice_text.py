@@ -15,7 +15,8 @@ def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
     """Return the sentences on gains and losses at the selected alpha, and on why it was selected."""
     if outcome.alpha is None or outcome.is_unpatched:
         return f"{summarise(outcome)} This is the base model itself."
-    return f"{claim(curve, outcome.alpha, split)} Why this alpha: {why(outcome)}."
+    text = claim(curve, outcome.alpha, split)
+    return f"{text} Why this alpha: {why(outcome)}." if outcome.on_validation or outcome.rule == "none" else text
 
 
 def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:

@@ -78,7 +78,7 @@ def _of_role(outcome: Outcome, role: Role, split: str) -> list[str]:
 def _change(change: Change, split: str) -> str:
     """Return the gain on a task, with all that a reader must know to trust it."""
     gain, bounds = change.gain.gain, change.gain.interval
-    unchanged = gain == 0 and bounds == (0, 0)
+    unchanged = gain == 0 and bounds == (0, 0) and change.exact
     text = "unchanged" if unchanged else f"{'' if change.exact else 'about '}{_points(gain)}"
     notes = [] if bounds is None or unchanged else [_interval(bounds)]
     notes += [] if change.is_certain else ["not certain"]
