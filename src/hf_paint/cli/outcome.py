@@ -43,7 +43,7 @@ def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:
         run: Run folder.
         end: Name of theta_1 in the table.
     """
-    split = curve.reported_split
+    split = outcome.changes[0].split if outcome.changes else curve.reported_split
     chosen = "" if outcome.alpha is None else "; the row in bold was chosen"
     sys.stdout.write(f"\nAccuracy on {split} images in percent, by alpha{chosen}:\n\n")
     print_rows(curve_rows(curve, split, selected=outcome.alpha, fine_tuned_label=end))

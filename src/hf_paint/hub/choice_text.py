@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, format_alpha, is_unpatched
 from hf_paint.results.curve import AlphaCurve, Gain
-from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome import Outcome, is_certain
 from hf_paint.results.outcome_text import summarise, why
 from hf_paint.results.records import Result
 from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
@@ -39,7 +39,7 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     records = before_and_after(curve, gain, alpha)
     if records is None:
         return gain.task
-    changes = [f"{points(gain.gain, digits=1)} points"]
+    changes = [f"{points(gain.gain, digits=1)} points"] + ([] if is_certain(gain) else ["not certain"])
     if all(record.attack_success is not None for record in records):
         rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
         changes.append(f"attack success {rates[0]} % → {rates[1]} %")
