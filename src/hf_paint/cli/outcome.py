@@ -9,10 +9,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from hf_paint.results.alphas import alpha_phrase
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.outcome_text import outcome_rows, summarise
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import markdown
 
 
@@ -24,6 +26,14 @@ GAP = 2
 """Spaces between two columns."""
 
 
+def print_place(outcome: Outcome, run: Path) -> None:
+    """Print where the patched model is, or the run folder if there is none."""
+    if outcome.alpha is None:
+        sys.stdout.write(f"no alpha was chosen: {run}\n")
+    else:
+        sys.stdout.write(f"{alpha_phrase(outcome.alpha)}: {RunFolder(run).patched}\n")
+
+
 def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:
     """Print the outcome of a run, or of another choice: two tables and one sentence.
 
@@ -33,7 +43,7 @@ def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:
         run: Run folder.
         end: Name of theta_1 in the table.
     """
-    split = curve.reported_split
+    split = outcome.changes[0].split if outcome.changes else curve.reported_split
     chosen = "" if outcome.alpha is None else "; the row in bold was chosen"
     sys.stdout.write(f"\nAccuracy on {split} images in percent, by alpha{chosen}:\n\n")
     print_rows(curve_rows(curve, split, selected=outcome.alpha, fine_tuned_label=end))

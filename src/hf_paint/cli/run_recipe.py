@@ -1,6 +1,5 @@
 """Running a recipe from the command line."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 
 from hf_paint.cli.dry_run import print_plan
-from hf_paint.cli.outcome import report
+from hf_paint.cli.outcome import print_place, report
 from hf_paint.cli.push import publish
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.cli.recipe_keys import RecipeParser, read_keys
@@ -53,9 +52,9 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
     result = _strategy(recipe, patching)(supported, args, **_rule(recipe), options=options)
     if args.process_index == 0:
-        report(result.outcome, result.curve, result.run_folder, end=method.end)
-        if result.alpha is not None:
-            sys.stdout.write(f"{result.patched}\n")
+        outcome = result.outcome
+        report(outcome, result.curve, result.run_folder, end=method.end)
+        print_place(outcome, result.run_folder)
         if push:
             repo_id, private = str(args.hub_model_id), args.hub_private_repo
             publish(result, repo_id, private=private, base_model_id=recipe.base_model_id)

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    from hf_paint.cli.outcome import report
+    from hf_paint.cli.outcome import print_place, report
     from hf_paint.merging.registry import read_method
     from hf_paint.patching.reselect import choose_again, save_choice
 
@@ -51,7 +51,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     if parsed.dry_run:
         sys.stdout.write("Dry run: nothing was changed.\n")
     else:
-        sys.stdout.write(f"{save_choice(choice).patched}\n")
+        save_choice(choice)
+        print_place(choice.outcome, choice.folder.path)
 
 
 def _alpha(text: str) -> float | Mapping[str, float]:

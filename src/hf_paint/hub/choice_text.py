@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, format_alpha, is_unpatched
 from hf_paint.results.curve import AlphaCurve, Gain
-from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome import Outcome, is_certain
 from hf_paint.results.outcome_text import summarise, why
 from hf_paint.results.records import Result
 from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
@@ -15,7 +15,8 @@ def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
     """Return the sentences on gains and losses at the selected alpha, and on why it was selected."""
     if outcome.alpha is None or outcome.is_unpatched:
         return f"{summarise(outcome)} This is the base model itself."
-    return f"{claim(curve, outcome.alpha, split)} Why this alpha: {why(outcome)}."
+    text = claim(curve, outcome.alpha, split)
+    return f"{text} Why this alpha: {why(outcome)}." if outcome.on_validation or outcome.rule == "none" else text
 
 
 def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
@@ -38,7 +39,7 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     records = before_and_after(curve, gain, alpha)
     if records is None:
         return gain.task
-    changes = [f"{points(gain.gain, digits=1)} points"]
+    changes = [f"{points(gain.gain, digits=1)} points"] + ([] if is_certain(gain) else ["not certain"])
     if all(record.attack_success is not None for record in records):
         rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
         changes.append(f"attack success {rates[0]} % → {rates[1]} %")

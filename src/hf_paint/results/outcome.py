@@ -60,12 +60,6 @@ class Change:
         """Whether all images were evaluated, before and after."""
         return self.before.exact and self.after.exact
 
-    @property
-    def is_certain(self) -> bool:
-        """Whether the 95 % interval of the gain excludes 0; True without per-image data, i.e. without an interval."""
-        bounds = self.gain.interval
-        return bounds is None or bounds[0] > 0 or bounds[1] < 0 or not any(bounds)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
@@ -175,6 +169,12 @@ class Outcome:
     def named(self, role: Role) -> list[str]:
         """Return the names of the tasks in a role that took part in the choice."""
         return [change.task for change in self.on_validation if change.role == role]
+
+
+def is_certain(gain: Gain) -> bool:
+    """Return whether the 95 % interval of a gain excludes 0 or is 0; True without per-image data, so no interval."""
+    bounds = gain.interval
+    return bounds is None or bounds[0] > 0 or bounds[1] < 0 or not any(bounds)
 
 
 def changes_of(curve: AlphaCurve, alpha: Alpha, splits: Sequence[str]) -> Iterator[Change]:

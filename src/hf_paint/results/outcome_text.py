@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, is_unpatched, total
-from hf_paint.results.outcome import Alternative, Change, Outcome, mean_loss
+from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
 from hf_paint.results.records import ROLES, Role
 from hf_paint.results.selection import BY_HAND
 from hf_paint.results.tables import Interval, marked, number, percent, points
@@ -78,10 +78,10 @@ def _of_role(outcome: Outcome, role: Role, split: str) -> list[str]:
 def _change(change: Change, split: str) -> str:
     """Return the gain on a task, with all that a reader must know to trust it."""
     gain, bounds = change.gain.gain, change.gain.interval
-    unchanged = gain == 0 and bounds == (0, 0)
+    unchanged = gain == 0 and bounds == (0, 0) and change.exact
     text = "unchanged" if unchanged else f"{'' if change.exact else 'about '}{_points(gain)}"
     notes = [] if bounds is None or unchanged else [_interval(bounds)]
-    notes += [] if change.is_certain else ["not certain"]
+    notes += [] if is_certain(change.gain) else ["not certain"]
     notes += [] if change.split == split else [f"{change.split} images"]
     notes += [f"{name} {before} to {after}" for name, (before, after) in _other_metrics(change).items()]
     return text + (f" ({', '.join(notes)})" if notes else "")
