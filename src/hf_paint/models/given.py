@@ -25,7 +25,7 @@ def model_of(name_or_path: str | Path) -> str:
         InputError: If the run has no patched model yet.
     """
     run = RunFolder(Path(name_or_path).expanduser())
-    if not run.recipe.is_file():
+    if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
         return str(name_or_path)
     if not run.patched.is_dir():
         raise InputError(
@@ -68,7 +68,7 @@ def own_tasks(name_or_path: str | Path, *, revision: str = "main") -> list[Task]
     """
     folder = Path(name_or_path).expanduser()
     for run in (RunFolder(folder), RunFolder(folder.resolve().parent)):
-        if run.recipe.is_file() and folder.is_dir():
+        if folder.is_dir() and run.recipe.is_file() and run.results.is_file():
             recipe = run.load_recipe()
             return [task for role in ROLES for task in get_tasks(recipe.get(f"{role}_tasks") or [])]
     listed = read_tasks(name_or_path, revision=revision)
