@@ -32,7 +32,13 @@ def add(commands: Commands) -> None:
         "--tolerance", type=float, default=0.01, help="accuracy that a task may lose (default: %(default)s, one point)"
     )
     command.add_argument(
-        "--gain", nargs="+", type=_gain, default=[], metavar="TASK=GAIN", help="tasks that must gain accuracy"
+        "--gain",
+        nargs="+",
+        action="extend",
+        type=_gain,
+        default=[],
+        metavar="TASK=GAIN",
+        help="tasks that must gain accuracy",
     )
     add_split(command)
     command.add_argument(

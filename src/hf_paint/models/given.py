@@ -31,7 +31,7 @@ def model_of(name_or_path: str | Path) -> str:
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
-    if not run.recipe.is_file():
+    if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
         return name
     if not run.patched.is_dir():
         raise InputError(
@@ -77,7 +77,7 @@ def own_tasks(name_or_path: str | Path, *, revision: str = "main") -> list[Task]
     """
     folder = Path(name_or_path).expanduser()
     for run in (RunFolder(folder), RunFolder(folder.resolve().parent)):
-        if run.recipe.is_file() and folder.is_dir():
+        if folder.is_dir() and run.recipe.is_file() and run.results.is_file():
             recipe = run.load_recipe()
             return [task for role in ROLES for task in get_tasks(recipe.get(f"{role}_tasks") or [])]
     listed = read_tasks(name_or_path, revision=revision)
