@@ -1,7 +1,7 @@
 """The splits of a task: rows, labels, and the validation split by PAINT's rule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from datasets import Dataset, IterableDataset
@@ -44,6 +44,7 @@ class Split:
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
         skipped: Images that cannot be read and are left out; their rows are those of the whole split.
+        features: Column of the data set -> its type, also for columns that the task does not read.
     """
 
     task: Task
@@ -57,6 +58,7 @@ class Split:
     word_indices: Indices | None = None
     choices: Choices | None = None
     skipped: tuple[Unreadable, ...] = ()
+    features: Mapping[str, object] = field(default_factory=dict)
 
     def labels(self) -> Indices:
         """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
@@ -142,6 +144,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
         class_names=class_names,
         fingerprint="",
         row_ids=rows.ids,
+        features=dict(loaded.table.features or {}),
     )
     if name in ("train", *task.splits.stratified) and task.splits.stratified:
         split = _draw(split)
