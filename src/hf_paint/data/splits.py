@@ -11,6 +11,7 @@ from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import LISTS, check_column_types
 from hf_paint.data.draws import draw_stratified, split_train_validation, warn_of_missing_classes
+from hf_paint.data.folder_files import listed_once
 from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
@@ -103,6 +104,7 @@ class Split:
         return index
 
 
+@listed_once()
 def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
     """Load splits of a task.
 
