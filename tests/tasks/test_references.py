@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hf_paint import Task, get_task
 from hf_paint.errors import InputError
@@ -90,6 +91,26 @@ def test_a_complete_definition_means_what_it_meant(folder):
         assert (task.splits, task.guess) == (Splits(train="train", validation="auto", test="test"), False)
 
 
+def test_a_recipe_that_was_written_is_read_as_it_is(folder):
+    """Also if the folder that it names is not there."""
+    definition = {"name": "pets", "dataset": "gone/", "templates": ["a {}"], "splits": {"validation": None}}
+    assert get_task(definition) == Task.from_dict(definition)
+    choices = {"name": "vqa", "dataset": "me/vqa", "choices_column": "choices"}
+    assert get_task(choices) == Task.from_dict(choices)
+
+
+def test_a_task_file_names_data_beside_it(folder):
+    definition = {"name": "cars", "dataset": "cars/train.parquet", "templates": "a {}"}
+    (folder / "x.yaml").write_text(yaml.safe_dump(definition))
+    task = get_task("x.yaml")
+    assert (task.dataset, task.data_files) == ("parquet", {"train": [str(folder / "cars" / "train.parquet")]})
+    assert (task.splits.validation, task.guess) == ("auto", False)
+    (folder / "x.yaml").write_text("{dataset: textures/, guess: true, name: mine}")
+    task = get_task("x.yaml")
+    assert (task.name, task.data_dir, task.guess) == ("mine", str(folder / "textures"), True)
+    assert Task.from_dict(task.to_dict()) == task
+
+
 def test_built_in_names_stay(folder):
     (folder / "cifar10").mkdir()
     assert get_task("cifar10").dataset == "tanganke/cifar10"
@@ -124,7 +145,7 @@ def test_a_wrong_reference_says_what_is_wrong(reference, message, folder):
 
 
 def test_references_are_looked_up_without_torch(folder):
-    code = "import sys; from hf_paint import get_task; get_task('textures/'); print({'torch', 'datasets'} & {*sys.modules})"
+    code = "import sys, hf_paint; hf_paint.get_task('textures/'); print({'torch', 'datasets'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

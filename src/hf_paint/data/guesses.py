@@ -18,6 +18,8 @@ from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 
+MULTI_LABEL = "multi_label"
+"""Key of tasks with several labels per image."""
 logger = logging.get_logger(__name__)
 
 
@@ -37,11 +39,12 @@ def open_task(task: Task) -> Task:
     """
     if not task.guess:
         return task
-    names, given = list_splits(task), task.splits
+    given = task.splits
+    names = list_splits(task) if GUESS in _values(given).values() else []
     task = replace(task, splits=choose_splits(task, names))
     sources = task.splits.named()
     if not sources:
-        raise InputError(f"Task '{task.name}' uses none of the splits {', '.join(names)}. Name one in `splits`.")
+        raise InputError(f"Task '{task.name}' uses no split of its data. Name one in `splits`.")
     task, rows = read_rows(task, sources[0])
     if without := _splits_without_labels(task, given):
         kept = [name for name in names if name not in without]
@@ -115,7 +118,9 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
         return task
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, LISTS):
-        return _with_several_labels(task) if task.guess else task
+        if task.guess and MULTI_LABEL in Task.kinds and type(task) is not Task.kinds[MULTI_LABEL]:
+            return Task.from_dict({**task.to_dict(), "rows": task.rows, MULTI_LABEL: True})
+        feature = feature.feature
     if isinstance(feature, ClassLabel):
         names = [spelled(name) for name in feature.names]
     elif is_text(feature) and isinstance(rows, Dataset):
@@ -130,19 +135,9 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
 
 def _distinct_labels(task: LabelledTask) -> list[str]:
     """Return the distinct labels of all splits that a task reads, sorted."""
-    labels: set[str] = set()
-    for source in dict.fromkeys(task.splits.named()):
-        labels |= {
-            spelled(str(label))
-            for label in load_rows(task, source).table.unique(task.label_column)
-            if label is not None
-        }
-    return sorted(labels)
-
-
-def _with_several_labels(task: LabelledTask) -> Task:
-    """Return the task as one with several labels per image."""
-    return Task.from_dict({**task.to_dict(), "multi_label": True})
+    values = [load_rows(task, source).table[task.label_column][:] for source in dict.fromkeys(task.splits.named())]
+    each = (label for own in values for value in own for label in (value if isinstance(value, list) else [value]))
+    return sorted({spelled(label) for label in each if label is not None})
 
 
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:

@@ -22,7 +22,7 @@ FORMATS = {
 PICTURES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2"),
     )
 )
 """Endings of pictures, as far as they tell a folder of pictures from one of data files."""
@@ -30,7 +30,7 @@ DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", 
 """Files that describe a data set, beside those that hold it."""
 SPLIT_WORDS = {
     "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
+    "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """Usual name of a split -> the words for it in the names of files, as `datasets` has them."""

@@ -11,7 +11,7 @@ from hf_paint.files import load_yaml, write_text
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.keys import read_groups, read_names
 from hf_paint.tasks.names import spelled
-from hf_paint.tasks.references import OTHER_REFERENCES, define
+from hf_paint.tasks.references import OTHER_REFERENCES, complete_reference, define
 
 
 Definition = Mapping[str, object]
@@ -60,7 +60,7 @@ def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
         raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(definition, dict):
         raise InputError(f"The task file {path} must contain keys and values, for instance `name: mnist`.")
-    return complete(definition, path.parent, seen=(*seen, path))
+    return complete(complete_reference(definition, path.parent), path.parent, seen=(*seen, path))
 
 
 def write_file(definition: Definition, path: Path) -> None:

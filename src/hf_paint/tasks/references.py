@@ -155,34 +155,39 @@ def name_of(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-") or "dataset"
 
 
-def complete_reference(definition: Mapping[str, object]) -> dict[str, object]:
-    """Return an inline definition whose `dataset` is any reference, with the keys that the reference implies.
+def complete_reference(definition: Mapping[str, object], folder: Path | None = None) -> dict[str, object]:
+    """Return a definition whose `dataset` is any reference, with the keys that the reference implies.
 
-    What the definition itself says has precedence. A definition with `name`, `dataset` and `templates` whose `dataset`
-    is no path is complete, and returned unchanged.
+    What the definition itself says has precedence. An inline definition asks for guesses, unless it is complete: with
+    `name`, `dataset` and `templates` and, if `dataset` is a path, `splits`. A task YAML asks by `guess: true`.
+
+    Args:
+        definition: The keys of a task definition.
+        folder: Folder of the task YAML; None for an inline definition.
 
     Raises:
         InputError: If `dataset` is a path at which there are no data.
     """
     own = dict(definition)
-    dataset = own.get("dataset")
+    dataset = own.pop("dataset", None)
     if is_in_memory(dataset):
-        return define_memory(dataset) | {key: value for key, value in own.items() if key != "dataset"}
+        return define_memory(dataset) | own
     if not isinstance(dataset, (str, Path)) or "extends" in own:
-        return own
+        return dict(definition)
     text = str(dataset)
-    is_complete = is_complete_definition(own)
-    if text in LOCAL_FILES:
-        return own if is_complete else _named_by_files(own) | {"guess": True} | own
-    if is_path(text) or not is_complete:
-        own.pop("dataset")
-        return (define(text) or {"name": name_of(text), "dataset": text, "guess": True}) | own
-    return own
+    is_complete = is_complete_definition(definition) and not (is_path(text) and own.get("splits") is None)
+    if own.get("guess", folder is None and not is_complete):
+        if text in LOCAL_FILES:
+            return {**_named_by_files(own), "guess": True, **definition}
+        return {**(define(text, folder) or {"name": name_of(text), "dataset": text, "guess": True}), **own}
+    path = (folder or Path()) / Path(text).expanduser()
+    return {**files_of(path), **own} if path.suffix.lower() in FORMATS and path.is_file() else dict(definition)
 
 
 def is_complete_definition(definition: Mapping[str, object]) -> bool:
     """Return whether a definition has all the keys that only a person can choose."""
-    return all(definition.get(key) is not None for key in ("name", "dataset", "templates"))
+    has_prompts = any(definition.get(key) is not None for key in ("templates", "choices_column"))
+    return has_prompts and all(definition.get(key) is not None for key in ("name", "dataset"))
 
 
 def _named_by_files(definition: Mapping[str, object]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.definitions import complete, read_file, write_file
 from hf_paint.tasks.keys import plain_values, read_parts, read_values
 from hf_paint.tasks.references import InMemory
-from hf_paint.tasks.subsets import Splits
+from hf_paint.tasks.subsets import STRATIFIED, Splits
 from hf_paint.tasks.typographic import TypographicAttack
 
 
@@ -122,8 +122,8 @@ class Task:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the task changes the images or the classes of its data set."""
-        return self.corruption is not None
+        """Whether the task changes the images or the classes of its data set, or tests on rows of its own choice."""
+        return self.corruption is not None or self.splits.test == STRATIFIED
 
     @property
     def example_prompt(self) -> str:
