@@ -53,13 +53,7 @@ def _infer(task: Task, texts: Sequence[str]) -> pa.Array:
         file = io.StringIO(pd.DataFrame({"label": texts}).to_csv(index=False))
         try:
             labels = pa.Table.from_pandas(pd.read_csv(file))["label"].combine_chunks()
-<<<<<<< HEAD
-            if listed is not None or (
-                not pa.types.is_large_string(labels.type) and not pa.types.is_string(labels.type)
-            ):
-=======
             if listed is not None or labels.type not in (pa.string(), pa.large_string()):
->>>>>>> references
                 return labels  # otherwise the texts are the names of the classes, `NA` among them
         except OverflowError:  # integers of more than 64 bits
             pass
