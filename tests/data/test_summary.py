@@ -12,7 +12,7 @@ from drawn_tasks import write_task
 from folders import draw_folder, several
 from hf_paint import get_task, summarize
 from hf_paint.data.near_duplicates import ROWS, find_near_duplicates
-from hf_paint.data.scans import _look
+from hf_paint.data.scans import make_thumbnail
 from hf_paint.data.summary import complete_task
 from hf_paint.errors import inform_once, warn_once
 
@@ -135,9 +135,9 @@ def edited(image):
 def test_edits_of_photos_are_found_and_other_photos_are_not(shared):
     rows = load_dataset("parquet", data_files=str(shared / "data/cifar10/test.parquet"), split="train[:300]")
     images = [image.convert("RGB") for image in rows["image"]]
-    thumbnails = np.stack([_look(image, rows, "image").thumbnail for image in images])
+    thumbnails = np.stack([make_thumbnail(image) for image in images])
     assert not find_near_duplicates(thumbnails[:150], thumbnails[150:])
-    copies = [np.stack([_look(copy, rows, "image").thumbnail for copy in edited(image)]) for image in images[:60]]
+    copies = [np.stack([make_thumbnail(copy) for copy in edited(image)]) for image in images[:60]]
     for kind in np.swapaxes(copies, 0, 1):
         found = {(row, other) for row, other, _ in find_near_duplicates(thumbnails, kind)}
         assert found <= {(row, row) for row in range(60)}

@@ -95,7 +95,7 @@ def test_a_scan_is_kept_until_a_file_changes(pets, monkeypatch, tmp_path):
     task = pets_task(pets)
     first = scan_images(load_splits(task)["train"], tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(scans, "_look_at_all", None)
+        patch.setattr(scans, "_scan", None)
         again = scan_images(load_splits(task)["train"], tmp_path)
     assert again.problems == first.problems
     assert np.array_equal(again.thumbnails, first.thumbnails)

@@ -5,13 +5,11 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from hf_paint.data.folder_splits import show
+from hf_paint.errors import warn_once
 from hf_paint.tasks.task import Task
 
-
-logger = logging.get_logger(__name__)
 
 Indices = NDArray[np.int64]
 
@@ -103,7 +101,7 @@ def warn_of_missing_classes(
             lines.append(f"{len(names)} of its {len(class_names)} classes have no images in {split} ({show(names)})")
     if lines:
         unit = f"groups ('{task.group_column}')" if task.group_column else "images"
-        logger.warning_once(
+        warn_once(
             f"Task '{task.name}' has classes of too few {unit} to draw from: {'; '.join(lines)}. Add images, or name "
             "splits of your own in `splits`."
         )

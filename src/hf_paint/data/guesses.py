@@ -4,13 +4,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from datasets import ClassLabel, Dataset, IterableDataset
-from transformers.utils import logging
 
 from hf_paint.data.column_types import LISTS
 from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.folder_splits import SPLIT_OF
 from hf_paint.data.sources import Rows, list_splits, load_rows
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.names import as_words, spelled
 from hf_paint.tasks.subsets import GUESS, STRATIFIED, Splits
@@ -20,7 +19,6 @@ from hf_paint.tasks.typographic_photos import TypographicTask
 
 MULTI_LABEL = "multi_label"
 """Key of tasks with several labels per image."""
-logger = logging.get_logger(__name__)
 
 
 def open_task(task: Task) -> Task:
@@ -148,6 +146,4 @@ def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
         what = f"a quarter of {images} was drawn as {drawn[0]}"
         if len(drawn) == 2:
             what = f"20 % of {images} were drawn as validation and 20 % as test"
-        logger.warning_once(
-            f"Task '{task.name}' has no {' or '.join(drawn)} split: {what}, the same share of each class."
-        )
+        warn_once(f"Task '{task.name}' has no {' or '.join(drawn)} split: {what}, the same share of each class.")

@@ -1,14 +1,14 @@
 """What the images of a task are like: sizes, modes, unreadable images, and images that occur more than once."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from hf_paint.data.near_duplicates import find_near_duplicates
-from hf_paint.data.overlaps import Pair, find_equal_images, places_of
+from hf_paint.data.overlaps import Pair, find_equal_images, make_pairs
 from hf_paint.data.scans import Scan, scan_images
 from hf_paint.data.splits import Split
 from hf_paint.data.unreadable import Unreadable, list_unreadable
@@ -49,7 +49,7 @@ def summarize_images(splits: Mapping[str, Split]) -> ImageSummary:
     modes = Counter(mode for scan in scans.values() for mode in scan.modes.tolist() if mode)
     sizes = sizes[sizes.min(axis=1) > 0]
     problems = {name: scan.problems for name, scan in scans.items()}
-    equal = list(find_equal_images(splits.values(), without=problems))
+    equal = find_equal_images(splits.values(), without=problems)
     repeated = {(pair.second.split, pair.second.row) for pair in equal}
     similar = [pair for pair in _find_similar(splits, scans) if (pair.second.split, pair.second.row) not in repeated]
     return ImageSummary(
@@ -67,9 +67,11 @@ def _extent(values: Sequence[int]) -> tuple[int, int, int]:
     return (min(values), int(np.median(values)), max(values)) if values else (0, 0, 0)
 
 
-def _find_similar(splits: Mapping[str, Split], scans: Mapping[str, Scan]) -> Iterator[Pair]:
-    """Yield images of one split that look nearly like one of an earlier split."""
-    places = {name: places_of(split) for name, split in splits.items()}
-    for first, second in combinations(splits, 2):
-        for row, other, correlation in find_near_duplicates(scans[first].thumbnails, scans[second].thumbnails):
-            yield Pair(first=places[first](row), second=places[second](other), correlation=correlation)
+def _find_similar(splits: Mapping[str, Split], scans: Mapping[str, Scan]) -> list[Pair]:
+    """Return images of one split that look nearly like one of an earlier split."""
+    found = [
+        ((first, row), (second, other), correlation)
+        for first, second in combinations(splits, 2)
+        for row, other, correlation in find_near_duplicates(scans[first].thumbnails, scans[second].thumbnails)
+    ]
+    return make_pairs(splits.values(), found)

@@ -1,6 +1,6 @@
 """Find rows and images that two splits of a task have in common, so that no model is tested on what it has seen."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -100,8 +100,8 @@ def warn_of_equal_images(splits: Mapping[str, Split], cache_dir: Path | None = N
 
 def find_equal_images(
     splits: Collection[Split], cache_dir: Path | None = None, *, without: Mapping[str, Collection[int]] | None = None
-) -> Iterator[Pair]:
-    """Yield each image whose stored bytes are equal to those of an earlier one, with the first of those.
+) -> list[Pair]:
+    """Return each image whose stored bytes are equal to those of an earlier one, with the first of those.
 
     Args:
         splits: Splits of a task that are not streamed; the images of a split come after those of the splits before it.
@@ -109,18 +109,26 @@ def find_equal_images(
         without: Split -> rows to leave out.
     """
     known: dict[bytes, tuple[str, int]] = {}
-    places = {split.name: places_of(split) for split in splits}
+    found: list[tuple[tuple[str, int], tuple[str, int], float]] = []
     for split in splits:
         left_out = (without or {}).get(split.name, ())
         for row, digest in enumerate(read_digests(split, cache_dir).tolist()):
             if row not in left_out:
-                name, first = known.setdefault(digest, (split.name, row))
-                if (name, first) != (split.name, row):
-                    yield Pair(first=places[name](first), second=places[split.name](row))
+                first = known.setdefault(digest, (split.name, row))
+                if first != (split.name, row):
+                    found.append((first, (split.name, row), 1.0))
+    return make_pairs(splits, found)
 
 
-def places_of(split: Split) -> Callable[[int], Place]:
-    """Return a function that returns the place of the image in a row."""
-    column = split.task.image_column
-    values = without_decoding(split.rows.select_columns([column]), column)
-    return lambda row: Place(split=split.name, row=row, path=stored_name(values[row][column]))
+def make_pairs(
+    splits: Collection[Split], found: Sequence[tuple[tuple[str, int], tuple[str, int], float]]
+) -> list[Pair]:
+    """Return pairs of images, given the split and the row of either, and their correlation."""
+    places: dict[tuple[str, int], Place] = {}
+    for split in splits:
+        column = split.task.image_column
+        rows = sorted({row for *images, _ in found for name, row in images if name == split.name})
+        values = without_decoding(split.rows.select_columns([column]), column)[rows][column] if rows else []
+        for row, value in zip(rows, values, strict=True):
+            places[split.name, row] = Place(split=split.name, row=row, path=stored_name(value))
+    return [Pair(first=places[first], second=places[second], correlation=value) for first, second, value in found]

@@ -1,6 +1,6 @@
 """Scan the images of a split once: whether each can be read, its size and mode, and a thumbnail. Scans are kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ class _Image(NamedTuple):
 
     size: tuple[int, int]
     mode: str
-    thumbnail: NDArray[np.uint8]
+    thumbnail: bytes
     problem: str
 
 
@@ -118,32 +118,30 @@ def _is_outdated(split: "Split", problems: Mapping[int, str]) -> bool:
 
 
 def _scan(split: "Split") -> Scan:
-    num_rows = len(split.rows)
-    sizes = np.zeros((num_rows, 2), dtype=np.int64)
-    thumbnails = np.zeros((num_rows, SIDE, SIDE), dtype=np.uint8)
-    modes, problems = [], {}
-    images = tqdm(
-        _look_at_all(split), f"Reading {split.task.name} {split.name}", total=num_rows, unit="image", leave=False
-    )
-    for row, image in enumerate(images):
-        sizes[row], thumbnails[row] = image.size, image.thumbnail
-        modes.append(image.mode)
-        if image.problem:
-            problems[row] = image.problem
-    return Scan(sizes=sizes, modes=np.array(modes, dtype=np.str_), thumbnails=thumbnails, problems=problems)
-
-
-def _look_at_all(split: "Split") -> Iterator[_Image]:
     rows, column = split.rows, split.task.image_column
     chunks = without_decoding(rows.select_columns([column]), column).iter(CHUNK)
-    for images in in_threads(lambda chunk: [_look(value, rows, column) for value in chunk[column]], chunks):
-        yield from images
+    images: list[_Image] = []
+    with tqdm(total=len(rows), desc=f"Reading {split.task.name} {split.name}", unit="image", leave=False) as bar:
+        for looks in in_threads(lambda chunk: [_look(value, rows, column) for value in chunk[column]], chunks):
+            images += looks
+            bar.update(len(looks))
+    pixels = b"".join(image.thumbnail for image in images)
+    return Scan(
+        sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
+        modes=np.array([image.mode for image in images], dtype=np.str_),
+        thumbnails=np.frombuffer(pixels, dtype=np.uint8).reshape(-1, SIDE, SIDE),
+        problems={row: image.problem for row, image in enumerate(images) if image.problem},
+    )
 
 
 def _look(value: object, rows: Dataset, column: str) -> _Image:
     try:
         image, mode = decode_value(value, rows, column)
     except Exception as error:  # Pillow and datasets raise many types of errors for corrupt images
-        return _Image((0, 0), "", np.zeros((SIDE, SIDE), dtype=np.uint8), one_line(error) or type(error).__name__)
-    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return _Image(image.size, mode, np.asarray(small.convert("L")), "")
+        return _Image((0, 0), "", bytes(SIDE * SIDE), one_line(error) or type(error).__name__)
+    return _Image(image.size, mode, make_thumbnail(image).tobytes(), "")
+
+
+def make_thumbnail(image: Image.Image) -> Image.Image:
+    """Return a small grey copy of an image, with which it is compared with others."""
+    return image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)

@@ -1,7 +1,7 @@
 """The splits of a task: rows, labels, and the validation split by PAINT's rule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from datasets import Dataset, IterableDataset
@@ -11,6 +11,7 @@ from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import LISTS, check_column_types
 from hf_paint.data.draws import draw_stratified, split_train_validation, warn_of_missing_classes
+from hf_paint.data.folder_files import listed_once
 from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
@@ -44,6 +45,7 @@ class Split:
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
         skipped: Images that cannot be read and are left out; their rows are those of the whole split.
+        features: Column of the data set -> its type, also for columns that the task does not read.
     """
 
     task: Task
@@ -57,6 +59,7 @@ class Split:
     word_indices: Indices | None = None
     choices: Choices | None = None
     skipped: tuple[Unreadable, ...] = ()
+    features: Mapping[str, object] = field(default_factory=dict)
 
     def labels(self) -> Indices:
         """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
@@ -101,6 +104,7 @@ class Split:
         return index
 
 
+@listed_once()
 def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
     """Load splits of a task.
 
@@ -142,6 +146,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
         class_names=class_names,
         fingerprint="",
         row_ids=rows.ids,
+        features=dict(loaded.table.features or {}),
     )
     if name in ("train", *task.splits.stratified) and task.splits.stratified:
         split = _draw(split)

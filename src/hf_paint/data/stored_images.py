@@ -47,6 +47,9 @@ class StoredImage(Image):
         return exif_transpose(image)
 
 
+_DECODER = StoredImage()
+
+
 def stored_bytes(image: StoredValue) -> bytes:
     """Return the bytes of an image, which are stored in the data set, in a file, or in a file of an archive.
 
@@ -94,7 +97,7 @@ def decode_value(value: object, rows: Rows, column: str) -> tuple[PILImage.Image
     Raises:
         Exception: If it cannot be decoded; Pillow and `datasets` raise many types of errors.
     """
-    image = StoredImage().decode_example({"bytes": None, "path": None} | value) if isinstance(value, dict) else value
+    image = _DECODER.decode_example({"bytes": None, "path": None} | value) if isinstance(value, dict) else value
     rgb = read_image({column: image}, rows, column)
     return rgb, image.mode if isinstance(image, PILImage.Image) else "array"
 

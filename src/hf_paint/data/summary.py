@@ -9,7 +9,6 @@ from datasets import ClassLabel, Image, Value
 from hf_paint.data.folder_splits import show
 from hf_paint.data.image_summary import ImageSummary, summarize_images
 from hf_paint.data.overlaps import count_shared_rows
-from hf_paint.data.sources import load_rows
 from hf_paint.data.splits import Split, load_splits, source_of
 from hf_paint.files import Json, plain
 from hf_paint.tasks.classification import LabelledTask
@@ -122,7 +121,7 @@ def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
     task = first.task  # with what was found in the data
     return TaskSummary(
         task=task,
-        columns=_describe_columns(task),
+        columns={column: _describe_feature(feature) for column, feature in first.features.items()},
         class_names=first.class_names if isinstance(task, LabelledTask) else (),
         data_names=_data_names(splits),
         prompts=_fill_prompts(task, first),
@@ -143,12 +142,6 @@ def complete_task(summary: TaskSummary) -> Task:
     if not isinstance(task, LabelledTask) or task.class_names is not None or task.class_split or task.only_classes:
         return task
     return replace(task, class_names=tuple(summary.class_names))
-
-
-def _describe_columns(task: Task) -> dict[str, str]:
-    sources = [source_of(task, name) for name in ("test", "validation", "train")]
-    features = load_rows(task, next(source for source in sources if source is not None)).table.features or {}
-    return {column: _describe_feature(feature) for column, feature in features.items()}
 
 
 def _describe_feature(feature: object) -> str:
