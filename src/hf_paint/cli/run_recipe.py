@@ -1,5 +1,6 @@
 """Running a recipe from the command line."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
