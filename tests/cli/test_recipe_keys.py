@@ -1,4 +1,4 @@
-"""Reading the keys of a recipe: names and types of training fields, paths, the default folder, and the time it takes."""
+"""Reading the keys of a recipe: names and types of fields, paths, the default folder, and the time it takes."""
 
 import statistics
 import subprocess
