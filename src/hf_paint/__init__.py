@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         patch_parallel as patch_parallel,
         patch_sequential as patch_sequential,
         patch_single as patch_single,
+        select_alpha as select_alpha,
     )
     from hf_paint.results import (
         AlphaCurve as AlphaCurve,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         robustness_table as robustness_table,
     )
     from hf_paint.results.comparison import compare_runs as compare_runs
+    from hf_paint.results.outcome import Outcome as Outcome
     from hf_paint.results.search import search_coefficients as search_coefficients
     from hf_paint.tasks import (
         Task as Task,
@@ -121,6 +123,7 @@ _PACKAGES = {
         "robustness_table",
     ),
     "results.comparison": ("compare_runs",),
+    "results.outcome": ("Outcome",),
     "results.search": ("search_coefficients",),
     "models": (
         "CandidateHead",
@@ -181,6 +184,7 @@ _PACKAGES = {
         "patch_parallel",
         "patch_sequential",
         "patch_single",
+        "select_alpha",
     ),
 }
 _PACKAGE_OF = {name: package for package, names in _PACKAGES.items() for name in names}

@@ -81,7 +81,7 @@ REFUSED = {
     "report_to": "wandb",
     "resume_from_checkpoint": "/nowhere",
     "task_sampling": "uniform",
-    "tolerance": 0.2,
+    "tolerance": 1.2,
     "verify": True,
     "model": "epoch_5.pt",
 }

@@ -110,6 +110,8 @@ MODELS = {
     "compare no run": ("compare {root}/none {root}/nothing", "{root}/none"),
     "push no run": ("push {root}/none --repo_id me/clip", "{root}/none"),
     "push an unfinished run": ("push {run} --repo_id me/clip", "{run}"),
+    "select in no run": ("select {root}/none --alpha 0.5", "{root}/none"),
+    "select in an unfinished run": ("select {run} --alpha 0.5", "{run}"),
     "evaluate no model": ("evaluate {root}/none --tasks {colours} --use_cpu", "{root}/none"),
     "variants of no repository": ("variants {root}/none", "{root}/none"),
     "convert no model": ("convert {root}/none {new}", "{root}/none"),

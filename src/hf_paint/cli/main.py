@@ -14,7 +14,7 @@ from hf_paint.errors import InputError, JobError, one_line
 
 COMMANDS = (
     *("quickstart", "patch", "evaluate", "interpolate", "extract-lora", "convert", "compare", "push", "variants"),
-    "tasks",
+    *("select", "tasks"),
 )
 """Commands, each in the module of its name."""
 EXIT_FAILED = 1

@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from hf_paint.cli.dry_run import print_plan
+from hf_paint.cli.outcome import print_place, report
+from hf_paint.cli.push import publish
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.cli.recipe_keys import RecipeParser, read_keys
 from hf_paint.errors import InputError, one_line
-from hf_paint.hub.push import PushOptions, create_repository, push_variants
+from hf_paint.hub.push import create_repository
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.joint import patch_joint
@@ -23,7 +25,6 @@ from hf_paint.patching.recipe import Rule
 from hf_paint.patching.sequential import patch_sequential
 from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
-from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
 from hf_paint.results.run_names import default_run_folder
 from hf_paint.tasks.registry import get_tasks
@@ -61,12 +62,12 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
     result = _strategy(recipe, patching)(supported, args, **_rule(recipe), options=options)
     if args.process_index == 0:
-        _report(result, method)
+        outcome = result.outcome
+        report(outcome, result.curve, result.run_folder, end=method.end)
+        print_place(outcome, result.run_folder)
         if push:
-            push_options = PushOptions(base_model_id=recipe.base_model_id)
-            private = args.hub_private_repo
-            pushed = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
-            sys.stdout.write(f"{pushed.url}\n")
+            repo_id, private = str(args.hub_model_id), args.hub_private_repo
+            publish(result, repo_id, private=private, base_model_id=recipe.base_model_id)
 
 
 def plan_recipe(config: str | None, flags: list[str]) -> None:
@@ -125,15 +126,6 @@ def _from_yaml(key: str, text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"`{key}` is not valid YAML: {one_line(error)}") from error
-
-
-def _report(result: PatchResult, method: Method) -> None:
-    """Print the table, the chosen alpha and the path to the model."""
-    curve, alpha = result.curve, result.alpha
-    table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
-    where = result.run_folder if alpha is None else result.patched
-    chosen = "no alpha was chosen" if alpha is None else f"alpha {format_alpha(alpha)}"
-    sys.stdout.write(f"\n{table}\n\n{chosen}: {where}\n")
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:

@@ -15,7 +15,6 @@ from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.hub.card_metadata import eval_result_files
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.hub.pull import card_metadata
 from hf_paint.merging.base import RecordedInformation
@@ -24,7 +23,7 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import move
 from hf_paint.repositories import commit_of, folder_of
-from hf_paint.results.alphas import Alpha, Coefficients, by_name, canonical_alpha, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, by_name, canonical_alpha, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import COMPANIONS

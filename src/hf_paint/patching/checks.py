@@ -132,8 +132,8 @@ def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
     names = {name for split in splits.values() for name in split.class_names}
     if len(names) == 1 and not isinstance(task, MultipleChoiceTask):
         raise InputError(
-            f"Task '{task.name}' has only one class, '{names.pop()}', so every answer would be correct. Add pictures of "
-            "other classes, or list all candidates as `class_names`."
+            f"Task '{task.name}' has only one class, '{names.pop()}', so every answer would be correct. Add "
+            "pictures of other classes, or list all candidates as `class_names`."
         )
 
 

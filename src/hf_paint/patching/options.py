@@ -12,6 +12,8 @@ from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome_text import summarise
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.registry import TaskLike
@@ -94,6 +96,16 @@ class PatchResult:
     curve: AlphaCurve
     run_folder: Path
     model: PreTrainedModel | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What happened to each task, and what another rule would choose."""
+        return Outcome.from_run(self.run_folder)
+
+    @property
+    def summary(self) -> str:
+        """What happened, as one sentence."""
+        return summarise(self.outcome, run=self.run_folder)
 
     @property
     def patched(self) -> Path:

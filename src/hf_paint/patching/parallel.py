@@ -23,6 +23,7 @@ from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.search import search_coefficients
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.tasks.task import Task
 
@@ -38,8 +39,8 @@ def patch_parallel(
     args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
-    selection: Selection = "mean",
-    tolerance: float = 0.01,
+    selection: Selection = DEFAULT_RULE,
+    tolerance: float = DEFAULT_TOLERANCE,
     options: PatchOptions | None = None,
 ) -> PatchResult:
     """Patch a CLIP model on several tasks independently, with one coefficient per task.

@@ -11,6 +11,7 @@ from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.request import Request
 from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
+from hf_paint.results.selection import check_tolerance
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.compatibility import check_alpha
@@ -74,9 +75,11 @@ def no_validation(selection: str, role: str, *, each: bool) -> str:
         role: Role of the tasks without validation images.
         each: Whether the run chooses a coefficient for each task, so it cannot do without a rule.
     """
+    example = ", for example with `--supported_tasks cifar10`" if role == "supported" else ""
+    otherwise = "." if each else ", or let it choose nothing with `--selection none`."
     return (
-        f"`selection: {selection}` needs validation images, but no {role} task has any. Add a {role} task, name its "
-        f"validation split{'.' if each else ', or set `selection: none`.'}"
+        f"`selection: {selection}` needs validation images, but no {role} task has any. Add a {role} task{example}, "
+        f"name its validation split{otherwise}"
     )
 
 
@@ -158,5 +161,4 @@ def _check_numbers(rule: Rule, options: PatchOptions) -> None:
         check_alpha(alpha, extrapolate=options.extrapolate)
     if options.num_examples < 0:
         raise InputError(f"`num_examples` must be 0 or a positive number of images, got {options.num_examples}.")
-    if not 0 <= rule.tolerance < 1:
-        raise InputError(f"`tolerance` must be at least 0 and below 1 (0.01 is one point), got {rule.tolerance}.")
+    check_tolerance(rule.tolerance)

@@ -27,6 +27,7 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, total
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 
 
@@ -41,8 +42,8 @@ def patch_sequential(
     args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
-    selection: Selection = "mean",
-    tolerance: float = 0.01,
+    selection: Selection = DEFAULT_RULE,
+    tolerance: float = DEFAULT_TOLERANCE,
     options: PatchOptions | None = None,
 ) -> PatchResult:
     """Patch a CLIP model on one task after another.

@@ -15,7 +15,7 @@ from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
-from hf_paint.results.selection import SelectionRule, Sides, select
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, Interval, markdown
 
 
@@ -142,14 +142,18 @@ class AlphaCurve:
         return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
 
     def select(
-        self, rule: SelectionRule = "mean", *, tolerance: float = 0.01, baseline: Fraction | None = None
+        self,
+        rule: SelectionRule = DEFAULT_RULE,
+        *,
+        tolerance: float = DEFAULT_TOLERANCE,
+        baseline: Fraction | None = None,
     ) -> Alpha:
         """Select alpha based on validation accuracies.
 
         Args:
-            rule: `mean` selects the highest mean of patching and supported accuracy, with equal weights regardless of
-                the number of tasks (PAINT, Section 2). `supported_within` selects the highest patching accuracy among
-                all alphas whose supported accuracy is at most `tolerance` below that of alpha 0.
+            rule: `supported_within` selects the highest patching accuracy among all alphas whose supported accuracy is
+                at most `tolerance` below that of alpha 0. `mean` selects the highest mean of patching and supported
+                accuracy, with equal weights regardless of the number of tasks (PAINT, Section 2).
             tolerance: Loss of supported accuracy to allow with `supported_within`, as a fraction of 1 (0.01 is one
                 point).
             baseline: Supported accuracy to measure the loss from, instead of that of alpha 0.

@@ -12,6 +12,7 @@ from hf_paint.errors import InputError
 from hf_paint.files import Json, check_writable, read_json, read_recipe, save_folder_atomically, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
+from hf_paint.results.history import with_history
 from hf_paint.results.selection import Selection
 
 
@@ -147,8 +148,8 @@ class RunFolder:
             ) from None
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
-        """Write `selection.json`."""
-        self._save(self.selection, selection)
+        """Write `selection.json`, which keeps the history of the folder."""
+        self._save(self.selection, with_history(selection, self.selection))
 
     def save_precision(self, check: Mapping[str, object]) -> None:
         """Write `precision.json`."""
