@@ -28,10 +28,13 @@ KEYS = {
     "nothing given": ("patch", "`model` `patching_tasks`"),
     "no tasks": ("patch --model me/clip", "`patching_tasks` --patching_tasks"),
     "recipe without --config": ("patch {typo}", "{typo} --config"),
+    "value without a flag": ("patch textures/", "'textures/' --patching_tasks"),
+    "recipe that is a folder": ("patch --config {root}", "{root} recipe"),
     "recipe that does not exist": ("patch --config {root}/none.yaml", "none.yaml"),
     "recipe that is no YAML": ("patch --config {broken}", "broken.yaml line"),
     "recipe that is a list": ("patch --config {listed}", "listed.yaml keys"),
     "key that occurs twice": ("patch --config {twice}", "twice.yaml 'alphas' twice"),
+    "number of processes": ("patch --num_processes 2", "--num_processes"),
     "comma in a list": ("patch --alphas 0,5", "`alphas` '0,5' spaces"),
     "word for a whole number": ("patch --max_steps many", "`max_steps` 'many' number"),
     "learning rate with a letter": ("patch --learning_rate 1e-5x", "`learning_rate` '1e-5x' 1e-5"),
@@ -79,6 +82,8 @@ DATA = {
     "column that is not there": (PATCH + "--patching_tasks {no_column}", "'img' image"),
     "split that is not there": (PATCH + "--patching_tasks {no_split}", "'tests' train"),
     "label that matches no class": (PATCH + "--patching_tasks {no_class}", "no_class 'grey' class_names"),
+    "one class": (PATCH + "--patching_tasks {one_class}", "one_class class"),
+    "data set that is not there, offline": (PATCH + "--patching_tasks me/pets", "me/pets"),
     "number of classes": (PATCH + "--patching_tasks {few_classes}", "2 4"),
     "empty split": (PATCH + "--patching_tasks {empty}", "empty test"),
     "file that is not there": (PATCH + "--patching_tasks {no_file}", "none.parquet"),
@@ -92,6 +97,7 @@ DATA = {
 MODELS = {
     "model of another kind": (PATCH + "--model {bert}", "bert clip"),
     "model without weights": (PATCH + "--model {no_weights}", "no_weights"),
+    "weights in another format": (PATCH + "--model {only_bin}", "only_bin safetensors"),
     "model without a config": (PATCH + "--model {no_config}", "no_config config.json"),
     "model without a tokenizer": (PATCH + "--model {no_tokenizer}", "no_tokenizer tokenizer"),
     "weights cut short": (PATCH + "--model {cut}", "cut weights"),
@@ -104,7 +110,10 @@ MODELS = {
     "compare no run": ("compare {root}/none {root}/nothing", "{root}/none"),
     "push no run": ("push {root}/none --repo_id me/clip", "{root}/none"),
     "push an unfinished run": ("push {run} --repo_id me/clip", "{run}"),
+    "select in no run": ("select {root}/none --alpha 0.5", "{root}/none"),
+    "select in an unfinished run": ("select {run} --alpha 0.5", "{run}"),
     "evaluate no model": ("evaluate {root}/none --tasks {colours} --use_cpu", "{root}/none"),
+    "variants of no repository": ("variants {root}/none", "{root}/none"),
     "convert no model": ("convert {root}/none {new}", "{root}/none"),
 }
 
@@ -137,6 +146,7 @@ def place(tmp_path_factory, model_folder):
         named[name] = _write(root / f"{name}.yaml", yaml.safe_dump(changed))
     named["circular"] = _write(root / "circular.yaml", "extends: circular.yaml\nname: circular\n")
     named["namesake"] = _write(root / "namesake.yaml", yaml.safe_dump(definition))
+    named["one_class"] = write_task_yaml(root, "one_class", names=["red"], **small)
     named["empty"] = write_task_yaml(root, "empty", train=24, test=0)
     named["corrupt"] = _corrupt(root, write_task(root, "corrupt", **small))
     named["typo"] = _write(root / "typo.yaml", "learning_rat: 1")
@@ -168,6 +178,7 @@ def _models(root, model_folder):
         "no_weights": ["model.safetensors"],
         "no_config": ["config.json"],
         "no_tokenizer": ["tokenizer.json", "tokenizer_config.json"],
+        "only_bin": ["model.safetensors"],
         "bert": [],
         "cut": [],
     }
@@ -176,6 +187,7 @@ def _models(root, model_folder):
         for file in absent:
             (root / name / file).unlink()
     _write(root / "bert" / "config.json", '{"model_type": "bert", "architectures": ["BertModel"]}')
+    _write(root / "only_bin" / "pytorch_model.bin", "pickled")
     weights = (root / "cut" / "model.safetensors").read_bytes()
     (root / "cut" / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     (root / "run" / "theta_1").mkdir(parents=True)
@@ -195,6 +207,7 @@ def no_network(monkeypatch):
 
 def assert_one_line(command, words, place, capsys):
     """Run a command and check that it ends in one line with these words, within 10 seconds, and leaves nothing."""
+    shutil.rmtree(place["new"], ignore_errors=True)
     start = time.perf_counter()
     assert main(shlex.split(command.format(**place))) == 2
     assert time.perf_counter() - start < 10
@@ -202,7 +215,6 @@ def assert_one_line(command, words, place, capsys):
     lines = [line for line in re.split("[\r\n]", shown.err) if line.strip() and not re.search(r"\d+%\||\d+it", line)]
     assert [line[:10] for line in lines] == ["hf-paint: "], shown.err
     assert "Traceback" not in shown.err
-    print("SHOWN", lines[0][10:])
     for word in words.format(**place).split():
         assert word in lines[0]
     assert not Path(place["new"]).exists()

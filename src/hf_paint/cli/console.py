@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from tqdm import tqdm
 
 
-TIME_TO_END_THE_JOB = 5
+TIME_TO_END_THE_JOB = 30
 """Seconds after which the launcher has ended the other processes if one of them failed."""
 
 

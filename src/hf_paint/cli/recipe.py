@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 
 
@@ -50,12 +51,6 @@ COMMON_TRAINING_FIELDS = {
 TASKS_ARE = "built-in names, task files, folders of pictures, data files or data set ids on the Hub"
 
 
-def _default_alphas() -> list[float]:
-    from hf_paint.results.alphas import DEFAULT_ALPHAS  # numpy, which help does not need
-
-    return [*DEFAULT_ALPHAS]
-
-
 def _key(help_text: str, **options: Any) -> Any:
     return field(metadata={"help": help_text}, **options)
 
@@ -80,7 +75,7 @@ class PatchRecipe:
         "Tasks that are only evaluated, to measure robustness; `{corrupted: cifar10}` adds its corrupted copies.",
         default_factory=list,
     )
-    alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=_default_alphas)
+    alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
     selection: Literal["mean", "supported_within", "none"] = _key(
         "Rule that chooses alpha on validation images. `supported_within` maximises patching accuracy while supported "
         "accuracy drops by at most `tolerance`; `mean` maximises the mean of patching and supported accuracy; "

@@ -49,10 +49,11 @@ class RecipeParser(HfArgumentParser, StrictParser):
         if wrong := re.fullmatch(r"argument --(\w+)\S*: Truthy value expected: got (.*) but expected .*", message):
             raise InputError(f"`{wrong[1]}` must be true or false, got '{wrong[2]}'.")
         if stray := re.fullmatch(r"unrecognized arguments: (.*)", message):
-            raise InputError(
-                f"'{stray[1]}' is not a flag. Give a recipe as --config {stray[1]}, or values after their flag, like "
-                "--patching_tasks textures/."
+            file = stray[1].endswith((".yaml", ".yml"))
+            advice = (
+                f"Give a recipe as --config {stray[1]}." if file else "Write --patching_tasks textures/, for example."
             )
+            raise InputError(f"'{stray[1]}' follows no flag that takes it. {advice}")
         raise InputError(message.removeprefix("argument "))
 
 

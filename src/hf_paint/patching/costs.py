@@ -78,7 +78,8 @@ def images_to_evaluate(run: PatchRun) -> int:
     """Return how many images a run passes through the image tower to evaluate it, beside what its method measures."""
     alphas, everything = num_alphas(run), _count(run.tasks)
     if run.recipe.searches:
-        return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test")
+        own = [task for task in run.tasks if task.role == "patching"]  # each theta_i is reported on its own task
+        return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test") + _count(own, "test")
     if run.recipe.strategy != "sequential":
         return alphas * everything + (2 * everything if run.options.compare_ensemble else 0)
     names = [task.name for task in run.recipe.patching_tasks]
