@@ -1,15 +1,17 @@
 """`tasks.json`: what it holds, and what is refused in a file from someone else."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from drawn_tasks import CLASS_NAMES
 from hf_paint import InputError, Task, get_task, load_classifier, prepare_task
+from hf_paint.models.given import model_of, own_tasks
 from hf_paint.models.heads import CandidateHead, GroupedHead
 from hf_paint.models.loading import save_clip
-from hf_paint.models.task_file import TaskClasses, read_tasks, write_tasks
+from hf_paint.models.task_file import TaskClasses, merge_tasks, read_tasks, write_tasks
 from hf_paint.models.zero_shot import build_listed_head, build_task_head
 
 
@@ -108,6 +110,34 @@ def test_later_versions_and_huge_files_are_refused(tmp_path, monkeypatch):
 def test_later_keys_are_ignored(tmp_path):
     (tmp_path / "tasks.json").write_text(json.dumps({"format_version": 1, "tasks": [GOOD | {"new": 1}], "more": 2}))
     assert read_tasks(tmp_path)[0].class_names == ("x", "y")
+
+
+def test_tasks_of_several_models_are_merged(caplog):
+    x, y = (TaskClasses.of(PLAIN, (name,), role="supported") for name in "xy")
+    group = TaskClasses.of(GROUPED, ("bike", "car"), role="patching")
+    assert merge_tasks([[x], [group, replace(x, role="shift")]]) == [group, x]
+    assert caplog.text == ""
+    assert merge_tasks([[x, group], [y]]) == [group]
+    assert "Left out of tasks.json, because the patches define them differently: plain." in caplog.text
+
+
+def test_only_built_in_tasks_come_with_data(tmp_path, caplog):
+    cifar10 = get_task("cifar10")
+    entries = [TaskClasses.of(PLAIN, ("x", "y")), TaskClasses.of(cifar10, cifar10.class_names)]
+    write_tasks(tmp_path, entries)
+    assert own_tasks(tmp_path) == [cifar10]
+    assert "comes without their data: plain. Name them in --tasks." in caplog.text
+    write_tasks(tmp_path, entries[:1])
+    with pytest.raises(InputError, match=r"comes without the data of its tasks \(plain\). Pass --tasks."):
+        own_tasks(tmp_path)
+
+
+def test_a_model_beside_its_recipe_is_no_run(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("model: m\n")
+    with pytest.raises(InputError, match="has no patched model"):
+        model_of(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    assert model_of(tmp_path) == str(tmp_path)
 
 
 @pytest.fixture(scope="module")

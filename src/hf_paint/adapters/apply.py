@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_paint.adapters.changes import Change, open_change, tower_fingerprint
+from hf_paint.adapters.changes import Change, open_change
+from hf_paint.adapters.differences import tower_fingerprint
 from hf_paint.errors import InputError
 from hf_paint.files import save_together
 from hf_paint.fingerprints import fingerprint_weights

@@ -3,16 +3,16 @@
 A change is opened before it is applied: its config is read, and its tensors are read one at a time on demand.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from huggingface_hub import ModelCard
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hf_paint.adapters.differences import CODES, exact_difference
 from hf_paint.adapters.lora_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -25,7 +25,6 @@ from hf_paint.adapters.lora_files import (
 )
 from hf_paint.adapters.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, describe_base, patch_file, read_patch_config
 from hf_paint.errors import InputError
-from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.given import model_of
 from hf_paint.models.stored import StoredTower
 from hf_paint.repositories import commit_of, fetch, folder_of
@@ -36,8 +35,6 @@ from hf_paint.weights.folders import HEAD_CONFIG
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 
 
-CODES = {"float32": "F32", "bfloat16": "BF16"}
-"""Patch dtype -> its name in a safetensors header."""
 Shape = tuple[int, ...]
 
 
@@ -150,37 +147,6 @@ class _Weights:
 
     def difference(self, name: str, x_0: Tensor) -> Tensor:
         return exact_difference(x_0, self.tower[name])
-
-
-def tower_fingerprint(tower: Mapping[str, Tensor]) -> str:
-    """Return the fingerprint of an image tower in float32, by which a change knows its base."""
-    return fingerprint_weights(_Widened(tower))
-
-
-class _Widened(Mapping[str, Tensor]):
-    """Tensors as float32, converted one at a time."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[name].float()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-
-def exact_difference(x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return `x_1 - x_0` in float32, with -0.0 for equal weights, as adding -0.0 leaves every weight as it is."""
-    return (x_1.float() - x_0.float()).masked_fill_(is_same(x_0, x_1), -0.0)
-
-
-def is_same(x_0: Tensor, x_1: Tensor) -> Tensor:
-    """Return a mask of the elements that are bitwise equal in float32."""
-    return x_0.float().view(torch.int32) == x_1.float().view(torch.int32)
 
 
 def _open_patch(name: str | Path, folder: Path, revision: str) -> Change:

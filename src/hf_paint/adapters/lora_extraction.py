@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_paint.adapters.changes import tower_fingerprint
+from hf_paint.adapters.differences import tower_fingerprint
 from hf_paint.adapters.lora_files import Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.errors import InputError
 from hf_paint.files import write_json

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hf_paint.adapters.changes import CODES, exact_difference, is_same, tower_fingerprint
+from hf_paint.adapters.differences import CODES, exact_difference, is_same, tower_fingerprint
 from hf_paint.adapters.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, PatchConfig, PatchDtype
 from hf_paint.errors import InputError
 from hf_paint.files import save_together
