@@ -120,17 +120,21 @@ def _is_outdated(split: "Split", problems: Mapping[int, str]) -> bool:
 def _scan(split: "Split") -> Scan:
     rows, column = split.rows, split.task.image_column
     chunks = without_decoding(rows.select_columns([column]), column).iter(CHUNK)
-    images: list[_Image] = []
+    sizes: list[tuple[int, int]] = []
+    modes: list[str] = []
+    pixels, problems = bytearray(), {}
     with tqdm(total=len(rows), desc=f"Reading {split.task.name} {split.name}", unit="image", leave=False) as bar:
-        for looks in in_threads(lambda chunk: [_look(value, rows, column) for value in chunk[column]], chunks):
-            images += looks
-            bar.update(len(looks))
-    pixels = b"".join(image.thumbnail for image in images)
+        for images in in_threads(lambda chunk: [_look(value, rows, column) for value in chunk[column]], chunks):
+            problems |= {len(sizes) + row: image.problem for row, image in enumerate(images) if image.problem}
+            sizes += [image.size for image in images]
+            modes += [image.mode for image in images]
+            pixels += b"".join(image.thumbnail for image in images)
+            bar.update(len(images))
     return Scan(
-        sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
-        modes=np.array([image.mode for image in images], dtype=np.str_),
+        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        modes=np.array(modes, dtype=np.str_),
         thumbnails=np.frombuffer(pixels, dtype=np.uint8).reshape(-1, SIDE, SIDE),
-        problems={row: image.problem for row, image in enumerate(images) if image.problem},
+        problems=problems,
     )
 
 
