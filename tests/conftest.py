@@ -23,7 +23,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from transformers.utils import logging
 
 from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
-from hf_paint import ClassificationHead
+from hf_paint import ClassificationHead, PaintTrainingArguments, patch_single
 from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
@@ -49,6 +49,12 @@ def _blank_plots():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch):
+    """What is said once per process is said once per test."""
+    monkeypatch.setattr("hf_paint.errors._said", set())
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +132,17 @@ def classifier_folder(_base_model, processor, tmp_path_factory):
     save_clip(_base_model, processor, folder)
     ClassificationHead(torch.ones(2, 24), ["cat", "dog"]).save(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def finished_run(model_folder, tmp_path_factory):
+    """A finished, read-only run of the tiny CLIP on two tasks of drawn images; theta_1 tells the colours apart."""
+    folder = tmp_path_factory.mktemp("finished")
+    tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
+    keys = {"learning_rate": 1e-3, "max_steps": 20, "warmup_steps": 2, "per_device_train_batch_size": 16}
+    args = PaintTrainingArguments(output_dir=str(folder / "run"), use_cpu=True, disable_tqdm=True, **keys)
+    patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=[0.0, 0.5, 1.0])
+    return folder / "run"
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         save_patch as save_patch,
         scale_adapter as scale_adapter,
     )
+    from hf_paint.data.summary import summarize as summarize
     from hf_paint.errors import InputError as InputError
     from hf_paint.evaluation import (
+        check_model as check_model,
         ensemble_logits as ensemble_logits,
         evaluate_ensemble as evaluate_ensemble,
         evaluate_tasks as evaluate_tasks,
@@ -55,10 +57,12 @@ if TYPE_CHECKING:
     from hf_paint.patching import (
         PatchOptions as PatchOptions,
         PatchResult as PatchResult,
+        patch as patch,
         patch_joint as patch_joint,
         patch_parallel as patch_parallel,
         patch_sequential as patch_sequential,
         patch_single as patch_single,
+        select_alpha as select_alpha,
     )
     from hf_paint.results import (
         AlphaCurve as AlphaCurve,
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
         robustness_table as robustness_table,
     )
     from hf_paint.results.comparison import compare_runs as compare_runs
+    from hf_paint.results.outcome import Outcome as Outcome
     from hf_paint.results.search import search_coefficients as search_coefficients
     from hf_paint.tasks import (
         Task as Task,
@@ -97,6 +102,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PACKAGES = {
+    "data.summary": ("summarize",),
     "errors": ("InputError",),
     "tasks": (
         "Task",
@@ -121,6 +127,7 @@ _PACKAGES = {
         "robustness_table",
     ),
     "results.comparison": ("compare_runs",),
+    "results.outcome": ("Outcome",),
     "results.search": ("search_coefficients",),
     "models": (
         "CandidateHead",
@@ -158,6 +165,7 @@ _PACKAGES = {
         "scale_adapter",
     ),
     "evaluation": (
+        "check_model",
         "ensemble_logits",
         "evaluate_ensemble",
         "evaluate_tasks",
@@ -177,10 +185,12 @@ _PACKAGES = {
     "patching": (
         "PatchOptions",
         "PatchResult",
+        "patch",
         "patch_joint",
         "patch_parallel",
         "patch_sequential",
         "patch_single",
+        "select_alpha",
     ),
 }
 _PACKAGE_OF = {name: package for package, names in _PACKAGES.items() for name in names}

@@ -1,7 +1,15 @@
-"""Errors with one-line messages: invalid input, and failures outside the program."""
+"""Errors with one-line messages: invalid input, and failures outside the program; and warnings that are said once."""
 
+import logging
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+"""Environment variables in which launchers tell a process its number."""
+logger = logging.getLogger(__name__)
+_said: set[str] = set()
 
 
 class InputError(ValueError):
@@ -30,3 +38,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'mnist'?"` with the known name closest to `name`, or an empty string if none is close."""
     nearest = get_close_matches(name, list(known), n=1)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def warn_once(message: str) -> None:
+    """Log a warning, unless this process has logged it before or another process speaks for it.
+
+    A run loads each split several times, in several processes, and each time finds the same things to say.
+    """
+    _say(logging.WARNING, message)
+
+
+def inform_once(message: str) -> None:
+    """Log a message that is no warning, by the same rule."""
+    _say(logging.INFO, message)
+
+
+def _say(level: int, message: str) -> None:
+    rank = next((os.environ[name] for name in RANK if name in os.environ), "0")
+    if message not in _said and rank == "0":
+        logger.log(level, "%s", message)
+    _said.add(message)

@@ -1,6 +1,7 @@
 """Read and write files; files and folders are written atomically, so they are either complete or absent."""
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -134,6 +135,19 @@ def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     save(partial)
     partial.replace(path)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a folder can be made, or written to if it exists.
+
+    Raises:
+        InputError: If it is a file or below one, or may not be written to.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"The output folder {folder} cannot be made: {nearest} is a file. Choose another output_dir.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"You may not write to {nearest}, so {folder} cannot be made. Choose another output_dir.")
 
 
 def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:

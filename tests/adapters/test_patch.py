@@ -325,7 +325,7 @@ def test_the_base_is_loaded_at_the_revision_of_its_patch(model, patch, monkeypat
         asked.append((name, revision))
         return deepcopy(model), None, torch.float32
 
-    monkeypatch.setattr(hf_paint.adapters.patch, "load_clip", load_clip)
+    monkeypatch.setattr(hf_paint.adapters.apply, "load_clip", load_clip)
     apply_patch("someone/tiny", patch)
     apply_patch("someone/tiny", patch, base_revision="v2")
     apply_patch("another/copy", patch)

@@ -31,6 +31,7 @@ def main() -> None:
         [tasks[1]],
         args,
         alphas=[i / steps for i in range(steps + 1)],
+        selection="mean",
         options=PatchOptions(precision=precision),
     )
     correct = {f"{r.task} {r.split} {r.alpha:.1f}": [r.correct, r.total] for r in result.curve.results}

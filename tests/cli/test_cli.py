@@ -20,7 +20,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 COMMANDS = [
     *([], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["extract-lora"], ["convert"], ["compare"]),
-    *(["push"], ["variants"], ["tasks"]),
+    *(["check"], ["apply"], ["push"], ["select"], ["variants"], ["tasks"]),
 ]
 
 
@@ -105,7 +105,7 @@ def test_tasks(capsys):
 
 BAD_INPUT = {
     "unknown key": ({"learning_rat": 1}, "Unknown recipe key 'learning_rat'. Did you mean 'learning_rate'?"),
-    "wrong type": ({"max_steps": "many"}, "--max_steps/--max-steps: invalid int value: 'many'"),
+    "wrong type": ({"max_steps": "many"}, "`max_steps` must be a whole number, like 100, got 'many'"),
     "unknown choice": ({"selection": "meen"}, "invalid choice: 'meen'"),
     "unknown strategy": ({"strategy": "sequental"}, "invalid choice: 'sequental' (choose from "),
     "thetas no mapping": (
@@ -143,7 +143,7 @@ BAD_INPUT = {
     "no selection between steps": ({"strategy": "sequential", "selection": "none"}, "so it needs a `selection`"),
     "unknown task": ({"patching_tasks": ["minst"]}, "Task 'minst' is unknown. Did you mean 'mnist'?"),
     "two tasks": ({"patching_tasks": ["mnist", "svhn"]}, "takes one patching task, got 2"),
-    "no model": ({"model": None}, "The recipe needs `model`."),
+    "no model": ({"model": None}, "The recipe needs `model` ("),
     "alpha": ({"alphas": [0, 1.5]}, "alpha must be in [0, 1], got 1.5"),
     "inner key": ({"accelerator_config": {"even_batch": False}}, "unexpected keyword argument 'even_batch'"),
     "unreadable model": (

@@ -23,9 +23,10 @@ from transformers import CLIPImageProcessorPil, CLIPProcessor
 from drawn_tasks import draw_rows, encode
 from hf_paint import InputError, Task
 from hf_paint.data import checksums
-from hf_paint.data.images import CachedImages, _in_threads, decode
+from hf_paint.data.images import CachedImages, decode
 from hf_paint.data.pixel_cache import cache_limit, open_pixels
 from hf_paint.data.splits import load_splits
+from hf_paint.data.threads import in_threads
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.evaluation.prepared_task import prepare_task
 
@@ -133,7 +134,7 @@ def test_native_photographs_equal_those_of_the_processor(shared, processor, tmp_
 
 
 def test_threads_keep_the_order_and_stop_at_the_first_error():
-    assert list(_in_threads(lambda number: number * 2, range(1000))) == list(range(0, 2000, 2))
+    assert list(in_threads(lambda number: number * 2, range(1000))) == list(range(0, 2000, 2))
     started, names = [], set()
 
     def fail_at_five(number):
@@ -144,7 +145,7 @@ def test_threads_keep_the_order_and_stop_at_the_first_error():
         return number
 
     with pytest.raises(InputError, match="five"):
-        list(_in_threads(fail_at_five, range(100_000)))
+        list(in_threads(fail_at_five, range(100_000)))
     assert len(started) < 1000
     assert threading.main_thread().name not in names
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
@@ -157,7 +158,7 @@ def test_corrupt_file_of_a_folder_is_named_and_nothing_is_left(processor, tmp_pa
     source = {"dataset": "imagefolder", "data_dir": str(tmp_path / "data"), "class_names": ["only", "zero"]}
     splits = {"train": None, "validation": None, "test": "train"}
     task = Task.from_dict({"name": "photos", "templates": ["{}"], "splits": splits} | source)
-    with pytest.raises(InputError, match="Image 9 of the test split of task 'photos' cannot be read .'photo_09.jpg'"):
+    with pytest.raises(InputError, match="Image 9 of the test split of task 'photos' cannot be read .'/.*/photo_09"):
         CachedImages(load_splits(task, ("test",))["test"], PixelTransform(processor), cache_dir=tmp_path / "cache")
     assert names(tmp_path / "cache") == []
 

@@ -5,7 +5,8 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from drawn_tasks import draw_rows, write_task
 from hf_paint import InputError, Task
-from hf_paint.data.splits import load_splits, split_train_validation
+from hf_paint.data.draws import split_train_validation
+from hf_paint.data.splits import load_splits
 
 
 def test_mnist_split_is_the_one_of_the_released_code():

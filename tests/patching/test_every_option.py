@@ -51,9 +51,11 @@ CHANGES = {
 
 LOADING = ("model_revision", "processor", "base_fingerprint")
 """Options that say how the base is loaded (see `test_an_option_changes_how_the_base_is_loaded`)."""
+CODE = ("callbacks",)
+"""Options that are code, which no recipe records (see `test_patch_call.py`)."""
 
 REFUSED = {
-    "tolerance and mean": ({"tolerance": 0.2}, "selection: supported_within"),
+    "tolerance and mean": ({"tolerance": 0.2, "selection": "mean"}, "selection: supported_within"),
     "tolerance and none": ({"tolerance": 0.2, "selection": "none"}, "selection: supported_within"),
     "verify and a full sweep": ({"verify": True}, "sweep: adaptive"),
     "variants of steps": ({"save_variants": True, "strategy": "sequential"}, "a line of alphas"),
@@ -156,8 +158,8 @@ def left_behind(folder):
 def test_no_option_is_missing():
     """An option that is added must be listed here."""
     given = {f.name for kind in (PatchOptions, Rule) for f in fields(kind)}
-    assert {*CHANGES, *LOADING, "tolerance"} == given
-    assert {*OPTIONS} <= {name for options, _ in REFUSED.values() for name in options} | {"processor"}
+    assert {*CHANGES, *LOADING, *CODE, "tolerance"} == given
+    assert {*OPTIONS} <= {name for options, _ in REFUSED.values() for name in options} | {"processor", *CODE}
     assert {*ARGUMENTS} == {*REFUSED_ARGUMENTS, "sampling_temperature"}
 
 
@@ -272,7 +274,7 @@ def test_a_side_without_validation_images_is_refused_before_anything_is_loaded(s
     bare = write_task(tmp_path, "bare", splits={"validation": None})
     patching = bare if side == "bare patching task" else tasks["first"]
     supported = {"no supported tasks": [], "bare supported task": [bare]}.get(side, [tasks["other"]])
-    with pytest.raises(InputError, match="`selection: mean` needs validation images, but no"):
+    with pytest.raises(InputError, match="`selection: supported_within` needs validation images, but no"):
         patch_single("me/clip", patching, supported, arguments(tmp_path / "run"))
 
 

@@ -36,7 +36,8 @@ def recipe(model_folder, task, other_task, tmp_path):
 
 def test_rule_chooses_as_the_curve_does():
     assert Rule(alphas=[], selection="none").choose(CURVE) is None
-    assert Rule(alphas=[]).choose(CURVE) == CURVE.select("mean") == 0.5
+    assert Rule(alphas=[], selection="mean").choose(CURVE) == CURVE.select("mean") == 0.5
+    assert Rule(alphas=[]).choose(CURVE) == CURVE.select() == CURVE.select("supported_within", tolerance=0.01) == 0.0
     within = Rule(alphas=[], selection="supported_within", tolerance=0.05)
     assert within.choose(CURVE) == 0.0
     lower = Rule(alphas=[], selection="supported_within", tolerance=0.05, baseline=Fraction(8, 10))
@@ -45,7 +46,7 @@ def test_rule_chooses_as_the_curve_does():
 
 def test_score_puts_a_price_on_a_supported_loss():
     side, side_0 = Sides(Fraction(1, 2), Fraction(8, 10)), Sides(Fraction(1, 4), Fraction(9, 10))
-    assert Rule(alphas=[]).score(side, side_0) == pytest.approx(0.65)
+    assert Rule(alphas=[], selection="mean").score(side, side_0) == pytest.approx(0.65)
     within = Rule(alphas=[], selection="supported_within", tolerance=0.05)
     assert within.score(side, side_0) == pytest.approx(0.5 - 10 * 0.05)
     assert within.score(side_0, side_0) == 0.25

@@ -27,9 +27,8 @@ def run(model_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("patch")
     tasks = write_task(folder / "data"), write_task(folder / "data", "others", seed=7)
     options = PatchOptions(save_variants=True)
-    result = patch_single(
-        model_folder, tasks[0], [tasks[1]], arguments(folder / "run"), alphas=ALPHAS, options=options
-    )
+    args, rule = arguments(folder / "run"), {"alphas": ALPHAS, "selection": "mean"}
+    result = patch_single(model_folder, tasks[0], [tasks[1]], args, options=options, **rule)
     return folder / "run", tasks, result
 
 
@@ -104,7 +103,8 @@ def test_the_same_recipe_again_changes_nothing(run, model_folder, monkeypatch):
     loaded, load = Counter(), splits._load_split
     monkeypatch.setattr(splits, "_load_split", lambda *a: loaded.update([(a[0].name, a[1])]) or load(*a))
     options = PatchOptions(save_variants=True)
-    again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), alphas=ALPHAS, options=options)
+    rule = {"alphas": ALPHAS, "selection": "mean"}
+    again = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), options=options, **rule)
     assert again.alpha == result.alpha
     assert loaded == {("colours", "train"): 1} | {
         (name, split): 1 for name in ("colours", "others") for split in ("validation", "test")
@@ -121,7 +121,8 @@ def test_adaptive_sweep_chooses_and_publishes_what_is_exact(run, model_folder, t
     caplog.set_level("INFO")
     options = PatchOptions(sweep="adaptive", verify=verify)
     args = arguments(tmp_path, learning_rate=3e-3)
-    result = patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=GRID, options=options)
+    rule = {"alphas": GRID, "selection": "mean"}
+    result = patch_single(model_folder, tasks[0], [tasks[1]], args, options=options, **rule)
     assert result.alpha in result.curve.exact_alphas
     assert ("were not exact. They were off by" in caplog.text) == verify
     assert len(result.curve.exact_alphas) == 21 if verify else 5 <= len(result.curve.exact_alphas) < 21

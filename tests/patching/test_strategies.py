@@ -390,7 +390,8 @@ def test_a_larger_budget_goes_on_and_chooses_among_everything(
     monkeypatch.setattr(PaintTrainer, "train", lambda *_, **__: pytest.fail("a fine-tuning was repeated"))
     options = PatchOptions(search_budget=14, search="random")
     args = arguments(tmp_path / "run")
-    more = patch_parallel(model_folder, tasks[:2], [tasks[2]], args, alphas=[0.0, 0.5, 1.0], options=options)
+    rule = {"alphas": [0.0, 0.5, 1.0], "selection": "mean"}
+    more = patch_parallel(model_folder, tasks[:2], [tasks[2]], args, options=options, **rule)
     points = more.curve.points("validation")
     assert set(parallel_run.curve.points("validation")) < set(points)
     sums = {a: sum(more.curve.mean_accuracy(a, r, "validation") for r in ("patching", "supported")) for a in points}

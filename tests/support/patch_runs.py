@@ -22,15 +22,14 @@ def weights(folder):
 
 
 def parallel(model_folder, tasks, folder, **options):
-    options = PatchOptions(search_budget=10, **options)
-    return patch_parallel(
-        model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=[0.0, 0.5, 1.0], options=options
-    )
+    options, rule = PatchOptions(search_budget=10, **options), {"alphas": [0.0, 0.5, 1.0], "selection": "mean"}
+    return patch_parallel(model_folder, tasks[:2], [tasks[2]], arguments(folder), options=options, **rule)
 
 
 def sequential(model_folder, tasks, folder, **keys):
-    return patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=ALPHAS, **keys)
+    keys = {"alphas": ALPHAS, "selection": "mean"} | keys
+    return patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(folder), **keys)
 
 
 def joint(model_folder, tasks, folder):
-    return patch_joint(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=ALPHAS)
+    return patch_joint(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=ALPHAS, selection="mean")

@@ -35,7 +35,7 @@ def test_keys_call_for_a_kind(keys, kind):
 def test_each_kind_has_its_own_keys():
     assert set(ORDER) == {key for kind in Task.kinds.values() for key in kind.known_keys()}
     assert set(MultipleChoiceTask.known_keys()) & {"class_names", "attack", "streaming", "text_column"} == set()
-    assert set(ClassificationTask.known_keys()) & {"choices_column", "prompt", "bad_rows", "counting"} == set()
+    assert set(ClassificationTask.known_keys()) & {"choices_column", "prompt", "counting"} == set()
     question = Task(**MINIMAL, choices_column="c")
     assert (question.class_names, question.class_groups, question.attack, question.streaming) == (None,) * 3 + (False,)
 
@@ -43,7 +43,7 @@ def test_each_kind_has_its_own_keys():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"bad_rows": "skip"}, "`bad_rows` is not a key of a classification task. .* `choices_column` for a mult"),
+        ({"question_column": "q"}, "`question_column` is not a key of a classification task. .* `choices_column` for"),
         ({"prompt": "{answer}"}, "Remove it, or add `choices_column` for a multiple-choice task"),
         ({"choices_column": "c", "label_column": "x"}, "Remove it, or `choices_column`, which makes the task a mult"),
         ({"text_column": "w", "choices_column": "c"}, "`text_column` is not a key of a multiple-choice task"),

@@ -113,7 +113,6 @@ def test_user_task_is_a_file_and_its_paths_are_relative_to_it(tmp_path):
         ({"image_colum": "img"}, "Unknown key 'image_colum'.*Did you mean 'image_column'"),
         ({"splits": {"validation": "test"}}, "the split 'test' for both validation and test"),
         ({"splits": {"test": "train"}}, "the split 'train' for both train and test"),
-        ({"class_names": {0: "cat", 1: "dog"}}, "`class_names` must be a list of strings"),
         ({"class_names": "cat"}, "`class_names` must be a list of strings"),
         ({"class_names": [True, False]}, "Put quotes around words like yes and no"),
         ({"data_files": "x.parquet"}, "`data_files` must map splits to files"),

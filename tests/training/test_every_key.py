@@ -125,7 +125,7 @@ TOWER = {
     "eval_delay": (2, EVALUATED),
     "eval_on_start": (True, EVALUATED),
     "load_best_model_at_end": (True, EVALUATED),
-    "metric_for_best_model": ("mean_accuracy", BEST),
+    "metric_for_best_model": ("loss", BEST),
     "greater_is_better": (True, BEST | {"metric_for_best_model": "loss"}),
 }
 """Field -> a value that changes the fine-tuning of a tiny CLIP, or (value, other arguments it is used with)."""

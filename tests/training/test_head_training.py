@@ -276,6 +276,22 @@ def test_a_model_without_a_head_is_no_classifier(model_folder):
         ClassificationHead.load("no/such-model")
 
 
+@pytest.mark.parametrize("name", ["colours", "others", "subset", "groups", "alien"])
+def test_the_head_of_every_task_is_found_by_its_name(run, tasks, model, processor, name):
+    """Trained for the patching task and two of its shifts, zero-shot for the others; each gives the recorded count."""
+    reference = {"colours": "reference", "others": "supported"}.get(name, name)
+    prepared = prepare_task(get_task(tasks[reference]), model, processor, splits=("test",))
+    images = prepared.images["test"]
+    pixels = prepared.transform.normalize(torch.from_numpy(images.pixels[:].copy()))
+    for alpha in (0.0, 1.0):
+        classifier = load_classifier(run / "variants" / f"alpha-{alpha:.2f}", name)
+        [record] = [r for r in records(run) if (r["task"], r["split"], r["alpha"]) == (name, "test", alpha)]
+        assert int((classifier(pixels).argmax(dim=-1) == images.labels).sum()) == record["correct"]
+        assert classifier.class_names == prepared.class_names
+    with pytest.raises(InputError, match=f"has no task '{name}s': colours, others, subset, groups, alien"):
+        load_classifier(run, f"{name}s")
+
+
 def test_evaluate_says_that_it_leaves_the_head_aside(run, model_folder, tasks, caplog):
     for folder, said in ((str(run / "theta_1"), True), (model_folder, False)):
         caplog.clear()

@@ -13,7 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_paint.adapters.lora_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter_config, write_adapter_config
+from hf_paint.adapters.lora_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_metadata,
+    read_adapter_config,
+    write_adapter_config,
+)
 from hf_paint.errors import InputError, one_line
 from hf_paint.models.loading import load_clip
 from hf_paint.weights.checkpoints import interpolate_checkpoints
@@ -114,19 +120,25 @@ def add_lora(tower: PreTrainedModel, args: LoraArguments) -> "PeftModel":
     return model
 
 
-def save_lora(model: "PeftModel", folder: str | Path, base: tuple[str | None, str | None] = (None, None)) -> None:
+def save_lora(
+    model: "PeftModel",
+    folder: str | Path,
+    base: tuple[str | None, str | None] = (None, None),
+    base_fingerprint: str | None = None,
+) -> None:
     """Save the adapter of a `PeftModel` in peft's format.
 
     Args:
         model: Model that contains the adapter.
         folder: Output folder.
         base: Hub repository id of the base model, and its revision.
+        base_fingerprint: Fingerprint of the base's image tower in float32.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = import_peft().get_peft_model_state_dict(model)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    save_file(weights, folder / ADAPTER_WEIGHTS, metadata=adapter_metadata(base_fingerprint))
     model.peft_config["default"].save_pretrained(str(folder))
     config = read_adapter_config(folder) | {"inference_mode": True}
     write_adapter_config(folder / ADAPTER_CONFIG, config, base)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hf_paint.adapters.differences import tower_fingerprint
 from hf_paint.adapters.lora_files import Factors, read_adapter_config, read_factors, write_adapter
 from hf_paint.errors import InputError
 from hf_paint.files import write_json
@@ -91,7 +92,8 @@ def extract_lora(
             factors[module], energies = _decompose(change, max(folders))
             layers[module] = {rank: min(1.0, float(energies[:rank].sum()) / squared[name]) for rank in folders}
     for rank, folder in folders.items():
-        write_adapter(folder, {module: (a[:rank], b[:, :rank]) for module, (a, b) in factors.items()}, base)
+        cut = {module: (a[:rank], b[:, :rank]) for module, (a, b) in factors.items()}
+        write_adapter(folder, cut, base, tower_fingerprint(theta_0))
     extraction = _extraction(squared, layers)
     write_json(Path(output_dir) / REPORT, asdict(extraction))
     return extraction

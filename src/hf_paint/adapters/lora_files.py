@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,6 +18,8 @@ from hf_paint.weights.folders import WEIGHTS_AND_HEAD
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+BASE_FINGERPRINT = "base_fingerprint"
+"""Metadata key in the weights of an adapter."""
 PREFIX = "base_model.model."
 """Prefix that peft adds to the module names of the base model."""
 
@@ -143,13 +145,34 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
     return factors
 
 
-def write_adapter(folder: Path, factors: Factors, base: tuple[str | None, str | None] = (None, None)) -> None:
+def base_fingerprint_of(folder: str | Path) -> str | None:
+    """Return the fingerprint of the base's image tower that an adapter was saved with, or None if it has none."""
+    path = Path(folder) / ADAPTER_WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(BASE_FINGERPRINT)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+
+
+def adapter_metadata(base_fingerprint: str | None) -> dict[str, str]:
+    """Return the metadata of an adapter's weights; peft reads none of it."""
+    return {"format": "pt"} | ({} if base_fingerprint is None else {BASE_FINGERPRINT: base_fingerprint})
+
+
+def write_adapter(
+    folder: Path,
+    factors: Factors,
+    base: tuple[str | None, str | None] = (None, None),
+    base_fingerprint: str | None = None,
+) -> None:
     """Write factors as a LoRA adapter with scale 1, where each module can have a different rank.
 
     Args:
         folder: Output folder.
         factors: Factors for each module.
         base: Hub repository id of the base model, and its revision.
+        base_fingerprint: Fingerprint of the base's image tower in float32.
 
     Raises:
         InputError: If there are no factors.
@@ -167,7 +190,7 @@ def write_adapter(folder: Path, factors: Factors, base: tuple[str | None, str | 
         for letter, factor in zip("AB", pair, strict=True)
     }
     with save_together(folder, replaces=WEIGHTS_AND_HEAD) as partial:
-        save_file(tensors, partial(ADAPTER_WEIGHTS), metadata={"format": "pt"})
+        save_file(tensors, partial(ADAPTER_WEIGHTS), metadata=adapter_metadata(base_fingerprint))
         write_adapter_config(partial(ADAPTER_CONFIG), config, base)
 
 

@@ -10,6 +10,7 @@ from hf_paint.adapters.lora_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     Factors,
+    base_fingerprint_of,
     base_of_adapter,
     check_linear,
     read_adapter_config,
@@ -118,4 +119,5 @@ def combine_adapters(
         for module, (a, b) in read_factors(folder, configs[name]).items():
             others = factors.get(module, (a[:0], b[:, :0]))
             factors[module] = (torch.cat([others[0], alphas[name] * a]), torch.cat([others[1], b], dim=1))
-    write_adapter(Path(output_folder), factors, base)
+    fingerprints = {base_fingerprint_of(folder) for folder in adapters.values()}
+    write_adapter(Path(output_folder), factors, base, fingerprints.pop() if len(fingerprints) == 1 else None)

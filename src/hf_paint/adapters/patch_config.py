@@ -39,16 +39,16 @@ class PatchConfig:
     patching_tasks: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
-    @property
-    def base(self) -> str:
-        """Description of the base model for error messages."""
-        name = self.base_model_id or "a model without a Hub repository id"
-        at = f" at revision {self.base_revision}" if self.base_revision else ""
-        return f"{name}{at} (image tower {self.base_fingerprint})"
-
     def to_json(self) -> str:
         """Return the config as JSON."""
         return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def describe_base(fingerprint: str, model_id: str | None, revision: str | None) -> str:
+    """Return a description of a base model for error messages."""
+    name = model_id or "a model without a Hub repository id"
+    at = f" at revision {revision}" if revision else ""
+    return f"{name}{at} (image tower {fingerprint})"
 
 
 def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:

@@ -1,10 +1,12 @@
 """`hf-paint evaluate`: evaluate a model on tasks."""
 
 import argparse
+import json
 import logging
+import sys
 from collections.abc import Sequence
 
-from hf_paint.cli.parser import Commands, add_command, add_split, print_table
+from hf_paint.cli.parser import Commands, add_command, add_split, positive, print_table
 from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent
 from hf_paint.tasks.registry import get_tasks
@@ -21,33 +23,34 @@ def add(commands: Commands) -> None:
     text = "Evaluate a CLIP model on tasks: accuracy, mean per-class accuracy, loss and calibration error."
     epilog = "  hf-paint evaluate openai/clip-vit-base-patch32 --tasks mnist cifar10 --split test"
     command = add_command(commands, "evaluate", run, summary=text, example=epilog)
-    command.add_argument("model", metavar="MODEL", help="Hub repository id or folder")
-    command.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="built-in names or task YAML files")
+    command.add_argument("model", metavar="MODEL", help="Hub repository id, folder, or run folder")
+    command.add_argument(
+        "--tasks", nargs="+", metavar="TASK", help="built-in names or task YAML files (default: the tasks of the run)"
+    )
     add_split(command)
     command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")
     command.add_argument(
-        "--batch_size", type=_positive, default=128, help="number of images per forward pass (default: %(default)s)"
+        "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
     )
     command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    tasks = get_tasks(parsed.tasks)
+    tasks = None if parsed.tasks is None else get_tasks(parsed.tasks)
     from accelerate import Accelerator
 
     from hf_paint.evaluation.evaluate import evaluate_tasks
-    from hf_paint.models.classifier import has_head
-    from hf_paint.models.loading import load_clip
+    from hf_paint.models.given import load_given, model_of, own_tasks
 
+    name = model_of(parsed.model)
+    if tasks is None:
+        tasks = own_tasks(parsed.model, revision=parsed.revision)
     accelerator = Accelerator(cpu=parsed.use_cpu)
-    model, processor, _ = load_clip(parsed.model, revision=parsed.revision)
-    if has_head(parsed.model, revision=parsed.revision):
-        logger.warning(
-            f"'{parsed.model}' has a trained head, but this command evaluates with zero-shot heads. Use "
-            "`load_classifier` to load the trained head; its accuracies are in `results.jsonl` in its run folder."
-        )
+    model, processor = load_given(name, revision=parsed.revision)
+    warn_of_trained_head(name, parsed.revision)
     results = evaluate_tasks(
         model,
         tasks,
@@ -57,10 +60,34 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         batch_size=parsed.batch_size,
         accelerator=accelerator,
     )
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and parsed.json:
+        sys.stdout.write(json.dumps(_report(parsed, results), indent=2) + "\n")
+    elif accelerator.is_main_process:
         print_table(_accuracies(results))
         if types := _answer_types(results):
             print_table(types)
+
+
+def warn_of_trained_head(model: str, revision: str = "main") -> None:
+    """Warn that a model has a trained head, which is not evaluated."""
+    from hf_paint.models.classifier import has_head
+
+    if has_head(model, revision=revision):
+        logger.warning(
+            f"'{model}' has a trained head, but this command evaluates with zero-shot heads. Use `load_classifier` to "
+            "load the trained head; its accuracies are in `results.jsonl` in its run folder."
+        )
+
+
+def _report(parsed: argparse.Namespace, results: Sequence[Result]) -> dict[str, object]:
+    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task."""
+    return {
+        "model": parsed.model,
+        "revision": parsed.revision,
+        "fingerprint": results[0].weights,
+        "split": parsed.split,
+        "tasks": [json.loads(result.to_json()) for result in results],
+    }
 
 
 def _accuracies(results: Sequence[Result]) -> list[list[str]]:
@@ -87,9 +114,3 @@ def _answer_types(results: Sequence[Result]) -> list[list[str]]:
 def _add_column(rows: list[list[str]], name: str, cells: list[str]) -> list[list[str]]:
     """Return the table with an extra column, or unchanged if the column is empty."""
     return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)] if any(cells) else rows
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got '{text}'")
-    return int(text)

@@ -12,7 +12,8 @@ from typing import Any, NoReturn, TypeAlias
 from hf_paint.errors import InputError
 
 
-Run = Callable[[argparse.Namespace, list[str]], None]
+Run = Callable[[argparse.Namespace, list[str]], int | None]
+"""Runs a command, and returns its exit code if that can be other than 0."""
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """Subparsers of `hf-paint`, to which each module adds its command."""
 
@@ -90,6 +91,13 @@ def add_split(command: Parser) -> None:
         choices=["test", "validation"],
         help="split to report accuracy on (default: %(default)s)",
     )
+
+
+def positive(text: str) -> int:
+    """Parse a positive integer, as a `type` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got '{text}'")
+    return int(text)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -8,11 +8,12 @@ from hf_paint.cli.recipe import COMMON_TRAINING_FIELDS, describe_keys
 
 
 PATCH_EPILOG = """\
-  hf-paint patch --config recipes/clip-vit-base-patch32/mnist.yaml --output_dir runs/mnist
+  hf-paint patch --model openai/clip-vit-base-patch32 --patching_tasks textures/ --supported_tasks cifar10
+  hf-paint patch --config recipes/clip-vit-base-patch32/mnist.yaml --output_dir runs/mnist --dry_run
 
-Every key in the YAML file is also a flag; flags override the file, and unknown keys are errors. To resume an
-interrupted run, run the same command again. To run on several processes:
-accelerate launch [...] recipes/patch.py --config ...
+Every key in the YAML file is also a flag; flags override the file, and unknown keys are errors. Paths in the file are
+relative to it, or else to the working directory. To resume an interrupted run, run the same command again. To run on
+several processes: accelerate launch [...] recipes/patch.py --config ...
 
 recipe keys:
 {keys}
@@ -31,15 +32,24 @@ def add(commands: Commands) -> None:
     text = "Fine-tune a CLIP model on a task, interpolate its weights, choose alpha and save the patched model."
     command = add_command(commands, "patch", run, summary=text, example=epilog)
     command.add_argument("--config", metavar="RECIPE.yaml", help="recipe YAML file")
+    command.add_argument(
+        "--dry_run", action="store_true", help="check everything, print what the run would do and cost, and stop"
+    )
     command.add_argument("--help_all", action="store_true", help="list every training field and exit")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
-    """Run the command."""
-    from hf_paint.cli.run_recipe import print_every_field, run_recipe
+    """Run the command; mistakes in the keys are answered before torch is imported."""
+    if not parsed.help_all:
+        from hf_paint.cli.recipe_keys import read_keys
+
+        read_keys(parsed.config, rest)
+    from hf_paint.cli.run_recipe import plan_recipe, print_every_field, run_recipe
 
     if parsed.help_all:
         print_every_field()
+    elif parsed.dry_run:
+        plan_recipe(parsed.config, rest)
     else:
         run_recipe(parsed.config, rest)
 

@@ -1,9 +1,15 @@
 """`hf-paint push`: publish a run as a repository on the Hub."""
 
 import argparse
+import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from hf_paint.cli.parser import Commands, add_command, print_table
+
+
+if TYPE_CHECKING:
+    from hf_paint.patching.options import PatchResult
 
 
 def add(commands: Commands) -> None:
@@ -40,6 +46,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--tag", help="tag for `main`, for example v1.0")
     command.add_argument("--collection", metavar="SLUG", help="collection to add the repository to")
     command.add_argument("--eval_results", action="store_true", help="also publish the accuracies in .eval_results/")
+    command.add_argument("--yes", action="store_true", help="publish even if alpha 0 was chosen: nothing was patched")
     command.add_argument("--dry_run", action="store_true", help="show the plan without changing anything")
 
 
@@ -54,6 +61,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         tag=parsed.tag,
         collection=parsed.collection,
         eval_results=parsed.eval_results,
+        allow_unpatched=parsed.yes,
     )
     plan = push_variants(
         parsed.run_folder,
@@ -66,6 +74,22 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     )
     if parsed.dry_run:
         print_table(plan.rows())
+        if plan.is_unpatched:
+            sys.stdout.write("Alpha 0 was chosen: nothing was patched, and `main` is the base. A push needs --yes.\n")
         sys.stdout.write(f"{plan.rights}\nDry run: nothing was changed.\n")
     else:
         sys.stdout.write(f"{plan.url}\n")
+
+
+def publish(result: "PatchResult", repo_id: str, *, private: bool | None, base_model_id: str | None) -> None:
+    """Publish the run that has just finished, unless nothing was patched; print where it is, or how to push it."""
+    from hf_paint.hub.push import PushOptions, push_variants
+    from hf_paint.results.alphas import is_unpatched
+
+    if result.alpha is None or is_unpatched(result.alpha):
+        base = "" if base_model_id is None else f" --base_model_id {base_model_id}"
+        command = f"hf-paint push {shlex.quote(str(result.run_folder))} --repo_id {repo_id}{base} --yes"
+        sys.stdout.write(f"Nothing was pushed to {repo_id}, because nothing was patched. To push it: {command}\n")
+        return
+    options = PushOptions(base_model_id=base_model_id)
+    sys.stdout.write(f"{push_variants(result, repo_id, private=private, options=options).url}\n")

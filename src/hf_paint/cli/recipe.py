@@ -9,10 +9,11 @@ import yaml
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results.alphas import DEFAULT_ALPHAS
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 
 
 COMMON_TRAINING_FIELDS = {
-    "output_dir": "Path to the run folder.",
+    "output_dir": "Path to the run folder (runs/<model>-<tasks>).",
     "learning_rate": "Peak learning rate of AdamW (1e-05).",
     "weight_decay": "Weight decay of AdamW (0.1).",
     "max_steps": "Number of optimizer steps (2000, unless num_train_epochs is set).",
@@ -47,6 +48,9 @@ COMMON_TRAINING_FIELDS = {
 """Help texts of common training fields, with defaults in parentheses."""
 
 
+TASKS_ARE = "built-in names, task files, folders of pictures, data files or data set ids on the Hub"
+
+
 def _key(help_text: str, **options: Any) -> Any:
     return field(metadata={"help": help_text}, **options)
 
@@ -62,8 +66,10 @@ class PatchRecipe:
         "`sequential` on one after another, and `parallel` on each separately, with one coefficient per task.",
         default="single",
     )
-    patching_tasks: list[str] = _key("Tasks to patch: built-in names or task YAML files.", default_factory=list)
-    supported_tasks: list[str] = _key("Tasks whose accuracy must be preserved.", default_factory=list)
+    patching_tasks: list[str] = _key(f"Tasks to patch: {TASKS_ARE}.", default_factory=list)
+    supported_tasks: list[str] = _key(
+        "Tasks whose accuracy must be preserved, named like those to patch.", default_factory=list
+    )
     transfer_tasks: list[str] = _key("Tasks that are only evaluated, to measure broad transfer.", default_factory=list)
     shift_tasks: list[str] = _key(
         "Tasks that are only evaluated, to measure robustness; `{corrupted: cifar10}` adds its corrupted copies.",
@@ -71,12 +77,14 @@ class PatchRecipe:
     )
     alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
     selection: Literal["mean", "supported_within", "none"] = _key(
-        "Rule that chooses alpha on validation images. `mean` maximises the mean of patching and supported accuracy; "
-        "`supported_within` maximises patching accuracy while supported accuracy drops by at most `tolerance`; "
+        "Rule that chooses alpha on validation images. `supported_within` maximises patching accuracy while supported "
+        "accuracy drops by at most `tolerance`; `mean` maximises the mean of patching and supported accuracy; "
         "`none` chooses nothing.",
-        default="mean",
+        default=DEFAULT_RULE,
     )
-    tolerance: float = _key("Accuracy drop that supported_within allows; 0.01 is one point.", default=0.01)
+    tolerance: float = _key(
+        "Accuracy drop that supported_within allows; 0.01 is one point.", default=DEFAULT_TOLERANCE
+    )
     save_variants: bool = _key("Also save the model at every alpha to variants/.", default=False)
     save_dtype: Literal["float32", "bfloat16", "float16"] | None = _key(
         "Dtype of the saved models; by default, the dtype of the base.", default=None

@@ -1,31 +1,23 @@
 """`hf-paint quickstart`: patch a toy CLIP on handwritten digits, end to end and offline."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from datasets import (
-    ClassLabel,
-    Dataset,
-    Features,
-    Image,
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
+from datasets import ClassLabel, Dataset, Features, Image
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from transformers import pipeline
-from transformers.utils import logging
 
+from hf_paint.cli.outcome import report
 from hf_paint.errors import InputError
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
+from hf_paint.results.progress_bars import progress_bars
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.tables import interval, points
+from hf_paint.results.tables import FINE_TUNED
 from hf_paint.tasks.parquet_tasks import write_parquet_task
 from hf_paint.tasks.rendering import rendered_task
 from hf_paint.tasks.task import Task
@@ -60,25 +52,10 @@ def quickstart(output_dir: str | Path) -> PatchResult:
         InputError: If scikit-learn is not installed, or the folder contains a different run.
     """
     sys.stdout.write(f"{INTRODUCTION}\n")
-    with _no_progress_bars():
+    with progress_bars(shown=False):
         result, digits = _run(Path(output_dir))
         _report(result, digits)
     return result
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Hide the progress bars of datasets and transformers inside the block."""
-    shown = not are_progress_bars_disabled(), logging.is_progress_bar_enabled()
-    disable_progress_bars()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown[0]:
-            enable_progress_bars()
-        if shown[1]:
-            logging.enable_progress_bar()
 
 
 def _run(folder: Path) -> tuple[PatchResult, Task]:
@@ -163,14 +140,10 @@ def _write_task(
 
 
 def _report(result: PatchResult, digits: Task) -> None:
-    """Print the table and gains, then use the patched model without hf_paint."""
+    """Print the outcome, then use the patched model without hf_paint."""
     patched = result.patched
     write = sys.stdout.write
-    write(f"\n{result.curve.to_markdown('test', selected=result.alpha)}\n\n")
-    write("Test accuracy in percent. The row in bold was chosen on the validation images.\n\n")
-    for gain in result.curve.gains(result.alpha or 0.0):
-        bounds = interval(gain.interval or (0.0, 0.0), digits=1)
-        write(f"  {gain.task:<14} {gain.role:<10} {points(gain.gain, digits=1):>6} points (95 % interval {bounds})\n")
+    report(result.outcome, result.curve, result.run_folder, end=FINE_TUNED)
     classify = pipeline("zero-shot-image-classification", model=str(patched), device="cpu")
     [row] = Dataset.from_parquet(dict(digits.data_files or {})["test"]).select([0])
     write(f"\nA handwritten {row['label']}, seen by pipeline('zero-shot-image-classification', model='{patched}'):\n")

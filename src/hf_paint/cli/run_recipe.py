@@ -7,41 +7,28 @@ from functools import partial
 from typing import Any
 
 import yaml
-from transformers import HfArgumentParser
 
-from hf_paint.cli.parser import StrictParser
-from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
+from hf_paint.cli.dry_run import print_plan
+from hf_paint.cli.outcome import print_place, report
+from hf_paint.cli.push import publish
+from hf_paint.cli.recipe import PatchRecipe
+from hf_paint.cli.recipe_keys import RecipeParser, read_keys
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import read_recipe
-from hf_paint.hub.push import PushOptions, create_repository, push_variants
+from hf_paint.hub.push import create_repository
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
-from hf_paint.patching.joint import patch_joint
 from hf_paint.patching.options import PatchOptions, PatchResult
-from hf_paint.patching.parallel import patch_parallel
-from hf_paint.patching.sequential import patch_sequential
+from hf_paint.patching.patch_call import SEVERAL
+from hf_paint.patching.plan import plan
+from hf_paint.patching.recipe import Rule
 from hf_paint.patching.single import patch_single
 from hf_paint.repositories import is_repo_id
-from hf_paint.results.alphas import format_alpha
 from hf_paint.results.robustness_table import read_baseline
+from hf_paint.results.run_names import default_run_folder
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.hub_mixin import check_hub_strategy
 from hf_paint.training.training_args import PaintTrainingArguments
-
-
-STRATEGIES_FOR_SEVERAL = {
-    "joint": patch_joint,
-    "sequential": patch_sequential,
-    "parallel": patch_parallel,
-}
-
-
-class _RecipeParser(HfArgumentParser, StrictParser):
-    """Parser for recipe keys and training fields."""
-
-    def __init__(self) -> None:
-        super().__init__((PatchRecipe, PaintTrainingArguments), prog="hf-paint patch", allow_abbrev=False)  # type: ignore[arg-type]
 
 
 def run_recipe(config: str | None, flags: list[str]) -> None:
@@ -57,40 +44,58 @@ def run_recipe(config: str | None, flags: list[str]) -> None:
     recipe, args = parse_recipe(config, flags)
     options = _options(recipe)
     method = read_method(options.method)
-    push = args.push_to_hub
-    if push:
-        _check_push(recipe, method, args)
-    args.push_to_hub = False  # publishes the finished run, not the trainer's model
+    push = _takes_push(recipe, method, args)
+    if args.process_index == 0:
+        sys.stdout.write(f"Run folder: {args.output_dir}\n")
+        sys.stdout.flush()
     patching, supported = (get_tasks(tasks) for tasks in (recipe.patching_tasks, recipe.supported_tasks))
-    if recipe.strategy == "single" and len(patching) > 1:
-        raise InputError(
-            f"`strategy: single` takes one patching task, got {len(patching)}. Set `strategy` to `joint`, "
-            "`sequential` or `parallel`."
-        )
     if push and args.process_index == 0:
         create_repository(str(args.hub_model_id), private=args.hub_private_repo)  # fails early without write access
-    result = _strategy(recipe, patching)(
-        supported,
-        args,
-        alphas=recipe.alphas,
-        selection=recipe.selection,
-        tolerance=recipe.tolerance,
-        options=options,
-    )
+    result = _strategy(recipe, patching)(supported, args, **_rule(recipe), options=options)
     if args.process_index == 0:
-        _report(result, method)
+        outcome = result.outcome
+        report(outcome, result.curve, result.run_folder, end=method.end)
+        print_place(outcome, result.run_folder)
         if push:
-            push_options = PushOptions(base_model_id=recipe.base_model_id)
-            private = args.hub_private_repo
-            plan = push_variants(result, str(args.hub_model_id), private=private, options=push_options)
-            sys.stdout.write(f"{plan.url}\n")
+            repo_id, private = str(args.hub_model_id), args.hub_private_repo
+            publish(result, repo_id, private=private, base_model_id=recipe.base_model_id)
+
+
+def plan_recipe(config: str | None, flags: list[str]) -> None:
+    """Check a recipe as `run_recipe` would, and print what it is about to do instead of doing it.
+
+    Raises:
+        InputError: If a key or value is invalid, or a model or task cannot be used.
+    """
+    recipe, args = parse_recipe(config, flags)
+    options = _options(recipe)
+    _takes_push(recipe, read_method(options.method), args)
+    tasks = {"patching_tasks": get_tasks(recipe.patching_tasks), "supported_tasks": get_tasks(recipe.supported_tasks)}
+    rule = Rule(**_rule(recipe))
+    found = plan(recipe.model, **tasks, args=args, strategy=recipe.strategy, rule=rule, options=options)
+    if args.process_index == 0:
+        sys.stdout.write(f"Run folder: {args.output_dir}\n")
+        print_plan(found, [*(["--config", config] if config else []), *flags])
+
+
+def _takes_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> bool:
+    """Take `push_to_hub` from the arguments, because it publishes the finished run, not the trainer's model."""
+    push = bool(args.push_to_hub)
+    if push:
+        _check_push(recipe, method, args)
+    args.push_to_hub = False
+    return push
+
+
+def _rule(recipe: PatchRecipe) -> dict[str, Any]:
+    return {"alphas": recipe.alphas, "selection": recipe.selection, "tolerance": recipe.tolerance}
 
 
 def _strategy(recipe: PatchRecipe, patching_tasks: Sequence[Task]) -> "partial[PatchResult]":
     """Return the strategy function of a recipe, bound to its model and patching tasks."""
     if recipe.strategy == "single":
         return partial(patch_single, recipe.model, patching_tasks[0])
-    return partial(STRATEGIES_FOR_SEVERAL[recipe.strategy], recipe.model, patching_tasks)
+    return partial(SEVERAL[recipe.strategy], recipe.model, patching_tasks)
 
 
 def _options(recipe: PatchRecipe) -> PatchOptions:
@@ -114,44 +119,30 @@ def _from_yaml(key: str, text: str) -> Any:
         raise InputError(f"`{key}` is not valid YAML: {one_line(error)}") from error
 
 
-def _report(result: PatchResult, method: Method) -> None:
-    """Print the table, the chosen alpha and the path to the model."""
-    curve, alpha = result.curve, result.alpha
-    table = curve.to_markdown(curve.reported_split, selected=alpha, fine_tuned_label=method.end)
-    where = result.run_folder if alpha is None else result.patched
-    chosen = "no alpha was chosen" if alpha is None else f"alpha {format_alpha(alpha)}"
-    sys.stdout.write(f"\n{table}\n\n{chosen}: {where}\n")
-
-
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:
     """Parse a recipe and flags.
 
     Raises:
         InputError: If a key or flag is unknown (the closest match is suggested), missing, or has an invalid value.
     """
-    known = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
-    check_flags(flags, known=known)
-    arguments = recipe_arguments(read_recipe(config) if config else {}, known=known) + flags
+    keys = read_keys(config, flags)
+    recipe = PatchRecipe(**dict[str, Any](keys.recipe))
+    training: dict[str, Any] = dict(keys.training)
+    if not training.get("output_dir"):
+        names = [task.name for task in get_tasks(recipe.patching_tasks)]
+        training["output_dir"] = default_run_folder(recipe.model, names, recipe.strategy)
     try:
-        recipe, args = _RecipeParser().parse_args_into_dataclasses(arguments, look_for_args_file=False)
+        args = PaintTrainingArguments(**training)
     except InputError:
         raise
     except (TypeError, ValueError) as error:  # raised by TrainingArguments
         raise InputError(str(error)) from error
-    required = {
-        "model": recipe.model,
-        "patching_tasks": recipe.patching_tasks,
-        "output_dir": args.given().get("output_dir"),
-    }
-    for key, value in required.items():
-        if not value:
-            raise InputError(f"The recipe needs `{key}`.")
     return recipe, args
 
 
 def print_every_field() -> None:
     """Print the help of every recipe key and training field."""
-    _RecipeParser().print_help()
+    RecipeParser(PatchRecipe, PaintTrainingArguments).print_help()
 
 
 def _check_push(recipe: PatchRecipe, method: Method, args: PaintTrainingArguments) -> None:

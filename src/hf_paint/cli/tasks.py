@@ -1,32 +1,91 @@
-"""`hf-paint tasks`: list the built-in tasks."""
+"""`hf-paint tasks`: list the built-in tasks, or look at the data of a task before a run."""
 
 import argparse
+import json
 import sys
+from pathlib import Path
 
 import yaml
 
 from hf_paint.cli.parser import Commands, add_command, print_table
+from hf_paint.errors import InputError
 from hf_paint.tasks.definitions import list_tasks
 from hf_paint.tasks.registry import get_task
+from hf_paint.tasks.task import Task
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    text = "List the built-in tasks, or show the YAML definition of one task."
-    command = add_command(commands, "tasks", run, summary=text, example="  hf-paint tasks eurosat")
-    command.add_argument("name", nargs="?", metavar="NAME", help="built-in task name or task YAML file")
+    text = "List the built-in tasks, show the definition of one, or look at the data of any task before a run."
+    example = "  hf-paint tasks textures/\n  hf-paint tasks textures/ --yaml --output textures.yaml"
+    command = add_command(commands, "tasks", run, summary=text, example=example)
+    command.add_argument(
+        "name",
+        nargs="?",
+        metavar="TASK",
+        help="built-in task, whose definition is shown; or a folder, data file, task YAML, Hub data set or definition "
+        "in braces, whose data is opened",
+    )
+    command.add_argument("--data", action="store_true", help="open the data of a built-in task too")
+    command.add_argument("--all", action="store_true", help="list every class and every repeated image")
+    command.add_argument("--yaml", action="store_true", help="write a complete task file instead of the tables")
+    command.add_argument("--json", action="store_true", help="write JSON instead of the tables")
+    command.add_argument("--output", metavar="FILE", help="file for --yaml or --json (default: standard output)")
 
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
-    if parsed.name is not None:
-        text = yaml.safe_dump(get_task(parsed.name).to_dict(), sort_keys=False, allow_unicode=True, width=100)
-        sys.stdout.write(text)
-        return
+    _check_flags(parsed)
+    if parsed.name is None:
+        print_table(_list_tasks())
+    elif parsed.name in list_tasks() and not (parsed.data or parsed.json or parsed.all):
+        _write_task(get_task(parsed.name), parsed.output)
+    else:
+        _show_data(parsed)
+
+
+def _check_flags(parsed: argparse.Namespace) -> None:
+    flags = [name for name in ("data", "all", "yaml", "json", "output") if getattr(parsed, name)]
+    if parsed.name is None and flags:
+        raise InputError(f"--{flags[0]} needs a task: a built-in name, a folder, a data file or a task YAML.")
+    if parsed.yaml and parsed.json:
+        raise InputError("--yaml and --json exclude each other. Remove one of them.")
+    if parsed.output and not (parsed.yaml or parsed.json):
+        raise InputError("--output is the file for --yaml or --json. Add one of them.")
+
+
+def _list_tasks() -> list[list[str]]:
     rows = [["task", "data set", "classes", "prompts", "train", "validation", "test"]]
     for name in list_tasks():
         task = get_task(name)
         splits = [task.splits.train, task.splits.validation, task.splits.test]
         classes = len(task.class_names) if task.class_names else "-"  # defined by the data
         rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
-    print_table(rows)
+    return rows
+
+
+def _show_data(parsed: argparse.Namespace) -> None:
+    from hf_paint.cli.task_report import print_summary
+    from hf_paint.data.summary import complete_task, summarize
+
+    summary = summarize(parsed.name, images=not parsed.yaml)
+    if parsed.yaml:
+        _write_task(complete_task(summary), parsed.output)
+    elif parsed.json:
+        _write(json.dumps(summary.to_dict(), indent=2, ensure_ascii=False), parsed.output)
+    else:
+        print_summary(summary, everything=parsed.all)
+
+
+def _write_task(task: Task, output: str | None) -> None:
+    if output is not None:
+        task.to_yaml(output)
+    else:
+        sys.stdout.write(yaml.safe_dump(task.to_dict(), sort_keys=False, allow_unicode=True, width=100))
+
+
+def _write(text: str, output: str | None) -> None:
+    if output is not None:
+        Path(output).write_text(f"{text}\n", encoding="utf-8")
+    else:
+        sys.stdout.write(f"{text}\n")

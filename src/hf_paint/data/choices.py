@@ -6,16 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
-from transformers.utils import logging
 
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.names import spelled
 
 
 NUM_SHOWN = 3
 """Maximum number of bad rows described in a message."""
-logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +33,17 @@ class Choices:
     texts: tuple[tuple[str, ...], ...]
     labels: NDArray[np.int64]
     answer_types: tuple[str, ...] | None
+
+    def select(self, rows: NDArray[np.int64]) -> "Choices":
+        """Return the choices of these rows."""
+        types = self.answer_types
+        return Choices(
+            questions=tuple(self.questions[row] for row in rows),
+            candidates=tuple(self.candidates[row] for row in rows),
+            texts=tuple(self.texts[row] for row in rows),
+            labels=self.labels[rows],
+            answer_types=None if types is None else tuple(types[row] for row in rows),
+        )
 
     def targets(self, all_texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the labels that a `CandidateHead` expects: the label of each row and the indices of its candidates.
@@ -124,7 +133,7 @@ def find_good_rows(task: MultipleChoiceTask, rows: Dataset, split: str) -> NDArr
     message = f"{len(problems)} of the {len(rows)} rows of the {split} split of task '{task.name}' cannot be used"
     if task.bad_rows == "refuse":
         raise InputError(f"{message}: {examples}. Correct them, or set `bad_rows: skip`.")
-    logger.warning_once(f"{message} and are skipped: {examples}.")  # splits are read several times in a run
+    warn_once(f"{message} and are skipped: {examples}.")
     return np.array([index for index in range(len(rows)) if index not in problems], dtype=np.int64)
 
 

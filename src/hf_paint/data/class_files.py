@@ -103,8 +103,7 @@ def find_class_files(task: Task, builder: DatasetBuilder) -> ClassFiles | None:
         InputError: If some files name their classes differently, and others do not name them.
     """
     files = builder.config.data_files or {}
-    sources = (task.splits.train, task.splits.validation, task.splits.test)
-    splits = {name for source in sources if source is not None for name in split_names(source, files)}
+    splits = {name for source in task.splits.named() for name in split_names(source, files)}
     used = list(dict.fromkeys(file for split in files if split in splits for file in files[split]))
     file_format = next((name for kind, name in FORMATS.items() if isinstance(builder, kind)), None)
     if file_format is None or not used or any("://" in file for file in used):

@@ -19,7 +19,7 @@ def check_column_types(task: Task, rows: Dataset | IterableDataset) -> None:
         InputError: If a column has the wrong type, for instance a list of labels per image.
     """
     features = rows.features or {}
-    if not _is_image(features.get(task.image_column, Image())):
+    if not is_image(features.get(task.image_column, Image())):
         raise _wrong(task, features, "image_column", "one image per row (an image, its encoded bytes or its path)")
     if isinstance(task, MultipleChoiceTask):
         _check_choices(task, features)
@@ -51,7 +51,7 @@ def _is_scalar(feature: object) -> bool:
     return isinstance(feature, ClassLabel) or is_value
 
 
-def _is_image(feature: object) -> bool:
+def is_image(feature: object) -> bool:
     """Return whether `datasets` can decode a column as images: files, their bytes, or arrays of pixels."""
     if isinstance(feature, dict):
         return feature.keys() <= {"bytes", "path"}

@@ -1,6 +1,7 @@
 """Labels in CSV files, which do not say whether `007`, `1.10` and `NA` are text, numbers or missing.
 
-They are text if all of them are names of classes. Otherwise, they are what pandas takes them for.
+They are text if all of them are names of classes. Otherwise, they are what pandas takes them for; if that is text and
+no classes are listed, each text is a class.
 """
 
 import io
@@ -51,7 +52,9 @@ def _infer(task: Task, texts: Sequence[str]) -> pa.Array:
     if any(ids.find(text) is None for text in {*texts} - {""}):
         file = io.StringIO(pd.DataFrame({"label": texts}).to_csv(index=False))
         try:
-            return pa.Table.from_pandas(pd.read_csv(file))["label"].combine_chunks()
+            labels = pa.Table.from_pandas(pd.read_csv(file))["label"].combine_chunks()
+            if listed is not None or labels.type not in (pa.string(), pa.large_string()):
+                return labels  # otherwise the texts are the names of the classes, `NA` among them
         except OverflowError:  # integers of more than 64 bits
             pass
     return pa.array([text or None for text in texts], pa.string())

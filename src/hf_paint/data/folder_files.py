@@ -4,6 +4,8 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -21,6 +23,7 @@ from hf_paint.fingerprints import fingerprint_values
 PICTURES = frozenset(ImageFolder.EXTENSIONS)
 """Extensions of the files that Pillow opens, in lower case."""
 METADATA = frozenset(ImageFolder.METADATA_FILENAMES)
+_known: ContextVar["dict[Path, Listing] | None"] = ContextVar("known", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,16 @@ class Listing:
         )
 
 
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """Let `list_folder` list each folder only once while this is entered; the splits of a task share their files."""
+    token = _known.set({} if (known := _known.get()) is None else known)
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 def list_folder(path: Path) -> Listing:
     """List a folder or a zip file, following links.
 
@@ -91,6 +104,15 @@ def list_folder(path: Path) -> Listing:
     Raises:
         InputError: If a folder or zip file cannot be read.
     """
+    known = _known.get()
+    if known is None:
+        return _list_folder(path)
+    if path not in known:
+        known[path] = _list_folder(path)
+    return known[path]
+
+
+def _list_folder(path: Path) -> Listing:
     if path.is_file():
         return _list_zip(describe_file(path, ()), ())
     found: list[File | str] = []

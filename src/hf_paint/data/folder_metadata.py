@@ -10,6 +10,7 @@ import pyarrow as pa
 from datasets import Dataset
 from pyarrow import json, parquet
 
+from hf_paint.data.columns import LABEL
 from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folder_files import File, describe_file
 from hf_paint.errors import InputError, did_you_mean, one_line
@@ -88,6 +89,8 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
     if column is None:
         return
     columns = metadata.table.column_names
+    if column not in columns and column == LABEL:
+        return  # another column is found by its values
     if column not in columns:
         raise InputError(
             f"{metadata.paths[0]} of task '{task.name}' has no column '{column}'; its columns are "

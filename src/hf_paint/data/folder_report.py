@@ -2,14 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from transformers.utils import logging
-
 from hf_paint.data.folder_files import File, Listing
 from hf_paint.data.folder_splits import show
+from hf_paint.errors import inform_once, warn_once
 from hf_paint.tasks.task import Task
-
-
-logger = logging.get_logger(__name__)
 
 
 def report(
@@ -35,7 +31,7 @@ def report(
         what = f"rows ({counts}), labelled by its metadata, not by its folders"
     lines = _describe_rest(listing, rows, class_names)
     message = " ".join([f"{place} of task '{task.name}' has {total} {what}.", *lines])
-    (logger.warning_once if lines else logger.info_once)(message)
+    (warn_once if lines else inform_once)(message)
 
 
 def _describe_rest(

@@ -97,8 +97,7 @@ def show(names: Collection[str], limit: int = 5) -> str:
 
 
 def _is_split(task: Task, name: str) -> bool:
-    sources = (task.splits.train, task.splits.validation, task.splits.test)
-    return name.lower() in SPLIT_OF or any(name in split_names(source, {name}) for source in sources if source)
+    return name.lower() in SPLIT_OF or any(name in split_names(source, {name}) for source in task.splits.named())
 
 
 def _usual_name(top: str) -> str | None:

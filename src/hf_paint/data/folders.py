@@ -98,6 +98,16 @@ def read_folder(task: Task, source: str) -> FolderRows:
     return FolderRows(_build(task, rows, table, contents.class_names), ids)
 
 
+def folder_splits(task: Task) -> list[str]:
+    """Return the splits of a folder, without splits whose pictures are in no class folders.
+
+    Raises:
+        InputError: If the splits or classes are ambiguous.
+    """
+    rows = _read_contents(task).rows
+    return [split for split, own in rows.items() if all(label >= 0 for _, label in own)]
+
+
 def _read_contents(task: Task) -> Contents:
     listings = _list(task)
     listing = sum(listings.values(), Listing())

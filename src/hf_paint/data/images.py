@@ -1,12 +1,9 @@
 """Read the images of a split, decode them into the pixel cache, and report corrupt images by name."""
 
 import itertools
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 import datasets
 import numpy as np
@@ -19,16 +16,12 @@ from tqdm.auto import tqdm
 
 from hf_paint.data.pixel_cache import Examples, open_pixels
 from hf_paint.data.splits import Split
-from hf_paint.data.stored_images import Row, read_image, stored_name
+from hf_paint.data.stored_images import Row, decode_value, read_image, without_decoding
+from hf_paint.data.threads import in_threads
 from hf_paint.data.transforms import PixelTransform
-from hf_paint.errors import InputError, one_line
+from hf_paint.data.unreadable import Unreadable, describe, refuse_unreadable, report_skipped
+from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
-
-
-Item = TypeVar("Item")
-Output = TypeVar("Output")
-MAX_THREADS = 32
-"""Maximum number of threads. More would wait for each other, because a few per cent of the work runs in Python."""
 
 
 class Example(TypedDict):
@@ -56,12 +49,16 @@ class CachedImages(Dataset[Example]):
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
-        self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
-            Path(cache_dir) / "pixels" / self.fingerprint,
-            lambda: _pixels_and_labels(split, transform),
-            name=f"{split.name} split of task '{split.task.name}'",
-            num_bytes=num_bytes,
-        )
+        try:
+            self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
+                Path(cache_dir) / "pixels" / self.fingerprint,
+                lambda: _pixels_and_labels(split, transform),
+                name=f"{split.name} split of task '{split.task.name}'",
+                num_bytes=num_bytes,
+            )
+        except InputError:  # of the first image that cannot be read; there may be others
+            refuse_unreadable(split)
+            raise
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
         self.choices = split.choices
@@ -94,32 +91,47 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
         row = split.rows[index]
         image = read_image(row, split.rows, split.task.image_column)
     except Exception as error:  # Pillow and datasets raise many types of errors for corrupt images
-        raise InputError(
-            f"Image {index} of the {split.name} split of task '{split.task.name}' cannot be read"
-            f"{stored_name(split.rows, split.task.image_column, index)}: {one_line(error)}"
-        ) from error
+        value = without_decoding(split.rows, split.task.image_column)[index][split.task.image_column]
+        raise InputError(str(describe(split, index, value, error))) from error
     return _change(split, image, row, index, epoch)
 
 
 def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
     """Yield the rows of a stream with RGB images, after applying the task's attack and corruption to them.
 
+    With `bad_rows: skip`, rows whose image cannot be read are left out, and reported once the stream ends.
+
     Raises:
         InputError: If a row cannot be read.
     """
-    rows = iter(split.rows)
+    column = split.task.image_column
+    skipped: list[Unreadable] = []
+    position = -1
+    try:
+        for position, row in enumerate(_stored_rows(split)):
+            try:
+                image, _ = decode_value(row[column], split.rows, column)
+            except Exception as error:  # Pillow and datasets raise many types of errors for corrupt images
+                skipped.append(describe(split, position, row[column], error))
+                if split.task.bad_rows == "refuse":
+                    raise InputError(str(skipped.pop())) from error
+            else:
+                yield row | {column: _change(split, image, row, position, epoch)}
+    finally:  # also if not all rows are asked for
+        report_skipped(skipped, position + 1)
+
+
+def _stored_rows(split: Split) -> Iterator[Row]:
+    """Yield the rows of a stream without decoding their images."""
+    rows = iter(without_decoding(split.rows, split.task.image_column))
     for position in itertools.count():
         try:
             row = next(rows)
-            image = read_image(row, split.rows, split.task.image_column)
         except StopIteration:
             return
-        except Exception as error:  # from the network, the decoder or the data set
-            message = one_line(error)
-            raise InputError(
-                f"Image {position} of the {split.name} stream of task '{split.task.name}' cannot be read: {message}"
-            ) from error
-        yield row | {split.task.image_column: _change(split, image, row, position, epoch)}
+        except Exception as error:  # from the network or the data set
+            raise InputError(str(describe(split, position, None, error))) from error
+        yield row
 
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
@@ -130,6 +142,7 @@ def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     corruption, attack = split.task.corruption, split.task.attack
     changes: list[object] = [corruption.identity] if corruption is not None else []
     changes += [attack.identity, list(split.class_names), split.name] if attack is not None else []
+    changes += ["skip"] if split.task.streaming and split.task.bad_rows == "skip" else []
     decoder = datasets.__version__
     return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, decoder, *changes)
 
@@ -154,29 +167,8 @@ def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
         return transform.resize_and_crop(decode(split, index)).numpy(), int(label)
 
     if split.task.streaming:
-        examples, total = _in_threads(from_row, stream_rows(split)), None
+        examples, total = in_threads(from_row, stream_rows(split)), None
     else:
-        examples, total = _in_threads(from_label, enumerate(split.labels())), len(split.rows)
+        examples, total = in_threads(from_label, enumerate(split.labels())), len(split.rows)
     name = f"Decoding {split.task.name} {split.name}"
     yield from tqdm(examples, name, total=total, unit="image", leave=False)
-
-
-def _in_threads(function: Callable[[Item], Output], items: Iterable[Item]) -> Iterator[Output]:
-    """Yield `function(item)` for each item, in order, computed ahead of time in threads. The first error is raised.
-
-    Pillow releases Python's global lock while decoding and resizing. One process per node decodes while the others
-    wait, so it uses all cores available to it.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(cores, MAX_THREADS)
-    waiting: deque[Future[Output]] = deque()
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 8 * threads:  # limits the memory used by results
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,7 +1,7 @@
 """Find rows and images that two splits of a task have in common, so that no model is tested on what it has seen."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -9,12 +9,50 @@ import numpy as np
 
 from hf_paint.data.digests import read_digests
 from hf_paint.data.splits import Split
-from hf_paint.errors import InputError
+from hf_paint.data.stored_images import stored_name, without_decoding
+from hf_paint.errors import InputError, warn_once
 
 
 NUM_SHOWN = 3
-"""Maximum number of pairs of rows named in a message."""
-logger = logging.getLogger(__name__)
+"""Maximum number of pairs of images named in a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an image is.
+
+    Attributes:
+        split: `train`, `validation` or `test`.
+        row: Row of the split.
+        path: Path of its file, the name that the data set stores for it, or an empty string.
+    """
+
+    split: str
+    row: int
+    path: str
+
+    def __str__(self) -> str:
+        return f"'{self.path}'" if self.path else f"{self.split} row {self.row}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two images that are the same, or look nearly the same.
+
+    Attributes:
+        first: The earlier image.
+        second: The image that repeats it.
+        correlation: Correlation of their thumbnails; 1 for images whose stored bytes are equal.
+    """
+
+    first: Place
+    second: Place
+    correlation: float = 1.0
+
+    @property
+    def is_between_splits(self) -> bool:
+        """Whether the images are in different splits."""
+        return self.first.split != self.second.split
 
 
 def refuse_shared_rows(splits: Mapping[str, Split]) -> None:
@@ -26,16 +64,19 @@ def refuse_shared_rows(splits: Mapping[str, Split]) -> None:
     Raises:
         InputError: If two splits contain the same row of the same file.
     """
-    for first, second in combinations(splits.values(), 2):
-        if first.row_ids is None or second.row_ids is None:
-            continue
-        number = int(np.isin(second.row_ids, first.row_ids).sum())
-        if number:
-            raise InputError(
-                f"{number} of the {len(second.row_ids)} {second.name} rows of task '{first.task.name}' are also among "
-                f"its {len(first.row_ids)} {first.name} rows, so accuracy would be measured on images that were used "
-                f"before. Set `{first.name}` or `{second.name}` in `splits` to rows that the other does not contain."
-            )
+    for (first, second), number in count_shared_rows(splits).items():
+        raise InputError(
+            f"{number} of the {len(splits[second].rows)} {second} rows of task '{splits[first].task.name}' are also "
+            f"among its {len(splits[first].rows)} {first} rows, so accuracy would be measured on images that were "
+            f"used before. Set `{first}` or `{second}` in `splits` to rows that the other does not contain."
+        )
+
+
+def count_shared_rows(splits: Mapping[str, Split]) -> dict[tuple[str, str], int]:
+    """Return two splits -> number of rows in both, for splits that share any. Streams are not compared."""
+    ids = {name: split.row_ids for name, split in splits.items() if split.row_ids is not None}
+    shared = {(a, b): int(np.isin(ids[b], ids[a]).sum()) for a, b in combinations(ids, 2)}
+    return {pair: number for pair, number in shared.items() if number}
 
 
 def warn_of_equal_images(splits: Mapping[str, Split], cache_dir: Path | None = None) -> None:
@@ -46,16 +87,48 @@ def warn_of_equal_images(splits: Mapping[str, Split], cache_dir: Path | None = N
         cache_dir: Folder in which the digests of the images are kept.
     """
     stored = {name: split for name, split in splits.items() if split.row_ids is not None}
-    if len(stored) < 2:
-        return
-    digests = {name: read_digests(split, cache_dir) for name, split in stored.items()}
     for first, second in combinations(stored.values(), 2):
-        known, own = digests[first.name], digests[second.name]
-        rows = np.flatnonzero(np.isin(own, known))
-        if len(rows):
-            pairs = [f"{row} and {np.flatnonzero(known == own[row])[0]}" for row in rows[:NUM_SHOWN].tolist()]
-            logger.warning(
-                f"{len(rows)} of the {len(own)} {second.name} images of task '{first.task.name}' are equal to "
-                f"{first.name} images, byte for byte: rows {', '.join(pairs)}{', ...' * (len(rows) > NUM_SHOWN)}. "
+        pairs = [pair for pair in find_equal_images([first, second], cache_dir) if pair.is_between_splits]
+        if pairs:
+            shown = "; ".join(f"{pair.second} and {pair.first}" for pair in pairs[:NUM_SHOWN])
+            warn_once(
+                f"{len(pairs)} of the {len(second.rows)} {second.name} images of task '{first.task.name}' are equal "
+                f"to {first.name} images, byte for byte: {shown}{'; ...' * (len(pairs) > NUM_SHOWN)}. "
                 f"The {second.name} accuracy counts them."
             )
+
+
+def find_equal_images(
+    splits: Collection[Split], cache_dir: Path | None = None, *, without: Mapping[str, Collection[int]] | None = None
+) -> list[Pair]:
+    """Return each image whose stored bytes are equal to those of an earlier one, with the first of those.
+
+    Args:
+        splits: Splits of a task that are not streamed; the images of a split come after those of the splits before it.
+        cache_dir: Folder in which the digests of the images are kept.
+        without: Split -> rows to leave out.
+    """
+    known: dict[bytes, tuple[str, int]] = {}
+    found: list[tuple[tuple[str, int], tuple[str, int], float]] = []
+    for split in splits:
+        left_out = (without or {}).get(split.name, ())
+        for row, digest in enumerate(read_digests(split, cache_dir).tolist()):
+            if row not in left_out:
+                first = known.setdefault(digest, (split.name, row))
+                if first != (split.name, row):
+                    found.append((first, (split.name, row), 1.0))
+    return make_pairs(splits, found)
+
+
+def make_pairs(
+    splits: Collection[Split], found: Sequence[tuple[tuple[str, int], tuple[str, int], float]]
+) -> list[Pair]:
+    """Return pairs of images, given the split and the row of either, and their correlation."""
+    places: dict[tuple[str, int], Place] = {}
+    for split in splits:
+        column = split.task.image_column
+        rows = sorted({row for *images, _ in found for name, row in images if name == split.name})
+        values = without_decoding(split.rows.select_columns([column]), column)[rows][column] if rows else []
+        for row, value in zip(rows, values, strict=True):
+            places[split.name, row] = Place(split=split.name, row=row, path=stored_name(value))
+    return [Pair(first=places[first], second=places[second], correlation=value) for first, second, value in found]

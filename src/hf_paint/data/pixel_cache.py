@@ -56,7 +56,7 @@ def open_pixels(
     Raises:
         InputError: If there are no images, or they do not fit into the cache or on the disk.
     """
-    with _locked(folder):
+    with locked(folder):
         if not is_whole(folder):
             if folder.exists():
                 logger.warning("The cached pixels of the %s are damaged and will be decoded again (%s).", name, folder)
@@ -84,12 +84,12 @@ def cache_limit() -> float:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock an entry, so that other processes wait before they open or decode it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def locked(folder: Path) -> Iterator[None]:
+    """Lock an entry of a cache, so that other processes wait before they open or make it."""
     lock = _lock(folder)
     guard: AbstractContextManager[object] = nullcontext()
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         guard = lock.acquire(timeout=1)
     except Timeout:
         logger.info("Waiting for another process that is using %s.", folder)

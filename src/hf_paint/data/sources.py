@@ -7,22 +7,20 @@ from typing import TypedDict
 import numpy as np
 from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.csv_labels import infer_labels, label_converters
-from hf_paint.data.folders import is_folder, read_folder
+from hf_paint.data.folders import folder_splits, is_folder, read_folder
+from hf_paint.data.memory_rows import memory_splits, read_memory
+from hf_paint.data.picture_paths import resolve_pictures
 from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
-from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
 from hf_paint.fingerprints import fingerprint_values
-from hf_paint.tasks.definitions import LOCAL_FILES
+from hf_paint.tasks.data_files import LOCAL_FILES, MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
-
-
-logger = logging.get_logger(__name__)
 
 
 class SourceArguments(TypedDict):
@@ -59,6 +57,9 @@ def load_rows(task: Task, source: str) -> Rows:
     Raises:
         InputError: If the split cannot be loaded or is empty.
     """
+    if task.dataset == MEMORY:
+        table, lengths = read_memory(task, source)
+        return Rows(table, number_rows(lengths, source, MEMORY, {}))
     if task.data_files is not None and not set(split_names(source, task.data_files)) <= set(task.data_files):
         raise InputError(
             f"`data_files` of task '{task.name}' lists no files for the split '{source}', only for "
@@ -79,19 +80,50 @@ def _load_rows(task: Task, source: str) -> Rows:
         class_files = _class_files(task)
         if class_files is not None:
             return _load_class_files(task, source, class_files)
-        options = {"converters": label_converters(task)} if _is_csv(task) else {}
+        options: dict[str, object] = {"converters": label_converters(task)} if _is_csv(task) else {}
+        options |= {"sep": "\t"} if _is_tsv(task) else {}
         rows = load_dataset(**_source_arguments(task), **options, split=source, streaming=task.streaming)
         if isinstance(rows, IterableDataset):
-            return Rows(rows._resolve_features())  # CSV rows have no column types until the first of them are read
+            rows = rows._resolve_features()  # CSV rows have no column types until the first of them are read
+            return Rows(resolve_pictures(task, rows, _files_of(task, source)))
     except InputError:
         raise
     except Exception as error:  # datasets raises a dozen types of errors if a data set cannot be loaded
-        message = one_line(error)
-        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded: {message}"
+        message = one_line(error.__cause__ or error if "while generating" in str(error) else error).rstrip(".")
+        files = (task.data_files or {}).get(source)
+        place = f" from {files}" if files and str(files) not in message else ""
+        problem = "is empty" if "corresponds to no data" in message else f"cannot be loaded{place}: {message}"
         raise InputError(f"The split '{source}' of '{task.dataset}' (task '{task.name}') {problem}.") from error
     lengths = {name: int(split.num_examples) for name, split in (rows.info.splits or {}).items()}
     ids = number_rows(lengths, source, task.dataset, _find_files(task))
-    return Rows(infer_labels(task, rows) if _is_csv(task) else rows, ids)
+    rows = infer_labels(task, rows) if _is_csv(task) else rows
+    return Rows(resolve_pictures(task, rows, _files_of(task, source)), ids)
+
+
+def list_splits(task: Task) -> list[str]:
+    """Return the splits of a task's data set.
+
+    Raises:
+        InputError: If the data set cannot be read.
+    """
+    if task.dataset == MEMORY:
+        return list(memory_splits(task))
+    if is_folder(task):
+        return folder_splits(task)
+    if task.data_files is not None:
+        return list(task.data_files)
+    try:
+        builder = load_dataset_builder(**_source_arguments(task))
+    except Exception as error:  # as in `_load_rows`
+        raise InputError(f"'{task.dataset}' (task '{task.name}') cannot be opened: {one_line(error)}.") from error
+    return [str(name) for name in builder.info.splits or builder.config.data_files or ()]
+
+
+def _files_of(task: Task, source: str) -> list[str]:
+    """Return the local files that a split or an expression is read from, as far as the task lists them."""
+    files = task.data_files if task.dataset in LOCAL_FILES and task.data_files else {}
+    own = [files[name] for name in split_names(source, files) if name in files]
+    return [path for paths in own for path in ([paths] if isinstance(paths, str) else paths)]
 
 
 def stream_length(task: Task, source: str) -> int:
@@ -115,7 +147,7 @@ def stream_fingerprint(task: Task, name: str) -> str:
     """Return a fingerprint of a stream, which covers the files, their versions and the selection of rows."""
     splits = [task.splits.train, task.splits.validation, task.splits.test]
     if is_folder(task):
-        files = [read_folder(task, source).table._fingerprint for source in splits if source not in (None, "auto")]
+        files = [read_folder(task, source).table._fingerprint for source in task.splits.named()]
         return fingerprint_values(files, name, splits)
     class_files = _class_files(task)
     cache_dir = load_dataset_builder(**_source_arguments(task)).cache_dir
@@ -149,6 +181,12 @@ def _is_csv(task: Task) -> bool:
     return task.dataset == "csv" and not task.streaming
 
 
+def _is_tsv(task: Task) -> bool:
+    """Return whether columns are separated by tabs, which only the names of the files tell."""
+    files = [path for source in task.data_files or {} for path in _files_of(task, source)]
+    return task.dataset == "csv" and bool(files) and all(path.lower().endswith(".tsv") for path in files)
+
+
 def _class_files(task: Task) -> ClassFiles | None:
     """Return the files of a local data set if they name their classes differently."""
     is_local = task.dataset in FORMATS.values() or Path(task.dataset).is_dir()
@@ -176,7 +214,7 @@ def _find_files(task: Task) -> dict[str, list[str]]:
     suffixes = {path.suffix for path in read}
     unread = [path for path in sorted(folder.rglob("*")) if path.suffix in suffixes and path.resolve() not in read]
     if unread:
-        logger.warning_once(
+        warn_once(
             f"Task '{task.name}' reads only files in {folder} that are named like splits ({', '.join(files)}). Not "
             f"read: {len(unread)}, for instance '{unread[0].name}'. List files as `data_files` to read them all."
         )

@@ -1,23 +1,27 @@
 """The splits of a task: rows, labels, and the validation split by PAINT's rule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-import torch
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
 from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers, read_choices
 from hf_paint.data.class_subsets import take_some_classes
-from hf_paint.data.column_types import check_column_types
+from hf_paint.data.column_types import LISTS, check_column_types
+from hf_paint.data.draws import draw_stratified, split_train_validation, warn_of_missing_classes
+from hf_paint.data.folder_files import listed_once
+from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.read_once import LoadedSplits
-from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
+from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
+from hf_paint.data.unreadable import Unreadable, skip_unreadable
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
+from hf_paint.tasks.subsets import AUTO
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
@@ -42,6 +46,8 @@ class Split:
             among its candidates; None for a stream.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
+        skipped: Images that cannot be read and are left out; their rows are those of the whole split.
+        features: Column of the data set -> its type, also for columns that the task does not read.
     """
 
     task: Task
@@ -54,6 +60,8 @@ class Split:
     label_indices: Indices | None = None
     word_indices: Indices | None = None
     choices: Choices | None = None
+    skipped: tuple[Unreadable, ...] = ()
+    features: Mapping[str, object] = field(default_factory=dict)
 
     def labels(self) -> Indices:
         """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
@@ -103,6 +111,7 @@ splits_loaded_once = _loaded.kept
 """Context manager and decorator: inside, `load_splits` loads each split of a task once."""
 
 
+@listed_once()
 def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
     """Load splits of a task.
 
@@ -117,6 +126,7 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
         InputError: If the data set, a split or a column does not exist, a split is empty, or a label does not match
             any class of the task.
     """
+    task = open_task(task)
     sources = {name: source_of(task, name) for name in names}
     splits = {
         name: _loaded.get(task, name, partial(_load_split, task, name, source))
@@ -130,67 +140,32 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
     return {name: replace(split, class_names=texts) for name, split in splits.items()}
 
 
-def split_train_validation(num_rows: int, groups: Sequence[object] | None = None) -> tuple[Indices, Indices]:
-    """Split the rows of a train split into train and validation rows, as PAINT does.
-
-    `min(int(0.1 * N), 5000)` rows are held out for validation. They are the same rows as those drawn by
-    `torch.utils.data.random_split(..., generator=torch.Generator().manual_seed(0))`. If there are groups, whole groups
-    are held out, in an order drawn with the same generator, until that number is reached.
-
-    Args:
-        num_rows: Number of rows, N.
-        groups: shape (num_rows,), group of each row.
-
-    Returns:
-        Indices of the train rows and of the validation rows.
-
-    Example:
-        >>> int(split_train_validation(60_000)[0][0])
-        36044
-    """
-    num_validation = min(int(0.1 * num_rows), 5000)
-    if groups is None:
-        order = _permutation(num_rows)
-        return order[: num_rows - num_validation], order[num_rows - num_validation :]
-    members: dict[object, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    names = sorted(members, key=str)
-    train: list[int] = []
-    validation: list[int] = []
-    for index in reversed(_permutation(len(names))):
-        side = validation if len(validation) < num_validation else train
-        side.extend(members[names[index]])
-    return np.array(sorted(train), dtype=np.int64), np.array(sorted(validation), dtype=np.int64)
-
-
-def _permutation(count: int) -> Indices:
-    return np.asarray(torch.randperm(count, generator=torch.Generator().manual_seed(0)))
-
-
 def source_of(task: Task, name: str) -> str | None:
     """Return the name of the data set's split from which a split of the task is read."""
-    if name == "validation" and task.splits.validation == "auto":
-        return task.splits.train
-    return {"train": task.splits.train, "validation": task.splits.validation, "test": task.splits.test}[name]
+    return task.splits.source_of(name)
 
 
 def _load_split(task: Task, name: str, source: str) -> Split:
-    loaded = _load_rows(task, source)
+    task, loaded = _load_rows(task, source)
     class_names, class_ids = read_classes(task, loaded.table)
     rows = _select_rows(task, loaded, name, source)
-    fingerprint = stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint
-    stored = (loaded if task.streaming else rows).table  # the selected rows of a stream have their images decoded
     split = Split(
         task=task,
         name=name,
         rows=rows.table,
         class_ids=class_ids,
         class_names=class_names,
-        fingerprint=with_file_states(fingerprint, stored, task.image_column),
+        fingerprint="",
         row_ids=rows.ids,
+        features=dict(loaded.table.features or {}),
     )
-    split = _with_words(take_some_classes(_with_labels(split)))
+    if name in ("train", *task.splits.stratified) and task.splits.stratified:
+        split = _draw(split)
+    rows = replace(rows, table=split.rows.select_columns([task.image_column, *task.label_columns().values()]))
+    fingerprint = stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint
+    stored = (loaded if task.streaming else rows).table  # the selected rows of a stream have their images decoded
+    split = replace(split, rows=rows.table, fingerprint=with_file_states(fingerprint, stored, task.image_column))
+    split = skip_unreadable(_with_words(take_some_classes(_with_labels(split))))
     if not task.streaming and not len(split.rows):
         raise InputError(
             f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "
@@ -199,25 +174,25 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     return split
 
 
-def _load_rows(task: Task, source: str) -> Rows:
-    rows = load_rows(task, source)
+def _load_rows(task: Task, source: str) -> tuple[Task, Rows]:
+    task, rows = read_rows(task, source)
     check_columns(task, rows.table)
     check_column_types(task, rows.table)
     if not isinstance(task, MultipleChoiceTask):
-        return rows
+        return task, rows
     rows = replace(rows, table=name_answers(task, rows.table))
     good = find_good_rows(task, rows.table, source)
-    return rows if good is None else rows.select(good)
+    return task, rows if good is None else rows.select(good)
 
 
 def _select_rows(task: Task, rows: Rows, name: str, source: str) -> Rows:
-    """Select the rows of one split and the columns that are needed; the order of the steps affects fingerprints."""
+    """Select the rows of one split, unless it is stratified; the order of the steps affects fingerprints."""
     rows = replace(rows, table=cast_images(rows.table, task.image_column))
-    if task.splits.validation == "auto" and name in ("train", "validation"):
+    if task.splits.validation == AUTO and name in ("train", "validation"):
         rows = _take_side(task, rows, source, side=0 if name == "train" else 1)
     if task.where:
         rows = _take_matching(rows, task.where)
-    return replace(rows, table=rows.table.select_columns([task.image_column, *task.label_columns().values()]))
+    return rows
 
 
 def _take_side(task: Task, rows: Rows, source: str, *, side: int) -> Rows:
@@ -233,6 +208,20 @@ def _take_side(task: Task, rows: Rows, source: str, *, side: int) -> Rows:
     wanted = set(split_train_validation(stream_length(task, source))[side].tolist())
     columns = list(task.label_columns().values())
     return Rows(rows.table.filter(lambda _, index: index in wanted, with_indices=True, input_columns=columns))
+
+
+def _draw(split: Split) -> Split:
+    """Select the rows of a split of which some are `stratified`; rows without a single class count as one class."""
+    task, classes = split.task, np.zeros(len(split.rows), dtype=np.int64)
+    column = task.label_columns().get("label_column")
+    if column is not None and not isinstance(split.rows.features[column], LISTS):
+        classes = np.array([split.class_id(label) for label in split.rows[column][:]], dtype=np.int64)
+    groups = split.rows[task.group_column][:] if task.group_column else None
+    drawn = draw_stratified(classes, task.splits.stratified, groups)
+    warn_of_missing_classes(task, split.class_names, classes, drawn)
+    indices = drawn[split.name]
+    ids = None if split.row_ids is None else split.row_ids[indices]
+    return replace(split, rows=split.rows.select(indices), row_ids=ids)
 
 
 def _take_matching(rows: Rows, where: Mapping[str, object]) -> Rows:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from datasets import Array2D, Array3D, Dataset, Image, IterableDataset, LargeList, List
@@ -18,6 +18,7 @@ from hf_paint.tasks.rgb import array_to_rgb, is_deep, to_rgb
 
 
 Rows: TypeAlias = Dataset | IterableDataset
+RowsT = TypeVar("RowsT", Dataset, IterableDataset)
 Row = dict[str, Any]
 """Data set row, column -> value."""
 StoredValue: TypeAlias = Mapping[str, bytes | str | None]
@@ -44,6 +45,9 @@ class StoredImage(Image):
         image = to_rgb(stored)
         image.getexif()[ORIENTATION] = orientation
         return exif_transpose(image)
+
+
+_DECODER = StoredImage()
 
 
 def stored_bytes(image: StoredValue) -> bytes:
@@ -82,13 +86,25 @@ def read_image(row: Row, rows: Rows, column: str) -> PILImage.Image:
     return array_to_rgb(np.asarray(image, dtype=_array_dtype(rows, column)))
 
 
-def stored_name(rows: Dataset, column: str, index: int) -> str:
-    """Return the stored file name of an image, for an error message, or an empty string if there is none."""
-    if _array_dtype(rows, column):
-        return ""
-    stored = rows.cast_column(column, Image(decode=False))[index]
-    path = (stored[column] or {}).get("path")
-    return f" ('{Path(path).name}')" if path else ""
+def without_decoding(rows: RowsT, column: str) -> RowsT:
+    """Return rows that hold images as they are stored."""
+    return rows if _array_dtype(rows, column) else rows.cast_column(column, Image(decode=False))
+
+
+def decode_value(value: object, rows: Rows, column: str) -> tuple[PILImage.Image, str]:
+    """Decode an image of `without_decoding`; return what `read_image` makes of it, and the mode in which it is stored.
+
+    Raises:
+        Exception: If it cannot be decoded; Pillow and `datasets` raise many types of errors.
+    """
+    image = _DECODER.decode_example({"bytes": None, "path": None} | value) if isinstance(value, dict) else value
+    rgb = read_image({column: image}, rows, column)
+    return rgb, image.mode if isinstance(image, PILImage.Image) else "array"
+
+
+def stored_name(value: object) -> str:
+    """Return the path of the file that holds an image, or the name that is stored with it, or an empty string."""
+    return str(value.get("path") or "") if isinstance(value, Mapping) else ""
 
 
 def with_file_states(fingerprint: str, rows: Rows, column: str) -> str:

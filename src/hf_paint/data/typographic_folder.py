@@ -1,6 +1,5 @@
 """Read typographic attacks from a folder of photos with names like `label=dog_text=cat.png` (PAINT, Section 7)."""
 
-import logging
 from pathlib import Path
 from unicodedata import normalize
 
@@ -8,7 +7,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
 from hf_paint.data.folder_files import list_folder
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 
@@ -17,7 +16,6 @@ SPLIT = "test"
 START, MIDDLE = "label=", "_text="
 NUM_SHOWN = 5
 """Maximum number of bad file names listed in a message."""
-logger = logging.getLogger(__name__)
 
 
 def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
@@ -56,7 +54,7 @@ def _find_photos(task: TypographicTask, folder: Path) -> dict[Path, tuple[str, s
     if bad_names:
         _report(task, folder, bad_names)
     if deeper := [picture.place for picture in list_folder(folder).pictures if picture.folders]:
-        logger.warning(f"{len(deeper)} pictures in subfolders of {folder} are not read, for instance '{deeper[0]}'.")
+        warn_once(f"{len(deeper)} pictures in subfolders of {folder} are not read, for instance '{deeper[0]}'.")
     photos = {path: name for path, name in names.items() if name is not None}
     if not photos:
         raise InputError(
@@ -93,4 +91,4 @@ def _report(task: TypographicTask, folder: Path, bad_names: list[str]) -> None:
     )
     if task.bad_rows == "refuse":
         raise InputError(f"{message} Rename them, or set `bad_rows: skip`.")
-    logger.warning("%s They are skipped.", message)
+    warn_once(f"{message} They are skipped.")

@@ -1,6 +1,7 @@
 """Evaluate a model on tasks, or sweep over alphas on tasks."""
 
 from hf_paint.evaluation.adaptive_sweep import sweep_adaptively
+from hf_paint.evaluation.checking import check_model
 from hf_paint.evaluation.ensembles import ensemble_logits, evaluate_ensemble
 from hf_paint.evaluation.evaluate import evaluate_tasks
 from hf_paint.evaluation.evaluator import Evaluator
@@ -10,6 +11,7 @@ from hf_paint.evaluation.sweep import sweep_alphas
 
 __all__ = [
     "Evaluator",
+    "check_model",
     "ensemble_logits",
     "evaluate_ensemble",
     "evaluate_tasks",

@@ -1,8 +1,11 @@
 """Evaluate a model on tasks."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+import numpy as np
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -10,16 +13,18 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSets, prepare_given
 from hf_paint.evaluation.precision import PrecisionChoice, compare_precisions
 from hf_paint.evaluation.predictions import score
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.records import Result
 
 
 def evaluate_tasks(
-    model: PreTrainedModel,
+    model: ModelLike,
     tasks: EvaluationSets,
     *,
-    processor: ProcessorMixin,
+    processor: ProcessorMixin | None = None,
     split: str = "test",
     precision: PrecisionChoice = "fp32",
     batch_size: int = 128,
@@ -28,10 +33,11 @@ def evaluate_tasks(
     """Evaluate a model on tasks, using all processes started by the launcher.
 
     Args:
-        model: Model with both an image and a text tower.
+        model: Model with both an image and a text tower: in memory, a folder, a run folder (for its patched model),
+            a Hub repository id or `id@revision`.
         tasks: Tasks to evaluate: tasks, names, paths or definitions (see `get_task`), or data sets in memory, each a
             `datasets.Dataset` with an image column and a label column.
-        processor: Processor for the model.
+        processor: Processor for the model; by default, the one stored with it.
         split: Split to evaluate, `validation` or `test`.
         precision: Precision of the forward pass. Logits and metrics are always float32. `auto` uses `bf16` if its
             predictions agree with `fp32` on a sample of the images and it is faster.
@@ -42,25 +48,44 @@ def evaluate_tasks(
         One result per task, with alpha 0. All processes get the same results.
 
     Raises:
-        InputError: If a task cannot be used or does not have this split.
+        InputError: If the model or a task cannot be used, or a task does not have this split.
 
     Example:
-        >>> [result] = evaluate_tasks(model, [task], processor=processor)
+        >>> [result] = evaluate_tasks(model_folder, [task])
         >>> result.total
         40
     """
-    accelerator = accelerator or Accelerator()
-    model.eval()
-    prepared = prepare_given(tasks, model, processor, splits=(split,))
+    evaluator = Evaluator(accelerator or Accelerator(), batch_size=batch_size)
+    loaded, processor = load_given(model, processor)
+    prepared = prepare_given(tasks, loaded, processor, splits=(split,))
+    return [each.result for each in evaluate_each(loaded, prepared, split, evaluator, precision=precision)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluated:
+    """The record of a model on one task, and whether each image is classified correctly, shape (num_images,)."""
+
+    result: Result
+    correct: NDArray[np.bool_]
+
+
+def evaluate_each(
+    model: PreTrainedModel,
+    prepared: list[PreparedTask],
+    split: str,
+    evaluator: Evaluator,
+    *,
+    precision: PrecisionChoice = "fp32",
+) -> Iterator[Evaluated]:
+    """Evaluate a model on one split of prepared tasks, in their order."""
     weights = fingerprint_weights(image_tower_weights(model))
     if precision == "auto":
-        check = compare_precisions([image_tower(model)], prepared, Evaluator(accelerator, batch_size=batch_size))
-        precision = check.precision
-    evaluator = Evaluator(accelerator, batch_size=batch_size, precision=precision)
+        precision = compare_precisions([image_tower(model)], prepared, evaluator).precision
+    evaluator = evaluator.with_precision(precision)
     tower = evaluator.carrier(image_tower(model))
-    results = []
-    for task in tqdm(prepared, "Evaluating", unit="task", disable=not accelerator.is_local_main_process):
+    main = evaluator.accelerator.is_local_main_process
+    for task in tqdm(prepared, "Evaluating", unit="task", disable=not main):
         pending = evaluator.pending(task, split, alpha=0.0, weights=weights)
-        scores = score(evaluator.predict(tower, task, split), task, split)
-        results.append(replace(pending, **scores.to_dict()))
-    return results
+        predictions = evaluator.predict(tower, task, split)
+        result = replace(pending, **score(predictions, task, split).to_dict())
+        yield Evaluated(result, predictions.correct)

@@ -14,6 +14,7 @@ from torch import nn
 
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.results.fonts import save_figure
 
 
 NUM_EXAMPLES = 12
@@ -172,7 +173,7 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
     names = [name for name in COLOURS if name != "written on the image" or examples[0].written is not None]
     handles = [Patch(color=COLOURS[name], label=name) for name in names]
     axes.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=7)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:

@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeAlias
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
-from hf_paint.data.in_memory import split_of
-from hf_paint.evaluation.prepared_task import PreparedTask, prepare_splits, prepare_task
-from hf_paint.tasks.registry import TaskLike, get_tasks
-from hf_paint.tasks.task import Task
+from hf_paint.data.in_memory import whole_task
+from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
+from hf_paint.tasks.references import is_in_memory
+from hf_paint.tasks.registry import TaskLike, each_reference, get_tasks
 
 
 EvaluationSet: TypeAlias = TaskLike | Dataset
-"""A task (see `get_task`), or a `datasets.Dataset` with an image column and a label column."""
+"""A task, or what names one (see `get_task`)."""
 EvaluationSets: TypeAlias = EvaluationSet | Iterable[EvaluationSet] | Mapping[str, EvaluationSet]
 """One of them, several, or name -> one of them."""
 DEFINITION_KEYS = ("dataset", "extends", "corrupted")
@@ -28,33 +27,29 @@ def prepare_given(
     """Prepare tasks and data sets for evaluation (see `prepare_task`).
 
     Args:
-        given: What to evaluate. In a mapping, the keys are the names under which the metrics appear.
+        given: What to evaluate. In a mapping, the keys are the names under which the metrics appear. A `DatasetDict`
+            is such a mapping, unless it has a split `train`.
         model: Model whose text tower is used to build the heads.
         processor: Processor for the model.
-        splits: Splits of the tasks to load; a data set in memory counts as the first of them.
+        splits: Splits of the tasks to load; data in memory without splits count as the first of them.
 
     Raises:
         InputError: If a task or data set cannot be used.
     """
     prepared = []
     for name, item in _named(given):
-        if isinstance(item, (Dataset, IterableDataset)):
-            loaded = split_of(item, name or "dataset", split=splits[0])
-            prepared.append(prepare_splits({splits[0]: loaded}, model, processor))
-            continue
-        for task in get_tasks([item]):
+        tasks = [whole_task(item, name, split=splits[0])] if is_in_memory(item) else get_tasks([item])
+        for task in tasks:
             prepared.append(prepare_task(replace(task, name=name) if name else task, model, processor, splits=splits))
     return prepared
 
 
 def _named(given: EvaluationSets) -> Iterator[tuple[str | None, EvaluationSet]]:
     """Yield each task or data set with the name it is given, if any."""
-    if isinstance(given, Mapping) and not any(key in given for key in DEFINITION_KEYS):
+    if isinstance(given, Mapping) and not any(key in given for key in (*DEFINITION_KEYS, "train")):
         yield from given.items()
-    elif isinstance(given, (str, Path, Mapping, Task, Dataset, IterableDataset)):
-        yield None, given
     else:
-        items = list(given)
-        numbered = sum(isinstance(item, Dataset) for item in items) > 1
+        items = list(each_reference(given))
+        numbered = sum(is_in_memory(item) for item in items) > 1
         for number, item in enumerate(items, 1):
-            yield (f"dataset-{number}" if numbered and isinstance(item, Dataset) else None), item
+            yield (f"dataset-{number}" if numbered and is_in_memory(item) else None), item

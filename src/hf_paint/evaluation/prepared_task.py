@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from hf_paint.data.images import CachedImages
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.data.unreadable import make_all
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import GroupedHead, ZeroShotHead, member_rows
+from hf_paint.models.task_file import TaskClasses
 from hf_paint.models.zero_shot import build_task_head
 from hf_paint.results.records import Role
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
@@ -75,6 +79,12 @@ class PreparedTask:
         return GroupedHead(trained.weight.detach(), torch.ones(()), self.rows)
 
     @property
+    def classes(self) -> TaskClasses:
+        """Classes and prompts of the task, for `tasks.json`."""
+        rows = None if self.rows is None else tuple(tuple(row) for row in self.rows.tolist())
+        return TaskClasses.of(self.task, self.class_names, role=self.role, head_rows=rows)
+
+    @property
     def head_fingerprint(self) -> str:
         """Fingerprint of the zero-shot head, or of the rows if the head is part of the weights."""
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
@@ -89,8 +99,8 @@ def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:
 
 def prepare_task(
     task: TaskLike,
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    model: ModelLike,
+    processor: ProcessorMixin | None = None,
     *,
     role: Role = "supported",
     splits: Sequence[str] = ("validation", "test"),
@@ -99,16 +109,16 @@ def prepare_task(
     """Load the splits of a task, decode the images once, and build the head.
 
     Args:
-        task: Task to prepare, or the name, path or definition of one.
-        model: Model whose text tower is used to build the head.
-        processor: Processor for the model.
+        task: Task to prepare, or what `get_task` makes one of.
+        model: Model whose text tower is used to build the head; a Hub repository id or a folder is loaded.
+        processor: Processor for the model; by default, its own (see `load_given`).
         role: Role of the task.
         splits: Splits to load. Splits that the task does not have are skipped.
         cache_dir: Cache folder for decoded pixels and heads. Defaults to
             `hf_paint.data.pixel_cache.default_cache_dir()`.
 
     Raises:
-        InputError: If the data set, a split, a column, a label or an image cannot be used.
+        InputError: If the model, the data set, a split, a column, a label or an image cannot be used.
 
     Example:
         >>> prepared = prepare_task(task, model, processor, splits=("test",))
@@ -119,7 +129,7 @@ def prepare_task(
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
-    return prepare_splits(loaded, model, processor, role=role, cache_dir=cache_dir)
+    return prepare_splits(loaded, *load_given(model, processor), role=role, cache_dir=cache_dir)
 
 
 def prepare_splits(
@@ -140,5 +150,12 @@ def prepare_splits(
             "Set `class_names` to the full list of classes."
         )
     head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
-    images = {name: CachedImages(split, transform, cache_dir=cache_dir) for name, split in loaded.items()}
-    return PreparedTask(task=task, role=role, class_names=class_names, head=head, transform=transform, images=images)
+    images = make_all(partial(CachedImages, split, transform, cache_dir=cache_dir) for split in loaded.values())
+    return PreparedTask(
+        task=task,
+        role=role,
+        class_names=class_names,
+        head=head,
+        transform=transform,
+        images=dict(zip(loaded, images, strict=True)),
+    )

@@ -29,6 +29,7 @@ class Usage:
         trained_head_tasks: Names of the tasks evaluated with a trained head; empty if no head was trained.
         patch: Base and alpha of a patch; None for a complete model.
         branches: Sentence about the other branches of the repository.
+        listed_task: Name of a task whose zero-shot head is built from `tasks.json`; empty if there is none.
     """
 
     model_id: str
@@ -38,6 +39,7 @@ class Usage:
     trained_head_tasks: str = ""
     patch: tuple[str, str] | None = None
     branches: str = ""
+    listed_task: str = ""
 
     @property
     def call(self) -> str:

@@ -9,12 +9,11 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.repositories import is_repo_id
-from hf_paint.results.alphas import Alpha, alpha_to_json
+from hf_paint.results.alphas import Alpha, alpha_phrase, alpha_to_json
 from hf_paint.results.curve_metadata import curve_to_metadata
 from hf_paint.results.records import Result
-from hf_paint.tasks.definitions import LOCAL_FILES
+from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.task import Task
 
 

@@ -40,6 +40,7 @@ class CardSource:
         versions: Mapping from package name to the version used in the run.
         robustness: Contents of `robustness.json`; empty for a run without shift tasks.
         examples: Mapping from task name to a description of how the images in its example plot were chosen.
+        lists_tasks: Whether `tasks.json` is stored with the model, which runs of earlier versions lack.
     """
 
     curve: AlphaCurve
@@ -56,6 +57,7 @@ class CardSource:
     versions: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
+    lists_tasks: bool = False
 
     @classmethod
     def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
@@ -81,6 +83,7 @@ class CardSource:
         curve = AlphaCurve.from_run(folder.path)
         if (robustness := folder.load_robustness()) is not None:
             facts["robustness"] = robustness
+        facts["lists_tasks"] = folder.tasks.exists()
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property

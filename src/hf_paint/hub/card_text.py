@@ -1,26 +1,17 @@
-"""Sentences in the card of a patched model: introduction, choice of alpha, gains and losses."""
+"""Sentences in the card of a patched model: introduction, branches, training and limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.choice_text import limit_of_choice
 from hf_paint.merging.base import LINE
-from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
-from hf_paint.results.curve import AlphaCurve, Gain
-from hf_paint.results.records import Result
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, format_alpha
 from hf_paint.results.robustness_table import RobustnessTable
-from hf_paint.results.selection import Selection
-from hf_paint.results.tables import number, percent, points
 
 
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
 FROZEN_HEAD = "a frozen zero-shot head made of text embeddings"
-
-
-def alpha_phrase(alpha: Alpha) -> str:
-    """Return an alpha as a noun phrase: `alpha 0.40`, or `the coefficients mnist 0.30, gtsrb 0.20`."""
-    noun = "the coefficients" if isinstance(alpha, Coefficients) else "alpha"
-    return f"{noun} {format_alpha(alpha)}"
 
 
 def row_name(strategy: str, alpha: Alpha) -> str:
@@ -28,35 +19,6 @@ def row_name(strategy: str, alpha: Alpha) -> str:
     if not isinstance(alpha, Coefficients):
         return "alpha"
     return "step" if strategy == "sequential" else "combination of coefficients"
-
-
-def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
-    """Return the sentence on gains and losses, patching tasks first."""
-    gains = curve.gains(alpha, split)
-    ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
-    changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
-    return f"At {alpha_phrase(alpha)}, measured on {split} images: {changes}."
-
-
-def before_and_after(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> tuple[Result, Result] | None:
-    """Return a task's results at alpha 0 and at `alpha`, or None if one of them is missing."""
-    before, after = (curve.get(point, gain.role, gain.task, gain.split) for point in (0.0, alpha))
-    return None if before is None or after is None else (before, after)
-
-
-def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
-    records = before_and_after(curve, gain, alpha)
-    if records is None:
-        return gain.task
-    changes = [f"{points(gain.gain, digits=1)} points"]
-    if all(record.attack_success is not None for record in records):
-        rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
-        changes.append(f"attack success {rates[0]} % → {rates[1]} %")
-    if all(record.mean_absolute_error is not None for record in records):
-        errors = [number(record.mean_absolute_error) for record in records]
-        changes.append(f"mean absolute error {errors[0]} → {errors[1]}")
-    accuracies = [percent(record.accuracy, digits=1) for record in records]
-    return f"{gain.task} {accuracies[0]} % → {accuracies[1]} % ({', '.join(changes)})"
 
 
 def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: str) -> str:
@@ -140,29 +102,6 @@ def _adapter(recipe: Mapping[str, Any]) -> str:
     return f"A {kind} adapter of rank {recipe.get('lora_r', 16)} was trained and merged into these weights."
 
 
-def selection_sentences(strategy: str, selection: Selection) -> str:
-    """Return how alpha was chosen and on which images."""
-    alpha, rule = alpha_from_json(selection["alpha"]), selection["rule"]
-    candidates = "combinations" if strategy == "parallel" and isinstance(alpha, Coefficients) else "alphas"
-    if rule == "none":
-        return f"No selection rule and no validation images were used: the method determines {alpha_phrase(alpha)}."
-    tolerance = 100 * selection["tolerance"]
-    rules = {
-        "mean": "the highest mean of patching and supported accuracy, with equal weights",
-        "supported_within": (
-            f"the highest patching accuracy among the {candidates} whose supported accuracy is at most {tolerance:g} "
-            f"point{'' if tolerance == 1 else 's'} below the unpatched model's"
-        ),
-    }
-    choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}:"
-    if strategy == "sequential":
-        choice = f"In each step, with the tasks so far as patching tasks, the rule `{rule}` chose"
-    return (
-        f"{choice} {rules[rule]}. It used only the {selection['chosen_on']} images; the numbers above are from the "
-        f"{selection['reported_on']} images. Ties went to the smallest {candidates.removesuffix('s')}."
-    )
-
-
 def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> str:
     """Return a sentence on the tasks that this run trained on, followed by an introduction to the recipe."""
     trained = _trained_tasks(source, tasks)
@@ -237,6 +176,6 @@ def limits(source: CardSource) -> list[str]:
         "Only the tasks in the table were measured. Accuracy on other tasks may have changed, and tasks unlike "
         "the supported ones may lose more accuracy.",
         f"Accuracies were measured in {precision} arithmetic, before the weights were rounded to {source.save_dtype}.",
-        f"Alpha was chosen on a single validation split per task, after one training run{runs}.",
+        limit_of_choice(source.selection["rule"], f"after one training run{runs}"),
         "The patched model likely inherits its base model's biases and failure modes.",
     ]

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from huggingface_hub.errors import LocalTokenNotFoundError
+
 from hf_paint.errors import InputError, JobError
 from hf_paint.repositories import FAILURES
 
@@ -15,12 +17,15 @@ def hub_errors(summary: str) -> Iterator[None]:
         summary: Start of the error message, for example "Pushing the branch main failed".
 
     Raises:
+        InputError: If there is no token.
         JobError: If the Hub, the network or the disk fails.
     """
     try:
         yield
     except (InputError, JobError):
         raise
+    except LocalTokenNotFoundError as error:
+        raise InputError(f"{summary}: you are not logged in. Log in with write access: hf auth login") from error
     except FAILURES as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         advice = "Rerun the same command to continue."

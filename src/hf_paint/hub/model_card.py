@@ -8,21 +8,20 @@ from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Us
 from hf_paint.hub.card_metadata import metadata, public_recipe
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import (
-    before_and_after,
     branches_sentence,
-    claim,
     introduction,
     limits,
     other_alpha_sentence,
     robustness_caption,
     row_name,
-    selection_sentences,
     table_notes,
     training_sentence,
 )
+from hf_paint.hub.choice_text import before_and_after, claim, claim_of_selected, selection_sentences
 from hf_paint.models.families import Family
-from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
+from hf_paint.results.outcome import Outcome
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.tables import markdown, percent, points
@@ -63,7 +62,7 @@ def render_model_card(
     return Card(
         metadata=metadata(source, model.name, model.alpha, delta),
         title=model.name,
-        claim=claim(source.curve, model.alpha, source.split),
+        claim=_claim(model),
         introduction=_introduction(model),
         usage=_usage(model),
         accuracy=_accuracy(model),
@@ -107,7 +106,8 @@ class _Model:
     @property
     def name(self) -> str:
         base = (self.source.base_model_id or self.source.family.name).split("/")[-1]
-        return f"{base} patched on {', '.join(self.task_names)}"
+        verb = "not patched" if is_unpatched(self.alpha) else "patched"
+        return f"{base} {verb} on {', '.join(self.task_names)}"
 
     @property
     def base(self) -> str:
@@ -116,6 +116,15 @@ class _Model:
     @property
     def rows(self) -> str:
         return row_name(self.source.strategy, self.source.selected)
+
+
+def _claim(model: _Model) -> str:
+    """Return what happened: for the selected model also why it was selected."""
+    source = model.source
+    if model.alpha != source.selected:
+        return claim(source.curve, model.alpha, source.split)
+    outcome = Outcome.of(source.curve, source.selection, source.recipe)
+    return claim_of_selected(outcome, source.curve, source.split)
 
 
 def _introduction(model: _Model) -> str:
@@ -139,6 +148,7 @@ def _usage(model: _Model) -> Usage:
         template=model.tasks[0].templates[0],
         trained_head_tasks=", ".join(model.task_names) if source.trains_head else "",
         patch=patch,
+        listed_task=model.task_names[0] if source.lists_tasks and not source.trains_head and patch is None else "",
         branches=branches_sentence(model.rows, list(model.branches), source.family.model),
     )
 

@@ -10,7 +10,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from hf_paint.errors import InputError
 from hf_paint.hub.publication import Publication
 from hf_paint.hub.pull import card_metadata, read_card
-from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.alphas import Alpha, format_alpha, is_unpatched
 
 
 Action = Literal["upload", "replace", "update card", "keep"]
@@ -45,6 +45,7 @@ class PushPlan:
         num_bytes: Size of one model in bytes.
         rights: Sentence on the logged-in account and its write access to the repository.
         url: URL of the repository.
+        is_unpatched: Whether the run chose alpha 0, so that `main` is a copy of the base.
     """
 
     repo_id: str
@@ -52,6 +53,7 @@ class PushPlan:
     num_bytes: int
     rights: str
     url: str
+    is_unpatched: bool = False
 
     def rows(self) -> list[list[str]]:
         """Return the plan as a table, header first."""
@@ -91,6 +93,7 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
         num_bytes=publication.num_bytes,
         rights=_rights(user, repo_id, exists=bool(commits)),
         url=f"{api.endpoint}/{repo_id}",
+        is_unpatched=is_unpatched(publication.source.selected),
     )
 
 
@@ -104,12 +107,13 @@ def _commits(api: HfApi, repo_id: str) -> dict[str, str]:
 
 def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | None, *, eval_results: bool) -> Branch:
     alpha, card = publication.branches[name], publication.card(name)
-    results = set(publication.eval_results(alpha)) if eval_results else set()
+    described = {path.name for path in publication.tasks}
+    described |= set(publication.eval_results(alpha)) if eval_results else set()
     action: Action = "upload"
     if commit is not None:
         files = set(api.list_repo_files(publication.repo_id, revision=commit))
         action = _action(publication, alpha, commit, files)
-        if action == "keep" and (_card(publication.repo_id, commit) != card or not results <= files):
+        if action == "keep" and (_card(publication.repo_id, commit) != card or not described <= files):
             action = "update card"
     return Branch(name=name, alpha=alpha, action=action, commit=commit, card=card)
 

@@ -15,7 +15,6 @@ from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.hub.card_metadata import eval_result_files
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.hub.pull import card_metadata
 from hf_paint.merging.base import RecordedInformation
@@ -24,10 +23,10 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import move
 from hf_paint.repositories import commit_of, folder_of
-from hf_paint.results.alphas import Alpha, Coefficients, by_name, canonical_alpha, format_alpha
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, by_name, canonical_alpha, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
-from hf_paint.weights.folders import COMPANIONS
+from hf_paint.weights.folders import COMPANIONS, TASKS
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -104,6 +103,11 @@ class Publication:
         return self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
 
     @property
+    def tasks(self) -> list[Path]:
+        """Path to `tasks.json`; empty for a run of an earlier version, which has none."""
+        return [self.run.tasks] if self.run.tasks.exists() else []
+
+    @property
     def path(self) -> WeightPath:
         """Path of image tower weights from theta_0 to theta_1."""
         theta_0, theta_1 = StoredTower(self.base_folder), StoredTower(self.theta_1)
@@ -144,7 +148,7 @@ class Publication:
         if alpha is None:
             self._write_delta(folder)
         elif self._is_saved(alpha):
-            shutil.copytree(self.run.patched, folder, ignore=shutil.ignore_patterns("README.md", "*.png"))
+            shutil.copytree(self.run.patched, folder, ignore=shutil.ignore_patterns("README.md", "*.png", TASKS))
         elif isinstance(alpha, Coefficients):
             self._write_step(alpha, folder)
         elif alpha == 0 or self.source.method.is_line:
@@ -183,12 +187,12 @@ class Publication:
         )
 
     def write_card(self, card: str, folder: Path, results: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Write the card, its plots and `.eval_results/`."""
+        """Write what describes the weights: the card, its plots, `tasks.json` and `.eval_results/`."""
         for name, text in {"README.md": card, **results}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
-        for plot in self.run.plots:
-            shutil.copyfile(plot, folder / plot.name)
+        for path in (*self.run.plots, *self.tasks):
+            shutil.copyfile(path, folder / path.name)
 
     def clean_up(self) -> None:
         """Remove temporary folders left by killed pushes."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import LocalTokenNotFoundError
 from tqdm.auto import tqdm
 
 from hf_paint.adapters.patch_config import PatchDtype
@@ -15,6 +16,7 @@ from hf_paint.errors import InputError
 from hf_paint.hub.errors import hub_errors
 from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
 from hf_paint.hub.publication import Publication
+from hf_paint.results.alphas import is_unpatched
 from hf_paint.results.run_folder import PUSH_PREFIX, example_plot
 
 
@@ -30,6 +32,7 @@ class PushOptions:
         tag: Tag for `main`.
         collection: Slug of a collection to add the repository to.
         eval_results: Whether to also write `.eval_results/`.
+        allow_unpatched: Whether to publish a run that chose alpha 0, so that nothing was patched.
     """
 
     form: Literal["variants", "delta"] = "variants"
@@ -38,6 +41,7 @@ class PushOptions:
     tag: str | None = None
     collection: str | None = None
     eval_results: bool = False
+    allow_unpatched: bool = False
 
 
 class HasRunFolder(Protocol):
@@ -77,8 +81,8 @@ def push_variants(
         The plan of the push.
 
     Raises:
-        InputError: If no alpha was selected, the base is not on the Hub, an alpha was not evaluated, or a branch has
-            different weights.
+        InputError: If no alpha was selected, nothing was patched, the base is not on the Hub, an alpha was not
+            evaluated, or a branch has different weights.
         JobError: If the Hub rejects a request or cannot be reached.
 
     Example:
@@ -94,6 +98,8 @@ def push_variants(
             base_model_id=options.base_model_id,
             delta=options.delta_dtype if options.form == "delta" else None,
         )
+        if not (dry_run or options.allow_unpatched):
+            _refuse_unpatched(publication)
         plan = plan_push(publication, overwrite=overwrite, private=private, eval_results=options.eval_results)
     if not dry_run:
         try:
@@ -104,14 +110,26 @@ def push_variants(
     return plan
 
 
+def _refuse_unpatched(publication: Publication) -> None:
+    if is_unpatched(publication.source.selected):
+        raise InputError(
+            f"Nothing was patched in {publication.run.path}: alpha 0 was chosen, so `main` would be a copy of the "
+            "base. Choose again with `hf-paint select`, or push it with --yes (in Python, with "
+            "PushOptions(allow_unpatched=True))."
+        )
+
+
 def create_repository(repo_id: str, *, private: bool | None) -> str:
     """Create a repository unless it exists, and return its first commit.
 
     Raises:
+        InputError: If there is no token.
         JobError: If the Hub rejects a request or cannot be reached.
     """
     api = HfApi()
     with hub_errors(f"Creating {repo_id} failed"):
+        if get_token() is None:
+            raise LocalTokenNotFoundError
         api.create_repo(repo_id, private=private, exist_ok=True)
         return api.list_repo_commits(repo_id)[-1].commit_id
 

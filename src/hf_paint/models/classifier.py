@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin
 
+from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.errors import InputError
 from hf_paint.files import write_json
-from hf_paint.models.heads import ZeroShotHead
+from hf_paint.models.given import model_of
+from hf_paint.models.heads import GroupedHead, ZeroShotHead
 from hf_paint.models.loading import load_clip
+from hf_paint.models.task_file import Rows, find_task, read_tasks
 from hf_paint.models.towers import (
     ImageTower,
     ImageTowerOutput,
@@ -25,8 +28,9 @@ from hf_paint.models.towers import (
     image_tower_weights,
     move,
 )
+from hf_paint.models.zero_shot import build_listed_head
 from hf_paint.repositories import fetch
-from hf_paint.weights.folders import HEAD_CONFIG
+from hf_paint.weights.folders import HEAD_CONFIG, TASKS
 from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
 
 
@@ -132,17 +136,19 @@ def image_classifier(model: PreTrainedModel, head: ClassificationHead) -> ImageC
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A model with a classification head, as returned by `load_classifier`; initially on the CPU.
+    """A model with the head of one task, as returned by `load_classifier`; initially on the CPU.
 
     Attributes:
         model: The whole model, including the text tower, which can still build heads for new classes.
         processor: Processor of the model.
-        head: Classification head, with its `class_names`.
+        head: Trained head, or zero-shot head.
+        class_names: Class names, in the order of the logits.
     """
 
     model: PreTrainedModel
     processor: ProcessorMixin
-    head: ClassificationHead
+    head: ClassificationHead | ZeroShotHead
+    class_names: tuple[str, ...]
 
     @torch.inference_mode()
     def __call__(self, pixel_values: Tensor) -> Tensor:
@@ -161,28 +167,56 @@ class Classifier:
         """Return the predicted class name for each image."""
         pixel_values = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
         logits = self(pixel_values.to(self.model.device, self.model.dtype))
-        return [self.head.class_names[index] for index in logits.argmax(dim=-1).tolist()]
+        return [self.class_names[index] for index in logits.argmax(dim=-1).tolist()]
 
 
-def load_classifier(name_or_path: str | Path, *, revision: str = "main") -> Classifier:
-    """Load a model fine-tuned with `train_head: true` and its classification head, in float32.
+def load_classifier(name_or_path: str | Path, task: str | None = None, *, revision: str = "main") -> Classifier:
+    """Load a patched model with the head of one of its tasks, in float32.
+
+    The head is the one that the accuracies in the model card were measured with: the trained head of a model
+    fine-tuned with `train_head: true`, for tasks that use it, and otherwise the zero-shot head, which the model's own
+    text tower builds from the class names and prompts in `tasks.json`.
 
     Args:
-        name_or_path: Folder (for instance `patched` in a run folder) or Hub repository id.
+        name_or_path: Folder, run folder (for its patched model), Hub repository id or `id@revision`.
+        task: Name of the task. By default, the task of the trained head or, without one, the only task.
         revision: Branch, tag or commit on the Hub, for instance `alpha-0.50`.
 
     Raises:
-        InputError: If the model does not exist, has no head, or cannot be downloaded.
+        InputError: If the model does not exist, has no such task, or cannot be downloaded.
 
     Example:
         >>> classifier = load_classifier(classifier_folder)
         >>> classifier(torch.zeros(3, 3, 32, 32)).shape
         torch.Size([3, 2])
-        >>> classifier.head.class_names
+        >>> classifier.class_names
         ('cat', 'dog')
     """
-    model, processor, _ = load_clip(str(name_or_path), revision=revision)
-    return Classifier(model, processor, ClassificationHead.load(name_or_path, revision=revision))
+    name = model_of(name_or_path)
+    tasks = read_tasks(name, revision=revision)
+    trained = ClassificationHead.load(name, revision=revision) if has_head(name, revision=revision) else None
+    if trained is None and not tasks:
+        raise InputError(
+            f"'{name}' has no classification head ({HEAD} and {HEAD_CONFIG}) and no {TASKS}. Models patched by this "
+            "version of hf_paint have one of the two; for any other model, use `build_zero_shot_head`."
+        )
+    if trained is not None and task in (None, trained.task):
+        model, processor, _ = load_clip(name, revision=revision)
+        return Classifier(model, processor, trained, trained.class_names)
+    listed = find_task(tasks, task, f"'{name}'")
+    model, processor, _ = load_clip(name, revision=revision)
+    if listed.head_rows is None:
+        head = build_listed_head(model, processor.tokenizer, listed, cache_dir=default_cache_dir())
+    else:
+        head = _rows_of(trained, listed.head_rows, name)
+    return Classifier(model, processor, head, listed.class_names)
+
+
+def _rows_of(trained: ClassificationHead | None, rows: Rows, name: str) -> GroupedHead:
+    """Return the head of a task that shares some rows of the trained head."""
+    if trained is None or max(map(max, rows)) >= len(trained.weight):
+        raise InputError(f"The {TASKS} of '{name}' is damaged: it refers to rows that its trained head does not have.")
+    return GroupedHead(trained.weight.detach(), torch.ones(()), torch.tensor(rows))
 
 
 def has_head(name_or_path: str | Path, *, revision: str = "main") -> bool:

@@ -12,19 +12,21 @@ from transformers.utils import logging
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.models.families import Family, find_family
-from hf_paint.repositories import fetch
+from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
-def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
+def load_clip(
+    name_or_path: str | Path, *, revision: str = "main"
+) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
     """Load a CLIP model, or one from another supported family, with its processor.
 
     Only safetensors files are read, and no code from the repository is executed.
 
     Args:
-        name_or_path: Hub repository id or folder.
+        name_or_path: Hub repository id, `id@revision` or folder.
         revision: Branch, tag or commit on the Hub.
 
     Returns:
@@ -34,7 +36,11 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
         InputError: If the model does not belong to a supported family, or its safetensors, tokenizer or image
             processor is missing.
     """
+    name_or_path = model_name(name_or_path)
     check_not_a_file(name_or_path)
+    if not Path(name_or_path).is_dir():
+        name_or_path, revision = split_revision(name_or_path, revision)
+    fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors
@@ -43,12 +49,22 @@ def load_clip(name_or_path: str, *, revision: str = "main") -> tuple[PreTrainedM
     family = find_family(config, name_or_path)
     weights = _find_safetensors(name_or_path, revision)
     model = _load_weights(name_or_path, revision, family)
-    try:
-        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # missing files raise many types of errors
-        raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
-    _check_processor(name_or_path, model, processor)
+    processor = _load_processor(name_or_path, revision, model, family)
     return model, processor, _stored_dtype(weights) or config.dtype or torch.float32
+
+
+def model_name(name_or_path: str | Path) -> str:
+    """Return the name of a model as text, where `~` stands for the home folder.
+
+    Raises:
+        InputError: If it is neither text nor a path.
+    """
+    if not isinstance(name_or_path, (str, Path)):
+        raise InputError(
+            "A model is a Hub repository id, a folder, or a CLIP model of transformers; got an object of "
+            f"type {type(name_or_path).__name__}."
+        )
+    return str(Path(name_or_path).expanduser()) if str(name_or_path).startswith("~") else str(name_or_path)
 
 
 def save_clip(
@@ -105,6 +121,32 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
         raise InputError(f"'{name_or_path}' is incomplete: it lacks {len(missing)} tensors, first '{missing[0]}'.")
     model.eval()
     return model
+
+
+def processor_of(model: PreTrainedModel) -> ProcessorMixin:
+    """Load the processor of a model in memory from where the model is from, at the same commit.
+
+    Raises:
+        InputError: If the model was made in memory, or its processor cannot be loaded.
+    """
+    name = model.name_or_path
+    if not name:
+        raise InputError(
+            f"A {type(model).__name__} that was made in memory needs a processor: nothing says where its own is. Pass "
+            "its processor too."
+        )
+    revision = getattr(model.config, "_commit_hash", None) or "main"
+    return _load_processor(name, revision, model, find_family(model.config, name))
+
+
+def _load_processor(name_or_path: str, revision: str, model: PreTrainedModel, family: Family) -> ProcessorMixin:
+    processor: ProcessorMixin
+    try:
+        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
+    except Exception as error:  # missing files raise many types of errors
+        raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
+    _check_processor(name_or_path, model, processor)
+    return processor
 
 
 def _check_processor(name_or_path: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:

@@ -10,17 +10,18 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
+from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, member_rows
 from hf_paint.models.processes import agree, is_first_on_node
 from hf_paint.models.prompt_checks import warn_of_prompts
 from hf_paint.models.prompts import embed_prompts
-from hf_paint.tasks.multiple_choice import MultipleChoiceTask
+from hf_paint.models.task_file import TaskClasses
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -50,21 +51,37 @@ def build_task_head(
         cache_dir: Cache folder for heads.
     """
     warn_of_prompts(model, tokenizer, task, class_names)
-    if task.class_groups is None:
-        head = build_zero_shot_head(model, tokenizer, class_names, task.templates, cache_dir=cache_dir)
-        return CandidateHead(head.weight, head.logit_scale) if isinstance(task, MultipleChoiceTask) else head
-    groups = [task.class_groups[name] for name in class_names]
-    names = [name for group in groups for name in group]
+    return build_listed_head(model, tokenizer, TaskClasses.of(task, class_names), cache_dir=cache_dir)
+
+
+def build_listed_head(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: TaskClasses,
+    *,
+    cache_dir: str | Path | None = None,
+) -> ZeroShotHead:
+    """Build the zero-shot head of a task from its classes and prompts, for instance those listed in `tasks.json`.
+
+    Args:
+        model: Model whose text tower embeds the prompts.
+        tokenizer: Tokenizer of the model.
+        task: Classes and prompts of the task.
+        cache_dir: Cache folder for heads.
+    """
+    names = [name for group in task.members for name in group]
     head = build_zero_shot_head(model, tokenizer, names, task.templates, cache_dir=cache_dir)
-    return GroupedHead(head.weight, head.logit_scale, member_rows(groups, names))
+    if task.class_groups is not None:
+        return GroupedHead(head.weight, head.logit_scale, member_rows(task.members, names))
+    return CandidateHead(head.weight, head.logit_scale) if task.is_multiple_choice else head
 
 
 @torch.no_grad()
 def build_zero_shot_head(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: ModelLike,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None,
     class_names: Sequence[str],
-    templates: Sequence[str],
+    templates: str | Sequence[str],
     *,
     batch_size: int = 16,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -77,10 +94,10 @@ def build_zero_shot_head(
     (see `embed_prompts`).
 
     Args:
-        model: Model whose text tower embeds the prompts.
-        tokenizer: Tokenizer of the model.
+        model: Model whose text tower embeds the prompts; a Hub repository id or a folder is loaded.
+        tokenizer: Tokenizer or processor of the model; None for its own (see `load_given`).
         class_names: Class names, in the order of the logits.
-        templates: Prompts, each with one `{}`.
+        templates: Prompts, each with one `{}`; or a single one.
         batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
         precision: Precision that the text tower runs in, regardless of the model's dtype.
         cache_dir: Cache folder for heads; if None, nothing is cached.
@@ -89,15 +106,23 @@ def build_zero_shot_head(
         The head, in float32 on the CPU.
 
     Raises:
-        InputError: If there are no class names or no templates.
+        InputError: If the model cannot be loaded, or there are no class names or no templates.
 
     Example:
         >>> head = build_zero_shot_head(model, tokenizer, ["cat", "dog"], ["a photo of a {}."])
         >>> head.weight.shape
         torch.Size([2, 24])
     """
-    if not class_names or not templates:
-        raise InputError("A zero-shot head needs at least one class name and one template.")
+    if isinstance(class_names, str) or not class_names or not templates:
+        raise InputError(
+            "A zero-shot head needs a list with at least one class name, and at least one template; got "
+            f"{class_names!r} and {templates!r}."
+        )
+    tokenizer = tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
+    if tokenizer is None or not isinstance(model, PreTrainedModel):
+        model, processor = load_given(model)
+        tokenizer = tokenizer or processor.tokenizer
+    templates = (templates,) if isinstance(templates, str) else templates
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
     cached = _read(cache) if cache is not None else None

@@ -13,6 +13,7 @@ from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
+from hf_paint.models.given import load_given
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import ImageTower, move, with_weights
@@ -109,15 +110,8 @@ def _load(
     model: str | Path | PreTrainedModel, options: PatchOptions
 ) -> tuple[PreTrainedModel, ProcessorMixin, torch.dtype]:
     if not isinstance(model, PreTrainedModel):
-        name = str(model)
-        return load_clip(
-            str(Path(name).expanduser()) if name.startswith("~") else name, revision=options.model_revision
-        )
-    processor = options.processor
-    if processor is None:
-        if not model.name_or_path:
-            raise InputError("A model in memory needs a processor. Pass PatchOptions(processor=...).")
-        processor = load_clip(model.name_or_path)[1]
+        return load_clip(model, revision=options.model_revision)
+    model, processor = load_given(model, options.processor)
     copied = deepcopy(model)
     move(copied, "cpu", torch.float32)
     return copied.eval(), processor, model.dtype

@@ -1,11 +1,11 @@
 """Checks that reject incompatible arguments, options, methods and models before training."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
-from hf_paint.data.splits import load_splits
+from hf_paint.data.splits import Split, load_splits
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.soups import check_names
 from hf_paint.models.stored import StoredTower, find_tower
@@ -127,10 +127,21 @@ def _check_train_split(task: Task) -> None:
         raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
 
 
+def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
+    """Require two classes to tell apart; the candidates of a multiple-choice task are no classes."""
+    names = {name for split in splits.values() for name in split.class_names}
+    if len(names) == 1 and not isinstance(task, MultipleChoiceTask):
+        raise InputError(
+            f"Task '{task.name}' has only one class, '{names.pop()}', so every answer would be correct. Add "
+            "pictures of other classes, or list all candidates as `class_names`."
+        )
+
+
 def _check_overlaps(recipe: Recipe, trained: Sequence[Task]) -> None:
     """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
     for task in (*recipe.patching_tasks, *recipe.supported_tasks):
         splits = load_splits(task, ("train", "validation", "test") if task in trained else ("validation", "test"))
+        _check_classes(task, splits)
         refuse_shared_rows(splits)
         if is_main_process(recipe.args):
             warn_of_equal_images(splits)

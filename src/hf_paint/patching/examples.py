@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.examples import choose_images, describe_choice, make_examples, plot_examples, probabilities
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.merging.interpolation import Weights
 from hf_paint.patching.run import PatchRun
-from hf_paint.results.alphas import Alpha
+from hf_paint.results.alphas import Alpha, alpha_phrase
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import example_plot
 

@@ -18,6 +18,7 @@ from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import image_tower_weights, move, with_weights
+from hf_paint.patching.base import Base
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
@@ -27,6 +28,7 @@ from hf_paint.results.identity import bind
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.task import Task
 from hf_paint.training.batch_size import describe_step, keep_batch_size
+from hf_paint.training.callbacks import CallbackLike
 from hf_paint.training.sharding import is_sharded
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -118,17 +120,47 @@ def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: Pai
 def _train(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> Weights:
     """Train a copy of the model and return its weights; sharded weights are returned on the main process only."""
     base = run.base
-    model = with_weights(base.model, {name: x.clone() for name, x in image_tower_weights(base.model).items()})
-    head = deepcopy(base.head)
+    model, head = trained_copy(base)
     if head is not None:
         folder.save_folder(folder.theta_0, lambda path: base.save(path, base.theta_0))
         classifier = image_classifier(model, head)
         move(classifier, args.device)
         train_split = partial(prepare_task, tasks[0], model, base.processor, splits=("train",))
-        train_head_alone(classifier, train_split, args, folder)
+        train_head_alone(classifier, train_split, args, folder, callbacks=run.options.callbacks)
     if args.freeze_tower:
         return weights_of(model, head)
     return _train_tower(run, model, head, tasks=tasks, folder=folder, args=args)
+
+
+def trained_copy(base: Base) -> tuple[PreTrainedModel, ClassificationHead | None]:
+    """Return a copy of the base model, whose image tower can be trained, and a copy of its head if it has one."""
+    model = with_weights(base.model, {name: x.clone() for name, x in image_tower_weights(base.model).items()})
+    return model, deepcopy(base.head)
+
+
+def make_trainer(
+    run: PatchRun,
+    model: PreTrainedModel,
+    head: ClassificationHead | None,
+    *,
+    tasks: Sequence[Task],
+    args: PaintTrainingArguments,
+    callbacks: Sequence[CallbackLike],
+) -> PaintTrainer:
+    """Return a trainer for the image tower of a model, together with the head if one is given."""
+    evaluated = [t.task for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
+    trainer = PaintTrainer(
+        model,
+        args,
+        train_task=tasks,
+        eval_tasks=evaluated,
+        processing_class=run.base.processor,
+        callbacks=callbacks,
+    )
+    if head is not None:
+        tower: Any = trainer.model
+        tower.head.load_state_dict(head.state_dict())
+    return trainer
 
 
 def _train_tower(
@@ -141,23 +173,15 @@ def _train_tower(
     args: PaintTrainingArguments,
 ) -> Weights:
     """Train the image tower of a model, together with the head if one is given."""
-    evaluated = [t.task for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
-    trainer = PaintTrainer(
-        model,
-        args.with_changes(output_dir=str(folder.path), head_steps=0),
-        train_task=tasks,
-        eval_tasks=evaluated,
-        processing_class=run.base.processor,
-        callbacks=run.method.callbacks(),
-    )
+    changed = args.with_changes(output_dir=str(folder.path), head_steps=0)
+    callbacks = [*run.method.callbacks(), *run.options.callbacks]
+    trainer = make_trainer(run, model, head, tasks=tasks, args=changed, callbacks=callbacks)
     tower: Any = trainer.model
-    if head is not None:
-        tower.head.load_state_dict(head.state_dict())
     averages = [callback.file_name for callback in run.method.callbacks() if isinstance(callback, WeightAveraging)]
     trainer.train(resume_from_checkpoint=folder.last_checkpoint(averages))
     if args.use_peft:
         base = run.base.on_hub(run.options.base_model_id)
-        folder.save_folder(folder.adapter, lambda path: save_lora(tower, path, base))
+        folder.save_folder(folder.adapter, lambda path: save_lora(tower, path, base, run.base.fingerprint))
         merge_lora(tower)
     elif is_sharded(trainer.accelerator):
         gathered: Weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)

@@ -1,8 +1,11 @@
 """The last stage of a run: save the selection, the plots, and the patched model with its card."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from hf_paint.evaluation.ensembles import evaluate_ensemble
 from hf_paint.hub.card import environment
@@ -10,19 +13,25 @@ from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import WeightPath
+from hf_paint.models.task_file import read_tasks, write_tasks
 from hf_paint.models.towers import with_weights
 from hf_paint.patching.examples import save_examples
 from hf_paint.patching.lora import save_patched_adapter
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
+from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.repositories import is_repo_id
-from hf_paint.results.alphas import Alpha, Coefficients, alpha_to_json
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.plots import plot_robustness, plot_trade_off
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
 from hf_paint.results.run_folder import ENSEMBLE
+from hf_paint.results.selection import BY_HAND, Selection
+
+
+logger = logging.getLogger(__name__)
 
 
 def finish(
@@ -30,30 +39,74 @@ def finish(
 ) -> PatchResult:
     """Write the selection, the plots and the patched model with its card, and return the result of the run.
 
-    The order matters. The card is rendered from the recipe, results, selection, card facts and plots in the run
-    folder, so they are all written first. `patched/` is written last, so its existence marks a complete run.
+    An alpha that was chosen by hand, with `hf-paint select`, is kept as long as the run has the same rule.
 
     Args:
         run: Patching run.
         curve: Results of the run.
         path: Weight path, which gives the weights at any alpha.
-        alpha: Chosen alpha, if any.
+        alpha: Alpha that the rule chose, if any.
         ensemble: Curve of the output-space ensemble, for comparison.
     """
+    by_hand = chosen_by_hand(run, curve)
+    alpha = alpha if by_hand is None else by_hand
     save_plots(run, curve, alpha, ensemble)
+    has_card = run.recipe.step is None  # steps have no card
+    facts = _card_facts(run) if has_card else {}
     model = None
     if alpha is not None:
         weights = path.at(alpha)
-        run.folder.save_selection(_selection(run, curve, alpha))
-        if run.recipe.step is None:  # steps have no card
-            examples = save_examples(run, curve, alpha, weights)
-            run.folder.save_card_facts(_card_facts(run) | {"examples": examples})
-        if run.args.use_peft:
-            save_patched_adapter(run, alpha)
-        save_model(run, run.folder.patched, weights, card=run.recipe.step is None)
-        model = with_weights(run.base.model, weights, run.recipe.save_dtype)
+        if run.folder.write:
+            write_tasks(run.folder.path, [task.classes for task in run.tasks])
+        selection = selection_of(curve, alpha, run.rule, by_hand=by_hand is not None)
+        if run.recipe.strategy == "sequential":
+            selection["num_alphas"] = None
+        if has_card:
+            facts["examples"] = save_examples(run, curve, alpha, weights)
+        model = save_chosen(run, alpha, weights, selection=selection, facts=facts)
+    elif has_card:
+        run.folder.save_card_facts(facts)  # for `hf-paint select`
     wait_for_everyone()
     return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+
+
+def chosen_by_hand(run: PatchRun, curve: AlphaCurve) -> Alpha | None:
+    """Return the alpha that was chosen by hand instead of by the rule of this run, or None."""
+    stored = run.folder.load_selection()
+    if stored is None or stored["rule"] != BY_HAND:
+        return None
+    alpha, replaced = alpha_from_json(stored["alpha"]), (stored.get("instead_of"), stored["tolerance"])
+    if replaced != (run.rule.selection, run.rule.tolerance) or alpha not in curve.alphas:
+        return None
+    logger.info(
+        f"Kept {alpha_phrase(alpha)}, which was chosen by hand. To let the rule choose again: hf-paint select "
+        f"{run.folder.path}"
+    )
+    return alpha
+
+
+def save_chosen(
+    run: PatchRun, alpha: Alpha, weights: Weights, *, selection: Selection, facts: Mapping[str, object]
+) -> PreTrainedModel:
+    """Write the selection and the patched model, and return the model.
+
+    The order matters. The card is rendered from the recipe, results, selection, card facts and plots in the run
+    folder, so they are all written first. `patched/` is written last, so its existence marks a complete run.
+
+    Args:
+        run: Patching run.
+        alpha: Chosen alpha.
+        weights: Weights at this alpha.
+        selection: Contents of `selection.json`.
+        facts: Contents of `card.json`; empty for a step, which has no card.
+    """
+    run.folder.save_selection(selection)
+    if facts:
+        run.folder.save_card_facts(facts)
+    if run.args.use_peft:
+        save_patched_adapter(run, alpha)
+    save_model(run, run.folder.patched, weights, card=bool(facts))
+    return with_weights(run.base.model, weights, run.recipe.save_dtype)
 
 
 def save_model(run: PatchRun, folder: Path, weights: Weights, *, card: bool = False) -> None:
@@ -61,6 +114,8 @@ def save_model(run: PatchRun, folder: Path, weights: Weights, *, card: bool = Fa
 
     def save(path: Path) -> None:
         run.base.save(path, weights, run.recipe.save_dtype)
+        # `hf-paint select` loads no tasks
+        write_tasks(path, [task.classes for task in run.tasks] or read_tasks(run.folder.path))
         if card:
             (path / "README.md").write_text(render_model_card(CardSource.from_run(run.folder)), encoding="utf-8")
             for plot in run.folder.plots:
@@ -69,18 +124,28 @@ def save_model(run: PatchRun, folder: Path, weights: Weights, *, card: bool = Fa
     run.folder.save_folder(folder, save)
 
 
-def _selection(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> dict[str, object]:
-    """Return the contents of `selection.json`."""
-    rule, split = run.rule, curve.reported_split
-    return {
+def selection_of(curve: AlphaCurve, alpha: Alpha, rule: Rule, *, by_hand: bool = False) -> Selection:
+    """Return the contents of `selection.json`.
+
+    Args:
+        curve: Results of the run.
+        alpha: Chosen alpha.
+        rule: Rule of the recipe.
+        by_hand: Whether alpha was chosen by hand instead.
+    """
+    split = curve.reported_split if alpha in curve.points(curve.reported_split) else "validation"
+    selection: Selection = {
         "alpha": alpha_to_json(alpha),
-        "rule": rule.selection,
+        "rule": BY_HAND if by_hand else rule.selection,
         "tolerance": rule.tolerance,
-        "num_alphas": None if run.recipe.strategy == "sequential" else len(curve.points("validation")),
-        "chosen_on": None if rule.selection == "none" else "validation",
+        "num_alphas": len(curve.points("validation")),
+        "chosen_on": None if by_hand or rule.selection == "none" else "validation",
         "reported_on": split,
         "gains": [asdict(gain) for gain in curve.gains(alpha, split)],
     }
+    if by_hand:
+        selection["instead_of"] = rule.selection
+    return selection
 
 
 def _card_facts(run: PatchRun) -> dict[str, object]:
@@ -94,6 +159,7 @@ def _card_facts(run: PatchRun) -> dict[str, object]:
         "num_processes": run.recipe.num_processes,
         "plot": run.folder.curve_plot.name,
         "versions": environment(),
+        "examples": {},
     }
 
 

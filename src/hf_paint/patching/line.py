@@ -12,6 +12,7 @@ from hf_paint.patching.finish import finish, save_model, sweep_ensemble
 from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
+from hf_paint.patching.progress import say_progress
 from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare
@@ -23,6 +24,7 @@ def patch_along_line(recipe: Recipe) -> PatchResult:
     """Compute theta_1 for the patching tasks and patch along the path to it."""
     run = prepare(recipe)
     with run.claimed():
+        say_progress(run)
         return sweep_and_finish(run, make_theta_1(run, recipe.patching_tasks))
 
 

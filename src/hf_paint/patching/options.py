@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Literal
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from hf_paint.errors import InputError
 from hf_paint.evaluation.examples import NUM_EXAMPLES
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
-from hf_paint.results.alphas import Alpha
+from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.notebooks import curve_html, describe_change
+from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome_text import summarise
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import SearchMethod
 from hf_paint.tasks.registry import TaskLike
+from hf_paint.training.callbacks import CallbackLike
 
 
 Selection = Literal["mean", "supported_within", "none"]
@@ -53,6 +59,8 @@ class PatchOptions:
         compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Number of random task orders to run and average in sequential patching. With 1, tasks are patched
             in the given order.
+        callbacks: Callbacks of `transformers.Trainer` for every training of the run; each training makes its own of a
+            class. They are code, so the recipe does not record them: pass the same ones to resume a run.
     """
 
     transfer_tasks: Sequence[TaskLike] = ()
@@ -76,6 +84,7 @@ class PatchOptions:
     num_examples: int = NUM_EXAMPLES
     compare_ensemble: bool = False
     num_orders: int = 1
+    callbacks: Sequence[CallbackLike] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,6 +103,28 @@ class PatchResult:
     curve: AlphaCurve
     run_folder: Path
     model: PreTrainedModel | None
+
+    def __repr__(self) -> str:
+        what = "no alpha chosen" if self.alpha is None else describe_change(self.curve, self.alpha)
+        return f"PatchResult({what}; run_folder={str(self.run_folder)!r})"
+
+    def _repr_html_(self) -> str:
+        try:
+            what = self.summary
+        except (InputError, OSError):  # the run folder was moved or removed
+            what = "" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
+        folder = escape(str(self.run_folder))
+        return f"<p>{escape(what)}</p><p>Run folder: {folder}</p>{curve_html(self.curve, self.alpha)}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """What happened to each task, and what another rule would choose."""
+        return Outcome.from_run(self.run_folder)
+
+    @property
+    def summary(self) -> str:
+        """What happened, as one sentence."""
+        return summarise(self.outcome, run=self.run_folder)
 
     @property
     def patched(self) -> Path:

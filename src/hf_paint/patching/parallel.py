@@ -16,13 +16,15 @@ from hf_paint.patching.fine_tuning import bound_theta_1, fine_tune, merge
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
-from hf_paint.patching.processes import wait_for_everyone
+from hf_paint.patching.processes import wait_for_everyone, with_bars_as_asked
+from hf_paint.patching.progress import say_progress
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.search import search_coefficients
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.tasks.task import Task
 
@@ -30,6 +32,7 @@ from hf_paint.tasks.task import Task
 logger = logging.getLogger(__name__)
 
 
+@with_bars_as_asked
 @splits_loaded_once()
 def patch_parallel(
     model: str | Path | PreTrainedModel,
@@ -38,8 +41,8 @@ def patch_parallel(
     args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
-    selection: Selection = "mean",
-    tolerance: float = 0.01,
+    selection: Selection = DEFAULT_RULE,
+    tolerance: float = DEFAULT_TOLERANCE,
     options: PatchOptions | None = None,
 ) -> PatchResult:
     """Patch a CLIP model on several tasks independently, with one coefficient per task.
@@ -88,6 +91,7 @@ def patch_parallel(
     )
     run = prepare(recipe)
     with run.claimed():
+        say_progress(run)
         folders = {task.name: _fine_tuned(run, task) for task in recipe.patching_tasks}
         if not recipe.searches:
             merge(run, folders)
@@ -100,7 +104,7 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
     if task.name in run.options.thetas:
         return find_tower(run.options.thetas[task.name])
     folder = run.folder.theta(task.name)
-    if not folder.theta_1.exists():
+    if folder.write and not folder.theta_1.exists():
         logger.info(f"Fine-tuning on {task.name}")
     fine_tune(run, [task], folder, run.args)
     bound_theta_1(run, folder)

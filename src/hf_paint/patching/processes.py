@@ -1,11 +1,33 @@
 """Coordination between processes: which one writes, and when they wait for each other."""
 
 from collections.abc import Callable
+from functools import wraps
+from inspect import signature
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from accelerate import PartialState
+from transformers import TrainingArguments
 
+from hf_paint.results.progress_bars import progress_bars
 from hf_paint.training.training_args import PaintTrainingArguments
+
+
+Arguments = ParamSpec("Arguments")
+Output = TypeVar("Output")
+
+
+def with_bars_as_asked(function: Callable[Arguments, Output]) -> Callable[Arguments, Output]:
+    """Wrap a function with an argument `args` such that `args.disable_tqdm` hides every progress bar during a call."""
+    parameters = signature(function)
+
+    @wraps(function)
+    def call(*given: Arguments.args, **named: Arguments.kwargs) -> Output:
+        args = parameters.bind(*given, **named).arguments["args"]
+        with progress_bars(shown=not (isinstance(args, TrainingArguments) and args.disable_tqdm)):
+            return function(*given, **named)
+
+    return call
 
 
 def is_main_process(args: PaintTrainingArguments) -> bool:

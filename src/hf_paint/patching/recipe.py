@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import torch
 
@@ -18,7 +18,7 @@ from hf_paint.repositories import pinned
 from hf_paint.results.alphas import Alpha, canonical_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.run_folder import RECIPE, STEP_RECIPE, RunFolder
-from hf_paint.results.selection import Sides, mean_score, penalised_score
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Sides, mean_score, penalised_score
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -31,6 +31,9 @@ Strategy = Literal["single", "joint", "sequential", "parallel"]
 class Rule:
     """The alphas of a run and the rule that chooses one of them.
 
+    By default, this is the alpha with the highest patching accuracy among those that lose at most one point of
+    supported accuracy. The rule compares validation accuracies with those of alpha 0, so it needs supported tasks.
+
     Attributes:
         alphas: Alphas to evaluate, stored in their canonical form and without duplicates.
         selection: Selection rule (see `AlphaCurve.select`).
@@ -39,12 +42,13 @@ class Rule:
     """
 
     alphas: Sequence[float]
-    selection: Selection = "mean"
-    tolerance: float = 0.01
+    selection: Selection = DEFAULT_RULE
+    tolerance: float = DEFAULT_TOLERANCE
     baseline: Fraction | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alphas", tuple(dict.fromkeys(map(canonical_alpha, self.alphas))))
+        given = [self.alphas] if isinstance(self.alphas, (SupportsFloat, str)) else self.alphas
+        object.__setattr__(self, "alphas", tuple(dict.fromkeys(map(canonical_alpha, given))))
 
     def choose(self, curve: AlphaCurve) -> Alpha | None:
         """Return the alpha that the rule chooses, or None if `selection` is `none`."""

@@ -6,12 +6,16 @@ from types import NoneType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.request import Request
 from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
+from hf_paint.results.selection import check_tolerance
 from hf_paint.tasks.task import Task
+from hf_paint.training.callbacks import check_callbacks
+from hf_paint.training.field_types import check_field_types
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.compatibility import check_alpha
 from hf_paint.weights.formats import check_model
@@ -29,7 +33,9 @@ def check_request(request: Request) -> None:
             no tasks, or a model is in another format.
     """
     for part in (request.rule, request.options):
+        check_field_types(part)
         check_choices(part)
+    _check_callbacks(request)
     check_arguments(request.strategy, request.args, request.rule, request.options)
     _check_search_options(request)
     _check_method(request)
@@ -57,6 +63,17 @@ def check_choices(part: Rule | PatchOptions) -> None:
             )
 
 
+def _check_callbacks(request: Request) -> None:
+    """Reject what is no callback, and a callback that changes the weights, which the recipe would not record."""
+    callbacks = request.options.callbacks
+    check_callbacks(callbacks)
+    if any(issubclass(c if isinstance(c, type) else type(c), WeightAveraging) for c in callbacks):
+        raise InputError(
+            "Averaging weights is a method of the run, so that its recipe records it. Set `method: ema` or `method: "
+            "swa` instead of the callback."
+        )
+
+
 def _check_sides(request: Request) -> None:
     """Check that both sides of the selection have a task that may have validation images."""
     each = request.strategy == "sequential" or request.searches
@@ -74,9 +91,11 @@ def no_validation(selection: str, role: str, *, each: bool) -> str:
         role: Role of the tasks without validation images.
         each: Whether the run chooses a coefficient for each task, so it cannot do without a rule.
     """
+    example = ", for example with `--supported_tasks cifar10`" if role == "supported" else ""
+    otherwise = "." if each else ", or let it choose nothing with `--selection none`."
     return (
-        f"`selection: {selection}` needs validation images, but no {role} task has any. Add a {role} task, name its "
-        f"validation split{'.' if each else ', or set `selection: none`.'}"
+        f"`selection: {selection}` needs validation images, but no {role} task has any. Add a {role} task{example}, "
+        f"name its validation split{otherwise}"
     )
 
 
@@ -158,5 +177,4 @@ def _check_numbers(rule: Rule, options: PatchOptions) -> None:
         check_alpha(alpha, extrapolate=options.extrapolate)
     if options.num_examples < 0:
         raise InputError(f"`num_examples` must be 0 or a positive number of images, got {options.num_examples}.")
-    if not 0 <= rule.tolerance < 1:
-        raise InputError(f"`tolerance` must be at least 0 and below 1 (0.01 is one point), got {rule.tolerance}.")
+    check_tolerance(rule.tolerance)

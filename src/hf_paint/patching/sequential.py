@@ -21,18 +21,21 @@ from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.orders import patch_orders
-from hf_paint.patching.processes import wait_for_everyone
+from hf_paint.patching.processes import wait_for_everyone, with_bars_as_asked
+from hf_paint.patching.progress import say_progress
 from hf_paint.patching.recipe import Recipe, Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, total
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 
 
 logger = logging.getLogger(__name__)
 
 
+@with_bars_as_asked
 @splits_loaded_once()
 def patch_sequential(
     model: str | Path | PreTrainedModel,
@@ -41,8 +44,8 @@ def patch_sequential(
     args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
-    selection: Selection = "mean",
-    tolerance: float = 0.01,
+    selection: Selection = DEFAULT_RULE,
+    tolerance: float = DEFAULT_TOLERANCE,
     options: PatchOptions | None = None,
 ) -> PatchResult:
     """Patch a CLIP model on one task after another.
@@ -92,6 +95,7 @@ def _patch_in_order(recipe: Recipe) -> PatchResult:
     """Patch the tasks of a recipe in their order."""
     run = prepare(recipe)
     with run.claimed():
+        say_progress(run)
         steps: list[PatchResult] = []
         for _ in recipe.patching_tasks:
             steps.append(_patch_step(run, steps))
@@ -109,6 +113,7 @@ def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
     step = PatchRun(_step_recipe(run, before), _step_tasks(run, number))
     logger.info(f"Step {number} of {len(tasks)}: {task.name}")
     with step.claimed():
+        say_progress(step)
         result = sweep_and_finish(step, make_theta_1(step, [task]))
     return replace(result, model=None)  # one model in memory is enough
 

@@ -8,12 +8,15 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_paint.data.splits import splits_loaded_once
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
+from hf_paint.patching.processes import with_bars_as_asked
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 
 
+@with_bars_as_asked
 @splits_loaded_once()
 def patch_single(
     model: str | Path | PreTrainedModel,
@@ -22,8 +25,8 @@ def patch_single(
     args: TrainingArguments,
     *,
     alphas: Sequence[float] = DEFAULT_ALPHAS,
-    selection: Selection = "mean",
-    tolerance: float = 0.01,
+    selection: Selection = DEFAULT_RULE,
+    tolerance: float = DEFAULT_TOLERANCE,
     options: PatchOptions | None = None,
 ) -> PatchResult:
     """Patch a CLIP model on one task.
@@ -42,8 +45,8 @@ def patch_single(
         supported_tasks: Tasks whose accuracy must be preserved.
         args: Training arguments.
         alphas: Alphas to evaluate; 0 is always added.
-        selection: Rule that chooses alpha: `mean`, `supported_within` or `none` (see `AlphaCurve.select`).
-        tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
+        selection: Rule that chooses alpha: `supported_within`, `mean` or `none` (see `AlphaCurve.select`).
+        tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 
     Returns:

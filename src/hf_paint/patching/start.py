@@ -1,11 +1,17 @@
 """The first stage of every strategy: resolve a recipe, check it and prepare its tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from hf_paint.data.guesses import open_task
+from hf_paint.data.pixel_cache import default_cache_dir
+from hf_paint.data.splits import load_splits
+from hf_paint.data.transforms import PixelTransform
+from hf_paint.data.unreadable import make_all
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.merging.registry import read_method
@@ -25,6 +31,7 @@ from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.sharding import check_launch
 from hf_paint.training.training_args import PaintTrainingArguments
+from hf_paint.training.training_set import make_training_images
 
 
 def resolve(
@@ -42,6 +49,8 @@ def resolve(
     Raises:
         InputError: If an argument is invalid, or the run folder contains a run of a different recipe.
     """
+    if not isinstance(options, PatchOptions | None):
+        raise InputError(f"`options` must be PatchOptions(...), got an object of type {type(options).__name__}.")
     request = Request(
         strategy=strategy,
         model=model,
@@ -53,6 +62,7 @@ def resolve(
         method=read_method(options.method if options else "interpolate"),
     )
     args, options = request.args, request.options
+    _check_names(request)
     check_request(request)
     is_main_process(args)  # comes first because it sets up the processes and their device
     check_launch(args)
@@ -60,10 +70,12 @@ def resolve(
         strategy=strategy,
         base=Base.load(model, options),
         args=args,
-        patching_tasks=request.patching_tasks,
-        supported_tasks=request.supported_tasks,
+        patching_tasks=_opened(request.patching_tasks),
+        supported_tasks=_opened(request.supported_tasks),
         rule=rule,
-        options=options,
+        options=replace(
+            options, transfer_tasks=_opened(options.transfer_tasks), shift_tasks=_opened(options.shift_tasks)
+        ),
         method=request.method,
     )
     started = Identity.load(recipe.folder)
@@ -80,12 +92,17 @@ def _with_tasks(options: PatchOptions) -> PatchOptions:
     )
 
 
+def _opened(tasks: Sequence[TaskLike]) -> list[Task]:
+    """Return tasks with what their data tell, so that the recipe says what is run."""
+    return [open_task(task) for task in get_tasks(tasks)]
+
+
 def prepare(recipe: Recipe) -> PatchRun:
     """Load, check and decode all images to be evaluated.
 
     Raises:
-        InputError: If the run folder contains a run of other content, a task cannot be used, or a task lacks
-            validation images that the selection rule or the method needs.
+        InputError: If the run folder contains a run of other content, a task cannot be used, images of any task
+            cannot be read, or a task lacks validation images that the selection rule or the method needs.
     """
     roles: dict[Role, Sequence[Task]] = {
         "patching": recipe.patching_tasks,
@@ -93,13 +110,15 @@ def prepare(recipe: Recipe) -> PatchRun:
         "transfer": get_tasks(recipe.options.transfer_tasks),
         "shift": get_tasks(recipe.options.shift_tasks),
     }
-    _check_names([task.name for tasks in roles.values() for task in tasks])
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
-    prepared = []
+    makers: list[Callable[[], PreparedTask | None]] = [
+        partial(_read_train_images, recipe, task) for task in recipe.trained_tasks
+    ]
     for role, tasks in roles.items():
         splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
-        prepared += [prepare_task(task, model, processor, role=role, splits=splits) for task in tasks]
+        makers += [partial(prepare_task, task, model, processor, role=role, splits=splits) for task in tasks]
+    prepared = [task for task in make_all(makers) if task is not None]
     _check_validation(recipe, prepared)
     if recipe.args.train_head:
         head, prepared = share_head(prepared)
@@ -107,10 +126,22 @@ def prepare(recipe: Recipe) -> PatchRun:
     return PatchRun(recipe, prepared, identity)
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _read_train_images(recipe: Recipe, task: Task) -> None:
+    """Check that all images of a task that the run trains on can be read, before it trains on any task."""
+    transform, split = PixelTransform(recipe.base.processor), load_splits(task, ("train",))["train"]
+    make_training_images(split, transform, recipe.args, cache_dir=default_cache_dir())
+
+
+def _check_names(request: Request) -> None:
+    """Refuse two tasks of the same name."""
+    others = get_tasks([*request.options.transfer_tasks, *request.options.shift_tasks])
+    names = [task.name for task in (*request.patching_tasks, *request.supported_tasks, *others)]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"Task '{name}' is listed twice. A task can have only one role in a run.")
+            raise InputError(
+                f"Task '{name}' is listed twice. A task can have only one role in a run; if these are different data, "
+                f"name one of them: {{name: other-{name}, dataset: ...}}."
+            )
 
 
 def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:

@@ -8,6 +8,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ClassificationHead, ImageClassifier
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.training.callbacks import CallbackLike
 from hf_paint.training.head_trainer import HeadTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -49,6 +50,8 @@ def train_head_alone(
     train_split: Callable[[], PreparedTask],
     args: PaintTrainingArguments,
     folder: RunFolder,
+    *,
+    callbacks: Sequence[CallbackLike] = (),
 ) -> None:
     """Train the head on the embeddings of the train split.
 
@@ -61,6 +64,7 @@ def train_head_alone(
         train_split: Called as `train_split()`; returns the task with its train split.
         args: Training arguments of the run.
         folder: Folder of this fine-tuned model. Checkpoints of `head_steps` go to a subfolder.
+        callbacks: Callbacks of the training.
     """
     if not args.freeze_tower:
         if not args.head_steps or folder.last_checkpoint() is not None:
@@ -72,5 +76,5 @@ def train_head_alone(
         args = args.with_changes(**steps, **changes)
     evaluator = Evaluator(args.make_accelerator(), batch_size=args.per_device_eval_batch_size)
     image_embeds, labels = evaluator.embed(classifier.train(mode=False), train_split(), "train")
-    trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels)
+    trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels, callbacks=callbacks)
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())

@@ -74,6 +74,10 @@ OPTIONS: Mapping[str, Reader[Request]] = {
         lambda request: request.chooses or request.args.use_peft,
         "It goes into the card of a patched model. Set a `selection`, or remove it.",
     ),
+    "callbacks": Reader(
+        lambda request: bool(request.trained_tasks),
+        "Every model is given in `thetas`, so nothing is trained. Remove it.",
+    ),
     "verify": _needs("`sweep: adaptive`", lambda request: request.options.sweep == "adaptive"),
     "search": _SEARCH,
     "search_budget": _SEARCH,

@@ -116,6 +116,12 @@ def format_alpha(alpha: Alpha) -> str:
     return max(f"{number:.2f}", f"{number:.{decimals}f}".rstrip("0"), key=len)
 
 
+def alpha_phrase(alpha: Alpha) -> str:
+    """Return an alpha as a noun phrase: `alpha 0.40`, or `the coefficients mnist 0.30, gtsrb 0.20`."""
+    noun = "the coefficients" if isinstance(alpha, Coefficients) else "alpha"
+    return f"{noun} {format_alpha(alpha)}"
+
+
 def variant_name(alpha: Alpha) -> str:
     """Return the folder or branch name for an alpha: `alpha-0.30`, or `step-2` for the coefficients of two steps.
 
@@ -159,6 +165,18 @@ def size(alpha: Alpha) -> float:
     return sum(map(abs, alpha.values())) if isinstance(alpha, Coefficients) else abs(alpha)
 
 
+def is_unpatched(alpha: Alpha) -> bool:
+    """Return whether an alpha stands for theta_0 itself: 0, or coefficients that are all 0."""
+    return size(alpha) == 0
+
+
 def total(alpha: Alpha) -> float:
     """Return an alpha as one number with its sign: the number itself, or the sum of the coefficients."""
     return sum(alpha.values()) if isinstance(alpha, Coefficients) else alpha
+
+
+def in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
+    """Return the distinct alphas: numbers in ascending order, then coefficients in the order of their records."""
+    unique = list(dict.fromkeys(alphas))
+    numbers = sorted(alpha for alpha in unique if not isinstance(alpha, Coefficients))
+    return (*numbers, *(alpha for alpha in unique if isinstance(alpha, Coefficients)))

@@ -17,6 +17,7 @@ from hf_paint.results.comparison_tables import (
     run_numbers,
     size_table,
 )
+from hf_paint.results.fonts import save_figure
 from hf_paint.results.plots import plot_cosines, plot_methods, plot_trade_offs
 from hf_paint.results.records import Role
 from hf_paint.results.runs import Run, changes_of, read_runs
@@ -86,7 +87,7 @@ class Comparison:
         for name, figure in plots.items():
             (path / name).unlink(missing_ok=True)
             if figure is not None:
-                figure.savefig(path / name)
+                save_figure(figure, path / name)
         names = [name for name, figure in plots.items() if figure is not None]
         write_text(path / "comparison.md", f"# Comparison\n\n{self.to_markdown(names)}")
         write_json(path / "comparison.json", self.to_dict())

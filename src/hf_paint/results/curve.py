@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
-from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha
+from hf_paint.results.alphas import Alpha, canonical, format_alpha, in_order
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.notebooks import curve_html, describe_curve
 from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
-from hf_paint.results.selection import SelectionRule, Sides, select
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, Interval, markdown
 
 
@@ -65,8 +66,11 @@ class AlphaCurve:
         ordered = sorted(results, key=lambda r: r.exact)
         self._results = {(r.alpha, r.role, r.task, r.split): r for r in ordered}
         self.folder = Path(folder) if folder is not None else None
-        self.alphas: tuple[Alpha, ...] = _in_order(r.alpha for r in self.results)
+        self.alphas: tuple[Alpha, ...] = in_order(r.alpha for r in self.results)
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
+
+    __repr__ = describe_curve
+    _repr_html_ = curve_html
 
     @property
     def results(self) -> list[Result]:
@@ -142,14 +146,18 @@ class AlphaCurve:
         return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
 
     def select(
-        self, rule: SelectionRule = "mean", *, tolerance: float = 0.01, baseline: Fraction | None = None
+        self,
+        rule: SelectionRule = DEFAULT_RULE,
+        *,
+        tolerance: float = DEFAULT_TOLERANCE,
+        baseline: Fraction | None = None,
     ) -> Alpha:
         """Select alpha based on validation accuracies.
 
         Args:
-            rule: `mean` selects the highest mean of patching and supported accuracy, with equal weights regardless of
-                the number of tasks (PAINT, Section 2). `supported_within` selects the highest patching accuracy among
-                all alphas whose supported accuracy is at most `tolerance` below that of alpha 0.
+            rule: `supported_within` selects the highest patching accuracy among all alphas whose supported accuracy is
+                at most `tolerance` below that of alpha 0. `mean` selects the highest mean of patching and supported
+                accuracy, with equal weights regardless of the number of tasks (PAINT, Section 2).
             tolerance: Loss of supported accuracy to allow with `supported_within`, as a fraction of 1 (0.01 is one
                 point).
             baseline: Supported accuracy to measure the loss from, instead of that of alpha 0.
@@ -235,10 +243,3 @@ def _published(accuracy: float, *, alpha: Alpha, task: str, role: Role, split: s
     """Return a record with the smallest counts that give exactly this accuracy."""
     count = Fraction(str(accuracy))
     return Result(alpha=alpha, task=task, role=role, split=split, correct=count.numerator, total=count.denominator)
-
-
-def _in_order(alphas: Iterable[Alpha]) -> tuple[Alpha, ...]:
-    """Return the distinct alphas: numbers in ascending order, then coefficients in the order of their records."""
-    unique = list(dict.fromkeys(alphas))
-    numbers = sorted(alpha for alpha in unique if not isinstance(alpha, Coefficients))
-    return (*numbers, *(alpha for alpha in unique if isinstance(alpha, Coefficients)))

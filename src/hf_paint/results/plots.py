@@ -15,6 +15,7 @@ from hf_paint.results.alphas import Alpha, Coefficients, format_alpha, total
 from hf_paint.results.compared_models import ComparedModel
 from hf_paint.results.comparison_tables import Tasks, mean_columns
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.fonts import save_figure
 from hf_paint.results.robustness import Baseline, logit
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.runs import Run
@@ -63,7 +64,7 @@ def plot_trade_off(
     axes.set_xlabel(f"supported accuracy, % ({names['supported']}, {split})" if has_supported else "alpha")
     axes.set_ylabel(f"patching accuracy, % ({names['patching']}, {split})")
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def plot_robustness(
@@ -100,7 +101,7 @@ def plot_robustness(
     shifts = f"accuracy on {table.shift_tasks[0]}" if one else f"mean accuracy on {len(table.shift_tasks)} shifts"
     axes.set_ylabel(f"{shifts}, % (test)")
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def new_figure(size: tuple[float, float] = (6, 4.5)) -> tuple[Figure, Axes]:

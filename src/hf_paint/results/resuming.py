@@ -5,14 +5,16 @@ from collections.abc import Mapping
 
 FREE_KEYS = (
     *("output_dir", "alphas", "extrapolate", "sweep", "verify", "search", "search_budget", "baseline"),
-    *("compare_ensemble", "num_examples", "use_cpu", "disable_tqdm"),
+    *("compare_ensemble", "num_examples", "use_cpu", "disable_tqdm", "selection", "tolerance"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
 )
 FREE_PREFIXES = ("log", "save_steps", "save_total_limit", "hub_", "activation_checkpointing", "gradient_checkpointing")
 """Prefixes of keys that, like `FREE_KEYS`, may change because they do not affect the weights of any alpha."""
-FIXED_IN_SEQUENCE = ("alphas", "sweep")
+RULE = ("selection", "tolerance")
+"""Keys of the selection rule. They may change because any rule can choose from the same records."""
+FIXED_IN_SEQUENCE = ("alphas", "sweep", *RULE)
 """Free keys that may not change in sequential patching, where each step starts from the alpha chosen before it."""
 MODEL_LOCATION = ("model", "model_revision")
 TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
@@ -30,10 +32,26 @@ def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> li
         >>> conflicts({"seed": 0, "alphas": [0.0]}, {"seed": 1, "alphas": [0.0, 0.5]})
         ['seed']
     """
-    sequential = "sequential" in (stored.get("strategy"), current.get("strategy"))
     before, now = _without_locations(stored), _without_locations(current)
     changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    return sorted(key for key in changed if not _is_free(key) or (sequential and key in FIXED_IN_SEQUENCE))
+    fixed = _fixed_here(before, now)
+    return sorted(key for key in changed if not _is_free(key) or key in fixed)
+
+
+def makes_weights(recipe: Mapping[str, object]) -> bool:
+    """Return whether the weights of a run depend on its selection rule: a soup with `score: selection`."""
+    method = recipe.get("method")
+    options = method.values() if isinstance(method, Mapping) else ()
+    return any(isinstance(option, Mapping) and option.get("score") == "selection" for option in options)
+
+
+def _fixed_here(stored: Mapping[str, object], current: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the free keys that may not change between these recipes."""
+    if "step" in stored or "sequential" in (stored.get("strategy"), current.get("strategy")):
+        return FIXED_IN_SEQUENCE
+    if makes_weights(stored) or (current.get("selection") == "none" != stored.get("selection")):
+        return RULE  # without a rule, a run would leave the patched model that is there
+    return ()
 
 
 def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:

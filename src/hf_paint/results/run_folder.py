@@ -9,10 +9,12 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
-from hf_paint.files import Json, read_json, read_recipe, save_folder_atomically, write_json, write_text
+from hf_paint.files import Json, check_writable, read_json, read_recipe, save_folder_atomically, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
+from hf_paint.results.history import with_history
 from hf_paint.results.selection import Selection
+from hf_paint.weights.folders import TASKS
 
 
 RECIPE = "recipe.yaml"
@@ -50,6 +52,7 @@ class RunFolder:
         self.identity = self.path / "identity.json"
         self.results = self.path / RESULTS
         self.selection = self.path / "selection.json"
+        self.tasks = self.path / TASKS
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
@@ -109,8 +112,7 @@ class RunFolder:
         Raises:
             InputError: If the folder contains such a run. The message lists the keys that differ.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"The output folder {self.path} is a file. Choose another output_dir.")
+        check_writable(self.path)
         if not self.recipe.exists():
             if self.has_parts():
                 raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
@@ -148,8 +150,8 @@ class RunFolder:
             ) from None
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
-        """Write `selection.json`."""
-        self._save(self.selection, selection)
+        """Write `selection.json`, which keeps the history of the folder."""
+        self._save(self.selection, with_history(selection, self.selection))
 
     def save_precision(self, check: Mapping[str, object]) -> None:
         """Write `precision.json`."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.names import spelled
+from hf_paint.tasks.subsets import AUTO, DRAWN, GUESS
 
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def check_task(task: "Task") -> None:
     """Check the fields that all kinds of tasks have in common.
 
     Raises:
-        InputError: If the name, a template, `where` or a split is invalid.
+        InputError: If the name, a template, `where`, `bad_rows` or a split is invalid.
     """
     if not re.fullmatch(r"[a-z0-9_-]+", task.name):
         raise InputError(f"The task name '{task.name}' may contain only lower-case letters, digits, '_' and '-'.")
@@ -30,23 +31,32 @@ def check_task(task: "Task") -> None:
         raise InputError(
             f"`where` of task '{task.name}' must map columns to values, as in {{type: SCAM}}; got {task.where!r}."
         )
+    if task.bad_rows not in ("refuse", "skip"):
+        raise InputError(f"`bad_rows` of task '{task.name}' must be `refuse` or `skip`, got {task.bad_rows!r}.")
     _check_splits(task)
 
 
 def _check_splits(task: "Task") -> None:
     splits = task.splits
     for name, split in (("train", splits.train), ("validation", splits.validation)):
-        if split is not None and split == splits.test:
+        if split == splits.test and split in splits.named():
             raise InputError(
                 f"Task '{task.name}' uses the split '{split}' for both {name} and test, so test accuracy would be "
                 f"measured on images that were used in the run. Set `{name}` to another split, or to null."
             )
-
-
-def check_bad_rows(task_name: str, bad_rows: str) -> None:
-    """Check that `bad_rows` is `refuse` or `skip`."""
-    if bad_rows not in ("refuse", "skip"):
-        raise InputError(f"`bad_rows` of task '{task_name}' must be `refuse` or `skip`, got {bad_rows!r}.")
+    if splits.stratified and (splits.train in (None, *DRAWN) or AUTO in (splits.validation, splits.test)):
+        raise InputError(
+            f"Task '{task.name}' draws `stratified` splits from its train split, so `train` must be a split of the "
+            f"data set, and no other split can be `auto`; got train: {splits.train}, validation: {splits.validation}, "
+            f"test: {splits.test}. Set `validation: stratified`, or name a split."
+        )
+    if splits.stratified and task.streaming:
+        raise InputError(
+            f"Task '{task.name}' is streamed, so its classes are not known before its images are read, and no "
+            "`stratified` split can be drawn. Name a split of the data set, or set it to null."
+        )
+    if GUESS in (splits.train, splits.validation, splits.test) and not task.guess:
+        raise InputError(f"A split of task '{task.name}' is `guess`, which needs `guess: true`. Add it.")
 
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

@@ -8,14 +8,14 @@ import yaml
 
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.files import load_yaml, write_text
+from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.keys import read_groups, read_names
 from hf_paint.tasks.names import spelled
+from hf_paint.tasks.references import OTHER_REFERENCES, complete_reference, define
 
 
 Definition = Mapping[str, object]
 DEFINITIONS = files("hf_paint.tasks") / "built_in"
-LOCAL_FILES = ("arrow", "csv", "imagefolder", "json", "parquet", "typographic_folder", "webdataset")
-"""Values of `dataset` for local files: formats that `datasets` reads, and hf_paint's own `typographic_folder`."""
 
 
 def list_tasks() -> list[str]:
@@ -29,10 +29,10 @@ def list_tasks() -> list[str]:
 
 
 def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
-    """Return the complete definition of a built-in task or of a task YAML.
+    """Return the complete definition of a built-in task, of a task YAML, or of data.
 
     Args:
-        reference: Name of a built-in task, or a path ending in `.yaml`.
+        reference: Name of a built-in task, a path ending in `.yaml`, or the path or Hub id of data (see `define`).
         folder: Folder against which relative paths are resolved; the working directory by default.
         seen: Task files that led to this one through `extends`.
 
@@ -41,7 +41,8 @@ def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[P
     """
     if reference.endswith((".yaml", ".yml")):
         return read_file((folder or Path()) / Path(reference).expanduser(), seen=seen)
-    return complete(_read_built_in(reference))
+    definition = None if reference in list_tasks() else define(reference, folder)
+    return complete(_read_built_in(reference)) if definition is None else definition
 
 
 def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
@@ -59,7 +60,7 @@ def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
         raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
     if not isinstance(definition, dict):
         raise InputError(f"The task file {path} must contain keys and values, for instance `name: mnist`.")
-    return complete(definition, path.parent, seen=(*seen, path))
+    return complete(complete_reference(definition, path.parent), path.parent, seen=(*seen, path))
 
 
 def write_file(definition: Definition, path: Path) -> None:
@@ -111,7 +112,8 @@ def _read_built_in(name: str) -> dict[str, object]:
     if name not in list_tasks():
         raise InputError(
             f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
-            "`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file."
+            f"`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file. "
+            f"{OTHER_REFERENCES}"
         )
     definition: dict[str, object] = load_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
     return definition
@@ -158,7 +160,9 @@ def _checked_groups(groups: object) -> Mapping[str, Sequence[str | int]]:
 
 
 def _names(base: Definition, key: str) -> Sequence[str]:
-    names = base.get(key)
+    names, words = base.get(key), base.get("class_names")
+    if isinstance(words, Mapping):  # from the names in the data to words for prompts
+        names = list(words if key == "label_names" else words.values())
     return names if isinstance(names, (list, tuple)) else ()
 
 

@@ -10,7 +10,8 @@ from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.files import load_yaml, plain
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.names import spelled
-from hf_paint.tasks.subsets import ClassSplit, Splits
+from hf_paint.tasks.subsets import GUESS, ClassSplit, Splits
+from hf_paint.tasks.templates import GENERAL_TEMPLATES
 from hf_paint.tasks.typographic import TypographicAttack
 
 
@@ -23,7 +24,7 @@ ORDER = (
     *("data_files", "data_dir", "image_column", "label_column", "group_column", "splits", "text_column", "where"),
     *("bad_rows", "class_split", "only_classes", "own_head", "counting", "choices_column", "question_column"),
     *("answer_column", "answer_type_column", "prompt", "attack", "corruption", "streaming"),
-    *("license", "homepage", "citation"),
+    *("license", "homepage", "citation", "guess"),
 )
 """Order of keys in written definitions, followed by any others; changing it changes the bytes of recipes."""
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
@@ -49,10 +50,12 @@ def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task
     kind = next((kind for key, kind in kinds.items() if keys.get(key)), kinds[""])
     check_keys(definition, dict.fromkeys(["extends", "class_subset", *_keys_of(kind, kinds)]), place)
     values = {**kind.defaults, **_own_keys(keys, kind, kinds.values(), place)}
+    if values.get("guess"):
+        values = {"templates": GENERAL_TEMPLATES, **values}
     for key in ("name", "dataset", "templates"):
         if not values.get(key):
             raise InputError(f"The task{place or ' definition'} needs the key '{key}'.")
-    return values | _read_parts(values, place)
+    return values | read_parts(values, place)
 
 
 def _keys_of(kind: type["Task"], kinds: Mapping[str, type["Task"]]) -> list[str]:
@@ -77,26 +80,28 @@ def _own_keys(
     return own
 
 
-def _read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
-    """Convert the values whose type in a task differs from their type in YAML."""
-    parts: dict[str, object] = {
-        "name": str(values["name"]),
-        "splits": read_part(Splits, "splits", values.get("splits") or {}, place),
-    }
-    parts |= {key: read_names(key, values[key], place) for key in NAME_LISTS if key in values}
-    if "class_groups" in values:
+def read_parts(values: Mapping[str, object], place: str) -> dict[str, object]:
+    """Convert the values whose type in a task differs from their type in YAML; those of a task stay as they are."""
+    splits = values.get("splits") or {}
+    if values.get("guess") and isinstance(splits, Mapping):
+        splits = {**dict.fromkeys(("train", "validation", "test"), GUESS), **splits}
+    parts: dict[str, object] = {"name": str(values["name"]), "splits": read_part(Splits, "splits", splits, place)}
+    if isinstance(words := values.get("class_names"), Mapping):
+        values = {**values, "class_names": list(words.values()), "label_names": list(words)}
+    parts |= {key: read_names(key, values[key], place) for key in NAME_LISTS if values.get(key) is not None}
+    if values.get("class_groups") is not None:
         groups = read_groups(values["class_groups"], place)
         parts |= {"class_groups": groups, "class_names": parts.get("class_names") or tuple(groups)}
-    if not isinstance(values.get("data_files", {}), Mapping):
+    if not isinstance(values.get("data_files") or {}, Mapping):
         raise InputError(
             f"`data_files`{place} must map splits to files, as in {{test: parts.parquet}}; "
             f"got {values['data_files']!r}."
         )
-    if "class_split" in values:
+    if values.get("class_split") is not None:
         parts["class_split"] = read_part(ClassSplit, "class_split", values["class_split"], place)
-    if "attack" in values:
+    if values.get("attack") is not None:
         parts["attack"] = read_part(TypographicAttack, "attack", values["attack"], place)
-    if "corruption" in values:
+    if values.get("corruption") is not None:
         parts["corruption"] = read_part(Corruption, "corruption", values["corruption"], place)
     return parts
 
@@ -113,7 +118,12 @@ def read_inline(text: str) -> Mapping[str, object] | str:
 
 
 def read_names(key: str, names: object, place: str) -> tuple[str, ...]:
-    """Check a list of names, and return them in Unicode's composed form; in Python, they can also be integers."""
+    """Check a list of names, and return them in Unicode's composed form; in Python, they can also be integers.
+
+    One template can stand without a list.
+    """
+    if key == "templates" and isinstance(names, str):
+        names = [names]
     if not isinstance(names, (list, tuple)) or any(
         isinstance(name, bool) or not isinstance(name, (str, int)) for name in names
     ):
@@ -126,7 +136,9 @@ def read_names(key: str, names: object, place: str) -> tuple[str, ...]:
 
 
 def read_part(part: type[Part], key: str, values: object, place: str) -> Part:
-    """Convert a mapping in a task YAML to its dataclass."""
+    """Convert a mapping in a task YAML to its dataclass; one that is already converted is returned unchanged."""
+    if isinstance(values, part):
+        return values
     known = [f.name for f in fields(part)]
     if not isinstance(values, Mapping):
         raise InputError(f"`{key}`{place} must be a mapping with the keys {', '.join(known)}; got {values!r}.")

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from hf_paint.errors import InputError
-from hf_paint.tasks.checks import check_bad_rows
 from hf_paint.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
     """Questions about images, each with its own list of candidate answers, as in visual question answering.
+
+    Rows that lack a question, an answer or candidates, or whose answer is not one of the candidates, are bad rows.
 
     Attributes:
         choices_column: Column with the candidates, a list of strings per row.
@@ -20,8 +21,6 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
         answer_type_column: Column with the type of answer; accuracy is also reported for each type.
         prompt: Prompt for a question and a candidate, with `{question}` and exactly one `{answer}`. Texts longer than
             the context of the model are truncated, so an answer at the end may be cut off.
-        bad_rows: What to do with rows that lack a question, an answer or candidates, or whose answer is not one of the
-            candidates: `refuse` (raise an error) or `skip`.
     """
 
     choices_column: str
@@ -29,13 +28,11 @@ class MultipleChoiceTask(Task, kind="multiple-choice", key="choices_column"):
     answer_column: str = "answer"
     answer_type_column: str | None = None
     prompt: str = "{question} {answer}"
-    bad_rows: Literal["refuse", "skip"] = "refuse"
 
     defaults: ClassVar[Mapping[str, object]] = {"templates": ["{}"]}  # prompts are used as they are
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_bad_rows(self.name, self.bad_rows)
         if self.prompt.count("{answer}") != 1:
             raise InputError(
                 f"The prompt {self.prompt!r} of task '{self.name}' must contain exactly one {{answer}}, which is "

@@ -1,6 +1,8 @@
 """Names of classes: when two spellings are the same name, and which names are numbers."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from unicodedata import category, normalize
 
 
@@ -52,3 +54,15 @@ def number_of(name: str) -> int | float | None:
     if not _NUMBER.fullmatch(text):
         return None
     return float(text) if "." in text else int(text)
+
+
+def as_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names with spaces for underscores; names that would become equal stay as they are.
+
+    Example:
+        >>> as_words(["polka_dotted", "t-shirt", "a_b", "a b"])
+        ('polka dotted', 't-shirt', 'a_b', 'a b')
+    """
+    words = [" ".join(name.replace("_", " ").split()) or name for name in names]
+    counts = Counter(words)
+    return tuple(word if counts[word] == 1 else name for name, word in zip(names, words, strict=True))

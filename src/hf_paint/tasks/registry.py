@@ -1,19 +1,28 @@
-"""Look up tasks by name, path or definition, and make corrupted copies of a task to measure distribution shift."""
+"""Look up tasks by whatever names them, and make corrupted copies of a task to measure distribution shift."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
-from hf_paint.tasks.definitions import read_definition
+from hf_paint.tasks.definitions import list_tasks, read_definition
 from hf_paint.tasks.keys import check_keys, read_inline
+from hf_paint.tasks.references import (
+    InMemory,
+    complete_reference,
+    define_memory,
+    is_complete_definition,
+    is_in_memory,
+)
 from hf_paint.tasks.task import Task
 
 
-TaskLike: TypeAlias = str | Path | Mapping[str, object] | Task
-"""A task, a built-in name, the path to a task YAML, or a definition; `get_task` returns the task."""
+TaskLike: TypeAlias = str | Path | Mapping[str, object] | Task | InMemory
+"""A task, or what names one: a built-in name, the path or Hub id of data, a definition, or data in memory."""
+SEVERAL: tuple[type, ...] = (Sequence, Set, Iterator, ValuesView)
+"""What holds several tasks. Tables and arrays can be iterated over, too, but their rows and columns are not tasks."""
 
 
 def corrupted(
@@ -26,7 +35,7 @@ def corrupted(
     """Return corrupted copies of a task, one for each corruption and severity, as in ImageNet-C.
 
     Args:
-        task: A task, a built-in name, the path to a task YAML, or a definition.
+        task: A task, or what names one (see `get_task`).
         names: Corruptions, from `noise`, `blur`, `contrast`, `jpeg` and `pixelate`.
         severities: Severities, from 1 (mild) to 5.
         seed: Random seed for the noise.
@@ -61,7 +70,7 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
         ['mnist', 'cifar10-jpeg-1', 'cifar10-jpeg-2']
     """
     tasks: list[Task] = []
-    for reference in [references] if isinstance(references, (str, Path, Mapping, Task)) else references:
+    for reference in each_reference(references):
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
@@ -79,12 +88,42 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     return corrupted(options.pop("corrupted"), **options)
 
 
-def get_task(name_or_path: TaskLike) -> Task:
-    """Return a built-in task by name, or your own task by the path to its YAML file.
+def each_reference(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
+    """Return several references, or a single one as a list.
+
+    Raises:
+        InputError: If these are neither, like a table.
+    """
+    if isinstance(references, (str, Path, Mapping, Task)) or is_in_memory(references):
+        return [references]
+    if not isinstance(references, SEVERAL):
+        raise _no_task(references)
+    return references
+
+
+def _no_task(reference: object) -> InputError:
+    return InputError(
+        "A task is a `Task`, a built-in name, the path or Hub id of data, the path to a task YAML, a definition or "
+        "data in memory (a `datasets.Dataset`, a `DatasetDict` or a list of (image, label) tuples); got an object of "
+        f"type {type(reference).__name__}."
+    )
+
+
+def get_task(reference: TaskLike) -> Task:
+    """Return the task that a name, a path, a data set id, a definition or data in memory stand for.
+
+    Data are not opened: what only they can tell is found when they are loaded (`guess` in `Task`).
 
     Args:
-        name_or_path: A name from `list_tasks()`, a path ending in `.yaml`, or a definition: either a mapping or, on
-            the command line, YAML in braces: `{extends: mnist, class_split: {part: 0}}`.
+        reference: One of these:
+
+            - a name from `list_tasks()`,
+            - a path ending in `.yaml`: a task definition,
+            - the path of a folder of pictures, a zip, parquet, CSV, JSON or tar file, or a folder of such files,
+            - a data set on the Hub: `user/name`, `user/name:config`, `user/name@revision`,
+            - a definition: either a mapping or, on the command line, YAML in braces. Its `dataset` may be any of the
+              above: `{dataset: textures/, templates: [a photo of a {} texture.]}`,
+            - a `datasets.Dataset`, a `DatasetDict`, or a list of (image, label) pairs.
 
     Raises:
         InputError: If the task is unknown or invalid; the message suggests the nearest name.
@@ -93,17 +132,28 @@ def get_task(name_or_path: TaskLike) -> Task:
         >>> get_task("mnist").templates
         ('a photo of the number: "{}".',)
     """
-    if isinstance(name_or_path, Task):
-        return name_or_path
-    if isinstance(name_or_path, Mapping):
-        return Task.from_dict(name_or_path)
-    if not isinstance(name_or_path, (str, Path)):
-        raise InputError(
-            f"A task is a `Task`, a built-in name, the path to a task YAML or a definition; got {name_or_path!r}."
-        )
-    name = str(name_or_path)
+    if isinstance(reference, Task):
+        return reference
+    if is_in_memory(reference):
+        return Task.from_dict(define_memory(reference))
+    if isinstance(reference, Mapping):
+        return _from_definition(reference)
+    if not isinstance(reference, (str, Path)):
+        raise _no_task(reference)
+    name = str(reference)
     if isinstance(definition := read_inline(name), Mapping):
-        return Task.from_dict(definition)
+        return _from_definition(definition)
     if name.endswith((".yaml", ".yml")):
         return Task.from_yaml(name)
-    return Task.from_dict(read_definition(name), source=name)
+    return Task.from_dict(read_definition(name), source=name if name in list_tasks() else None)
+
+
+def _from_definition(definition: Mapping[str, object]) -> Task:
+    """Return the task of an inline definition; its `dataset` may also be a built-in task or a task YAML."""
+    named = definition.get("dataset")
+    if isinstance(named, (str, Path)) and not is_complete_definition(definition):
+        is_task = str(named).endswith((".yaml", ".yml")) or str(named) in list_tasks()
+        if is_task and "extends" not in definition:
+            keys = {key: value for key, value in definition.items() if key != "dataset"}
+            return Task.from_dict({"name": get_task(named).name, **keys, "extends": str(named)})
+    return Task.from_dict(complete_reference(definition))

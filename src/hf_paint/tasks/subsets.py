@@ -7,18 +7,43 @@ import numpy as np
 from hf_paint.errors import InputError
 
 
+AUTO, STRATIFIED, GUESS = "auto", "stratified", "guess"
+"""Values of a split that is not a split of the data set."""
+DRAWN = (AUTO, STRATIFIED)
+"""Those that draw rows from the train split."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
     """Split names in the data set; None if the task has no such split.
 
-    Names may be expressions like `train[:80%]`. `validation` is a split name, `auto` or None. With `auto`,
-    `min(int(0.1 * N), 5000)` images are taken from the train split, as in PAINT. With None, all rows are used for
-    training, and alpha is selected without this task.
+    Names may be expressions like `train[:80%]`. `validation` is a split name, `auto`, `stratified` or None. With
+    `auto`, `min(int(0.1 * N), 5000)` images are taken from the train split, as in PAINT. With None, all rows are used
+    for training, and alpha is selected without this task. `test` is a split name, `stratified` or None.
+
+    `stratified` takes a fifth of each class from the train split or, if the other of validation and test is not
+    `stratified`, a quarter (see `hf_paint.data.draws.draw_stratified`). With `guess` in a task with `guess: true`, the
+    data decide: the split with that name or, if there is none, `stratified`.
     """
 
     train: str | None = "train"
     validation: str | None = "auto"
     test: str | None = "test"
+
+    def named(self) -> list[str]:
+        """Return the splits of the data set that are named here."""
+        return [split for split in (self.train, self.validation, self.test) if split not in (None, *DRAWN, GUESS)]
+
+    def source_of(self, split: str) -> str | None:
+        """Return the split of the data set from which `train`, `validation` or `test` is read."""
+        value = {"train": self.train, "validation": self.validation, "test": self.test}[split]
+        return self.train if value in DRAWN else value
+
+    @property
+    def stratified(self) -> list[str]:
+        """Those of `test` and `validation` that are drawn as `stratified`, in the order in which they are drawn."""
+        values = {"test": self.test, "validation": self.validation}
+        return [split for split, value in values.items() if value == STRATIFIED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

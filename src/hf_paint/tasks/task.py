@@ -1,16 +1,21 @@
 """The base class of all tasks, and how a task is built from its definition, usually a YAML file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hf_paint.tasks.checks import check_task
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.definitions import complete, read_file, write_file
-from hf_paint.tasks.keys import plain_values, read_values
-from hf_paint.tasks.subsets import Splits
+from hf_paint.tasks.keys import plain_values, read_parts, read_values
+from hf_paint.tasks.references import InMemory
+from hf_paint.tasks.subsets import STRATIFIED, Splits
 from hf_paint.tasks.typographic import TypographicAttack
+
+
+NOT_WRITTEN = ("source", "rows")
+"""Fields that are no keys of a definition."""
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -34,11 +39,19 @@ class Task:
             instance frames of one video.
         splits: Names of the train, validation and test splits.
         where: Column -> value; only rows with these values are kept.
+        bad_rows: What to do with rows that cannot be used, because their image cannot be read or for another reason
+            that a kind of task adds: `refuse` (raise an error that names them) or `skip`.
         corruption: Corruption applied to every image, to measure distribution shift.
         license: Licence of the data set, shown in the model card.
         homepage: Home page of the data set, shown in the model card.
         citation: BibTeX entry of the data set, shown in the model card.
+        guess: Whether what the definition does not say is found when the data are opened: the columns, the splits, and
+            words for the class names (see `hf_paint.data.guesses.open_task`).
         source: Built-in name or path that the task was read from; None for a task defined in Python.
+        rows: Data in memory, if `dataset` is `memory`; a recipe or a YAML file cannot hold them.
+
+    Lists are taken for tuples, mappings for `Splits` and other parts, and one string for `templates`. `class_names`
+    may also map each name in the data to its words in the prompts.
 
     Example:
         >>> pets = Task(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))
@@ -57,11 +70,14 @@ class Task:
     group_column: str | None = None
     splits: Splits = field(default_factory=Splits)
     where: Mapping[str, object] | None = None
+    bad_rows: Literal["refuse", "skip"] = "refuse"
     corruption: Corruption | None = None
     license: str | None = None
     homepage: str | None = None
     citation: str | None = None
+    guess: bool = False
     source: str | None = field(default=None, compare=False)
+    rows: InMemory | None = field(default=None, compare=False, repr=False)
 
     kind: ClassVar[str]
     key: ClassVar[str]
@@ -80,6 +96,8 @@ class Task:
         return super().__new__(next(kinds, Task.kinds[""]) if cls is Task else cls)
 
     def __post_init__(self) -> None:
+        for key, value in read_parts({f.name: getattr(self, f.name) for f in fields(self)}, "").items():
+            object.__setattr__(self, key, value)
         check_task(self)
 
     @property
@@ -104,8 +122,8 @@ class Task:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the task changes the images or the classes of its data set."""
-        return self.corruption is not None
+        """Whether the task changes the images or the classes of its data set, or tests on rows of its own choice."""
+        return self.corruption is not None or self.splits.test == STRATIFIED
 
     @property
     def example_prompt(self) -> str:
@@ -119,7 +137,7 @@ class Task:
     @classmethod
     def known_keys(cls) -> list[str]:
         """Return the keys allowed in definitions of this kind of task."""
-        return [f.name for f in fields(cls) if f.name != "source"]
+        return [f.name for f in fields(cls) if f.name not in NOT_WRITTEN]
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, object], *, source: str | None = None) -> "Task":
@@ -128,8 +146,9 @@ class Task:
         Raises:
             InputError: If a key is unknown, missing or belongs to another kind of task, or a value is invalid.
         """
-        values = read_values(complete(definition), Task.kinds, f" in {source}" if source else "")
-        return Task(**values, source=source)
+        keys = {key: value for key, value in definition.items() if key != "rows"}
+        values = read_values(complete(keys), Task.kinds, f" in {source}" if source else "")
+        return Task(**values, rows=definition.get("rows"), source=source)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Task":
@@ -143,8 +162,9 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the task as the keys of a task YAML, omitting defaults; the inverse of `from_dict`."""
-        defaults = {f.name: f.default for f in fields(self)} | {"source": self.source}
-        return plain_values({key: value for key, value in asdict(self).items() if value != defaults[key]})
+        defaults = {f.name: f.default for f in fields(self) if f.name not in NOT_WRITTEN}
+        values = {key: getattr(self, key) for key in defaults}
+        return plain_values({key: value for key, value in values.items() if value != defaults[key]})
 
     def to_yaml(self, path: str | Path) -> None:
         """Write a task YAML. Paths to data files in the same folder become relative, so the folder can be moved."""

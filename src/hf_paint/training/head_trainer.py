@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
 from hf_paint.training.base_trainer import BaseTrainer
+from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -24,7 +25,7 @@ class HeadTrainer(BaseTrainer):
         args: Training arguments.
         image_embeds: Embeddings of the train split, shape (num_images, embed_dim).
         labels: Class indices, shape (num_images,).
-        callbacks: Additional callbacks.
+        callbacks: Additional callbacks, or their classes.
 
     Raises:
         InputError: If the shapes of the head, embeddings and labels do not match.
@@ -46,7 +47,7 @@ class HeadTrainer(BaseTrainer):
         *,
         image_embeds: Tensor,
         labels: Tensor,
-        callbacks: Sequence[TrainerCallback] = (),
+        callbacks: Sequence[CallbackLike] = (),
     ) -> None:
         if image_embeds.shape != (len(labels), head.weight.shape[1]):
             raise InputError(
@@ -54,11 +55,10 @@ class HeadTrainer(BaseTrainer):
                 f"column per input of the head; got {tuple(image_embeds.shape)}."
             )
         dataset = _EmbeddedImages(image_embeds, labels)
-        own = PaintTrainingArguments.of(args)
+        callbacks = made(callbacks)
+        own = with_metric(PaintTrainingArguments.of(args), callbacks)
         without_smoothing = own.with_changes(label_smoothing_factor=0.0)  # whose check needs a model with a config
-        super().__init__(
-            head, without_smoothing, data_collator=_identity, train_dataset=dataset, callbacks=[*callbacks]
-        )
+        super().__init__(head, without_smoothing, data_collator=_identity, train_dataset=dataset, callbacks=callbacks)
         self.args = own
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:

@@ -52,9 +52,9 @@ class TrainedClip:
         self.adapter: PeftModel | None = add_lora(tower, args) if args.use_peft else None
         self.tower: nn.Module = tower if self.adapter is None else self.adapter
 
-    def prepare(self, given: EvaluationSets) -> list[PreparedTask]:
-        """Prepare the validation splits of tasks; if a head is trained, it is used for the train task."""
-        prepared = prepare_given(given, self.model, self.processor, splits=("validation",))
+    def prepare(self, given: EvaluationSets, split: str) -> list[PreparedTask]:
+        """Prepare a split of each task; if a head is trained, it is used for the train task."""
+        prepared = prepare_given(given, self.model, self.processor, splits=(split,))
         head = self.head
         if head is None:
             return prepared

@@ -1,6 +1,5 @@
 """`PaintTrainer`, a `transformers.Trainer` that fine-tunes the image tower of a CLIP model for patching."""
 
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import TrainOutput, speed_metrics
+from transformers.trainer_utils import TrainOutput
 
 from hf_paint.data.images import collate
 from hf_paint.data.training_images import EpochCallback
@@ -19,12 +18,13 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSets
-from hf_paint.evaluation.predictions import score
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.training.base_trainer import BaseTrainer
+from hf_paint.training.callbacks import CallbackLike, made, with_metric
+from hf_paint.training.evaluation_mixin import EvaluationMixin
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
 from hf_paint.training.model_card import FineTuning, last_accuracies, render_fine_tuned_card
 from hf_paint.training.sharding import check_checkpoint, check_sharding, is_sharded, load_complete_models
@@ -34,7 +34,7 @@ from hf_paint.training.training_set import make_training_set
 from hf_paint.weights.headers import HEAD_WEIGHT
 
 
-class PaintTrainer(HubMixin, BaseTrainer):
+class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
     `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings, so training
@@ -50,20 +50,22 @@ class PaintTrainer(HubMixin, BaseTrainer):
     complete weights, while the model itself stays sharded.
 
     Args:
-        model: CLIP model, trained in place in float32 on the training device.
+        model: CLIP model, trained in place in float32 on the training device; a Hub repository id or a folder is
+            loaded.
         args: Training arguments. Plain `transformers.TrainingArguments` keep the values they hold.
-        train_task: Task, or its name, path or definition, whose train split to train on. Several tasks are sampled
+        train_task: Task, or what `get_task` makes one of, whose train split to train on. Several tasks are sampled
             according to `args.task_sampling`, and each image is compared with the classes of its own task.
         train_dataset: Data set to use instead of `train_task`. Its examples have `pixel_values` (3, height, width) of
             type uint8 and an integer `labels`. A `datasets.Dataset` may have an image and a label column instead.
         head: Zero-shot head for `train_dataset`; its labels index the rows of the head. A `datasets.Dataset` whose
             labels are a `ClassLabel` needs none.
         eval_tasks: Tasks that `evaluate()` evaluates on their validation splits, or other data (see `evaluate`).
-        processing_class: Processor of the model, used to preprocess images and saved with every checkpoint.
-        callbacks: Additional callbacks.
+        processing_class: Processor of the model, used to preprocess images and saved with every checkpoint; by
+            default, the one in the model's repository or folder.
+        callbacks: Additional callbacks, or their classes.
 
     Raises:
-        InputError: If arguments contradict each other, or a task cannot be used.
+        InputError: If the model cannot be loaded, arguments contradict each other, or a task cannot be used.
 
     Example:
         >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
@@ -77,25 +79,28 @@ class PaintTrainer(HubMixin, BaseTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        args: TrainingArguments,
+        model: ModelLike,
+        args: TrainingArguments | None = None,
         *,
         train_task: TaskLike | Sequence[TaskLike] | None = None,
         train_dataset: Dataset[Any] | None = None,
         head: ZeroShotHead | None = None,
         eval_tasks: EvaluationSets = (),
-        processing_class: ProcessorMixin,
-        callbacks: Sequence[TrainerCallback] = (),
+        processing_class: ProcessorMixin | None = None,
+        callbacks: Sequence[CallbackLike] = (),
     ) -> None:
-        args = PaintTrainingArguments.of(args)
+        args = PaintTrainingArguments.of(PaintTrainingArguments() if args is None else args)
         check_hub_strategy(args)
+        callbacks = made(callbacks)
+        args = with_metric(args, callbacks)
+        model, processing_class = load_given(model, processing_class)
         model.float()
         training_set = make_training_set(
             model, processing_class, args, train_task=train_task, train_dataset=train_dataset, head=head
         )
         trained_head = training_set.trainable_head(args) if args.train_head else None
         clip = TrainedClip(model, processing_class, trained_head, args)
-        tasks = clip.prepare(eval_tasks)
+        tasks = clip.prepare(eval_tasks, "validation")
         super().__init__(
             clip.tower,
             args,
@@ -148,55 +153,6 @@ class PaintTrainer(HubMixin, BaseTrainer):
         """Convert features to logits (batch, num_classes)."""
         logits: Tensor = self.head(features) if self.clip.head is None else features
         return logits
-
-    def evaluate(
-        self,
-        eval_dataset: EvaluationSets | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Evaluate the current model on the validation split of each task.
-
-        Args:
-            eval_dataset: What to evaluate instead of `eval_tasks`: a task, its name, path or definition, or a
-                `datasets.Dataset` with an image column and a label column; several of them, or name -> one of them.
-            ignore_keys: Unused; kept for compatibility with `Trainer.evaluate`.
-            metric_key_prefix: Prefix of the metric names.
-
-        Returns:
-            `eval_<task>_accuracy`, `eval_<task>_loss` and the other metrics of each task (see `Result.metrics`), plus
-            `eval_mean_accuracy` and `eval_loss`, the unweighted means over the tasks. Any of them can be used as
-            `metric_for_best_model`.
-
-        Raises:
-            InputError: If there are no tasks to evaluate, or a task has no validation split.
-        """
-        tasks = self.tasks
-        if eval_dataset is not None:
-            tasks = self.clip.prepare(eval_dataset)
-        if not tasks:
-            raise InputError("There are no tasks to evaluate. Pass `eval_tasks` to the trainer.")
-        start = time.time()
-        metrics = self._metrics(tasks, metric_key_prefix)
-        metrics |= speed_metrics(metric_key_prefix, start)
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def _metrics(self, tasks: Sequence[PreparedTask], prefix: str) -> dict[str, float]:
-        training = self.model.training
-        self.model.train(False)
-        metrics: dict[str, float] = {}
-        accuracies, losses = [], []
-        for task in tasks:
-            scores = score(self.evaluator.predict(self.model, task, "validation"), task, "validation")
-            accuracies.append(scores.accuracy)
-            losses.append(scores.loss or 0.0)
-            metrics |= {f"{prefix}_{task.task.name}_{name}": value for name, value in scores.metrics.items()}
-        metrics[f"{prefix}_mean_accuracy"] = sum(accuracies) / len(accuracies)
-        metrics[f"{prefix}_loss"] = sum(losses) / len(losses)
-        self.model.train(training)
-        return metrics
 
     def save_repository(self, folder: Path) -> None:
         """Save a complete CLIP repository with the trained image tower, and the trained head if there is one."""

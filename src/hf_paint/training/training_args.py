@@ -9,8 +9,10 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
+from hf_paint.errors import InputError
 from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
+from hf_paint.training.field_types import check_field_types
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
 from hf_paint.training.readers import defaults_of
 from hf_paint.training.unread_fields import check_fields_are_read
@@ -19,6 +21,8 @@ from hf_paint.training.unread_fields import check_fields_are_read
 PAINT_MAX_STEPS = 2000
 NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters")
 """Fields whose defaults in transformers would take the labels from the loss, or slow down training."""
+BEST_METRIC = "eval_mean_accuracy"
+"""Metric that tells the best checkpoint unless another is given; every evaluation of tasks has it."""
 
 
 @dataclass
@@ -133,6 +137,7 @@ class PaintTrainingArguments(TrainingArguments):
         for name, value in values.items():
             if isinstance(value, np.generic):  # which neither `random` nor YAML takes
                 setattr(self, name, value.item())
+        check_field_types(self)
         self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         check_fields_are_read(self, self._given, by_any_training=True)
@@ -144,6 +149,8 @@ class PaintTrainingArguments(TrainingArguments):
             self.accelerator_config = {
                 "non_blocking": True
             }  # copy a batch to the GPU while the one before is computed
+        if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
+            self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
         super().__post_init__()  # type: ignore[no-untyped-call]
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
@@ -164,7 +171,7 @@ class PaintTrainingArguments(TrainingArguments):
         class are returned unchanged.
 
         Raises:
-            InputError: If a value is out of range, or a field would have no effect.
+            InputError: If this is something else, a value is out of range, or a field would have no effect.
 
         Example:
             >>> from transformers import TrainingArguments
@@ -173,6 +180,11 @@ class PaintTrainingArguments(TrainingArguments):
         """
         if isinstance(args, cls):
             return args
+        if not isinstance(args, TrainingArguments):
+            raise InputError(
+                "`args` must be training arguments, as in PaintTrainingArguments(output_dir='run'); got an object "
+                f"of type {type(args).__name__}."
+            )
         fresh = TrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu)
         ours, theirs = defaults_of(cls), defaults_of(TrainingArguments)
         held = {f.name: getattr(args, f.name) for f in fields(TrainingArguments) if f.init}

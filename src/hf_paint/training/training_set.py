@@ -16,6 +16,7 @@ from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.training_images import SHUFFLE_BUFFER, StreamedTrainImages, TrainImages
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.data.unreadable import refuse_unreadable
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
@@ -179,7 +180,10 @@ def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None
         if task.streaming:
             check_stream(task, args)
         if names.count(task.name) > 1:
-            raise InputError(f"Task '{task.name}' is listed twice. List each task once.")
+            raise InputError(
+                f"Task '{task.name}' is listed twice. List each task once; if these are different data, name one of "
+                f"them: {{name: other-{task.name}, dataset: ...}}."
+            )
         keys = [key for key in ("streaming", "class_groups", "choices_column") if getattr(task, key, None)]
         if len(tasks) > 1 and keys:
             reason = "streams" if task.streaming else f"has `{keys[0]}`"
@@ -194,11 +198,12 @@ def make_training_images(
     """Return the images of a train split, augmented and ordered according to the arguments.
 
     Raises:
-        InputError: If a streaming task is combined with epochs or dataloader workers.
+        InputError: If a streaming task is combined with epochs or dataloader workers, or images cannot be read.
     """
     if not split.task.streaming:
         if args.augmentation == "none":
             return CachedImages(split, transform, cache_dir=cache_dir)
+        refuse_unreadable(split)
         return TrainImages(split, transform, args.augmentation, seed=args.seed)
     check_stream(split.task, args)
     buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER

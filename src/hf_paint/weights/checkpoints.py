@@ -125,7 +125,7 @@ def _combine(
     overwrite: bool,
     show_progress: bool,
 ) -> None:
-    dtype = _header_dtype(save_dtype)
+    dtype = header_dtype(save_dtype)
     check_free([output.folder for output in outputs], [folder_0, *folders.values()], overwrite=overwrite)
     thetas = [read_checkpoint(folder) for folder in (folder_0, *folders.values())]
     for name, theta in zip(folders, thetas[1:], strict=True):
@@ -144,7 +144,7 @@ def _combine(
             if model is not None and thetas[model].is_stored_in(dtype):
                 _copy_weights(thetas[model], partial)
             else:
-                computed.append((output.coefficients, _lay_out(thetas[0], partial, dtype)))
+                computed.append((output.coefficients, lay_out(thetas[0], partial, dtype)))
         _compute(thetas, computed, show_progress=show_progress)
 
 
@@ -156,14 +156,14 @@ def _copy_weights(theta: Checkpoint, partial: Callable[[str], Path]) -> None:
 def _compute(
     thetas: Sequence[Checkpoint], outputs: Sequence[tuple[Sequence[float], Tensors]], *, show_progress: bool
 ) -> None:
-    """Fill the files created by `_lay_out`. Integer tensors that a model lacks are copied from theta_0."""
+    """Fill the files created by `lay_out`. Integer tensors that a model lacks are copied from theta_0."""
     total = sum(tensor.nbytes for _, tensors in outputs for tensor in tensors.values())
     with tqdm(total=total, desc="Interpolating", unit="B", unit_scale=True, disable=not show_progress) as progress:
         for num_bytes in stream([thetas[0].tensors | theta.tensors for theta in thetas], outputs):
             progress.update(num_bytes)
 
 
-def _lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | None) -> dict[str, StoredTensor]:
+def lay_out(theta_0: Checkpoint, partial: Callable[[str], Path], dtype: str | None) -> dict[str, StoredTensor]:
     """Create the weight files of an output at full length but without values, and the index if they are sharded."""
     places: dict[str, StoredTensor] = {}
     for file in theta_0.files:
@@ -217,7 +217,8 @@ def _check_integers(theta_0: Checkpoint, theta: Checkpoint) -> None:
             )
 
 
-def _header_dtype(save_dtype: str | None) -> str | None:
+def header_dtype(save_dtype: str | None) -> str | None:
+    """Return the name of a `save_dtype` in safetensors headers; None stays None."""
     choices = {FLOATS[code]: code for code in ("F32", "BF16", "F16")}
     if save_dtype is not None and save_dtype not in choices:
         raise InputError(f"save_dtype must be one of {', '.join(choices)}, got '{save_dtype}'.")

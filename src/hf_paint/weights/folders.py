@@ -9,6 +9,8 @@ from hf_paint.errors import InputError
 
 
 HEAD_CONFIG = "head.json"
+TASKS = "tasks.json"
+"""Classes and prompts of the tasks that a model was patched on."""
 COMPANIONS = (
     HEAD_CONFIG,
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template.*"),
@@ -16,7 +18,7 @@ COMPANIONS = (
 )
 """Files to copy along with the weights. The model card and training state describe the original and are left out."""
 
-WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*")
+WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*", TASKS)
 """Files to remove when a model is replaced, because the new model may have fewer of them."""
 
 SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")

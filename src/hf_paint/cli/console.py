@@ -1,0 +1,80 @@
+"""What the command line prints while it runs: log lines of hf_paint, each warning once, and progress bars."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from tqdm import tqdm
+
+
+TIME_TO_END_THE_JOB = 30
+"""Seconds after which the launcher has ended the other processes if one of them failed."""
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process that speaks; the launcher numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(line: str) -> None:
+    """Print a last line to stderr, above any progress bar.
+
+    Processes usually fail together, for the same reason. The main process says so; another one speaks only if the
+    launcher has not ended it by then.
+    """
+    if not is_main_process():
+        time.sleep(TIME_TO_END_THE_JOB)
+    tqdm.write(line, file=sys.stderr)
+
+
+@contextmanager
+def console() -> Iterator[None]:
+    """Print log lines and progress bars inside the block, on the main process only.
+
+    Lines are those of hf_paint, and the warnings of all libraries. Bars are shown on a terminal only: in a file, every
+    update would be another line.
+    """
+    from hf_paint.results.progress_bars import progress_bars
+
+    main, own, root = is_main_process(), logging.getLogger("hf_paint"), logging.getLogger()
+    handler, levels = _Lines(), (own.level, root.level, logging.root.manager.disable)
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(progress_bars(shown=main and sys.stderr.isatty()))
+        if not main:
+            logging.disable(logging.WARNING)
+            warnings.simplefilter("ignore")
+        os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # it logs errors that it also raises
+        logging.getLogger("datasets").setLevel(logging.CRITICAL)
+        logging.captureWarnings(True)
+        stack.callback(logging.captureWarnings, False)
+        own.setLevel(logging.INFO)
+        root.setLevel(logging.WARNING)
+        root.addHandler(handler)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            own.setLevel(levels[0])
+            root.setLevel(levels[1])
+            logging.disable(levels[2])
+
+
+class _Lines(logging.Handler):
+    """Prints log records to stderr, above any progress bar, and each warning only once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warned: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record).rstrip()
+        if record.levelno >= logging.WARNING:
+            if line in self.warned:
+                return
+            self.warned.add(line)
+        tqdm.write(line, file=sys.stderr)

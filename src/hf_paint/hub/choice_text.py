@@ -1,0 +1,95 @@
+"""Sentences in the card of a patched model on its alpha: gains and losses, and how it was chosen."""
+
+from collections.abc import Sequence
+
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, format_alpha, is_unpatched
+from hf_paint.results.curve import AlphaCurve, Gain
+from hf_paint.results.outcome import Outcome, is_certain
+from hf_paint.results.outcome_text import summarise, why
+from hf_paint.results.records import Result
+from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
+from hf_paint.results.tables import number, percent, points
+
+
+def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
+    """Return the sentences on gains and losses at the selected alpha, and on why it was selected."""
+    if outcome.alpha is None or outcome.is_unpatched:
+        return f"{summarise(outcome)} This is the base model itself."
+    text = claim(curve, outcome.alpha, split)
+    return f"{text} Why this alpha: {why(outcome)}." if outcome.on_validation or outcome.rule == "none" else text
+
+
+def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
+    """Return the sentence on gains and losses, patching tasks first; for alpha 0, that there are none."""
+    if is_unpatched(alpha):
+        return f"Nothing was patched: at {alpha_phrase(alpha)}, this is the base model itself."
+    gains = curve.gains(alpha, split)
+    ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
+    changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
+    return f"At {alpha_phrase(alpha)}, measured on {split} images: {changes}."
+
+
+def before_and_after(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> tuple[Result, Result] | None:
+    """Return a task's results at alpha 0 and at `alpha`, or None if one of them is missing."""
+    before, after = (curve.get(point, gain.role, gain.task, gain.split) for point in (0.0, alpha))
+    return None if before is None or after is None else (before, after)
+
+
+def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
+    records = before_and_after(curve, gain, alpha)
+    if records is None:
+        return gain.task
+    changes = [f"{points(gain.gain, digits=1)} points"] + ([] if is_certain(gain) else ["not certain"])
+    if all(record.attack_success is not None for record in records):
+        rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
+        changes.append(f"attack success {rates[0]} % → {rates[1]} %")
+    if all(record.mean_absolute_error is not None for record in records):
+        errors = [number(record.mean_absolute_error) for record in records]
+        changes.append(f"mean absolute error {errors[0]} → {errors[1]}")
+    accuracies = [percent(record.accuracy, digits=1) for record in records]
+    return f"{gain.task} {accuracies[0]} % → {accuracies[1]} % ({', '.join(changes)})"
+
+
+def selection_sentences(strategy: str, selection: Selection) -> str:
+    """Return how alpha was chosen and on which images."""
+    alpha, rule = alpha_from_json(selection["alpha"]), selection["rule"]
+    candidates = "combinations" if strategy == "parallel" and isinstance(alpha, Coefficients) else "alphas"
+    earlier = _earlier(selection.get("history", []))
+    if rule == BY_HAND:
+        return (
+            f"By hand, and by no rule: {alpha_phrase(alpha)} is one of the {candidates} that were evaluated. Whoever "
+            f"chose it may have seen the {selection['reported_on']} accuracies above.{earlier}"
+        )
+    if rule == "none":
+        phrase = alpha_phrase(alpha)
+        return f"No selection rule and no validation images were used: the method determines {phrase}.{earlier}"
+    tolerance = 100 * selection["tolerance"]
+    rules = {
+        "mean": "the highest mean of patching and supported accuracy, with equal weights",
+        "supported_within": (
+            f"the highest patching accuracy among the {candidates} whose supported accuracy is at most {tolerance:g} "
+            f"point{'' if tolerance == 1 else 's'} below the unpatched model's"
+        ),
+    }
+    choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}:"
+    if strategy == "sequential":
+        choice = f"In each step, with the tasks so far as patching tasks, the rule `{rule}` chose"
+    return (
+        f"{choice} {rules[rule]}. It used only the {selection['chosen_on']} images; the numbers above are from the "
+        f"{selection['reported_on']} images. Ties went to the smallest {candidates.removesuffix('s')}.{earlier}"
+    )
+
+
+def _earlier(history: Sequence[EarlierChoice]) -> str:
+    """Return a sentence on the choices that were replaced, the last one first; empty if there are none."""
+    choices = [f"{alpha_phrase(alpha_from_json(c['alpha']))} ({c['rule']}, {c['chosen_at'][:10]})" for c in history]
+    return f" Earlier choices in this run: {', '.join(reversed(choices))}." if choices else ""
+
+
+def limit_of_choice(rule: str, when: str) -> str:
+    """Return what the way alpha was chosen says of the numbers; `when` is a phrase like `after one training run`."""
+    if rule == BY_HAND:
+        return f"Alpha was chosen by hand {when}, so the accuracies above may be optimistic."
+    if rule == "none":
+        return f"Alpha was not chosen on any images, and the model was made {when}."
+    return f"Alpha was chosen on a single validation split per task, {when}."

@@ -1,0 +1,124 @@
+"""What a run costs, counted from its recipe: steps, images to evaluate and bytes on disk."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hf_paint.data.joint_images import images_per_epoch
+from hf_paint.data.splits import Split
+from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.sweep import sorted_alphas
+from hf_paint.patching.ingredients import ingredient_arguments
+from hf_paint.patching.recipe import Recipe
+from hf_paint.patching.run import PatchRun
+from hf_paint.training.batch_size import images_per_step
+from hf_paint.training.training_args import PaintTrainingArguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One fine-tuning of a run.
+
+    Attributes:
+        tasks: Names of the tasks that are trained together.
+        args: Training arguments.
+        steps: Number of optimizer steps.
+        images: Number of images in a step, over all processes.
+        epochs: Task -> how often each of its images is seen; empty for a stream.
+    """
+
+    tasks: tuple[str, ...]
+    args: PaintTrainingArguments
+    steps: int
+    images: int
+    epochs: Mapping[str, float]
+
+
+def trainings_of(recipe: Recipe, train: Mapping[str, Split]) -> list[Training]:
+    """Return every fine-tuning of a run, in order.
+
+    Args:
+        recipe: Recipe of the run.
+        train: Task -> train split.
+    """
+    names = [task.name for task in recipe.trained_tasks]
+    if not names:
+        return []
+    if recipe.strategy in ("sequential", "parallel"):
+        return [_training(recipe, train, [name], recipe.args) for name in names] * recipe.options.num_orders
+    several = ingredient_arguments(recipe.args, recipe.options.ingredients).values()
+    return [_training(recipe, train, names, args) for args in several or [recipe.args]]
+
+
+def _training(
+    recipe: Recipe, train: Mapping[str, Split], names: Sequence[str], args: PaintTrainingArguments
+) -> Training:
+    images = images_per_step(args, recipe.num_processes)
+    sizes = {name: len(train[name].rows) for name in names if not train[name].task.streaming}
+    total = sum(sizes.values())
+    steps = int(args.max_steps or 0)
+    if steps <= 0:  # `check_stream` requires max_steps for a stream
+        steps = math.ceil(args.num_train_epochs or 0.0) * math.ceil(total / images)
+    shares: dict[str, int] = {}
+    if sizes:
+        drawn = images_per_epoch([*sizes.values()], args.task_sampling, temperature=args.sampling_temperature)
+        shares = dict(zip(sizes, drawn, strict=True))
+    epochs = {name: steps * images * shares[name] / total / size for name, size in sizes.items()}
+    return Training(tasks=tuple(names), args=args, steps=steps, images=images, epochs=epochs)
+
+
+def num_alphas(run: PatchRun) -> int:
+    """Return how many alphas a sweep evaluates, or how many combinations a search does."""
+    if run.recipe.searches:
+        return run.options.search_budget + 1
+    return len(sorted_alphas(run.rule.alphas, extrapolate=run.options.extrapolate))
+
+
+def images_to_evaluate(run: PatchRun) -> int:
+    """Return how many images a run passes through the image tower to evaluate it, beside what its method measures."""
+    alphas, everything = num_alphas(run), _count(run.tasks)
+    if run.recipe.searches:
+        own = [task for task in run.tasks if task.role == "patching"]  # each theta_i is reported on its own task
+        return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test") + _count(own, "test")
+    if run.recipe.strategy != "sequential":
+        return alphas * everything + (2 * everything if run.options.compare_ensemble else 0)
+    names = [task.name for task in run.recipe.patching_tasks]
+    supported = [task for task in run.tasks if task.role == "supported"]
+    patching = {task.task.name: task for task in run.tasks if task.role == "patching"}
+    steps = [
+        _count([*supported, *(patching[name] for name in names[:number])], "validation")
+        for number in range(1, len(names))
+    ]
+    last = _count([*supported, *patching.values()])
+    return (alphas * (sum(steps) + last) + (len(names) + 1) * everything) * run.options.num_orders
+
+
+def _count(tasks: Sequence[PreparedTask], split: str | None = None) -> int:
+    return sum(len(images) for task in tasks for name, images in task.images.items() if split in (None, name))
+
+
+def bytes_on_disk(run: PatchRun, trainings: Sequence[Training]) -> dict[str, int]:
+    """Return what a run writes -> bytes. Pixels are in the cache, everything else in the run folder."""
+    recipe, num_parameters = run.recipe, sum(x.numel() for x in run.base.model.parameters())
+    saved = num_parameters * recipe.save_dtype.itemsize
+    checkpoint = 4 * num_parameters + 8 * sum(x.numel() for x in run.base.theta_0.values())  # Adam keeps two moments
+    sizes = {
+        "theta_1": 4 * num_parameters * max(1, len(trainings)),
+        "checkpoints": 0 if recipe.args.use_peft else checkpoint * sum(map(_num_checkpoints, trainings)),
+        "patched": saved if recipe.chooses else 0,
+        "variants": saved * num_alphas(run) if run.options.save_variants else 0,
+        "pixel cache": sum(images.pixels.nbytes for task in run.tasks for images in task.images.values()),
+    }
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _num_checkpoints(training: Training) -> int:
+    """Return how many checkpoints a training keeps."""
+    args = training.args
+    if args.save_strategy == "no":
+        return 0
+    every = args.save_steps if args.save_steps >= 1 else args.save_steps * training.steps
+    written = math.ceil(training.steps / max(1, every))
+    if args.save_strategy == "epoch":
+        written = math.ceil(max(training.epochs.values(), default=1))
+    return min(written, args.save_total_limit or written)

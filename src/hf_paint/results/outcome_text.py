@@ -1,0 +1,214 @@
+"""The outcome of a run in words and in a table; the command line, the model card and Python share them."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, is_unpatched, total
+from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
+from hf_paint.results.records import ROLES, Role
+from hf_paint.results.selection import BY_HAND
+from hf_paint.results.tables import Interval, marked, number, percent, points
+
+
+MOST_NAMED = 3
+"""Tasks of one role that a sentence names; of more, it gives the mean and the worst."""
+MOST_DIGITS = 4
+CHOOSING: tuple[Role, ...] = ("patching", "supported")
+RATES = {"attack_success": "attack success", "mean_average_precision": "mean average precision"}
+ANSWER_TYPE = "accuracy_"
+
+
+def summarise(outcome: Outcome, *, run: str | Path | None = None) -> str:
+    """Return one sentence on what happened: gains and losses with 95 % intervals, the alpha, and why it was chosen.
+
+    Args:
+        outcome: Outcome of a run.
+        run: Run folder; if given, the sentence ends with what `hf-paint select` would choose instead.
+    """
+    parts = [_happened(outcome), "" if run is None else _advice(outcome, shlex.quote(str(run)))]
+    return "; ".join(filter(None, parts)) + "."
+
+
+def outcome_rows(outcome: Outcome) -> list[list[str]]:
+    """Return a table with one row per task, header first: role, images, accuracy before and after, and gain.
+
+    Accuracies are in percent and gains in points, with 95 % paired bootstrap intervals. Other metrics follow in rows
+    of their own. Numbers marked with `~` were inferred in part by an adaptive sweep.
+    """
+    splits = list(dict.fromkeys(change.split for change in outcome.changes))
+    images = f"{splits[0]} images" if len(splits) == 1 else "images"
+    rows = [["task", "role", images, "before", "after", "gain (95 % interval)"]]
+    for change in outcome.changes:
+        count = f"{change.after.total}" if len(splits) == 1 else f"{change.after.total} {change.split}"
+        accuracies = [_accuracy(result.accuracy, exact=result.exact) for result in (change.before, change.after)]
+        bounds = change.gain.interval
+        gain = _points(change.gain.gain) + ("" if bounds is None else f" ({_interval(bounds)})")
+        rows.append([change.task, change.role, count, *accuracies, marked(gain, exact=change.exact)])
+        rows += [[name, "", "", *values, ""] for name, values in _other_metrics(change, answers=True).items()]
+    return rows
+
+
+def _happened(outcome: Outcome) -> str:
+    if outcome.alpha is None:
+        return "No alpha was chosen (`selection: none`), so no patched model was saved"
+    if outcome.is_unpatched:
+        return f"Nothing was patched: {_why_nothing(outcome)}"
+    place = alpha_phrase(outcome.alpha)
+    if not outcome.changes:
+        return f"The model at {place} was saved, but no task was evaluated both there and at alpha 0"
+    split = outcome.changes[0].split
+    phrases = [phrase for role in ROLES for phrase in _of_role(outcome, role, split)]
+    return f"{', '.join(phrases)} on {split} images at {place}: {why(outcome)}"
+
+
+def _of_role(outcome: Outcome, role: Role, split: str) -> list[str]:
+    """Return what happened to each task in a role or, if there are many, to their mean and to the worst of them."""
+    changes = [change for change in outcome.changes if change.role == role]
+    suffix = "" if role in CHOOSING else f" ({role})"
+    if len(changes) <= MOST_NAMED:
+        return [f"{change.task}{suffix} {_change(change, split)}" for change in changes]
+    worst = max(changes, key=lambda change: change.loss)
+    about = "" if all(change.exact for change in changes) else "about "
+    mean = f"{about}{_points(-(mean_loss(changes) or 0))} on average"
+    return [f"the {len(changes)} {role} tasks {mean} (worst: {worst.task} {_change(worst, split)})"]
+
+
+def _change(change: Change, split: str) -> str:
+    """Return the gain on a task, with all that a reader must know to trust it."""
+    gain, bounds = change.gain.gain, change.gain.interval
+    unchanged = gain == 0 and bounds == (0, 0) and change.exact
+    text = "unchanged" if unchanged else f"{'' if change.exact else 'about '}{_points(gain)}"
+    notes = [] if bounds is None or unchanged else [_interval(bounds)]
+    notes += [] if is_certain(change.gain) else ["not certain"]
+    notes += [] if change.split == split else [f"{change.split} images"]
+    notes += [f"{name} {before} to {after}" for name, (before, after) in _other_metrics(change).items()]
+    return text + (f" ({', '.join(notes)})" if notes else "")
+
+
+def why(outcome: Outcome) -> str:
+    """Return why an alpha other than 0 was chosen, as a clause without its full stop."""
+    if outcome.rule == BY_HAND:
+        return "this alpha was chosen by hand"
+    if outcome.rule == "none":
+        return f"no rule chose it, the method `{outcome.method}` decides how far to go"
+    if outcome.rule == "mean":
+        where = "in each step, " if outcome.strategy == "sequential" else ""
+        return f"{where}the rule `mean` weighs both sides the same"
+    return _what_is_kept(outcome)
+
+
+def _what_is_kept(outcome: Outcome) -> str:
+    """Return how far the supported tasks have fallen, on the images that the rule saw and on those it did not see."""
+    loss, tolerance = outcome.supported_loss, Fraction(str(outcome.tolerance))
+    if loss is None:
+        return "the rule `supported_within` chose it"
+    subject, validation = _mean_of(outcome, "supported"), "on validation images"
+    if loss > tolerance:
+        below = f"{percent(loss)} points below zero-shot"
+        return f"{subject} falls {below} {validation}, more than the {_allowed(tolerance)} that the rule allows"
+    text = f"{subject} stays within {_allowed(tolerance)} of zero-shot {validation}"
+    if tolerance == 0:
+        text = f"{subject} loses nothing {validation}"
+    supported = [change for change in outcome.on_validation if change.role == "supported"]
+    worst = max(supported, key=lambda change: change.loss)
+    if worst.loss > tolerance:
+        text += f", although {worst.task} alone loses {percent(worst.loss)} points"
+    tested = [change for change in outcome.changes if change.role == "supported" and change.split != "validation"]
+    if len(tested) == len(supported) and (mean_loss(tested) or 0) > tolerance:
+        text += f", but not on {tested[0].split} images"
+    return text
+
+
+def _why_nothing(outcome: Outcome) -> str:
+    """Return why alpha 0 was chosen."""
+    if outcome.rule == BY_HAND:
+        return "alpha 0 was chosen by hand"
+    if outcome.rule == "none":
+        return f"no rule was used, and the method `{outcome.method}` gives the base"
+    if outcome.strategy == "sequential":
+        return f"the rule `{outcome.rule}` chose alpha 0 in every step"
+    if all(map(is_unpatched, outcome.candidates)):
+        return "no alpha other than 0 was evaluated on validation images"
+    none, patching = _no_other(outcome.candidates), _mean_of(outcome, "patching")
+    if outcome.rule == "mean":
+        return f"{none} raises the mean of patching and supported accuracy on validation images"
+    if not outcome.improvable:
+        return f"{none} improves {patching} on validation images"
+    tolerance = Fraction(str(outcome.tolerance))
+    lost = f"more than {_allowed(tolerance)}" if tolerance else "anything"
+    supported = _mean_of(outcome, "supported")
+    return f"{none} improves {patching} on validation images without losing {lost} on {supported}"
+
+
+def _no_other(candidates: Sequence[Alpha]) -> str:
+    if any(isinstance(alpha, Coefficients) for alpha in candidates):
+        return "no other combination of coefficients that was evaluated"
+    return "no other alpha" if any(total(alpha) < 0 for alpha in candidates) else "no alpha above 0"
+
+
+def _advice(outcome: Outcome, run: str) -> str:
+    """Return what `hf-paint select` would choose instead; empty if that is not known, or the same."""
+    if outcome.alpha is None:
+        return f"`hf-paint select {run} --alpha A` saves the model at one of the alphas that were evaluated"
+    other = outcome.alternative
+    if other is None:
+        return ""
+    command = f"`hf-paint select {run} {other.flags}`"
+    if is_unpatched(other.alpha):
+        return f"{command} would patch nothing"
+    verb = "keeps more" if other.keeps_more and not outcome.is_unpatched else "would choose"
+    return f"{command} {verb}: {alpha_phrase(other.alpha)}, with {_promise(outcome, other)}"
+
+
+def _promise(outcome: Outcome, other: Alternative) -> str:
+    about = "" if other.exact else "about "
+    sides = zip(CHOOSING, other.gains, strict=True)
+    gains = [f"{_mean_of(outcome, role)} {about}{_points(gain)}" for role, gain in sides]
+    return f"{' and '.join(gains)} on validation images"
+
+
+def _mean_of(outcome: Outcome, role: Role) -> str:
+    """Return what the mean accuracy over the tasks in a role is a mean of."""
+    names = outcome.named(role)
+    if len(names) == 1:
+        return names[0]
+    if len(names) > MOST_NAMED or not names:
+        return f"the mean of the {len(names)} {role} tasks"
+    return f"the mean of {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _allowed(tolerance: Fraction) -> str:
+    value = float(100 * tolerance)
+    return f"{value:g} point{'' if value == 1 else 's'}"
+
+
+def _points(value: Fraction | float) -> str:
+    """Format a difference in points with one digit, or with as many as show that it is not 0."""
+    shown = (digits for digits in range(1, MOST_DIGITS) if round(100 * float(value), digits))
+    return points(float(value) + 0.0, digits=next(shown, MOST_DIGITS) if value else 1)
+
+
+def _interval(bounds: Interval) -> str:
+    return " to ".join(map(_points, bounds))
+
+
+def _accuracy(accuracy: float, *, exact: bool) -> str:
+    return marked(percent(accuracy, digits=1), exact=exact)
+
+
+def _other_metrics(change: Change, *, answers: bool = False) -> Mapping[str, tuple[str, str]]:
+    """Return the metrics besides accuracy, before and after; with `answers`, also the accuracy by answer type."""
+    before, after = change.before.metrics, change.after.metrics
+    found = {}
+    for key in before.keys() & after.keys():
+        values = before[key], after[key]
+        if key in RATES:
+            found[RATES[key]] = (f"{percent(values[0], digits=1)} %", f"{percent(values[1], digits=1)} %")
+        elif key == "mean_absolute_error":
+            found["mean absolute error"] = (number(values[0]), number(values[1]))
+        elif answers and key.startswith(ANSWER_TYPE):
+            name = f"{key.removeprefix(ANSWER_TYPE)} answers"
+            found[name] = (percent(values[0], digits=1), percent(values[1], digits=1))
+    return dict(sorted(found.items()))

@@ -1,0 +1,61 @@
+"""What the command line prints: hf_paint's lines, each warning once, one process, and bars on a terminal only."""
+
+import logging
+import sys
+import warnings
+
+import pytest
+from tqdm import tqdm
+
+from hf_paint.cli import console as module
+from hf_paint.cli.console import console, say
+
+
+def speak():
+    """Log and warn as a run and the libraries below it do."""
+    for _ in range(2):
+        logging.getLogger("hf_paint.data").warning("three pictures are skipped")
+        logging.getLogger("hf_paint.patching").info("theta_1: kept.")
+        logging.getLogger("httpx2").info('HTTP Request: GET https://huggingface.co "HTTP/1.1 200 OK"')
+        logging.getLogger("another.client").info("HTTP Request")
+        warnings.warn("an old argument", FutureWarning, stacklevel=1)
+        list(tqdm([1]))
+
+
+def test_lines_of_hf_paint_and_each_warning_once(capsys):
+    with console():
+        speak()
+    shown = capsys.readouterr().err
+    assert shown.count("three pictures are skipped") == 1
+    assert shown.count("theta_1: kept.") == 2
+    assert shown.count("FutureWarning: an old argument") == 1
+    assert "HTTP" not in shown
+    assert "1/1" not in shown  # not a terminal
+
+
+def test_bars_are_shown_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with console():
+        speak()
+    assert "1/1" in capsys.readouterr().err
+
+
+def test_only_the_main_process_speaks(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    waits = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with console():
+        speak()
+    assert capsys.readouterr().err == ""
+    say("hf-paint: image 3 cannot be read")
+    assert waits == [module.TIME_TO_END_THE_JOB]
+    assert capsys.readouterr().err == "hf-paint: image 3 cannot be read\n"
+
+
+def test_logging_is_as_before_afterwards():
+    root, own = logging.getLogger(), logging.getLogger("hf_paint")
+    before = (list(root.handlers), root.level, own.level, logging.root.manager.disable, warnings.showwarning)
+    with pytest.raises(KeyError), console():
+        raise KeyError
+    assert (list(root.handlers), root.level, own.level, logging.root.manager.disable, warnings.showwarning) == before

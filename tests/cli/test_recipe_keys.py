@@ -1,0 +1,137 @@
+"""Reading the keys of a recipe: names and types of fields, paths, the default folder, and the time it takes."""
+
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from enum import Enum
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+import yaml
+
+from hf_paint.cli.main import main
+from hf_paint.cli.recipe_keys import read_keys
+from hf_paint.cli.run_recipe import parse_recipe
+from hf_paint.cli.training_fields import training_fields
+from hf_paint.results.run_names import default_run_folder
+from hf_paint.training.training_args import PaintTrainingArguments
+
+
+def spelled(kind):
+    """A type with the values of an enumeration instead of its name, and text for other classes of transformers."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return frozenset(member.value for member in kind)
+    if isinstance(kind, type) and kind.__module__ != "builtins":
+        return str
+    parts = get_args(kind)
+    return (getattr(kind, "__origin__", type(kind)), *map(spelled, parts)) if parts else kind
+
+
+def test_fields_read_from_source_are_those_of_the_class():
+    """`dataclasses` and `typing` read the imported class; `training_fields` reads its source."""
+    hints = get_type_hints(PaintTrainingArguments)
+    imported = {f.name: spelled(hints[f.name]) for f in fields(PaintTrainingArguments) if f.init}
+    read = {f.name: spelled(f.type) for f in fields(training_fields())}
+    assert len(read) > 100
+    assert read == imported
+
+
+@pytest.mark.parametrize("arguments", [["--foo", "1"], ["--max_steps", "many"], [], ["--patching_tasks", "minst"]])
+def test_a_mistake_in_the_keys_is_answered_within_a_second(arguments):
+    """And without torch; the time is that of the processor, because other tests use it, too."""
+    program = (
+        "import sys, time\nfrom hf_paint.cli.main import main\n"
+        f"code = main({['patch', '--model', 'me/clip', *arguments]!r})\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)\n"
+        "print(time.process_time())\nsys.exit(f'imported {heavy}' if heavy or code != 2 else 0)"
+    )
+    times = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        times.append(float(done.stdout))
+        assert done.stderr.startswith("hf-paint: ")
+    assert statistics.median(times) < 1
+
+
+def test_paths_are_relative_to_the_recipe_or_else_to_the_working_directory(tmp_path, monkeypatch):
+    recipes, here = tmp_path / "recipes", tmp_path / "here"
+    for path in (
+        "recipes/clip",
+        "here/clip",
+        "here/other",
+        "recipes/theta",
+        "recipes/textures/cat",
+        "recipes/pets/dog",
+    ):
+        (tmp_path / path).mkdir(parents=True)
+    (recipes / "mnist").mkdir()  # a built-in name stays one
+    (recipes / "data.parquet").write_text("")
+    keys = {
+        "model": "clip",
+        "strategy": "parallel",
+        "patching_tasks": [
+            "textures/",
+            "mnist",
+            {"name": "a", "dataset": "parquet", "data_files": {"test": "data.parquet"}},
+        ],
+        "thetas": {"mnist": "theta", "textures": "me/clip"},
+        "output_dir": "runs/a",
+    }
+    for task in ("textures", "pets"):
+        (recipes / task / "cat").mkdir(exist_ok=True)
+        (recipes / task / "cat" / "0.png").write_text("")
+    (recipes / "recipe.yaml").write_text(yaml.safe_dump(keys))
+    monkeypatch.chdir(here)
+    found = read_keys("../recipes/recipe.yaml", ["--use_cpu"])
+    assert found.recipe["model"] == str(recipes / "clip")
+    first, second, third = found.recipe["patching_tasks"]
+    assert (Path(first), second) == (recipes / "textures", "mnist")
+    assert yaml.safe_load(third)["data_files"] == {"test": str(recipes / "data.parquet")}
+    assert yaml.safe_load(found.recipe["thetas"]) == {"mnist": str(recipes / "theta"), "textures": "me/clip"}
+    assert found.training["output_dir"] == "runs/a"
+    (recipes / "recipe.yaml").write_text(yaml.safe_dump(keys | {"model": "other"}))
+    assert read_keys("../recipes/recipe.yaml", []).recipe["model"] == "other"
+    assert read_keys("../recipes/recipe.yaml", ["--model", "clip"]).recipe["model"] == "clip"
+
+
+def test_the_run_folder_is_named_after_the_model_and_the_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a recipe.yaml").write_text(
+        "{name: colours of things, dataset: parquet, data_files: {test: a.parquet}}"
+    )
+    flags = ["--model", "openai/clip-vit-base-patch32", "--use_cpu", "--patching_tasks"]
+    for tasks, folder in (
+        (["mnist"], "runs/clip-vit-base-patch32-mnist"),
+        (["mnist", "svhn", "--strategy", "joint"], "runs/clip-vit-base-patch32-mnist-svhn-joint"),
+    ):
+        assert parse_recipe(None, [*flags, *tasks])[1].output_dir == folder
+    assert default_run_folder("./", ["a/b c", "猫"]) == f"runs/{tmp_path.name}-a-b-c-猫"
+    long, other = (default_run_folder("me/clip", ["x" * 300, last]) for last in "ab")
+    assert long != other
+    assert len(Path(long).name) <= 80
+    assert default_run_folder("me/..", ["../.."]).count("/") == 1
+
+
+def test_all_missing_keys_are_named_at_once(capsys):
+    assert main(["patch", "--max_steps", "3"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "`model`" in line
+    assert "`patching_tasks`" in line
+
+
+@pytest.mark.parametrize("program", [["-m", "hf_paint", "--version"], ["-m", "hf_paint.cli", "--version"]])
+def test_versions_are_shown_without_imports(program):
+    import torch
+    import transformers
+
+    import hf_paint
+
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *program], check=True, capture_output=True, text=True)
+    assert time.perf_counter() - start < 5
+    shown = dict(line.split() for line in done.stdout.splitlines())
+    assert shown["hf-paint"] == hf_paint.__version__
+    assert (shown["torch"], shown["transformers"]) == (torch.__version__, transformers.__version__)

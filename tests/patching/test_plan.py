@@ -1,0 +1,164 @@
+"""A plan against the run that follows it, and what a run says about what it reuses."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from tqdm.auto import tqdm
+
+from drawn_tasks import write_task
+from hf_paint import PatchOptions, patch_parallel, patch_sequential, patch_single
+from hf_paint.data.splits import load_splits
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.patching.concerns import concerns
+from hf_paint.patching.costs import trainings_of
+from hf_paint.patching.plan import plan
+from hf_paint.patching.recipe import Rule
+from hf_paint.patching.start import prepare, resolve
+from hf_paint.patching.timing import ZeroShot
+from hf_paint.results.progress_bars import progress_bars
+from hf_paint.results.run_folder import RunFolder
+from patch_runs import arguments
+
+
+ALPHAS = [0.0, 0.5, 1.0]
+OPTIONS = PatchOptions(num_examples=0)
+KEYS = {"max_steps": 3, "save_steps": 2, "warmup_steps": 1, "per_device_train_batch_size": 20}
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Two patching tasks of different sizes and a supported task."""
+    folder = tmp_path_factory.mktemp("planned")
+    sizes = {"colours": 80, "shades": 40, "others": 60}
+    return [
+        write_task(folder, name, seed=seed, train=size, test=20) for seed, (name, size) in enumerate(sizes.items())
+    ]
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """The numbers of images that pass through the image tower to be evaluated."""
+    numbers, gather = [], Evaluator._gather
+
+    def counting(self, tower, task, split, function, indices=None):
+        numbers.append(len(task.images[split]) if indices is None else len(indices))
+        return gather(self, tower, task, split, function, indices)
+
+    monkeypatch.setattr(Evaluator, "_gather", counting)
+    return numbers
+
+
+def assert_costs_as_planned(found, result, counts):
+    states = [json.loads(path.read_text()) for path in result.run_folder.rglob("checkpoint-3/trainer_state.json")]
+    assert [state["global_step"] for state in states] == [training.steps for training in found.trainings]
+    written = sum(path.stat().st_size for path in result.run_folder.rglob("checkpoint-*/*"))
+    assert found.disk["checkpoints"] == pytest.approx(written, rel=0.35)
+    assert 0.6 * found.num_images <= sum(counts) <= found.num_images
+    assert found.training_seconds > 0
+    assert found.evaluation_seconds > 0
+
+
+def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_folder, three, tmp_path, counts, caplog):
+    caplog.set_level(logging.INFO, "hf_paint")
+    args, run = arguments(tmp_path / "run", **KEYS), RunFolder(tmp_path / "run")
+    found = plan(model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS), options=OPTIONS)
+    assert not run.path.exists()
+    assert found.progress == []
+    assert found.zero_shot[0].num_images == len(load_splits(three[0])["validation"].rows)
+    counts.clear()
+    result = patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
+    assert_costs_as_planned(found, result, counts)
+    assert sum(counts) == found.num_images
+    first = result.curve.get(0.0, "patching", "colours", "validation")
+    assert (found.zero_shot[0].correct, found.zero_shot[0].total) == (first.correct, first.total)
+    assert "kept" not in caplog.text
+
+    def again():
+        caplog.clear()
+        patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
+        return [record.message for record in caplog.records]
+
+    assert again() == [f"Nothing to do: the run in {run.path} is finished."]
+    run.results.write_text("".join(run.results.read_text().splitlines(keepends=True)[:-1]))
+    assert again() == ["theta_1: kept.", "Sweep: 2 of 3 alphas are on record."]
+    for name in ("theta_1", "patched", "checkpoint-3"):
+        shutil.rmtree(run.path / name)
+    assert again()[:2] == ["theta_1: training resumes from step 2.", "Sweep: 3 of 3 alphas are on record."]
+
+
+@pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
+def test_a_plan_of_several_tasks_costs_what_the_run_costs(patch, model_folder, three, tmp_path, counts):
+    strategy, args = patch.__name__.removeprefix("patch_"), arguments(tmp_path / "run", **KEYS)
+    options = OPTIONS if strategy == "sequential" else PatchOptions(num_examples=0, search_budget=4)
+    keys = {"strategy": strategy, "rule": Rule(alphas=ALPHAS), "options": options}
+    found = plan(model_folder, three[:2], three[2:], args, **keys)
+    counts.clear()
+    result = patch(model_folder, three[:2], three[2:], args, alphas=ALPHAS, options=options)
+    assert_costs_as_planned(found, result, counts)
+
+
+def prepared(model_folder, patching, supported, args, **keys):
+    """A run with its train splits and its trainings."""
+    tasks = {"patching_tasks": patching, "supported_tasks": supported}
+    run = prepare(resolve(keys.pop("strategy", "single"), model_folder, args, **tasks, **keys, options=OPTIONS))
+    train = {task.name: load_splits(task, ("train",))["train"] for task in patching}
+    return run, train, trainings_of(run.recipe, train)
+
+
+def test_epochs_of_a_joint_training_follow_its_sampling(model_folder, three, tmp_path):
+    """With 3 steps of 20 images: 60 images of 72 and 36, in proportion or half from each."""
+    rule = Rule(alphas=ALPHAS)
+    for sampling, epochs in (("proportional", [60 / 108, 60 / 108]), ("uniform", [30 / 72, 30 / 36])):
+        args = arguments(tmp_path / "run", **KEYS, task_sampling=sampling)
+        _, _, [training] = prepared(model_folder, three[:2], three[2:], args, strategy="joint", rule=rule)
+        assert [*training.epochs.values()] == pytest.approx(epochs)
+
+
+def test_concerns(model_folder, tmp_path):
+    few = write_task(tmp_path / "data", "few", train=30, test=8)
+    kept = write_task(tmp_path / "data", "kept", train=30, test=8, seed=1)
+    args = arguments(tmp_path / "run", max_steps=200, warmup_steps=1, per_device_train_batch_size=30)
+    rule = Rule(alphas=ALPHAS, selection="supported_within", tolerance=0.01)
+    sample = ZeroShot(task="few", split="validation", correct=199, total=200, num_images=300)
+    said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
+    assert "few: 200 steps of 30 images are 222 epochs of its 27 pictures." in said
+    assert "few: alpha is chosen on 3 validation images" in said
+    assert f"+-{100 * 1.96 * np.sqrt(0.25 / 3):.0f} points" in said
+    assert "kept: the tolerance of 1 points is less than one of its 3 validation images (33.3 points)" in said
+    assert "no pictures in validation" in said
+    assert "few: the model already classifies 199 of 200 images correctly" in said
+    labels = set(load_splits(few)["train"].labels()) - set(load_splits(few)["validation"].labels())
+    assert f"few: {len(labels)} class" in said
+
+
+def test_an_interval_of_a_sample_is_wilsons():
+    """(p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+    n, share, z = 200, 0.9, 1.959964
+    centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    sample = ZeroShot(task="a", split="test", correct=180, total=n, num_images=1000)
+    assert sample.interval == pytest.approx(((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)))
+
+
+def test_one_switch_hides_every_bar(capsys):
+    rows = Dataset.from_dict({"number": [1, 2]})
+    with progress_bars(shown=False):
+        rows.map(lambda row: {"twice": 2 * row["number"]})
+        list(tqdm([1, 2], disable=False))
+        with progress_bars(shown=True):
+            list(tqdm([1, 2]))
+    assert capsys.readouterr().err == ""
+    list(tqdm([1, 2]))
+    assert "2/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("disabled", [True, False])
+def test_disable_tqdm_hides_the_bars_of_a_run(disabled, model_folder, tmp_path, capsys):
+    task = write_task(tmp_path / "data", f"own_{disabled}".lower(), train=30, test=8, seed=40 + disabled)
+    args = arguments(tmp_path / "run", max_steps=1, warmup_steps=0, disable_tqdm=disabled)
+    capsys.readouterr()
+    patch_single(model_folder, task, [], args, alphas=[1.0], selection="none", options=OPTIONS)
+    assert ("%|" in capsys.readouterr().err) is not disabled
