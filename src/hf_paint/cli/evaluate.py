@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from hf_paint.cli.parser import Commands, add_command, add_split, print_table
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent
 from hf_paint.tasks.registry import get_tasks
@@ -70,8 +71,9 @@ def _accuracies(results: Sequence[Result]) -> list[list[str]]:
         accuracies = [percent(result.accuracy), percent(result.mean_per_class) or "-"]
         calibration = [number(result.loss, ".4f"), number(result.ece, ".4f")]
         rows.append([result.task, result.split, str(result.total), *accuracies, *calibration])
-    rows = _add_column(rows, "attack success", [percent(r.metrics.get("attack_success")) for r in results])
-    return _add_column(rows, "MAE", [number(result.mean_absolute_error) for result in results])
+    for metric in EXTRA_METRICS:
+        rows = _add_column(rows, metric.label, [metric.show(result) for result in results])
+    return rows
 
 
 def _answer_types(results: Sequence[Result]) -> list[list[str]]:

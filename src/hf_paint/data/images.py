@@ -14,15 +14,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from hf_paint.data.pixel_cache import Examples, open_pixels
+from hf_paint.data.label_lists import NO_CLASS, labelled
+from hf_paint.data.pixel_cache import Examples, Label, open_pixels
 from hf_paint.data.splits import Split
 from hf_paint.data.stored_images import Row, read_image, stored_name
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.multi_label import MultiLabelTask
 
 
 Item = TypeVar("Item")
@@ -36,8 +39,8 @@ class Example(TypedDict):
 
     pixel_values: Tensor
     """shape (3, height, width), uint8."""
-    labels: int | list[int]
-    """Class index; for multiple choice, the label followed by the candidates."""
+    labels: Label
+    """Class index; of a multi-label task, the classes; for multiple choice, the label followed by the candidates."""
 
 
 class CachedImages(Dataset[Example]):
@@ -66,6 +69,11 @@ class CachedImages(Dataset[Example]):
         self.written = split.written(labels)
         self.choices = split.choices
 
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """Indices of the images that accuracy counts: all but those without a class in a multi-label task."""
+        return np.flatnonzero(labelled(self.labels.numpy()))
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -77,11 +85,17 @@ class CachedImages(Dataset[Example]):
 
 
 def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
-    """Collate `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns)."""
+    """Collate `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns).
+
+    Lists of classes may differ in length, as those of different tasks do; they are padded with -1.
+    """
     if isinstance(batch, dict):  # CachedImages reads whole batches
         return batch
-    pixels = torch.stack([example["pixel_values"] for example in batch])
-    return {"pixel_values": pixels, "labels": torch.tensor([example["labels"] for example in batch])}
+    pixels, labels = torch.stack([example["pixel_values"] for example in batch]), [row["labels"] for row in batch]
+    if any(isinstance(label, list) for label in labels):
+        rows = [torch.tensor(label).reshape(-1) for label in labels]
+        return {"pixel_values": pixels, "labels": pad_sequence(rows, batch_first=True, padding_value=NO_CLASS)}
+    return {"pixel_values": pixels, "labels": torch.tensor(labels)}
 
 
 def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
@@ -129,6 +143,7 @@ def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
     changes: list[object] = [corruption.identity] if corruption is not None else []
+    changes += ["multi-label", split.task.label_separator] if isinstance(split.task, MultiLabelTask) else []
     changes += [attack.identity, list(split.class_names), split.name] if attack is not None else []
     decoder = datasets.__version__
     return fingerprint_values(split.fingerprint, columns, class_ids, transform.fingerprint, decoder, *changes)
@@ -146,17 +161,17 @@ def _change(split: Split, image: Image.Image, row: Row, index: int, epoch: int) 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
     """Yield the decoded images and labels of a split, in order, with a progress bar."""
 
-    def from_row(row: Row) -> tuple[NDArray[np.uint8], int]:
+    def from_row(row: Row) -> tuple[NDArray[np.uint8], Label]:
         return transform.resize_and_crop(row[split.task.image_column]).numpy(), split.class_of(row)
 
-    def from_label(item: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+    def from_label(item: tuple[int, Label]) -> tuple[NDArray[np.uint8], Label]:
         index, label = item
-        return transform.resize_and_crop(decode(split, index)).numpy(), int(label)
+        return transform.resize_and_crop(decode(split, index)).numpy(), label
 
     if split.task.streaming:
         examples, total = _in_threads(from_row, stream_rows(split)), None
     else:
-        examples, total = _in_threads(from_label, enumerate(split.labels())), len(split.rows)
+        examples, total = _in_threads(from_label, enumerate(split.labels().tolist())), len(split.rows)
     name = f"Decoding {split.task.name} {split.name}"
     yield from tqdm(examples, name, total=total, unit="image", leave=False)
 

@@ -8,16 +8,16 @@ import torch
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers, read_choices
+from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import check_column_types
 from hf_paint.data.labels import ClassIds, read_classes
+from hf_paint.data.row_labels import with_labels, with_words, without_unlabelled
 from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
 from hf_paint.errors import InputError
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
-from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 Indices = NDArray[np.int64]
@@ -37,7 +37,8 @@ class Split:
         row_ids: shape (num_rows,), numbers that are equal in two splits only if the rows are the same; None for a
             stream.
         label_indices: shape (num_rows,), class index of each row or, for multiple choice, the position of the answer
-            among its candidates; None for a stream.
+            among its candidates; None for a stream. For a multi-label task, shape (num_rows, max_classes): the classes
+            of each row, padded with -1.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
     """
@@ -54,7 +55,7 @@ class Split:
     choices: Choices | None = None
 
     def labels(self) -> Indices:
-        """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
+        """Return `label_indices`.
 
         Raises:
             InputError: If the task is streamed.
@@ -62,6 +63,19 @@ class Split:
         if self.label_indices is None:
             raise InputError(f"Task '{self.task.name}' is streamed: its labels can only be read with its images.")
         return self.label_indices
+
+    def select(self, indices: Indices) -> "Split":
+        """Return the split with these rows only. Its fingerprint stays that of all rows.
+
+        Raises:
+            InputError: If the task is streamed.
+        """
+        return replace(
+            self,
+            rows=self.rows.select(indices),
+            row_ids=None if self.row_ids is None else self.row_ids[indices],
+            label_indices=self.labels()[indices],
+        )
 
     def written(self, labels: Indices) -> Indices | None:
         """Return the class index of the word written on each image, given the class indices `labels` (num_rows,).
@@ -179,7 +193,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
         fingerprint=with_file_states(fingerprint, stored, task.image_column),
         row_ids=rows.ids,
     )
-    split = _with_words(take_some_classes(_with_labels(split)))
+    split = with_words(without_unlabelled(take_some_classes(with_labels(split))))
     if not task.streaming and not len(split.rows):
         raise InputError(
             f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "
@@ -228,23 +242,3 @@ def _take_matching(rows: Rows, where: Mapping[str, object]) -> Rows:
     """Select the rows that have these values in their columns."""
     matches = [np.array(rows.table[column][:], dtype=object) == value for column, value in where.items()]
     return rows.select(np.flatnonzero(np.all(matches, axis=0)))
-
-
-def _with_labels(split: Split) -> Split:
-    task = split.task
-    if task.streaming:
-        return split
-    if isinstance(task, MultipleChoiceTask):
-        choices = read_choices(task, split.rows)
-        return replace(split, choices=choices, label_indices=choices.labels)
-    labels = split.rows[task.label_columns()["label_column"]][:]
-    return replace(split, label_indices=np.array([split.class_id(label) for label in labels], dtype=np.int64))
-
-
-def _with_words(split: Split) -> Split:
-    if not isinstance(split.task, TypographicTask):
-        return split
-    words = split.rows[split.task.text_column][:]
-    names = getattr(split.rows.features[split.task.text_column], "names", None)
-    indices = [split.class_id(names[word] if names else word) for word in words]
-    return replace(split, word_indices=np.array(indices, dtype=np.int64))

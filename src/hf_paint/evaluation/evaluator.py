@@ -112,7 +112,9 @@ class Evaluator:
     def logits(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (num_images, num_columns) and labels (num_images,) in order, the same on all processes.
+        """Return logits (num_images, num_columns) and labels in order, the same on all processes.
+
+        Labels are (num_images,), or (num_images, max_classes) for a multi-label task.
 
         Args:
             tower: Image tower, on the accelerator's device.
@@ -130,7 +132,7 @@ class Evaluator:
         return columns["logits"], columns["labels"]
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
-        """Return image embeddings (num_images, embed_dim) and labels (num_images,) for a split, on the CPU."""
+        """Return image embeddings (num_images, embed_dim) and labels, as in `logits`, for a split, on the CPU."""
         columns = self._gather(tower, task, split, lambda embeds, labels: {"embeds": embeds, "labels": labels})
         # copied outside inference mode, so that a head can be trained on them
         return columns["embeds"].clone(), columns["labels"].clone()

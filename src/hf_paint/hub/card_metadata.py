@@ -13,13 +13,10 @@ from hf_paint.hub.card_text import alpha_phrase
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, alpha_to_json
 from hf_paint.results.curve_metadata import curve_to_metadata
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.tasks.definitions import LOCAL_FILES
 from hf_paint.tasks.task import Task
-
-
-METRIC_TYPES = {"attack_success": "attack_success", "mean_absolute_error": "mae"}
-"""Mapping from each result metric other than accuracy to its name on the Hub."""
 
 
 PUBLIC_KEYS = (
@@ -64,10 +61,10 @@ def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
     name = f"top-1 accuracy at {place}"
     accuracy = accuracy_result(task.name, task, result.accuracy, split=result.split, metric_name=name)
     results, values = [accuracy], result.metrics
-    for key, kind in METRIC_TYPES.items():
-        if key in values:
-            name = f"{key.replace('_', ' ')} at {place}"
-            results.append(replace(accuracy, metric_type=kind, metric_name=name, metric_value=round(values[key], 6)))
+    for metric in EXTRA_METRICS:
+        if metric.key in values:
+            name, value = f"{metric.name} at {place}", round(values[metric.key], 6)
+            results.append(replace(accuracy, metric_type=metric.hub_type, metric_name=name, metric_value=value))
     for kind, (correct, total) in (result.answer_types or {}).items():
         name = f"top-1 accuracy at {place}, answers of type {kind}"
         results.append(replace(accuracy, metric_name=name, metric_value=round(correct / total, 6)))

@@ -7,10 +7,11 @@ from hf_paint.hub.card_source import CardSource
 from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve, Gain
+from hf_paint.results.extra_metrics import EXTRA_METRICS, notes_on
 from hf_paint.results.records import Result
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.selection import Selection
-from hf_paint.results.tables import number, percent, points
+from hf_paint.results.tables import INEXACT, percent, points
 
 
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
@@ -49,12 +50,7 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     if records is None:
         return gain.task
     changes = [f"{points(gain.gain, digits=1)} points"]
-    if all(record.attack_success is not None for record in records):
-        rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
-        changes.append(f"attack success {rates[0]} % → {rates[1]} %")
-    if all(record.mean_absolute_error is not None for record in records):
-        errors = [number(record.mean_absolute_error) for record in records]
-        changes.append(f"mean absolute error {errors[0]} → {errors[1]}")
+    changes += filter(None, (metric.change(*records) for metric in EXTRA_METRICS))
     accuracies = [percent(record.accuracy, digits=1) for record in records]
     return f"{gain.task} {accuracies[0]} % → {accuracies[1]} % ({', '.join(changes)})"
 
@@ -202,14 +198,11 @@ def other_alpha_sentence(selected: Alpha, *, has_branches: bool) -> str:
 
 def table_notes(table: str) -> list[str]:
     """Return explanations of the marks and columns in an accuracy table."""
-    notes = {
-        "~": "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the "
-        "same class, their prediction was reused.",
-        "attack success": "An attack succeeds if the model predicts the wrong word written on the image; "
-        "lower is better.",
-        "MAE": "MAE is the mean absolute error of the predicted count.",
-    }
-    return [note for mark, note in notes.items() if mark in table]
+    inexact = (
+        "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the same "
+        "class, their prediction was reused."
+    )
+    return [*([inexact] if INEXACT in table else []), *notes_on(table)]
 
 
 def robustness_caption(table: RobustnessTable) -> str:

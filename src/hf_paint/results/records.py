@@ -28,14 +28,17 @@ class Scores:
     """Counts and metrics for a model on one split of one task.
 
     Attributes:
-        correct: Number of images that are classified correctly.
-        total: Number of images.
+        correct: Number of images that are classified correctly; with several classes, as one of them.
+        total: Number of images, without those that show no class of a multi-label task.
         attack_success: Number of images that are misclassified as the word written on them. None for tasks without
             such words.
         mean_per_class: Accuracy within each class, averaged over the classes that occur, in [0, 1].
         loss: Mean cross-entropy in nats.
         ece: Expected calibration error over 15 bins of equal width, in [0, 1].
         mean_absolute_error: Mean absolute error of the predicted counts, for counting tasks.
+        mean_average_precision: Average precision of each class over all images, averaged over the classes that some
+            but not all images have, in [0, 1], for multi-label tasks. These have no `mean_per_class`; their loss is
+            the cross-entropy with a target spread evenly over the classes of an image.
         answer_types: Answer type -> [correct, total], for multiple-choice tasks.
     """
 
@@ -46,6 +49,7 @@ class Scores:
     loss: float | None = None
     ece: float | None = None
     mean_absolute_error: float | None = None
+    mean_average_precision: float | None = None
     answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
 
     @property
@@ -71,6 +75,7 @@ class Scores:
             "mean_per_class": self.mean_per_class,
             "loss": self.loss,
             "mean_absolute_error": self.mean_absolute_error,
+            "mean_average_precision": self.mean_average_precision,
             "attack_success": None if self.attack_success is None else self.attack_success / self.total,
         }
         types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}

@@ -139,7 +139,7 @@ class PaintTrainer(HubMixin, BaseTrainer):
         return features
 
     def mean_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy for labels (batch,), with `label_smoothing_factor` applied."""
+        """Return the mean loss of the head, with `label_smoothing_factor` applied."""
         if self.clip.head is not None:
             return super().mean_loss(features, labels)
         return self.head.loss(features, labels, label_smoothing=self.args.label_smoothing_factor)
