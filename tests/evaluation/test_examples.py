@@ -174,7 +174,7 @@ def test_questions_are_shown_with_their_own_candidates(run, tasks, model_folder,
             and tuple(row["choices"]) == example.candidates
             and np.array_equal(np.asarray(row["image"]), example.pixels)
         ]
-        assert example.candidates[example.label] == row["answer"]
+        assert [example.candidates[label] for label in example.labels] == [row["answer"]]
         assert example.written is None
         prompts = [f"{answer} {example.question}" for answer in row["choices"]]
         for model, said in ((model_folder, example.before), (folder / "patched", example.after)):

@@ -45,11 +45,8 @@ def write_scenes(folder, name="scenes", *, form="classes", train=24, test=20, se
                 {"file_name": f"{number}.png", "label": own if form == "jsonl" else "; ".join(own)}
                 for number, own in enumerate(names)
             ]
-            lines = (
-                map(json.dumps, rows)
-                if form == "jsonl"
-                else map(_line, [{"file_name": "file_name", "label": "label"}, *rows])
-            )
+            table = ["file_name,label", *(f"{row['file_name']},{row['label']}" for row in rows)]
+            lines = map(json.dumps, rows) if form == "jsonl" else table
             (place / f"metadata.{form}").write_text("\n".join(lines) + "\n")
             continue
         kinds = {
@@ -83,7 +80,3 @@ def write_scenes_yaml(folder, name="scenes", **keys):
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(write_scenes(folder, name, **keys).to_dict()))
     return str(path)
-
-
-def _line(row):
-    return f"{row['file_name']},{row['label']}"

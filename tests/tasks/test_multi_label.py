@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 from sklearn.metrics import average_precision_score
 
 from drawn_tasks import CLASS_NAMES, write_task
-from hf_paint import AlphaCurve, InputError, PaintTrainer, PatchOptions, Task, evaluate_tasks, patch_joint
+from hf_paint import AlphaCurve, HeadTrainer, InputError, PaintTrainer, PatchOptions, Task, evaluate_tasks, patch_joint
 from hf_paint.data.joint_images import JointImages
 from hf_paint.data.label_lists import pad
 from hf_paint.data.splits import load_splits
@@ -18,6 +18,7 @@ from hf_paint.evaluation import average_precision
 from hf_paint.evaluation.average_precision import average_precisions, mean_average_precision
 from hf_paint.evaluation.predictions import predictions_from_logits, score
 from hf_paint.evaluation.prepared_task import prepare_task
+from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
 from hf_paint.models.losses import cross_entropy
 from hf_paint.models.towers import image_tower
@@ -207,9 +208,11 @@ def test_other_tasks_have_no_average_precision(task, model, processor):
     assert evaluate_tasks(model, [task], processor=processor)[0].mean_average_precision is None
 
 
-@pytest.mark.parametrize("keys", [{}, {"augmentation": "none"}, {"train_head": True}, {"eval_strategy": "steps"}])
+@pytest.mark.parametrize(
+    "keys", [{}, {"augmentation": "none"}, {"train_head": True}, {"eval_strategy": "steps", "eval_steps": 3}]
+)
 def test_the_trainer_trains_on_images_with_a_class(keys, scenes, model, processor, tmp_path):
-    args = arguments(tmp_path, max_steps=3, warmup_steps=1, eval_steps=3, logging_steps=1, save_steps=100, **keys)
+    args = arguments(tmp_path, max_steps=3, warmup_steps=1, logging_steps=1, save_steps=100, **keys)
     trainer = PaintTrainer(model, args, train_task=scenes, eval_tasks=[scenes], processing_class=processor)
     before = trainer.get_train_dataloader().dataset
     assert len(before) == sum(bool(own) for own in classes_of(load_splits(part(scenes), ("train",))["train"]))
@@ -226,6 +229,19 @@ def test_the_trainer_trains_on_images_with_a_class(keys, scenes, model, processo
     if "eval_strategy" in keys:
         [metrics] = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
         assert 0 < metrics["eval_scenes_mean_average_precision"] <= 1
+
+
+def test_a_head_is_trained_on_several_classes_per_image(tmp_path):
+    """Its loss before the first step is that of its weights."""
+    generator = torch.Generator().manual_seed(0)
+    head = ClassificationHead(torch.randn(4, 6, generator=generator), CLASS_NAMES)
+    embeds, labels = torch.randn(5, 6, generator=generator), [[0], [1, 2], [3], [0, 1, 3], [2]]
+    expected = loss_by_hand(head(embeds).detach(), labels)
+    args = arguments(tmp_path, max_steps=1, warmup_steps=0, logging_steps=1, save_steps=10)
+    trainer = HeadTrainer(head, args, image_embeds=embeds, labels=torch.from_numpy(pad(labels)))
+    trainer.train()
+    [loss] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert loss == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
