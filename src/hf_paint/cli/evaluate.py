@@ -29,6 +29,12 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--batch_size", type=_positive, default=128, help="number of images per forward pass (default: %(default)s)"
     )
+    command.add_argument(
+        "--max_eval_images",
+        type=_positive,
+        metavar="N",
+        help="evaluate at most N images per task, drawn by class and always the same (default: all)",
+    )
     command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
 
@@ -57,6 +63,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         precision=parsed.precision,
         batch_size=parsed.batch_size,
         accelerator=accelerator,
+        max_eval_images=parsed.max_eval_images,
     )
     if accelerator.is_main_process:
         print_table(_accuracies(results))
@@ -70,7 +77,7 @@ def _accuracies(results: Sequence[Result]) -> list[list[str]]:
     for result in results:
         accuracies = [percent(result.accuracy), percent(result.mean_per_class) or "-"]
         calibration = [number(result.loss, ".4f"), number(result.ece, ".4f")]
-        rows.append([result.task, result.split, str(result.total), *accuracies, *calibration])
+        rows.append([result.task, result.split, result.num_images, *accuracies, *calibration])
     for metric in EXTRA_METRICS:
         rows = _add_column(rows, metric.label, [metric.show(result) for result in results])
     return rows

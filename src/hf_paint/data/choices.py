@@ -36,6 +36,16 @@ class Choices:
     labels: NDArray[np.int64]
     answer_types: tuple[str, ...] | None
 
+    def select(self, rows: NDArray[np.int64]) -> "Choices":
+        """Return the questions and candidates of some rows, given their indices."""
+        return Choices(
+            questions=tuple(self.questions[row] for row in rows),
+            candidates=tuple(self.candidates[row] for row in rows),
+            texts=tuple(self.texts[row] for row in rows),
+            labels=self.labels[rows],
+            answer_types=None if self.answer_types is None else tuple(self.answer_types[row] for row in rows),
+        )
+
     def targets(self, all_texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the labels that a `CandidateHead` expects: the label of each row and the indices of its candidates.
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from hf_paint.data.label_lists import NO_CLASS, labelled
-from hf_paint.data.pixel_cache import Examples, Label, open_pixels
+from hf_paint.data.pixel_cache import Examples, Label, find_pixels, open_pixels
 from hf_paint.data.splits import Split
 from hf_paint.data.stored_images import Row, read_image, stored_name
 from hf_paint.data.transforms import PixelTransform
@@ -59,15 +59,17 @@ class CachedImages(Dataset[Example]):
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
+        folder = Path(cache_dir) / "pixels"
         self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
-            Path(cache_dir) / "pixels" / self.fingerprint,
-            lambda: _pixels_and_labels(split, transform),
+            folder / self.fingerprint,
+            lambda: _cached(split, transform, folder) or _pixels_and_labels(split, transform),
             name=f"{split.name} split of task '{split.task.name}'",
             num_bytes=num_bytes,
         )
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
         self.choices = split.choices
+        self.drawn_from = None if split.sample is None else split.sample.drawn_from
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -104,6 +106,8 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
     Raises:
         InputError: If the image is corrupt or has no clear RGB; the message contains its index and file name.
     """
+    if split.sample is not None:
+        return decode(split.sample.whole, int(split.sample.indices[index]), epoch)
     try:
         row = split.rows[index]
         image = read_image(row, split.rows, split.task.image_column)
@@ -138,6 +142,8 @@ def stream_rows(split: Split, epoch: int = 0) -> Iterator[Row]:
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Return a fingerprint of a split's images and labels, and of what turns them into pixels, including the code."""
+    if split.sample is not None:
+        return fingerprint_values(data_fingerprint(split.sample.whole, transform), split.sample.indices.tolist())
     # multiple-choice tasks have no label column, but fingerprints in existing caches include its default name
     columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
@@ -156,6 +162,16 @@ def _change(split: Split, image: Image.Image, row: Row, index: int, epoch: int) 
             image, split.class_of(row), split.class_names, split=split.name, row=index, epoch=epoch
         )
     return split.task.corruption(image) if split.task.corruption is not None else image
+
+
+def _cached(split: Split, transform: PixelTransform, folder: Path) -> Examples | None:
+    """Return the images of a sample if the whole split has been decoded before, or None."""
+    if split.sample is None:
+        return None
+    pixels = find_pixels(folder / data_fingerprint(split.sample.whole, transform))
+    if pixels is None:
+        return None
+    return ((pixels[index], label) for index, label in zip(split.sample.indices, split.labels().tolist(), strict=True))
 
 
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:

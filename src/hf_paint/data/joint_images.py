@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from hf_paint.data.images import Example
 from hf_paint.data.label_lists import NO_CLASS
 from hf_paint.data.pixel_cache import Label
+from hf_paint.data.samples import largest_remainders
 from hf_paint.data.training_images import TrainImages
 from hf_paint.errors import InputError
 
@@ -120,8 +121,7 @@ def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperatur
     total = sum(sizes)
     weights = (np.array(sizes) / max(sizes)) ** exponent
     quotas = total * weights / weights.sum()
-    counts = np.floor(quotas).astype(np.int64)
-    counts[np.argsort(counts - quotas, kind="stable")[: total - counts.sum()]] += 1
+    counts = largest_remainders(quotas, total)
     if not counts.all():
         raise InputError(
             f"With `sampling_temperature: {temperature:g}`, a task with {sizes[int(counts.argmin())]} images would "

@@ -71,6 +71,15 @@ def open_pixels(
         return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape), np.load(folder / "labels.npy")
 
 
+def find_pixels(folder: Path) -> NDArray[np.uint8] | None:
+    """Return the pixels of a cache entry (num_images, 3, height, width), or None if it is missing or damaged."""
+    with suppress(OSError):
+        if is_whole(folder):
+            shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
+            return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
+    return None
+
+
 def cache_limit() -> float:
     """Return the maximum size of the cache in bytes, read from `$HF_PAINT_CACHE_LIMIT` (in GB).
 

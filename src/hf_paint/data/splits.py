@@ -8,11 +8,12 @@ import torch
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers
+from hf_paint.data.choices import Choices, find_good_rows, name_answers
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import check_column_types
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.row_labels import with_labels, with_words, without_unlabelled
+from hf_paint.data.samples import Sample, share_texts
 from hf_paint.data.sources import Rows, check_columns, load_rows, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
 from hf_paint.errors import InputError
@@ -41,6 +42,7 @@ class Split:
             of each row, padded with -1.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
+        sample: Where the rows come from, if they are a sample of a split.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Split:
     label_indices: Indices | None = None
     word_indices: Indices | None = None
     choices: Choices | None = None
+    sample: Sample | None = None
 
     def labels(self) -> Indices:
         """Return `label_indices`.
@@ -75,6 +78,8 @@ class Split:
             rows=self.rows.select(indices),
             row_ids=None if self.row_ids is None else self.row_ids[indices],
             label_indices=self.labels()[indices],
+            word_indices=None if self.word_indices is None else self.word_indices[indices],
+            choices=None if self.choices is None else self.choices.select(indices),
         )
 
     def written(self, labels: Indices) -> Indices | None:
@@ -82,6 +87,9 @@ class Split:
 
         Return None if there are no words, or for an attacked train split, whose words depend on the epoch.
         """
+        if self.sample is not None:  # the word on an image depends on its place in the whole split
+            written = self.sample.whole.written(self.sample.whole.labels())
+            return None if written is None else written[self.sample.indices]
         if self.task.attack is not None and self.name != "train":
             return self.task.attack.written(labels, self.class_names, self.name)
         return self.word_indices
@@ -126,11 +134,7 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
     """
     sources = {name: source_of(task, name) for name in names}
     splits = {name: _load_split(task, name, source) for name, source in sources.items() if source is not None}
-    choices = [split.choices for split in splits.values() if split.choices is not None]
-    if not choices:
-        return splits
-    texts = distinct_texts(choices)
-    return {name: replace(split, class_names=texts) for name, split in splits.items()}
+    return share_texts(splits)
 
 
 def split_train_validation(num_rows: int, groups: Sequence[object] | None = None) -> tuple[Indices, Indices]:

@@ -24,6 +24,7 @@ def evaluate_tasks(
     precision: PrecisionChoice = "fp32",
     batch_size: int = 128,
     accelerator: Accelerator | None = None,
+    max_eval_images: int | None = None,
 ) -> list[Result]:
     """Evaluate a model on tasks, using all processes started by the launcher.
 
@@ -37,6 +38,7 @@ def evaluate_tasks(
             predictions agree with `fp32` on a sample of the images and it is faster.
         batch_size: Number of images per process and forward pass.
         accelerator: Accelerator to use. By default, a new one is created.
+        max_eval_images: Maximum number of images per task, drawn by class and always the same; by default, all.
 
     Returns:
         One result per task, with alpha 0. All processes get the same results.
@@ -51,7 +53,7 @@ def evaluate_tasks(
     """
     accelerator = accelerator or Accelerator()
     model.eval()
-    prepared = prepare_given(tasks, model, processor, splits=(split,))
+    prepared = prepare_given(tasks, model, processor, splits=(split,), max_images=max_eval_images)
     weights = fingerprint_weights(image_tower_weights(model))
     if precision == "auto":
         check = compare_precisions([image_tower(model)], prepared, Evaluator(accelerator, batch_size=batch_size))

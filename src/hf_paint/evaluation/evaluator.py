@@ -139,6 +139,7 @@ class Evaluator:
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation without scores, which is used to look it up before running the model."""
+        images = task.images[split]
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -148,11 +149,19 @@ class Evaluator:
             total=0,
             weights=weights,
             head=task.head_fingerprint,
-            data=task.images[split].fingerprint,
-            rows_fingerprint=task.images[split].rows,
+            data=images.fingerprint,
+            rows_fingerprint=images.rows,
             precision=self.precision,
             exact=exact,
-            correct_file=correct_file(task.task.name, split, alpha, weights=weights, exact=exact),
+            drawn_from=images.drawn_from,
+            correct_file=correct_file(
+                task.task.name,
+                split,
+                alpha,
+                weights=weights,
+                exact=exact,
+                sample=None if images.drawn_from is None else images.fingerprint,
+            ),
         )
 
     def _gather(

@@ -14,8 +14,8 @@ from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
 
 
-EvaluationSet: TypeAlias = TaskLike | Dataset
-"""A task (see `get_task`), or a `datasets.Dataset` with an image column and a label column."""
+EvaluationSet: TypeAlias = TaskLike | Dataset | PreparedTask
+"""A task (see `get_task`), prepared or not, or a `datasets.Dataset` with an image column and a label column."""
 EvaluationSets: TypeAlias = EvaluationSet | Iterable[EvaluationSet] | Mapping[str, EvaluationSet]
 """One of them, several, or name -> one of them."""
 DEFINITION_KEYS = ("dataset", "extends", "corrupted")
@@ -23,7 +23,12 @@ DEFINITION_KEYS = ("dataset", "extends", "corrupted")
 
 
 def prepare_given(
-    given: EvaluationSets, model: PreTrainedModel, processor: ProcessorMixin, *, splits: Sequence[str]
+    given: EvaluationSets,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    *,
+    splits: Sequence[str],
+    max_images: int | None = None,
 ) -> list[PreparedTask]:
     """Prepare tasks and data sets for evaluation (see `prepare_task`).
 
@@ -32,18 +37,23 @@ def prepare_given(
         model: Model whose text tower is used to build the heads.
         processor: Processor for the model.
         splits: Splits of the tasks to load; a data set in memory counts as the first of them.
+        max_images: Maximum number of images per split (see `prepare_task`); prepared tasks stay as they are.
 
     Raises:
         InputError: If a task or data set cannot be used.
     """
     prepared = []
     for name, item in _named(given):
+        if isinstance(item, PreparedTask):
+            prepared.append(item)
+            continue
         if isinstance(item, (Dataset, IterableDataset)):
             loaded = split_of(item, name or "dataset", split=splits[0])
-            prepared.append(prepare_splits({splits[0]: loaded}, model, processor))
+            prepared.append(prepare_splits({splits[0]: loaded}, model, processor, max_images=max_images))
             continue
         for task in get_tasks([item]):
-            prepared.append(prepare_task(replace(task, name=name) if name else task, model, processor, splits=splits))
+            named = replace(task, name=name) if name else task
+            prepared.append(prepare_task(named, model, processor, splits=splits, max_images=max_images))
     return prepared
 
 
@@ -51,7 +61,7 @@ def _named(given: EvaluationSets) -> Iterator[tuple[str | None, EvaluationSet]]:
     """Yield each task or data set with the name it is given, if any."""
     if isinstance(given, Mapping) and not any(key in given for key in DEFINITION_KEYS):
         yield from given.items()
-    elif isinstance(given, (str, Path, Mapping, Task, Dataset, IterableDataset)):
+    elif isinstance(given, (str, Path, Mapping, Task, PreparedTask, Dataset, IterableDataset)):
         yield None, given
     else:
         items = list(given)

@@ -20,7 +20,7 @@ from hf_paint.evaluation.metrics import (
 )
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.losses import losses
-from hf_paint.results.records import Scores
+from hf_paint.results.scores import Scores
 from hf_paint.tasks.counting import CountingTask, count_values
 
 

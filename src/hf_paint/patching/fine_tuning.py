@@ -141,7 +141,7 @@ def _train_tower(
     args: PaintTrainingArguments,
 ) -> Weights:
     """Train the image tower of a model, together with the head if one is given."""
-    evaluated = [t.task for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
+    evaluated = [t for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
     trainer = PaintTrainer(
         model,
         args.with_changes(output_dir=str(folder.path), head_steps=0),

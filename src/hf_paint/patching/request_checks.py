@@ -5,12 +5,14 @@ from dataclasses import fields
 from types import NoneType
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from hf_paint.data.samples import check_max_images
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.request import Request
 from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
+from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.compatibility import check_alpha
@@ -34,6 +36,9 @@ def check_request(request: Request) -> None:
     _check_search_options(request)
     _check_method(request)
     check_everything_is_read(request)
+    transfer, shift = request.options.transfer_tasks, request.options.shift_tasks
+    tasks = get_tasks([*request.patching_tasks, *request.supported_tasks, *transfer, *shift])
+    check_max_images(request.options.max_eval_images, tasks)
     if request.rule.selection != "none":
         _check_sides(request)
     for theta in request.options.thetas.values():

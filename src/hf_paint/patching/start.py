@@ -99,7 +99,10 @@ def prepare(recipe: Recipe) -> PatchRun:
     prepared = []
     for role, tasks in roles.items():
         splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
-        prepared += [prepare_task(task, model, processor, role=role, splits=splits) for task in tasks]
+        prepared += [
+            prepare_task(task, model, processor, role=role, splits=splits, max_images=recipe.options.max_eval_images)
+            for task in tasks
+        ]
     _check_validation(recipe, prepared)
     if recipe.args.train_head:
         head, prepared = share_head(prepared)

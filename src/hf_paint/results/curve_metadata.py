@@ -13,8 +13,11 @@ from hf_paint.results.tables import INEXACT, marked
 
 MISSING = "-"
 ALWAYS = ("correct", "total")
-OPTIONAL: Mapping[str, Callable[[str], float]] = {metric.key: metric.stored_as for metric in EXTRA_METRICS}
-"""Key -> type of what only some tasks have."""
+OPTIONAL: Mapping[str, Callable[[str], float]] = {
+    **{metric.key: metric.stored_as for metric in EXTRA_METRICS},
+    "drawn_from": int,
+}
+"""Key -> type of what only some records have."""
 
 
 def curve_to_metadata(curve: AlphaCurve) -> Json:

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 
 
 FREE_KEYS = (
-    *("output_dir", "alphas", "extrapolate", "sweep", "verify", "search", "search_budget", "baseline"),
+    *(
+        "output_dir",
+        "alphas",
+        "extrapolate",
+        "sweep",
+        "verify",
+        "max_eval_images",
+        "search",
+        "search_budget",
+        "baseline",
+    ),
     *("compare_ensemble", "num_examples", "use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
@@ -12,8 +22,11 @@ FREE_KEYS = (
 )
 FREE_PREFIXES = ("log", "save_steps", "save_total_limit", "hub_", "activation_checkpointing", "gradient_checkpointing")
 """Prefixes of keys that, like `FREE_KEYS`, may change because they do not affect the weights of any alpha."""
-FIXED_IN_SEQUENCE = ("alphas", "sweep")
+FIXED_IN_SEQUENCE = ("alphas", "sweep", "max_eval_images")
 """Free keys that may not change in sequential patching, where each step starts from the alpha chosen before it."""
+FIXED_IN_TRAINING = ("max_eval_images",)
+"""Free keys that may not change if theta_1 may depend on what is measured: a method scores models, or the trainer
+evaluates checkpoints."""
 MODEL_LOCATION = ("model", "model_revision")
 TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
 """Keys that say where a model or data set is. They may change, because a run is bound to the content (`Identity`)."""
@@ -30,10 +43,14 @@ def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> li
         >>> conflicts({"seed": 0, "alphas": [0.0]}, {"seed": 1, "alphas": [0.0, 0.5]})
         ['seed']
     """
-    sequential = "sequential" in (stored.get("strategy"), current.get("strategy"))
+    fixed: list[str] = []
+    if "sequential" in (stored.get("strategy"), current.get("strategy")):
+        fixed += FIXED_IN_SEQUENCE
+    if any(key in recipe for key in ("method", "eval_strategy") for recipe in (stored, current)):
+        fixed += FIXED_IN_TRAINING
     before, now = _without_locations(stored), _without_locations(current)
     changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    return sorted(key for key in changed if not _is_free(key) or (sequential and key in FIXED_IN_SEQUENCE))
+    return sorted(key for key in changed if not _is_free(key) or key in fixed)
 
 
 def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:
