@@ -22,8 +22,8 @@ from hf_paint.tasks.task import Task
 PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
-    "max_eval_images",
-    *("baseline", "save_dtype", "precision", "train_head", "freeze_tower", "head_steps", "head_learning_rate"),
+    *("max_eval_images", "baseline", "save_dtype", "precision"),
+    *("train_head", "freeze_tower", "head_steps", "head_learning_rate"),
     *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora"),
     *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
@@ -54,8 +54,14 @@ def metric_results(source: CardSource, alpha: Alpha) -> list[EvalResult]:
         metric
         for result in source.curve.results
         if (result.alpha, result.split) == (alpha, source.split) and result.exact and result.task in tasks
-        for metric in _results_of(result, tasks[result.task], alpha_phrase(alpha))
+        for metric in _results_of(result, tasks[result.task], _place(result))
     ]
+
+
+def _place(result: Result) -> str:
+    """Return at which alpha and, of a sample, on how many images a record was measured."""
+    place = alpha_phrase(result.alpha)
+    return place if result.sample is None else f"{place}, on {result.num_images} images"
 
 
 def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
@@ -76,7 +82,8 @@ def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
     """Return the accuracies at an alpha in the Hub's format for evaluation results.
 
     Returns:
-        Mapping from path to text, with one file in `.eval_results/` for each task that uses a Hub data set in full.
+        Mapping from path to text, with one file in `.eval_results/` for each task that uses a Hub data set in full and
+        was evaluated on all images of the split.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -84,7 +91,8 @@ def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
     for result in source.curve.results:
         task = tasks.get(result.task)
         on_the_hub = benchmark_id(task) if task else None
-        if task and on_the_hub and (result.alpha, result.split) == (alpha, source.split):
+        is_whole = result.sample is None
+        if task and on_the_hub and is_whole and (result.alpha, result.split) == (alpha, source.split):
             entry = EvalResultEntry(
                 dataset_id=on_the_hub,
                 task_id=task.config or "default",

@@ -36,7 +36,17 @@ def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
     gains = curve.gains(alpha, split)
     ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
     changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
-    return f"At {alpha_phrase(alpha)}, measured on {split} images: {changes}."
+    images = f"samples of the {split} images" if sample_note(curve, split) else f"{split} images"
+    return f"At {alpha_phrase(alpha)}, measured on {images}: {changes}."
+
+
+def sample_note(curve: AlphaCurve, split: str) -> str:
+    """Return a sentence on the tasks that were evaluated on samples of a split, or an empty string if none was."""
+    drawn = {r.task: r.num_images for r in curve.results if r.split == split and r.sample is not None}
+    if not drawn:
+        return ""
+    listed = ", ".join(f"{images} for {task}" for task, images in drawn.items())
+    return f"Only samples of the {split} images were evaluated, drawn by class with a fixed seed: {listed}."
 
 
 def before_and_after(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> tuple[Result, Result] | None:

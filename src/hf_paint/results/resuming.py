@@ -4,18 +4,8 @@ from collections.abc import Mapping
 
 
 FREE_KEYS = (
-    *(
-        "output_dir",
-        "alphas",
-        "extrapolate",
-        "sweep",
-        "verify",
-        "max_eval_images",
-        "search",
-        "search_budget",
-        "baseline",
-    ),
-    *("compare_ensemble", "num_examples", "use_cpu", "disable_tqdm"),
+    *("output_dir", "alphas", "extrapolate", "sweep", "verify", "search", "search_budget", "baseline"),
+    *("max_eval_images", "compare_ensemble", "num_examples", "use_cpu", "disable_tqdm"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
