@@ -94,8 +94,12 @@ def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.
         confidence=columns["confidence"].numpy(),
         loss=columns["loss"].numpy(),
         written=written,
-        average_precisions=average_precisions(columns["scores"], columns["labels"]) if "scores" in columns else None,
+        average_precisions=_average_precisions(columns) if "scores" in columns else None,
     )
+
+
+def _average_precisions(columns: Mapping[str, Tensor]) -> NDArray[np.float64]:
+    return average_precisions(columns["scores"].numpy(), columns["labels"].numpy())
 
 
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
