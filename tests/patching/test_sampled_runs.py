@@ -1,6 +1,8 @@
 """Runs with `max_eval_images`: records of a sample and of whole splits are never mixed."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from hf_paint import AlphaCurve, InputError, PatchOptions, patch_single
 from hf_paint.data.samples import sample_splits
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.hub import card_metadata
 from hf_paint.hub.card_source import CardSource
 from hf_paint.patching import fine_tuning, finish
+from hf_paint.results.comparison import compare_runs
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.results.resuming import conflicts
 from hf_paint.results.run_folder import RunFolder
@@ -87,12 +91,33 @@ def test_the_recipe_and_the_card_say_so(runs):
     assert (line["total"], line["drawn_from"]) == (6, 20)
 
 
+def test_a_sample_is_no_benchmark_result(runs, monkeypatch):
+    """The Hub's leaderboards list results on whole splits."""
+    monkeypatch.setattr(card_metadata, "benchmark_id", lambda task: f"me/{task.name}")
+    source = CardSource.from_run(RunFolder(runs[0][1].run_folder))
+    sampled, whole = (
+        card_metadata.eval_result_files(replace(source, curve=run[1].curve), source.selected) for run in runs[:2]
+    )
+    assert sampled == {}
+    assert whole.keys() == {".eval_results/colours.yaml", ".eval_results/others.yaml"}
+
+
 def test_the_metadata_of_a_card_keep_the_sizes(runs):
     curve = runs[0][1].curve
     read = curve_from_metadata(curve_to_metadata(curve))
     assert {(r.alpha, r.task, r.split): r.sample for r in read.results} == {
         (r.alpha, r.task, r.split): r.sample for r in curve.results
     }
+
+
+def test_a_sample_is_not_compared_with_all_images(runs, tmp_path):
+    folder, whole = runs[-1][1].run_folder, tmp_path / "whole"
+    assert "Of colours, only a sample was evaluated: 6 of 20 test images." in compare_runs([folder]).to_markdown()
+    shutil.copytree(folder, whole)
+    lines = (whole / "results.jsonl").read_text().splitlines(keepends=True)
+    (whole / "results.jsonl").write_text("".join(line for line in lines if '"drawn_from": null' in line))
+    with pytest.raises(InputError, match="it has 6 of 20 images in run, but 20 in whole"):
+        compare_runs([folder, whole])
 
 
 def test_a_limit_that_theta_1_may_depend_on_is_fixed():
