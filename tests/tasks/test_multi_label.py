@@ -1,10 +1,13 @@
 """Multi-label tasks: several classes per image, in accuracy, mean average precision and training."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from datasets import ClassLabel, Dataset, Features, Image, List
 from PIL import Image as PILImage
 from sklearn.metrics import average_precision_score
@@ -321,3 +324,11 @@ def test_the_ensemble_at_its_ends_is_the_model(runs):
     for record in ends:
         own = curve.get(record["alpha"], record["role"], record["task"], record["split"])
         assert record["mean_average_precision"] == pytest.approx(own.mean_average_precision, abs=1e-6)
+
+
+def test_the_definition_in_the_documentation_is_one():
+    [block] = re.findall(
+        "```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "multi_label.md").read_text(), re.S
+    )
+    task = Task.from_dict(yaml.safe_load(block))
+    assert (task.kind, task.label_column, len(task.class_names)) == ("multi-label", "objects", 4)
