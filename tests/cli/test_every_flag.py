@@ -27,6 +27,7 @@ KEYS = {
     "save_dtype": "bfloat16",
     "base_model_id": "me/clip",
     "precision": "bf16",
+    "max_eval_images": 500,
     "sweep": "adaptive",
     "verify": True,
     "method": "lines",

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from drawn_tasks import write_task_yaml
 from hf_paint import InputError
 from hf_paint.training.sharding import check_checkpoint
+from scenes_of_colours import write_scenes_yaml
 
 
 pytestmark = pytest.mark.slow
@@ -53,12 +54,16 @@ def recipes_for(launch, model_folder, data):
     watched = {"alphas": [step / 20 for step in range(21)], "sweep": "adaptive"}
     watched |= {"eval_strategy": "steps", "eval_steps": 3}
     accumulated = {"per_device_train_batch_size": batch_size // 2, "gradient_accumulation_steps": 2}
+    sampled = {
+        "patching_tasks": [colours, str(data / "scenes.yaml")],
+        "max_eval_images": 20,
+    }  # one with several labels
     several = line | {"patching_tasks": [colours, others], "supported_tasks": [kept], "max_steps": 4}
     head = {"train_head": True, "head_steps": 4, "head_learning_rate": 1e-2, "supported_tasks": [], "alphas": [1.0]}
     recipes = {
         "single": line | watched | {"save_steps": 4},
         "accumulated": line | accumulated | {"gradient_checkpointing": True},
-        "joint": several | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16},
+        "joint": several | sampled | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16},
         "sequential": several | {"strategy": "sequential"},
         "parallel": several | {"strategy": "parallel", "search_budget": 8},
         "head": line | head | {"selection": "none", "augmentation": "none", "max_steps": 4},
@@ -117,6 +122,7 @@ def folder(model_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     for seed, name in enumerate(("colours", "others", "kept")):
         write_task_yaml(folder / "data", name, seed=7 * seed, train=112, test=37)
+    write_scenes_yaml(folder / "data", train=30, test=37)
     for launch in LAUNCHES:
         if launch == "two":
             kill_during_training(folder / "one" / "single", folder / "two" / "resumed")
@@ -144,6 +150,7 @@ def check_same_run(one, two):
     for record, other in zip(first, second, strict=True):
         for key in ("alpha", "task", "split", "correct", "total", "exact", "head", "data"):
             assert record[key] == other[key]
+        assert record["mean_average_precision"] == pytest.approx(other["mean_average_precision"], abs=1e-9)
         assert record["loss"] == pytest.approx(other["loss"], abs=1e-4)
     if (one / "selection.json").exists():
         chosen = [json.loads((path / "selection.json").read_text())["alpha"] for path in (one, two)]
@@ -196,7 +203,10 @@ def test_two_processes_go_on_where_one_stopped(folder):
 
 
 def test_joint_training_is_the_same_with_two_processes(folder):
-    check_same_run(folder / "one" / "joint", folder / "two" / "joint")
+    """Also with several labels per image, and if only some images are evaluated."""
+    found = check_same_run(folder / "one" / "joint", folder / "two" / "joint")
+    assert {record["task"] for record in found if record["mean_average_precision"] is not None} == {"scenes"}
+    assert {record["total"] for record in found if record["split"] == "test" and record["task"] == "colours"} == {20}
     one, two = (theta_1(folder / launch / "joint" / "theta_1") for launch in ("one", "two"))
     assert largest_difference(one, two) < 1e-5
 

@@ -153,7 +153,7 @@ def test_probabilities_are_those_of_both_models(run, tasks, model_folder, proces
     words = split.written(split.labels())
     for example in examples[:4]:
         index = index_of(example, [np.asarray(image).transpose(1, 2, 0) for image in pixels])
-        assert (example.label, example.written) == (split.rows[index]["label"], words[index])
+        assert (example.labels, example.written) == ([split.rows[index]["label"]], words[index])
         assert example.question is None
         assert tuple(example.candidates) == CLASS_NAMES
         for model, said in ((model_folder, example.before), (folder / "patched", example.after)):
@@ -174,7 +174,7 @@ def test_questions_are_shown_with_their_own_candidates(run, tasks, model_folder,
             and tuple(row["choices"]) == example.candidates
             and np.array_equal(np.asarray(row["image"]), example.pixels)
         ]
-        assert example.candidates[example.label] == row["answer"]
+        assert [example.candidates[label] for label in example.labels] == [row["answer"]]
         assert example.written is None
         prompts = [f"{answer} {example.question}" for answer in row["choices"]]
         for model, said in ((model_folder, example.before), (folder / "patched", example.after)):
@@ -229,10 +229,10 @@ def test_any_name_and_question_can_be_plotted(tmp_path):
     names = ["$x^", "_" * 80, "a very long name of something or other", "ß é 猫"]
     said = np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32)
     texts = {"pixels": pixels, "candidates": names, "before": said, "after": said[::-1]}
-    examples = [Example(label=i, written=(i + 1) % 4, question="what $ is it? " * 20, **texts) for i in range(4)]
+    examples = [Example(labels=[i], written=(i + 1) % 4, question="what $ is it? " * 20, **texts) for i in range(4)]
     examples.append(
         Example(
-            label=0,
+            labels=[0],
             written=None,
             question=None,
             **texts | {"candidates": ["yes", "no"], "before": said[:2], "after": said[2:]},

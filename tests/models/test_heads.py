@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from hf_paint import InputError, build_zero_shot_head
-from hf_paint.models.heads import GroupedHead, ZeroShotHead, masked_cross_entropy
+from hf_paint.models.heads import GroupedHead, ZeroShotHead
+from hf_paint.models.losses import masked_cross_entropy
 
 
 NAMES = ["red", "a photo one two", "blue"]

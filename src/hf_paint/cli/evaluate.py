@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from hf_paint.cli.parser import Commands, add_command, add_split, positive, print_table
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent
 from hf_paint.tasks.registry import get_tasks
@@ -31,6 +32,12 @@ def add(commands: Commands) -> None:
     command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")
     command.add_argument(
         "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
+    )
+    command.add_argument(
+        "--max_eval_images",
+        type=positive,
+        metavar="N",
+        help="evaluate at most N images per task, drawn by class and always the same (default: all)",
     )
     command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
@@ -59,6 +66,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
         precision=parsed.precision,
         batch_size=parsed.batch_size,
         accelerator=accelerator,
+        max_eval_images=parsed.max_eval_images,
     )
     if accelerator.is_main_process and parsed.json:
         sys.stdout.write(json.dumps(_report(parsed, results), indent=2) + "\n")
@@ -96,9 +104,10 @@ def _accuracies(results: Sequence[Result]) -> list[list[str]]:
     for result in results:
         accuracies = [percent(result.accuracy), percent(result.mean_per_class) or "-"]
         calibration = [number(result.loss, ".4f"), number(result.ece, ".4f")]
-        rows.append([result.task, result.split, str(result.total), *accuracies, *calibration])
-    rows = _add_column(rows, "attack success", [percent(r.metrics.get("attack_success")) for r in results])
-    return _add_column(rows, "MAE", [number(result.mean_absolute_error) for result in results])
+        rows.append([result.task, result.split, result.num_images, *accuracies, *calibration])
+    for metric in EXTRA_METRICS:
+        rows = _add_column(rows, metric.label, [metric.show(result) for result in results])
+    return rows
 
 
 def _answer_types(results: Sequence[Result]) -> list[list[str]]:

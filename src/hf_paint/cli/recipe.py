@@ -94,6 +94,11 @@ class PatchRecipe:
         "Precision of evaluation; `auto` uses bf16 if it is faster and agrees with fp32 on a sample.",
         default="fp32",
     )
+    max_eval_images: int | None = _key(
+        "Maximum number of images to evaluate per split of a task, drawn by class and always the same; for quick "
+        "runs. By default, all.",
+        default=None,
+    )
     sweep: Literal["full", "adaptive"] = _key(
         "`full` evaluates every alpha on every image; `adaptive` does so for a few alphas and evaluates the others "
         "only on images for which neighbouring alphas disagree.",

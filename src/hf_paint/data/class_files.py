@@ -18,6 +18,8 @@ from datasets import (
     Features,
     Image,
     IterableDataset,
+    LargeList,
+    List,
     concatenate_datasets,
     load_dataset,
 )
@@ -146,7 +148,8 @@ def _read_schema(file: str) -> pa.Schema:
 
 def _names(features: Features, column: str) -> Names | None:
     feature = features.get(column)
-    return tuple(feature.names) if isinstance(feature, ClassLabel) else None
+    kind = feature.feature if isinstance(feature, (List, LargeList)) else feature
+    return tuple(kind.names) if isinstance(kind, ClassLabel) else None
 
 
 def _unite(task: Task, column: str, names: Mapping[str, Names | None]) -> ClassColumn:
@@ -172,7 +175,8 @@ def _translate(
     rows: Dataset | IterableDataset, column: str, labels: Sequence[int | None], names: Names
 ) -> Dataset | IterableDataset:
     """Return the rows with the labels of a column counted through `names`."""
-    feature = ClassLabel(names=list(names))
+    is_list = isinstance(rows.features[column], (List, LargeList))
+    feature = List(ClassLabel(names=list(names))) if is_list else ClassLabel(names=list(names))
     new: dict[object, int | None] = dict(enumerate(labels))
     if isinstance(rows, IterableDataset):
         features = Features({**rows.features, column: feature})
@@ -187,4 +191,7 @@ def _translated(
 ) -> Iterator[dict[str, object]]:
     """Yield the rows with their labels translated; a missing label (None or -1) stays missing."""
     for row in rows:
-        yield row | {column: new.get(row[column], row[column])}
+        label = row[column]
+        yield row | {
+            column: [new.get(one, one) for one in label] if isinstance(label, list) else new.get(label, label)
+        }

@@ -47,10 +47,8 @@ def _take_rows(split: "Split", classes: Sequence[int]) -> "Split":
         columns = list(split.task.label_columns().values())
         rows = split.rows.filter(lambda label: split.class_id(label) in classes, input_columns=columns)
         return replace(split, rows=rows, fingerprint=fingerprint)
-    indices = np.flatnonzero(np.isin(split.label_indices, classes))
-    rows = split.rows.select(indices)
-    ids = None if split.row_ids is None else split.row_ids[indices]
-    return replace(split, rows=rows, row_ids=ids, label_indices=split.label_indices[indices], fingerprint=fingerprint)
+    kept = split.select(np.flatnonzero(np.isin(split.label_indices, classes)))
+    return replace(kept, fingerprint=fingerprint)
 
 
 def _take_classes(split: "Split", classes: Sequence[int]) -> "Split":

@@ -3,6 +3,7 @@
 from datasets import Array2D, Array3D, ClassLabel, Dataset, Image, IterableDataset, LargeList, List, Value
 
 from hf_paint.errors import InputError
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 
@@ -23,9 +24,13 @@ def check_column_types(task: Task, rows: Dataset | IterableDataset) -> None:
         raise _wrong(task, features, "image_column", "one image per row (an image, its encoded bytes or its path)")
     if isinstance(task, MultipleChoiceTask):
         _check_choices(task, features)
+    elif isinstance(task, MultiLabelTask):
+        _check_lists(task, features)
     else:
         for key in task.label_columns():
-            expected = "one label per image, a name or a number; several labels per image are not supported"
+            expected = (
+                "one label per image, a name or a number (for several labels per image, set `multi_label: true`)"
+            )
             _check_scalar(task, features, key, expected)
     if task.group_column is not None:
         _check_scalar(task, features, "group_column", "one group per image, a name or a number")
@@ -37,6 +42,15 @@ def _check_choices(task: MultipleChoiceTask, features: dict[str, object]) -> Non
         raise _wrong(task, features, "choices_column", "a list of candidates per row, like ['red', 'blue']")
     for key in task.label_columns().keys() - {"choices_column"}:
         _check_scalar(task, features, key, "one text or number per row")
+
+
+def _check_lists(task: MultiLabelTask, features: dict[str, object]) -> None:
+    feature, is_text = features.get(task.label_column), task.label_separator is not None
+    if is_text and not (isinstance(feature, Value) and feature.dtype in TEXTS):
+        raise _wrong(task, features, "label_column", "text, because `label_separator` is set, like 'cat;dog'")
+    if not is_text and not (isinstance(feature, LISTS) and _is_scalar(feature.feature)):
+        expected = "a list of labels per image, like ['cat', 'dog']; of text, set `label_separator`"
+        raise _wrong(task, features, "label_column", expected)
 
 
 def _check_scalar(task: Task, features: dict[str, object], key: str, expected: str) -> None:

@@ -13,6 +13,7 @@ from datasets import Dataset, Features
 
 from hf_paint.data.labels import name_ids
 from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.task import Task
 
 
@@ -46,7 +47,12 @@ def _label_columns(task: Task) -> list[str]:
 
 
 def _infer(task: Task, texts: Sequence[str]) -> pa.Array:
-    """Return labels as text if all are names of classes, or else with the type that pandas infers."""
+    """Return labels as text if all are names of classes, or else with the type that pandas infers.
+
+    Texts that hold several labels stay as they are: `label_lists` takes them apart.
+    """
+    if isinstance(task, MultiLabelTask):
+        return pa.array(texts, pa.string())
     listed = task.label_names or task.class_names if isinstance(task, LabelledTask) else None
     ids = name_ids(listed or ())
     if any(ids.find(text) is None for text in {*texts} - {""}):

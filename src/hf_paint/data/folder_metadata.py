@@ -14,6 +14,7 @@ from hf_paint.data.columns import LABEL
 from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folder_files import File, describe_file
 from hf_paint.errors import InputError, did_you_mean, one_line
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.names import short_form
 from hf_paint.tasks.task import Task
 
@@ -97,6 +98,8 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
             f"{', '.join(columns)}.{did_you_mean(column, columns)} Correct `label_column`, or remove the file, so "
             "that the folders are read as classes."
         )
+    if isinstance(task, MultiLabelTask):
+        return  # a folder cannot be called like several labels
     labels = [short_form(str(label)) for label in metadata.table[column].to_pylist()]
     folders = [short_form(picture.folders[-1]) if picture.folders else "" for picture in metadata.pictures]
     known = set(labels)

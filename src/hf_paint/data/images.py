@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from hf_paint.data.pixel_cache import Examples, open_pixels
+from hf_paint.data.label_lists import NO_CLASS, labelled
+from hf_paint.data.pixel_cache import Examples, Label, find_pixels, open_pixels
 from hf_paint.data.splits import Split
 from hf_paint.data.stored_images import Row, decode_value, read_image, without_decoding
 from hf_paint.data.threads import in_threads
@@ -22,6 +24,7 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.data.unreadable import Unreadable, describe, refuse_unreadable, report_skipped
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.multi_label import MultiLabelTask
 
 
 class Example(TypedDict):
@@ -29,8 +32,8 @@ class Example(TypedDict):
 
     pixel_values: Tensor
     """shape (3, height, width), uint8."""
-    labels: int | list[int]
-    """Class index; for multiple choice, the label followed by the candidates."""
+    labels: Label
+    """Class index; of a multi-label task, the classes; for multiple choice, the label followed by the candidates."""
 
 
 class CachedImages(Dataset[Example]):
@@ -49,10 +52,11 @@ class CachedImages(Dataset[Example]):
         self.fingerprint = data_fingerprint(split, transform)
         self.rows = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
+        folder = Path(cache_dir) / "pixels"
         try:
             self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
-                Path(cache_dir) / "pixels" / self.fingerprint,
-                lambda: _pixels_and_labels(split, transform),
+                folder / self.fingerprint,
+                lambda: _cached(split, transform, folder) or _pixels_and_labels(split, transform),
                 name=f"{split.name} split of task '{split.task.name}'",
                 num_bytes=num_bytes,
             )
@@ -62,6 +66,12 @@ class CachedImages(Dataset[Example]):
         self.labels = torch.from_numpy(split.targets(labels))
         self.written = split.written(labels)
         self.choices = split.choices
+        self.drawn_from = None if split.sample is None else split.sample.drawn_from
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """Indices of the images that accuracy counts: all but those without a class in a multi-label task."""
+        return np.flatnonzero(labelled(self.labels.numpy()))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,11 +84,17 @@ class CachedImages(Dataset[Example]):
 
 
 def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
-    """Collate `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns)."""
+    """Collate `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns).
+
+    Lists of classes may differ in length, as those of different tasks do; they are padded with -1.
+    """
     if isinstance(batch, dict):  # CachedImages reads whole batches
         return batch
-    pixels = torch.stack([example["pixel_values"] for example in batch])
-    return {"pixel_values": pixels, "labels": torch.tensor([example["labels"] for example in batch])}
+    pixels, labels = torch.stack([example["pixel_values"] for example in batch]), [row["labels"] for row in batch]
+    if any(isinstance(label, list) for label in labels):
+        rows = [torch.tensor(label).reshape(-1) for label in labels]
+        return {"pixel_values": pixels, "labels": pad_sequence(rows, batch_first=True, padding_value=NO_CLASS)}
+    return {"pixel_values": pixels, "labels": torch.tensor(labels)}
 
 
 def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
@@ -87,6 +103,8 @@ def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
     Raises:
         InputError: If the image is corrupt or has no clear RGB; the message contains its index and file name.
     """
+    if split.sample is not None:
+        return decode(split.sample.whole, int(split.sample.indices[index]), epoch)
     try:
         row = split.rows[index]
         image = read_image(row, split.rows, split.task.image_column)
@@ -136,11 +154,14 @@ def _stored_rows(split: Split) -> Iterator[Row]:
 
 def data_fingerprint(split: Split, transform: PixelTransform) -> str:
     """Return a fingerprint of a split's images and labels, and of what turns them into pixels, including the code."""
+    if split.sample is not None:
+        return fingerprint_values(data_fingerprint(split.sample.whole, transform), split.sample.indices.tolist())
     # multiple-choice tasks have no label column, but fingerprints in existing caches include its default name
     columns = [split.task.image_column, split.task.label_columns().get("label_column", "label")]
     class_ids = sorted((str(label), index) for label, index in split.class_ids.items())
     corruption, attack = split.task.corruption, split.task.attack
     changes: list[object] = [corruption.identity] if corruption is not None else []
+    changes += ["multi-label", split.task.label_separator] if isinstance(split.task, MultiLabelTask) else []
     changes += [attack.identity, list(split.class_names), split.name] if attack is not None else []
     changes += ["skip"] if split.task.streaming and split.task.bad_rows == "skip" else []
     decoder = datasets.__version__
@@ -156,19 +177,29 @@ def _change(split: Split, image: Image.Image, row: Row, index: int, epoch: int) 
     return split.task.corruption(image) if split.task.corruption is not None else image
 
 
+def _cached(split: Split, transform: PixelTransform, folder: Path) -> Examples | None:
+    """Return the images of a sample if the whole split has been decoded before, or None."""
+    if split.sample is None:
+        return None
+    pixels = find_pixels(folder / data_fingerprint(split.sample.whole, transform))
+    if pixels is None:
+        return None
+    return ((pixels[index], label) for index, label in zip(split.sample.indices, split.labels().tolist(), strict=True))
+
+
 def _pixels_and_labels(split: Split, transform: PixelTransform) -> Examples:
     """Yield the decoded images and labels of a split, in order, with a progress bar."""
 
-    def from_row(row: Row) -> tuple[NDArray[np.uint8], int]:
+    def from_row(row: Row) -> tuple[NDArray[np.uint8], Label]:
         return transform.resize_and_crop(row[split.task.image_column]).numpy(), split.class_of(row)
 
-    def from_label(item: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+    def from_label(item: tuple[int, Label]) -> tuple[NDArray[np.uint8], Label]:
         index, label = item
-        return transform.resize_and_crop(decode(split, index)).numpy(), int(label)
+        return transform.resize_and_crop(decode(split, index)).numpy(), label
 
     if split.task.streaming:
         examples, total = in_threads(from_row, stream_rows(split)), None
     else:
-        examples, total = in_threads(from_label, enumerate(split.labels())), len(split.rows)
+        examples, total = in_threads(from_label, enumerate(split.labels().tolist())), len(split.rows)
     name = f"Decoding {split.task.name} {split.name}"
     yield from tqdm(examples, name, total=total, unit="image", leave=False)

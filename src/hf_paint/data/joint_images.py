@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from hf_paint.data.images import Example
+from hf_paint.data.label_lists import NO_CLASS
+from hf_paint.data.pixel_cache import Label
+from hf_paint.data.samples import largest_remainders
 from hf_paint.data.training_images import TrainImages
 from hf_paint.errors import InputError
 
@@ -77,8 +80,7 @@ class JointImages(Dataset[Example]):
         images = self.images[task]
         # augmentation depends on the pass, so an image that occurs twice in an epoch is augmented differently
         example = images.example(row, number) if isinstance(images, TrainImages) else images[row]
-        class_index = cast(int, example["labels"])  # multiple-choice tasks are always trained alone
-        return {"pixel_values": example["pixel_values"], "labels": self.offsets[task] + class_index}
+        return {"pixel_values": example["pixel_values"], "labels": _shifted(example["labels"], self.offsets[task])}
 
     def _draw(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
         """Return the rows that an epoch takes from a task, and the pass that each belongs to, shape (2, count)."""
@@ -95,6 +97,16 @@ class JointImages(Dataset[Example]):
         return np.random.default_rng((self.seed, task, number)).permutation(num_rows)
 
 
+def _shifted(label: Label, offset: int) -> Label:
+    """Return the class or the classes of an image, counted through the classes of all tasks.
+
+    Multiple-choice tasks, whose labels also list the candidates, are always trained alone.
+    """
+    if isinstance(label, list):
+        return [offset + index for index in label if index != NO_CLASS]
+    return offset + label
+
+
 def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperature: float) -> list[int]:
     """Divide an epoch of `sum(sizes)` images among tasks of these sizes, by the largest remainder method.
 
@@ -109,8 +121,7 @@ def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperatur
     total = sum(sizes)
     weights = (np.array(sizes) / max(sizes)) ** exponent
     quotas = total * weights / weights.sum()
-    counts = np.floor(quotas).astype(np.int64)
-    counts[np.argsort(counts - quotas, kind="stable")[: total - counts.sum()]] += 1
+    counts = largest_remainders(quotas, total)
     if not counts.all():
         raise InputError(
             f"With `sampling_temperature: {temperature:g}`, a task with {sizes[int(counts.argmin())]} images would "

@@ -3,7 +3,7 @@
 Each entry is a folder, which is renamed from a temporary name once it is complete:
 
     pixels.bin    uint8, one image after another
-    labels.npy    int64, class index of each image
+    labels.npy    int64, class index of each image, or its classes, one row per image
     meta.json     shape of the pixels, and CRC-32 checksums of the other two files
     verified.json when, where and in what state the files were last compared with their checksums
 """
@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,8 +27,10 @@ from hf_paint.data.checksums import file_checksum, is_whole
 from hf_paint.errors import InputError
 
 
-Examples = Generator[tuple[NDArray[np.uint8], int], None, None]
-"""Yields the pixels of each image, shape (3, height, width), and its class index."""
+Label: TypeAlias = int | list[int]
+"""Class index of an image, or its classes in a multi-label task, padded to the same length for all images."""
+Examples = Generator[tuple[NDArray[np.uint8], Label], None, None]
+"""Yields the pixels of each image, shape (3, height, width), and its label."""
 GB = 1_000_000_000
 DEFAULT_LIMIT = "200"
 """Maximum size of the cache in GB. ImageNet's train split takes 193 GB at 224 pixels."""
@@ -51,7 +54,7 @@ def open_pixels(
         num_bytes: Size of the pixels in bytes, or None if it is unknown, as for a stream.
 
     Returns:
-        The pixels (num_images, 3, height, width), memory-mapped, and the labels (num_images,).
+        The pixels (num_images, 3, height, width), memory-mapped, and the labels, one entry or row per image.
 
     Raises:
         InputError: If there are no images, or they do not fit into the cache or on the disk.
@@ -66,6 +69,15 @@ def open_pixels(
             os.utime(folder)  # the least recently opened entries are deleted first
         shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
         return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape), np.load(folder / "labels.npy")
+
+
+def find_pixels(folder: Path) -> NDArray[np.uint8] | None:
+    """Return the pixels of a cache entry (num_images, 3, height, width), or None if it is missing or damaged."""
+    with suppress(OSError):
+        if is_whole(folder):
+            shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
+            return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
+    return None
 
 
 def cache_limit() -> float:

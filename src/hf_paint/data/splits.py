@@ -8,22 +8,24 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts, find_good_rows, name_answers, read_choices
+from hf_paint.data.choices import Choices, find_good_rows, name_answers
 from hf_paint.data.class_subsets import take_some_classes
-from hf_paint.data.column_types import LISTS, check_column_types
+from hf_paint.data.column_types import check_column_types
 from hf_paint.data.draws import draw_stratified, split_train_validation, warn_of_missing_classes
 from hf_paint.data.folder_files import listed_once
 from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.read_once import LoadedSplits
+from hf_paint.data.row_labels import with_labels, with_words, without_unlabelled
+from hf_paint.data.samples import Sample, share_texts
 from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
 from hf_paint.data.unreadable import Unreadable, skip_unreadable
 from hf_paint.errors import InputError
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.subsets import AUTO
 from hf_paint.tasks.task import Task
-from hf_paint.tasks.typographic_photos import TypographicTask
 
 
 Indices = NDArray[np.int64]
@@ -43,11 +45,13 @@ class Split:
         row_ids: shape (num_rows,), numbers that are equal in two splits only if the rows are the same; None for a
             stream.
         label_indices: shape (num_rows,), class index of each row or, for multiple choice, the position of the answer
-            among its candidates; None for a stream.
+            among its candidates; None for a stream. For a multi-label task, shape (num_rows, max_classes): the classes
+            of each row, padded with -1.
         word_indices: shape (num_rows,), class index of the word in each photo of a typographic task.
         choices: Questions and candidates of a multiple-choice task.
         skipped: Images that cannot be read and are left out; their rows are those of the whole split.
         features: Column of the data set -> its type, also for columns that the task does not read.
+        sample: Where the rows come from, if they are a sample of a split.
     """
 
     task: Task
@@ -62,9 +66,10 @@ class Split:
     choices: Choices | None = None
     skipped: tuple[Unreadable, ...] = ()
     features: Mapping[str, object] = field(default_factory=dict)
+    sample: Sample | None = None
 
     def labels(self) -> Indices:
-        """Return the class index of each row or, for multiple choice, the position of the answer, shape (num_rows,).
+        """Return `label_indices`.
 
         Raises:
             InputError: If the task is streamed.
@@ -73,11 +78,29 @@ class Split:
             raise InputError(f"Task '{self.task.name}' is streamed: its labels can only be read with its images.")
         return self.label_indices
 
+    def select(self, indices: Indices) -> "Split":
+        """Return the split with these rows only. Its fingerprint stays that of all rows.
+
+        Raises:
+            InputError: If the task is streamed.
+        """
+        return replace(
+            self,
+            rows=self.rows.select(indices),
+            row_ids=None if self.row_ids is None else self.row_ids[indices],
+            label_indices=self.labels()[indices],
+            word_indices=None if self.word_indices is None else self.word_indices[indices],
+            choices=None if self.choices is None else self.choices.select(indices),
+        )
+
     def written(self, labels: Indices) -> Indices | None:
         """Return the class index of the word written on each image, given the class indices `labels` (num_rows,).
 
         Return None if there are no words, or for an attacked train split, whose words depend on the epoch.
         """
+        if self.sample is not None:  # the word on an image depends on its place in the whole split
+            written = self.sample.whole.written(self.sample.whole.labels())
+            return None if written is None else written[self.sample.indices]
         if self.task.attack is not None and self.name != "train":
             return self.task.attack.written(labels, self.class_names, self.name)
         return self.word_indices
@@ -133,11 +156,7 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
         for name, source in sources.items()
         if source is not None
     }
-    choices = [split.choices for split in splits.values() if split.choices is not None]
-    if not choices:
-        return splits
-    texts = distinct_texts(choices)
-    return {name: replace(split, class_names=texts) for name, split in splits.items()}
+    return share_texts(splits)
 
 
 def source_of(task: Task, name: str) -> str | None:
@@ -165,7 +184,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     fingerprint = stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint
     stored = (loaded if task.streaming else rows).table  # the selected rows of a stream have their images decoded
     split = replace(split, rows=rows.table, fingerprint=with_file_states(fingerprint, stored, task.image_column))
-    split = skip_unreadable(_with_words(take_some_classes(_with_labels(split))))
+    split = skip_unreadable(with_words(without_unlabelled(take_some_classes(with_labels(split)))))
     if not task.streaming and not len(split.rows):
         raise InputError(
             f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "
@@ -214,7 +233,7 @@ def _draw(split: Split) -> Split:
     """Select the rows of a split of which some are `stratified`; rows without a single class count as one class."""
     task, classes = split.task, np.zeros(len(split.rows), dtype=np.int64)
     column = task.label_columns().get("label_column")
-    if column is not None and not isinstance(split.rows.features[column], LISTS):
+    if column is not None and not isinstance(task, MultiLabelTask):
         classes = np.array([split.class_id(label) for label in split.rows[column][:]], dtype=np.int64)
     groups = split.rows[task.group_column][:] if task.group_column else None
     drawn = draw_stratified(classes, task.splits.stratified, groups)
@@ -228,23 +247,3 @@ def _take_matching(rows: Rows, where: Mapping[str, object]) -> Rows:
     """Select the rows that have these values in their columns."""
     matches = [np.array(rows.table[column][:], dtype=object) == value for column, value in where.items()]
     return rows.select(np.flatnonzero(np.all(matches, axis=0)))
-
-
-def _with_labels(split: Split) -> Split:
-    task = split.task
-    if task.streaming:
-        return split
-    if isinstance(task, MultipleChoiceTask):
-        choices = read_choices(task, split.rows)
-        return replace(split, choices=choices, label_indices=choices.labels)
-    labels = split.rows[task.label_columns()["label_column"]][:]
-    return replace(split, label_indices=np.array([split.class_id(label) for label in labels], dtype=np.int64))
-
-
-def _with_words(split: Split) -> Split:
-    if not isinstance(split.task, TypographicTask):
-        return split
-    words = split.rows[split.task.text_column][:]
-    names = getattr(split.rows.features[split.task.text_column], "names", None)
-    indices = [split.class_id(names[word] if names else word) for word in words]
-    return replace(split, word_indices=np.array(indices, dtype=np.int64))

@@ -47,7 +47,8 @@ def sweep_adaptively(
     the midpoint of two alphas, only the images on which the two predictions differ are evaluated, and all other images
     are assigned the prediction they share. If a prediction changes and changes back within an interval, this is
     missed. Records for these alphas contain `exact: false`. For images that were not evaluated, the loss and
-    confidence are interpolated.
+    confidence are interpolated. The mean average precision of multi-label tasks needs the scores of all images, so
+    these records do not contain it.
 
     Arguments, return value and errors are the same as for `sweep_alphas`.
 
@@ -197,7 +198,7 @@ class _AdaptiveSweep:
             exact = self.carrier.evaluator.predict(self.carrier.at(alpha), task, split, indices=differing)
             predicted[differing], confidence[differing] = exact.predicted, exact.confidence
             loss[differing] = exact.loss
-        return replace(before, predicted=predicted, confidence=confidence, loss=loss)
+        return replace(before, predicted=predicted, confidence=confidence, loss=loss, average_precisions=None)
 
     def _load_predictions(self, records: Sequence[Result]) -> Predictions | None:
         """Return the predictions of the first record whose predictions were saved, or None."""

@@ -10,7 +10,7 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import predictions_from_logits
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.evaluation.sweep import record, sorted_alphas
+from hf_paint.evaluation.sweep import recall, record, sorted_alphas
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.interpolation import combine_tensor
 from hf_paint.results.curve import AlphaCurve
@@ -74,7 +74,7 @@ def _sweep(
     for alpha in alphas:
         weights = f"ensemble-{fingerprint_values(*ends, alpha)}"
         pending = carrier.evaluator.pending(task, split, alpha=alpha, weights=weights)
-        result = log.find(pending.key, alpha)
+        result = recall(pending, log=log)
         if result is None:
             logits_0, logits_1, labels = logits_of_ends()
             mixed = ensemble_logits(logits_0, logits_1, alpha)

@@ -29,6 +29,7 @@ def evaluate_tasks(
     precision: PrecisionChoice = "fp32",
     batch_size: int = 128,
     accelerator: Accelerator | None = None,
+    max_eval_images: int | None = None,
 ) -> list[Result]:
     """Evaluate a model on tasks, using all processes started by the launcher.
 
@@ -43,6 +44,7 @@ def evaluate_tasks(
             predictions agree with `fp32` on a sample of the images and it is faster.
         batch_size: Number of images per process and forward pass.
         accelerator: Accelerator to use. By default, a new one is created.
+        max_eval_images: Maximum number of images per task, drawn by class and always the same; by default, all.
 
     Returns:
         One result per task, with alpha 0. All processes get the same results.
@@ -57,7 +59,7 @@ def evaluate_tasks(
     """
     evaluator = Evaluator(accelerator or Accelerator(), batch_size=batch_size)
     loaded, processor = load_given(model, processor)
-    prepared = prepare_given(tasks, loaded, processor, splits=(split,))
+    prepared = prepare_given(tasks, loaded, processor, splits=(split,), max_images=max_eval_images)
     return [each.result for each in evaluate_each(loaded, prepared, split, evaluator, precision=precision)]
 
 

@@ -112,7 +112,9 @@ class Evaluator:
     def logits(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (num_images, num_columns) and labels (num_images,) in order, the same on all processes.
+        """Return logits (num_images, num_columns) and labels in order, the same on all processes.
+
+        Labels are (num_images,), or (num_images, max_classes) for a multi-label task.
 
         Args:
             tower: Image tower, on the accelerator's device.
@@ -130,13 +132,14 @@ class Evaluator:
         return columns["logits"], columns["labels"]
 
     def embed(self, tower: nn.Module, task: PreparedTask, split: str) -> tuple[Tensor, Tensor]:
-        """Return image embeddings (num_images, embed_dim) and labels (num_images,) for a split, on the CPU."""
+        """Return image embeddings (num_images, embed_dim) and labels, as in `logits`, for a split, on the CPU."""
         columns = self._gather(tower, task, split, lambda embeds, labels: {"embeds": embeds, "labels": labels})
         # copied outside inference mode, so that a head can be trained on them
         return columns["embeds"].clone(), columns["labels"].clone()
 
     def pending(self, task: PreparedTask, split: str, *, alpha: Alpha, weights: str, exact: bool = True) -> Result:
         """Return the record of an evaluation without scores, which is used to look it up before running the model."""
+        images = task.images[split]
         return Result(
             alpha=alpha,
             task=task.task.name,
@@ -146,11 +149,19 @@ class Evaluator:
             total=0,
             weights=weights,
             head=task.head_fingerprint,
-            data=task.images[split].fingerprint,
-            rows_fingerprint=task.images[split].rows,
+            data=images.fingerprint,
+            rows_fingerprint=images.rows,
             precision=self.precision,
             exact=exact,
-            correct_file=correct_file(task.task.name, split, alpha, weights=weights, exact=exact),
+            drawn_from=images.drawn_from,
+            correct_file=correct_file(
+                task.task.name,
+                split,
+                alpha,
+                weights=weights,
+                exact=exact,
+                sample=None if images.drawn_from is None else images.fingerprint,
+            ),
         )
 
     def _gather(

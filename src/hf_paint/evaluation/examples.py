@@ -33,7 +33,7 @@ class Example:
     Attributes:
         pixels: Image as the model sees it, uint8, shape (height, width, 3).
         candidates: Class names or candidate answers.
-        label: Index of the correct candidate.
+        labels: Indices of the correct candidates.
         written: Index of the candidate that is written on the image. None for images without words.
         question: Question about the image. None if the candidates are classes.
         before: Probabilities before patching, shape (num_candidates,).
@@ -42,7 +42,7 @@ class Example:
 
     pixels: NDArray[np.uint8]
     candidates: Sequence[str]
-    label: int
+    labels: Sequence[int]
     written: int | None
     question: str | None
     before: NDArray[np.float32]
@@ -110,14 +110,15 @@ def make_examples(
 ) -> list[Example]:
     """Return some images of a split together with both models' probabilities, shape (num_indices, num_columns)."""
     images = task.images[split]
-    labels, choices = images.labels.reshape(len(images), -1)[:, 0], images.choices
+    labels, choices = images.labels.reshape(len(images), -1), images.choices
+    labels = labels if choices is None else labels[:, :1]  # the others are the candidates
     examples = []
     for position, index in enumerate(indices.tolist()):
         candidates = task.class_names if choices is None else choices.candidates[index]
         example = Example(
             pixels=images.pixels[index].transpose(1, 2, 0).copy(),
             candidates=candidates,
-            label=int(labels[index]),
+            labels=[label for label in labels[index].tolist() if label >= 0],
             written=None if images.written is None else int(images.written[index]),
             question=None if choices is None else choices.questions[index],
             before=before[position, : len(candidates)],  # the rest is padding
@@ -181,7 +182,7 @@ def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:
     start = left + (WIDTH - 2 * MARGIN - IMAGE) / 2
     axes.imshow(example.pixels, extent=(start, start + IMAGE, top + IMAGE, top), aspect="auto")
     lines = wrap(example.question or "", LINE_WIDTH, max_lines=2, placeholder=" ...")
-    lines.append(f"right: {_short(example.candidates[example.label])}")
+    lines.append(f"right: {_short(', '.join(example.candidates[label] for label in example.labels))}")
     if example.written is not None:
         lines.append(f"written: {_short(example.candidates[example.written])}")
     middle = start + IMAGE / 2
@@ -211,7 +212,7 @@ def _most_probable(probability: NDArray[np.float32]) -> list[int]:
 
 
 def _kind(example: Example, candidate: int) -> str:
-    if candidate == example.label:
+    if candidate in example.labels:
         return "right"
     return "written on the image" if candidate == example.written else "other"
 

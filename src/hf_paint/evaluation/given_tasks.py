@@ -13,8 +13,8 @@ from hf_paint.tasks.references import is_in_memory
 from hf_paint.tasks.registry import TaskLike, each_reference, get_tasks
 
 
-EvaluationSet: TypeAlias = TaskLike | Dataset
-"""A task, or what names one (see `get_task`)."""
+EvaluationSet: TypeAlias = TaskLike | Dataset | PreparedTask
+"""A task, prepared or not, or what names one (see `get_task`)."""
 EvaluationSets: TypeAlias = EvaluationSet | Iterable[EvaluationSet] | Mapping[str, EvaluationSet]
 """One of them, several, or name -> one of them."""
 DEFINITION_KEYS = ("dataset", "extends", "corrupted")
@@ -22,7 +22,12 @@ DEFINITION_KEYS = ("dataset", "extends", "corrupted")
 
 
 def prepare_given(
-    given: EvaluationSets, model: PreTrainedModel, processor: ProcessorMixin, *, splits: Sequence[str]
+    given: EvaluationSets,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    *,
+    splits: Sequence[str],
+    max_images: int | None = None,
 ) -> list[PreparedTask]:
     """Prepare tasks and data sets for evaluation (see `prepare_task`).
 
@@ -32,15 +37,19 @@ def prepare_given(
         model: Model whose text tower is used to build the heads.
         processor: Processor for the model.
         splits: Splits of the tasks to load; data in memory without splits count as the first of them.
+        max_images: Maximum number of images per split (see `prepare_task`); prepared tasks stay as they are.
 
     Raises:
         InputError: If a task or data set cannot be used.
     """
     prepared = []
     for name, item in _named(given):
-        tasks = [whole_task(item, name, split=splits[0])] if is_in_memory(item) else get_tasks([item])
-        for task in tasks:
-            prepared.append(prepare_task(replace(task, name=name) if name else task, model, processor, splits=splits))
+        if isinstance(item, PreparedTask):
+            prepared.append(item)
+            continue
+        for task in [whole_task(item, name, split=splits[0])] if is_in_memory(item) else get_tasks([item]):
+            named = replace(task, name=name) if name else task
+            prepared.append(prepare_task(named, model, processor, splits=splits, max_images=max_images))
     return prepared
 
 
@@ -48,6 +57,8 @@ def _named(given: EvaluationSets) -> Iterator[tuple[str | None, EvaluationSet]]:
     """Yield each task or data set with the name it is given, if any."""
     if isinstance(given, Mapping) and not any(key in given for key in (*DEFINITION_KEYS, "train")):
         yield from given.items()
+    elif isinstance(given, PreparedTask):
+        yield None, given
     else:
         items = list(each_reference(given))
         numbered = sum(is_in_memory(item) for item in items) > 1

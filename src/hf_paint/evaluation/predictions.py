@@ -7,8 +7,9 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from hf_paint.data.label_lists import labelled
+from hf_paint.evaluation.average_precision import average_precisions, mean_average_precision
 from hf_paint.evaluation.metrics import (
     Accuracy,
     ArrayMetric,
@@ -18,20 +19,24 @@ from hf_paint.evaluation.metrics import (
     MeanPerClassAccuracy,
 )
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.results.records import Scores
+from hf_paint.models.losses import losses
+from hf_paint.results.scores import Scores
 from hf_paint.tasks.counting import CountingTask, count_values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Predictions for the images of a split. Each array has shape (num_images,).
+    """Predictions for the images of a split. Each array has shape (num_images,), unless another is given.
 
     Attributes:
-        labels: Index of the correct class or answer.
+        labels: Index of the correct class or answer. For a multi-label task, shape (num_images, max_classes): the
+            classes of each image, padded with -1.
         predicted: Index of the predicted class or answer, i.e. of the highest logit.
         confidence: Probability of the predicted class or answer.
-        loss: Cross-entropy in nats.
+        loss: Cross-entropy in nats; 0 for images without a class.
         written: Class index of the word written on the image. None if the images have no words on them.
+        average_precisions: Average precision of each class of a multi-label task, shape (num_classes,), NaN for
+            classes that all or none of the images have. None for other tasks, and if not all images were evaluated.
     """
 
     labels: NDArray[np.int64]
@@ -39,11 +44,26 @@ class Predictions:
     confidence: NDArray[np.float32]
     loss: NDArray[np.float32]
     written: NDArray[np.int64] | None = None
+    average_precisions: NDArray[np.float64] | None = None
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """Indices of the images that accuracy counts, shape (num_counted,): all but those without a class."""
+        return np.flatnonzero(labelled(self.labels))
+
+    @property
+    def references(self) -> NDArray[np.int64]:
+        """Class of each counted image, shape (num_counted,); of several, the predicted one if it is among them."""
+        if self.labels.ndim == 1:
+            return self.labels
+        labels, predicted = self.labels[self.counted], self.predicted[self.counted]
+        references: NDArray[np.int64] = np.where((labels == predicted[:, None]).any(axis=1), predicted, labels[:, 0])
+        return references
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each image is classified correctly, shape (num_images,)."""
-        correct: NDArray[np.bool_] = self.predicted == self.labels
+        """Whether each counted image is classified correctly, shape (num_counted,)."""
+        correct: NDArray[np.bool_] = self.predicted[self.counted] == self.references
         return correct
 
     @property
@@ -60,7 +80,7 @@ def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.
 
     Args:
         logits: Logits on the CPU, shape (num_images, num_classes).
-        labels: Class indices, shape (num_images,).
+        labels: Class indices, shape (num_images,), or (num_images, max_classes) for a multi-label task.
         written: Class index of the word written on each image, if any, shape (num_images,).
     """
     return predictions_from_outputs(outputs(logits, labels), written)
@@ -74,31 +94,41 @@ def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.
         confidence=columns["confidence"].numpy(),
         loss=columns["loss"].numpy(),
         written=written,
+        average_precisions=_average_precisions(columns) if "scores" in columns else None,
     )
 
 
+def _average_precisions(columns: Mapping[str, Tensor]) -> NDArray[np.float64]:
+    return average_precisions(columns["scores"].numpy(), columns["labels"].numpy())
+
+
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return labels, predicted classes, their probabilities and losses, all (batch,); logits: (batch, num_classes)."""
-    return {
+    """Return labels, predicted classes, their probabilities and losses, all (batch,); logits: (batch, num_classes).
+
+    If an image can have several classes, i.e. labels are (batch, max_classes), the logits are returned as `scores`.
+    """
+    columns = {
         "labels": labels,
         "predicted": logits.argmax(dim=-1),
         "confidence": logits.softmax(dim=-1).amax(dim=-1),
-        "loss": functional.cross_entropy(logits, labels, reduction="none"),
+        "loss": losses(logits, labels),
     }
+    return columns if labels.dim() == 1 else columns | {"scores": logits}
 
 
 def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
     """Compute counts and metrics from the predictions on a split of a task."""
-    choices, attacked = task.images[split].choices, predictions.attacked
+    choices, attacked, counted = task.images[split].choices, predictions.attacked, predictions.counted
     metrics: list[ArrayMetric] = [Accuracy(), MeanLoss(), ExpectedCalibrationError()]
-    if choices is None:
+    if choices is None and predictions.labels.ndim == 1:
         metrics.append(MeanPerClassAccuracy())
     values = evaluate.combine(metrics).compute(
-        predictions=predictions.predicted,
-        references=predictions.labels,
-        confidences=predictions.confidence,
-        losses=predictions.loss,
+        predictions=predictions.predicted[counted],
+        references=predictions.references,
+        confidences=predictions.confidence[counted],
+        losses=predictions.loss[counted],
     )
+    precisions = predictions.average_precisions
     return Scores(
         correct=values["correct"],
         total=values["total"],
@@ -107,6 +137,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
         loss=values["loss"],
         ece=values["ece"],
         mean_absolute_error=_counting_error(predictions, task),
+        mean_average_precision=None if precisions is None else mean_average_precision(precisions),
         answer_types=None if choices is None else _by_type(predictions.correct, choices.answer_types),
     )
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.data.images import CachedImages
 from hf_paint.data.pixel_cache import default_cache_dir
+from hf_paint.data.samples import sample_splits
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.data.unreadable import make_all
@@ -105,6 +106,7 @@ def prepare_task(
     role: Role = "supported",
     splits: Sequence[str] = ("validation", "test"),
     cache_dir: str | Path | None = None,
+    max_images: int | None = None,
 ) -> PreparedTask:
     """Load the splits of a task, decode the images once, and build the head.
 
@@ -116,6 +118,7 @@ def prepare_task(
         splits: Splits to load. Splits that the task does not have are skipped.
         cache_dir: Cache folder for decoded pixels and heads. Defaults to
             `hf_paint.data.pixel_cache.default_cache_dir()`.
+        max_images: Maximum number of images per split, drawn by class (see `hf_paint.data.samples`). Defaults to all.
 
     Raises:
         InputError: If the model, the data set, a split, a column, a label or an image cannot be used.
@@ -129,7 +132,8 @@ def prepare_task(
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
-    return prepare_splits(loaded, *load_given(model, processor), role=role, cache_dir=cache_dir)
+    model, processor = load_given(model, processor)
+    return prepare_splits(loaded, model, processor, role=role, cache_dir=cache_dir, max_images=max_images)
 
 
 def prepare_splits(
@@ -139,8 +143,10 @@ def prepare_splits(
     *,
     role: Role = "supported",
     cache_dir: str | Path | None = None,
+    max_images: int | None = None,
 ) -> PreparedTask:
     """Decode the images of one task's splits, and build its head (see `prepare_task`)."""
+    loaded = sample_splits(loaded, max_images)
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     transform, task = PixelTransform(processor), next(iter(loaded.values())).task
     class_names, *others = dict.fromkeys(split.class_names for split in loaded.values())

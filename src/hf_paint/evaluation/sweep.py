@@ -96,6 +96,8 @@ def recall(pending: Result, *, log: ResultLog) -> Result | None:
     A record for the same weights under another alpha is copied under this one, so that no alpha is missing.
     """
     if (result := log.find(pending.key, pending.alpha)) is not None:
+        if not log.is_current(result):  # a run on other images came between; the last record says which ones count
+            log.append(result)
         return result
     if (twin := log.find(pending.key)) is None:
         return None

@@ -12,19 +12,17 @@ from hf_paint.hub.card_source import CardSource
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, alpha_phrase, alpha_to_json
 from hf_paint.results.curve_metadata import curve_to_metadata
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.task import Task
 
 
-METRIC_TYPES = {"attack_success": "attack_success", "mean_absolute_error": "mae"}
-"""Mapping from each result metric other than accuracy to its name on the Hub."""
-
-
 PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
-    *("baseline", "save_dtype", "precision", "train_head", "freeze_tower", "head_steps", "head_learning_rate"),
+    *("max_eval_images", "baseline", "save_dtype", "precision"),
+    *("train_head", "freeze_tower", "head_steps", "head_learning_rate"),
     *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora"),
     *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
@@ -55,18 +53,24 @@ def metric_results(source: CardSource, alpha: Alpha) -> list[EvalResult]:
         metric
         for result in source.curve.results
         if (result.alpha, result.split) == (alpha, source.split) and result.exact and result.task in tasks
-        for metric in _results_of(result, tasks[result.task], alpha_phrase(alpha))
+        for metric in _results_of(result, tasks[result.task], _place(result))
     ]
+
+
+def _place(result: Result) -> str:
+    """Return at which alpha and, of a sample, on how many images a record was measured."""
+    place = alpha_phrase(result.alpha)
+    return place if result.sample is None else f"{place}, on {result.num_images} images"
 
 
 def _results_of(result: Result, task: Task, place: str) -> list[EvalResult]:
     name = f"top-1 accuracy at {place}"
     accuracy = accuracy_result(task.name, task, result.accuracy, split=result.split, metric_name=name)
     results, values = [accuracy], result.metrics
-    for key, kind in METRIC_TYPES.items():
-        if key in values:
-            name = f"{key.replace('_', ' ')} at {place}"
-            results.append(replace(accuracy, metric_type=kind, metric_name=name, metric_value=round(values[key], 6)))
+    for metric in EXTRA_METRICS:
+        if metric.key in values:
+            name, value = f"{metric.name} at {place}", round(values[metric.key], 6)
+            results.append(replace(accuracy, metric_type=metric.hub_type, metric_name=name, metric_value=value))
     for kind, (correct, total) in (result.answer_types or {}).items():
         name = f"top-1 accuracy at {place}, answers of type {kind}"
         results.append(replace(accuracy, metric_name=name, metric_value=round(correct / total, 6)))
@@ -77,7 +81,8 @@ def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
     """Return the accuracies at an alpha in the Hub's format for evaluation results.
 
     Returns:
-        Mapping from path to text, with one file in `.eval_results/` for each task that uses a Hub data set in full.
+        Mapping from path to text, with one file in `.eval_results/` for each task that uses a Hub data set in full and
+        was evaluated on all images of the split.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -85,7 +90,8 @@ def eval_result_files(source: CardSource, alpha: Alpha) -> dict[str, str]:
     for result in source.curve.results:
         task = tasks.get(result.task)
         on_the_hub = benchmark_id(task) if task else None
-        if task and on_the_hub and (result.alpha, result.split) == (alpha, source.split):
+        is_whole = result.sample is None
+        if task and on_the_hub and is_whole and (result.alpha, result.split) == (alpha, source.split):
             entry = EvalResultEntry(
                 dataset_id=on_the_hub,
                 task_id=task.config or "default",

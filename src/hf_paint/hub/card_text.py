@@ -7,7 +7,9 @@ from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.choice_text import limit_of_choice
 from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, format_alpha
+from hf_paint.results.extra_metrics import notes_on
 from hf_paint.results.robustness_table import RobustnessTable
+from hf_paint.results.tables import INEXACT
 
 
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
@@ -141,14 +143,11 @@ def other_alpha_sentence(selected: Alpha, *, has_branches: bool) -> str:
 
 def table_notes(table: str) -> list[str]:
     """Return explanations of the marks and columns in an accuracy table."""
-    notes = {
-        "~": "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the "
-        "same class, their prediction was reused.",
-        "attack success": "An attack succeeds if the model predicts the wrong word written on the image; "
-        "lower is better.",
-        "MAE": "MAE is the mean absolute error of the predicted count.",
-    }
-    return [note for mark, note in notes.items() if mark in table]
+    inexact = (
+        "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the same "
+        "class, their prediction was reused."
+    )
+    return [*([inexact] if INEXACT in table else []), *notes_on(table)]
 
 
 def robustness_caption(table: RobustnessTable) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, format_alpha, is_unpatched
 from hf_paint.results.curve import AlphaCurve, Gain
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.outcome import Outcome, is_certain
 from hf_paint.results.outcome_text import summarise, why
 from hf_paint.results.records import Result
 from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
-from hf_paint.results.tables import number, percent, points
+from hf_paint.results.tables import percent, points
 
 
 def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
@@ -26,7 +27,17 @@ def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
     gains = curve.gains(alpha, split)
     ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
     changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
-    return f"At {alpha_phrase(alpha)}, measured on {split} images: {changes}."
+    images = f"samples of the {split} images" if sample_note(curve, split) else f"{split} images"
+    return f"At {alpha_phrase(alpha)}, measured on {images}: {changes}."
+
+
+def sample_note(curve: AlphaCurve, split: str) -> str:
+    """Return a sentence on the tasks that were evaluated on samples of a split, or an empty string if none was."""
+    drawn = {r.task: r.num_images for r in curve.results if r.split == split and r.sample is not None}
+    if not drawn:
+        return ""
+    listed = ", ".join(f"{images} for {task}" for task, images in drawn.items())
+    return f"Only samples of the {split} images were evaluated, drawn by class with a fixed seed: {listed}."
 
 
 def before_and_after(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> tuple[Result, Result] | None:
@@ -40,12 +51,7 @@ def _change(curve: AlphaCurve, gain: Gain, alpha: Alpha) -> str:
     if records is None:
         return gain.task
     changes = [f"{points(gain.gain, digits=1)} points"] + ([] if is_certain(gain) else ["not certain"])
-    if all(record.attack_success is not None for record in records):
-        rates = [percent(record.metrics["attack_success"], digits=1) for record in records]
-        changes.append(f"attack success {rates[0]} % → {rates[1]} %")
-    if all(record.mean_absolute_error is not None for record in records):
-        errors = [number(record.mean_absolute_error) for record in records]
-        changes.append(f"mean absolute error {errors[0]} → {errors[1]}")
+    changes += filter(None, (metric.change(*records) for metric in EXTRA_METRICS))
     accuracies = [percent(record.accuracy, digits=1) for record in records]
     return f"{gain.task} {accuracies[0]} % → {accuracies[1]} % ({', '.join(changes)})"
 

@@ -17,7 +17,7 @@ from hf_paint.hub.card_text import (
     table_notes,
     training_sentence,
 )
-from hf_paint.hub.choice_text import before_and_after, claim, claim_of_selected, selection_sentences
+from hf_paint.hub.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
 from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
@@ -68,7 +68,9 @@ def render_model_card(
         accuracy=_accuracy(model),
         examples=_examples(source),
         robustness=_robustness(model),
-        selection=selection_sentences(source.strategy, source.selection),
+        selection=_with_note(
+            selection_sentences(source.strategy, source.selection), source, source.selection["chosen_on"] or ""
+        ),
         training=Training(
             summary=training_sentence(source, model.task_names, model.tasks[0].example_prompt),
             recipe=public_recipe(source).strip(),
@@ -155,9 +157,10 @@ def _usage(model: _Model) -> Usage:
 
 def _accuracy(model: _Model) -> Accuracy:
     source = model.source
+    caption = f"Top-1 accuracy in percent on the {source.split} images, by {model.rows}. This model is in bold."
     table = source.curve.to_markdown(source.split, selected=model.alpha, fine_tuned_label=source.method.end)
     return Accuracy(
-        caption=f"Top-1 accuracy in percent on the {source.split} images, by {model.rows}. This model is in bold.",
+        caption=_with_note(caption, source, source.split),
         table=table,
         notes=table_notes(table),
         plot=source.plot,
@@ -166,6 +169,11 @@ def _accuracy(model: _Model) -> Accuracy:
         "do not account for variation across seeds.",
         answer_types=_answer_types(model),
     )
+
+
+def _with_note(text: str, source: CardSource, split: str) -> str:
+    """Return a text on the images of a split, followed by a note if samples of them were evaluated."""
+    return " ".join(filter(None, [text, sample_note(source.curve, split)]))
 
 
 def _gains(model: _Model) -> str:
@@ -177,7 +185,7 @@ def _gains(model: _Model) -> str:
         if records is not None:
             before, after = records
             accuracies = [percent(before.accuracy), percent(after.accuracy)]
-            rows.append([gain.task, gain.role, str(after.total), *accuracies, points(gain.gain, gain.interval)])
+            rows.append([gain.task, gain.role, after.num_images, *accuracies, points(gain.gain, gain.interval)])
     return markdown(rows, text_columns=2)
 
 

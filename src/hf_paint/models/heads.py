@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.models.losses import cross_entropy, masked_cross_entropy
 
 
 class ZeroShotHead(nn.Module):
@@ -42,14 +43,15 @@ class ZeroShotHead(nn.Module):
         return self.logit_scale * image_embeds @ self.weight.T  # (batch, embed_dim) @ (embed_dim, num_classes)
 
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Return the mean cross-entropy, in nats, of image embeddings (batch, embed_dim) with labels (batch,).
+        """Return the mean cross-entropy, in nats, of image embeddings (batch, embed_dim) with labels.
 
+        Labels are (batch,), or (batch, max_classes) for images with several classes (see `losses.cross_entropy`).
         Trainers call only this method, so subclasses can choose which classes an image is compared with.
         """
-        return functional.cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
+        return cross_entropy(self(image_embeds), labels, label_smoothing=label_smoothing)
 
     def compare(self, image_embeds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits to evaluate, (batch, num_columns), and the index of the correct column, (batch,)."""
+        """Return the logits to evaluate, (batch, num_columns), and the correct column or columns of each image."""
         return self(image_embeds), labels
 
 
@@ -115,32 +117,6 @@ def member_rows(groups: Sequence[Sequence[Hashable]], names: Sequence[Hashable])
     return torch.tensor([[row[name] for name in [*group, *[group[0]] * (longest - len(group))]] for group in groups])
 
 
-def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy, in nats, with a softmax over only some columns of each image.
-
-    Columns are masked because selecting different columns for each image would make a GPU wait for the CPU.
-
-    Args:
-        logits: shape (batch, num_columns).
-        labels: shape (batch,), index of each image's correct column.
-        others: shape (batch, num_columns), true for columns to exclude from an image's softmax.
-        label_smoothing: Fraction of the label that is spread evenly over the columns of the image.
-
-    Example:
-        >>> others = torch.tensor([[False, False, True]])
-        >>> masked_cross_entropy(torch.tensor([[100.0, 0.0, 300.0]]), torch.tensor([0]), others)
-        tensor(0.)
-    """
-    log_p = logits.float().masked_fill(others, -torch.inf).log_softmax(dim=-1)  # autocast would use bfloat16
-    loss = functional.nll_loss(log_p, labels)
-    if label_smoothing == 0.0:
-        return loss
-    num_columns = others.shape[1]
-    own_share = num_columns / (num_columns - others.sum(dim=1))  # exactly 1 if no columns are excluded
-    uniform = -log_p.masked_fill(others, 0).sum(dim=1) * own_share
-    return (1 - label_smoothing) * loss + label_smoothing / num_columns * uniform.mean()
-
-
 class JointHead(ZeroShotHead):
     """The heads of several tasks, concatenated. Labels count through the classes of all tasks in order.
 
@@ -173,5 +149,6 @@ class JointHead(ZeroShotHead):
 
     def loss(self, image_embeds: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy of a batch, with a softmax over the classes of each image's task."""
-        others = self.task_ids != self.task_ids[labels].unsqueeze(1)  # (batch, num_classes)
+        first = labels if labels.dim() == 1 else labels[:, 0]  # all classes of an image belong to one task
+        others = self.task_ids != self.task_ids[first].unsqueeze(1)  # (batch, num_classes)
         return masked_cross_entropy(self(image_embeds), labels, others, label_smoothing=label_smoothing)

@@ -63,12 +63,13 @@ def _choose(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> list[_Choice]:
         before, after = (_correct(curve, task, point, split) for point in (0.0, alpha))
         if task.role != "shift" and before is not None and after is not None:
             caption = describe_choice(before, after, images=f"{split} images", count=count)
-            choices.append(_Choice(task=task, indices=choose_images(before, after, count=count), caption=caption))
+            indices = task.images[split].counted[choose_images(before, after, count=count)]
+            choices.append(_Choice(task=task, indices=indices, caption=caption))
     return choices
 
 
 def _correct(curve: AlphaCurve, task: PreparedTask, alpha: Alpha, split: str) -> NDArray[np.bool_] | None:
-    """Return whether each image is classified correctly at an alpha, (num_images,); None if not evaluated."""
+    """Return whether each counted image is classified correctly at an alpha; None if not evaluated."""
     result = curve.get(alpha, task.role, task.task.name, split)
     return None if result is None else curve.correct_images(result)
 

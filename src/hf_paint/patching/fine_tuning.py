@@ -148,7 +148,7 @@ def make_trainer(
     callbacks: Sequence[CallbackLike],
 ) -> PaintTrainer:
     """Return a trainer for the image tower of a model, together with the head if one is given."""
-    evaluated = [t.task for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
+    evaluated = [t for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
     trainer = PaintTrainer(
         model,
         args,

@@ -22,7 +22,7 @@ from hf_paint.files import save_atomically, write_json
 from hf_paint.merging.base import ImageSplit, Loss
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
-from hf_paint.models.heads import masked_cross_entropy
+from hf_paint.models.losses import masked_cross_entropy
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.records import Role

@@ -164,6 +164,7 @@ class Recipe(Settings):
             "save_dtype": options.save_dtype,
             "base_model_id": options.base_model_id,
             "precision": options.precision,
+            "max_eval_images": options.max_eval_images,
             "sweep": options.sweep,
             "verify": options.verify,
             "baseline": options.baseline,

@@ -5,6 +5,7 @@ from dataclasses import fields
 from types import NoneType
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from hf_paint.data.samples import check_max_images
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.patching.options import PatchOptions
@@ -13,6 +14,7 @@ from hf_paint.patching.request import Request
 from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.selection import check_tolerance
+from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.callbacks import check_callbacks
 from hf_paint.training.field_types import check_field_types
@@ -40,6 +42,9 @@ def check_request(request: Request) -> None:
     _check_search_options(request)
     _check_method(request)
     check_everything_is_read(request)
+    transfer, shift = request.options.transfer_tasks, request.options.shift_tasks
+    tasks = get_tasks([*request.patching_tasks, *request.supported_tasks, *transfer, *shift])
+    check_max_images(request.options.max_eval_images, tasks)
     if request.rule.selection != "none":
         _check_sides(request)
     for theta in request.options.thetas.values():

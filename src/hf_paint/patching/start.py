@@ -117,7 +117,8 @@ def prepare(recipe: Recipe) -> PatchRun:
     ]
     for role, tasks in roles.items():
         splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
-        makers += [partial(prepare_task, task, model, processor, role=role, splits=splits) for task in tasks]
+        prepare_one = partial(prepare_task, role=role, splits=splits, max_images=recipe.options.max_eval_images)
+        makers += [partial(prepare_one, task, model, processor) for task in tasks]
     prepared = [task for task in make_all(makers) if task is not None]
     _check_validation(recipe, prepared)
     if recipe.args.train_head:

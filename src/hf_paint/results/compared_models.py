@@ -112,6 +112,8 @@ def check_comparable(runs: Sequence[Run], models: Sequence[ComparedModel], split
 def notes_of(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -> list[str]:
     """Return notes to show below the tables, one line each."""
     notes = [note for model in models for note in _notes_of_model(model)]
+    sampled = {r.task: r.num_images for model in models for r in model.results.values() if r.sample is not None}
+    notes += [f"Of {task}, only a sample was evaluated: {number} {split} images." for task, number in sampled.items()]
     zero_shot = {model.base: model.results for model in models if model.name == ZERO_SHOT}
     for run in runs:
         if run.chosen is None:
@@ -176,14 +178,14 @@ def _results(run: Run, alpha: Alpha, tasks: Sequence[str], split: str) -> dict[s
 def _check_same_task(task: str, runs: Sequence[Run], split: str) -> None:
     """Check that a task has the same number of images in all runs; fingerprints would differ between machines."""
     first, *others = [
-        (run.name, result.total)
+        (run.name, result.num_images)
         for run in runs
         for result in run.curve.results
         if (result.task, result.split) == (task, split)
     ]
-    for name, total in others:
-        if total != first[1]:
+    for name, num_images in others:
+        if num_images != first[1]:
             raise InputError(
-                f"Task '{task}' is not the same in all runs: it has {first[1]} images in {first[0]}, but {total} in "
-                f"{name}. Remove one of these runs from the comparison."
+                f"Task '{task}' is not the same in all runs: it has {first[1]} images in {first[0]}, but "
+                f"{num_images} in {name}. Remove one of these runs from the comparison."
             )

@@ -14,7 +14,7 @@ from hf_paint.results.alphas import Alpha, canonical, format_alpha, in_order
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.notebooks import curve_html, describe_curve
-from hf_paint.results.records import ROLES, Result, Role, read_results, roles_of
+from hf_paint.results.records import ROLES, Result, Role, of_one_sample, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, Interval, markdown
@@ -49,7 +49,9 @@ class AlphaCurve:
 
     Args:
         results: Records of a sweep. If there are several for the same (alpha, task, role, split), the last one is
-            used, and exact records take precedence over inexact ones from an adaptive sweep.
+            used, and exact records take precedence over inexact ones from an adaptive sweep. If some records of a
+            (task, role, split) are of a sample and others of another sample or of all images, those that are like the
+            last one are used.
         folder: Run folder with the per-image files that the records refer to.
 
     Example:
@@ -63,7 +65,7 @@ class AlphaCurve:
     """
 
     def __init__(self, results: Iterable[Result], *, folder: str | Path | None = None) -> None:
-        ordered = sorted(results, key=lambda r: r.exact)
+        ordered = sorted(of_one_sample(results), key=lambda r: r.exact)
         self._results = {(r.alpha, r.role, r.task, r.split): r for r in ordered}
         self.folder = Path(folder) if folder is not None else None
         self.alphas: tuple[Alpha, ...] = in_order(r.alpha for r in self.results)

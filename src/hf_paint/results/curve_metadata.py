@@ -1,22 +1,23 @@
 """Convert alpha curves to and from machine-readable model card metadata."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 from hf_paint.errors import InputError
 from hf_paint.files import Json
 from hf_paint.results.alphas import Alpha, AlphaJson, Coefficients, alpha_from_json, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import ROLES, Result
 from hf_paint.results.tables import INEXACT, marked
 
 
-Number = TypeVar("Number", int, float)
-
 MISSING = "-"
 ALWAYS = ("correct", "total")
-OPTIONAL = ("attack_success", "mean_absolute_error")
-"""Keys for metrics that only some tasks have."""
+OPTIONAL: Mapping[str, Callable[[str], float]] = {
+    **{metric.key: metric.stored_as for metric in EXTRA_METRICS},
+    "drawn_from": int,
+}
+"""Key -> type of what only some records have."""
 
 
 def curve_to_metadata(curve: AlphaCurve) -> Json:
@@ -59,8 +60,7 @@ def curve_from_metadata(metadata: Json) -> AlphaCurve:
                 total=int(counts["total"][position]),
                 answer_types=_read_answer_types(entry, position),
                 exact=not counts["correct"][position].startswith(INEXACT),
-                attack_success=_optional(int, counts, "attack_success", position),
-                mean_absolute_error=_optional(float, counts, "mean_absolute_error", position),
+                **_read_optional(counts, position),
             )
             for position, alpha in enumerate(alphas)
             for entry, counts in columns
@@ -87,13 +87,13 @@ def _write_optional(results: Sequence[Result | None]) -> dict[str, str]:
     return {key: line for key, line in lines.items() if set(line.split()) != {MISSING}}
 
 
+def _read_optional(columns: Mapping[str, Sequence[str]], position: int) -> Json:
+    texts = {key: columns[key][position] for key in OPTIONAL if key in columns}
+    return {key: OPTIONAL[key](text) for key, text in texts.items() if text != MISSING}
+
+
 def _columns(entry: Json, keys: Sequence[str]) -> dict[str, list[str]]:
     return {key: str(entry[key]).split() for key in keys if key in entry}
-
-
-def _optional(kind: Callable[[str], Number], columns: Mapping[str, Sequence[str]], key: str, at: int) -> Number | None:
-    text = columns[key][at] if key in columns else MISSING
-    return None if text == MISSING else kind(text)
 
 
 def _write_answer_types(results: Sequence[Result | None]) -> dict[str, dict[str, dict[str, str]]]:

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from hf_paint.results.alphas import Alpha
+from hf_paint.results.extra_metrics import EXTRA_METRICS, ExtraMetric, beside_accuracy
 from hf_paint.results.records import ROLES, Result, Role
-from hf_paint.results.tables import FINE_TUNED, Interval, alpha_label, bold, interval, marked, number, percent
+from hf_paint.results.tables import FINE_TUNED, Interval, alpha_label, bold, interval, marked, percent
 
 
 if TYPE_CHECKING:
@@ -24,34 +25,32 @@ def curve_rows(
     """Return a header and one row for each alpha with records on the split; see `AlphaCurve.to_markdown`."""
     columns: list[Column] = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
     columns = [c for c in columns if any(curve.get(a, *c, split) for a in curve.alphas)]
-    attacked = [c for c in columns if any(attack_cell(curve.get(a, *c, split)) for a in curve.alphas)]
+    own = [metric for metric in EXTRA_METRICS if metric.has_column]
+    extra = [(c, m) for m in own for c in columns if any(m.show(curve.get(a, *c, split)) for a in curve.alphas)]
     header = ["alpha", *(f"{task} ({role})" for role, task in columns)]
-    rows = [header + [f"{task} attack success ({role})" for role, task in attacked]]
+    rows = [header + [f"{task} {metric.label} ({role})" for (role, task), metric in extra]]
     for alpha in curve.alphas:
         results = [curve.get(alpha, *column, split) for column in columns]
         if not any(results):
             continue
         bounds = [_gain_interval(curve, result) if intervals else None for result in results]
         cells = [alpha_label(alpha, fine_tuned_label), *map(accuracy_cell, results, bounds)]
-        cells += [attack_cell(curve.get(alpha, *column, split)) for column in attacked]
+        cells += [extra_cell(curve.get(alpha, *column, split), metric) for column, metric in extra]
         rows.append(bold(cells) if alpha == selected else cells)
     return rows
 
 
 def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
-    """Format an accuracy in percent, followed by the interval of its gain and the mean absolute error if available."""
+    """Format an accuracy in percent, followed by the interval of its gain and by other metrics if available."""
     if result is None:
         return ""
     gain = "" if bounds is None else f" ({interval(bounds)})"
-    error = "" if result.mean_absolute_error is None else f", MAE {number(result.mean_absolute_error)}"
-    return f"{marked(percent(result.accuracy), exact=result.exact)}{gain}{error}"
+    return f"{marked(percent(result.accuracy), exact=result.exact)}{gain}{beside_accuracy(result)}"
 
 
-def attack_cell(result: Result | None) -> str:
-    """Format the attack success: the percentage of images that are misclassified as the word written on them."""
-    if result is None or result.attack_success is None:
-        return ""
-    return marked(percent(result.attack_success / result.total), exact=result.exact)
+def extra_cell(result: Result | None, metric: ExtraMetric) -> str:
+    """Format a metric that has its own column."""
+    return marked(metric.show(result), exact=result is None or result.exact)
 
 
 def _gain_interval(curve: "AlphaCurve", result: Result | None) -> Interval | None:

@@ -6,17 +6,17 @@ from fractions import Fraction
 from pathlib import Path
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, is_unpatched, total
+from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
 from hf_paint.results.records import ROLES, Role
 from hf_paint.results.selection import BY_HAND
-from hf_paint.results.tables import Interval, marked, number, percent, points
+from hf_paint.results.tables import Interval, marked, percent, points
 
 
 MOST_NAMED = 3
 """Tasks of one role that a sentence names; of more, it gives the mean and the worst."""
 MOST_DIGITS = 4
 CHOOSING: tuple[Role, ...] = ("patching", "supported")
-RATES = {"attack_success": "attack success", "mean_average_precision": "mean average precision"}
 ANSWER_TYPE = "accuracy_"
 
 
@@ -41,7 +41,7 @@ def outcome_rows(outcome: Outcome) -> list[list[str]]:
     images = f"{splits[0]} images" if len(splits) == 1 else "images"
     rows = [["task", "role", images, "before", "after", "gain (95 % interval)"]]
     for change in outcome.changes:
-        count = f"{change.after.total}" if len(splits) == 1 else f"{change.after.total} {change.split}"
+        count = change.after.num_images if len(splits) == 1 else f"{change.after.num_images} {change.split}"
         accuracies = [_accuracy(result.accuracy, exact=result.exact) for result in (change.before, change.after)]
         bounds = change.gain.interval
         gain = _points(change.gain.gain) + ("" if bounds is None else f" ({_interval(bounds)})")
@@ -200,15 +200,15 @@ def _accuracy(accuracy: float, *, exact: bool) -> str:
 
 def _other_metrics(change: Change, *, answers: bool = False) -> Mapping[str, tuple[str, str]]:
     """Return the metrics besides accuracy, before and after; with `answers`, also the accuracy by answer type."""
-    before, after = change.before.metrics, change.after.metrics
     found = {}
-    for key in before.keys() & after.keys():
-        values = before[key], after[key]
-        if key in RATES:
-            found[RATES[key]] = (f"{percent(values[0], digits=1)} %", f"{percent(values[1], digits=1)} %")
-        elif key == "mean_absolute_error":
-            found["mean absolute error"] = (number(values[0]), number(values[1]))
-        elif answers and key.startswith(ANSWER_TYPE):
+    for metric in EXTRA_METRICS:
+        values = [metric.show(result, digits=1) for result in (change.before, change.after)]
+        if all(values):
+            unit = " %" if metric.is_share else ""
+            found[metric.name] = (f"{values[0]}{unit}", f"{values[1]}{unit}")
+    before, after = change.before.metrics, change.after.metrics
+    for key in sorted(before.keys() & after.keys()) if answers else ():
+        if key.startswith(ANSWER_TYPE):
             name = f"{key.removeprefix(ANSWER_TYPE)} answers"
-            found[name] = (percent(values[0], digits=1), percent(values[1], digits=1))
-    return dict(sorted(found.items()))
+            found[name] = (percent(before[key], digits=1), percent(after[key], digits=1))
+    return found

@@ -2,11 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from fractions import Fraction
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,70 +14,13 @@ from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, canonical
 from hf_paint.results.run_folder import RESULTS
+from hf_paint.results.scores import Scores
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
 JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
 """Record attribute -> key in `results.jsonl`, for attributes whose key has a different name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """Counts and metrics for a model on one split of one task.
-
-    Attributes:
-        correct: Number of images that are classified correctly.
-        total: Number of images.
-        attack_success: Number of images that are misclassified as the word written on them. None for tasks without
-            such words.
-        mean_per_class: Accuracy within each class, averaged over the classes that occur, in [0, 1].
-        loss: Mean cross-entropy in nats.
-        ece: Expected calibration error over 15 bins of equal width, in [0, 1].
-        mean_absolute_error: Mean absolute error of the predicted counts, for counting tasks.
-        answer_types: Answer type -> [correct, total], for multiple-choice tasks.
-    """
-
-    correct: int
-    total: int
-    attack_success: int | None = None
-    mean_per_class: float | None = None
-    loss: float | None = None
-    ece: float | None = None
-    mean_absolute_error: float | None = None
-    answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
-
-    @property
-    def accuracy(self) -> float:
-        """Top-1 accuracy, `correct / total`."""
-        return self.correct / self.total
-
-    @property
-    def exact_accuracy(self) -> Fraction:
-        """Top-1 accuracy as an exact fraction, so equal accuracies compare as equal."""
-        return Fraction(self.correct, self.total)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Available metrics, as fractions of 1 except for the loss and the mean absolute error.
-
-        Example:
-            >>> Scores(correct=5, total=10, attack_success=4).metrics
-            {'accuracy': 0.5, 'attack_success': 0.4}
-        """
-        metrics = {
-            "accuracy": self.accuracy,
-            "mean_per_class": self.mean_per_class,
-            "loss": self.loss,
-            "mean_absolute_error": self.mean_absolute_error,
-            "attack_success": None if self.attack_success is None else self.attack_success / self.total,
-        }
-        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
-        return {name: value for name, value in (metrics | types).items() if value is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict of all counts and metrics."""
-        return {f.name: getattr(self, f.name) for f in fields(Scores)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +38,7 @@ class Result(Scores):
         head: Fingerprint of the zero-shot head, which depends on the text tower, class names and templates.
         data: Fingerprint of the images and their preprocessing.
         rows_fingerprint: Fingerprint of the data set rows. All corruptions of the same images share it.
+        drawn_from: Number of images in the split, without those that show no class, if the images are a sample of it.
         precision: Precision of the forward pass, `fp32` or `bf16`.
         exact: Whether all images were evaluated. An adaptive sweep only does this for a few alphas.
         correct_file: Path to an npy file with one boolean per image (whether it is classified correctly), relative to
@@ -110,6 +53,7 @@ class Result(Scores):
     head: str = ""
     data: str = ""
     rows_fingerprint: str = ""
+    drawn_from: int | None = None
     precision: str = "fp32"
     exact: bool = True
     correct_file: str | None = None
@@ -122,6 +66,16 @@ class Result(Scores):
         """Key that identifies an evaluation. Two records with the same key have the same scores."""
         exactness = "exact" if self.exact else "adaptive"
         return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
+
+    @property
+    def sample(self) -> tuple[int, int] | None:
+        """Number of images, and of those that they were drawn from. None for a whole split."""
+        return None if self.drawn_from is None else (self.total, self.drawn_from)
+
+    @property
+    def num_images(self) -> str:
+        """Number of images as text: `10000`, or `500 of 10,000` for a sample."""
+        return str(self.total) if self.drawn_from is None else f"{self.total:,} of {self.drawn_from:,}"
 
     def to_json(self) -> str:
         """Return the record as one line of JSON, including the accuracy."""
@@ -171,6 +125,7 @@ class ResultLog:
             if write:
                 _drop_torn_line(self.folder / name)
         self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
+        self._samples: dict[tuple[str, ...], tuple[int, int] | None] = {}
         for result in self.results:
             self._remember(result)
 
@@ -184,6 +139,10 @@ class ResultLog:
         """
         records = self._known.get(key, {})
         return next(iter(records.values()), None) if alpha is None else records.get(canonical(alpha))
+
+    def is_current(self, result: Result) -> bool:
+        """Return whether the last record of this task and split was measured on the same images as this one."""
+        return self._samples[result.role, result.task, result.split] == result.sample
 
     def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
         """Add a record and flush it to disk.
@@ -207,6 +166,7 @@ class ResultLog:
 
     def _remember(self, result: Result) -> None:
         self._known.setdefault(result.key, {})[result.alpha] = result
+        self._samples[result.role, result.task, result.split] = result.sample
 
 
 def read_results(path: str | Path) -> list[Result]:
@@ -226,6 +186,13 @@ def read_results(path: str | Path) -> list[Result]:
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"Line {number} of {path} is not a valid record: {error}") from error
     return results
+
+
+def of_one_sample(results: Iterable[Result]) -> list[Result]:
+    """Return the records of the images that the last record of each (role, task, split) was measured on."""
+    listed = list(results)
+    last = {(r.role, r.task, r.split): r.sample for r in listed}
+    return [r for r in listed if r.sample == last[r.role, r.task, r.split]]
 
 
 def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:

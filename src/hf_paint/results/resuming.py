@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 
 
+RULE = ("selection", "tolerance")
+"""Keys of the selection rule. They may change because any rule can choose from the same records."""
 FREE_KEYS = (
     *("output_dir", "alphas", "extrapolate", "sweep", "verify", "search", "search_budget", "baseline"),
-    *("compare_ensemble", "num_examples", "use_cpu", "disable_tqdm", "selection", "tolerance"),
+    *("max_eval_images", "compare_ensemble", "num_examples", "use_cpu", "disable_tqdm", *RULE),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
 )
 FREE_PREFIXES = ("log", "save_steps", "save_total_limit", "hub_", "activation_checkpointing", "gradient_checkpointing")
 """Prefixes of keys that, like `FREE_KEYS`, may change because they do not affect the weights of any alpha."""
-RULE = ("selection", "tolerance")
-"""Keys of the selection rule. They may change because any rule can choose from the same records."""
-FIXED_IN_SEQUENCE = ("alphas", "sweep", *RULE)
+FIXED_IN_SEQUENCE = ("alphas", "sweep", "max_eval_images", *RULE)
 """Free keys that may not change in sequential patching, where each step starts from the alpha chosen before it."""
+FIXED_IN_TRAINING = ("max_eval_images",)
+"""Free keys that may not change if theta_1 may depend on what is measured: a method scores models, or the trainer
+evaluates checkpoints."""
 MODEL_LOCATION = ("model", "model_revision")
 TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
 """Keys that say where a model or data set is. They may change, because a run is bound to the content (`Identity`)."""
@@ -45,13 +48,16 @@ def makes_weights(recipe: Mapping[str, object]) -> bool:
     return any(isinstance(option, Mapping) and option.get("score") == "selection" for option in options)
 
 
-def _fixed_here(stored: Mapping[str, object], current: Mapping[str, object]) -> tuple[str, ...]:
+def _fixed_here(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
     """Return the free keys that may not change between these recipes."""
+    fixed: list[str] = []
     if "step" in stored or "sequential" in (stored.get("strategy"), current.get("strategy")):
-        return FIXED_IN_SEQUENCE
+        fixed += FIXED_IN_SEQUENCE
+    if any(key in recipe for key in ("method", "eval_strategy") for recipe in (stored, current)):
+        fixed += FIXED_IN_TRAINING
     if makes_weights(stored) or (current.get("selection") == "none" != stored.get("selection")):
-        return RULE  # without a rule, a run would leave the patched model that is there
-    return ()
+        fixed += RULE  # without a rule, a run would leave the patched model that is there
+    return fixed
 
 
 def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:

@@ -216,7 +216,7 @@ def example_plot(task: str) -> str:
     return f"examples-{task}.png"
 
 
-def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bool) -> str:
+def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bool, sample: str | None = None) -> str:
     """Return the path, relative to the run folder, of the file that stores which images were classified correctly.
 
     Args:
@@ -225,9 +225,11 @@ def correct_file(task: str, split: str, alpha: Alpha, *, weights: str, exact: bo
         alpha: Alpha of the model.
         weights: Fingerprint of the weights, which distinguishes combinations of coefficients.
         exact: Whether all images were evaluated.
+        sample: Fingerprint of the images, if they are a sample of the split.
     """
     place = "combination" if isinstance(alpha, Coefficients) else variant_name(alpha)
-    return f"correct/{task}-{split}-{place}-{weights[:8]}{'' if exact else '-adaptive'}.npy"
+    drawn = "" if sample is None else f"-sample-{sample[:8]}"
+    return f"correct/{task}-{split}-{place}-{weights[:8]}{drawn}{'' if exact else '-adaptive'}.npy"
 
 
 def predictions_file(correct_file: str) -> str:

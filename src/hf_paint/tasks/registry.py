@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
@@ -21,6 +21,7 @@ from hf_paint.tasks.task import Task
 
 TaskLike: TypeAlias = str | Path | Mapping[str, object] | Task | InMemory
 """A task, or what names one: a built-in name, the path or Hub id of data, a definition, or data in memory."""
+Other = TypeVar("Other")
 SEVERAL: tuple[type, ...] = (Sequence, Set, Iterator, ValuesView)
 """What holds several tasks. Tables and arrays can be iterated over, too, but their rows and columns are not tasks."""
 
@@ -88,8 +89,8 @@ def _read_corrupted(definition: Mapping[str, object]) -> list[Task]:
     return corrupted(options.pop("corrupted"), **options)
 
 
-def each_reference(references: TaskLike | Iterable[TaskLike]) -> Iterable[TaskLike]:
-    """Return several references, or a single one as a list.
+def each_reference(references: TaskLike | Iterable[Other]) -> Iterable[TaskLike | Other]:
+    """Return several references, or a single one as a list; the several may also be of another kind.
 
     Raises:
         InputError: If these are neither, like a table.

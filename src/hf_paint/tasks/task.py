@@ -24,7 +24,8 @@ class Task:
 
     Each kind of task is a subclass with additional fields. `Task(...)`, `Task.from_dict` and `Task.from_yaml` return
     the subclass that matches the keys: `MultipleChoiceTask` if `choices_column` is set, `TypographicTask` for
-    `text_column`, `CountingTask` for `counting`, and `ClassificationTask` otherwise.
+    `text_column`, `CountingTask` for `counting`, `MultiLabelTask` for `multi_label`, and `ClassificationTask`
+    otherwise.
 
     Attributes:
         name: Name in records, tables and metric keys; may contain lower-case letters, digits, `_` and `-`.

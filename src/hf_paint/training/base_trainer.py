@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import Trainer, set_seed
@@ -18,6 +17,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 
 from hf_paint.errors import InputError
 from hf_paint.merging.averaging import WeightAveraging
+from hf_paint.models.losses import cross_entropy
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -47,8 +47,8 @@ class BaseTrainer(Trainer):
         raise NotImplementedError
 
     def mean_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy for labels (batch,), with `label_smoothing_factor` applied."""
-        return functional.cross_entropy(features, labels, label_smoothing=self.args.label_smoothing_factor)
+        """Return the mean `cross_entropy` of logits and labels, with `label_smoothing_factor` applied."""
+        return cross_entropy(features, labels, label_smoothing=self.args.label_smoothing_factor)
 
     def logits(self, features: Tensor) -> Tensor:
         """Convert features to logits (batch, num_classes)."""

@@ -13,7 +13,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSet, EvaluationSets
 from hf_paint.evaluation.predictions import predictions_from_logits, score
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.results.records import Scores
+from hf_paint.results.scores import Scores
 from hf_paint.training.trained_clip import TrainedClip
 
 

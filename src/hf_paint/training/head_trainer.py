@@ -24,7 +24,7 @@ class HeadTrainer(BaseTrainer):
         head: Classification head, trained in place.
         args: Training arguments.
         image_embeds: Embeddings of the train split, shape (num_images, embed_dim).
-        labels: Class indices, shape (num_images,).
+        labels: Class indices, shape (num_images,), or (num_images, max_classes) for several classes per image.
         callbacks: Additional callbacks, or their classes.
 
     Raises:

@@ -56,7 +56,8 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         train_task: Task, or what `get_task` makes one of, whose train split to train on. Several tasks are sampled
             according to `args.task_sampling`, and each image is compared with the classes of its own task.
         train_dataset: Data set to use instead of `train_task`. Its examples have `pixel_values` (3, height, width) of
-            type uint8 and an integer `labels`. A `datasets.Dataset` may have an image and a label column instead.
+            type uint8 and `labels`, an integer or a list of them. A `datasets.Dataset` may have an image and a label
+            column instead.
         head: Zero-shot head for `train_dataset`; its labels index the rows of the head. A `datasets.Dataset` whose
             labels are a `ClassLabel` needs none.
         eval_tasks: Tasks that `evaluate()` evaluates on their validation splits, or other data (see `evaluate`).
@@ -144,7 +145,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         return features
 
     def mean_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy for labels (batch,), with `label_smoothing_factor` applied."""
+        """Return the mean loss of the head, with `label_smoothing_factor` applied."""
         if self.clip.head is not None:
             return super().mean_loss(features, labels)
         return self.head.loss(features, labels, label_smoothing=self.args.label_smoothing_factor)

@@ -1,0 +1,69 @@
+"""Scores: counts and metrics of a model on one split of one task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Counts and metrics for a model on one split of one task.
+
+    Attributes:
+        correct: Number of images that are classified correctly; with several classes, as one of them.
+        total: Number of images, without those that show no class of a multi-label task.
+        attack_success: Number of images that are misclassified as the word written on them. None for tasks without
+            such words.
+        mean_per_class: Accuracy within each class, averaged over the classes that occur, in [0, 1].
+        loss: Mean cross-entropy in nats.
+        ece: Expected calibration error over 15 bins of equal width, in [0, 1].
+        mean_absolute_error: Mean absolute error of the predicted counts, for counting tasks.
+        mean_average_precision: Average precision of each class over all images, averaged over the classes that some
+            but not all images have, in [0, 1], for multi-label tasks. These have no `mean_per_class`; their loss is
+            the cross-entropy with a target spread evenly over the classes of an image.
+        answer_types: Answer type -> [correct, total], for multiple-choice tasks.
+    """
+
+    correct: int
+    total: int
+    attack_success: int | None = None
+    mean_per_class: float | None = None
+    loss: float | None = None
+    ece: float | None = None
+    mean_absolute_error: float | None = None
+    mean_average_precision: float | None = None
+    answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy, `correct / total`."""
+        return self.correct / self.total
+
+    @property
+    def exact_accuracy(self) -> Fraction:
+        """Top-1 accuracy as an exact fraction, so equal accuracies compare as equal."""
+        return Fraction(self.correct, self.total)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Available metrics, as fractions of 1 except for the loss and the mean absolute error.
+
+        Example:
+            >>> Scores(correct=5, total=10, attack_success=4).metrics
+            {'accuracy': 0.5, 'attack_success': 0.4}
+        """
+        metrics = {
+            "accuracy": self.accuracy,
+            "mean_per_class": self.mean_per_class,
+            "loss": self.loss,
+            "mean_absolute_error": self.mean_absolute_error,
+            "mean_average_precision": self.mean_average_precision,
+            "attack_success": None if self.attack_success is None else self.attack_success / self.total,
+        }
+        types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
+        return {name: value for name, value in (metrics | types).items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of all counts and metrics."""
+        return {f.name: getattr(self, f.name) for f in fields(Scores)}
