@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 from transformers.utils import logging
 
 from folders import draw_folder, several
-from hf_paint import get_task
+from hf_paint import Task, get_task
 from hf_paint.data.content import fingerprint_content
 from hf_paint.data.guesses import open_task
 from hf_paint.data.splits import load_splits
@@ -86,7 +86,6 @@ def with_column(name, values, feature):
 
 
 CLASSES = ClassLabel(names=list(NAMES))
-LISTS = Features({"image": Image(), "labels": List(CLASSES)})
 
 
 @pytest.mark.parametrize(
@@ -214,3 +213,13 @@ def test_endings_and_words_are_those_of_datasets():
 
     assert {str(split): tuple(words) for split, words in SPLIT_KEYWORDS.items()} == SPLIT_WORDS
     assert PICTURES <= OPENED
+
+
+@pytest.mark.skipif("multi_label" not in Task.kinds, reason="there is no kind of task for several labels per image")
+@pytest.mark.parametrize(("feature", "labels"), [(CLASSES, [0, 2]), (Value("string"), ["t-shirt", "polka_dotted"])])
+def test_lists_of_labels_make_a_multi_label_task(feature, labels):
+    features = Features({"image": Image(), "labels": List(feature)})
+    data = Dataset.from_dict({"image": ENCODED[:10], "labels": [labels] * 10}, features=features)
+    task = open_task(get_task(data))
+    assert task.to_dict()["multi_label"] is True
+    assert {"polka dotted", "t-shirt"} <= set(task.class_names)

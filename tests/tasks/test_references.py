@@ -135,6 +135,8 @@ def test_built_in_names_stay(folder):
         ("mixed", "files of several formats, like 'a.csv' and 'b.parquet'"),
         ("named", "'train.csv', which is named like a split, and 'other.csv', which is not"),
         ("", "Task '' is unknown"),
+        ("name: x\n" * 100, "is unknown"),
+        ("/" + "x" * 5000, "no file or folder"),
         ({"dataset": "nope/", "name": "x"}, "no file or folder 'nope'"),
         ([], r"got \[\]"),
     ],

@@ -10,7 +10,7 @@ from hf_paint.data.column_types import LISTS, TEXTS, is_image
 from hf_paint.data.folder_files import PICTURES
 from hf_paint.errors import InputError
 from hf_paint.tasks.classification import LabelledTask
-from hf_paint.tasks.data_files import MEMORY
+from hf_paint.tasks.data_files import MEMORY, exists
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
@@ -83,7 +83,7 @@ def _is_path_column(rows: Dataset | IterableDataset, column: str) -> bool:
     if not is_text(rows.features[column]):
         return False
     first = str(first_row(rows, [column]).get(column))
-    return Path(first).suffix.lower() in PICTURES and ("://" in first or Path(first).is_file())
+    return Path(first).suffix.lower() in PICTURES and ("://" in first or exists(Path(first)))
 
 
 def _is_class_label(rows: Dataset | IterableDataset, column: str) -> bool:

@@ -60,11 +60,7 @@ def _splits_without_labels(task: Task, given: Splits) -> list[str]:
         for own, value in zip(_values(task.splits).values(), _values(given).values(), strict=True)
         if value == GUESS
     }
-    return [
-        source
-        for source in task.splits.named()
-        if source in found and {*load_rows(task, source).table.unique(task.label_column)} <= {None, -1}
-    ]
+    return [source for source in task.splits.named() if source in found and _labels_in(task, source) <= {None, -1}]
 
 
 def choose_splits(task: Task, names: Sequence[str]) -> Splits:
@@ -132,10 +128,15 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
 
 
 def _distinct_labels(task: LabelledTask) -> list[str]:
-    """Return the distinct labels of all splits that a task reads, sorted."""
-    values = [load_rows(task, source).table[task.label_column][:] for source in dict.fromkeys(task.splits.named())]
-    each = (label for own in values for value in own for label in (value if isinstance(value, list) else [value]))
-    return sorted({spelled(label) for label in each if label is not None})
+    """Return the distinct texts in the label column of all splits that a task reads, sorted."""
+    labels = set[object]().union(*(_labels_in(task, source) for source in task.splits.named()))
+    return sorted({spelled(label) for label in labels if isinstance(label, str)})
+
+
+def _labels_in(task: LabelledTask, source: str) -> set[object]:
+    """Return the distinct labels in one split, also of lists of labels."""
+    values = load_rows(task, source).table[task.label_column][:]
+    return {label for value in values for label in (value if isinstance(value, list) else [value])}
 
 
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:

@@ -7,6 +7,7 @@ from datasets import Dataset, IterableDataset
 
 from hf_paint.data.columns import first_row, is_text
 from hf_paint.data.folder_files import PICTURES
+from hf_paint.tasks.data_files import exists
 from hf_paint.tasks.task import Task
 
 
@@ -53,5 +54,5 @@ def _find(path: str | None, folders: Sequence[Path]) -> str | None:
     if not path or "://" in path or Path(path).is_absolute():
         return path
     places = [str(folder / path) for folder in folders]
-    found = [place for place in (*places, path) if Path(place).is_file()]
+    found = [place for place in (*places, path) if exists(Path(place))]
     return found[0] if found else places[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 from unicodedata import normalize
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, describe_folder, files_of
+from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, describe_folder, exists, files_of
 
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def is_path(text: str) -> bool:
         or text.endswith(("/", os.sep))
         or path.suffix.lower() in FORMATS
         or id.count("/") > 1
-        or path.exists()
+        or exists(path)
     )
 
 
@@ -123,7 +123,7 @@ def define(reference: str, folder: Path | None = None) -> dict[str, object] | No
 
 
 def _define_path(path: Path) -> dict[str, object]:
-    if not path.exists():
+    if not exists(path):
         raise InputError(
             f"There is no file or folder '{path}'.{_did_you_mean_beside(path)} Correct the path; a built-in "
             "task is named without slashes, and a data set on the Hub as user/name."
