@@ -122,7 +122,8 @@ def _scan(split: "Split") -> Scan:
     chunks = without_decoding(rows.select_columns([column]), column).iter(CHUNK)
     sizes: list[tuple[int, int]] = []
     modes: list[str] = []
-    pixels, problems = bytearray(), {}
+    pixels = bytearray()
+    problems: Problems = {}
     with tqdm(total=len(rows), desc=f"Reading {split.task.name} {split.name}", unit="image", leave=False) as bar:
         for images in in_threads(lambda chunk: [_look(value, rows, column) for value in chunk[column]], chunks):
             problems |= {len(sizes) + row: image.problem for row, image in enumerate(images) if image.problem}
