@@ -90,7 +90,7 @@ def test_examples_of_classes_in_any_script_bring_no_warning(installed, tmp_path,
     installed("triangles", DOG + CAT)
     probabilities = np.array([0.6, 0.4], dtype=np.float32)
     pixels = np.zeros((4, 4, 3), dtype=np.uint8)
-    values = {"label": 0, "written": None, "question": None, "before": probabilities, "after": probabilities}
+    values = {"labels": (0,), "written": None, "question": None, "before": probabilities, "after": probabilities}
     example = Example(pixels=pixels, candidates=(DOG, CAT), **values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
