@@ -95,6 +95,12 @@ class Outcome:
         candidates: Alphas that the rule chose from.
         improvable: Whether any other candidate has a higher patching accuracy than alpha 0, on validation images.
         alternative: What another rule would choose, if that is known and different.
+
+    Example:
+        >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
+        >>> result = patch_single(model_folder, task, [other_task], args, alphas=[0.0, 1.0], selection="mean")
+        >>> Outcome.from_run(tmp_path).alpha == result.alpha
+        True
     """
 
     alpha: Alpha | None
@@ -114,12 +120,6 @@ class Outcome:
 
         Raises:
             InputError: If the folder contains no run, or the run has not chosen an alpha yet.
-
-        Example:
-            >>> args = PaintTrainingArguments(output_dir=tmp_path, max_steps=2, warmup_steps=1, use_cpu=True)
-            >>> result = patch_single(model_folder, task, [other_task], args, alphas=[0.0, 1.0], selection="mean")
-            >>> Outcome.from_run(tmp_path).alpha == result.alpha
-            True
         """
         run = RunFolder(folder)
         recipe, selection = run.load_recipe(), run.load_selection()
