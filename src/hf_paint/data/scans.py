@@ -123,7 +123,7 @@ def _scan(split: "Split") -> Scan:
     sizes: list[tuple[int, int]] = []
     modes: list[str] = []
     pixels = bytearray()
-    problems: dict[int, str] = {}
+    problems: Problems = {}
     with tqdm(total=len(rows), desc=f"Reading {split.task.name} {split.name}", unit="image", leave=False) as bar:
         for images in in_threads(lambda chunk: [_look(value, rows, column) for value in chunk[column]], chunks):
             problems |= {len(sizes) + row: image.problem for row, image in enumerate(images) if image.problem}
