@@ -170,7 +170,10 @@ REFUSED = {
         PETS | {"metadata.csv": METADATA.replace("dog/2.png,dog", "dog/2.png,cat")},
         "1 of 8 rows: it labels 'dog/2.png' as 'cat'",
     ),
-    "metadata without labels": (PETS | {"metadata.csv": "file_name,lable\ncat/0.png,cat\n"}, "Did you mean"),
+    "metadata without labels": (
+        PETS | {"metadata.csv": "file_name,height\ncat/0.png,3\n"},
+        "none that holds the labels",
+    ),
     "metadata of other pictures": (
         PETS | {"metadata.csv": METADATA + "cat/9.png,cat\n"},
         r"\(1 of 9\), for instance 'cat/9.png'",

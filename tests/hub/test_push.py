@@ -397,7 +397,7 @@ def test_replacing_leaves_nothing_of_the_other_form(hub, run, model_folder):
     push_variants(run, "tester/clip", options=BASE)
     push_variants(run, "tester/clip", overwrite=True, options=delta)
     assert set(repository(hub)["main"]) == {".gitattributes", "README.md", "curve.png", "patch.safetensors"} | {
-        *("patch_config.json", "examples-colours.png", "examples-others.png"),
+        *("patch_config.json", "tasks.json", "examples-colours.png", "examples-others.png"),
     }
     push_variants(run, "tester/clip", overwrite=True, options=BASE)
     assert "patch_config.json" not in repository(hub)["main"]

@@ -16,6 +16,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import trainings_of
 from hf_paint.patching.plan import plan
+from hf_paint.patching.progress import describe_progress
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot
@@ -41,7 +42,8 @@ def three(tmp_path_factory):
 
 @pytest.fixture
 def counts(monkeypatch):
-    """The numbers of images that pass through the image tower to be evaluated."""
+    """The numbers of images that pass through the image tower to be evaluated; few steps are timed."""
+    monkeypatch.setattr("hf_paint.patching.timing.STEPS", 2)
     numbers, gather = [], Evaluator._gather
 
     def counting(self, tower, task, split, function, indices=None):
@@ -77,17 +79,15 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
     assert (found.zero_shot[0].correct, found.zero_shot[0].total) == (first.correct, first.total)
     assert "kept" not in caplog.text
 
-    def again():
-        caplog.clear()
-        patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
-        return [record.message for record in caplog.records]
-
-    assert again() == [f"Nothing to do: the run in {run.path} is finished."]
+    caplog.clear()
+    patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
+    assert [record.message for record in caplog.records] == [f"Nothing to do: the run in {run.path} is finished."]
     run.results.write_text("".join(run.results.read_text().splitlines(keepends=True)[:-1]))
-    assert again() == ["theta_1: kept.", "Sweep: 2 of 3 alphas are on record."]
+    assert describe_progress(found.run) == ["theta_1: kept.", "Sweep: 2 of 3 alphas are on record."]
     for name in ("theta_1", "patched", "checkpoint-3"):
         shutil.rmtree(run.path / name)
-    assert again()[:2] == ["theta_1: training resumes from step 2.", "Sweep: 3 of 3 alphas are on record."]
+    run.results.unlink()
+    assert describe_progress(found.run) == ["theta_1: training resumes from step 2."]
 
 
 @pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
