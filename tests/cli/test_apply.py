@@ -69,7 +69,7 @@ def test_several_patches_are_task_arithmetic(towers, model_folder, tmp_path, cap
     expected = combine(theta_0, thetas, {"first": 0.5, "second": 0.4})
     check_same(tmp_path / "both", model_folder, expected)
     shown = capsys.readouterr().out
-    assert f"{patches / 'first'} at alpha 0.50, {patches / 'second'} at alpha 0.40" in shown
+    assert f"0.50 times the change of {patches / 'first'}, 0.40 times the change of {patches / 'second'}" in shown
     for file in Path(model_folder).iterdir():
         if file.name != "model.safetensors":
             assert (tmp_path / "both" / file.name).read_bytes() == file.read_bytes()

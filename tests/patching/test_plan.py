@@ -118,6 +118,19 @@ def test_epochs_of_a_joint_training_follow_its_sampling(model_folder, three, tmp
         assert [*training.epochs.values()] == pytest.approx(epochs)
 
 
+def test_epochs_count_the_smaller_last_step(model_folder, three, tmp_path):
+    """An epoch of 72 images takes 4 steps of up to 20, the last of 12: 7 steps are one epoch and 60 images."""
+    for keys, steps, epochs in (
+        ({"max_steps": 7}, 7, 1 + 60 / 72),
+        ({"max_steps": 7, "dataloader_drop_last": True}, 7, (2 * 60 + 20) / 72),
+        ({"max_steps": -1, "num_train_epochs": 1.5}, 6, 1 + 40 / 72),
+    ):
+        args = arguments(tmp_path / "run", **KEYS | {"warmup_steps": 1} | keys)
+        _, _, [training] = prepared(model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS))
+        assert training.steps == steps
+        assert [*training.epochs.values()] == pytest.approx([epochs])
+
+
 def test_concerns(model_folder, tmp_path):
     few = write_task(tmp_path / "data", "few", train=30, test=8)
     kept = write_task(tmp_path / "data", "kept", train=30, test=8, seed=1)
@@ -125,7 +138,7 @@ def test_concerns(model_folder, tmp_path):
     rule = Rule(alphas=ALPHAS, selection="supported_within", tolerance=0.01)
     sample = ZeroShot(task="few", split="validation", correct=199, total=200, num_images=300)
     said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
-    assert "few: 200 steps of 30 images are 222 epochs of its 27 pictures." in said
+    assert "few: 200 steps of 30 images are 200 epochs of its 27 pictures." in said
     assert "few: alpha is chosen on 3 validation images" in said
     assert f"+-{100 * 1.96 * np.sqrt(0.25 / 3):.0f} points" in said
     assert "kept: the tolerance of 1 points is less than one of its 3 validation images (33.3 points)" in said

@@ -57,7 +57,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     files = {"README.md": applied_card(applied)} | ({TASKS: tasks_to_json(tasks)} if tasks else {})
     options = {name: getattr(parsed, name) for name in ("save_dtype", "overwrite")}
     write_patched(base, changes, parsed.output_dir, files=files, **options)
-    parts = ", ".join(f"{name} at alpha {format_alpha(alpha)}" for name, alpha in applied.patches)
+    parts = ", ".join(f"{format_alpha(alpha)} times the change of {name}" for name, alpha in applied.patches)
     sys.stdout.write(
         f"{parsed.output_dir}: {parsed.base} with {parts}. It was not evaluated; compare it with its base: "
         f"hf-paint check {parsed.output_dir} --against {parsed.base} --tasks TASK ...\n"

@@ -73,7 +73,7 @@ def _training(plan: Plan) -> Iterator[str]:
     lines = []
     for training in plan.trainings:
         passes = ", ".join(f"{number:.3g} epochs of {name}" for name, number in training.epochs.items())
-        length = f"{training.steps} steps of {training.images} images ({passes or 'a stream'})"
+        length = f"{training.steps} steps of up to {training.images} images ({passes or 'a stream'})"
         lines.append(f"Training on {', '.join(training.tasks)}: {length}")
     yield from dict.fromkeys(lines)
     if len(plan.trainings) > 1:

@@ -16,6 +16,8 @@ from hf_paint.tasks.registry import get_tasks
 logger = logging.getLogger(__name__)
 
 
+OF_A_RUN = ("alpha", "role", "examples")
+"""Keys of a record that say nothing about a model on its own."""
 PRECISION_HELP = "precision; auto uses bf16 if it is faster and agrees with fp32 on a sample (default: %(default)s)"
 
 
@@ -88,13 +90,17 @@ def warn_of_trained_head(model: str, revision: str = "main") -> None:
 
 
 def _report(parsed: argparse.Namespace, results: Sequence[Result]) -> dict[str, object]:
-    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task."""
+    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task.
+
+    The records leave out what only a run has: an alpha, a role and a file with the outcome of each image.
+    """
+    records = [json.loads(result.to_json()) for result in results]
     return {
         "model": parsed.model,
         "revision": parsed.revision,
         "fingerprint": results[0].weights,
         "split": parsed.split,
-        "tasks": [json.loads(result.to_json()) for result in results],
+        "tasks": [{key: value for key, value in record.items() if key not in OF_A_RUN} for record in records],
     }
 
 

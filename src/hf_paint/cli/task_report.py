@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from hf_paint.cli.parser import print_table
 from hf_paint.data.image_summary import MODEL_SIZE, ImageSummary
-from hf_paint.data.overlaps import Pair
+from hf_paint.data.overlaps import Pair, Place
 from hf_paint.data.summary import TaskSummary
 
 
@@ -32,7 +32,10 @@ def print_summary(summary: TaskSummary, *, everything: bool) -> None:
 
 def _head(summary: TaskSummary) -> Iterator[str]:
     task = summary.task
-    place = task.data_dir or ", ".join(f"{split}: {files}" for split, files in (task.data_files or {}).items())
+    place = task.data_dir or ", ".join(
+        f"{split}: {files if isinstance(files, str) else ', '.join(files)}"
+        for split, files in (task.data_files or {}).items()
+    )
     yield f"task: {task.name}"
     yield f"data: {task.dataset}{f' ({place})' if place else ''}"
     yield f"columns: {', '.join(f'{column} ({what})' for column, what in summary.columns.items())}"
@@ -85,10 +88,15 @@ def _extent(values: Sequence[int]) -> str:
 
 def _describe_pairs(pairs: Sequence[Pair], what: str, *, everything: bool) -> Iterator[str]:
     between = [pair for pair in pairs if pair.is_between_splits]
-    within = len(pairs) - len(between)
-    yield f"{what}: {len(pairs)} ({len(between)} in another split, {within} in the same)"
+    same = len(pairs) - len(between)
+    yield f"{what}: {len(pairs)}" + (f" ({len(between)} in another split, {same} in the same)" if same else "")
     shown = pairs if everything else [*between, *(pair for pair in pairs if not pair.is_between_splits)][:NUM_SHOWN]
     for pair in shown:
-        yield f"  {pair.second} ({pair.second.split}) = {pair.first} ({pair.first.split})"
+        yield f"  {_where(pair.second)} = {_where(pair.first)}"
     if len(pairs) > len(shown):
         yield f"  ... {len(pairs) - len(shown)} more (--all lists them)"
+
+
+def _where(place: Place) -> str:
+    """Return where an image is; the text of a place without a path already names the split."""
+    return f"{place} ({place.split})" if place.path else str(place)

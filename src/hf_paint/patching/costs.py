@@ -58,13 +58,25 @@ def _training(
     total = sum(sizes.values())
     steps = int(args.max_steps or 0)
     if steps <= 0:  # `check_stream` requires max_steps for a stream
-        steps = math.ceil(args.num_train_epochs or 0.0) * math.ceil(total / images)
-    shares: dict[str, int] = {}
+        steps = math.ceil((args.num_train_epochs or 0.0) * _steps_per_epoch(args, total, images))
+    shares, passes = dict[str, int](), 0.0
     if sizes:
         drawn = images_per_epoch([*sizes.values()], args.task_sampling, temperature=args.sampling_temperature)
         shares = dict(zip(sizes, drawn, strict=True))
-    epochs = {name: steps * images * shares[name] / total / size for name, size in sizes.items()}
+        passes = _passes(steps, _steps_per_epoch(args, total, images), images, total)
+    epochs = {name: passes * shares[name] / size for name, size in sizes.items()}
     return Training(tasks=tuple(names), args=args, steps=steps, images=images, epochs=epochs)
+
+
+def _steps_per_epoch(args: PaintTrainingArguments, total: int, images: int) -> int:
+    """Return the number of steps of an epoch; the last one may have fewer images than the others, or be left out."""
+    return max(1, total // images if args.dataloader_drop_last else math.ceil(total / images))
+
+
+def _passes(steps: int, per_epoch: int, images: int, total: int) -> float:
+    """Return how many times the images of an epoch are seen."""
+    complete, begun = divmod(steps, per_epoch)
+    return (complete * min(total, per_epoch * images) + begun * images) / total
 
 
 def num_alphas(run: PatchRun) -> int:

@@ -7,6 +7,7 @@ from hf_paint.evaluation.sweep import sorted_alphas
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.checkpoints import last_checkpoint
+from hf_paint.results.records import of_one_sample
 from hf_paint.results.run_folder import RunFolder
 
 
@@ -52,10 +53,11 @@ def checkpoint_step(folder: RunFolder) -> int | None:
 
 
 def recorded_alphas(run: PatchRun) -> tuple[int, int]:
-    """Return how many alphas of a line have all their records, and how many there are."""
+    """Return how many alphas of a line have all their records, of the images of this run, and how many there are."""
     alphas = sorted_alphas(run.rule.alphas, extrapolate=run.options.extrapolate)
-    recorded = {(result.alpha, result.task, result.split) for result in run.log().results if result.exact}
-    wanted = [(task.task.name, split) for task in run.tasks for split in task.images]
+    results = of_one_sample(run.log().results)
+    recorded = {(result.alpha, result.task, result.split, result.data) for result in results if result.exact}
+    wanted = [(task.task.name, split, images.fingerprint) for task in run.tasks for split, images in task.images.items()]
     return sum(all((alpha, *each) in recorded for each in wanted) for alpha in alphas), len(alphas)
 
 
