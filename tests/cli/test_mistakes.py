@@ -114,6 +114,7 @@ MODELS = {
     "select in an unfinished run": ("select {run} --alpha 0.5", "{run}"),
     "evaluate no model": ("evaluate {root}/none --tasks {colours} --use_cpu", "{root}/none"),
     "variants of no repository": ("variants {root}/none", "{root}/none"),
+    "variants of a folder": ("variants {model}", "{model} folder owner/name"),
     "convert no model": ("convert {root}/none {new}", "{root}/none"),
 }
 

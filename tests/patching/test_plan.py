@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,10 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
     caplog.clear()
     patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
     assert [record.message for record in caplog.records] == [f"Nothing to do: the run in {run.path} is finished."]
+    fewer = plan(
+        model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS), options=replace(OPTIONS, max_eval_images=4)
+    )
+    assert fewer.progress == ["theta_1: kept."]  # its records are of other images
     run.results.write_text("".join(run.results.read_text().splitlines(keepends=True)[:-1]))
     assert describe_progress(found.run) == ["theta_1: kept.", "Sweep: 2 of 3 alphas are on record."]
     for name in ("theta_1", "patched", "checkpoint-3"):

@@ -59,8 +59,12 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     """Return a table of the branches of a repository, header first, one row per alpha.
 
     Raises:
-        InputError: If the repository was not published by hf_paint.
+        InputError: If this is a folder, or the repository was not published by hf_paint.
     """
+    if Path(repo).expanduser().is_dir():
+        raise InputError(
+            f"'{repo}' is a folder, but the branches of a model are on the Hub. Pass its repository id (owner/name)."
+        )
     metadata = card_metadata(repo)
     curve = curve_from_metadata(metadata.get("curve", {}))
     with hub_errors(f"Reading the branches of {repo} failed"):

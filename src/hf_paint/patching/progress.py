@@ -57,7 +57,9 @@ def recorded_alphas(run: PatchRun) -> tuple[int, int]:
     alphas = sorted_alphas(run.rule.alphas, extrapolate=run.options.extrapolate)
     results = of_one_sample(run.log().results)
     recorded = {(result.alpha, result.task, result.split, result.data) for result in results if result.exact}
-    wanted = [(task.task.name, split, images.fingerprint) for task in run.tasks for split, images in task.images.items()]
+    wanted = [
+        (task.task.name, split, images.fingerprint) for task in run.tasks for split, images in task.images.items()
+    ]
     return sum(all((alpha, *each) in recorded for each in wanted) for alpha in alphas), len(alphas)
 
 
