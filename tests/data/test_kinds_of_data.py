@@ -93,13 +93,13 @@ CLASSES = ClassLabel(names=list(NAMES))
     [
         (
             lambda: with_column("mask", ENCODED, Image()).rename_column("image", "photo"),
-            r"several that may hold the images: photo, mask; its columns are photo \(Image\), label \(3 classes\)",
+            r"several that may hold the images: photo, mask; its columns are photo \(image\), label \(3 classes\)",
         ),
         (
             lambda: with_column("fine", [0] * 60, CLASSES).rename_column("label", "coarse"),
             "several that may hold the labels: coarse, fine.*as in {dataset: ..., label_column: coarse}",
         ),
-        (lambda: rows().select_columns(["image"]), r"none that holds the labels; its columns are image \(Image\)"),
+        (lambda: rows().select_columns(["image"]), r"none that holds the labels; its columns are image \(image\)"),
         (lambda: rows().select_columns(["label"]), "none that holds the images"),
         (lambda: rows().cast_column("label", Value("int64")), "has no class names. List them as `class_names`"),
         (lambda: rows().select([]), "has no rows in its split 'train'"),

@@ -1,15 +1,19 @@
 """Draw validation and test rows from a train split: by PAINT's rule (`auto`), or from each class (`stratified`)."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hf_paint.data.folder_splits import show
+from hf_paint.data.label_lists import NO_CLASS
 from hf_paint.errors import warn_once
-from hf_paint.tasks.task import Task
 
+
+if TYPE_CHECKING:
+    from hf_paint.data.splits import Split
 
 Indices = NDArray[np.int64]
 
@@ -63,7 +67,7 @@ def draw_stratified(
     the order of their first rows, and a group belongs to the class of its first row. So no group is divided.
 
     Args:
-        classes: shape (num_rows,), class of each row.
+        classes: shape (num_rows,), class of each row, or another number of its stratum (see `find_strata`).
         drawn: Names of the splits to draw, one or two.
         groups: shape (num_rows,), group of each row.
 
@@ -89,13 +93,11 @@ def draw_stratified(
     return {name: np.flatnonzero(sides == side) for side, name in enumerate(["train", *drawn])}
 
 
-def warn_of_missing_classes(
-    task: Task, class_names: Sequence[str], classes: Indices, drawn: Mapping[str, Indices]
-) -> None:
+def warn_of_missing_classes(whole: "Split", drawn: Mapping[str, Indices]) -> None:
     """Warn, once per run, of classes that have images, but none in one of the splits drawn from them."""
-    lines = []
+    task, class_names, labels, lines = whole.task, whole.class_names, whole.labels(), []
     for split, rows in drawn.items():
-        missing = np.setdiff1d(classes, classes[rows])
+        missing = np.setdiff1d(labels, [*np.unique(labels[rows]), NO_CLASS])
         if len(missing) and len(class_names):
             names = [class_names[index] for index in missing.tolist()]
             lines.append(f"{len(names)} of its {len(class_names)} classes have no images in {split} ({show(names)})")
