@@ -65,6 +65,18 @@ def test_cannot_tell(model_folder, colours, capsys):
     assert code == 0
 
 
+def test_a_sample_is_the_same_for_both_models_and_is_called_one(finished_run, model_folder, colours, capsys):
+    """Every image that the sample holds is one that `evaluate_tasks` draws."""
+    arguments = (finished_run / "theta_1", "--against", model_folder, "--tasks", colours, "--max_eval_images", 12)
+    _, shown = check(capsys, *arguments, "--json")
+    [task] = json.loads(shown.out)["tasks"]
+    records = [evaluate_tasks(str(name), [colours], max_eval_images=12)[0] for name in (arguments[2], arguments[0])]
+    assert (task["images"], task["drawn_from"]) == (12, 40)
+    assert [task["before"], task["after"]] == [record.accuracy for record in records]
+    _, shown = check(capsys, *arguments)
+    assert "12 of 40" in shown.out
+
+
 def test_a_run_is_checked_on_its_own_tasks(finished_run, model_folder, capsys):
     code, shown = check(capsys, finished_run, "--against", model_folder, "--tolerance", "0.9", "--json")
     assert code == 0
@@ -91,7 +103,7 @@ def test_mistakes(model_folder, capsys, arguments, message):
 def test_in_python_with_models_by_name_and_in_memory(model_folder, finished_run, colours, model, processor):
     checked = check_model(finished_run, model_folder, [colours], tolerance=0.5)
     assert checked.verdict == "passed"
-    with pytest.raises(InputError, match="A model in memory needs a processor"):
+    with pytest.raises(InputError, match="made in memory needs a processor"):
         check_model(model, model_folder, [colours])
     with pytest.raises(InputError, match="There is nothing to check"):
         check_model(model_folder, model_folder)

@@ -68,7 +68,7 @@ def test_sizes_and_modes_are_those_of_the_files(summary):
 def test_what_may_go_wrong_is_said(summary):
     assert [warning.partition(".")[0] for warning in summary.warnings] == [
         "Classes without validation images: 2 of 3 ('polka dotted', 'wavy')",
-        "Validation images: only 2 to choose alpha by, 50",
+        "Validation images: only 2, each of which counts 50",
         "Classes without test images: 1 of 3 ('polka dotted')",
         "Images equal to one of another split: 1",
         "Images nearly the same as one of another split: 1",

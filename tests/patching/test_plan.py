@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 from tqdm.auto import tqdm
 
-from drawn_tasks import write_task
+from drawn_tasks import CLASS_NAMES, write_task
 from hf_paint import PatchOptions, patch_parallel, patch_sequential, patch_single
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
@@ -23,6 +23,7 @@ from hf_paint.patching.timing import ZeroShot
 from hf_paint.results.progress_bars import progress_bars
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments
+from scenes_of_colours import write_scenes
 
 
 ALPHAS = [0.0, 0.5, 1.0]
@@ -126,13 +127,21 @@ def test_concerns(model_folder, tmp_path):
     sample = ZeroShot(task="few", split="validation", correct=199, total=200, num_images=300)
     said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
     assert "few: 200 steps of 30 images are 222 epochs of its 27 pictures." in said
-    assert "few: alpha is chosen on 3 validation images" in said
-    assert f"+-{100 * 1.96 * np.sqrt(0.25 / 3):.0f} points" in said
+    assert "few: Validation images: only 3, each of which counts 33.3 points." in said
     assert "kept: the tolerance of 1 points is less than one of its 3 validation images (33.3 points)" in said
-    assert "no pictures in validation" in said
     assert "few: the model already classifies 199 of 200 images correctly" in said
     labels = set(load_splits(few)["train"].labels()) - set(load_splits(few)["validation"].labels())
-    assert f"few: {len(labels)} class" in said
+    assert f"few: Classes without validation images: {len(labels)} of 4" in said
+
+
+def test_a_plan_of_images_with_several_classes_counts_those_with_a_class(model_folder, three, tmp_path):
+    scenes = write_scenes(tmp_path, splits={"validation": "auto"})
+    args = arguments(tmp_path / "run", max_steps=1, warmup_steps=0, freeze_tower=True, train_head=True)
+    found = plan(model_folder, [scenes], three[2:], args, rule=Rule(alphas=[1.0], selection="mean"), options=OPTIONS)
+    labels = load_splits(scenes)["validation"].labels()
+    assert found.zero_shot[0].total == found.zero_shot[0].num_images == (labels >= 0).any(axis=1).sum() < len(labels)
+    missing = [name for label, name in enumerate(CLASS_NAMES) if not (labels == label).any()]
+    assert any(f"scenes: Classes without validation images: {len(missing)} of 4" in line for line in found.concerns)
 
 
 def test_an_interval_of_a_sample_is_wilsons():

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from hf_paint.cli.parser import Commands, add_command, add_split, positive, print_table
+from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split, print_table
 from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent
@@ -30,15 +30,7 @@ def add(commands: Commands) -> None:
     )
     add_split(command)
     command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")
-    command.add_argument(
-        "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
-    )
-    command.add_argument(
-        "--max_eval_images",
-        type=positive,
-        metavar="N",
-        help="evaluate at most N images per task, drawn by class and always the same (default: all)",
-    )
+    add_image_counts(command)
     command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

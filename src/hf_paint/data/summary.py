@@ -90,7 +90,7 @@ class TaskSummary:
                 yield f"Classes without {name} images: {len(missing)} of {number} ({show(missing)})."
             if name == "validation" and split.num_images is not None and split.num_images < FEW_IMAGES:
                 points = 100 / split.num_images
-                yield f"Validation images: only {split.num_images} to choose alpha by, {points:.1f} points each."
+                yield f"Validation images: only {split.num_images}, each of which counts {points:.1f} points."
 
     def _warn_of_images(self) -> Iterator[str]:
         images = self.images
@@ -119,7 +119,11 @@ def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
         >>> summary.splits["test"].num_images, summary.class_names, len(summary.images.unreadable)
         (40, ('red', 'green', 'blue', 'grey'), 0)
     """
-    splits = load_splits(get_task(task))
+    return summarize_splits(load_splits(get_task(task)), images=images)
+
+
+def summarize_splits(splits: Mapping[str, Split], *, images: bool = True) -> TaskSummary:
+    """Return what the splits of a task were read as (see `summarize`)."""
     first = next(iter(splits.values()))
     task = first.task  # with what was found in the data
     return TaskSummary(

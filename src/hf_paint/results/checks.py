@@ -75,6 +75,7 @@ class TaskCheck:
             "rule": self.rule,
             "bound": self.bound,
             "images": self.after.total,
+            "drawn_from": self.after.drawn_from,
             "before": self.before.accuracy,
             "after": self.after.accuracy,
             "won": self.won,
@@ -134,7 +135,7 @@ class Check:
         for task in self.tasks:
             accuracies = [percent(task.before.accuracy), percent(task.after.accuracy)]
             change = points(task.difference, task.interval)
-            cells = [task.after.task, _demand(task), f"{task.after.total:,}", *accuracies, change, task.verdict]
+            cells = [task.after.task, _demand(task), task.after.num_images, *accuracies, change, task.verdict]
             rows.append(cells)
         return rows
 
