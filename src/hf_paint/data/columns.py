@@ -9,8 +9,9 @@ from datasets import ClassLabel, Dataset, Image, IterableDataset, Value
 from hf_paint.data.column_types import LISTS, TEXTS, describe_type, is_image
 from hf_paint.data.folder_files import PICTURES
 from hf_paint.errors import InputError
+from hf_paint.files import exists
 from hf_paint.tasks.classification import LabelledTask
-from hf_paint.tasks.data_files import MEMORY, exists
+from hf_paint.tasks.data_files import MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 

@@ -23,6 +23,7 @@ from hf_paint.data.folder_splits import add_usual_names, find_splits, listed_cla
 from hf_paint.data.labels import ClassIds, name_ids
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.task import Task
 
@@ -198,7 +199,7 @@ def _build(task: Task, rows: Sequence[Row], columns: pa.Table, class_names: Sequ
 
 def _folder(task: Task) -> Path:
     base = "" if task.dataset == "imagefolder" else task.dataset
-    return Path(base, task.data_dir or "").expanduser()
+    return expand(Path(base, task.data_dir or ""))
 
 
 def _place(task: Task) -> str:
