@@ -128,7 +128,7 @@ def test_concerns(model_folder, tmp_path):
     said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
     assert "few: 200 steps of 30 images are 222 epochs of its 27 pictures." in said
     assert "few: Validation images: only 3, each of which counts 33.3 points." in said
-    assert "kept: the tolerance of 1 points is less than one of its 3 validation images (33.3 points)" in said
+    assert "kept: the tolerance of 1 point is less than one of its 3 validation images (33.3 points)" in said
     assert "few: the model already classifies 199 of 200 images correctly" in said
     labels = set(load_splits(few)["train"].labels()) - set(load_splits(few)["validation"].labels())
     assert f"few: Classes without validation images: {len(labels)} of 4" in said

@@ -53,7 +53,7 @@ def split_train_validation(num_rows: int, groups: Sequence[object] | None = None
 
 
 def draw_stratified(
-    classes: Indices, drawn: Sequence[str], groups: Sequence[Hashable] | None = None
+    classes: Indices, drawn: Sequence[str], groups: Sequence[Hashable] | Indices | None = None
 ) -> dict[str, Indices]:
     """Draw splits from the rows of a train split, the same share of each class.
 
@@ -81,6 +81,7 @@ def draw_stratified(
         >>> rows["test"], rows["validation"], rows["train"]
         (array([4, 6]), array([2, 7]), array([0, 1, 3, 5, 8, 9]))
     """
+    groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
     unit_of_row, first_rows = _number_groups(range(len(classes)) if groups is None else groups)
     class_of_unit = np.asarray(classes)[first_rows]
     side_of_unit = np.zeros(len(first_rows), dtype=np.int64)  # 0 is train

@@ -4,7 +4,8 @@
 for a split and a split folder for a class, and it drops whatever does not match.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -115,6 +116,7 @@ def _read_contents(task: Task) -> Contents:
     if not listing.pictures and not listing.metadata:
         others = f", only {show(listing.others)}" if listing.others else ""
         raise InputError(f"{_place(task)} of task '{task.name}' contains no pictures{others}.")
+    _check_names(listing.pictures)
     if listing.metadata:
         metadata = read_metadata(task, listing.metadata, listing.pictures)
         return Contents(listing=listing, rows=_rows_of_metadata(task, listings, metadata), metadata=metadata)
@@ -125,6 +127,15 @@ def _read_contents(task: Task) -> Contents:
     ids = name_ids(names)
     rows = {split: [(picture, _label_of(picture, ids)) for picture in pictures] for split, pictures in splits.items()}
     return Contents(listing=listing, rows=rows, class_names=names)
+
+
+def _check_names(pictures: Iterable[File]) -> None:
+    """Refuse names that are not UTF-8, which no data set can hold."""
+    for picture in pictures:
+        try:
+            picture.path.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"The name of the file {os.fsencode(picture.path)!r} is not UTF-8. Rename it.") from error
 
 
 def _label_of(picture: File, ids: ClassIds) -> int:

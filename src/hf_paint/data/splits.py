@@ -232,9 +232,9 @@ def _take_side(task: Task, rows: Rows, source: str, *, side: int) -> Rows:
 
 
 def _draw(split: Split) -> Split:
-    """Select the rows of a split of which some are `stratified`."""
+    """Select the rows of a split of which some are `stratified`; links to the same file are a group."""
     task = split.task
-    groups = split.rows[task.group_column][:] if task.group_column else None
+    groups = split.rows[task.group_column][:] if task.group_column else split.row_ids
     drawn = draw_stratified(find_strata(split), task.splits.stratified, groups)
     warn_of_missing_classes(split, drawn)
     return split.select(drawn[split.name])

@@ -8,6 +8,7 @@ from hf_paint.data.summary import summarize_splits
 from hf_paint.patching.costs import Training
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.timing import ZeroShot
+from hf_paint.results.tables import in_points
 
 
 MANY_EPOCHS = 100
@@ -61,7 +62,7 @@ def _tolerance(run: PatchRun) -> Iterator[str]:
         count = len(task.images.get("validation", ())) if task.role == "supported" else 0
         if 0 < count * run.rule.tolerance < 1:
             yield (
-                f"{task.task.name}: the tolerance of {100 * run.rule.tolerance:g} points is less than one of its "
+                f"{task.task.name}: the tolerance of {in_points(run.rule.tolerance)} is less than one of its "
                 f"{count} validation images ({100 / count:.1f} points)."
             )
 

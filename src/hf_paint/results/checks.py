@@ -6,7 +6,7 @@ from typing import Literal
 
 from hf_paint.results.paired import images_needed, paired_interval
 from hf_paint.results.records import Result
-from hf_paint.results.tables import Interval, percent, points
+from hf_paint.results.tables import Interval, in_points, percent, points
 
 
 TaskVerdict = Literal["kept", "regressed", "gained", "missing", "cannot tell"]
@@ -146,8 +146,7 @@ class Check:
 
 
 def _demand(task: TaskCheck) -> str:
-    size = f"{100 * abs(task.bound):g} point{'' if abs(task.bound) == 0.01 else 's'}"
-    return f"lose less than {size}" if task.rule == "keep" else f"gain more than {size}"
+    return f"{'lose less' if task.rule == 'keep' else 'gain more'} than {in_points(task.bound)}"
 
 
 def _clause(task: TaskCheck) -> str:
