@@ -120,6 +120,7 @@ def test_evaluate_prints_json_and_takes_a_run(finished_run, tmp_path, capsys):
     for task, role in (("colours", "patching"), ("others", "supported")):
         [record] = [record for record in report["tasks"] if record["task"] == task]
         expected = curve.get(alpha, role, task, "test")
+        assert not {"alpha", "role", "examples"} & record.keys()
         assert (record["correct"], record["total"], record["loss"]) == (
             expected.correct,
             expected.total,

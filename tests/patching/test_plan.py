@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hf_paint.patching.costs import trainings_of
 from hf_paint.patching.plan import plan
 from hf_paint.patching.progress import describe_progress
 from hf_paint.patching.recipe import Rule
+from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot
 from hf_paint.results.progress_bars import progress_bars
@@ -83,6 +85,8 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
     caplog.clear()
     patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
     assert [record.message for record in caplog.records] == [f"Nothing to do: the run in {run.path} is finished."]
+    by_mean = PatchRun(replace(found.run.recipe, rule=Rule(alphas=ALPHAS, selection="mean")), found.run.tasks)
+    assert describe_progress(by_mean) == ["theta_1: kept.", "Sweep: 3 of 3 alphas are on record."]
     run.results.write_text("".join(run.results.read_text().splitlines(keepends=True)[:-1]))
     assert describe_progress(found.run) == ["theta_1: kept.", "Sweep: 2 of 3 alphas are on record."]
     for name in ("theta_1", "patched", "checkpoint-3"):

@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 PRECISION_HELP = "precision; auto uses bf16 if it is faster and agrees with fp32 on a sample (default: %(default)s)"
 
 
+IN_A_RUN = ("alpha", "role", "examples")
+"""Keys of a record that only a run gives a meaning."""
+
+
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     text = "Evaluate a CLIP model on tasks: accuracy, mean per-class accuracy, loss and calibration error."
@@ -80,13 +84,17 @@ def warn_of_trained_head(model: str, revision: str = "main") -> None:
 
 
 def _report(parsed: argparse.Namespace, results: Sequence[Result]) -> dict[str, object]:
-    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task."""
+    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task.
+
+    The keys that place a record in a run are left out: outside a run, they would say alpha 0 of any model.
+    """
+    records = [json.loads(result.to_json()) for result in results]
     return {
         "model": parsed.model,
         "revision": parsed.revision,
         "fingerprint": results[0].weights,
         "split": parsed.split,
-        "tasks": [json.loads(result.to_json()) for result in results],
+        "tasks": [{key: value for key, value in record.items() if key not in IN_A_RUN} for record in records],
     }
 
 
