@@ -11,11 +11,12 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from drawn_tasks import CLASS_NAMES, write_task
-from hf_paint import PatchOptions, patch_parallel, patch_sequential, patch_single
+from hf_paint import PaintTrainingArguments, PatchOptions, patch_parallel, patch_sequential, patch_single
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import trainings_of
+from hf_paint.patching.fine_tuning import make_trainer, trained_copy
 from hf_paint.patching.plan import plan
 from hf_paint.patching.progress import describe_progress
 from hf_paint.patching.recipe import Rule
@@ -121,6 +122,18 @@ def test_epochs_of_a_joint_training_follow_its_sampling(model_folder, three, tmp
         args = arguments(tmp_path / "run", **KEYS, task_sampling=sampling)
         _, _, [training] = prepared(model_folder, three[:2], three[2:], args, strategy="joint", rule=rule)
         assert [*training.epochs.values()] == pytest.approx(epochs)
+
+
+def test_parts_of_epochs_are_the_steps_of_the_trainer(model_folder, three, tmp_path):
+    """72 images in steps of 20 are 4 steps per epoch; 1.3 epochs are 6 steps, not 8."""
+    keys = {"num_train_epochs": 1.3, "warmup_steps": 0, "per_device_train_batch_size": 20, "save_strategy": "no"}
+    args = PaintTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, report_to=[], **keys)
+    run, _, [training] = prepared(model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS))
+    model, head = trained_copy(run.base)
+    trainer = make_trainer(run, model, head, tasks=three[:1], args=args, callbacks=[])
+    trainer.train()
+    assert training.steps == trainer.state.global_step == 6
+    assert training.epochs["colours"] == pytest.approx(6 * 20 / 72)
 
 
 def test_concerns(model_folder, tmp_path):

@@ -17,6 +17,8 @@ def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
     if outcome.alpha is None or outcome.is_unpatched:
         return f"{summarise(outcome)} This is the base model itself."
     text = claim(curve, outcome.alpha, split)
+    if outcome.rule == BY_HAND:
+        return f"{text} {why(outcome).capitalize()}."
     return f"{text} Why this alpha: {why(outcome)}." if outcome.on_validation or outcome.rule == "none" else text
 
 
