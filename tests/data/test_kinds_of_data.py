@@ -181,9 +181,7 @@ def test_what_is_drawn_is_said_once(said, tmp_path):
     task = get_task(draw_folder(tmp_path / "shapes", files))
     for _ in range(2):
         load_splits(task)
-    assert (
-        said().count("'shapes' has no validation or test split: 20 % of the 22 images in 'train' were drawn as") == 1
-    )
+    assert said().count("shapes' has no validation or test split: 20 % of the 22 images in 'train' were drawn as") == 1
     assert said().count("1 of its 2 classes have no images in test ('b'); 1 of its 2") == 1
 
 

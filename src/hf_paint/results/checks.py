@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Literal
 
+from hf_paint.results.notebooks import html_table
 from hf_paint.results.paired import images_needed, paired_interval
 from hf_paint.results.records import Result
 from hf_paint.results.tables import Interval, in_points, percent, points
@@ -128,6 +130,9 @@ class Check:
             "verdict": self.verdict,
             "exit_code": self.exit_code,
         }
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.sentence())}</p>{html_table(self.rows())}"
 
     def rows(self) -> list[list[str]]:
         """Return a table, header first, one row per task."""
