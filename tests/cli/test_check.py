@@ -91,7 +91,7 @@ def test_mistakes(model_folder, capsys, arguments, message):
 def test_in_python_with_models_by_name_and_in_memory(model_folder, finished_run, colours, model, processor):
     checked = check_model(finished_run, model_folder, [colours], tolerance=0.5)
     assert checked.verdict == "passed"
-    with pytest.raises(InputError, match="A model in memory needs a processor"):
+    with pytest.raises(InputError, match="needs a processor"):
         check_model(model, model_folder, [colours])
     with pytest.raises(InputError, match="There is nothing to check"):
         check_model(model_folder, model_folder)

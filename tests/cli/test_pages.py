@@ -28,7 +28,7 @@ def commands(text):
 
 
 def check(command):
-    parsed, rest = _parser().parse_known_args(command)
+    parsed, rest = _parser(command).parse_known_args(command)
     assert parsed.command == command[0]
     assert rest == []
 

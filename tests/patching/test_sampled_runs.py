@@ -40,8 +40,8 @@ def runs(tasks, model_folder, tmp_path_factory):
         patch.setattr(finish, "plot_trade_off", lambda curve, path, **_: path.write_text("plot"))
         for limit, sweep in ((6, "full"), (None, "full"), (5, "adaptive"), (6, "full")):
             options = PatchOptions(max_eval_images=limit, sweep=sweep, num_examples=0)
-            args, before = arguments(folder), len(calls)
-            result = patch_single(model_folder, tasks[0], [tasks[1]], args, alphas=[0.0, 0.5, 1.0], options=options)
+            before, keys = len(calls), {"alphas": [0.0, 0.5, 1.0], "selection": "mean", "options": options}
+            result = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), **keys)
             history.append((limit, result, AlphaCurve.from_run(folder), len(calls) - before))
     return history
 
