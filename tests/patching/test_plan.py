@@ -117,10 +117,10 @@ def prepared(model_folder, patching, supported, args, **keys):
 
 def test_epochs_of_a_joint_training_follow_its_sampling(model_folder, three, tmp_path):
     """With 3 steps of 20 images: 60 images of 72 and 36, in proportion or half from each."""
-    rule = Rule(alphas=ALPHAS)
+    args = arguments(tmp_path / "run", **KEYS)
+    run, train, _ = prepared(model_folder, three[:2], three[2:], args, strategy="joint", rule=Rule(alphas=ALPHAS))
     for sampling, epochs in (("proportional", [60 / 108, 60 / 108]), ("uniform", [30 / 72, 30 / 36])):
-        args = arguments(tmp_path / "run", **KEYS, task_sampling=sampling)
-        _, _, [training] = prepared(model_folder, three[:2], three[2:], args, strategy="joint", rule=rule)
+        [training] = trainings_of(replace(run.recipe, args=args.with_changes(task_sampling=sampling)), train)
         assert [*training.epochs.values()] == pytest.approx(epochs)
 
 

@@ -65,7 +65,10 @@ def _find(
 
 
 def place_of(task: Task) -> str:
-    """Return where the data of a task are, as the subject of a sentence: its folder or first file, or its data set."""
+    """Return where the data of a task are, as the subject of a sentence: its folder or first file, or its data set.
+
+    All corrupted copies of a task have the same place, so what is said of it is said once.
+    """
     if task.dataset == MEMORY:
         return "The data set in memory"
     files = next(iter((task.data_files or {}).values()), None)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hf_paint.data.columns import place_of
 from hf_paint.data.folder_splits import show
 from hf_paint.data.label_lists import NO_CLASS
 from hf_paint.errors import warn_once
@@ -105,7 +106,7 @@ def warn_of_missing_classes(whole: "Split", drawn: Mapping[str, Indices]) -> Non
     if lines:
         unit = f"groups ('{task.group_column}')" if task.group_column else "images"
         warn_once(
-            f"Task '{task.name}' has classes of too few {unit} to draw from: {'; '.join(lines)}. Add images, or name "
+            f"{place_of(task)} has classes of too few {unit} to draw from: {'; '.join(lines)}. Add images, or name "
             "splits of your own in `splits`."
         )
 

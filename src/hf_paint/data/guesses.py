@@ -12,7 +12,6 @@ from hf_paint.data.label_lists import distinct_labels
 from hf_paint.data.sources import Rows, list_splits, load_rows
 from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.classification import LabelledTask
-from hf_paint.tasks.data_files import MEMORY
 from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.names import as_words, spelled
 from hf_paint.tasks.subsets import GUESS, STRATIFIED, Splits
@@ -145,5 +144,4 @@ def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
         what = f"a quarter of {images} was drawn as {drawn[0]}"
         if len(drawn) == 2:
             what = f"20 % of {images} were drawn as validation and 20 % as test"
-        place = f"Task '{task.name}'" if task.dataset == MEMORY else place_of(task)  # once for all copies of a task
-        warn_once(f"{place} has no {' or '.join(drawn)} split: {what}, the same share of each class.")
+        warn_once(f"{place_of(task)} has no {' or '.join(drawn)} split: {what}, the same share of each class.")
