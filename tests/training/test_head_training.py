@@ -498,7 +498,7 @@ def test_without_it_nothing_of_it_is_there(model_folder, tasks, tmp_path):
     names = {path.name for path in tmp_path.rglob("*")}
     assert not {"head.safetensors", "head.json", "theta_0", "head"} & names
     assert "train_head" not in (tmp_path / "recipe.yaml").read_text()
-    assert "load_classifier" not in (tmp_path / "patched" / "README.md").read_text()
+    assert "trained head" not in (tmp_path / "patched" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("strategy", [patch_joint, patch_parallel, patch_sequential])

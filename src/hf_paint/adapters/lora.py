@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from hf_paint.adapters.lora_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
-    adapter_metadata,
     read_adapter_config,
+    save_factors,
     write_adapter_config,
 )
 from hf_paint.errors import InputError, one_line
@@ -138,7 +137,7 @@ def save_lora(
     folder.mkdir(parents=True, exist_ok=True)
     weights = import_peft().get_peft_model_state_dict(model)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(weights, folder / ADAPTER_WEIGHTS, metadata=adapter_metadata(base_fingerprint))
+    save_factors(weights, folder / ADAPTER_WEIGHTS, base_fingerprint)
     model.peft_config["default"].save_pretrained(str(folder))
     config = read_adapter_config(folder) | {"inference_mode": True}
     write_adapter_config(folder / ADAPTER_CONFIG, config, base)

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -155,9 +156,19 @@ def base_fingerprint_of(folder: str | Path) -> str | None:
         raise InputError(f"{path} is damaged: {error}.") from error
 
 
-def adapter_metadata(base_fingerprint: str | None) -> dict[str, str]:
-    """Return the metadata of an adapter's weights; peft reads none of it."""
-    return {"format": "pt"} | ({} if base_fingerprint is None else {BASE_FINGERPRINT: base_fingerprint})
+def save_factors(tensors: Mapping[str, Tensor], path: Path, base_fingerprint: str | None) -> None:
+    """Write the weights of an adapter with the base's fingerprint as metadata, of which peft reads nothing.
+
+    The same weights give the same bytes: `save_file` writes metadata in random order, so they are sorted afterwards.
+    """
+    metadata = {"format": "pt"} | ({} if base_fingerprint is None else {BASE_FINGERPRINT: base_fingerprint})
+    save_file(dict(tensors), path, metadata=metadata)
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(metadata.items()))
+        file.seek(8)
+        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size))
 
 
 def write_adapter(
@@ -190,7 +201,7 @@ def write_adapter(
         for letter, factor in zip("AB", pair, strict=True)
     }
     with save_together(folder, replaces=WEIGHTS_AND_HEAD) as partial:
-        save_file(tensors, partial(ADAPTER_WEIGHTS), metadata=adapter_metadata(base_fingerprint))
+        save_factors(tensors, partial(ADAPTER_WEIGHTS), base_fingerprint)
         write_adapter_config(partial(ADAPTER_CONFIG), config, base)
 
 

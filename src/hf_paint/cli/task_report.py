@@ -92,11 +92,10 @@ def _describe_pairs(pairs: Sequence[Pair], what: str, *, everything: bool) -> It
     yield f"{what}: {len(pairs)}" + (f" ({len(between)} in another split, {same} in the same)" if same else "")
     shown = pairs if everything else [*between, *(pair for pair in pairs if not pair.is_between_splits)][:NUM_SHOWN]
     for pair in shown:
-        yield f"  {_where(pair.second)} = {_where(pair.first)}"
+        yield f"  {_describe_place(pair.second)} = {_describe_place(pair.first)}"
     if len(pairs) > len(shown):
         yield f"  ... {len(pairs) - len(shown)} more (--all lists them)"
 
 
-def _where(place: Place) -> str:
-    """Return where an image is; the text of a place without a path already names the split."""
+def _describe_place(place: Place) -> str:
     return f"{place} ({place.split})" if place.path else str(place)

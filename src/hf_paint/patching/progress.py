@@ -7,7 +7,6 @@ from hf_paint.evaluation.sweep import sorted_alphas
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.checkpoints import last_checkpoint
-from hf_paint.results.records import of_one_sample
 from hf_paint.results.run_folder import RunFolder
 
 
@@ -55,8 +54,7 @@ def checkpoint_step(folder: RunFolder) -> int | None:
 def recorded_alphas(run: PatchRun) -> tuple[int, int]:
     """Return how many alphas of a line have all their records, of the images of this run, and how many there are."""
     alphas = sorted_alphas(run.rule.alphas, extrapolate=run.options.extrapolate)
-    results = of_one_sample(run.log().results)
-    recorded = {(result.alpha, result.task, result.split, result.data) for result in results if result.exact}
+    recorded = {(result.alpha, result.task, result.split, result.data) for result in run.log().results if result.exact}
     wanted = [
         (task.task.name, split, images.fingerprint) for task in run.tasks for split, images in task.images.items()
     ]
@@ -64,8 +62,10 @@ def recorded_alphas(run: PatchRun) -> tuple[int, int]:
 
 
 def _is_finished(run: PatchRun) -> bool:
-    """Return whether everything that a run makes is there."""
-    made = not run.recipe.chooses or (run.folder.patched.exists() and run.folder.selection.exists())
+    """Return whether everything that a run makes is there, and chosen by its rule or by hand instead of it."""
+    stored, rule = run.folder.load_selection(), (run.rule.selection, run.rule.tolerance)
+    is_chosen = stored is not None and (stored.get("instead_of", stored["rule"]), stored["tolerance"]) == rule
+    made = not run.recipe.chooses or (run.folder.patched.exists() and is_chosen)
     if run.recipe.strategy == "sequential":
         return made
     done, total = recorded_alphas(run)

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import nn
+from torch.utils.data import Dataset
 from transformers import Trainer
 from transformers.trainer_utils import PredictionOutput, speed_metrics
 
+from hf_paint.data.images import Example
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSet, EvaluationSets
@@ -70,7 +72,7 @@ class EvaluationMixin(Trainer):
 
     def predict(
         self,
-        test_dataset: EvaluationSet,
+        test_dataset: EvaluationSet | Dataset[Example],
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "test",
     ) -> PredictionOutput:
@@ -78,19 +80,22 @@ class EvaluationMixin(Trainer):
 
         Args:
             test_dataset: A task, or what `get_task` makes one of, or a `datasets.Dataset` with an image column and a
-                label column.
-            ignore_keys: Unused; kept for compatibility with `Trainer.predict`.
+                label column. The trainer's own `train_dataset` is given to `Trainer.predict`.
+            ignore_keys: Unused for tasks.
             metric_key_prefix: Prefix of the metric names.
 
         Returns:
             `predictions`, the logits in float32, shape (num_images, num_classes); `label_ids`, the indices of the
-            correct classes, shape (num_images,); and `metrics`, named as in `evaluate`. The images are in the order
+            correct classes, shape (num_images,), or (num_images, max_classes) padded with -1 for a multi-label task;
+            and `metrics`, named as in `evaluate`. The images are in the order
             of the split. With multiple choice, the columns are the candidates of each image, padded with minus
             infinity.
 
         Raises:
             InputError: If this is not one task, or the task has no test split.
         """
+        if isinstance(test_dataset, Dataset):
+            return super().predict(test_dataset, ignore_keys, metric_key_prefix)
         tasks = self.clip.prepare(test_dataset, "test")
         if len(tasks) != 1:
             raise InputError(f"`predict` takes one task or data set, got {len(tasks)}. Call it for each of them.")
