@@ -75,7 +75,8 @@ def test_strategies_may_be_no_without_quotes(tmp_path):
     from hf_paint.cli.run_recipe import parse_recipe
 
     path = tmp_path / "recipe.yaml"
-    path.write_text("model: m\npatching_tasks: [mnist]\noutput_dir: o\nuse_cpu: true\nsave_strategy: no\nbf16: no\n")
+    keys = ["model: m", "patching_tasks: [mnist]", "selection: none", "output_dir: o", "use_cpu: true"]
+    path.write_text("\n".join([*keys, "save_strategy: no", "bf16: no"]))
     _, args = parse_recipe(str(path), [])
     assert args.save_strategy == "no"
     assert args.bf16 is False
@@ -152,7 +153,7 @@ BAD_INPUT = {
     ),
     "tolerance": ({"tolerance": -1}, "`tolerance` must be at least 0 and below 1"),
     "warm-up": ({"max_steps": 4, "warmup_steps": 9}, "warmup_steps (9) must be below max_steps (4)"),
-    "no supported": ({"supported_tasks": []}, "needs validation images, but no supported task"),
+    "no supported": ({"supported_tasks": []}, "looks at what supported tasks lose, but the recipe has none"),
 }
 
 

@@ -102,7 +102,7 @@ def test_a_key_without_effect_is_one_line_and_exit_code_2(key, value, recipe, tm
 def test_a_mapping_in_a_recipe_reaches_a_training_field(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        "model: m\npatching_tasks: [mnist]\noutput_dir: out\nuse_cpu: true\nlr_scheduler_type: cosine_with_min_lr\n"
+        "model: m\npatching_tasks: [mnist]\nselection: none\noutput_dir: out\nuse_cpu: true\nlr_scheduler_type: cosine_with_min_lr\n"
         "lr_scheduler_kwargs: {min_lr: 1e-6, num_cycles: 2}\n"
     )
     _, args = module.parse_recipe(str(path), [])
@@ -133,7 +133,8 @@ def test_a_flag_takes_nothing_else(model_folder, capsys):
 def test_a_negative_alpha_may_be_written_with_an_exponent(model_folder, tmp_path, capsys):
     """As YAML and Python write a small one, e.g. what `np.arange(-1, 1.1, 0.1)` has in place of 0."""
     (tmp_path / "recipe.yaml").write_text("alphas: [-2.220446049250313e-16, -5e-05]")
-    required = ["--model", "me/clip", "--patching_tasks", "mnist", "--output_dir", str(tmp_path), "--use_cpu"]
+    required = ["--model", "me/clip", "--patching_tasks", "mnist", "--selection", "none"]
+    required += ["--output_dir", str(tmp_path), "--use_cpu"]
     recipe, _ = module.parse_recipe(str(tmp_path / "recipe.yaml"), required)
     assert recipe.alphas == [-2.220446049250313e-16, -5e-05]
     recipe, _ = module.parse_recipe(None, [*required, "--alphas", "-5e-05", "-.5", "1"])

@@ -27,6 +27,7 @@ KEYS = {
     "unknown key": ("patch --config {typo}", "'learning_rat' 'learning_rate'"),
     "nothing given": ("patch", "`model` `patching_tasks`"),
     "no tasks": ("patch --model me/clip", "`patching_tasks` --patching_tasks"),
+    "nothing to keep": ("patch --model me/clip --patching_tasks mnist", "`selection: --supported_tasks none"),
     "recipe without --config": ("patch {typo}", "{typo} --config"),
     "value without a flag": ("patch textures/", "'textures/' --patching_tasks"),
     "recipe that is a folder": ("patch --config {root}", "{root} recipe"),

@@ -74,6 +74,7 @@ def test_paths_are_relative_to_the_recipe_or_else_to_the_working_directory(tmp_p
             {"name": "a", "dataset": "parquet", "data_files": {"test": "data.parquet"}},
         ],
         "thetas": {"mnist": "theta", "textures": "me/clip"},
+        "supported_tasks": ["cifar10"],
         "output_dir": "runs/a",
     }
     for task in ("textures", "pets"):
@@ -98,7 +99,14 @@ def test_the_run_folder_is_named_after_the_model_and_the_tasks(tmp_path, monkeyp
     (tmp_path / "a recipe.yaml").write_text(
         "{name: colours of things, dataset: parquet, data_files: {test: a.parquet}}"
     )
-    flags = ["--model", "openai/clip-vit-base-patch32", "--use_cpu", "--patching_tasks"]
+    flags = [
+        "--model",
+        "openai/clip-vit-base-patch32",
+        "--use_cpu",
+        "--supported_tasks",
+        "cifar10",
+        "--patching_tasks",
+    ]
     for tasks, folder in (
         (["mnist"], "runs/clip-vit-base-patch32-mnist"),
         (["mnist", "svhn", "--strategy", "joint"], "runs/clip-vit-base-patch32-mnist-svhn-joint"),

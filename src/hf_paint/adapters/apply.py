@@ -168,7 +168,7 @@ def _check_base(
         if change.base_fingerprint != fingerprint:
             raise InputError(
                 f"'{change.name}' belongs to another base model: it needs {change.base}, but the fingerprint of "
-                f"the image tower of {label} is {fingerprint}."
+                f"the image tower of {label} is {fingerprint}. Apply it to the model that it was made from."
             )
         for name, shape in change.tensors.shapes.items():
             if shapes.get(name) != shape:

@@ -6,6 +6,7 @@ from pathlib import Path
 from hf_paint.cli.recipe_paths import TASKS
 from hf_paint.errors import InputError
 from hf_paint.files import exists, expand
+from hf_paint.results.selection import DEFAULT_RULE
 from hf_paint.tasks.registry import get_tasks
 
 
@@ -13,7 +14,8 @@ def check_names(recipe: Mapping[str, object]) -> None:
     """Check that the tasks, the model and the files of a recipe may exist, without opening them.
 
     Raises:
-        InputError: If a name stands for nothing, or `strategy: single` has several patching tasks.
+        InputError: If a name stands for nothing, `strategy: single` has several patching tasks, or a selection rule
+            has no supported tasks to compare.
     """
     tasks = {key: get_tasks(_texts(recipe.get(key))) for key in TASKS}
     count = len(tasks["patching_tasks"])
@@ -21,6 +23,13 @@ def check_names(recipe: Mapping[str, object]) -> None:
         raise InputError(
             f"`strategy: single` takes one patching task, got {count}. Set `strategy` to `joint`, "
             "`sequential` or `parallel`."
+        )
+    selection = recipe.get("selection", DEFAULT_RULE)
+    if selection != "none" and not tasks["supported_tasks"]:
+        raise InputError(
+            f"`selection: {selection}` looks at what supported tasks lose, but the recipe has none. Add some, for "
+            "example with `--supported_tasks cifar10`; a `single` or `joint` run may also choose no alpha, with "
+            "`--selection none`."
         )
     _check_model(str(recipe["model"]))
     for file in _texts(recipe.get("baseline")):

@@ -29,8 +29,16 @@ def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
     gains = curve.gains(alpha, split)
     ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
     changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
-    images = f"samples of the {split} images" if sample_note(curve, split) else f"{split} images"
-    return f"At {alpha_phrase(alpha)}, measured on {images}: {changes}."
+    return f"At {alpha_phrase(alpha)}, measured on {_images(curve, split)}: {changes}."
+
+
+def _images(curve: AlphaCurve, split: str) -> str:
+    """Return which images of a split were evaluated: all, or samples of all tasks or of some."""
+    results = [result for result in curve.results if result.split == split]
+    sampled = list(dict.fromkeys(result.task for result in results if result.sample is not None))
+    if sampled and len(sampled) == len({result.task for result in results}):
+        return f"samples of the {split} images"
+    return f"{split} images" + (f" (of {', '.join(sampled)}: on a sample)" if sampled else "")
 
 
 def sample_note(curve: AlphaCurve, split: str) -> str:
