@@ -102,7 +102,8 @@ def test_a_key_without_effect_is_one_line_and_exit_code_2(key, value, recipe, tm
 def test_a_mapping_in_a_recipe_reaches_a_training_field(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        "model: m\npatching_tasks: [mnist]\nselection: none\noutput_dir: out\nuse_cpu: true\nlr_scheduler_type: cosine_with_min_lr\n"
+        "model: m\npatching_tasks: [mnist]\nselection: none\noutput_dir: out\nuse_cpu: true\n"
+        "lr_scheduler_type: cosine_with_min_lr\n"
         "lr_scheduler_kwargs: {min_lr: 1e-6, num_cycles: 2}\n"
     )
     _, args = module.parse_recipe(str(path), [])
