@@ -10,13 +10,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights
-from hf_paint.merging.spectral import (
-    Directions,
-    concatenate,
-    merge_matrices,
-    nearest_orthogonal,
-    singular_directions,
-)
+from hf_paint.merging.spectral import Decomposition, Directions, concatenate, merge_matrices
 from hf_paint.models.devices import float64_device
 
 
@@ -39,9 +33,8 @@ def iso_c(theta_0: Weights, thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
         thetas: Task -> weights after fine-tuning, with the same names, shapes and dtypes. Two or more.
 
     Returns:
-        name -> tensor at alpha 1, in the same dtypes as the inputs. Computed in float32 (float64 for float64 weights)
-        with exact singular value decompositions on the device of each tensor. To scale the merged task vector, pass
-        the result to `interpolate`.
+        name -> tensor at alpha 1, in the same dtypes as the inputs. Matrices are decomposed exactly, in float64 on the
+        device of each tensor. To scale the merged task vector, pass the result to `interpolate`.
 
     Raises:
         InputError: If there are fewer than two models, the weights are not compatible, an integer tensor differs, or
@@ -97,16 +90,19 @@ def check_common_fraction(common_fraction: float) -> None:
         raise InputError(f"common_fraction must be above 0 and at most 1, got {common_fraction}.")
 
 
-def _merge_common(taus: Sequence[Tensor]) -> Tensor:
-    return _with_equal_values(singular_directions(_total(taus)))
+def _merge_common(taus: Sequence[Tensor], decomposition: Decomposition) -> Tensor:
+    return _with_equal_values(decomposition.directions(_total(taus)))
 
 
-def _merge_common_and_specific(taus: Sequence[Tensor], *, common_fraction: float) -> Tensor:
+def _merge_common_and_specific(
+    taus: Sequence[Tensor], decomposition: Decomposition, *, common_fraction: float
+) -> Tensor:
     num_common, num_specific = _split(min(taus[0].shape), len(taus), common_fraction)
-    common = singular_directions(_total(taus)).first(num_common)
-    specific = [singular_directions(_outside(common.left, tau), scale=tau.norm()).first(num_specific) for tau in taus]
-    left, values, right = concatenate([common, *specific])
-    return _with_equal_values(Directions(nearest_orthogonal(left), values, nearest_orthogonal(right)))
+    common = decomposition.directions(_total(taus)).first(num_common)
+    rest = [decomposition.directions(_outside(common.left, tau), scale=tau.norm()) for tau in taus]
+    left, values, right = concatenate([common, *(directions.first(num_specific) for directions in rest)])
+    left, right = decomposition.nearest_orthogonal(left), decomposition.nearest_orthogonal(right)
+    return _with_equal_values(Directions(left, values, right))
 
 
 def _split(size: int, num_tasks: int, common_fraction: float) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """What spectral merges share: which tensors are matrices, and the singular directions of a matrix."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -30,16 +32,88 @@ class Directions(NamedTuple):
     values: Tensor
     right: Tensor
 
+    def above(self, smallest: Tensor) -> "Directions":
+        """Return the directions whose singular value is larger than `smallest`."""
+        return self.first(int((self.values > smallest).sum()))
+
     def first(self, number: int) -> "Directions":
         """Return the directions of the `number` largest singular values, or all if there are fewer."""
         return Directions(self.left[:, :number], self.values[:number], self.right[:, :number])
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Singular directions of matrices in float64, as exact as the dtype of the weights allows.
+
+    Matrices of float64 weights are decomposed by an SVD. For other weights, eigenvectors of `matrix.T @ matrix` are
+    faster: squaring the singular values costs half the digits of float64, which leaves those of float32.
+
+    Attributes:
+        dtype: Dtype of the task vectors, float32 or float64.
+    """
+
+    dtype: torch.dtype
+
+    def directions(self, matrix: Tensor, *, scale: Tensor | None = None) -> Directions:
+        """Return the singular directions of a matrix that is computed from task vectors.
+
+        Directions whose singular value is zero up to rounding are left out, as any vectors could stand for them.
+
+        Args:
+            matrix: Shape (num_rows, num_columns), in float64.
+            scale: Norm of the matrix that this one is a part of, which determines how large rounding errors are. By
+                default, the largest singular value.
+
+        Example:
+            >>> matrix = torch.tensor([[3.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+            >>> Decomposition(torch.float32).directions(matrix).values
+            tensor([3.], dtype=torch.float64)
+        """
+        found = self._decompose(matrix)
+        rounding = max(matrix.shape) * torch.finfo(self.dtype).eps
+        return found.above(rounding * (found.values[:1] if scale is None else scale))
+
+    def nearest_orthogonal(self, vectors: Tensor) -> Tensor:
+        """Return the matrix with orthonormal columns that is nearest to a matrix (Schönemann, 1966).
+
+        If the columns are linearly dependent, the result is an isometry only on the space they span.
+
+        Args:
+            vectors: One vector per column, shape (size, number), in float64.
+
+        Example:
+            >>> vectors = torch.tensor([[2.0, 0.0], [0.0, 0.5]], dtype=torch.float64)
+            >>> Decomposition(torch.float64).nearest_orthogonal(vectors)
+            tensor([[1., 0.],
+                    [0., 1.]], dtype=torch.float64)
+        """
+        found = self._decompose(vectors)
+        rounding = max(vectors.shape) * torch.finfo(torch.float64).eps
+        kept = found.above(found.values[:1] * (rounding if self._is_exact else math.sqrt(rounding)))
+        return kept.left @ kept.right.T
+
+    @property
+    def _is_exact(self) -> bool:
+        return self.dtype == torch.float64
+
+    def _decompose(self, matrix: Tensor) -> Directions:
+        if matrix.shape[0] < matrix.shape[1]:  # a tall matrix takes less time
+            right, values, left = self._decompose(matrix.T)
+            return Directions(left, values, right)
+        if self._is_exact:
+            left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+            return Directions(left, values, right.T)
+        right = torch.linalg.eigh(matrix.T @ matrix).eigenvectors.flip(1)  # from the largest eigenvalue
+        left = matrix @ right
+        values = left.norm(dim=0)
+        return Directions(torch.where(values > 0, left / values, 0), values, right)
 
 
 @torch.no_grad()
 def merge_matrices(
     theta_0: Weights,
     thetas: Mapping[str, Weights],
-    merge: Callable[[Sequence[Tensor]], Tensor],
+    merge: Callable[[Sequence[Tensor], Decomposition], Tensor],
     *,
     method: str,
     device: torch.device | None = None,
@@ -53,8 +127,8 @@ def merge_matrices(
     Args:
         theta_0: Weights before fine-tuning, name -> tensor. Tensors are read one at a time.
         thetas: Model -> weights after fine-tuning, with the same names, shapes and dtypes.
-        merge: Called with the task vectors of a matrix, in float32 (float64 for float64 weights). Returns the merged
-            task vector.
+        merge: Called with the task vectors of a matrix, in float64, and their decomposition. Returns the merged task
+            vector.
         method: Name of the method, for the progress bar and error messages.
         device: Device to compute on. By default, the device of each tensor.
 
@@ -79,7 +153,8 @@ def merge_matrices(
             return mean(parts)
         for model, tau in taus.items():
             _check_finite(name, model, tau)
-        return merge([tau.to(device or tau.device) for tau in parts]).to(first.device)
+        exact = [to_float64(tau.to(device or tau.device)) for tau in parts]
+        return merge(exact, Decomposition(first.dtype)).to(first)
 
     return merge_task_vectors(theta_0, thetas, 1.0, merge_tensor, progress=method)
 
@@ -87,65 +162,6 @@ def merge_matrices(
 def mean(parts: Sequence[Tensor]) -> Tensor:
     """Return the mean of tensors of the same shape."""
     return torch.stack([*parts]).mean(dim=0)
-
-
-def singular_directions(matrix: Tensor, *, scale: Tensor | None = None) -> Directions:
-    """Return the singular directions of a matrix.
-
-    Directions whose singular value is zero up to rounding are left out, as any vectors could stand for them.
-
-    Args:
-        matrix: Shape (num_rows, num_columns).
-        scale: Norm of the matrix that this one is a part of, which determines how large rounding errors are. By
-            default, the largest singular value.
-
-    Example:
-        >>> singular_directions(torch.tensor([[3.0, 0.0], [0.0, 0.0]])).values
-        tensor([3.])
-    """
-    if matrix.shape[0] < matrix.shape[1]:  # a tall matrix takes about half the time
-        right, values, left = singular_directions(matrix.T, scale=scale)
-        return Directions(left, values, right)
-    decompose = _by_svd if matrix.dtype == torch.float64 else _by_eigenvectors
-    left, values, right = decompose(matrix)
-    smallest = (values[:1] if scale is None else scale) * max(matrix.shape) * torch.finfo(matrix.dtype).eps
-    return Directions(left, values, right).first(int((values > smallest).sum()))
-
-
-def _by_svd(matrix: Tensor) -> Directions:
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    return Directions(left, values, right.T)
-
-
-def _by_eigenvectors(matrix: Tensor) -> Directions:
-    """Decompose a float32 matrix in float64, from the eigenvectors of `matrix.T @ matrix`.
-
-    This is more exact than an SVD in float32, and faster. Squaring the singular values costs half the digits, which
-    leaves those of float32.
-    """
-    exact = to_float64(matrix)
-    right = torch.linalg.eigh(exact.T @ exact).eigenvectors.flip(1)  # from the largest eigenvalue to the smallest
-    left = exact @ right
-    values = left.norm(dim=0)
-    left = torch.where(values > 0, left / values, 0)
-    return Directions(left.to(matrix), values.to(matrix), right.to(matrix))
-
-
-def nearest_orthogonal(vectors: Tensor) -> Tensor:
-    """Return the matrix with orthonormal columns that is nearest to a matrix (Schönemann, 1966).
-
-    If the columns are linearly dependent, the result is an isometry only on the space they span.
-
-    Args:
-        vectors: One vector per column, shape (size, number).
-
-    Example:
-        >>> nearest_orthogonal(torch.tensor([[2.0, 0.0], [0.0, 0.5]]))
-        tensor([[1., 0.],
-                [0., 1.]])
-    """
-    left, _, right = singular_directions(vectors)
-    return left @ right.T
 
 
 def concatenate(parts: Sequence[Directions]) -> Directions:

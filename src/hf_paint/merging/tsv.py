@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights
-from hf_paint.merging.spectral import concatenate, mean, merge_matrices, nearest_orthogonal, singular_directions
+from hf_paint.merging.spectral import Decomposition, concatenate, mean, merge_matrices
 from hf_paint.models.devices import float64_device
 
 
@@ -31,9 +31,8 @@ def tsv(theta_0: Weights, thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
         thetas: Task -> weights after fine-tuning, with the same names, shapes and dtypes. Two or more.
 
     Returns:
-        name -> tensor at alpha 1, in the same dtypes as the inputs. Computed in float32 (float64 for float64 weights)
-        with exact singular value decompositions on the device of each tensor. To scale the merged task vector, pass
-        the result to `interpolate`.
+        name -> tensor at alpha 1, in the same dtypes as the inputs. Matrices are decomposed exactly, in float64 on the
+        device of each tensor. To scale the merged task vector, pass the result to `interpolate`.
 
     Raises:
         InputError: If there are fewer than two models, the weights are not compatible, an integer tensor differs, or
@@ -49,12 +48,12 @@ def tsv(theta_0: Weights, thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     return merge_matrices(theta_0, thetas, _merge, method=END)
 
 
-def _merge(taus: Sequence[Tensor]) -> Tensor:
+def _merge(taus: Sequence[Tensor], decomposition: Decomposition) -> Tensor:
     number = min(taus[0].shape) // len(taus)
     if number == 0:
         return mean(taus)
-    left, values, right = concatenate([singular_directions(tau).first(number) for tau in taus])
-    return (nearest_orthogonal(left) * values) @ nearest_orthogonal(right).T
+    left, values, right = concatenate([decomposition.directions(tau).first(number) for tau in taus])
+    return (decomposition.nearest_orthogonal(left) * values) @ decomposition.nearest_orthogonal(right).T
 
 
 @dataclass(frozen=True, kw_only=True)
