@@ -55,7 +55,7 @@ class Decomposition:
     dtype: torch.dtype
 
     def directions(self, matrix: Tensor, *, scale: Tensor | None = None) -> Directions:
-        """Return the singular directions of a matrix that is computed from task vectors.
+        """Return the singular directions of a matrix.
 
         Directions whose singular value is zero up to rounding are left out, as any vectors could stand for them.
 
@@ -70,7 +70,8 @@ class Decomposition:
             tensor([3.], dtype=torch.float64)
         """
         found = self._decompose(matrix)
-        rounding = max(matrix.shape) * torch.finfo(self.dtype).eps
+        precision = max(matrix.shape) * torch.finfo(torch.float64).eps
+        rounding = precision if self._is_exact else math.sqrt(precision)
         return found.above(rounding * (found.values[:1] if scale is None else scale))
 
     def nearest_orthogonal(self, vectors: Tensor) -> Tensor:
@@ -87,10 +88,8 @@ class Decomposition:
             tensor([[1., 0.],
                     [0., 1.]], dtype=torch.float64)
         """
-        found = self._decompose(vectors)
-        rounding = max(vectors.shape) * torch.finfo(torch.float64).eps
-        kept = found.above(found.values[:1] * (rounding if self._is_exact else math.sqrt(rounding)))
-        return kept.left @ kept.right.T
+        left, _, right = self.directions(vectors)
+        return left @ right.T
 
     @property
     def _is_exact(self) -> bool:
