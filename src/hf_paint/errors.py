@@ -40,6 +40,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 
+def is_first_process() -> bool:
+    """Return whether this is the process that speaks for all that a launcher has started."""
+    return next((os.environ[name] for name in RANK if name in os.environ), "0") == "0"
+
+
 def warn_once(message: str) -> None:
     """Log a warning, unless this process has logged it before or another process speaks for it.
 
@@ -54,7 +59,6 @@ def inform_once(message: str) -> None:
 
 
 def _say(level: int, message: str) -> None:
-    rank = next((os.environ[name] for name in RANK if name in os.environ), "0")
-    if message not in _said and rank == "0":
+    if message not in _said and is_first_process():
         logger.log(level, "%s", message)
     _said.add(message)

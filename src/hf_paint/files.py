@@ -137,6 +137,19 @@ def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
     partial.replace(path)
 
 
+def expand(path: str | Path) -> Path:
+    """Return a path in which `~` stands for the home folder; that of a user who does not exist stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (`Path.expanduser` raises an error without the user's name)
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file or folder at a path; there is none at a text that cannot be a path."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
+
+
 def check_writable(folder: Path) -> None:
     """Check that a folder can be made, or written to if it exists.
 

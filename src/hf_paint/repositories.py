@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hf_paint.errors import InputError, JobError, one_line
+from hf_paint.files import expand
 
 
 FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
@@ -49,7 +50,7 @@ def fetch(
         'config.json'
         >>> fetch(model_folder, "README.md")
     """
-    folder = Path(name).expanduser()
+    folder = expand(name)
     if folder.is_dir():
         return _file_in(folder, file)
     repo_id, revision = split_revision(str(name), revision)
@@ -66,7 +67,7 @@ def fetch(
 
 def cached(name: str | Path, file: str, revision: str = "main") -> Path | None:
     """Return the path to one of a model's files if it is available locally, in a folder or the Hub cache."""
-    folder = Path(name).expanduser()
+    folder = expand(name)
     if folder.is_dir():
         return _file_in(folder, file)
     repo_id, revision = split_revision(str(name), revision)
@@ -94,7 +95,7 @@ def folder_of(
     Raises:
         InputError: If the model or revision does not exist, or the user does not have access to it.
     """
-    folder = Path(name).expanduser()
+    folder = expand(name)
     if folder.is_dir():
         return folder
     repo_id, revision = split_revision(str(name), revision)
@@ -135,7 +136,7 @@ def is_repo_id(name: str) -> bool:
 
 def absolute(name: str) -> str:
     """Make the path to a folder absolute, so that recipes work from anywhere; Hub ids are returned unchanged."""
-    path = Path(name).expanduser()
+    path = expand(name)
     return str(path.resolve()) if path.is_dir() else name
 
 

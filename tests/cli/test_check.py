@@ -65,6 +65,18 @@ def test_cannot_tell(model_folder, colours, capsys):
     assert code == 0
 
 
+def test_a_sample_is_the_same_for_both_models_and_is_called_one(finished_run, model_folder, colours, capsys):
+    """Every image that the sample holds is one that `evaluate_tasks` draws."""
+    arguments = (finished_run / "theta_1", "--against", model_folder, "--tasks", colours, "--max_eval_images", 12)
+    _, shown = check(capsys, *arguments, "--json")
+    [task] = json.loads(shown.out)["tasks"]
+    records = [evaluate_tasks(str(name), [colours], max_eval_images=12)[0] for name in (arguments[2], arguments[0])]
+    assert (task["images"], task["drawn_from"]) == (12, 40)
+    assert [task["before"], task["after"]] == [record.accuracy for record in records]
+    _, shown = check(capsys, *arguments)
+    assert "12 of 40" in shown.out
+
+
 def test_a_run_is_checked_on_its_own_tasks(finished_run, model_folder, capsys):
     code, shown = check(capsys, finished_run, "--against", model_folder, "--tolerance", "0.9", "--json")
     assert code == 0
@@ -91,6 +103,8 @@ def test_mistakes(model_folder, capsys, arguments, message):
 def test_in_python_with_models_by_name_and_in_memory(model_folder, finished_run, colours, model, processor):
     checked = check_model(finished_run, model_folder, [colours], tolerance=0.5)
     assert checked.verdict == "passed"
+    assert f"<p>{checked.sentence()}</p><table>" in checked._repr_html_()
+    assert f"<td>{checked.tasks[0].verdict}</td>" in checked._repr_html_()
     with pytest.raises(InputError, match="needs a processor"):
         check_model(model, model_folder, [colours])
     with pytest.raises(InputError, match="There is nothing to check"):
@@ -108,6 +122,7 @@ def test_evaluate_prints_json_and_takes_a_run(finished_run, tmp_path, capsys):
     for task, role in (("colours", "patching"), ("others", "supported")):
         [record] = [record for record in report["tasks"] if record["task"] == task]
         expected = curve.get(alpha, role, task, "test")
+        assert not {"alpha", "role", "examples"} & record.keys()
         assert (record["correct"], record["total"], record["loss"]) == (
             expected.correct,
             expected.total,

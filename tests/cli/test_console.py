@@ -40,8 +40,9 @@ def test_bars_are_shown_on_a_terminal(capsys, monkeypatch):
     assert "1/1" in capsys.readouterr().err
 
 
-def test_only_the_main_process_speaks(capsys, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+@pytest.mark.parametrize("variable", ["RANK", "OMPI_COMM_WORLD_RANK"])
+def test_only_the_main_process_speaks(variable, capsys, monkeypatch):
+    monkeypatch.setenv(variable, "1")
     waits = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -50,6 +50,9 @@ KEYS = {
     "task file that does not exist": (PATCH + "--patching_tasks {root}/signs.yaml", "signs.yaml"),
     "folder that does not exist": (PATCH + "--patching_tasks {root}/textures/", "textures"),
     "model that does not exist": (PATCH + "--model {root}/clip", "{root}/clip folder"),
+    "home folder of nobody": (PATCH + "--patching_tasks ~nobody-at-all/signs", "'~nobody-at-all/signs' folder"),
+    "model in the home folder of nobody": (PATCH + "--model ~nobody-at-all/clip", "'~nobody-at-all/clip' folder"),
+    "recipe in the home folder of nobody": ("patch --config ~nobody-at-all/run.yaml", "~nobody-at-all/run.yaml"),
     "baseline that does not exist": (PATCH + "--baseline {root}/base.json", "`baseline` base.json"),
     "unknown key in a task file": (PATCH + "--patching_tasks {misspelt}", "'label_colum' 'label_column'"),
     "task that extends itself": (PATCH + "--patching_tasks {circular}", "circular.yaml extends"),
@@ -252,6 +255,15 @@ def test_push_needs_a_token(hub, place, capsys, monkeypatch):
     push = "--push_to_hub --hub_model_id tester/clip --base_model_id me/clip"
     assert_one_line(PATCH + push, "tester/clip hf auth login", place, capsys)
     assert not hub.calls("create_repo")
+
+
+def test_an_interrupted_run_ends_as_shells_report_it(place, capsys, monkeypatch):
+    def interrupt(recipe):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_paint.patching.single.patch_along_line", interrupt)
+    assert main(shlex.split(PATCH.format(**place))) == 130
+    assert "hf-paint: interrupted; run the same command again to resume\n" in capsys.readouterr().err
 
 
 def test_a_crash_keeps_its_traceback(place, capsys, monkeypatch):

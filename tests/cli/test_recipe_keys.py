@@ -1,6 +1,5 @@
 """Reading the keys of a recipe: names and types of fields, paths, the default folder, and the time it takes."""
 
-import statistics
 import subprocess
 import sys
 import time
@@ -48,12 +47,9 @@ def test_a_mistake_in_the_keys_is_answered_within_a_second(arguments):
         "heavy = {'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)\n"
         "print(time.process_time())\nsys.exit(f'imported {heavy}' if heavy or code != 2 else 0)"
     )
-    times = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-        times.append(float(done.stdout))
-        assert done.stderr.startswith("hf-paint: ")
-    assert statistics.median(times) < 1
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stderr.startswith("hf-paint: ")
+    assert float(done.stdout) < 1
 
 
 def test_paths_are_relative_to_the_recipe_or_else_to_the_working_directory(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from collections import Counter
 
@@ -9,9 +10,10 @@ import pytest
 
 from drawn_tasks import write_task
 from folders import draw_folder, draw_zip, folder_task, read_hue, several, write_yaml
-from hf_paint import InputError
+from hf_paint import InputError, get_task
 from hf_paint.cli.main import main
 from hf_paint.data.images import decode
+from hf_paint.data.overlaps import refuse_shared_rows
 from hf_paint.data.splits import load_splits
 
 
@@ -223,6 +225,22 @@ def test_links_are_followed_and_loops_end(tmp_path):
     (folder / "cat" / "loop").symlink_to(folder)
     split = load_splits(folder_task(folder), ("test",))["test"]
     assert Counter(split.class_names[label] for label in split.labels()) == {"cat": 3, "dog": 5}
+
+
+def test_a_link_is_on_the_side_of_its_file_when_splits_are_drawn(tmp_path):
+    draw_folder(tmp_path, PETS | several("dog/more_{}.png", 20, 7))
+    for number in range(20):
+        (tmp_path / "dog" / f"link_{number}.png").symlink_to(tmp_path / "dog" / f"more_{number}.png")
+    splits = load_splits(get_task(str(tmp_path)))
+    assert sum(len(split.rows) for split in splits.values()) == 48
+    refuse_shared_rows(splits)
+
+
+def test_a_name_that_is_no_text_is_named(tmp_path):
+    draw_folder(tmp_path, PETS)
+    (tmp_path / "cat/0.png").rename(tmp_path / os.fsdecode(b"cat/caf\xe9.png"))
+    with pytest.raises(InputError, match=r"cat/caf\\xe9.png' is not UTF-8. Rename it"):
+        load_splits(get_task(str(tmp_path)))
 
 
 def test_an_empty_folder_is_a_class_only_if_it_is_listed(tmp_path):

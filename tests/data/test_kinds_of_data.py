@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 from transformers.utils import logging
 
 from folders import draw_folder, several
-from hf_paint import Task, get_task
+from hf_paint import Task, corrupted, get_task
 from hf_paint.data.content import fingerprint_content
 from hf_paint.data.guesses import open_task
 from hf_paint.data.splits import load_splits
@@ -93,13 +93,13 @@ CLASSES = ClassLabel(names=list(NAMES))
     [
         (
             lambda: with_column("mask", ENCODED, Image()).rename_column("image", "photo"),
-            r"several that may hold the images: photo, mask; its columns are photo \(Image\), label \(3 classes\)",
+            r"several that may hold the images: photo, mask; its columns are photo \(image\), label \(3 classes\)",
         ),
         (
             lambda: with_column("fine", [0] * 60, CLASSES).rename_column("label", "coarse"),
             "several that may hold the labels: coarse, fine.*as in {dataset: ..., label_column: coarse}",
         ),
-        (lambda: rows().select_columns(["image"]), r"none that holds the labels; its columns are image \(Image\)"),
+        (lambda: rows().select_columns(["image"]), r"none that holds the labels; its columns are image \(image\)"),
         (lambda: rows().select_columns(["label"]), "none that holds the images"),
         (lambda: rows().cast_column("label", Value("int64")), "has no class names. List them as `class_names`"),
         (lambda: rows().select([]), "has no rows in its split 'train'"),
@@ -179,11 +179,9 @@ def test_a_split_without_labels_is_no_test_split():
 def test_what_is_drawn_is_said_once(said, tmp_path):
     files = several("a/{}.png", 20, 1) | several("b/{}.png", 2, 9)
     task = get_task(draw_folder(tmp_path / "shapes", files))
-    for _ in range(2):
-        load_splits(task)
-    assert (
-        said().count("'shapes' has no validation or test split: 20 % of the 22 images in 'train' were drawn as") == 1
-    )
+    for each in (task, task, *corrupted(task, names=["blur"], severities=[1, 2])):
+        load_splits(each)
+    assert said().count("shapes' has no validation or test split: 20 % of the 22 images in 'train' were drawn as") == 1
     assert said().count("1 of its 2 classes have no images in test ('b'); 1 of its 2") == 1
 
 

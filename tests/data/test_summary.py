@@ -15,6 +15,7 @@ from hf_paint.data.near_duplicates import ROWS, find_near_duplicates
 from hf_paint.data.scans import make_thumbnail
 from hf_paint.data.summary import complete_task
 from hf_paint.errors import inform_once, warn_once
+from scenes_of_colours import draw_scenes, write_scenes
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_sizes_and_modes_are_those_of_the_files(summary):
 def test_what_may_go_wrong_is_said(summary):
     assert [warning.partition(".")[0] for warning in summary.warnings] == [
         "Classes without validation images: 2 of 3 ('polka dotted', 'wavy')",
-        "Validation images: only 2 to choose alpha by, 50",
+        "Validation images: only 2, each of which counts 50",
         "Classes without test images: 1 of 3 ('polka dotted')",
         "Images equal to one of another split: 1",
         "Images nearly the same as one of another split: 1",
@@ -80,6 +81,15 @@ def test_rows_in_two_splits_are_counted_without_reading_images(tmp_path):
     assert found.images is None
     assert found.shared_rows == {("train", "validation"): 8}
     assert "Rows in both train and validation: 8. A run refuses them." in found.warnings
+
+
+@pytest.mark.parametrize("form", ["classes", "names", "text", "digits"])
+def test_an_image_with_several_classes_counts_for_each_of_them(form, tmp_path):
+    found = summarize(write_scenes(tmp_path, form=form, splits={"validation": None}), images=form == "names")
+    for name, rows in (("train", draw_scenes(24, 0)[1]), ("test", draw_scenes(20, 1)[1])):
+        assert list(found.splits[name].per_class) == [sum(label in own for own in rows) for label in range(4)]
+        assert found.splits[name].num_images == sum(bool(own) or name == "test" for own in rows)
+    assert found.columns["label"] == {"classes": "lists of 4 classes", "names": "lists of string"}.get(form, "string")
 
 
 def test_the_completed_task_lists_its_classes(tmp_path):

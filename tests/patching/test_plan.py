@@ -3,26 +3,30 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from datasets import Dataset
 from tqdm.auto import tqdm
 
-from drawn_tasks import write_task
-from hf_paint import PatchOptions, patch_parallel, patch_sequential, patch_single
+from drawn_tasks import CLASS_NAMES, write_task
+from hf_paint import PaintTrainingArguments, PatchOptions, patch_parallel, patch_sequential, patch_single
 from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import trainings_of
+from hf_paint.patching.fine_tuning import make_trainer, trained_copy
 from hf_paint.patching.plan import plan
 from hf_paint.patching.progress import describe_progress
 from hf_paint.patching.recipe import Rule
+from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot
 from hf_paint.results.progress_bars import progress_bars
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments
+from scenes_of_colours import write_scenes
 
 
 ALPHAS = [0.0, 0.5, 1.0]
@@ -82,6 +86,8 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
     caplog.clear()
     patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
     assert [record.message for record in caplog.records] == [f"Nothing to do: the run in {run.path} is finished."]
+    by_mean = PatchRun(replace(found.run.recipe, rule=Rule(alphas=ALPHAS, selection="mean")), found.run.tasks)
+    assert describe_progress(by_mean) == ["theta_1: kept.", "Sweep: 3 of 3 alphas are on record."]
     run.results.write_text("".join(run.results.read_text().splitlines(keepends=True)[:-1]))
     assert describe_progress(found.run) == ["theta_1: kept.", "Sweep: 2 of 3 alphas are on record."]
     for name in ("theta_1", "patched", "checkpoint-3"):
@@ -111,11 +117,23 @@ def prepared(model_folder, patching, supported, args, **keys):
 
 def test_epochs_of_a_joint_training_follow_its_sampling(model_folder, three, tmp_path):
     """With 3 steps of 20 images: 60 images of 72 and 36, in proportion or half from each."""
-    rule = Rule(alphas=ALPHAS)
+    args = arguments(tmp_path / "run", **KEYS)
+    run, train, _ = prepared(model_folder, three[:2], three[2:], args, strategy="joint", rule=Rule(alphas=ALPHAS))
     for sampling, epochs in (("proportional", [60 / 108, 60 / 108]), ("uniform", [30 / 72, 30 / 36])):
-        args = arguments(tmp_path / "run", **KEYS, task_sampling=sampling)
-        _, _, [training] = prepared(model_folder, three[:2], three[2:], args, strategy="joint", rule=rule)
+        [training] = trainings_of(replace(run.recipe, args=args.with_changes(task_sampling=sampling)), train)
         assert [*training.epochs.values()] == pytest.approx(epochs)
+
+
+def test_parts_of_epochs_are_the_steps_of_the_trainer(model_folder, three, tmp_path):
+    """72 images in steps of 20 are 4 steps per epoch; 1.3 epochs are 6 steps, not 8."""
+    keys = {"num_train_epochs": 1.3, "warmup_steps": 0, "per_device_train_batch_size": 20, "save_strategy": "no"}
+    args = PaintTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, report_to=[], **keys)
+    run, _, [training] = prepared(model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS))
+    model, head = trained_copy(run.base)
+    trainer = make_trainer(run, model, head, tasks=three[:1], args=args, callbacks=[])
+    trainer.train()
+    assert training.steps == trainer.state.global_step == 6
+    assert training.epochs["colours"] == pytest.approx(6 * 20 / 72)
 
 
 def test_concerns(model_folder, tmp_path):
@@ -126,13 +144,21 @@ def test_concerns(model_folder, tmp_path):
     sample = ZeroShot(task="few", split="validation", correct=199, total=200, num_images=300)
     said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
     assert "few: 200 steps of 30 images are 222 epochs of its 27 pictures." in said
-    assert "few: alpha is chosen on 3 validation images" in said
-    assert f"+-{100 * 1.96 * np.sqrt(0.25 / 3):.0f} points" in said
-    assert "kept: the tolerance of 1 points is less than one of its 3 validation images (33.3 points)" in said
-    assert "no pictures in validation" in said
+    assert "few: Validation images: only 3, each of which counts 33.3 points." in said
+    assert "kept: the tolerance of 1 point is less than one of its 3 validation images (33.3 points)" in said
     assert "few: the model already classifies 199 of 200 images correctly" in said
     labels = set(load_splits(few)["train"].labels()) - set(load_splits(few)["validation"].labels())
-    assert f"few: {len(labels)} class" in said
+    assert f"few: Classes without validation images: {len(labels)} of 4" in said
+
+
+def test_a_plan_of_images_with_several_classes_counts_those_with_a_class(model_folder, three, tmp_path):
+    scenes = write_scenes(tmp_path, splits={"validation": "auto"})
+    args = arguments(tmp_path / "run", max_steps=1, warmup_steps=0, freeze_tower=True, train_head=True)
+    found = plan(model_folder, [scenes], three[2:], args, rule=Rule(alphas=[1.0], selection="mean"), options=OPTIONS)
+    labels = load_splits(scenes)["validation"].labels()
+    assert found.zero_shot[0].total == found.zero_shot[0].num_images == (labels >= 0).any(axis=1).sum() < len(labels)
+    missing = [name for label, name in enumerate(CLASS_NAMES) if not (labels == label).any()]
+    assert any(f"scenes: Classes without validation images: {len(missing)} of 4" in line for line in found.concerns)
 
 
 def test_an_interval_of_a_sample_is_wilsons():

@@ -16,7 +16,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.hub import card_metadata
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.choice_text import claim
-from hf_paint.patching import fine_tuning, finish
+from hf_paint.patching import fine_tuning, finish, progress
 from hf_paint.results.comparison import compare_runs
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.results.resuming import conflicts
@@ -32,23 +32,25 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(tasks, model_folder, tmp_path_factory):
-    """(limit, curve of the run, curve in its folder, evaluations) of one run, resumed with other limits."""
+    """(limit, result, curve in its folder, what is reused, evaluations) of one run, resumed with other limits."""
     folder, history = tmp_path_factory.mktemp("runs") / "run", []
-    calls, predict = [], Evaluator.predict
+    calls, predict, said = [], Evaluator.predict, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Evaluator, "predict", lambda *args, **keys: calls.append(args[3]) or predict(*args, **keys))
+        patch.setattr(progress.logger, "info", said.append)
         patch.setattr(fine_tuning, "_train", lambda run, *_: {k: 1.1 * x for k, x in run.base.theta_0.items()})
         patch.setattr(finish, "plot_trade_off", lambda curve, path, **_: path.write_text("plot"))
         for limit, sweep in ((6, "full"), (None, "full"), (5, "adaptive"), (6, "full")):
             options = PatchOptions(max_eval_images=limit, sweep=sweep, num_examples=0)
             before, keys = len(calls), {"alphas": [0.0, 0.5, 1.0], "selection": "mean", "options": options}
             result = patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder), **keys)
-            history.append((limit, result, AlphaCurve.from_run(folder), len(calls) - before))
+            history.append((limit, result, AlphaCurve.from_run(folder), [*said], len(calls) - before))
+            said.clear()
     return history
 
 
 def test_every_record_is_of_the_same_images(runs):
-    for limit, result, stored, _ in runs:
+    for limit, result, stored, *_ in runs:
         for curve in (result.curve, stored):
             assert {r.alpha for r in curve.results} == {0.0, 0.5, 1.0}
             for record in curve.results:
@@ -64,6 +66,12 @@ def test_nothing_is_evaluated_twice_and_nothing_is_mixed(runs):
     assert [evaluations for *_, evaluations in runs] == [test + validation, test, test + validation, 0]
     first, last = runs[0][1].curve, runs[-1][1].curve
     assert {r.key: r.correct for r in first.results} == {r.key: r.correct for r in last.results}
+
+
+def test_only_a_run_of_the_same_images_is_finished(runs):
+    kept = "theta_1: kept."
+    done = f"Nothing to do: the run in {runs[0][1].run_folder} is finished."
+    assert [said for *_, said, _ in runs] == [[], [kept], [kept], [done]]
 
 
 def test_a_sample_of_a_run_holds_the_same_images_at_every_alpha(runs):

@@ -21,9 +21,11 @@ from hf_paint import (
     PatchOptions,
     Task,
     evaluate_tasks,
+    get_task,
     patch_joint,
     sweep_alphas,
 )
+from hf_paint.data.draws import draw_stratified
 from hf_paint.data.joint_images import JointImages
 from hf_paint.data.label_lists import pad
 from hf_paint.data.splits import load_splits
@@ -62,6 +64,32 @@ def test_labels_are_read_in_every_form(form, tmp_path):
     assert sorted(classes_of(splits["train"])) == sorted(sorted(own) for own in train if own)
     assert [] in test
     assert [] in train
+
+
+def rarest(own, lists):
+    """The class of an image that the fewest images have, the first of several, or -1."""
+    return min(own, key=lambda label: (sum(label in other for other in lists), label), default=-1)
+
+
+@pytest.mark.parametrize("form", ["classes", "names", "text"])
+def test_missing_splits_are_drawn_by_the_rarest_class_of_each_image(form, tmp_path):
+    """Also where only the data name the classes."""
+    written = write_scenes(tmp_path, form=form, train=60)
+    reference = {"dataset": written.data_files["train"], "multi_label": True, "class_names": [*CLASS_NAMES]}
+    if form == "text":
+        reference["label_separator"] = ";"
+    for keys in (reference, without(reference, "class_names")):
+        splits = load_splits(get_task(keys))
+        order = [splits["test"].class_names.index(name) for name in CLASS_NAMES]
+        lists = [sorted(order[label] for label in own) for own in draw_scenes(60, 0)[1]]
+        drawn = draw_stratified(np.array([rarest(own, lists) for own in lists]), ["test", "validation"])
+        assert {name: classes_of(split) for name, split in splits.items()} == {
+            name: [lists[row] for row in rows if lists[row] or name != "train"] for name, rows in drawn.items()
+        }
+
+
+def without(values, key):
+    return {name: value for name, value in values.items() if name != key}
 
 
 def test_a_definition_survives_a_file(scenes, tmp_path):

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from hf_paint.adapters.changes import Change, open_change
 from hf_paint.adapters.differences import tower_fingerprint
 from hf_paint.errors import InputError
-from hf_paint.files import save_together
+from hf_paint.files import expand, save_together
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.given import model_of
 from hf_paint.models.loading import load_clip
@@ -151,7 +151,7 @@ def write_patched(
 
 def _load_base(base: str, revision: str | None, changes: Sequence[Change]) -> PreTrainedModel:
     """Load the base model in its stored dtype, by default at the revision given in the patch config."""
-    model, _, dtype = load_clip(str(Path(base).expanduser()), revision=revision or _base_revision(base, changes))
+    model, _, dtype = load_clip(str(expand(base)), revision=revision or _base_revision(base, changes))
     return move(model, dtype=dtype)
 
 

@@ -91,9 +91,10 @@ def extract_lora(
             module = name.removesuffix(".weight")
             factors[module], energies = _decompose(change, max(folders))
             layers[module] = {rank: min(1.0, float(energies[:rank].sum()) / squared[name]) for rank in folders}
+    fingerprint = tower_fingerprint(theta_0)
     for rank, folder in folders.items():
         cut = {module: (a[:rank], b[:, :rank]) for module, (a, b) in factors.items()}
-        write_adapter(folder, cut, base, tower_fingerprint(theta_0))
+        write_adapter(folder, cut, base, fingerprint)
     extraction = _extraction(squared, layers)
     write_json(Path(output_dir) / REPORT, asdict(extraction))
     return extraction

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_paint.cli.parser import Commands, add_command
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 
 
 EXAMPLE = """\
@@ -72,6 +73,6 @@ def split_alpha(text: str) -> tuple[str, float | None]:
         (('me/patch@v2', None), ('me/patch@v2', 0.5))
     """
     name, _, alpha = text.rpartition("@")
-    if not name or not ALPHA.fullmatch(alpha) or Path(text).expanduser().is_dir():
+    if not name or not ALPHA.fullmatch(alpha) or expand(text).is_dir():
         return text, None
     return name, float(alpha)

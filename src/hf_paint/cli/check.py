@@ -5,7 +5,7 @@ import json
 import sys
 
 from hf_paint.cli.evaluate import warn_of_trained_head
-from hf_paint.cli.parser import Commands, add_command, add_split, positive, print_table
+from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split, print_table
 from hf_paint.tasks.registry import get_tasks
 
 
@@ -41,9 +41,7 @@ def add(commands: Commands) -> None:
         help="tasks that must gain accuracy",
     )
     add_split(command)
-    command.add_argument(
-        "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
-    )
+    add_image_counts(command)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -54,6 +52,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> int:
     from accelerate import Accelerator
 
     from hf_paint.evaluation.checking import check_model
+    from hf_paint.evaluation.evaluator import Evaluator
     from hf_paint.models.given import model_of, own_tasks
 
     for name in (parsed.model, parsed.against):
@@ -68,8 +67,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> int:
         tolerance=parsed.tolerance,
         gains=dict(parsed.gain),
         split=parsed.split,
-        batch_size=parsed.batch_size,
-        accelerator=accelerator,
+        max_eval_images=parsed.max_eval_images,
+        evaluator=Evaluator(accelerator, batch_size=parsed.batch_size),
     )
     if accelerator.is_main_process and parsed.json:
         sys.stdout.write(json.dumps(check.to_dict(), indent=2) + "\n")

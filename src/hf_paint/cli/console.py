@@ -10,14 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 from tqdm import tqdm
 
+from hf_paint.errors import is_first_process
+
 
 TIME_TO_END_THE_JOB = 30
 """Seconds after which the launcher has ended the other processes if one of them failed."""
-
-
-def is_main_process() -> bool:
-    """Return whether this is the process that speaks; the launcher numbers them."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def say(line: str) -> None:
@@ -26,7 +23,7 @@ def say(line: str) -> None:
     Processes usually fail together, for the same reason. The main process says so; another one speaks only if the
     launcher has not ended it by then.
     """
-    if not is_main_process():
+    if not is_first_process():
         time.sleep(TIME_TO_END_THE_JOB)
     tqdm.write(line, file=sys.stderr)
 
@@ -40,7 +37,7 @@ def console() -> Iterator[None]:
     """
     from hf_paint.results.progress_bars import progress_bars
 
-    main, own, root = is_main_process(), logging.getLogger("hf_paint"), logging.getLogger()
+    main, own, root = is_first_process(), logging.getLogger("hf_paint"), logging.getLogger()
     handler, levels = _Lines(), (own.level, root.level, logging.root.manager.disable)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from hf_paint.cli.parser import print_table
+from hf_paint.errors import RANK
 from hf_paint.patching.costs import num_alphas
 from hf_paint.patching.plan import Plan
 from hf_paint.patching.timing import ZeroShot
@@ -119,6 +120,6 @@ def _size(num_bytes: float) -> str:
 
 
 def _command(flags: Sequence[str]) -> str:
-    if "RANK" in os.environ:
+    if any(name in os.environ for name in RANK):
         return "the same launch command without --dry_run"
     return shlex.join(["hf-paint", "patch", *flags])

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from hf_paint.cli.parser import Commands, add_command, add_split, positive, print_table
+from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split, print_table
 from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent
@@ -17,6 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 PRECISION_HELP = "precision; auto uses bf16 if it is faster and agrees with fp32 on a sample (default: %(default)s)"
+
+
+IN_A_RUN = ("alpha", "role", "examples")
+"""Keys of a record that only a run gives a meaning."""
 
 
 def add(commands: Commands) -> None:
@@ -30,15 +34,7 @@ def add(commands: Commands) -> None:
     )
     add_split(command)
     command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")
-    command.add_argument(
-        "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
-    )
-    command.add_argument(
-        "--max_eval_images",
-        type=positive,
-        metavar="N",
-        help="evaluate at most N images per task, drawn by class and always the same (default: all)",
-    )
+    add_image_counts(command)
     command.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16"], help=PRECISION_HELP)
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
@@ -88,13 +84,17 @@ def warn_of_trained_head(model: str, revision: str = "main") -> None:
 
 
 def _report(parsed: argparse.Namespace, results: Sequence[Result]) -> dict[str, object]:
-    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task."""
+    """Return the JSON object: the model, the fingerprint of its image tower, the split, and a record for each task.
+
+    The keys that place a record in a run are left out: outside a run, they would say alpha 0 of any model.
+    """
+    records = [json.loads(result.to_json()) for result in results]
     return {
         "model": parsed.model,
         "revision": parsed.revision,
         "fingerprint": results[0].weights,
         "split": parsed.split,
-        "tasks": [json.loads(result.to_json()) for result in results],
+        "tasks": [{key: value for key, value in record.items() if key not in IN_A_RUN} for record in records],
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_paint.cli.parser import Commands, add_command, add_split, print_table
+from hf_paint.files import expand
 from hf_paint.results.tables import number, percent
 from hf_paint.tasks.task import Task
 
@@ -57,7 +58,7 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     theta_0 = StoredTower(folder_0)
     theta_1 = StoredTower(folder_1, theta_0)
     base, (name, revision) = base_of_adapter({}, parsed.base_model_id), (str(folder_0), "main")
-    if not Path(parsed.theta_0).expanduser().is_dir():
+    if not expand(parsed.theta_0).is_dir():
         name, _, revision = pinned(parsed.theta_0, folder_0).partition("@")
         base = (name, revision)
     extraction = extract_lora(theta_0, theta_1, parsed.rank, parsed.output_dir, base=base, overwrite=parsed.overwrite)

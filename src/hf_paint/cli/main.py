@@ -19,12 +19,15 @@ COMMANDS = (
 """Commands, each in the module of its name."""
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+"""As shells report a process that SIGINT ended; one that SIGTERM ends is reported as 143."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    It is 0 for success, 1 for a failed job, 2 for invalid input, and otherwise what the command returned.
+    It is 0 for success, 1 for a failed job, 2 for invalid input, 130 after Ctrl+C, and otherwise what the command
+    returned.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         say("hf-paint: interrupted; run the same command again to resume")
-        return EXIT_FAILED
+        return EXIT_INTERRUPTED
     except Exception:
         say(traceback.format_exc())
         return EXIT_FAILED

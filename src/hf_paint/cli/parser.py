@@ -100,6 +100,19 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def add_image_counts(command: Parser) -> None:
+    """Add `--batch_size` and `--max_eval_images` to an evaluation command."""
+    command.add_argument(
+        "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
+    )
+    command.add_argument(
+        "--max_eval_images",
+        type=positive,
+        metavar="N",
+        help="evaluate at most N images per task, drawn by class and always the same (default: all)",
+    )
+
+
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print a table, with the first row as the header."""
     from rich.console import Console

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hf_paint.cli.recipe_paths import TASKS
 from hf_paint.errors import InputError
+from hf_paint.files import exists, expand
 from hf_paint.tasks.registry import get_tasks
 
 
@@ -23,7 +24,7 @@ def check_names(recipe: Mapping[str, object]) -> None:
         )
     _check_model(str(recipe["model"]))
     for file in _texts(recipe.get("baseline")):
-        if file.endswith((".yaml", ".yml", ".json")) and not Path(file).expanduser().is_file():
+        if file.endswith((".yaml", ".yml", ".json")) and not expand(file).is_file():
             raise InputError(f"`baseline` names the file {file}, which does not exist. Check its path.")
 
 
@@ -33,8 +34,8 @@ def _texts(value: object) -> list[str]:
 
 def _check_model(name: str) -> None:
     """Refuse a model that looks like a path but does not exist: no repository id has two slashes or a leading dot."""
-    path = Path(name).expanduser()
-    if not path.exists() and (name.startswith((".", "/", "~")) or name.rstrip("/").count("/") > 1 or "\\" in name):
+    path = expand(name)
+    if not exists(path) and (name.startswith((".", "/", "~")) or name.rstrip("/").count("/") > 1 or "\\" in name):
         raise InputError(
             f"The model '{name}' is neither a folder nor a Hub repository id (owner/name). Relative paths start at "
             f"{Path.cwd()}."

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from hf_paint.files import read_recipe
+from hf_paint.files import exists, expand, read_recipe
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.definitions import list_tasks
 
@@ -31,7 +31,7 @@ def read_located_recipe(config: str) -> dict[str, Value]:
     Raises:
         InputError: If the recipe cannot be read.
     """
-    path = Path(config).expanduser()
+    path = expand(config)
     recipe, folder = read_recipe(path), path.resolve().parent
     found = {key: _locate(value, folder) for key, value in recipe.items() if key in PATHS}
     found |= {key: _locate_tasks(value, folder) for key, value in recipe.items() if key in TASKS}
@@ -73,5 +73,5 @@ def _find(name: str, folder: Path) -> str:
     """Return the absolute path of a file or folder, or of a glob pattern that matches some; other names unchanged."""
     if not name or name.startswith(("~", "/", "{")) or "://" in name:
         return name
-    found = "*" not in name and (folder / name).exists()
+    found = "*" not in name and exists(folder / name)
     return str(folder / name) if found or ("*" in name and any(folder.glob(name))) else name

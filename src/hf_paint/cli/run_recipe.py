@@ -131,13 +131,7 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
     if not training.get("output_dir"):
         names = [task.name for task in get_tasks(recipe.patching_tasks)]
         training["output_dir"] = default_run_folder(recipe.model, names, recipe.strategy)
-    try:
-        args = PaintTrainingArguments(**training)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:  # raised by TrainingArguments
-        raise InputError(str(error)) from error
-    return recipe, args
+    return recipe, PaintTrainingArguments.read(training)
 
 
 def print_every_field() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from hf_paint.cli.parser import print_table
 from hf_paint.data.image_summary import MODEL_SIZE, ImageSummary
-from hf_paint.data.overlaps import Pair
+from hf_paint.data.overlaps import Pair, Place
 from hf_paint.data.summary import TaskSummary
 
 
@@ -89,6 +89,10 @@ def _describe_pairs(pairs: Sequence[Pair], what: str, *, everything: bool) -> It
     yield f"{what}: {len(pairs)} ({len(between)} in another split, {within} in the same)"
     shown = pairs if everything else [*between, *(pair for pair in pairs if not pair.is_between_splits)][:NUM_SHOWN]
     for pair in shown:
-        yield f"  {pair.second} ({pair.second.split}) = {pair.first} ({pair.first.split})"
+        yield f"  {_describe_place(pair.second)} = {_describe_place(pair.first)}"
     if len(pairs) > len(shown):
         yield f"  ... {len(pairs) - len(shown)} more (--all lists them)"
+
+
+def _describe_place(place: Place) -> str:
+    return f"{place} ({place.split})" if place.path else str(place)

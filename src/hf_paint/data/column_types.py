@@ -65,6 +65,15 @@ def _is_scalar(feature: object) -> bool:
     return isinstance(feature, ClassLabel) or is_value
 
 
+def describe_type(feature: object) -> str:
+    """Return what a column holds in words, like `10 classes`, `lists of string` or `image`."""
+    if isinstance(feature, LISTS):
+        return f"lists of {describe_type(feature.feature)}"
+    if isinstance(feature, ClassLabel):
+        return f"{feature.num_classes} classes"
+    return str(feature.dtype) if isinstance(feature, Value) else type(feature).__name__.lower()
+
+
 def is_image(feature: object) -> bool:
     """Return whether `datasets` can decode a column as images: files, their bytes, or arrays of pixels."""
     if isinstance(feature, dict):

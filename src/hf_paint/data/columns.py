@@ -6,11 +6,12 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Image, IterableDataset, Value
 
-from hf_paint.data.column_types import LISTS, TEXTS, is_image
+from hf_paint.data.column_types import LISTS, TEXTS, describe_type, is_image
 from hf_paint.data.folder_files import PICTURES
 from hf_paint.errors import InputError
+from hf_paint.files import exists
 from hf_paint.tasks.classification import LabelledTask
-from hf_paint.tasks.data_files import MEMORY, exists
+from hf_paint.tasks.data_files import MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
 
@@ -56,7 +57,7 @@ def _find(
         return found[0]
     default, holds = (IMAGE, "the images") if key == "image_column" else (LABEL, "the labels")
     several = f"and several that may hold {holds}: {', '.join(found)}" if found else f"and none that holds {holds}"
-    types = ", ".join(f"{column} ({_describe(feature)})" for column, feature in rows.features.items())
+    types = ", ".join(f"{column} ({describe_type(feature)})" for column, feature in rows.features.items())
     raise InputError(
         f"{place_of(task)} has no column '{default}' {several}; its columns are {types}. Set `{key}` of task "
         f"'{task.name}', as in {{dataset: ..., {key}: {(found or ['...'])[0]}}}."
@@ -64,7 +65,10 @@ def _find(
 
 
 def place_of(task: Task) -> str:
-    """Return where the data of a task are, as the subject of a sentence: its folder or first file, or its data set."""
+    """Return where the data of a task are, as the subject of a sentence: its folder or first file, or its data set.
+
+    All corrupted copies of a task have the same place, so what is said of it is said once.
+    """
     if task.dataset == MEMORY:
         return "The data set in memory"
     files = next(iter((task.data_files or {}).values()), None)
@@ -113,12 +117,6 @@ def first_row(rows: Dataset | IterableDataset, columns: Sequence[str]) -> Mappin
 def is_text(feature: object) -> bool:
     """Return whether a column holds texts."""
     return isinstance(feature, Value) and feature.dtype in TEXTS
-
-
-def _describe(feature: object) -> str:
-    if isinstance(feature, ClassLabel):
-        return f"{feature.num_classes} classes"
-    return feature.dtype if isinstance(feature, Value) else type(feature).__name__
 
 
 IMAGE_RULES = (_is_image_column, _is_stored_image, _is_path_column)

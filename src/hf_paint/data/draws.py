@@ -1,15 +1,20 @@
 """Draw validation and test rows from a train split: by PAINT's rule (`auto`), or from each class (`stratified`)."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hf_paint.data.columns import place_of
 from hf_paint.data.folder_splits import show
+from hf_paint.data.label_lists import NO_CLASS
 from hf_paint.errors import warn_once
-from hf_paint.tasks.task import Task
 
+
+if TYPE_CHECKING:
+    from hf_paint.data.splits import Split
 
 Indices = NDArray[np.int64]
 
@@ -49,7 +54,7 @@ def split_train_validation(num_rows: int, groups: Sequence[object] | None = None
 
 
 def draw_stratified(
-    classes: Indices, drawn: Sequence[str], groups: Sequence[Hashable] | None = None
+    classes: Indices, drawn: Sequence[str], groups: Sequence[Hashable] | Indices | None = None
 ) -> dict[str, Indices]:
     """Draw splits from the rows of a train split, the same share of each class.
 
@@ -63,7 +68,7 @@ def draw_stratified(
     the order of their first rows, and a group belongs to the class of its first row. So no group is divided.
 
     Args:
-        classes: shape (num_rows,), class of each row.
+        classes: shape (num_rows,), class of each row, or another number of its stratum (see `find_strata`).
         drawn: Names of the splits to draw, one or two.
         groups: shape (num_rows,), group of each row.
 
@@ -77,6 +82,7 @@ def draw_stratified(
         >>> rows["test"], rows["validation"], rows["train"]
         (array([4, 6]), array([2, 7]), array([0, 1, 3, 5, 8, 9]))
     """
+    groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
     unit_of_row, first_rows = _number_groups(range(len(classes)) if groups is None else groups)
     class_of_unit = np.asarray(classes)[first_rows]
     side_of_unit = np.zeros(len(first_rows), dtype=np.int64)  # 0 is train
@@ -89,20 +95,18 @@ def draw_stratified(
     return {name: np.flatnonzero(sides == side) for side, name in enumerate(["train", *drawn])}
 
 
-def warn_of_missing_classes(
-    task: Task, class_names: Sequence[str], classes: Indices, drawn: Mapping[str, Indices]
-) -> None:
+def warn_of_missing_classes(whole: "Split", drawn: Mapping[str, Indices]) -> None:
     """Warn, once per run, of classes that have images, but none in one of the splits drawn from them."""
-    lines = []
+    task, class_names, labels, lines = whole.task, whole.class_names, whole.labels(), []
     for split, rows in drawn.items():
-        missing = np.setdiff1d(classes, classes[rows])
+        missing = np.setdiff1d(labels, [*np.unique(labels[rows]), NO_CLASS])
         if len(missing) and len(class_names):
             names = [class_names[index] for index in missing.tolist()]
             lines.append(f"{len(names)} of its {len(class_names)} classes have no images in {split} ({show(names)})")
     if lines:
         unit = f"groups ('{task.group_column}')" if task.group_column else "images"
         warn_once(
-            f"Task '{task.name}' has classes of too few {unit} to draw from: {'; '.join(lines)}. Add images, or name "
+            f"{place_of(task)} has classes of too few {unit} to draw from: {'; '.join(lines)}. Add images, or name "
             "splits of your own in `splits`."
         )
 

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import save_folder_atomically
+from hf_paint.files import expand, save_folder_atomically
 from hf_paint.fingerprints import fingerprint_values
 
 
@@ -132,7 +132,7 @@ def list_files(patterns: Sequence[str]) -> Listing:
     """
     listing = Listing()
     for pattern in patterns:
-        path = Path(pattern).expanduser().absolute()
+        path = expand(pattern).absolute()
         if path.is_dir():
             listing += _below(list_folder(path), path.parts[1:])
         else:

@@ -5,16 +5,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from datasets.data_files import NON_WORDS_CHARS, SPLIT_KEYWORDS
+from datasets.data_files import NON_WORDS_CHARS
 
 from hf_paint.data.folder_files import File
 from hf_paint.data.split_names import split_names
 from hf_paint.errors import InputError
 from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.data_files import SPLIT_WORDS
 from hf_paint.tasks.task import Task
 
 
-SPLIT_OF = {keyword: str(split) for split, keywords in SPLIT_KEYWORDS.items() for keyword in keywords}
+SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 """Name of a split folder, for instance `val` -> usual name of the split, for instance `validation`."""
 ONLY_SPLIT = "train"
 """Name of the split of a folder without split folders."""

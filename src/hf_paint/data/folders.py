@@ -4,7 +4,8 @@
 for a split and a split folder for a class, and it drops whatever does not match.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from hf_paint.data.folder_splits import add_usual_names, find_splits, listed_cla
 from hf_paint.data.labels import ClassIds, name_ids
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.task import Task
 
@@ -114,6 +116,7 @@ def _read_contents(task: Task) -> Contents:
     if not listing.pictures and not listing.metadata:
         others = f", only {show(listing.others)}" if listing.others else ""
         raise InputError(f"{_place(task)} of task '{task.name}' contains no pictures{others}.")
+    _check_names(listing.pictures)
     if listing.metadata:
         metadata = read_metadata(task, listing.metadata, listing.pictures)
         return Contents(listing=listing, rows=_rows_of_metadata(task, listings, metadata), metadata=metadata)
@@ -124,6 +127,15 @@ def _read_contents(task: Task) -> Contents:
     ids = name_ids(names)
     rows = {split: [(picture, _label_of(picture, ids)) for picture in pictures] for split, pictures in splits.items()}
     return Contents(listing=listing, rows=rows, class_names=names)
+
+
+def _check_names(pictures: Iterable[File]) -> None:
+    """Refuse names that are not UTF-8, which no data set can hold."""
+    for picture in pictures:
+        try:
+            picture.path.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"The name of the file {os.fsencode(picture.path)!r} is not UTF-8. Rename it.") from error
 
 
 def _label_of(picture: File, ids: ClassIds) -> int:
@@ -198,7 +210,7 @@ def _build(task: Task, rows: Sequence[Row], columns: pa.Table, class_names: Sequ
 
 def _folder(task: Task) -> Path:
     base = "" if task.dataset == "imagefolder" else task.dataset
-    return Path(base, task.data_dir or "").expanduser()
+    return expand(Path(base, task.data_dir or ""))
 
 
 def _place(task: Task) -> str:

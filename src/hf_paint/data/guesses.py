@@ -8,17 +8,15 @@ from datasets import ClassLabel, Dataset, IterableDataset
 from hf_paint.data.column_types import LISTS
 from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.folder_splits import SPLIT_OF
+from hf_paint.data.label_lists import distinct_labels
 from hf_paint.data.sources import Rows, list_splits, load_rows
 from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.classification import LabelledTask
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.names import as_words, spelled
 from hf_paint.tasks.subsets import GUESS, STRATIFIED, Splits
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
-
-
-MULTI_LABEL = "multi_label"
-"""Key of tasks with several labels per image."""
 
 
 def open_task(task: Task) -> Task:
@@ -112,14 +110,16 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
         return task
     feature = (rows.features or {}).get(task.label_column)
     if isinstance(feature, LISTS):
-        if task.guess and MULTI_LABEL in Task.kinds and type(task) is not Task.kinds[MULTI_LABEL]:
-            return Task.from_dict({**task.to_dict(), "rows": task.rows, MULTI_LABEL: True})
+        if task.guess and not isinstance(task, MultiLabelTask):
+            return Task.from_dict({**task.to_dict(), "rows": task.rows, "multi_label": True})
         feature = feature.feature
     if isinstance(feature, ClassLabel):
         names = [spelled(name) for name in feature.names]
     elif is_text(feature) and isinstance(rows, Dataset):
-        names = _distinct_labels(task)
+        names = _distinct_names(task)
     else:
+        return task
+    if not names:  # texts like `0;2` are positions in a list of classes that is missing
         return task
     words = as_words(names) if task.guess else tuple(names)
     if isinstance(feature, ClassLabel) and words == tuple(names):
@@ -127,16 +127,14 @@ def _name_classes(task: Task, rows: Dataset | IterableDataset) -> Task:
     return replace(task, class_names=words, label_names=None if words == tuple(names) else tuple(names))
 
 
-def _distinct_labels(task: LabelledTask) -> list[str]:
-    """Return the distinct texts in the label column of all splits that a task reads, sorted."""
+def _distinct_names(task: LabelledTask) -> list[str]:
+    """Return the distinct labels of all splits that a task reads if they are texts, sorted."""
     labels = set[object]().union(*(_labels_in(task, source) for source in task.splits.named()))
     return sorted({spelled(label) for label in labels if isinstance(label, str)})
 
 
 def _labels_in(task: LabelledTask, source: str) -> set[object]:
-    """Return the distinct labels in one split, also of lists of labels."""
-    values = load_rows(task, source).table[task.label_column][:]
-    return {label for value in values for label in (value if isinstance(value, list) else [value])}
+    return distinct_labels(task, load_rows(task, source).table)
 
 
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
@@ -146,4 +144,4 @@ def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:
         what = f"a quarter of {images} was drawn as {drawn[0]}"
         if len(drawn) == 2:
             what = f"20 % of {images} were drawn as validation and 20 % as test"
-        warn_once(f"Task '{task.name}' has no {' or '.join(drawn)} split: {what}, the same share of each class.")
+        warn_once(f"{place_of(task)} has no {' or '.join(drawn)} split: {what}, the same share of each class.")

@@ -1,12 +1,13 @@
-"""The label column of a multi-label task: lists of classes, or text with a separator between them."""
+"""The label column of a task: one label per image or, of a multi-label task, a list or text with a separator."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from datasets import Dataset, LargeList, List, Value
+from datasets import Dataset, IterableDataset, LargeList, List, Value
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
+from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.names import number_of, spelled
 
@@ -15,12 +16,22 @@ NO_CLASS = -1
 """Padding after the classes of an image that has fewer classes than another one."""
 
 
-def label_type(task: MultiLabelTask, rows: Dataset) -> object:
-    """Return the feature of the single labels in the lists of a column."""
-    feature = rows.features[task.label_column]
+def label_type(task: LabelledTask, rows: Dataset | IterableDataset) -> object:
+    """Return the feature of a label, also of those in lists; None if a stream does not tell."""
+    feature = (rows.features or {}).get(task.label_column)
+    if not isinstance(task, MultiLabelTask) or isinstance(rows, IterableDataset):
+        return feature
     if isinstance(feature, (List, LargeList)):
         return feature.feature
     return Value("int64" if _are_positions(task, _texts(task, rows)) else "string")
+
+
+def distinct_labels(task: LabelledTask, rows: Dataset) -> set[object]:
+    """Return the distinct labels in rows as they are in the data set, also those in lists; None is a missing label."""
+    if isinstance(task, MultiLabelTask) and task.label_separator is not None:
+        return {label for own in label_lists(task, rows) for label in own}
+    values = rows[task.label_column][:]
+    return {label for value in values for label in (value if isinstance(value, list) else [value])}
 
 
 def label_lists(task: MultiLabelTask, rows: Dataset) -> list[list[object]]:

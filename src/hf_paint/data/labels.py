@@ -9,7 +9,6 @@ from hf_paint.data.label_lists import label_type
 from hf_paint.errors import InputError
 from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.counting import CountingTask, count_values
-from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.names import number_of, short_form, spelled
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
@@ -50,9 +49,7 @@ def read_classes(task: Task, rows: Dataset | IterableDataset) -> tuple[tuple[str
     """
     if not isinstance(task, LabelledTask):
         return (), ClassIds()
-    feature = (
-        label_type(task, rows) if isinstance(task, MultiLabelTask) else (rows.features or {}).get(task.label_column)
-    )
+    feature = label_type(task, rows)
     if isinstance(feature, ClassLabel):
         class_names = task.class_names or tuple(map(spelled, feature.names))
         class_ids = match_class_names(task, feature.names)

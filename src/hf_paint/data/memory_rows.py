@@ -8,6 +8,7 @@ from datasets import Dataset, Features, Image, Value, concatenate_datasets
 
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 from hf_paint.tasks.references import Pairs, is_pairs
 from hf_paint.tasks.task import Task
 
@@ -90,8 +91,8 @@ def _image(task: Task, image: object) -> object:
         )
     if not isinstance(image, (str, Path)):
         return image
-    if "://" not in str(image) and not Path(image).expanduser().is_file():
+    if "://" not in str(image) and not expand(image).is_file():
         raise InputError(
             f"Task '{task.name}' lists the picture '{image}', but there is no such file. Correct the path."
         )
-    return str(image) if "://" in str(image) else str(Path(image).expanduser().absolute())
+    return str(image) if "://" in str(image) else str(expand(image).absolute())

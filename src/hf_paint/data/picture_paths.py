@@ -7,7 +7,7 @@ from datasets import Dataset, IterableDataset
 
 from hf_paint.data.columns import first_row, is_text
 from hf_paint.data.folder_files import PICTURES
-from hf_paint.tasks.data_files import exists
+from hf_paint.files import exists
 from hf_paint.tasks.task import Task
 
 

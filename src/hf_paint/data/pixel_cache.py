@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from hf_paint.data.checksums import file_checksum, is_whole
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 
 
 Label: TypeAlias = int | list[int]
@@ -186,4 +187,4 @@ def _usage(folder: Path) -> tuple[float, int]:
 
 def default_cache_dir() -> Path:
     """Return the cache folder for heads and pixels: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
-    return Path(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint")).expanduser()
+    return expand(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint"))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.data.choices import Choices, distinct_texts
-from hf_paint.data.label_lists import NO_CLASS, labelled
+from hf_paint.data.choices import distinct_texts
+from hf_paint.data.label_lists import labelled
+from hf_paint.data.strata import find_strata
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.task import Task
@@ -85,35 +86,12 @@ def share_texts(splits: "Mapping[str, Split]") -> "dict[str, Split]":
 def _sample(split: "Split", max_images: int | None) -> "Split":
     if max_images is None or len(split.rows) <= max_images:
         return split
-    indices = draw(_strata(split), int(max_images))
+    indices = draw(find_strata(split), int(max_images))
     return replace(
         split.select(indices),
         fingerprint=fingerprint_values(split.fingerprint, "sample", indices.tolist()),
         sample=Sample(whole=split, indices=indices),
     )
-
-
-def _strata(split: "Split") -> NDArray[np.int64]:
-    """Return the number of the stratum of each image, shape (num_images,).
-
-    It is the class of the image or, of several classes, the one that the fewest images have; images without a class
-    are one more stratum. For multiple choice, it is the type of the answer, or the same for all rows.
-    """
-    if split.choices is not None:
-        return _answer_types(split.choices)
-    labels = split.labels()
-    if labels.ndim == 1:
-        return labels
-    counts = np.bincount(labels[labels != NO_CLASS], minlength=1)
-    rarity = np.where(labels == NO_CLASS, len(split.rows) + 1, counts[labels])  # padding is never the rarest
-    rarest: NDArray[np.int64] = np.take_along_axis(labels, rarity.argmin(axis=1)[:, None], axis=1)[:, 0]
-    return rarest
-
-
-def _answer_types(choices: Choices) -> NDArray[np.int64]:
-    types = choices.answer_types or ("",) * len(choices.labels)
-    numbers: NDArray[np.int64] = np.unique(np.array(types), return_inverse=True)[1].astype(np.int64)
-    return numbers
 
 
 def draw(strata: NDArray[np.int64], count: int, *, seed: int = SEED) -> NDArray[np.int64]:

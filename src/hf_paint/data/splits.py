@@ -1,4 +1,4 @@
-"""The splits of a task: rows, labels, and the validation split by PAINT's rule."""
+"""The splits of a task: which rows are in each of them, and their labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,9 +20,9 @@ from hf_paint.data.row_labels import with_labels, with_words, without_unlabelled
 from hf_paint.data.samples import Sample, share_texts
 from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
+from hf_paint.data.strata import find_strata
 from hf_paint.data.unreadable import Unreadable, skip_unreadable
 from hf_paint.errors import InputError
-from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.subsets import AUTO
 from hf_paint.tasks.task import Task
@@ -168,15 +168,17 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     task, loaded = _load_rows(task, source)
     class_names, class_ids = read_classes(task, loaded.table)
     rows = _select_rows(task, loaded, name, source)
-    split = Split(
-        task=task,
-        name=name,
-        rows=rows.table,
-        class_ids=class_ids,
-        class_names=class_names,
-        fingerprint="",
-        row_ids=rows.ids,
-        features=dict(loaded.table.features or {}),
+    split = with_labels(
+        Split(
+            task=task,
+            name=name,
+            rows=rows.table,
+            class_ids=class_ids,
+            class_names=class_names,
+            fingerprint="",
+            row_ids=rows.ids,
+            features=dict(loaded.table.features or {}),
+        )
     )
     if name in ("train", *task.splits.stratified) and task.splits.stratified:
         split = _draw(split)
@@ -184,7 +186,7 @@ def _load_split(task: Task, name: str, source: str) -> Split:
     fingerprint = stream_fingerprint(task, name) if task.streaming else rows.table._fingerprint
     stored = (loaded if task.streaming else rows).table  # the selected rows of a stream have their images decoded
     split = replace(split, rows=rows.table, fingerprint=with_file_states(fingerprint, stored, task.image_column))
-    split = skip_unreadable(with_words(without_unlabelled(take_some_classes(with_labels(split)))))
+    split = skip_unreadable(with_words(without_unlabelled(take_some_classes(split))))
     if not task.streaming and not len(split.rows):
         raise InputError(
             f"The {name} split of task '{task.name}' is empty: no rows of '{source}' in '{task.dataset}' are left. "
@@ -230,17 +232,12 @@ def _take_side(task: Task, rows: Rows, source: str, *, side: int) -> Rows:
 
 
 def _draw(split: Split) -> Split:
-    """Select the rows of a split of which some are `stratified`; rows without a single class count as one class."""
-    task, classes = split.task, np.zeros(len(split.rows), dtype=np.int64)
-    column = task.label_columns().get("label_column")
-    if column is not None and not isinstance(task, MultiLabelTask):
-        classes = np.array([split.class_id(label) for label in split.rows[column][:]], dtype=np.int64)
-    groups = split.rows[task.group_column][:] if task.group_column else None
-    drawn = draw_stratified(classes, task.splits.stratified, groups)
-    warn_of_missing_classes(task, split.class_names, classes, drawn)
-    indices = drawn[split.name]
-    ids = None if split.row_ids is None else split.row_ids[indices]
-    return replace(split, rows=split.rows.select(indices), row_ids=ids)
+    """Select the rows of a split of which some are `stratified`; links to the same file are a group."""
+    task = split.task
+    groups = split.rows[task.group_column][:] if task.group_column else split.row_ids
+    drawn = draw_stratified(find_strata(split), task.splits.stratified, groups)
+    warn_of_missing_classes(split, drawn)
+    return split.select(drawn[split.name])
 
 
 def _take_matching(rows: Rows, where: Mapping[str, object]) -> Rows:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from datasets import ClassLabel, Image, Value
+from datasets import ClassLabel
 
+from hf_paint.data.column_types import describe_type
 from hf_paint.data.folder_splits import show
 from hf_paint.data.image_summary import ImageSummary, summarize_images
+from hf_paint.data.label_lists import NO_CLASS, distinct_labels, label_type
 from hf_paint.data.overlaps import count_shared_rows
 from hf_paint.data.splits import Split, load_splits, source_of
 from hf_paint.files import Json, plain
@@ -28,7 +30,8 @@ class SplitSummary:
     Attributes:
         origin: Where its rows come from: a split of the data set, or drawn from one.
         num_images: Number of images; None for a stream.
-        per_class: Number of images of each class, in the order of the class names; empty if there are no classes.
+        per_class: Number of images of each class, in the order of the class names; empty if there are no classes. An
+            image with several classes counts for each of them.
     """
 
     origin: str
@@ -87,7 +90,7 @@ class TaskSummary:
                 yield f"Classes without {name} images: {len(missing)} of {number} ({show(missing)})."
             if name == "validation" and split.num_images is not None and split.num_images < FEW_IMAGES:
                 points = 100 / split.num_images
-                yield f"Validation images: only {split.num_images} to choose alpha by, {points:.1f} points each."
+                yield f"Validation images: only {split.num_images}, each of which counts {points:.1f} points."
 
     def _warn_of_images(self) -> Iterator[str]:
         images = self.images
@@ -116,12 +119,16 @@ def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
         >>> summary.splits["test"].num_images, summary.class_names, len(summary.images.unreadable)
         (40, ('red', 'green', 'blue', 'grey'), 0)
     """
-    splits = load_splits(get_task(task))
+    return summarize_splits(load_splits(get_task(task)), images=images)
+
+
+def summarize_splits(splits: Mapping[str, Split], *, images: bool = True) -> TaskSummary:
+    """Return what the splits of a task were read as (see `summarize`)."""
     first = next(iter(splits.values()))
     task = first.task  # with what was found in the data
     return TaskSummary(
         task=task,
-        columns={column: _describe_feature(feature) for column, feature in first.features.items()},
+        columns={column: describe_type(feature) for column, feature in first.features.items()},
         class_names=first.class_names if isinstance(task, LabelledTask) else (),
         data_names=_data_names(splits),
         prompts=_fill_prompts(task, first),
@@ -144,29 +151,19 @@ def complete_task(summary: TaskSummary) -> Task:
     return replace(task, class_names=tuple(summary.class_names))
 
 
-def _describe_feature(feature: object) -> str:
-    if isinstance(feature, ClassLabel):
-        return f"{feature.num_classes} classes"
-    if isinstance(feature, Value):
-        return str(feature.dtype)
-    return "image" if isinstance(feature, Image) else str(feature)
-
-
 def _data_names(splits: Mapping[str, Split]) -> dict[str, str]:
     """Return class name -> its name in the data, where the two differ."""
     names: dict[str, str] = {}
     for split in splits.values():
         if not isinstance(split.task, LabelledTask) or split.task.streaming:
             continue
-        feature = split.rows.features[split.task.label_column]
-        labels = (
-            range(feature.num_classes)
-            if isinstance(feature, ClassLabel)
-            else split.rows.unique(split.task.label_column)
-        )
-        for label in labels:
+        feature = label_type(split.task, split.rows)
+        if isinstance(feature, ClassLabel):
+            labels = dict[object, str](enumerate(feature.names))
+        else:
+            labels = {label: str(label) for label in distinct_labels(split.task, split.rows)}
+        for label, name in labels.items():
             index = split.class_ids.find(label)
-            name = feature.names[label] if isinstance(feature, ClassLabel) else str(label)
             if index is not None and name != split.class_names[index]:
                 names[split.class_names[index]] = name
     return names
@@ -184,7 +181,8 @@ def _summarize_split(split: Split) -> SplitSummary:
     if split.label_indices is None:
         return SplitSummary(origin=origin, num_images=None)
     is_labelled = isinstance(split.task, LabelledTask)
-    counts = np.bincount(split.label_indices, minlength=len(split.class_names)).tolist() if is_labelled else []
+    own = split.label_indices[split.label_indices != NO_CLASS]  # of a multi-label task, each class of each image
+    counts = np.bincount(own, minlength=len(split.class_names)).tolist() if is_labelled else []
     return SplitSummary(origin=origin, num_images=len(split.rows), per_class=counts)
 
 

@@ -8,6 +8,7 @@ from PIL import Image as PILImage
 
 from hf_paint.data.folder_files import list_folder
 from hf_paint.errors import InputError, warn_once
+from hf_paint.files import expand
 from hf_paint.tasks.typographic_photos import TypographicTask
 
 
@@ -33,7 +34,7 @@ def read_typographic_folder(task: TypographicTask, source: str) -> Dataset:
             f"A typographic folder has only the split '{SPLIT}', but task '{task.name}' uses '{source}'. Set "
             f"`splits: {{train: null, validation: null, test: {SPLIT}}}`."
         )
-    folder = Path(task.data_dir or "").expanduser()
+    folder = expand(task.data_dir or "")
     if task.data_dir is None or not folder.is_dir():
         raise InputError(f"`data_dir` of task '{task.name}' must be a folder of photos, got {task.data_dir!r}.")
     photos = _find_photos(task, folder)

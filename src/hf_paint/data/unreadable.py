@@ -107,16 +107,8 @@ def skip_unreadable(split: "Split") -> "Split":
     skipped = _describe(split, problems)
     report_skipped(skipped, len(split.rows))
     good = np.setdiff1d(np.arange(len(split.rows)), list(problems))
-    return replace(
-        split,
-        rows=split.rows.select(good),
-        skipped=tuple(skipped),
-        fingerprint=fingerprint_values(split.fingerprint, "without", sorted(problems)),
-        row_ids=None if split.row_ids is None else split.row_ids[good],
-        label_indices=None if split.label_indices is None else split.label_indices[good],
-        word_indices=None if split.word_indices is None else split.word_indices[good],
-        choices=None if split.choices is None else split.choices.select(good),
-    )
+    fingerprint = fingerprint_values(split.fingerprint, "without", sorted(problems))
+    return replace(split.select(good), skipped=tuple(skipped), fingerprint=fingerprint)
 
 
 def report_skipped(images: Sequence[Unreadable], num_rows: int) -> None:

@@ -1,6 +1,7 @@
 """Check that a model keeps the accuracy of another on some tasks and gains on others, image by image."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ def check_model(
     tolerance: float = 0.01,
     gains: Mapping[str, float] | None = None,
     split: str = "test",
-    batch_size: int = 128,
-    accelerator: Accelerator | None = None,
+    max_eval_images: int | None = None,
+    evaluator: Evaluator | None = None,
 ) -> Check:
     """Check that a model keeps the accuracy of another on some tasks and gains on others.
 
@@ -38,8 +39,8 @@ def check_model(
         tolerance: Accuracy that a task to keep may lose, as a fraction: 0.01 is one point.
         gains: Task -> accuracy that it must gain, as a fraction. The tasks may also be among `tasks`.
         split: Split to evaluate, `validation` or `test`.
-        batch_size: Number of images per process and forward pass.
-        accelerator: Accelerator to use. By default, a new one is created.
+        max_eval_images: Maximum number of images per task, drawn by class and always the same; by default, all.
+        evaluator: Evaluator to use. By default, a new one is created.
 
     Raises:
         InputError: If a model or task cannot be used, there are no tasks, or a tolerance or gain is not in [0, 1).
@@ -51,13 +52,14 @@ def check_model(
     """
     gains = gains or {}
     _check_bounds(tolerance, gains)
-    evaluator = Evaluator(accelerator or Accelerator(), batch_size=batch_size)
+    evaluator = evaluator or Evaluator(Accelerator())
     loaded, bounds = [load_given(given) for given in (model, against)], dict[str, float]()
     both: list[dict[str, Evaluated]] = []
     for given, processor in loaded:
-        prepared = {task.task.name: task for task in prepare_given(tasks, given, processor, splits=(split,))}
+        prepare = partial(prepare_given, model=given, processor=processor, splits=(split,), max_images=max_eval_images)
+        prepared = {task.task.name: task for task in prepare(tasks)}
         for name, gain in gains.items():
-            own = [prepared[name]] if name in prepared else prepare_given(name, given, processor, splits=(split,))
+            own = [prepared[name]] if name in prepared else prepare(name)
             prepared |= {task.task.name: task for task in own}
             bounds |= {task.task.name: gain for task in own}
         if not prepared:

@@ -65,7 +65,7 @@ def evaluate_tasks(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluated:
-    """The record of a model on one task, and whether each image is classified correctly, shape (num_images,)."""
+    """The record of a model on one task, and whether each counted image is correct (see `Predictions`)."""
 
     result: Result
     correct: NDArray[np.bool_]

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from hf_paint.files import expand
 from hf_paint.hub.card_source import license_of
 from hf_paint.repositories import is_repo_id, split_revision
 from hf_paint.results.alphas import format_alpha
@@ -74,7 +74,7 @@ A patched model is subject to the terms of its base model and of the patches.
 def _repo_id(name: str) -> str | None:
     """Return the Hub repository id in a name, or None for a folder."""
     repo_id, _ = split_revision(name)
-    return repo_id if is_repo_id(repo_id) and not Path(name).expanduser().exists() else None
+    return repo_id if is_repo_id(repo_id) and not expand(name).exists() else None
 
 
 def _link(name: str) -> str:

@@ -9,7 +9,7 @@ from hf_paint.results.outcome import Outcome, is_certain
 from hf_paint.results.outcome_text import summarise, why
 from hf_paint.results.records import Result
 from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
-from hf_paint.results.tables import percent, points
+from hf_paint.results.tables import in_points, percent, points
 
 
 def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
@@ -17,6 +17,8 @@ def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
     if outcome.alpha is None or outcome.is_unpatched:
         return f"{summarise(outcome)} This is the base model itself."
     text = claim(curve, outcome.alpha, split)
+    if outcome.rule == BY_HAND:
+        return f"{text} {why(outcome).capitalize()}."
     return f"{text} Why this alpha: {why(outcome)}." if outcome.on_validation or outcome.rule == "none" else text
 
 
@@ -69,12 +71,11 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
     if rule == "none":
         phrase = alpha_phrase(alpha)
         return f"No selection rule and no validation images were used: the method determines {phrase}.{earlier}"
-    tolerance = 100 * selection["tolerance"]
     rules = {
         "mean": "the highest mean of patching and supported accuracy, with equal weights",
         "supported_within": (
-            f"the highest patching accuracy among the {candidates} whose supported accuracy is at most {tolerance:g} "
-            f"point{'' if tolerance == 1 else 's'} below the unpatched model's"
+            f"the highest patching accuracy among the {candidates} whose supported accuracy is at most "
+            f"{in_points(selection['tolerance'])} below the unpatched model's"
         ),
     }
     choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}:"

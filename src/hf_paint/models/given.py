@@ -7,6 +7,7 @@ from typing import TypeAlias
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 from hf_paint.models.families import find_family
 from hf_paint.models.loading import load_clip, model_name, processor_of
 from hf_paint.models.task_file import read_tasks
@@ -75,7 +76,7 @@ def own_tasks(name_or_path: str | Path, *, revision: str = "main") -> list[Task]
     Raises:
         InputError: If no such task is known.
     """
-    folder = Path(name_or_path).expanduser()
+    folder = expand(name_or_path)
     for run in (RunFolder(folder), RunFolder(folder.resolve().parent)):
         if folder.is_dir() and run.recipe.is_file() and run.results.is_file():
             recipe = run.load_recipe()

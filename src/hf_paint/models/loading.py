@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
+from hf_paint.files import expand
 from hf_paint.models.families import Family, find_family
 from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
@@ -64,7 +65,7 @@ def model_name(name_or_path: str | Path) -> str:
             "A model is a Hub repository id, a folder, or a CLIP model of transformers; got an object of "
             f"type {type(name_or_path).__name__}."
         )
-    return str(Path(name_or_path).expanduser()) if str(name_or_path).startswith("~") else str(name_or_path)
+    return str(expand(name_or_path)) if str(name_or_path).startswith("~") else str(name_or_path)
 
 
 def save_clip(

@@ -1,19 +1,18 @@
-"""What to know about a run before it starts: settings that are valid but seldom what was meant."""
+"""What to know about a run before it starts: doubtful data, and settings that are valid but seldom what was meant."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from hf_paint.data.splits import Split
+from hf_paint.data.samples import sample_splits
+from hf_paint.data.splits import Split, load_splits
+from hf_paint.data.summary import summarize_splits
 from hf_paint.patching.costs import Training
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.timing import ZeroShot
+from hf_paint.results.tables import in_points
 
 
 MANY_EPOCHS = 100
 """PAINT trains for up to 75 epochs (its smallest data set, DTD, for 2000 steps of 128 images)."""
-WIDE = 0.05
-"""Half the width of a 95 % interval above which a validation split says little about alpha."""
-NUM_SHOWN = 3
 
 
 def concerns(
@@ -29,8 +28,7 @@ def concerns(
     """
     found = [
         *_epochs(train, trainings),
-        *_missing_classes(run, train),
-        *_small_validation(run),
+        *_data(run, train),
         *_tolerance(run),
         *_nothing_to_gain(run, zero_shot),
     ]
@@ -48,32 +46,13 @@ def _epochs(train: Mapping[str, Split], trainings: Sequence[Training]) -> Iterat
                 )
 
 
-def _missing_classes(run: PatchRun, train: Mapping[str, Split]) -> Iterator[str]:
+def _data(run: PatchRun, train: Mapping[str, Split]) -> Iterator[str]:
+    """Yield what the summary of the data warns of, for the splits that the run reads; it compares images by itself."""
     for task in run.tasks:
-        split = train.get(task.task.name)
-        if split is None or split.task.streaming or split.choices is not None:
-            continue
-        sides = {"train": set(split.labels().tolist())}
-        sides |= {name: set(images.labels.tolist()) for name, images in task.images.items()}
-        for name, labels in sides.items():
-            missing = [task.class_names[label] for label in sorted(set().union(*sides.values()) - labels)]
-            if missing:
-                shown = ", ".join(missing[:NUM_SHOWN]) + ", ..." * (len(missing) > NUM_SHOWN)
-                number = "1 class has" if len(missing) == 1 else f"{len(missing)} classes have"
-                yield f"{task.task.name}: {number} no pictures in {name}: {shown}."
-
-
-def _small_validation(run: PatchRun) -> Iterator[str]:
-    if run.rule.selection == "none":
-        return
-    for task in run.tasks:
-        count = len(task.images.get("validation", ()))
-        width = 1.96 * math.sqrt(0.25 / count) if count else 0.0
-        if width > WIDE:
-            yield (
-                f"{task.task.name}: alpha is chosen on {count} validation images, whose accuracy is only known to "
-                f"+-{100 * width:.0f} points (95 % interval at 50 %)."
-            )
+        name, loaded = task.task.name, load_splits(task.task, tuple(task.images))
+        own = {"train": train[name]} if name in train else {}
+        summary = summarize_splits(own | sample_splits(loaded, run.options.max_eval_images), images=False)
+        yield from (f"{name}: {warning}" for warning in summary.warnings)
 
 
 def _tolerance(run: PatchRun) -> Iterator[str]:
@@ -83,7 +62,7 @@ def _tolerance(run: PatchRun) -> Iterator[str]:
         count = len(task.images.get("validation", ())) if task.role == "supported" else 0
         if 0 < count * run.rule.tolerance < 1:
             yield (
-                f"{task.task.name}: the tolerance of {100 * run.rule.tolerance:g} points is less than one of its "
+                f"{task.task.name}: the tolerance of {in_points(run.rule.tolerance)} is less than one of its "
                 f"{count} validation images ({100 / count:.1f} points)."
             )
 

@@ -58,7 +58,7 @@ def _training(
     total = sum(sizes.values())
     steps = int(args.max_steps or 0)
     if steps <= 0:  # `check_stream` requires max_steps for a stream
-        steps = math.ceil(args.num_train_epochs or 0.0) * math.ceil(total / images)
+        steps = math.ceil((args.num_train_epochs or 0.0) * math.ceil(total / images))
     shares: dict[str, int] = {}
     if sizes:
         drawn = images_per_epoch([*sizes.values()], args.task_sampling, temperature=args.sampling_temperature)

@@ -74,12 +74,7 @@ def patch(
     chosen = _strategy(strategy, len(tasks))
     name = (model.name_or_path or "model") if isinstance(model, PreTrainedModel) else model_name(model)
     folder = output_dir or default_run_folder(name, [task.name for task in tasks], chosen)
-    try:
-        args = PaintTrainingArguments(output_dir=str(folder), **training)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:  # raised by TrainingArguments
-        raise InputError(str(error)) from error
+    args = PaintTrainingArguments.read({"output_dir": str(folder), **training})
     if chosen == "single":
         return patch_single(model, tasks[0], supported, args, options=PatchOptions(**others), **rule)
     return SEVERAL[chosen](model, tasks, supported, args, options=PatchOptions(**others), **rule)

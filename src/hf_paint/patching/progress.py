@@ -52,16 +52,20 @@ def checkpoint_step(folder: RunFolder) -> int | None:
 
 
 def recorded_alphas(run: PatchRun) -> tuple[int, int]:
-    """Return how many alphas of a line have all their records, and how many there are."""
+    """Return how many alphas of a line have all their records, of the images of this run, and how many there are."""
     alphas = sorted_alphas(run.rule.alphas, extrapolate=run.options.extrapolate)
-    recorded = {(result.alpha, result.task, result.split) for result in run.log().results if result.exact}
-    wanted = [(task.task.name, split) for task in run.tasks for split in task.images]
+    recorded = {(result.alpha, result.task, result.split, result.data) for result in run.log().results if result.exact}
+    wanted = [
+        (task.task.name, split, images.fingerprint) for task in run.tasks for split, images in task.images.items()
+    ]
     return sum(all((alpha, *each) in recorded for each in wanted) for alpha in alphas), len(alphas)
 
 
 def _is_finished(run: PatchRun) -> bool:
-    """Return whether everything that a run makes is there."""
-    made = not run.recipe.chooses or (run.folder.patched.exists() and run.folder.selection.exists())
+    """Return whether everything that a run makes is there, and chosen by its rule or by hand instead of it."""
+    stored, rule = run.folder.load_selection(), (run.rule.selection, run.rule.tolerance)
+    is_chosen = stored is not None and (stored.get("instead_of", stored["rule"]), stored["tolerance"]) == rule
+    made = not run.recipe.chooses or (run.folder.patched.exists() and is_chosen)
     if run.recipe.strategy == "sequential":
         return made
     done, total = recorded_alphas(run)

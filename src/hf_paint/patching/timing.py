@@ -34,7 +34,7 @@ class ZeroShot:
         split: Split that the sample was drawn from.
         correct: Number of images that are classified correctly.
         total: Number of images in the sample.
-        num_images: Number of images in the split.
+        num_images: Number of images in the split, without those of a multi-label task that show no class.
     """
 
     task: str
@@ -72,15 +72,15 @@ def sample_zero_shot(run: PatchRun) -> tuple[list[ZeroShot], float]:
         start = time.perf_counter()
         correct = evaluator.predict(tower, task, split, indices=indices).correct
         seconds += time.perf_counter() - start
-        counts = {"correct": int(correct.sum()), "total": len(correct), "num_images": len(task.images[split])}
+        counts = {"correct": int(correct.sum()), "total": len(correct), "num_images": len(task.images[split].counted)}
         found.append(ZeroShot(task=task.task.name, split=split, **counts))
     return found, sum(each.total for each in found) / seconds
 
 
 def _sample(task: PreparedTask) -> tuple[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Return a split of a task, and the indices of a random sample of it."""
+    """Return a split of a task, and the indices of a random sample of the images that accuracy counts."""
     split = "validation" if "validation" in task.images else "test"
-    order = np.random.default_rng(0).permutation(len(task.images[split]))
+    order = np.random.default_rng(0).permutation(task.images[split].counted)
     return split, order[:SAMPLE]
 
 

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from hf_paint.files import expand
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.recipe import Rule
@@ -45,7 +45,7 @@ def _needs(what: str, reads: Callable[[Request], bool]) -> Reader[Request]:
 
 
 def _is_on_the_hub(request: Request) -> bool:
-    return not isinstance(request.model, PreTrainedModel) and not Path(request.model).expanduser().is_dir()
+    return not isinstance(request.model, PreTrainedModel) and not expand(request.model).is_dir()
 
 
 _CHOICE = _needs("a `selection`, which saves a patched model", lambda request: request.chooses)

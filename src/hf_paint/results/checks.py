@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Literal
 
+from hf_paint.results.notebooks import html_table
 from hf_paint.results.paired import images_needed, paired_interval
 from hf_paint.results.records import Result
-from hf_paint.results.tables import Interval, percent, points
+from hf_paint.results.tables import Interval, in_points, percent, points
 
 
 TaskVerdict = Literal["kept", "regressed", "gained", "missing", "cannot tell"]
@@ -75,6 +77,7 @@ class TaskCheck:
             "rule": self.rule,
             "bound": self.bound,
             "images": self.after.total,
+            "drawn_from": self.after.drawn_from,
             "before": self.before.accuracy,
             "after": self.after.accuracy,
             "won": self.won,
@@ -128,13 +131,16 @@ class Check:
             "exit_code": self.exit_code,
         }
 
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.sentence())}</p>{html_table(self.rows())}"
+
     def rows(self) -> list[list[str]]:
         """Return a table, header first, one row per task."""
         rows = [["task", "must", "images", "before", "after", "difference in points (95 % interval)", "verdict"]]
         for task in self.tasks:
             accuracies = [percent(task.before.accuracy), percent(task.after.accuracy)]
             change = points(task.difference, task.interval)
-            cells = [task.after.task, _demand(task), f"{task.after.total:,}", *accuracies, change, task.verdict]
+            cells = [task.after.task, _demand(task), task.after.num_images, *accuracies, change, task.verdict]
             rows.append(cells)
         return rows
 
@@ -145,8 +151,7 @@ class Check:
 
 
 def _demand(task: TaskCheck) -> str:
-    size = f"{100 * abs(task.bound):g} point{'' if abs(task.bound) == 0.01 else 's'}"
-    return f"lose less than {size}" if task.rule == "keep" else f"gain more than {size}"
+    return f"{'lose less' if task.rule == 'keep' else 'gain more'} than {in_points(task.bound)}"
 
 
 def _clause(task: TaskCheck) -> str:

@@ -10,7 +10,7 @@ from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
 from hf_paint.results.records import ROLES, Role
 from hf_paint.results.selection import BY_HAND
-from hf_paint.results.tables import Interval, marked, percent, points
+from hf_paint.results.tables import Interval, in_points, marked, percent, points
 
 
 MOST_NAMED = 3
@@ -107,8 +107,8 @@ def _what_is_kept(outcome: Outcome) -> str:
     subject, validation = _mean_of(outcome, "supported"), "on validation images"
     if loss > tolerance:
         below = f"{percent(loss)} points below zero-shot"
-        return f"{subject} falls {below} {validation}, more than the {_allowed(tolerance)} that the rule allows"
-    text = f"{subject} stays within {_allowed(tolerance)} of zero-shot {validation}"
+        return f"{subject} falls {below} {validation}, more than the {in_points(tolerance)} that the rule allows"
+    text = f"{subject} stays within {in_points(tolerance)} of zero-shot {validation}"
     if tolerance == 0:
         text = f"{subject} loses nothing {validation}"
     supported = [change for change in outcome.on_validation if change.role == "supported"]
@@ -137,7 +137,7 @@ def _why_nothing(outcome: Outcome) -> str:
     if not outcome.improvable:
         return f"{none} improves {patching} on validation images"
     tolerance = Fraction(str(outcome.tolerance))
-    lost = f"more than {_allowed(tolerance)}" if tolerance else "anything"
+    lost = f"more than {in_points(tolerance)}" if tolerance else "anything"
     supported = _mean_of(outcome, "supported")
     return f"{none} improves {patching} on validation images without losing {lost} on {supported}"
 
@@ -177,11 +177,6 @@ def _mean_of(outcome: Outcome, role: Role) -> str:
     if len(names) > MOST_NAMED or not names:
         return f"the mean of the {len(names)} {role} tasks"
     return f"the mean of {', '.join(names[:-1])} and {names[-1]}"
-
-
-def _allowed(tolerance: Fraction) -> str:
-    value = float(100 * tolerance)
-    return f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def _points(value: Fraction | float) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -10,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import Json
+from hf_paint.files import Json, expand
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.curve import AlphaCurve
@@ -151,7 +150,7 @@ def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
     try:
         pairs = [yaml.safe_load(entry) if isinstance(entry, str) else entry for entry in entries]
         if len(pairs) == 1 and isinstance(pairs[0], str):
-            pairs = yaml.safe_load(Path(pairs[0]).expanduser().read_text(encoding="utf-8"))
+            pairs = yaml.safe_load(expand(pairs[0]).read_text(encoding="utf-8"))
         return tuple((float(reference), float(shift)) for reference, shift in pairs)
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(

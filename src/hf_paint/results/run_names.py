@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
+
+from hf_paint.files import expand
 
 
 LONGEST = 80
@@ -25,7 +26,7 @@ def default_run_folder(model: str, tasks: Sequence[str], strategy: str = "single
         >>> default_run_folder("openai/clip-vit-base-patch32", ["textures"])
         'runs/clip-vit-base-patch32-textures'
     """
-    folder = Path(model).expanduser()
+    folder = expand(model)
     last = folder.resolve().name if folder.is_dir() else model.rstrip("/").rpartition("/")[2]
     parts = [last, *tasks, *([] if strategy == "single" else [strategy])]
     name = re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-.") or "run"

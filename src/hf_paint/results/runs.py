@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from hf_paint.errors import InputError
-from hf_paint.files import Json
+from hf_paint.files import Json, expand
 from hf_paint.repositories import cached
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
@@ -81,7 +81,7 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
         InputError: If a folder is not a run folder, is given twice, has no records on the split, or has no task in
             common with the other runs.
     """
-    paths = [Path(folder).expanduser().resolve() for folder in folders]
+    paths = [expand(folder).resolve() for folder in folders]
     for path in paths:
         if paths.count(path) > 1:
             raise InputError(f"The run folder {path} is given twice. Remove one of them.")

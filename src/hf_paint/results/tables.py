@@ -38,6 +38,17 @@ def points(difference: Fraction | float | None, bounds: Interval | None = None, 
     return f"{100 * float(difference):+.{digits}f}{suffix}"
 
 
+def in_points(difference: Fraction | float) -> str:
+    """Format the size of a difference of two fractions of 1 in words.
+
+    Example:
+        >>> in_points(0.01), in_points(-0.025)
+        ('1 point', '2.5 points')
+    """
+    value = abs(100 * float(difference))
+    return f"{value:g} point{'' if value == 1 else 's'}"
+
+
 def interval(bounds: Interval, *, digits: int = 2) -> str:
     """Format an interval of differences in percentage points."""
     low, high = bounds

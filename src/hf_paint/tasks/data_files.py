@@ -40,14 +40,6 @@ _ANY_WORD = "|".join(f"(?P<{split}>{'|'.join(words)})" for split, words in SPLIT
 _WORD = re.compile(rf"(?:^|[^a-z])(?:{_ANY_WORD})(?=[^a-z]|$)")
 
 
-def exists(path: Path) -> bool:
-    """Return whether there is a file or folder at a path; there is none at a text that cannot be a path."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a null character
-        return False
-
-
 def files_of(path: Path) -> dict[str, object]:
     """Return the keys of a task definition that read one file.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import load_yaml, write_text
+from hf_paint.files import expand, load_yaml, write_text
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.keys import read_groups, read_names
 from hf_paint.tasks.names import spelled
@@ -40,7 +40,7 @@ def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[P
         InputError: If the task does not exist, or its file cannot be read or extends itself.
     """
     if reference.endswith((".yaml", ".yml")):
-        return read_file((folder or Path()) / Path(reference).expanduser(), seen=seen)
+        return read_file((folder or Path()) / expand(reference), seen=seen)
     definition = None if reference in list_tasks() else define(reference, folder)
     return complete(_read_built_in(reference)) if definition is None else definition
 
@@ -204,4 +204,4 @@ def _resolve_paths(definition: Definition, dataset: str, folder: Path | None) ->
 
 
 def _resolve(path: object, folder: Path) -> str:
-    return str(path) if "://" in str(path) else str(folder / Path(str(path)).expanduser())
+    return str(path) if "://" in str(path) else str(folder / expand(str(path)))

@@ -7,12 +7,14 @@ and splits) is found when they are opened: `guess: true` asks for it.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from unicodedata import normalize
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, describe_folder, exists, files_of
+from hf_paint.files import exists, expand
+from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, SPLIT_WORDS, describe_folder, files_of
 
 
 if TYPE_CHECKING:
@@ -23,10 +25,8 @@ OTHER_REFERENCES = (
     "set on the Hub (user/name) are tasks, too."
 )
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[^@]+))?(@(?P<revision>.+))?", re.ASCII)
-_NO_NAME = re.compile(
-    r"(train(ing)?|val(id(ation)?)?|dev|test(ing)?|eval(uation)?|data|labels|metadata|annotations)"
-    r"([-_.]?\d+(-of-\d+)?)?"
-)
+_NO_WORDS = (*chain(*SPLIT_WORDS.values()), "data", "labels", "metadata", "annotations")
+_NO_NAME = re.compile(rf"({'|'.join(_NO_WORDS)})([-_.]?\d+(-of-\d+)?)?")
 """Names of files and folders that do not tell what they hold."""
 
 
@@ -76,7 +76,7 @@ def is_path(text: str) -> bool:
     """
     if "://" in text or not text.strip():
         return False
-    path = Path(text).expanduser()
+    path = expand(text)
     id = re.split("[:@]", text)[0]
     return (
         text.startswith((".", "~", "/"))
@@ -110,8 +110,8 @@ def define(reference: str, folder: Path | None = None) -> dict[str, object] | No
     Raises:
         InputError: If it is a path at which there are no data.
     """
-    here = reference if folder is None else str(folder / Path(reference).expanduser())
-    path = Path(here).expanduser()
+    here = reference if folder is None else str(folder / expand(reference))
+    path = expand(here)
     if is_path(reference) or is_path(here) or ("/" in reference and _did_you_mean_beside(path)):
         return _define_path(path)
     hub = parse_hub_id(reference)
@@ -180,7 +180,7 @@ def complete_reference(definition: Mapping[str, object], folder: Path | None = N
         if text in LOCAL_FILES:
             return {**_named_by_files(own), "guess": True, **definition}
         return {**(define(text, folder) or {"name": name_of(text), "dataset": text, "guess": True}), **own}
-    path = (folder or Path()) / Path(text).expanduser()
+    path = (folder or Path()) / expand(text)
     return {**files_of(path), **own} if path.suffix.lower() in FORMATS and path.is_file() else dict(definition)
 
 

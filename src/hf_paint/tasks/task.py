@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from hf_paint.files import expand
 from hf_paint.tasks.checks import check_task
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.definitions import complete, read_file, write_file
@@ -158,7 +159,7 @@ class Task:
         Raises:
             InputError: If the file cannot be read or does not define a task.
         """
-        path = Path(path).expanduser().resolve()
+        path = expand(path).resolve()
         return cls.from_dict(read_file(path), source=str(path))
 
     def to_dict(self) -> dict[str, Any]:

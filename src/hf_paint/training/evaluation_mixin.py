@@ -86,7 +86,8 @@ class EvaluationMixin(Trainer):
 
         Returns:
             `predictions`, the logits in float32, shape (num_images, num_classes); `label_ids`, the indices of the
-            correct classes, shape (num_images,); and `metrics`, named as in `evaluate`. The images are in the order
+            correct classes, shape (num_images,), or (num_images, max_classes) padded with -1 for a multi-label task;
+            and `metrics`, named as in `evaluate`. The images are in the order
             of the split. With multiple choice, the columns are the candidates of each image, padded with minus
             infinity.
 

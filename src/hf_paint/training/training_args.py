@@ -1,5 +1,6 @@
 """Training arguments: `transformers.TrainingArguments` with PAINT defaults (Section 3 and the released code)."""
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
@@ -162,6 +163,20 @@ class PaintTrainingArguments(TrainingArguments):
         optimizer_settings(self)
         schedule_settings(self)
         check_fields_are_read(self, self._given)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return arguments from values that a user wrote.
+
+        Raises:
+            InputError: If a value is invalid, also where transformers finds it.
+        """
+        try:
+            return cls(**values)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise InputError(str(error)) from error
 
     @classmethod
     def of(cls, args: TrainingArguments) -> Self:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hf_paint.errors import InputError
+from hf_paint.files import expand
 
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -40,7 +41,7 @@ def check_not_a_file(name_or_path: str | Path) -> None:
     Raises:
         InputError: If it is.
     """
-    path = Path(name_or_path).expanduser()
+    path = expand(name_or_path)
     if not path.is_dir() and (path.is_file() or path.suffix.lower() in WEIGHT_FILES):
         raise InputError(
             f"'{name_or_path}' is a single file, but a model is a folder or a Hub repository id. To convert an "
