@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from tqdm.auto import tqdm
 
 from hf_paint import InputError, iso_c, iso_cts, tsv
+from hf_paint.merging import task_arithmetic
 from task_matrices import (
     MATRICES,
     assert_as_the_oracle,
@@ -100,6 +102,13 @@ def test_models_are_read_one_tensor_at_a_time(merge):
     merge(theta_0, {task: Read(task, theta) for task, theta in thetas.items()})
     computed = reads[-2 * len(theta_0) :]
     assert computed == [(name, task) for name in theta_0 for task in thetas]
+
+
+@pytest.mark.parametrize(("merge", "name"), [(tsv, "TSV-M"), (iso_c, "Iso-C"), (iso_cts, "Iso-CTS")])
+def test_a_long_merge_shows_how_far_it_is(merge, name, monkeypatch, capsys):
+    monkeypatch.setattr(task_arithmetic, "tqdm", lambda *args, **options: tqdm(*args, **options | {"delay": 0}))
+    merge(*matrix_models(2))
+    assert f"{name}: " in capsys.readouterr().err
 
 
 @MERGES
