@@ -40,9 +40,12 @@ if TYPE_CHECKING:
         interpolate_layerwise as interpolate_layerwise,
         interpolate_model_stock as interpolate_model_stock,
         interpolated as interpolated,
+        iso_c as iso_c,
+        iso_cts as iso_cts,
         learned_soup as learned_soup,
         lines_alphas as lines_alphas,
         ties as ties,
+        tsv as tsv,
         uniform_soup as uniform_soup,
     )
     from hf_paint.models import (
@@ -151,9 +154,12 @@ _PACKAGES = {
         "interpolate_layerwise",
         "interpolate_model_stock",
         "interpolated",
+        "iso_c",
+        "iso_cts",
         "learned_soup",
         "lines_alphas",
         "ties",
+        "tsv",
         "uniform_soup",
     ),
     "adapters": (

@@ -1,11 +1,14 @@
 """Methods in runs: resumed soups, strategies, recipes and errors."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from drawn_tasks import write_task, write_task_yaml
 from hf_paint import (
@@ -22,6 +25,7 @@ from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.training.trainer import PaintTrainer
 from method_runs import ALPHAS, INGREDIENTS, NAMES, SHORT, assert_close, by_transformers, mean, patch, total, tower
 from patch_runs import arguments
+from task_matrices import iso_cts_written_out, tsv_written_out
 
 
 def test_greedy_soup_is_the_recipe_on_validation(greedy, tasks, model_folder):
@@ -110,6 +114,42 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
     assert "ties: {density: 0.5}" in card
 
 
+@pytest.mark.parametrize(
+    ("method", "formula", "said"),
+    [
+        ("tsv", tsv_written_out, "the task vectors of the fine-tuned models with TSV-M"),
+        ({"iso_cts": {"common_fraction": 0.5}}, iso_cts_written_out(0.5), "about 50 % of the singular directions"),
+    ],
+)
+def test_parallel_patching_by_a_spectral_merge(method, formula, said, model_folder, tasks, tmp_path):
+    """Of models that differ at random: those of a few steps on the same images are too alike to compare exactly."""
+    third = write_task(tmp_path / "data", "third", seed=3)
+    given = {task.name: moved(model_folder, tmp_path / task.name, seed) for seed, task in enumerate((tasks[0], third))}
+    options = PatchOptions(method=method, thetas=given, save_variants=True, num_examples=0)
+    args = arguments(tmp_path / "run")
+    patch_parallel(model_folder, [tasks[0], third], [tasks[1]], args, alphas=[0.5], options=options)
+    theta_0, found = tower(model_folder), [tower(folder) for folder in given.values()]
+    theta_1 = {}
+    for name, x in theta_0.items():
+        taus = [(theta[name] - x).numpy() for theta in found]
+        theta_1[name] = x + torch.from_numpy(formula(taus) if x.ndim == 2 else sum(taus) / 2)
+    assert_close(tmp_path / "run/theta_1", theta_1)
+    assert_close(tmp_path / "run/variants/alpha-0.50", {name: (x + theta_1[name]) / 2 for name, x in theta_0.items()})
+    assert said in (tmp_path / "run/patched/README.md").read_text()
+
+
+def moved(model_folder, folder, seed):
+    """A copy of the model with noise added to its image tower."""
+    shutil.copytree(model_folder, folder)
+    file, generator = folder / "model.safetensors", torch.Generator().manual_seed(seed)
+    stored = load_file(file)
+    noise = {name: 0.01 * torch.randn(stored[name].shape, generator=generator) for name in tower(folder)}
+    save_file(
+        stored | {name: stored[name] + x for name, x in noise.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    return str(folder)
+
+
 def test_joint_and_sequential_patching_with_a_method(model_folder, tasks, tmp_path):
     options = PatchOptions(method="uniform_soup", ingredients=[{"seed": [0, 1]}])
     rule = {"alphas": ALPHAS, "options": options}
@@ -175,6 +215,7 @@ def test_every_method_round_trips():
             "Unknown option 'densty' for the method 'ties'. Did you mean 'density'",
         ),
         ({"method": {"ties": {"density": 2}}}, "must be above 0 and at most 1, got 2"),
+        ({"method": {"iso_cts": {"common_fraction": 0}}}, "common_fraction must be above 0 and at most 1, got 0"),
         ({"method": {"lines": {"beta": "much"}}}, "`beta` of the method 'lines' must be a float, got 'much'"),
         ({"method": {"swa": {"every": 0}}}, "every at least 1"),
         ({"method": {"ema": None, "swa": None}}, "`method` must be a name, or a name with options"),
@@ -226,6 +267,8 @@ def test_errors_come_before_training(options, message, model_folder, tasks, tmp_
         ({"method": "lines"}, "'lines' takes one fine-tuned model. With `strategy: parallel`, use"),
         ({"extrapolate": True}, "stays within"),
         ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "Remove `ingredients`"),
+        ({"method": "tsv"}, "'tsv' merges at least 2 fine-tuned models, .* of which there is 1"),
+        ({"method": "model_stock"}, "'model_stock' merges at least 2 fine-tuned models"),
     ],
 )
 def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_path):

@@ -5,6 +5,7 @@ from hf_paint.merging.base import Method
 from hf_paint.merging.dare import dare
 from hf_paint.merging.fisher import estimate_fisher, interpolate_fisher
 from hf_paint.merging.interpolation import combine, interpolate, interpolated
+from hf_paint.merging.isotropic import iso_c, iso_cts
 from hf_paint.merging.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.merging.learned_soups import learned_soup
 from hf_paint.merging.model_stock import interpolate_model_stock
@@ -12,6 +13,7 @@ from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.merging.soups import greedy_soup, uniform_soup
 from hf_paint.merging.task_arithmetic import add_task_vectors
 from hf_paint.merging.ties import ties
+from hf_paint.merging.tsv import tsv
 
 
 __all__ = [
@@ -29,9 +31,12 @@ __all__ = [
     "interpolate_layerwise",
     "interpolate_model_stock",
     "interpolated",
+    "iso_c",
+    "iso_cts",
     "learned_soup",
     "lines_alphas",
     "read_method",
     "ties",
+    "tsv",
     "uniform_soup",
 ]

@@ -87,6 +87,7 @@ class Method:
         name: Name used in recipes.
         end: Name used for theta_1 in tables.
         takes: Number of fine-tuned models the method expects, `one` or `several`.
+        fewest: Smallest number of fine-tuned models the method is defined for.
         merges: Whether the method computes theta_1. If False, theta_1 is the fine-tuned model itself.
         samples_labels: Whether `path` samples class labels, so that every patching task must have classes.
         chooses: Whether the method itself decides how far theta_1 is from theta_0. If so, theta_1 is saved when there
@@ -100,6 +101,7 @@ class Method:
     name: ClassVar[str]
     end: ClassVar[str] = "fine-tuned"
     takes: ClassVar[str] = "one"
+    fewest: ClassVar[int] = 1
     merges: ClassVar[bool] = False
     samples_labels: ClassVar[bool] = False
     chooses: ClassVar[bool] = False

@@ -9,12 +9,14 @@ from hf_paint.merging.averaging import EMA, SWA
 from hf_paint.merging.base import Interpolate, Method
 from hf_paint.merging.dare import Dare
 from hf_paint.merging.fisher import Fisher
+from hf_paint.merging.isotropic import IsoC, IsoCTS
 from hf_paint.merging.layerwise import Layerwise, Lines
 from hf_paint.merging.learned_soups import LearnedSoup
 from hf_paint.merging.model_stock import ModelStock
 from hf_paint.merging.soups import GreedySoup, UniformSoup
 from hf_paint.merging.task_arithmetic import TaskArithmetic
 from hf_paint.merging.ties import Ties
+from hf_paint.merging.tsv import TSV
 
 
 METHODS: dict[str, type[Method]] = {
@@ -22,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         *(Interpolate, Lines, Layerwise, Fisher, SWA, EMA),
         *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
+        *(TSV, IsoC, IsoCTS),
     )
 }
 MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from hf_paint.errors import InputError
 from hf_paint.merging.base import Measurements, Several
@@ -36,6 +37,8 @@ def merge_task_vectors(
     thetas: Mapping[str, Weights],
     scale: float,
     merge: Callable[[str, Mapping[str, Tensor]], Tensor],
+    *,
+    progress: str = "",
 ) -> dict[str, Tensor]:
     """Merge task vectors one tensor at a time, and add the scaled result to theta_0.
 
@@ -45,9 +48,10 @@ def merge_task_vectors(
         scale: Factor for the merged task vector.
         merge: Called as `merge(name, task_vectors)` for each tensor, where `task_vectors` maps each model to its task
             vector for that tensor. Returns the merged task vector.
+        progress: Name of a progress bar, which is shown if merging takes longer than a second. By default, none.
     """
     merged = {}
-    for name, x_0 in theta_0.items():
+    for name, x_0 in tqdm(theta_0.items(), progress, unit="tensor", leave=False, delay=1, disable=not progress):
         taus = {model: subtract(name, x_0, theta[name]) for model, theta in thetas.items()}
         merged[name] = add(x_0, scale * merge(name, taus))
     return merged

@@ -96,6 +96,12 @@ def _check_parallel(recipe: Recipe) -> None:
             raise InputError(f"`thetas` names '{name}', which is not a patching task.{hint}")
     if options.ingredients:
         raise InputError("`strategy: parallel` fine-tunes once on each task. Remove `ingredients`.")
+    if len(names) < recipe.method.fewest:
+        raise InputError(
+            f"The method '{recipe.method.name}' merges at least {recipe.method.fewest} fine-tuned models, but "
+            f"`strategy: parallel` fine-tunes one on each patching task, of which there is {len(names)}. Add a "
+            "patching task, or use `strategy: single`."
+        )
     if recipe.searches:
         _check_search(recipe)
 
