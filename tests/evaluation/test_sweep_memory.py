@@ -4,6 +4,7 @@ Mapped file pages do not count: the system can reclaim them at any time.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -151,11 +152,17 @@ def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(model_folder, tmp_path):
     tasks = [write_task_yaml(tmp_path, name, train=24, test=8) for name in ("colours", "others")]
     model, in_all = said_by(RUN, model_folder, *tasks, "fp32", tmp_path)
     assert model > 1.5e8
-    assert 0.9 < in_all < 1.6
+    assert 0.9 < in_all < 1.4
 
 
 def said_by(script, *arguments):
-    """Return the last output of a script."""
-    finished = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+    """Return the last output of a script.
+
+    glibc returns a freed tensor to the system only if it is larger than a threshold, which grows as tensors are freed.
+    A fixed one makes the process as large as what it holds, to a few per cent.
+    """
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert finished.returncode == 0, finished.stderr[-2000:]
     return json.loads(finished.stdout.splitlines()[-1])
