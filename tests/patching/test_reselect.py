@@ -172,7 +172,7 @@ def test_the_history_is_kept_and_told(run):
     assert earlier | {key: first[key] for key in ("alpha", "rule", "tolerance")} == earlier
     assert not any(run.glob("examples-*.png"))
     card = (run / "patched/README.md").read_text()
-    assert f"By hand, and by no rule: alpha {alpha:.2f}" in card
+    assert f"By hand, without a rule: alpha {alpha:.2f}" in card
     assert f"Earlier choices in this run: alpha {first['alpha']:.2f} (mean, {earlier['chosen_at'][:10]})" in card
     assert "Before and after" not in card
     select_alpha(run)

@@ -19,6 +19,7 @@ from hf_paint.hub.choice_text import claim
 from hf_paint.patching import fine_tuning, finish, progress
 from hf_paint.results.comparison import compare_runs
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
+from hf_paint.results.outcome_text import measured_images
 from hf_paint.results.resuming import conflicts
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments
@@ -98,6 +99,14 @@ def test_the_recipe_and_the_card_say_so(runs):
     assert "on 6 of 20 images" in card
     line = json.loads((folder / "results.jsonl").read_text().splitlines()[-1])
     assert (line["total"], line["drawn_from"]) == (6, 20)
+
+
+def test_sentences_tell_samples_from_whole_splits(runs):
+    few, whole = (run[1].curve.get(0.5, "patching", "colours", "test") for run in runs[:2])
+    other = runs[1][1].curve.get(0.5, "supported", "others", "test")
+    assert measured_images("test", [few]) == "samples of the test images"
+    assert measured_images("test", [few, other]) == "test images (of colours: on a sample)"
+    assert measured_images("test", [whole, other]) == "test images"
 
 
 def test_a_sample_is_no_benchmark_result(runs, monkeypatch):

@@ -96,7 +96,7 @@ def test_other_arguments_are_refused(model_folder, data):
             InputError, match=f"must be training arguments, .* got an object of type {type(args).__name__}"
         ):
             PaintTrainer(model_folder, args, train_task=data["colours"])
-    with pytest.raises(InputError, match="its image processor and its tokenizer; got an object of type str"):
+    with pytest.raises(InputError, match="an image processor and a tokenizer; got an object of type str"):
         prepare_task(data["others"], model_folder, "processor")
 
 

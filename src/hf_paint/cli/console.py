@@ -32,8 +32,8 @@ def say(line: str) -> None:
 def console() -> Iterator[None]:
     """Print log lines and progress bars inside the block, on the main process only.
 
-    Lines are those of hf_paint, and the warnings of all libraries. Bars are shown on a terminal only: in a file, every
-    update would be another line.
+    It prints the lines of hf_paint and the warnings of all libraries. It shows bars only on a terminal, because in a
+    file every update would be another line.
     """
     from hf_paint.results.progress_bars import progress_bars
 

@@ -6,7 +6,7 @@ from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_
 from hf_paint.results.curve import AlphaCurve, Gain
 from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.outcome import Outcome, is_certain
-from hf_paint.results.outcome_text import summarise, why
+from hf_paint.results.outcome_text import measured_images, summarise, why
 from hf_paint.results.records import Result
 from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
 from hf_paint.results.tables import in_points, percent, points
@@ -29,16 +29,8 @@ def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:
     gains = curve.gains(alpha, split)
     ordered = [gain for role in ("patching", "supported") for gain in gains if gain.role == role]
     changes = "; ".join(_change(curve, gain, alpha) for gain in ordered)
-    return f"At {alpha_phrase(alpha)}, measured on {_images(curve, split)}: {changes}."
-
-
-def _images(curve: AlphaCurve, split: str) -> str:
-    """Return which images of a split were evaluated: all, or samples of all tasks or of some."""
-    results = [result for result in curve.results if result.split == split]
-    sampled = list(dict.fromkeys(result.task for result in results if result.sample is not None))
-    if sampled and len(sampled) == len({result.task for result in results}):
-        return f"samples of the {split} images"
-    return f"{split} images" + (f" (of {', '.join(sampled)}: on a sample)" if sampled else "")
+    images = measured_images(split, [result for result in curve.results if result.split == split])
+    return f"At {alpha_phrase(alpha)}, measured on {images}: {changes}."
 
 
 def sample_note(curve: AlphaCurve, split: str) -> str:
@@ -73,7 +65,7 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
     earlier = _earlier(selection.get("history", []))
     if rule == BY_HAND:
         return (
-            f"By hand, and by no rule: {alpha_phrase(alpha)} is one of the {candidates} that were evaluated. Whoever "
+            f"By hand, without a rule: {alpha_phrase(alpha)} is one of the {candidates} that were evaluated. Whoever "
             f"chose it may have seen the {selection['reported_on']} accuracies above.{earlier}"
         )
     if rule == "none":

@@ -58,8 +58,8 @@ def load_given(
     """
     if processor is not None and not hasattr(processor, "image_processor"):
         raise InputError(
-            "A processor is that of a CLIP model, with its image processor and its tokenizer; got an object of "
-            f"type {type(processor).__name__}."
+            "`processor` must be the processor of a CLIP model, which holds an image processor and a tokenizer; got "
+            f"an object of type {type(processor).__name__}."
         )
     if not isinstance(model, PreTrainedModel):
         loaded, stored, _ = load_clip(model_of(model), revision=revision)

@@ -38,9 +38,13 @@ class ExtraMetric:
 
     def change(self, before: Result, after: Result) -> str:
         """Return the metric before and after patching as part of a sentence, or an empty string if it is missing."""
-        texts = [self.show(result, digits=1) for result in (before, after)]
-        unit = " %" if self.is_share else ""
-        return f"{self.name} {' → '.join(f'{text}{unit}' for text in texts)}" if all(texts) else ""
+        pair = self.pair(before, after)
+        return f"{self.name} {' → '.join(pair)}" if pair else ""
+
+    def pair(self, before: Result, after: Result) -> tuple[str, str] | None:
+        """Return the metric before and after patching with its unit, or None if it is missing."""
+        texts, unit = [self.show(result, digits=1) for result in (before, after)], " %" if self.is_share else ""
+        return (f"{texts[0]}{unit}", f"{texts[1]}{unit}") if all(texts) else None
 
 
 EXTRA_METRICS = (

@@ -1,14 +1,14 @@
 """The outcome of a run in words and in a table; the command line, the model card and Python share them."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, is_unpatched, total
 from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
-from hf_paint.results.records import ROLES, Role
+from hf_paint.results.records import ROLES, Result, Role
 from hf_paint.results.selection import BY_HAND
 from hf_paint.results.tables import Interval, in_points, marked, percent, points
 
@@ -60,7 +60,17 @@ def _happened(outcome: Outcome) -> str:
         return f"The model at {place} was saved, but no task was evaluated both there and at alpha 0"
     split = outcome.changes[0].split
     phrases = [phrase for role in ROLES for phrase in _of_role(outcome, role, split)]
-    return f"{', '.join(phrases)} on {split} images at {place}: {why(outcome)}"
+    images = measured_images(split, [change.after for change in outcome.changes if change.split == split])
+    return f"{', '.join(phrases)} on {images} at {place}: {why(outcome)}"
+
+
+def measured_images(split: str, results: Iterable[Result]) -> str:
+    """Return which images of a split were evaluated: all, or samples for all tasks or for some."""
+    sampled = {result.task: result.sample is not None for result in results}
+    if sampled and all(sampled.values()):
+        return f"samples of the {split} images"
+    names = [task for task, is_sampled in sampled.items() if is_sampled]
+    return f"{split} images" + (f" (of {', '.join(names)}: on a sample)" if names else "")
 
 
 def _of_role(outcome: Outcome, role: Role, split: str) -> list[str]:
@@ -197,10 +207,8 @@ def _other_metrics(change: Change, *, answers: bool = False) -> Mapping[str, tup
     """Return the metrics besides accuracy, before and after; with `answers`, also the accuracy by answer type."""
     found = {}
     for metric in EXTRA_METRICS:
-        values = [metric.show(result, digits=1) for result in (change.before, change.after)]
-        if all(values):
-            unit = " %" if metric.is_share else ""
-            found[metric.name] = (f"{values[0]}{unit}", f"{values[1]}{unit}")
+        if values := metric.pair(change.before, change.after):
+            found[metric.name] = values
     before, after = change.before.metrics, change.after.metrics
     for key in sorted(before.keys() & after.keys()) if answers else ():
         if key.startswith(ANSWER_TYPE):
