@@ -168,12 +168,12 @@ def combine_plain(x_0s: list[Tensor], parts: Sequence[tuple[list[Tensor], float]
         return
     dtypes = [torch.promote_types(x.dtype, torch.float32) for x in x_0s]
     starts = [x.to(dtype) for x, dtype in zip(x_0s, dtypes, strict=True)]
-    totals: Sequence[Tensor] = starts
+    totals = [*starts]
     for xs, alpha in parts:  # the operations of `combine_tensor`, in the same order
         moves = torch._foreach_sub([x.to(dtype) for x, dtype in zip(xs, dtypes, strict=True)], starts)
         torch._foreach_mul_(moves, alpha)
         torch._foreach_add_(moves, totals)
-        totals = moves
+        totals = [*moves]
     torch._foreach_copy_(into, [total.to(x.dtype) for total, x in zip(totals, x_0s, strict=True)])
 
 

@@ -35,7 +35,8 @@ def embed_patches(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
     images = images[:, :, : rows * height, : columns * width]
     patches = images.unflatten(3, (columns, width)).unflatten(2, (rows, height)).permute(0, 2, 4, 1, 3, 5)
     embeds: Tensor = functional.linear(patches.flatten(3).flatten(1, 2), weight.flatten(1), bias)
-    return embeds.transpose(1, 2).unflatten(2, (rows, columns))
+    grid: Tensor = embeds.transpose(1, 2).unflatten(2, (rows, columns))
+    return grid
 
 
 def use_matrix_products(model: nn.Module) -> None:
