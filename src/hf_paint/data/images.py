@@ -1,7 +1,7 @@
 """Read the images of a split, decode them into the pixel cache, and report corrupt images by name."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -79,8 +79,25 @@ class CachedImages(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         return {"pixel_values": torch.from_numpy(self.pixels[index].copy()), "labels": self.labels[index].tolist()}
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        return {"pixel_values": torch.from_numpy(self.pixels[indices]), "labels": self.labels[indices]}
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return a batch, read at once. Consecutive images are a view of the memory-mapped file, not a copy."""
+        pixels = torch.from_numpy(self.pixels)
+        start, stop = indices[0], indices[-1] + 1
+        if stop - start == len(indices) and list(indices) == list(range(start, stop)):
+            return {"pixel_values": pixels[start:stop], "labels": self.labels[start:stop]}
+        rows = torch.as_tensor(indices)
+        return {"pixel_values": pixels.index_select(0, rows), "labels": self.labels[rows]}
+
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[dict[str, Tensor]]:
+        """Yield batches in order, without a dataloader; the last one may be smaller.
+
+        Args:
+            batch_size: Number of images in a batch.
+            indices: Images to read; by default, all.
+        """
+        rows = range(len(self)) if indices is None else indices
+        for start in range(0, len(rows), batch_size):
+            yield self.__getitems__(rows[start : start + batch_size])
 
 
 def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:

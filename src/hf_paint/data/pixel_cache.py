@@ -68,17 +68,21 @@ def open_pixels(
             _fill(folder, decode, name, num_bytes)
         with suppress(OSError):  # a read-only cache
             os.utime(folder)  # the least recently opened entries are deleted first
-        shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
-        return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape), np.load(folder / "labels.npy")
+        return _map(folder), np.load(folder / "labels.npy")
 
 
 def find_pixels(folder: Path) -> NDArray[np.uint8] | None:
     """Return the pixels of a cache entry (num_images, 3, height, width), or None if it is missing or damaged."""
     with suppress(OSError):
         if is_whole(folder):
-            shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
-            return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
+            return _map(folder)
     return None
+
+
+def _map(folder: Path) -> NDArray[np.uint8]:
+    """Map the pixels of an entry into memory. Copy on write: torch would warn of memory that cannot be written."""
+    shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
+    return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c", shape=shape)
 
 
 def cache_limit() -> float:
