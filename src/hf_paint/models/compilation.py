@@ -1,12 +1,13 @@
 """Compile the repeated blocks of a model: one graph serves all of them, so compiling takes seconds, not a minute."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from hf_paint.errors import one_line, warn_once
+from hf_paint.models.towers import num_tokens
 
 
 PAYS_FROM = 1e16
@@ -40,11 +41,10 @@ def compile_blocks(
         >>> tower(pixel_values=torch.zeros(3, 3, 32, 32)).image_embeds.shape
         torch.Size([3, 24])
     """
-    call = _CompiledCall(size, backward=backward)
+    kind = _Kind(size=size, backward=backward)
     for block in repeated_blocks(model) or [model]:
-        plain = block._call_impl
-        compiled = torch.compile(plain, backend=backend, mode=mode, dynamic=False)
-        block._compiled_call_impl = call.of(plain, compiled)  # where `nn.Module.compile` puts its own
+        compiled = torch.compile(block._call_impl, backend=backend, mode=mode, dynamic=False)
+        block._compiled_call_impl = _Call(kind, block._call_impl, compiled)  # where `nn.Module.compile` puts its own
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -54,13 +54,14 @@ def is_compiled(model: nn.Module) -> bool:
         >>> is_compiled(model)
         False
     """
-    return any(module._compiled_call_impl is not None for module in model.modules())
+    return any(isinstance(module._compiled_call_impl, _Call) for module in model.modules())
 
 
 def undo_compilation(model: nn.Module) -> None:
-    """Make a model run without compiled code again."""
+    """Undo `compile_blocks`."""
     for module in model.modules():
-        module._compiled_call_impl = None
+        if isinstance(module._compiled_call_impl, _Call):
+            module._compiled_call_impl = None
 
 
 def pays(model: nn.Module, device: torch.device, num_images: int, *, backward: bool) -> bool:
@@ -81,12 +82,10 @@ def operations_per_image(model: nn.Module) -> int:
 
     It is 0 for models without repeated blocks or without patches.
     """
-    config = getattr(model, "config", None)
-    image_size, patch_size = (getattr(config, name, None) for name in ("image_size", "patch_size"))
-    if not isinstance(image_size, int) or not isinstance(patch_size, int):
-        return 0
-    tokens = (image_size // patch_size) ** 2 + 1
-    return 2 * tokens * sum(x.numel() for block in repeated_blocks(model) for x in block.parameters() if x.dim() == 2)
+    blocks = repeated_blocks(model)
+    return (
+        2 * (num_tokens(model) or 0) * sum(x.numel() for block in blocks for x in block.parameters() if x.dim() == 2)
+    )
 
 
 def repeated_blocks(model: nn.Module) -> list[nn.Module]:
@@ -104,43 +103,49 @@ def _form(block: nn.Module) -> object:
     return type(block), tuple((name, x.shape, x.dtype) for name, x in block.named_parameters())
 
 
-class _CompiledCall:
-    """What decides whether the blocks of a model run compiled.
+@dataclass(kw_only=True)
+class _Kind:
+    """The kind of calls that run compiled.
 
-    Args:
-        size: The size of the batches that do.
-        backward: Whether they are those with gradients, or those without.
+    Attributes:
+        size: The size of their batches.
+        backward: Whether gradients are computed.
+        works: Whether the compiler has not failed.
     """
 
-    def __init__(self, size: int, *, backward: bool) -> None:
-        self.size, self.backward = size, backward
-        self.works = True
+    size: int
+    backward: bool
+    works: bool = True
 
-    def of(self, plain: Callable[..., Any], compiled: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the call of one block."""
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if not self.takes(args, kwargs):
-                return plain(*args, **kwargs)
-            try:
-                return compiled(*args, **kwargs)
-            except Exception as error:
-                if not _is_from_the_compiler(error):
-                    raise
-                self.works = False
-                warn_once(f"torch.compile failed, so the model runs without it: {one_line(error)}")
-                return plain(*args, **kwargs)
-
-        return call
-
-    def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Return whether a call is of the kind that is compiled."""
-        first = next((x for x in (*args, *kwargs.values()) if torch.is_tensor(x)), None)
+    def includes(self, values: Iterable[object]) -> bool:
+        """Return whether a call with these arguments is of this kind."""
+        first = next(filter(torch.is_tensor, values), None)
         size = None if first is None else len(first)
         return self.works and size == self.size and torch.is_grad_enabled() == self.backward
 
 
-def _is_from_the_compiler(error: Exception) -> bool:
+@dataclass(frozen=True)
+class _Call:
+    """The call of a block: compiled if it is of the kind that is."""
+
+    kind: _Kind
+    plain: Callable[..., object]
+    compiled: Callable[..., object]
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if not self.kind.includes((*args, *kwargs.values())):
+            return self.plain(*args, **kwargs)
+        try:
+            return self.compiled(*args, **kwargs)
+        except RuntimeError as error:
+            if not _is_from_the_compiler(error):
+                raise
+            self.kind.works = False
+            warn_once(f"torch.compile failed, so the model runs without it: {one_line(error)}")
+            return self.plain(*args, **kwargs)
+
+
+def _is_from_the_compiler(error: RuntimeError) -> bool:
     """Return whether an error is about compiling, rather than about what is computed."""
     from torch._dynamo.exc import TorchDynamoException, TorchRuntimeError
 

@@ -68,7 +68,7 @@ def sample_zero_shot(run: PatchRun) -> tuple[list[ZeroShot], float]:
     for number, task in enumerate(run.tasks):
         split, indices = _sample(task)
         if number == 0:
-            evaluator.predict(tower, task, split, indices=indices[: evaluator.batch_size])
+            evaluator.predict(tower, task, split, indices=indices[: evaluator.images_at_once(tower)])
         start = time.perf_counter()
         correct = evaluator.predict(tower, task, split, indices=indices).correct
         seconds += time.perf_counter() - start

@@ -3,12 +3,15 @@
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import TorchDynamoPlugin
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -17,6 +20,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 
 from hf_paint.errors import InputError
 from hf_paint.merging.averaging import WeightAveraging
+from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
 from hf_paint.models.losses import cross_entropy
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -143,11 +147,38 @@ class BaseTrainer(Trainer):
         self._initial_weights = None
         return super().train(*args, **kwargs)
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+    def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the arguments of the accelerator, which is not to compile: `_inner_training_loop` does."""
+        return super()._build_accelerator_args(**kwargs) | {"dynamo_plugin": TorchDynamoPlugin(backend="no")}
+
+    def _inner_training_loop(self, batch_size: int | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train; with `auto_find_batch_size`, every call after the first starts training over."""
+        size = batch_size or self.args.train_batch_size
         if self.args.auto_find_batch_size:
-            self._start_over(*args)
-        return super()._inner_training_loop(*args, **kwargs)
+            self._start_over(size)
+        with self._compiled(size):
+            return super()._inner_training_loop(batch_size, *args, **kwargs)
+
+    @contextmanager
+    def _compiled(self, batch_size: int) -> Iterator[None]:
+        """Compile the model inside the block if the arguments say so, or if they leave it open and it pays."""
+        args, wanted = self.args, self.args.torch_compile
+        if wanted is None:
+            wanted = pays(self.model, args.device, self._images_to_train(batch_size), backward=True)
+        if wanted:
+            backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode
+            compile_blocks(self.model, size=batch_size, backward=True, backend=backend, mode=mode)
+        try:
+            yield
+        finally:
+            undo_compilation(self.model)
+
+    def _images_to_train(self, batch_size: int) -> int:
+        """Return how many images this process trains on."""
+        args, dataset = self.args, self.train_dataset
+        if has_length(dataset) and (args.max_steps or 0) <= 0:
+            return int((args.num_train_epochs or 0) * len(dataset) / args.world_size)
+        return (args.max_steps or 0) * batch_size * args.gradient_accumulation_steps
 
     def _start_over(self, batch_size: int) -> None:
         """Save the initial weights on the first call; restore them and the seed on later calls."""
@@ -156,7 +187,10 @@ class BaseTrainer(Trainer):
             return
         logger.warning(f"Out of memory. Training starts over with a batch size of {batch_size} per process.")
         self.model.load_state_dict(self._initial_weights)
+        self.model.zero_grad()
         self.optimizer = None
+        # only now is nothing left of the failed attempt; its memory, in pieces, would make this one fail too
+        clear_device_cache(garbage_collection=True)
         set_seed(self.args.seed)
 
 

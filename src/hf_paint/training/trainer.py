@@ -119,8 +119,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         self.train_tasks, self.tasks = training_set.tasks, tasks
         self.transform = PixelTransform(processing_class)
         self.head = training_set.head.to(args.device)
-        batch_size = args.per_device_eval_batch_size
-        self.evaluator = Evaluator(self.accelerator, batch_size=batch_size)
+        self.evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`, but with eager attention if training in bfloat16 on a CPU.

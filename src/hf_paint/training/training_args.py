@@ -55,7 +55,10 @@ class PaintTrainingArguments(TrainingArguments):
         default=200, metadata={"help": "Number of linear warm-up steps; a value below 1 is a fraction of all steps."}
     )
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Training batch size per process."})
-    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Evaluation batch size per process."})
+    per_device_eval_batch_size: int = field(
+        default=128,
+        metadata={"help": "Evaluation batch size per process; the default is larger on GPUs for small models."},
+    )
     lr_scheduler_type: str = field(
         default="cosine",
         metadata={"help": "`cosine` is the papers' schedule; any other name is a transformers schedule."},
@@ -124,6 +127,13 @@ class PaintTrainingArguments(TrainingArguments):
     tf32: bool | None = field(
         default=False,
         metadata={"help": "Round float32 inputs of products to TF32 on GPUs, which is faster and less exact."},
+    )
+    torch_compile: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Compile the layers of the image tower, which takes seconds once; default: on GPUs, where the work is "
+            "so long that it pays."
+        },
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
     label_names: list[str] | None = field(
@@ -213,6 +223,12 @@ class PaintTrainingArguments(TrainingArguments):
     def given(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults as plain values for a recipe, without the Hub token."""
         return {name: plain(value) for name, value in self._given.items()}
+
+    @property
+    def given_eval_batch_size(self) -> int | None:
+        """The evaluation batch size per process, or None if it was left to the device."""
+        size: int | None = self._given.get("per_device_eval_batch_size")
+        return size
 
     def with_changes(self, **values: object) -> Self:
         """Return a copy with some fields replaced; the copy is not validated again.
