@@ -15,7 +15,7 @@ from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
 from hf_paint.training.field_types import check_field_types
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
-from hf_paint.training.readers import defaults_of
+from hf_paint.training.readers import defaults_of, is_default
 from hf_paint.training.unread_fields import check_fields_are_read
 
 
@@ -130,10 +130,7 @@ class PaintTrainingArguments(TrainingArguments):
     )
     torch_compile: bool | None = field(  # type: ignore[assignment]
         default=None,
-        metadata={
-            "help": "Compile the layers of the image tower, which takes seconds once; default: on GPUs, where the work is "
-            "so long that it pays."
-        },
+        metadata={"help": "Compile the layers of the image tower; default: on GPUs, for work so long that it pays."},
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
     label_names: list[str] | None = field(
@@ -149,7 +146,7 @@ class PaintTrainingArguments(TrainingArguments):
             if isinstance(value, np.generic):  # which neither `random` nor YAML takes
                 setattr(self, name, value.item())
         check_field_types(self)
-        self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
+        self._given = {name: value for name, value in values.items() if not is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         check_fields_are_read(self, self._given, by_any_training=True)
         if self.max_steps is None:
@@ -250,9 +247,3 @@ class PaintTrainingArguments(TrainingArguments):
         """
         loading = DataLoaderConfiguration(non_blocking=True)
         return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision, dataloader_config=loading)
-
-
-def _is_default(value: object, default: object) -> bool:
-    """Return whether a value is the default, which the command line parser may spell differently if it is empty."""
-    unset = {"": None, "no": False}
-    return bool(value == default or unset.get(str(default), default) == value)
