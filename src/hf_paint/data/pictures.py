@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
@@ -19,6 +20,8 @@ from hf_paint.data.splits import Split
 from hf_paint.data.threads import in_threads
 from hf_paint.data.transforms import Box
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.probes import fingerprint_code
+from hf_paint.tasks.rgb import to_rgb
 
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -92,8 +95,10 @@ class Pictures:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the size that pictures are reduced to."""
-        return fingerprint_values("pictures", self.max_side, None if self.max_side is None else int(self.resample))
+        """Fingerprint of everything that turns an image into a picture, including the code."""
+        code = fingerprint_code(lambda image: self._reduce(to_rgb(image)))
+        filter_name = None if self.max_side is None else self.resample.name
+        return fingerprint_values("pictures", self.max_side, filter_name, PIL.__version__, code)
 
     @cached_property
     def num_bytes(self) -> int:
@@ -127,7 +132,9 @@ class Pictures:
         return np.asarray(pixels).reshape(-1), starts, sizes.tolist()
 
     def _decode(self, index: int, epoch: int) -> Image.Image:
-        image = decode(self.split, index, epoch)
+        return self._reduce(decode(self.split, index, epoch))
+
+    def _reduce(self, image: Image.Image) -> Image.Image:
         width, height = reduced_size(np.array(image.size), self.max_side).tolist()
         return image if (width, height) == image.size else image.resize((width, height), self.resample)
 

@@ -3,18 +3,21 @@
 import logging
 import math
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import DataLoader
 from transformers import Trainer, set_seed
 from transformers.trainer_utils import TrainOutput, has_length
 
+from hf_paint.data.prefetching import DeviceCopies
 from hf_paint.errors import InputError
 from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.models.losses import cross_entropy
@@ -86,7 +89,7 @@ class BaseTrainer(Trainer):
         accelerate pads the last batch of an epoch so that each process gets a full batch. This removes the padding. A
         process that has only padding keeps one image, and its `num_images` is 0.
         """
-        batches = list(islice(epoch_iterator, num_batches))
+        batches = [dict(batch) for batch in islice(epoch_iterator, num_batches)]
         for batch in batches:
             batch["num_images"] = len(batch["labels"])
         if batches and self.accelerator.gradient_state.end_of_dataloader:
@@ -94,6 +97,7 @@ class BaseTrainer(Trainer):
             last["num_images"] = self._num_left(last["num_images"])
             size = max(1, last["num_images"])
             batches[-1] = {key: value[:size] if torch.is_tensor(value) else value for key, value in last.items()}
+        batches = [self.on_device(batch) for batch in batches]
         count = sum(batch["num_images"] for batch in batches)
         if self.args.world_size == 1:
             return batches, count
@@ -101,6 +105,22 @@ class BaseTrainer(Trainer):
             torch.full((), count, device=device)
         )  # filled there: no copy to wait for
         return batches, total
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the dataloader of `Trainer`, whose batches stay on the CPU if `on_device` copies them to a GPU."""
+        dataloader = super().get_train_dataloader()
+        if self.copies.stream is not None and isinstance(dataloader, DataLoaderShard):
+            dataloader.device = None
+        return dataloader
+
+    @cached_property
+    def copies(self) -> DeviceCopies:
+        """Copies batches to the training device."""
+        return DeviceCopies(self.args.device, pin=self.args.dataloader_pin_memory)
+
+    def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a micro-batch on the training device. A GPU copies it while it computes the step before."""
+        return self.copies.finish(self.copies.start(batch))
 
     def _num_left(self, batch_size: int) -> int:
         """Return how many images in the last batch of an epoch are not padding; they come first in the batch."""
