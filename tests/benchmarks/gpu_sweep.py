@@ -2,13 +2,14 @@
 
 import time
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from accelerate import Accelerator
 from gpu_figures import Figure, Figures, Setting
 from gpu_training import card
 from head import plain_head
-from machines import Job, Plan
+from machines import Job
 from material import fine_tuned, make_clip, make_processor
 from simulation import sweep_memory, sweep_seconds
 from sweep import Sweep
@@ -21,6 +22,7 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.precision import compare_precisions
 from hf_paint.merging.path import Line
+from hf_paint.models.compilation import compile_blocks
 from hf_paint.models.towers import image_tower
 
 
@@ -30,7 +32,7 @@ MIN_SPEEDUP, MIN_SHARE = 3.0, 0.5
 def sweep(setting: Setting) -> Figures:
     """Eleven alphas in bf16, with and without compiled blocks, beside the plain loop on a part of the images."""
     peak = setting.peak()
-    for shape in ("ViT-L/14", "ViT-B/32"):
+    for shape in setting.shapes:
         jobs = Sweep(shape, 8 if setting.tiny else 2000, (), device=setting.device, quick=setting.tiny)
         images = len(jobs.images)
         decoding = setting.once(jobs.prepare)
@@ -66,13 +68,13 @@ def plain_rate(setting: Setting, jobs: Sweep) -> float:
     return count / seconds
 
 
-def one_sweep(
-    setting: Setting, shape: str, jobs: Sweep, peak: float, plain: float, *, compiled: bool
-) -> Figures:
+def one_sweep(setting: Setting, shape: str, jobs: Sweep, peak: float, plain: float, *, compiled: bool) -> Figures:
     """A sweep over images that are decoded, once they have been read: rate, share of the peak, waits."""
     name = f"{shape}, sweep, {'compiled' if compiled else 'eager'}"
     prepared, evaluator = jobs.prepare(), jobs.evaluator("bf16", compile=compiled)
-    carrier = Carrier(Line(jobs.theta_0, jobs.theta_1), jobs.tower, evaluator)
+    evaluator.batch_size = 4 if setting.tiny else None
+    with patch("hf_paint.evaluation.evaluator.compile_blocks", partial(compile_blocks, backend=setting.backend)):
+        carrier = Carrier(Line(jobs.theta_0, jobs.theta_1), jobs.tower, evaluator)
     counters.clear()
     jobs.alphas = [0.5]
     first, again = (setting.once(partial(jobs.along, carrier, evaluator, prepared)) for _ in range(2))
@@ -81,8 +83,9 @@ def one_sweep(
     jobs.alphas = alphas(setting, compiled=compiled)
     count = len(jobs.images) * len(jobs.alphas)
     rate = count / setting.once(partial(jobs.along, carrier, evaluator, prepared))
-    job, plan = Job(num_alphas=len(jobs.alphas), num_images=len(jobs.images)), Plan(compiled=compiled)
-    seconds = sweep_seconds(clip_config(shape), card(), job, plan)._replace(disk=0, hashing=0, decoding=0).total()
+    job = Job(num_alphas=len(jobs.alphas), num_images=len(jobs.images))
+    parts = sweep_seconds(clip_config(shape), card(), job, compiled=compiled)
+    seconds = parts._replace(disk=0, hashing=0, decoding=0).total()
     size = evaluator.images_at_once(jobs.tower)
     yield Figure(
         name=f"{name}, {count} images, batch {size}, beside a plain loop with bf16 autocast",

@@ -82,13 +82,13 @@ def make_training(setting: Setting, shape: str, **options: bool) -> Training:
 def train(setting: Setting) -> Figures:
     """`PaintTrainer` beside a bare loop, with and without compiled blocks: bf16 autocast, pixels on the card."""
     peak = setting.peak()
-    for shape in ("ViT-L/14", "ViT-B/32"):
+    for shape in setting.shapes:
         training = make_training(setting, shape)
         for compiled in (False, True):
             yield from train_once(setting, shape, training, peak, compiled=compiled)
         if shape == "ViT-B/32":  # the activations of the larger one would not fit
             training.num_steps = 3 if setting.tiny else 6
-            training.options["torch_compile"] = False
+            training.options |= {"torch_compile": False, "torch_compile_backend": None}
             images = training.batch_size * (training.num_steps - 1)
             fp32 = images / training.trainer(bf16=False)[0].seconds
             yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s")
@@ -97,14 +97,14 @@ def train(setting: Setting) -> Figures:
 def train_once(setting: Setting, shape: str, training: Training, peak: float, *, compiled: bool) -> Figures:
     """Steps beside those of a bare loop, their share of the peak, memory, and what compiling takes."""
     name = f"{shape}, training, {'compiled' if compiled else 'eager'}"
-    training.options["torch_compile"] = compiled
+    training.options |= {"torch_compile": compiled, "torch_compile_backend": setting.backend if compiled else None}
     images = training.batch_size * (training.num_steps - 1)
     counters.clear()
     start = now(training.device)
     memory = setting.memory(partial(training.trainer, bf16=True))
     first = now(training.device) - start
     ways = {
-        "bare": partial(training.bare, bf16=True, compiled=compiled),
+        "bare": partial(training.bare, bf16=True, compiled=compiled and not setting.tiny),
         "ours": lambda: training.trainer(bf16=True)[0],
     }
     runs: dict[str, list[float]] = {way: [] for way in ways}

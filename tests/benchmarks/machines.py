@@ -78,7 +78,7 @@ class Plan:
         checkpointing: Store only each layer's input, and recompute its activations in the backward pass.
         sharded: Shard weights, gradients and optimizer state over all devices (FSDP2).
         lora_rank: Train adapters of this rank on attention and MLP instead of the weights; 0 trains the weights.
-        compiled: Compile the blocks (`torch_compile`), in training and in a sweep.
+        compiled: Compile the blocks (`torch_compile`).
     """
 
     name: str = ""

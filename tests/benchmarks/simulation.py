@@ -108,7 +108,7 @@ def host_memory(config: CLIPConfig, machine: Machine, *, training: bool) -> floa
     return machine.devices * (model_bytes(config) + (4 * image_parameters(config.vision_config) if training else 0))
 
 
-def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job, plan: Plan = Plan()) -> Seconds:
+def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job, *, compiled: bool = False) -> Seconds:
     """Return the time of a sweep: every image once per alpha, decoded once, and the weights of each alpha.
 
     Files that do not fit into memory are read once per alpha.
@@ -116,7 +116,7 @@ def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job, plan: Plan = P
     vision = config.vision_config
     image, images = image_parameters(vision), job.num_images * job.num_alphas / machine.devices
     reads = 1 if 8 * image < USABLE * (machine.host_memory or machine.memory) else job.num_alphas
-    moved = images * forward_bytes(vision, compiled=plan.compiled) + job.num_alphas * COMBINE_BYTES * image
+    moved = images * forward_bytes(vision, compiled=compiled) + job.num_alphas * COMBINE_BYTES * image
     return Seconds(
         matrix_products=images * flops_per_image(vision) / machine.matrix,
         memory_bandwidth=moved / machine.elementwise,

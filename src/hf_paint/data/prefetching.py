@@ -18,15 +18,16 @@ DEPTH = 2
 class DeviceCopies:
     """Copies batches to a device. On a CUDA device, the copy overlaps with what the device computes.
 
-    A copy on the stream that computes would wait for all steps that are queued there. Batches that are not pinned are
-    pinned first, because other memory cannot be copied in the background.
+    A copy on the stream that computes would wait for all steps that are queued there, and only pinned memory can be
+    copied in the background.
 
     Args:
         device: Device to copy to. On any other than a CUDA device, batches are copied as usual.
+        pin: Pin batches that are not pinned. Otherwise the CPU waits for their copies.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, *, pin: bool = True) -> None:
+        self.device, self.pin = device, pin
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def start(self, batch: Mapping[str, Any]) -> Batch:
@@ -46,7 +47,7 @@ class DeviceCopies:
         return batch
 
     def _copy(self, x: Tensor) -> Tensor:
-        source = x.pin_memory() if x.device.type == "cpu" else x
+        source = x.pin_memory() if self.pin and x.device.type == "cpu" else x
         return source.to(self.device, non_blocking=True)
 
 

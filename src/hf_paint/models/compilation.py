@@ -64,7 +64,7 @@ def undo_compilation(model: nn.Module) -> None:
             module._compiled_call_impl = None
 
 
-def pays(model: nn.Module, device: torch.device, num_images: int, *, backward: bool) -> bool:
+def pays(model: nn.Module, device: torch.device, num_images: float, *, backward: bool) -> bool:
     """Return whether compiling an image tower saves more time than it takes: only on GPUs, and for long work.
 
     Args:

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
-from hf_paint.data.joint_images import TaskSampling
 from hf_paint.errors import InputError
 from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
+from hf_paint.training.data_arguments import DataArguments
 from hf_paint.training.field_types import check_field_types
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
 from hf_paint.training.readers import defaults_of, is_default
@@ -27,7 +27,7 @@ BEST_METRIC = "eval_mean_accuracy"
 
 
 @dataclass
-class PaintTrainingArguments(TrainingArguments):
+class PaintTrainingArguments(DataArguments):
     """`transformers.TrainingArguments` with PAINT defaults and extra fields for heads, adapters and joint training.
 
     The defaults follow the papers: AdamW with a learning rate of 1e-5 and weight decay 0.1 on every parameter, 2000
@@ -62,10 +62,6 @@ class PaintTrainingArguments(TrainingArguments):
     lr_scheduler_type: str = field(
         default="cosine",
         metadata={"help": "`cosine` is the papers' schedule; any other name is a transformers schedule."},
-    )
-    augmentation: Literal["paint", "none"] = field(
-        default="paint",
-        metadata={"help": "`paint` (random crops of at least nine tenths of the image, without flips) or `none`."},
     )
     decay_all_parameters: bool = field(
         default=True,
@@ -109,17 +105,6 @@ class PaintTrainingArguments(TrainingArguments):
             "help": "With use_peft: use DoRA, which is not linear in alpha: only merged weights are interpolated."
         },
     )
-    task_sampling: TaskSampling = field(
-        default="proportional",
-        metadata={
-            "help": "How to sample from several tasks: `proportional` to their number of images, `uniform` or by "
-            "`temperature`."
-        },
-    )
-    sampling_temperature: float = field(
-        default=2.0,
-        metadata={"help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."},
-    )
     logging_nan_inf_filter: bool = field(
         default=False,
         metadata={"help": "Leave losses that are not finite out of the log, which makes every step wait for the GPU."},
@@ -159,7 +144,7 @@ class PaintTrainingArguments(TrainingArguments):
             }  # copy a batch to the GPU while the one before is computed
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         check_choices(self)
