@@ -10,6 +10,7 @@ nothing. Without a GPU, the sections run with `--tiny` shapes, which only shows 
 import argparse
 import importlib
 import json
+import math
 import os
 import platform
 import signal
@@ -53,11 +54,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--tiny", action="store_true", help="tiny shapes, to see that the script works")
-    parser.add_argument("--limit", type=float, default=TOTAL, help="seconds after which no section runs on")
+    parser.add_argument("--limit", type=float, help=f"seconds after which no section runs on; {TOTAL} if not tiny")
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parsed = arguments(__doc__, parser, device=None)
     parsed.device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
     parsed.tiny |= parsed.device == "cpu"
+    parsed.limit = parsed.limit or (math.inf if parsed.tiny else TOTAL)
     if parsed.out:
         return run_section(parsed)
     missing = [name for name in NEEDED if not importlib.util.find_spec(name)]

@@ -1,6 +1,7 @@
 """What training does for a GPU, as far as a CPU can show it: it is compiled once, and never waits between logs."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch._dynamo.utils import counters
 from transformers import TrainerCallback
 
 from hf_paint.merging.averaging import EMACallback
-from hf_paint.training import base_trainer
+from hf_paint.training import arithmetic, base_trainer
 from training_runs import largest_difference, train
 from waits import Waits
 
@@ -103,3 +104,13 @@ def test_memory_of_a_failed_attempt_is_freed_before_the_next(model, processor, t
     monkeypatch.setattr(base_trainer.BaseTrainer, "training_step", step)
     train(model, processor, task, tmp_path / "run", auto_find_batch_size=True, max_steps=2, warmup_steps=1)
     assert freed == [{"garbage_collection": True}] * 2  # 16, 14, 12
+
+
+@pytest.mark.parametrize("keys", [{}, {"bf16": True}, {"fp16": True}, {"tf32": True}])
+def test_exact_products_on_a_gpu_are_said_once(caplog, monkeypatch, keys):
+    monkeypatch.setattr(arithmetic, "is_torch_tf32_available", lambda: True)
+    caplog.set_level("INFO")
+    switches = {"bf16": False, "fp16": False, "tf32": False} | keys
+    for device in ("cpu", "cuda", "cuda"):
+        arithmetic.say_tf32(SimpleNamespace(device=torch.device(device), **switches))
+    assert len(caplog.records) == (0 if keys else 1)

@@ -109,6 +109,8 @@ class PixelTransform:
     def normalize(self, pixels: Tensor) -> Tensor:
         """Convert uint8 pixels (batch, 3, height, width) to float32 model inputs, on the same device."""
         mean, std = self._constants_on(pixels.device)
+        if pixels.device.type == "cuda":  # one pass over the memory instead of three; it differs by rounding
+            return torch.addcmul(-mean / std, pixels, self.scale / std)
         # Division rounds like the processor's float64 product. Allocations are the slowest part, hence in-place steps.
         return (pixels / (1 / self.scale)).sub_(mean).div_(std)
 

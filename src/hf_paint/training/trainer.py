@@ -27,6 +27,7 @@ from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
+from hf_paint.training.arithmetic import say_tf32
 from hf_paint.training.model_card import FineTuning, last_accuracies, render_fine_tuned_card
 from hf_paint.training.sharding import check_checkpoint, check_sharding, is_sharded, load_complete_models
 from hf_paint.training.trained_clip import TrainedClip
@@ -134,6 +135,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         """
         if isinstance(resume_from_checkpoint, str):
             check_checkpoint(self.accelerator, resume_from_checkpoint)
+        say_tf32(self.args)
         with attention(self.model, "eager") if self.args.bf16 and self.args.device.type == "cpu" else nullcontext():
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
