@@ -36,7 +36,7 @@ SECTIONS = {
     "syncs": ("gpu_training", 30),
     "memory": ("gpu_runs", 30),
     "precision": ("gpu_sweep", 40),
-    "pipeline": ("gpu_training", 60),
+    "pipeline": ("gpu_pipeline", 75),
     "merges": ("gpu_merges", 40),
     "lora": ("gpu_training", 40),
     "head": ("gpu_sweep", 40),
