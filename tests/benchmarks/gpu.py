@@ -37,7 +37,7 @@ SECTIONS = {
     "faults": ("gpu_runs", 90),
     "memory": ("gpu_runs", 45),
     "lora": ("gpu_training", 45),
-    "pipeline": ("gpu_training", 75),
+    "pipeline": ("gpu_pipeline", 75),
     "head": ("gpu_sweep", 45),
     "merges": ("gpu_merges", 60),
     "precision": ("gpu_sweep", 40),

@@ -5,24 +5,19 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from common import FOLDER
-from datasets import ClassLabel, Dataset as Table, Features, Image
 from gpu_figures import Figure, Figures, Setting
 from machines import PRESETS, Job, Machine, Plan
-from material import DrawnImages, make_image_task, make_processor
-from PIL import Image as PILImage
+from material import DrawnImages
 from simulation import training_memory, training_seconds
 from sweep import Sweep
 from torch import Tensor
 from torch._dynamo.utils import counters
 from towers import clip_config, flops_per_image
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 
-from hf_paint import PaintTrainer, PaintTrainingArguments, Task
 from hf_paint.evaluation.evaluator import Evaluator
-from training import StepClock, Training, now
+from training import Training, now
 
 
 BATCHES = {"ViT-B/32": 512, "ViT-L/14": 128}
@@ -204,45 +199,6 @@ def waits(caught: list[warnings.WarningMessage]) -> dict[str, int]:
     """Count torch's warnings of synchronisation by their place in the code."""
     found = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if is_wait(str(w.message))]
     return dict(Counter(found).most_common(8))
-
-
-def pipeline(setting: Setting) -> Figures:
-    """What decoding feeds to the trainer: JPEGs and small pictures, without and with worker processes."""
-    steps, batch, number = (3, 4, 12) if setting.tiny else (30, 128, 4096)
-    training = Training("ViT-B/32", setting.device, batch, 1, quick=setting.tiny)
-    jpegs, kind = make_image_task(FOLDER, number)
-    for task, name in ((jpegs, kind), (small_pictures(number), f"{number} pictures of 28x28")):
-        splits = {"train": "test", "validation": None, "test": None}
-        trained = Task.from_dict(task.to_dict() | {"splits": splits})
-        for workers in (0, 2 if setting.tiny else torch.get_num_threads()):
-            length = steps if workers else max(3, steps // 6)
-            rate = from_task(training, trained, batch, length, num_workers=workers)
-            yield Figure(name=f"ViT-B/32 from {name}, {workers} workers", value=rate, unit="images/s")
-
-
-def small_pictures(number: int) -> Task:
-    """Write pictures of the size of MNIST as a task's test split."""
-    pixels = np.random.default_rng(0).integers(0, 256, (number, 28, 28), dtype=np.uint8)
-    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b"])})
-    rows = {"image": [PILImage.fromarray(x) for x in pixels], "label": [index % 2 for index in range(number)]}
-    path = FOLDER / "small.parquet"
-    Table.from_dict(rows, features=features).to_parquet(path)
-    keys = {"name": "small", "dataset": "parquet", "data_files": {"test": str(path)}, "templates": ["a {}."]}
-    return Task.from_dict(keys | {"splits": {"train": None, "validation": None, "test": "test"}})
-
-
-def from_task(training: Training, task: object, batch: int, steps: int, *, num_workers: int) -> float:
-    """Return the images per second of training on a task, after the first step."""
-    training.model.load_state_dict(training.weights)
-    options = {"max_steps": steps, "per_device_train_batch_size": batch, "warmup_steps": 1, "bf16": True}
-    options |= {"dataloader_num_workers": num_workers, "use_cpu": training.device.type == "cpu"}
-    options |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_strategy": "no"}
-    args, clock = PaintTrainingArguments(output_dir=FOLDER / "run", **options), StepClock()
-    processor = make_processor(["a photo of a class 0123456789"], vocab_size=600)
-    trainer = PaintTrainer(training.model, args, train_task=task, processing_class=processor, callbacks=[clock])
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return batch * (steps - 1) / clock.seconds
 
 
 def lora(setting: Setting) -> Figures:

@@ -56,11 +56,8 @@ def with_workers(args: PaintTrainingArguments, images: object) -> PaintTrainingA
     number = 0 if work < MIN_SECONDS else _fitting(num_cores() - 1, args.per_device_train_batch_size * num_bytes)
     if not number:
         return args
-    plural = "es" if number > 1 else ""
-    inform_once(
-        f"{number} worker process{plural} prepare{'' if plural else 's'} the training images "
-        f"({1 / seconds:.0f} images/s each); `dataloader_num_workers` sets their number."
-    )
+    processes = "1 worker process prepares" if number == 1 else f"{number} worker processes prepare"
+    inform_once(f"{processes} the training images; `dataloader_num_workers` sets their number.")
     chosen = copy(args)
     chosen.dataloader_num_workers = number
     chosen.dataloader_persistent_workers = True
