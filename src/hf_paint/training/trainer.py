@@ -23,11 +23,11 @@ from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
+from hf_paint.training.arithmetic import say_tf32
 from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
-from hf_paint.training.arithmetic import say_tf32
 from hf_paint.training.model_card import FineTuning, last_accuracies, render_fine_tuned_card
 from hf_paint.training.sharding import check_checkpoint, check_sharding, is_sharded, load_complete_models
 from hf_paint.training.trained_clip import TrainedClip
