@@ -64,7 +64,7 @@ class ImagesOnDevice(DrawnImages):
         return {name: x[: len(indices)] for name, x in self.batch.items()}
 
 
-def make_training(setting: Setting, shape: str, **options: bool) -> Training:
+def make_training(setting: Setting, shape: str, **options: bool | str) -> Training:
     """Return the ways of training a model, with the images on the device."""
     batch, steps = (4, 3) if setting.tiny else (BATCHES[shape], STEPS[shape])
     training = Training(shape, setting.device, batch, 1, quick=setting.tiny)
@@ -202,11 +202,21 @@ def waits(caught: list[warnings.WarningMessage]) -> dict[str, int]:
 
 
 def lora(setting: Setting) -> Figures:
-    """LoRA adapters for ViT-L/14: images per second and peak memory beside full training."""
-    rate, memory = [], []
-    for options in ({"use_peft": True}, {}):
-        training, runs = make_training(setting, "ViT-L/14", **options), []
-        memory.append(setting.memory(lambda ways=training, runs=runs: runs.append(ways.trainer(bf16=True)[0])) / 1e9)
-        rate.append(training.batch_size * (training.num_steps - 1) / runs[0].seconds)
-    yield Figure(name="ViT-L/14, LoRA beside all weights", value=rate[0], unit="images/s", beside=rate[1])
-    yield Figure(name="ViT-L/14, LoRA, peak memory", value=memory[0], unit="GB", beside=memory[1])
+    """LoRA adapters, eager and compiled: images per second and peak memory beside full training."""
+    shape = setting.shapes[0]
+    compiled = {"torch_compile": True, "torch_compile_backend": setting.backend}
+    ways = {"all weights": {}, "LoRA": {"use_peft": True}, "LoRA, compiled": {"use_peft": True, **compiled}}
+    rates: dict[str, float] = {}
+    for name, options in ways.items():
+        training, runs = make_training(setting, shape, **options), []
+        counters.clear()
+        memory = setting.memory(lambda ways=training, runs=runs: runs.append(ways.trainer(bf16=True)[0])) / 1e9
+        rates[name] = training.batch_size * (training.num_steps - 1) / runs[0].seconds
+        yield Figure(
+            name=f"{shape}, {name}",
+            value=rates[name],
+            unit="images/s",
+            beside=rates["all weights"],
+            note=f"{memory:.1f} GB, {counters['stats']['unique_graphs']} graphs",
+        )
+        del training
