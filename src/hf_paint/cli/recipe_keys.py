@@ -56,7 +56,8 @@ class RecipeParser(HfArgumentParser, StrictParser):
             advice = " Separate several values with spaces, or list them in brackets in a recipe." * (key in LISTS)
             raise InputError(f"`{key}` must be {KINDS[kind]}, got {value}.{advice}")
         if wrong := re.fullmatch(r"argument --(\w+)\S*: Truthy value expected: got (.*) but expected .*", message):
-            raise InputError(f"`{wrong[1]}` must be true or false, got '{wrong[2]}'.")
+            words = "true, false or auto" if wrong[1] in AUTOMATIC else "true or false"
+            raise InputError(f"`{wrong[1]}` must be {words}, got '{wrong[2]}'.")
         if stray := re.fullmatch(r"unrecognized arguments: (.*)", message):
             file = stray[1].endswith((".yaml", ".yml"))
             advice = (
