@@ -96,6 +96,7 @@ def time_steps(run: PatchRun, training: Training, tasks: Sequence[Task]) -> tupl
     model, head = trained_copy(run.base)
     with tempfile.TemporaryDirectory() as folder:
         args = training.args.with_changes(output_dir=folder, head_steps=0, **quiet, **length)
+        args.whole = training.args  # which decides on workers and on decoding pictures once
         trainer = make_trainer(run, model, head, tasks=tasks, args=args, callbacks=[clock])
         trainer.remove_callback(PrinterCallback)
         trainer.train()

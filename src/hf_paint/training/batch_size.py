@@ -11,6 +11,7 @@ def images_per_step(args: PaintTrainingArguments, num_processes: int) -> int:
 
 def images_of_run(args: PaintTrainingArguments, num_images: int) -> float:
     """Return on how many images all processes train with these arguments, given the number of images of an epoch."""
+    args = args.whole or args
     if (args.max_steps or 0) > 0:
         return float((args.max_steps or 0) * images_per_step(args, args.world_size))
     return num_images * (args.num_train_epochs or 0.0)

@@ -1,6 +1,7 @@
 """Training arguments that say how images are drawn, augmented and fed to the device."""
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from transformers import TrainingArguments
 
@@ -14,6 +15,7 @@ class DataArguments(TrainingArguments):
 
     Attributes:
         chooses_workers: Whether a trainer chooses the number of workers, because none was given.
+        whole: Arguments of the whole training, if these are those of a few of its steps.
     """
 
     augmentation: Augmentation = field(
@@ -47,6 +49,7 @@ class DataArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        self.whole: Self | None = None
         self.chooses_workers = self.dataloader_num_workers is None
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = 0
