@@ -18,10 +18,13 @@ class Chart {
   }), {rootMargin: "50%"});
 
   // `rows` are the data sets that the specification names. Layers without a data set are left out.
-  constructor(place, spec, rows, caption) {
-    this.place = make("div", {class: "plot", role: "img"});
-    if (isNumber(spec.height)) this.place.style.minHeight = `${spec.height}px`;
-    this.spec = {...spec, datasets: {...rows}, layer: spec.layer.filter(layer => rows[layer.data.name])};
+  // A height in steps is that of one of the chart's `lines`.
+  constructor(place, spec, rows, {caption, lines} = {}) {
+    this.drawing = make("div");
+    this.place = make("div", {class: "plot", role: "img"}, this.drawing);
+    const height = spec.height.step ? spec.height.step * lines : spec.height;
+    this.place.style.minHeight = `${height}px`;
+    this.spec = {...spec, height, datasets: {...rows}, layer: spec.layer.filter(layer => rows[layer.data.name])};
     this.changes = {};
     place.append(make("figure", {}, this.place, caption ? make("figcaption", {}, caption) : ""));
     Chart.all.add(this);
@@ -44,7 +47,7 @@ class Chart {
         else this.spec.datasets[name] = value;
       }
       this.changes = {};
-      this.drawn = window.vegaEmbed(this.place, this.spec, OPTIONS).then(({view}) => {
+      this.drawn = window.vegaEmbed(this.drawing, this.spec, OPTIONS).then(({view}) => {
         this.view = view;
         this.flush();
       });
@@ -82,6 +85,6 @@ class Chart {
     later(() => {
       const next = [...Chart.all].find(chart => chart.place.isConnected && !chart.drawn);
       if (next) Promise.resolve(next.show()).then(Chart.whenIdle);
-    });
+    }, {timeout: 200});
   }
 }

@@ -108,7 +108,7 @@ PARTS.confusion = (part, run, charts, slider) => {
   const tasks = run.tasks.filter(task => task.per_class?.confusion.some(cells => cells?.length));
   return tasks.length ? oneTask(part, tasks, (place, task) => {
     const {per_class: perClass} = task, classes = changedMost(run, perClass);
-    const chart = new Chart(place, charts.confusion, {cells: confusionRows(perClass, classes, run.zero_shot)});
+    const chart = new Chart(place, charts.confusion, {cells: confusionRows(perClass, classes, run.zero_shot)}, {lines: classes.length});
     const mistakes = make("p");
     place.append(mistakes);
     return i => {
@@ -130,7 +130,7 @@ PARTS.calibration = (part, run, charts, slider) => oneTask(part, run.tasks.filte
   place.append(words);
   const chart = new Chart(place, charts.calibration, {
     diagonal: [{x: 0, y: 0}, {x: 1, y: 1}], before: bins(before), now: bins(before),
-  }, "Hollow: zero-shot. Filled: the point of the slider.");
+  }, {caption: "Hollow: zero-shot. Filled: the point of the slider."});
   return i => {
     const from = i !== run.zero_shot && isNumber(ece(run.zero_shot)) ? `, from ${percent(ece(run.zero_shot))} % at zero-shot` : "";
     words.textContent = isNumber(ece(i)) ? `ECE ${percent(ece(i))} % at ${slider.name(i)}${from}.` : "";

@@ -29,7 +29,7 @@ PARTS.trade_off = (part, run, charts, slider) => {
     none_patching: [{y: Math.max(...rows.map(row => row.y))}],
     none_supported: [{x: supported[run.zero_shot]}].filter(row => isNumber(row.x)),
     points: rows, marks: marked(run, rows), ensemble,
-  }, ensemble ? "Filled: the point of the slider. Grey dots: the output-space ensemble." : "Filled: the point of the slider.");
+  }, {caption: `Filled: the point of the slider.${ensemble ? " Grey dots: the output-space ensemble." : ""}`});
   return i => chart.set({current: i}, `Patching accuracy against supported accuracy. At ${slider.name(i)}: ${numbers(i).join(", ")}.`);
 };
 
@@ -44,7 +44,7 @@ PARTS.accuracy = (part, run, charts, slider) => {
     }).filter(Boolean);
     const marks = run.chosen === null ? [] : [{x: x(run.chosen), colour: "var(--soft)"}];
     const at = make("span", {class: "note"});
-    const chart = new Chart(grid, charts.accuracy, {points: rows, marks}, make("span", {}, `${task.name} `, at));
+    const chart = new Chart(grid, charts.accuracy, {points: rows, marks}, {caption: make("span", {}, `${task.name} `, at)});
     return i => {
       const value = task.accuracy[i];
       at.textContent = value ? `${percent(value.value)} %` : "";
@@ -109,6 +109,6 @@ const compareRuns = runs => {
   const xs = rows.points.map(row => row.x), middle = (Math.min(...xs) + Math.max(...xs)) / 2;
   for (const row of rows.marks) row.left = row.x > middle;
   const chart = new Chart(document.querySelector("[data-compare=chart]"), CHARTS.comparison, rows,
-    "Patching accuracy against supported accuracy. Circles: the chosen points.");
+    {caption: "Patching accuracy against supported accuracy. Circles: the chosen points."});
   chart.set({}, "Patching accuracy against supported accuracy of every run; the table above holds the chosen points.");
 };

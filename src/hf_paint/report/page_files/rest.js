@@ -7,7 +7,7 @@ PARTS.layers = (part, run, charts) => {
     ...layer, tip: `${layer.name}\nrelative change ${percent(layer.relative)} %\ncosine ${plain(layer.cosine)}`,
   }));
   for (const [name, title] of [["relative", "Relative change"], ["cosine", "Cosine similarity"]]) {
-    new Chart(grid, charts[name], {layers: rows}).set({}, `${title} of every layer; the table below holds the numbers.`);
+    new Chart(grid, charts[name], {layers: rows}, {lines: rows.length}).set({}, `${title} of every layer; the table below holds the numbers.`);
   }
   const body = make("tbody", {}, ...run.layers.map(layer => make("tr", {}, make("th", {scope: "row", class: "text"}, layer.name),
     make("td", {}, plain(layer.norm)), make("td", {}, percent(layer.relative)), make("td", {}, plain(layer.cosine)))));
