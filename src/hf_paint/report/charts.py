@@ -22,7 +22,6 @@ ACCURACIES = (0.001, 0.005, 0.01, 0.02, 0.05, *(share / 100 for share in range(1
 STYLE: Spec = {
     "background": None,
     "font": "system-ui, sans-serif",
-    "aria": False,  # the page describes a chart in one sentence, instead of reading out every mark
     "view": {"stroke": None},
     "axis": {
         "labelColor": SOFT,

@@ -20,7 +20,7 @@ class Chart {
   // `rows` are the data sets that the specification names. Layers without a data set are left out.
   // A height in steps is that of one of the chart's `lines`.
   constructor(place, spec, rows, {caption, lines} = {}) {
-    this.drawing = make("div");
+    this.drawing = make("div", {"aria-hidden": "true"}); // the label of its place describes it
     this.place = make("div", {class: "plot", role: "img"}, this.drawing);
     const height = spec.height.step ? spec.height.step * lines : spec.height;
     this.place.style.minHeight = `${height}px`;
