@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.choice_text import limit_of_choice
 from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, format_alpha
+from hf_paint.results.choice_text import limit_of_choice
 from hf_paint.results.extra_metrics import notes_on
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.tables import INEXACT

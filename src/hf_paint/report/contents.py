@@ -11,8 +11,8 @@ class Point(TypedDict):
     """A measured point: an alpha, or the coefficients of a combination.
 
     `label` is the alpha with two decimals or more (`0.30`), or the coefficients in words. `alpha` is None for a
-    combination, `coefficients` for an alpha. `revision` is the branch that `hf-paint push` gives it, or an empty string
-    if it gets none.
+    combination, `coefficients` for an alpha. `revision` is the branch that `hf-paint push` gives it; empty if it
+    gets none.
     """
 
     label: str
