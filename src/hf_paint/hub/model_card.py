@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Usage, citations_of, environment
-from hf_paint.hub.card_metadata import metadata, public_recipe
+from hf_paint.hub.card_metadata import metadata
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import (
     branches_sentence,
@@ -17,11 +17,12 @@ from hf_paint.hub.card_text import (
     table_notes,
     training_sentence,
 )
-from hf_paint.hub.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
 from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
+from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
 from hf_paint.results.outcome import Outcome
+from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.tables import markdown, percent, points
@@ -73,7 +74,7 @@ def render_model_card(
         ),
         training=Training(
             summary=training_sentence(source, model.task_names, model.tasks[0].example_prompt),
-            recipe=public_recipe(source).strip(),
+            recipe=public_recipe(source.recipe, source.base_model_id).strip(),
             versions=source.versions or environment(),
         ),
         tasks=source.tasks,
