@@ -33,10 +33,11 @@ def task(name, role, accuracies, *, width=0.01, **others):
         "name": name,
         "role": role,
         "split": "test",
-        "num_images": "800 images",
-        "metric": "accuracy",
+        "num_images": 800,
+        "metric": "top-1 accuracy",
         "accuracy": [None if value is None else interval(value) for value in accuracies],
         "gain": gains(accuracies, width),
+        "exact": [True] * len(accuracies),
         "metrics": {"ece": [0.1 - 0.01 * i for i in range(len(accuracies))], "loss": [1.5] * len(accuracies)},
         "per_class": None,
         "calibration": None,
@@ -67,8 +68,8 @@ def digits_task():
         per_class={
             "classes": classes,
             "total": [300, 200, 300],
-            "correct": [[200, 10, 111], [220, 100, 179], [230, 150, 260], [240, 170, 294], [250, 190, 304 - 4]],
-            "confusion": [[[0, 1, 60], [1, 0, 150 - 15 * i], [1, 2, 5], [2, 1, 0]] for i in range(5)],
+            "correct": [[200, 10, 111], [220, 100, 179], [230, 150, 260], [240, 170, 294], [250, 190, 298]],
+            "confusion": [[[0, 1, 40], [1, 0, 180 - 45 * i], [1, 2, 5], [2, 1, 1]] for i in range(4)] + [None],
         },
         calibration=[[[0, 0.0, 0.0], [400, 0.35, 0.30 + 0.05 * i], [400, 0.8, 0.5 + 0.1 * i]] for i in range(5)],
         pictures=pictures,
@@ -111,9 +112,17 @@ def run(**others):
         "tasks": tasks,
         "means": {"patching": patching, "supported": supported, "mean": mean(patching, supported)},
         "choice": ["The rule `mean` chose alpha 0.50 on the validation images.", "`supported_within` chooses 0.25."],
-        "snippets": {"From the Hub": 'CLIPModel.from_pretrained("me/digits", revision="{revision}")  # {alpha}'},
+        "snippets": [
+            {
+                "title": "From the Hub",
+                "language": "python",
+                "code": 'CLIPModel.from_pretrained("me/digits", revision="{revision}")  # {alpha}',
+                "points": [0, 1, 2, 4],
+            }
+        ],
         "layers": [
-            {"name": f"layer {n}", "norm": 0.4 + n, "relative": 0.01 * n, "cosine": 1 - n / 1000} for n in range(1, 7)
+            {"model": "digits", "name": name, "norm": 0.4 + n, "relative": 0.01 * n, "cosine": 1 - n / 1000}
+            for n, name in enumerate(["all", "embeddings", *(f"encoder layer {n}" for n in range(1, 5)), "projection"])
         ],
         "scatter": {
             "reference": "digits",
@@ -122,6 +131,7 @@ def run(**others):
             "y": accuracies["sketches"],
             "baseline": [-0.5, 0.6],
             "effective": [0.0, 0.01, 0.02, 0.015, 0.01],
+            "ensemble": None,
         },
         "ensemble": [[value + 0.004, other - 0.01] for value, other in zip(supported, patching, strict=True)],
         "tables": [
@@ -132,6 +142,7 @@ def run(**others):
                 "rows": [["task arithmetic", 0.655, 0.3], [EVIL, None, 1]],
             }
         ],
+        "notes": ["Accuracies marked with `~` were inferred in part."],
         "recipe": "model: openai/clip-vit-base-patch32\npatching_tasks: [digits]\n# </pre></script>\n",
         "facts": [["trained for", "200 steps"], ["seed", "0"]],
     } | others
@@ -144,7 +155,7 @@ def combinations():
         {"label": f"digits {a}, signs {b}", "alpha": None, "coefficients": {"digits": a, "signs": b}, "revision": "x"}
         for a, b in ((0.0, 0.0), (0.8, 0.2), (0.4, 0.4))
     ]
-    empty = {"ensemble": None, "scatter": None, "layers": [], "tables": [], "choice": [], "snippets": {}}
+    empty = {"ensemble": None, "scatter": None, "layers": [], "tables": [], "choice": [], "snippets": []}
     patching, supported = [0.40, 0.90, 0.88], [0.70, 0.66, 0.69]
     means = {"patching": patching, "supported": supported, "mean": mean(patching, supported)}
     here = {"title": "digits and signs", "points": points, "connected": False, "fine_tuned": None, "tasks": tasks}
@@ -152,4 +163,9 @@ def combinations():
 
 
 def report(*runs):
-    return {"title": "Patching digits", "made_by": "Made by hf_paint 0.1.0.", "runs": list(runs) or [run()]}
+    return {
+        "title": "Patching digits",
+        "made_by": "Made by hf_paint 0.1.0.",
+        "runs": list(runs) or [run()],
+        "tables": [],
+    }

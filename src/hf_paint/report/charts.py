@@ -80,7 +80,7 @@ def comparison() -> Spec:
         _layer("lines", "line", line),
         _layer("points", "point", {"x": x, "y": y} | colour | _tooltip()),
         _layer("marks", "point", {"x": x, "y": y} | colour, filled=False, size=150, strokeWidth=2),
-        _layer("marks", "text", {"x": x, "y": y, "text": {"field": "text"}} | colour, **_beside()),
+        *_text("marks", {"x": x, "y": y, "text": {"field": "text"}} | colour),
         height=380,
     )
 
@@ -143,6 +143,7 @@ def scatter(*, connected: bool) -> Spec:
     x, y = _logit("x", "reference accuracy, %"), _logit("y", "accuracy under shift, %")
     return _chart(
         _layer("baseline", "line", {"x": x, "y": y}, color=SOFT, strokeDash=DASHES, clip=True),
+        _layer("ensemble", "line", {"x": x, "y": y, "order": _field("i")}, color=BEFORE, strokeDash=[2, 2]),
         *_path(x, y, connected=connected),
         *_labelled(x, y),
         height=340,
@@ -182,14 +183,16 @@ def _labelled(x: Spec, y: Spec) -> Sequence[Spec]:
     text = at | {"text": {"field": "text"}}
     return [
         _layer("marks", "point", at, filled=False, size=220, strokeWidth=1.5, color=INK),
-        _layer("marks", "text", text, **_beside()),
+        *_text("marks", text),
     ]
 
 
-def _beside() -> dict[str, object]:
-    """Return the place of a label: right of its point, or left where `left` says so."""
-    left = {"align": "datum.left ? 'right' : 'left'", "dx": "datum.left ? -12 : 12"}
-    return {name: {"expr": expression} for name, expression in left.items()} | {"baseline": "middle"}
+def _text(data: str, encoding: Spec) -> Sequence[Spec]:
+    """Return labels below their points, right of them or left where `left` says so, on a halo that hides lines."""
+    side = {"align": "datum.left ? 'right' : 'left'", "dx": "datum.left ? -8 : 8"}
+    place = {name: {"expr": expression} for name, expression in side.items()} | {"baseline": "top", "dy": 8}
+    halo = _layer(data, "text", {**encoding, "color": {"value": PAPER}}, **place, stroke=PAPER, strokeWidth=4)
+    return [halo, _layer(data, "text", encoding, **place)]
 
 
 def _field(name: str) -> dict[str, object]:

@@ -6,11 +6,13 @@ comes from the package `vl-convert-python`.
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 
 import vl_convert
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from hf_paint.report.charts import charts_of, comparison
 from hf_paint.report.contents import Report
@@ -33,6 +35,7 @@ def render(report: Report) -> str:
     scripts = [_own_script(), _vega()]
     charts = {"runs": [charts_of(run) for run in report["runs"]], "comparison": comparison()}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = _with_code
     return environment.from_string(_read("report.html")).render(
         report=report,
         style=_read("report.css"),
@@ -44,6 +47,11 @@ def render(report: Report) -> str:
     )
 
 
+def _with_code(sentence: str) -> Markup:
+    """Escape a sentence, and set the words between backticks in the type of code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
+
+
 def _own_script() -> str:
     parts = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
@@ -52,7 +60,7 @@ def _own_script() -> str:
 @cache
 def _vega() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script (BSD 3-clause licence)."""
-    return str(vl_convert.javascript_bundle())
+    return str(vl_convert.javascript_bundle()).replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
 def _digest(script: str) -> str:

@@ -84,7 +84,7 @@ const changedMost = (run, perClass, most = 8) => {
     .sort((a, b) => b[1] - a[1]).slice(0, most).map(([c]) => c);
 };
 
-const OTHER = "another class";
+const OTHER = "other mistakes";
 const confusionRows = (perClass, classes, i) => {
   const correct = perClass.correct[i], mistakes = perClass.confusion[i];
   if (!correct || !mistakes) return [];
@@ -128,6 +128,7 @@ PARTS.calibration = (part, run, charts, slider) => oneTask(part, run.tasks.filte
   const before = task.calibration[run.zero_shot], ece = i => task.metrics.ece?.[i];
   const words = make("p");
   place.append(words);
+  place.className = "square";
   const chart = new Chart(place, charts.calibration, {
     diagonal: [{x: 0, y: 0}, {x: 1, y: 1}], before: bins(before), now: bins(before),
   }, {caption: "Hollow: zero-shot. Filled: the point of the slider."});

@@ -25,6 +25,7 @@ const runs = REPORT.runs.map((run, r) => {
   return {run, root, slider, charts: CHARTS.runs[r]};
 });
 if (runs.length > 1) compareRuns(REPORT.runs);
+document.querySelectorAll("[data-compared]").forEach((part, t) => showTable(part, REPORT.tables[t]));
 
 const showLate = packed => runs.forEach(({run, root, slider, charts}, r) => {
   run.tasks.forEach((task, t) => {
