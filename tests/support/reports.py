@@ -69,7 +69,7 @@ def digits_task():
             "classes": classes,
             "total": [300, 200, 300],
             "correct": [[200, 10, 111], [220, 100, 179], [230, 150, 260], [240, 170, 294], [250, 190, 298]],
-            "confusion": [[[0, 1, 40], [1, 0, 180 - 45 * i], [1, 2, 5], [2, 1, 1]] for i in range(4)] + [None],
+            "confusion": [[[0, 1, 40], [1, 0, [180, 90, 40, 20][i]], [1, 2, 5], [2, 1, 1]] for i in range(4)] + [None],
         },
         calibration=[[[0, 0.0, 0.0], [400, 0.35, 0.30 + 0.05 * i], [400, 0.8, 0.5 + 0.1 * i]] for i in range(5)],
         pictures=pictures,

@@ -156,24 +156,24 @@ def _chart(*layers: Spec, height: object) -> Spec:
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "params": [{"name": "current", "value": -1}],
-        "layer": [layer for layer in layers],
+        "layer": list(layers),
         "config": STYLE,
     }
 
 
-def _layer(data: str, mark: str, encoding: Spec, *, only: str | None = None, **options: object) -> Spec:
-    layer = {"data": {"name": data}, "mark": {"type": mark} | options, "encoding": encoding}
-    return layer | ({"transform": [{"filter": only}]} if only else {})
+def _layer(data: str, mark: str, encoding: Spec, **options: object) -> Spec:
+    return {"data": {"name": data}, "mark": {"type": mark} | options, "encoding": encoding}
 
 
 def _path(x: Spec, y: Spec, *, connected: bool, size: int = 24) -> Sequence[Spec]:
     """Return the measured points, the line through them if they lie on one, and the point of the slider."""
     at = {"x": x, "y": y}
     line = _layer("points", "line", at | {"order": _field("i")})
+    shown = {"opacity": {"condition": {"test": "datum.i === current", "value": 1}, "value": 0}}
     return [
         *([line] if connected else []),
         _layer("points", "point", at | _tooltip(), size=size),
-        _layer("points", "point", at | _tooltip(), only="datum.i === current", size=130, color=CHOSEN, stroke=PAPER),
+        _layer("points", "point", at | _tooltip() | shown, size=130, color=CHOSEN, stroke=PAPER),
     ]
 
 

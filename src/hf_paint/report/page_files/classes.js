@@ -84,7 +84,7 @@ const changedMost = (run, perClass, most = 8) => {
     .sort((a, b) => b[1] - a[1]).slice(0, most).map(([c]) => c);
 };
 
-const OTHER = "other mistakes";
+const OTHER = "other";
 const confusionRows = (perClass, classes, i) => {
   const correct = perClass.correct[i], mistakes = perClass.confusion[i];
   if (!correct || !mistakes) return [];
@@ -95,7 +95,8 @@ const confusionRows = (perClass, classes, i) => {
     for (const [right, predicted, images] of mistakes) {
       if (right === label && counts.has(predicted)) counts.set(predicted, images);
     }
-    counts.set(null, total - [...counts.values()].reduce((sum, images) => sum + images, 0));
+    const listed = [...counts.values()].reduce((sum, images) => sum + images, 0);
+    counts.set(null, Math.max(0, total - listed));
     return [...counts].map(([c, images]) => {
       const predicted = c === null ? OTHER : names[c], share = images / total;
       const said = `${names[label]}\npredicted: ${predicted}\n${count(images, "image")} of ${total}, ${percent(share)} %`;
