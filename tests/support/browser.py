@@ -1,4 +1,4 @@
-"""A headless Chromium for reports: `open_report` checks what every page keeps, `check_report` moves its sliders too."""
+"""A headless Chromium for reports: `open_report` checks what every page keeps, `check_report` moves sliders too."""
 
 import contextlib
 import time

@@ -3,6 +3,7 @@
 import base64
 import io
 
+import numpy as np
 from PIL import Image as PILImage
 
 
@@ -169,3 +170,59 @@ def report(*runs):
         "runs": list(runs) or [run()],
         "tables": [],
     }
+
+
+def large(num_tasks=14, num_points=101, num_classes=1000, num_pictures=60):
+    """Return a report as large as they come: counts drift from point to point, and pictures are noise."""
+    draw = np.random.default_rng(0)
+    alphas = np.linspace(0, 1, num_points)
+    names = [f"class number {c}" for c in range(num_classes)]
+    tasks = [_large_task(draw, f"task {t}", names, alphas, num_pictures // num_tasks + 1) for t in range(num_tasks)]
+    for item in tasks[num_tasks // 2 :]:
+        item["role"] = "supported"
+    halves = [
+        mean(*([value["value"] for value in item["accuracy"]] for item in half))
+        for half in (tasks[: num_tasks // 2], tasks[num_tasks // 2 :])
+    ]
+    means = {"patching": halves[0], "supported": halves[1], "mean": mean(*halves)}
+    points = [
+        {"label": f"{alpha:.2f}", "alpha": alpha, "coefficients": None, "revision": f"alpha-{alpha:.2f}"}
+        for alpha in alphas.tolist()
+    ]
+    here = {"tasks": tasks, "means": means, "points": points, "chosen": 40, "fine_tuned": 100}
+    return report(run(**here, scatter=None, ensemble=None))
+
+
+def _large_task(draw, name, names, alphas, num_pictures):
+    num_points, num_classes = len(alphas), len(names)
+    steps = draw.choice([-1, 0, 1], p=[0.05, 0.85, 0.1], size=(num_points, num_classes))
+    steps[0] = draw.integers(10, 40, num_classes)
+    correct = np.clip(steps.cumsum(axis=0), 0, 50)
+    accuracies = (correct.sum(axis=1) / (50 * num_classes)).tolist()
+    mistakes = [[[int(c), int(p), int(n)] for c, p, n in draw.integers(1, 12, (30, 3))] for _ in alphas]
+    bins = [[[50, (b + draw.random()) / 15, (b + draw.random()) / 15] for b in range(15)] for _ in alphas]
+    answers = [
+        [[[names[c], round(float(p), 5)] for c, p in zip(draw.integers(0, 20, 3), draw.random(3), strict=True)]] * 5
+        for _ in range(num_pictures * (num_points // 5 + 1))
+    ]
+    pictures = [
+        {
+            "src": noise_uri(draw),
+            "index": index,
+            "labels": [names[index]],
+            "written": None,
+            "question": None,
+            "answers": sum(answers[index::num_pictures], [])[:num_points],
+            "correct": [bool(alpha > 0.2) == (index % 2 == 0) for alpha in alphas],
+        }
+        for index in range(num_pictures)
+    ]
+    per_class = {"classes": names, "total": [50] * num_classes, "correct": correct.tolist(), "confusion": mistakes}
+    return task(name, "patching", accuracies, per_class=per_class, calibration=bins, pictures=pictures)
+
+
+def noise_uri(draw):
+    """Return a picture that hardly compresses, of the size of those in a run folder."""
+    buffer = io.BytesIO()
+    PILImage.fromarray(draw.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
