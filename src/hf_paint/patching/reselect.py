@@ -13,6 +13,7 @@ from hf_paint.patching.finish import save_chosen, save_plots, selection_of
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.recorded import recorded_path, recorded_run
+from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.outcome import Outcome
@@ -145,6 +146,7 @@ def save_choice(choice: NewChoice) -> PatchResult:
             for plot in folder.example_plots:
                 plot.unlink()
         model = save_chosen(run, alpha, weights, selection=choice.selection, facts=facts)
+        redraw_report(folder)
     return PatchResult(alpha=alpha, curve=curve, run_folder=folder.path, model=model)
 
 
