@@ -1,4 +1,4 @@
-"""A headless Chromium for pages that must not need a network: `open_report` checks everything that every page keeps."""
+"""A headless Chromium for reports: `open_report` checks what every page keeps, `check_report` moves sliders too."""
 
 import contextlib
 import time
@@ -65,8 +65,8 @@ class Page:
         """Return the table of tasks as shown now: name -> texts of its cells, lines joined with a bar."""
         rows = self.page.evaluate(
             """run => [...document.querySelectorAll(`[data-run="${run}"] [data-part=tasks] > table tr`)]
-            .filter(row => row.cells.length === 4)
-            .map(row => [...row.cells].map(cell => [...cell.childNodes].map(node => node.textContent).filter(Boolean)))""",
+            .filter(row => row.cells.length === 4).map(row => [...row.cells].map(cell =>
+                [...cell.childNodes].map(node => node.textContent).filter(Boolean)))""",
             run,
         )
         return {row[0][0]: ["|".join(cell) for cell in row[1:]] for row in rows[1:]}

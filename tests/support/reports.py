@@ -3,6 +3,7 @@
 import base64
 import io
 
+import numpy as np
 from PIL import Image as PILImage
 
 
@@ -33,10 +34,11 @@ def task(name, role, accuracies, *, width=0.01, **others):
         "name": name,
         "role": role,
         "split": "test",
-        "num_images": "800 images",
-        "metric": "accuracy",
+        "num_images": 800,
+        "metric": "top-1 accuracy",
         "accuracy": [None if value is None else interval(value) for value in accuracies],
         "gain": gains(accuracies, width),
+        "exact": [True] * len(accuracies),
         "metrics": {"ece": [0.1 - 0.01 * i for i in range(len(accuracies))], "loss": [1.5] * len(accuracies)},
         "per_class": None,
         "calibration": None,
@@ -67,8 +69,8 @@ def digits_task():
         per_class={
             "classes": classes,
             "total": [300, 200, 300],
-            "correct": [[200, 10, 111], [220, 100, 179], [230, 150, 260], [240, 170, 294], [250, 190, 304 - 4]],
-            "confusion": [[[0, 1, 60], [1, 0, 150 - 15 * i], [1, 2, 5], [2, 1, 0]] for i in range(5)],
+            "correct": [[200, 10, 111], [220, 100, 179], [230, 150, 260], [240, 170, 294], [250, 190, 298]],
+            "confusion": [[[0, 1, 40], [1, 0, [180, 90, 40, 20][i]], [1, 2, 5], [2, 1, 1]] for i in range(4)] + [None],
         },
         calibration=[[[0, 0.0, 0.0], [400, 0.35, 0.30 + 0.05 * i], [400, 0.8, 0.5 + 0.1 * i]] for i in range(5)],
         pictures=pictures,
@@ -111,9 +113,17 @@ def run(**others):
         "tasks": tasks,
         "means": {"patching": patching, "supported": supported, "mean": mean(patching, supported)},
         "choice": ["The rule `mean` chose alpha 0.50 on the validation images.", "`supported_within` chooses 0.25."],
-        "snippets": {"From the Hub": 'CLIPModel.from_pretrained("me/digits", revision="{revision}")  # {alpha}'},
+        "snippets": [
+            {
+                "title": "From the Hub",
+                "language": "python",
+                "code": 'CLIPModel.from_pretrained("me/digits", revision="{revision}")  # {alpha}',
+                "points": [0, 1, 2, 4],
+            }
+        ],
         "layers": [
-            {"name": f"layer {n}", "norm": 0.4 + n, "relative": 0.01 * n, "cosine": 1 - n / 1000} for n in range(1, 7)
+            {"model": "digits", "name": name, "norm": 0.4 + n, "relative": 0.01 * n, "cosine": 1 - n / 1000}
+            for n, name in enumerate(["all", "embeddings", *(f"encoder layer {n}" for n in range(1, 5)), "projection"])
         ],
         "scatter": {
             "reference": "digits",
@@ -122,6 +132,7 @@ def run(**others):
             "y": accuracies["sketches"],
             "baseline": [-0.5, 0.6],
             "effective": [0.0, 0.01, 0.02, 0.015, 0.01],
+            "ensemble": None,
         },
         "ensemble": [[value + 0.004, other - 0.01] for value, other in zip(supported, patching, strict=True)],
         "tables": [
@@ -132,6 +143,7 @@ def run(**others):
                 "rows": [["task arithmetic", 0.655, 0.3], [EVIL, None, 1]],
             }
         ],
+        "notes": ["Accuracies marked with `~` were inferred in part."],
         "recipe": "model: openai/clip-vit-base-patch32\npatching_tasks: [digits]\n# </pre></script>\n",
         "facts": [["trained for", "200 steps"], ["seed", "0"]],
     } | others
@@ -144,7 +156,7 @@ def combinations():
         {"label": f"digits {a}, signs {b}", "alpha": None, "coefficients": {"digits": a, "signs": b}, "revision": "x"}
         for a, b in ((0.0, 0.0), (0.8, 0.2), (0.4, 0.4))
     ]
-    empty = {"ensemble": None, "scatter": None, "layers": [], "tables": [], "choice": [], "snippets": {}}
+    empty = {"ensemble": None, "scatter": None, "layers": [], "tables": [], "choice": [], "snippets": []}
     patching, supported = [0.40, 0.90, 0.88], [0.70, 0.66, 0.69]
     means = {"patching": patching, "supported": supported, "mean": mean(patching, supported)}
     here = {"title": "digits and signs", "points": points, "connected": False, "fine_tuned": None, "tasks": tasks}
@@ -152,4 +164,65 @@ def combinations():
 
 
 def report(*runs):
-    return {"title": "Patching digits", "made_by": "Made by hf_paint 0.1.0.", "runs": list(runs) or [run()]}
+    return {
+        "title": "Patching digits",
+        "made_by": "Made by hf_paint 0.1.0.",
+        "runs": list(runs) or [run()],
+        "tables": [],
+    }
+
+
+def large(num_tasks=14, num_points=101, num_classes=1000, num_pictures=60):
+    """Return a report as large as they come: counts drift from point to point, and pictures are noise."""
+    draw = np.random.default_rng(0)
+    alphas = np.linspace(0, 1, num_points)
+    names = [f"class number {c}" for c in range(num_classes)]
+    tasks = [_large_task(draw, f"task {t}", names, alphas, num_pictures // num_tasks + 1) for t in range(num_tasks)]
+    for item in tasks[num_tasks // 2 :]:
+        item["role"] = "supported"
+    halves = [
+        mean(*([value["value"] for value in item["accuracy"]] for item in half))
+        for half in (tasks[: num_tasks // 2], tasks[num_tasks // 2 :])
+    ]
+    means = {"patching": halves[0], "supported": halves[1], "mean": mean(*halves)}
+    points = [
+        {"label": f"{alpha:.2f}", "alpha": alpha, "coefficients": None, "revision": f"alpha-{alpha:.2f}"}
+        for alpha in alphas.tolist()
+    ]
+    here = {"tasks": tasks, "means": means, "points": points, "chosen": 40, "fine_tuned": 100}
+    return report(run(**here, scatter=None, ensemble=None))
+
+
+def _large_task(draw, name, names, alphas, num_pictures):
+    num_points, num_classes = len(alphas), len(names)
+    steps = draw.choice([-1, 0, 1], p=[0.05, 0.85, 0.1], size=(num_points, num_classes))
+    steps[0] = draw.integers(10, 40, num_classes)
+    correct = np.clip(steps.cumsum(axis=0), 0, 50)
+    accuracies = (correct.sum(axis=1) / (50 * num_classes)).tolist()
+    mistakes = [[[int(c), int(p), int(n)] for c, p, n in draw.integers(1, 12, (30, 3))] for _ in alphas]
+    bins = [[[50, (b + draw.random()) / 15, (b + draw.random()) / 15] for b in range(15)] for _ in alphas]
+    answers = [
+        [[[names[c], round(float(p), 5)] for c, p in zip(draw.integers(0, 20, 3), draw.random(3), strict=True)]] * 5
+        for _ in range(num_pictures * (num_points // 5 + 1))
+    ]
+    pictures = [
+        {
+            "src": noise_uri(draw),
+            "index": index,
+            "labels": [names[index]],
+            "written": None,
+            "question": None,
+            "answers": sum(answers[index::num_pictures], [])[:num_points],
+            "correct": [bool(alpha > 0.2) == (index % 2 == 0) for alpha in alphas],
+        }
+        for index in range(num_pictures)
+    ]
+    per_class = {"classes": names, "total": [50] * num_classes, "correct": correct.tolist(), "confusion": mistakes}
+    return task(name, "patching", accuracies, per_class=per_class, calibration=bins, pictures=pictures)
+
+
+def noise_uri(draw):
+    """Return a picture that hardly compresses, of the size of those in a run folder."""
+    buffer = io.BytesIO()
+    PILImage.fromarray(draw.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

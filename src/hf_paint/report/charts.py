@@ -80,7 +80,7 @@ def comparison() -> Spec:
         _layer("lines", "line", line),
         _layer("points", "point", {"x": x, "y": y} | colour | _tooltip()),
         _layer("marks", "point", {"x": x, "y": y} | colour, filled=False, size=150, strokeWidth=2),
-        _layer("marks", "text", {"x": x, "y": y, "text": {"field": "text"}} | colour, **_beside()),
+        *_text("marks", {"x": x, "y": y, "text": {"field": "text"}} | colour),
         height=380,
     )
 
@@ -143,6 +143,7 @@ def scatter(*, connected: bool) -> Spec:
     x, y = _logit("x", "reference accuracy, %"), _logit("y", "accuracy under shift, %")
     return _chart(
         _layer("baseline", "line", {"x": x, "y": y}, color=SOFT, strokeDash=DASHES, clip=True),
+        _layer("ensemble", "line", {"x": x, "y": y, "order": _field("i")}, color=BEFORE, strokeDash=[2, 2]),
         *_path(x, y, connected=connected),
         *_labelled(x, y),
         height=340,
@@ -155,24 +156,24 @@ def _chart(*layers: Spec, height: object) -> Spec:
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "params": [{"name": "current", "value": -1}],
-        "layer": [layer for layer in layers],
+        "layer": list(layers),
         "config": STYLE,
     }
 
 
-def _layer(data: str, mark: str, encoding: Spec, *, only: str | None = None, **options: object) -> Spec:
-    layer = {"data": {"name": data}, "mark": {"type": mark} | options, "encoding": encoding}
-    return layer | ({"transform": [{"filter": only}]} if only else {})
+def _layer(data: str, mark: str, encoding: Spec, **options: object) -> Spec:
+    return {"data": {"name": data}, "mark": {"type": mark} | options, "encoding": encoding}
 
 
 def _path(x: Spec, y: Spec, *, connected: bool, size: int = 24) -> Sequence[Spec]:
     """Return the measured points, the line through them if they lie on one, and the point of the slider."""
     at = {"x": x, "y": y}
     line = _layer("points", "line", at | {"order": _field("i")})
+    shown = {"opacity": {"condition": {"test": "datum.i === current", "value": 1}, "value": 0}}
     return [
         *([line] if connected else []),
         _layer("points", "point", at | _tooltip(), size=size),
-        _layer("points", "point", at | _tooltip(), only="datum.i === current", size=130, color=CHOSEN, stroke=PAPER),
+        _layer("points", "point", at | _tooltip() | shown, size=130, color=CHOSEN, stroke=PAPER),
     ]
 
 
@@ -182,14 +183,16 @@ def _labelled(x: Spec, y: Spec) -> Sequence[Spec]:
     text = at | {"text": {"field": "text"}}
     return [
         _layer("marks", "point", at, filled=False, size=220, strokeWidth=1.5, color=INK),
-        _layer("marks", "text", text, **_beside()),
+        *_text("marks", text),
     ]
 
 
-def _beside() -> dict[str, object]:
-    """Return the place of a label: right of its point, or left where `left` says so."""
-    left = {"align": "datum.left ? 'right' : 'left'", "dx": "datum.left ? -12 : 12"}
-    return {name: {"expr": expression} for name, expression in left.items()} | {"baseline": "middle"}
+def _text(data: str, encoding: Spec) -> Sequence[Spec]:
+    """Return labels below their points, right of them or left where `left` says so, on a halo that hides lines."""
+    side = {"align": "datum.left ? 'right' : 'left'", "dx": "datum.left ? -8 : 8"}
+    place = {name: {"expr": expression} for name, expression in side.items()} | {"baseline": "top", "dy": 8}
+    halo = _layer(data, "text", {**encoding, "color": {"value": PAPER}}, **place, stroke=PAPER, strokeWidth=4)
+    return [halo, _layer(data, "text", encoding, **place)]
 
 
 def _field(name: str) -> dict[str, object]:

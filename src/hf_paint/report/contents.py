@@ -73,7 +73,7 @@ class Task(TypedDict):
     name: str
     role: str
     split: str
-    num_images: str
+    num_images: int
     metric: str
     accuracy: list[Interval | None]
     gain: list[Interval | None]

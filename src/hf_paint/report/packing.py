@@ -13,6 +13,8 @@ from hf_paint.report.contents import PerClass, Report, Task
 
 LATE = ("per_class", "calibration", "pictures")
 """What most of a report's bytes are, and what the first screen does not need."""
+DIGITS = 4
+"""Decimals of a fraction that is shown in percent with two."""
 MARKUP = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -22,15 +24,19 @@ def first_json(report: Report) -> str:
     return script_json(report | {"runs": runs})
 
 
-def packed(report: Report) -> str:
-    """Return, for each run and task, the keys in `LATE`: JSON, compressed with gzip and encoded in base 64.
+def packed_rest(report: Report) -> str:
+    """Return, for each run and task, the keys in `LATE`, as packed JSON.
 
     Counts by class change little from one point to the next, so each point holds the differences from the point
     before.
     """
     tasks = [[_late(task) for task in run["tasks"]] for run in report["runs"]]
-    text = json.dumps(tasks, separators=(",", ":"), allow_nan=False).encode()
-    return base64.b64encode(gzip.compress(text, compresslevel=7, mtime=0)).decode()
+    return pack(json.dumps(tasks, separators=(",", ":"), allow_nan=False))
+
+
+def pack(text: str) -> str:
+    """Return a text compressed with gzip and encoded in base 64."""
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=7, mtime=0)).decode()
 
 
 def script_json(value: object) -> str:
@@ -47,9 +53,16 @@ def _late(task: Task) -> Mapping[str, object]:
     per_class = task["per_class"]
     return {
         "per_class": per_class and per_class | {"correct": _differences(per_class)},
-        "calibration": task["calibration"],
-        "pictures": task["pictures"],
+        "calibration": _rounded(task["calibration"]),
+        "pictures": [picture | {"answers": _rounded(picture["answers"])} for picture in task["pictures"]],
     }
+
+
+def _rounded(rows: object) -> object:
+    """Round every number to what the page shows of it."""
+    if isinstance(rows, list | tuple):
+        return [_rounded(row) for row in rows]
+    return round(rows, DIGITS) if isinstance(rows, float) else rows
 
 
 def _differences(per_class: PerClass) -> Sequence[list[int] | None]:

@@ -84,7 +84,7 @@ const changedMost = (run, perClass, most = 8) => {
     .sort((a, b) => b[1] - a[1]).slice(0, most).map(([c]) => c);
 };
 
-const OTHER = "another class";
+const OTHER = "other";
 const confusionRows = (perClass, classes, i) => {
   const correct = perClass.correct[i], mistakes = perClass.confusion[i];
   if (!correct || !mistakes) return [];
@@ -95,7 +95,8 @@ const confusionRows = (perClass, classes, i) => {
     for (const [right, predicted, images] of mistakes) {
       if (right === label && counts.has(predicted)) counts.set(predicted, images);
     }
-    counts.set(null, total - [...counts.values()].reduce((sum, images) => sum + images, 0));
+    const listed = [...counts.values()].reduce((sum, images) => sum + images, 0);
+    counts.set(null, Math.max(0, total - listed));
     return [...counts].map(([c, images]) => {
       const predicted = c === null ? OTHER : names[c], share = images / total;
       const said = `${names[label]}\npredicted: ${predicted}\n${count(images, "image")} of ${total}, ${percent(share)} %`;
@@ -128,6 +129,7 @@ PARTS.calibration = (part, run, charts, slider) => oneTask(part, run.tasks.filte
   const before = task.calibration[run.zero_shot], ece = i => task.metrics.ece?.[i];
   const words = make("p");
   place.append(words);
+  place.className = "square";
   const chart = new Chart(place, charts.calibration, {
     diagonal: [{x: 0, y: 0}, {x: 1, y: 1}], before: bins(before), now: bins(before),
   }, {caption: "Hollow: zero-shot. Filled: the point of the slider."});

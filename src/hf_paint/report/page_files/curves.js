@@ -20,6 +20,9 @@ const tradeOffRows = (run, tipOf) => {
     .filter(row => isNumber(row.x) && isNumber(row.y));
 };
 
+const pathCaption = ensemble =>
+  `Orange: the point of the slider.${ensemble ? " Dotted: averaging the outputs of both models instead of their weights." : ""}`;
+
 PARTS.trade_off = (part, run, charts, slider) => {
   const {patching, supported} = run.means;
   const numbers = i => [`patching ${percent(patching[i])} %`, `supported ${percent(supported[i])} %`];
@@ -29,7 +32,7 @@ PARTS.trade_off = (part, run, charts, slider) => {
     none_patching: [{y: Math.max(...rows.map(row => row.y))}],
     none_supported: [{x: supported[run.zero_shot]}].filter(row => isNumber(row.x)),
     points: rows, marks: marked(run, rows), ensemble,
-  }, {caption: `Filled: the point of the slider.${ensemble ? " Grey dots: the output-space ensemble." : ""}`});
+  }, {caption: pathCaption(ensemble)});
   return i => chart.set({current: i}, `Patching accuracy against supported accuracy. At ${slider.name(i)}: ${numbers(i).join(", ")}.`);
 };
 
@@ -63,7 +66,7 @@ const logit = share => {
 };
 
 PARTS.scatter = (part, run, charts, slider) => {
-  const {x, y, baseline, effective} = run.scatter;
+  const {x, y, baseline, effective, ensemble: outputs} = run.scatter;
   const numbers = i => [`reference ${percent(x[i])} %`, `shifted ${percent(y[i])} %`];
   const rows = run.points.map((_, i) => i).filter(i => isNumber(x[i]) && isNumber(y[i]))
     .map(i => ({i, x: logit(x[i]), y: logit(y[i]), tip: tip(slider, i, ...numbers(i))}));
@@ -71,7 +74,9 @@ PARTS.scatter = (part, run, charts, slider) => {
   const chart = new Chart(part, charts.scatter, {
     points: rows, marks: marked(run, rows),
     baseline: baseline && ends.map(end => ({x: end, y: baseline[0] + baseline[1] * end})),
-  });
+    ensemble: outputs?.map(([across, up], i) => ({i, x: across, y: up})).filter(row => isNumber(row.x) && isNumber(row.y))
+      .map(row => ({...row, x: logit(row.x), y: logit(row.y)})),
+  }, {caption: pathCaption(outputs)});
   const words = make("p");
   part.append(words);
   return i => {
@@ -96,7 +101,8 @@ const compareRuns = runs => {
     return make("tr", {}, name, make("td", {}, run.points[i].label), ...cells);
   }));
   const head = headRow(["run", "chosen", "patching", "supported", "mean of both"]);
-  document.querySelector("[data-compare=table]").append(make("table", {}, head, body));
+  const place = document.querySelector("[data-compare=table]");
+  place.append(make("table", {}, head, body));
   const rows = {lines: [], points: [], marks: []};
   runs.forEach((run, r) => {
     const look = {run: r, colour: COLOURS[r % COLOURS.length]};

@@ -22,16 +22,18 @@ const chooser = (label, names, choose) => {
   return make("label", {}, label, select);
 };
 
-// A part that shows one of several tasks. `draw(place, task)` returns what follows the slider.
-const oneTask = (part, tasks, draw) => {
+// A part that shows one of several tasks or models. `draw(place, item)` returns what follows the slider.
+const oneOf = (label, part, items, draw) => {
   const place = make("div");
   let follow = () => {}, current = 0;
   const choose = position => {
     place.replaceChildren();
-    follow = draw(place, tasks[position]);
+    follow = draw(place, items[position]);
     follow(current);
   };
-  part.append(make("div", {class: "choose"}, chooser("Task", tasks.map(task => task.name), choose)), place);
+  part.append(make("div", {class: "choose"}, chooser(label, items.map(item => item.name), choose)), place);
   choose(0);
   return i => { current = i; follow(i); };
 };
+const oneTask = (part, tasks, draw) => oneOf("Task", part, tasks, draw);
+const levelBelow = part => part.parentElement.querySelector("h2") ? "h3" : "h4";

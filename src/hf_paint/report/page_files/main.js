@@ -2,10 +2,10 @@
 
 const REPORT = JSON.parse(document.getElementById("numbers").textContent);
 
-const unpack = async () => {
-  const bytes = Uint8Array.from(atob(document.getElementById("packed").textContent), character => character.charCodeAt(0));
+const unpack = async id => {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), character => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return new Response(stream).text();
 };
 
 // Counts by class are differences from the measured point before.
@@ -25,6 +25,7 @@ const runs = REPORT.runs.map((run, r) => {
   return {run, root, slider, charts: CHARTS.runs[r]};
 });
 if (runs.length > 1) compareRuns(REPORT.runs);
+document.querySelectorAll("[data-compared]").forEach((part, t) => showTable(part, REPORT.tables[t]));
 
 const showLate = packed => runs.forEach(({run, root, slider, charts}, r) => {
   run.tasks.forEach((task, t) => {
@@ -35,9 +36,11 @@ const showLate = packed => runs.forEach(({run, root, slider, charts}, r) => {
     slider.follow(PARTS[part.dataset.late](part, run, charts, slider));
   }
 });
-const sayTooOld = () => document.querySelectorAll("[data-late]").forEach(part =>
+const sayTooOld = () => document.querySelectorAll("[data-late], .plot").forEach(part =>
   part.append("This browser cannot unpack these numbers. A newer one can."));
-const unpacked = "DecompressionStream" in window ? unpack().then(showLate) : Promise.resolve(sayTooOld());
+
+document.querySelector("nav").append(...[...document.querySelectorAll("main h2")].map(heading =>
+  make("a", {href: `#${heading.id}`}, heading.textContent)));
 
 // A printed page shows the chosen point and everything that is folded.
 let printing = null;
@@ -58,9 +61,11 @@ addEventListener("beforeprint", beforePrint);
 addEventListener("afterprint", afterPrint);
 matchMedia("print").addEventListener("change", event => event.matches ? beforePrint() : afterPrint());
 
-// Vega comes last in the file.
-document.addEventListener("DOMContentLoaded", async () => {
+// The first screen is painted before anything is unpacked. The page allows the script of Vega by its digest.
+const showAll = async () => {
+  document.head.append(make("script", {}, await unpack("vega")));
   for (const chart of Chart.all) if (chart.inSight) chart.show();
-  await unpacked;
+  showLate(JSON.parse(await unpack("packed")));
   Chart.whenIdle();
-});
+};
+requestAnimationFrame(() => setTimeout("DecompressionStream" in window ? showAll : sayTooOld));

@@ -32,9 +32,8 @@ class Picture {
 
 PARTS.pictures = (part, run, charts, slider) => oneTask(part, run.tasks.filter(task => task.pictures.length), (place, task) => {
   const pictures = task.pictures.map(picture => new Picture(picture, task, run));
-  const level = part.parentElement.querySelector("h2") ? "h3" : "h4";
   const groups = [[1, "Now right"], [-1, "Now wrong"]].map(([change, title]) => {
-    const heading = make(level), grid = make("div", {class: "grid"});
+    const heading = make(levelBelow(part)), grid = make("div", {class: "grid"});
     place.append(heading, grid);
     return {change, title, heading, grid};
   });

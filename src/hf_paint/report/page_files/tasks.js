@@ -6,10 +6,11 @@ const PARTS = {};
 
 const taskCells = (task, i, zeroShot) => {
   const accuracy = task.accuracy[i], gain = i === zeroShot ? null : task.gain[i], word = verdict(gain);
+  const about = text => text && !task.exact[i] ? `~${text}` : text;
   return [
-    make("td", {}, percent(accuracy?.value), small(range(accuracy, percent))),
-    make("td", {}, points(gain?.value), small(range(gain, points))),
-    make("td", {class: `text ${word}`}, word, small(isCertain(word) ? "certain" : "")),
+    make("td", {}, about(percent(accuracy?.value)), small(range(accuracy, percent))),
+    make("td", {}, about(points(gain?.value)), small(range(gain, points))),
+    make("td", {class: `text ${word}`}, isCertain(word) ? `certainly ${word}` : word),
   ];
 };
 
@@ -31,6 +32,13 @@ const verdicts = (tasks, i, zeroShot) => {
   return text ? `${text}.` : "";
 };
 
+// How many images a task has, and what they are where that differs between tasks.
+const imagesOf = (task, run) => {
+  const metric = run.tasks.some(other => other.metric !== task.metric) ? task.metric : "";
+  const split = task.split === run.split ? "" : task.split;
+  return [`${task.num_images}${split && ` ${split}`} ${task.num_images === 1 ? "image" : "images"}`, metric].filter(Boolean).join(", ");
+};
+
 PARTS.tasks = (part, run) => {
   const summary = make("p", {"aria-live": "polite"}), roles = Object.keys(ROLES);
   const rows = [], bodies = roles.map(role => {
@@ -38,8 +46,7 @@ PARTS.tasks = (part, run) => {
     if (!tasks.length) return "";
     const head = make("tr", {}, make("th", {scope: "rowgroup", colspan: 4}, ROLES[role]));
     return make("tbody", {}, head, ...tasks.map(task => {
-      const metric = task.metric && task.metric !== "accuracy" ? `${task.metric}, ` : "";
-      const name = make("th", {scope: "row", class: "text"}, task.name, small(`${metric}${task.num_images}`));
+      const name = make("th", {scope: "row", class: "text"}, task.name, small(imagesOf(task, run)));
       const row = make("tr", {}, name);
       rows.push([row, name, i => taskCells(task, i, run.zero_shot)]);
       return row;
@@ -50,8 +57,7 @@ PARTS.tasks = (part, run) => {
     rows.push([row, name, i => meanCells(run.means[role], i, run.zero_shot)]);
     return row;
   }));
-  const head = headRow(["task", "accuracy", "change", ""]);
-  head.querySelector("th:last-child").replaceChildren("certain?");
+  const head = headRow(["task", "accuracy", "change", "in words"]);
   head.querySelector("th:last-child").className = "text";
   part.append(summary, make("table", {}, head, ...bodies, foot), otherMetrics(run, rows));
   return i => {

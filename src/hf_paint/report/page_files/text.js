@@ -24,9 +24,8 @@ const isCertain = word => word === "better" || word === "worse";
 
 // The other metrics of a task, which are fractions of 1 except these.
 const METRICS = {
-  mean_per_class: "mean per class", loss: "loss", ece: "ECE", map: "mAP", mean_average_precision: "mAP",
-  mean_absolute_error: "MAE", attack_success: "attack success",
+  mean_per_class: "mean per class", ece: "ECE", mean_average_precision: "mAP", mean_absolute_error: "MAE",
 };
-const PLAIN_METRICS = new Set(["loss", "mean_absolute_error", "mae"]);
-const metricName = key => METRICS[key] ?? key.replaceAll("_", " ");
+const PLAIN_METRICS = new Set(["loss", "mean_absolute_error"]);
+const metricName = key => METRICS[key] ?? key.replace(/^accuracy_/, "accuracy, ").replaceAll("_", " ");
 const metricText = (key, value) => PLAIN_METRICS.has(key) ? plain(value) : percent(value);
