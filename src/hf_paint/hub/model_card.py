@@ -40,6 +40,7 @@ def render_model_card(
     repo_id: str | None = None,
     branches: Mapping[str, Alpha] = MappingProxyType({}),
     delta: str | None = None,
+    report: str | None = None,
 ) -> str:
     """Return the text of the card, including metadata.
 
@@ -49,6 +50,7 @@ def render_model_card(
         repo_id: Hub repository id of the model.
         branches: Mapping from the repository's branches, without `main`, to their alphas.
         delta: Fingerprint of the patch, if the repository contains `theta_1 - theta_0` instead of a model.
+        report: File name of the run's report, if it stands beside the card.
 
     Raises:
         InputError: If the curve lacks a result that the card needs.
@@ -59,6 +61,7 @@ def render_model_card(
         repo_id=repo_id or MODEL_ID,
         branches=branches,
         delta=delta,
+        report=report,
     )
     return Card(
         metadata=metadata(source, model.name, model.alpha, delta),
@@ -93,6 +96,7 @@ class _Model:
     repo_id: str
     branches: Mapping[str, Alpha] = field(default_factory=dict)
     delta: str | None = None
+    report: str | None = None
 
     @property
     def tasks(self) -> list[Task]:
@@ -165,6 +169,7 @@ def _accuracy(model: _Model) -> Accuracy:
         table=table,
         notes=table_notes(table),
         plot=source.plot,
+        report=model.report,
         gains=_gains(model),
         intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "
         "do not account for variation across seeds.",
