@@ -66,6 +66,7 @@ def trade_off(*, connected: bool) -> Spec:
         _layer("none_patching", "rule", {"y": y}, strokeDash=DASHES),
         _layer("ensemble", "line", {"x": x, "y": y, "order": _field("i")}, color=BEFORE, strokeDash=[2, 2]),
         *_path(x, y, connected=connected),
+        *_text("corner", {"x": x, "y": y, "text": {"field": "text"}, "color": {"value": SOFT}}),
         *_labelled(x, y),
         height=340,
     )

@@ -31,6 +31,7 @@ PARTS.trade_off = (part, run, charts, slider) => {
   const chart = new Chart(part, charts.trade_off, {
     none_patching: [{y: Math.max(...rows.map(row => row.y))}],
     none_supported: [{x: supported[run.zero_shot]}].filter(row => isNumber(row.x)),
+    corner: [{x: supported[run.zero_shot], y: Math.max(...rows.map(row => row.y)), text: "no trade-off", left: true}],
     points: rows, marks: marked(run, rows), ensemble,
   }, {caption: pathCaption(ensemble)});
   return i => chart.set({current: i}, `Patching accuracy against supported accuracy. At ${slider.name(i)}: ${numbers(i).join(", ")}.`);
@@ -97,10 +98,11 @@ const compareRuns = runs => {
       const values = run.means[role] ?? [], known = isNumber(values[i]) && isNumber(values[run.zero_shot]);
       return make("td", {}, percent(values[i]), small(known ? points(values[i] - values[run.zero_shot]) : ""));
     });
-    const name = make("th", {scope: "row", class: "text"}, run.title, small(`${run.model}, ${run.strategy}, ${run.method}`));
-    return make("tr", {}, name, make("td", {}, run.points[i].label), ...cells);
+    const name = make("th", {scope: "row", class: "text"}, run.title, small(`${pointLabel(run, i)}${i === run.chosen ? ", chosen" : ""}`),
+      small(`${run.model}, ${run.strategy}, ${run.method}`));
+    return make("tr", {}, name, ...cells);
   }));
-  const head = headRow(["run", "chosen", "patching", "supported", "mean of both"]);
+  const head = headRow(["run", "patching", "supported", "mean of both"]);
   const place = document.querySelector("[data-compare=table]");
   place.append(make("table", {}, head, body));
   const rows = {lines: [], points: [], marks: []};
