@@ -59,7 +59,7 @@ def write_run(folder, *, tasks=2, alphas=(0.0, 0.5, 1.0), classes=5, images=200,
     chosen = {"alpha": alphas[-1], "rule": "mean", "tolerance": 0.01, "num_alphas": len(alphas)}
     write_json(folder / "selection.json", chosen | {"chosen_on": "validation", "reported_on": split})
     write_json(folder / "card.json", {"class_names": class_names[:3], "versions": {}, "base_license": "mit"})
-    stored = [{"name": name, "class_names": class_names} for name in names]
+    stored = [{"name": name, "class_names": class_names, "templates": ["a photo of a {}."]} for name in names]
     write_json(folder / "tasks.json", {"format_version": 1, "tasks": stored})
     products = {layer: [[4.0, 1.0], [1.0, 9.0]] for layer in ("all", "layer 0")}
     write_json(folder / "changes.json", {"models": ["theta_1"], "products": products})
