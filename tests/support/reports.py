@@ -201,10 +201,6 @@ def _large_task(draw, name, names, alphas, num_pictures):
     accuracies = (correct.sum(axis=1) / (50 * num_classes)).tolist()
     mistakes = [[[int(c), int(p), int(n)] for c, p, n in draw.integers(1, 12, (30, 3))] for _ in alphas]
     bins = [[[50, (b + draw.random()) / 15, (b + draw.random()) / 15] for b in range(15)] for _ in alphas]
-    answers = [
-        [[[names[c], round(float(p), 5)] for c, p in zip(draw.integers(0, 20, 3), draw.random(3), strict=True)]] * 5
-        for _ in range(num_pictures * (num_points // 5 + 1))
-    ]
     pictures = [
         {
             "src": noise_uri(draw),
@@ -212,7 +208,7 @@ def _large_task(draw, name, names, alphas, num_pictures):
             "labels": [names[index]],
             "written": None,
             "question": None,
-            "answers": sum(answers[index::num_pictures], [])[:num_points],
+            "answers": [[[names[c], float(draw.random())] for c in draw.integers(0, 20, 3)] for _ in alphas],
             "correct": [bool(alpha > 0.2) == (index % 2 == 0) for alpha in alphas],
         }
         for index in range(num_pictures)
