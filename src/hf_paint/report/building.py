@@ -43,8 +43,9 @@ def _run(recorded: Recorded) -> Run:
     named = isinstance(run.recipe.get("method", "interpolate"), str)
     method = str(run.recipe.get("method", "interpolate") if named else next(iter(run.recipe["method"])))
     line = not recorded.is_search and run.strategy != "sequential"
+    verb = "not patched" if recorded.outcome is not None and recorded.outcome.is_unpatched else "patched"
     return Run(
-        title=f"{run.base} patched on {', '.join(run.curve.tasks.get('patching', []))}",
+        title=f"{run.base} {verb} on {', '.join(run.curve.tasks.get('patching', []))}",
         claim=claim_of(recorded),
         model=run.base,
         strategy=run.strategy,

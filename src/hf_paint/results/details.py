@@ -112,7 +112,7 @@ class Details:
     def to_json(self, result: "Result") -> str:
         """Return the details of a record as one line of JSON.
 
-        It has the keys of the record, the bins as lists, and the arrays as a base64 `.npz` file.
+        It has the keys of the record, the bins as lists, and packed arrays (see `pack`).
         """
         line: dict[str, object] = {"alpha": alpha_to_json(result.alpha)}
         line |= {name: getattr(result, name) for name in KEY}
@@ -194,9 +194,9 @@ class DetailsLog:
             self._known = {key for key, _ in read_lines(self._path, _parse)}
 
     def append(self, result: "Result", details: Details) -> None:
-        """Add the details of a record, and flush them to disk, unless a killed process already has."""
+        """Add the details of a record, unless a killed process already has."""
         if result.key not in self._known:
-            append_line(self._path, details.to_json(result))
+            append_line(self._path, details.to_json(result), sync=False)  # without them, a record is still usable
             self._known.add(result.key)
 
 
