@@ -40,7 +40,7 @@ PARTS.trade_off = (part, run, charts, slider) => {
 PARTS.accuracy = (part, run, charts, slider) => {
   const grid = make("div", {class: "grid"});
   part.append(grid);
-  const x = i => run.connected ? run.points[i].alpha : i + 1;
+  const byAlpha = run.points.every(point => point.alpha !== null), x = i => byAlpha ? run.points[i].alpha : i;
   const updates = run.tasks.map(task => {
     const rows = task.accuracy.map((value, i) => value && {
       i, x: x(i), y: value.value, low: value.low, high: value.high,
@@ -55,9 +55,8 @@ PARTS.accuracy = (part, run, charts, slider) => {
       chart.set({current: i}, `Accuracy on ${task.name} at every point. At ${slider.name(i)}: ${percent(value?.value)} %.`);
     };
   });
-  part.append(make("p", {class: "note"}, run.connected
-    ? "Bands are 95 % intervals; the dashed line is the chosen alpha."
-    : "Bars are 95 % intervals; the dashed line is the chosen combination."));
+  part.append(make("p", {class: "note"},
+    `${run.connected ? "Bands" : "Bars"} are 95 % intervals; the dashed line is at the chosen ${part.dataset.noun}.`));
   return i => updates.forEach(update => update(i));
 };
 
