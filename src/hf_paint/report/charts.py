@@ -196,7 +196,7 @@ def _labelled(x: Spec, y: Spec) -> Sequence[Spec]:
 
 
 def _text(data: str, encoding: Spec) -> Sequence[Spec]:
-    """Return labels right below their points, left where `left` and above where `above` says so; a halo hides lines."""
+    """Return labels right below their points, or left and above where their rows say so; a halo hides lines."""
     side = {
         "align": "datum.left ? 'right' : 'left'",
         "dx": "datum.left ? -8 : 8",
