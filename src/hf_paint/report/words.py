@@ -40,14 +40,13 @@ def choice_of(recorded: Recorded) -> list[str]:
 
 def notes_of(recorded: Recorded) -> list[str]:
     """Return how the numbers were measured, and what their names mean."""
-    curve, searched = recorded.curve, []
-    if recorded.is_search and curve.reported_split != recorded.split:
-        searched.append(
-            f"Every combination was evaluated on {recorded.split} images, which are shown here; {curve.reported_split} "
-            "images were used for zero-shot and the chosen combination, in the sentence at the top and in the table."
-        )
+    curve = recorded.curve
+    searched = (
+        "Every combination was evaluated on validation images, which are shown here. The sentence at the top and the "
+        "table of models are on test images."
+    )
     return [
-        *searched,
+        *([searched] if recorded.split != curve.reported_split else []),
         *filter(None, (sample_note(curve, split) for split in ("test", "validation"))),
         "Accuracies have Wilson's 95 % interval. Changes from zero-shot have 95 % intervals from "
         f"{NUM_RESAMPLES} paired bootstrap resamples of the images; they do not account for variation across seeds.",
