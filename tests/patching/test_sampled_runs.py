@@ -17,9 +17,9 @@ from hf_paint.hub import card_metadata
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.choice_text import claim
 from hf_paint.patching import fine_tuning, finish, progress
+from hf_paint.results.change_text import measured_images
 from hf_paint.results.comparison import compare_runs
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
-from hf_paint.results.outcome_text import measured_images
 from hf_paint.results.resuming import conflicts
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments

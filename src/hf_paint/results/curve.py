@@ -1,7 +1,6 @@
 """Alpha curve: accuracies on the path from theta_0 to theta_1, and selection of alpha (PAINT, Section 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,36 +11,17 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, canonical, format_alpha, in_order
 from hf_paint.results.bootstrap import paired_bootstrap_interval
+from hf_paint.results.changes import Gain
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.notebooks import curve_html, describe_curve
 from hf_paint.results.records import ROLES, Result, Role, of_one_sample, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
-from hf_paint.results.tables import FINE_TUNED, Interval, markdown
+from hf_paint.results.tables import FINE_TUNED, markdown
 
 
 if TYPE_CHECKING:
     import pandas
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """Accuracy on one task at some alpha minus accuracy at alpha 0, as a fraction of 1.
-
-    `low` and `high` are the bounds of the 95 % paired bootstrap interval. They are None without per-image data.
-    """
-
-    task: str
-    role: Role
-    split: str
-    gain: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def interval(self) -> Interval | None:
-        """Bounds of the interval, or None without per-image data."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 class AlphaCurve:
