@@ -1,14 +1,10 @@
 """Fonts for the texts of a plot: names of classes are in any script, and matplotlib's own font has few of them."""
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
-from matplotlib.text import Text
 
 from hf_paint.errors import warn_once
 
@@ -22,27 +18,24 @@ NUM_SHOWN = 5
 """Maximum number of characters named in a warning."""
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Save a figure, with each character in the first installed font that has it.
+def families_for(texts: str) -> list[str]:
+    """Return the families of installed fonts that texts need beside matplotlib's own, the most useful one first.
 
     Characters that no font has become boxes, and a warning names them once.
 
     Args:
-        figure: Figure to save.
-        path: Path to the output image file.
+        texts: All texts of a plot, as one string.
+
+    Example:
+        >>> families_for("größer")
+        []
     """
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.get_ticklabels()  # labels get their texts when they are asked for
-    texts: list[Text] = [text for text in figure.findobj(Text) if isinstance(text, Text)]
-    if needed := {character for text in texts for character in text.get_text() if ord(character) not in LATIN}:
-        families, missing = find_fonts(frozenset(needed), tuple(texts[0].get_fontfamily()))
-        for text in texts:
-            text.set_fontfamily([*text.get_fontfamily(), *families])
-        _warn_of(missing)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(path)
+    needed = frozenset(character for character in texts if ord(character) not in LATIN and not character.isspace())
+    if not needed:
+        return []
+    families, missing = find_fonts(needed)
+    _warn_of(missing)
+    return families
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,223 @@
+"""Direct labels: texts beside the points they name, which overlap neither each other nor the edges of the axes.
+
+Placing labels well is hard in general (Christensen, Marks & Shieber, 1995). Here, each label in turn takes the place
+near its point that covers the least of what is drawn.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from hf_paint.results.plots.style import DPI, INK, MUTED, TEXT, Plot
+from hf_paint.results.plots.texts import Face
+
+
+DISTANCES = (9, 15, 24, 36, 52, 72, 96)
+"""Pixels between a point and the nearest edge of its label."""
+NUM_DIRECTIONS = 16
+LEADER = 22
+"""Distance in pixels from which a thin line joins a label with its point."""
+GAP = 3
+"""Pixels around a label that stay free of other labels."""
+COST_OF_COVERING = 40
+"""Distance in pixels that a label moves to cover one thing less."""
+STEP = 4
+"""Distance in pixels at which lines are sampled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A text for a point.
+
+    Attributes:
+        x, y: Point in data coordinates.
+        text: The text.
+        size: Font size in points.
+        color: Colour of the text.
+        weight: Weight of the font.
+        optional: Whether it may be left out if the places next to its point are taken.
+    """
+
+    x: float
+    y: float
+    text: str
+    size: float = TEXT
+    color: str = INK
+    weight: str = "normal"
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def overlaps(self, other: "Box", gap: float = 0.0) -> bool:
+        """Return whether two boxes are closer to each other than a gap."""
+        across = self.left < other.right + gap and other.left < self.right + gap
+        return across and self.bottom < other.top + gap and other.bottom < self.top + gap
+
+    def within(self, other: "Box") -> bool:
+        """Return whether this box is inside another one."""
+        across = other.left <= self.left and self.right <= other.right
+        return across and other.bottom <= self.bottom and self.top <= other.top
+
+    def count(self, points: NDArray[np.float64]) -> int:
+        """Return how many points, shape (num_points, 2), are in the box."""
+        x, y = points.T
+        return int(((self.left <= x) & (x <= self.right) & (self.bottom <= y) & (y <= self.top)).sum())
+
+
+def place(size: tuple[float, float], point: tuple[float, float], frame: Box, taken: Iterable[Box], drawn: NDArray[np.float64], *, distances: Sequence[float] = DISTANCES) -> Box | None:
+    """Return the best box for a label, or None if there is none.
+
+    Args:
+        size: Width and height of the label.
+        point: Point that it names.
+        frame: Box that contains all labels.
+        taken: Boxes of labels and markers that it must not overlap.
+        drawn: Points on what is drawn, which it should not cover, shape (num_points, 2).
+        distances: Distances from the point to try.
+    """
+    taken = list(taken)
+    best, least = None, math.inf
+    for distance, box in _places(size, point, distances):
+        if distance >= least:
+            break
+        cost = distance + COST_OF_COVERING * box.count(drawn)
+        if cost < least and box.within(frame) and not any(box.overlaps(other, GAP) for other in taken):
+            best, least = box, cost
+    return best
+
+
+def _places(size: tuple[float, float], point: tuple[float, float], distances: Sequence[float]) -> Iterator[tuple[float, Box]]:
+    """Yield distances and boxes around a point, the nearest ones first and those on the right before those on the left."""
+    width, height = size
+    turns = sorted(range(NUM_DIRECTIONS), key=lambda turn: abs(turn - 1) if turn <= NUM_DIRECTIONS // 2 else abs(turn - 1 - NUM_DIRECTIONS))
+    for distance in distances:
+        for turn in turns:
+            angle = 2 * math.pi * turn / NUM_DIRECTIONS
+            x = point[0] + math.cos(angle) * (distance + width / 2)
+            y = point[1] + math.sin(angle) * (distance + height / 2)
+            yield distance, Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterable[tuple[ArrayLike, ArrayLike]] = (), markers: float = 7) -> list[Label]:
+    """Write labels beside their points, in the order of their importance, and return those that found no place.
+
+    Call this last, when the limits of the axes are final.
+
+    Args:
+        plot: Plot.
+        axes: Axes of the plot.
+        labels: Labels, the most important ones first.
+        lines: Lines that labels should not cover: x and y in data coordinates.
+        markers: Pixels from the middle of a labelled point to the edge of its marker.
+    """
+    drawn = _sampled(axes, lines)
+    area = axes.get_window_extent()
+    frame = Box(area.x0 + GAP, area.y0 + GAP, plot.bbox.x1 - GAP, area.y1)
+    points = [tuple(axes.transData.transform((label.x, label.y)).tolist()) for label in labels]
+    taken = [Box(x - markers, y - markers, x + markers, y + markers) for x, y in points]
+    left_out = []
+    for label, point in zip(labels, points, strict=True):
+        width, height = (DPI * inches for inches in plot.size_of(label.text, label.size, weight=label.weight))
+        distances = DISTANCES[:2] if label.optional else DISTANCES
+        box = place((width, height), point, frame, taken, drawn, distances=distances)
+        if box is None or (label.optional and box.count(drawn)):
+            left_out.append(label)
+            continue
+        taken.append(box)
+        _write(axes, label, point, box)
+    return left_out
+
+
+def _sampled(axes: Axes, lines: Iterable[tuple[ArrayLike, ArrayLike]]) -> NDArray[np.float64]:
+    """Return points on lines at equal distances, in pixels, shape (num_points, 2)."""
+    sampled = [np.empty((0, 2))]
+    for x, y in lines:
+        corners = axes.transData.transform(np.column_stack([x, y]))
+        for start, end in zip(corners, corners[1:], strict=False):
+            number = 2 + int(np.hypot(*(end - start)) / STEP)
+            sampled.append(np.linspace(start, end, number))
+    return np.concatenate(sampled)
+
+
+def _write(axes: Axes, label: Label, point: tuple[float, float], box: Box) -> None:
+    invert = axes.transData.inverted()
+    middle = invert.transform(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
+    axes.text(*middle, label.text, size=label.size, color=label.color, weight=label.weight, ha="center", va="center", zorder=6)
+    nearest = (min(max(point[0], box.left), box.right), min(max(point[1], box.bottom), box.top))
+    if math.dist(point, nearest) > LEADER:
+        ends = invert.transform((point, nearest))
+        axes.plot(*ends.T, color=MUTED, linewidth=0.6, zorder=1.5, label="_leader")
+
+
+def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move places on a line as little as possible, until all are at least a gap apart.
+
+    With `z_i = y_i - i * gap` in the order of the places, this is isotonic regression within bounds; the formula is
+    its min-max solution (Robertson, Wright & Dykstra, 1988, Section 1.4).
+
+    Args:
+        places: Where to be, in any order.
+        gap: Distance to keep.
+        low: Lowest place allowed.
+        high: Highest place allowed. If not all fit, those at the top are beyond it.
+
+    Example:
+        >>> spread([0.5, 0.5, 3.0], 1.0, 0.0, 4.0)
+        [0.0, 1.0, 3.0]
+    """
+    order = np.argsort(places, kind="stable")
+    steps = gap * np.arange(len(places))
+    sums = np.concatenate([[0.0], np.cumsum(np.asarray(places, dtype=np.float64)[order] - steps)])
+    first, last = np.arange(len(places))[:, None], np.arange(len(places))[None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(last >= first, (sums[last + 1] - sums[first]) / (last - first + 1), np.inf)
+    spaced = [float(means[: i + 1, i:].min(axis=1).max()) for i in range(len(places))]
+    bounded = np.clip(spaced, low, max(low, high - gap * (len(places) - 1))) + steps
+    moved = np.empty(len(places))
+    moved[order] = bounded
+    values: list[float] = moved.tolist()
+    return values
+
+
+def end_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, room: float) -> None:
+    """Write labels in the margin to the right of the axes, each at the height of its point, and join them with it.
+
+    Args:
+        plot: Plot, whose right margin has room for the labels.
+        axes: Axes of the plot.
+        labels: Labels; `most_end_labels` says how many fit.
+        room: Width of the margin in inches.
+    """
+    area = axes.get_window_extent()
+    heights = [float(axes.transData.transform((label.x, label.y))[1]) for label in labels]
+    line = line_height(plot)
+    places = spread(heights, line, area.y0 + line / 2, area.y1 - line / 2)
+    invert = axes.transData.inverted()
+    for label, place_ in zip(labels, places, strict=True):
+        start, elbow, end = invert.transform(((area.x1, place_), (area.x1 + 14, place_), (area.x1 + 18, place_)))
+        text = Face(plot, label.size).shortened(label.text, room - 0.3)
+        axes.plot([label.x, elbow[0]], [label.y, elbow[1]], color=label.color, linewidth=0.8, clip_on=False, zorder=1.5, label="_leader")
+        axes.text(*end, text, size=label.size, color=INK, va="center_baseline", weight=label.weight, clip_on=False)
+        del start
+
+
+def most_end_labels(plot: Plot, axes: Axes) -> int:
+    """Return how many labels fit beside the axes."""
+    return max(1, int(axes.get_window_extent().height / line_height(plot)))
+
+
+def line_height(plot: Plot, size: float = TEXT) -> float:
+    """Return the distance in pixels between labels above each other."""
+    return 1.3 * size / 72 * DPI
