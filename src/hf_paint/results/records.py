@@ -1,7 +1,6 @@
 """Evaluation records: one per (weights, task, split), appended to `results.jsonl` immediately."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, canonical
+from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.scores import Scores
 
@@ -123,7 +123,7 @@ class ResultLog:
         if self.folder is not None and (self.folder / name).exists():
             self.results = read_results(self.folder / name)
             if write:
-                _drop_torn_line(self.folder / name)
+                drop_torn_line(self.folder / name)
         self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
         self._samples: dict[tuple[str, ...], tuple[int, int] | None] = {}
         for result in self.results:
@@ -154,13 +154,9 @@ class ResultLog:
             correct: Whether each image is classified correctly, shape (result.total,).
         """
         if self.write and self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if correct is not None and result.correct_file is not None:
                 save_atomically(self.folder / result.correct_file, lambda path: np.save(path, correct))
-            with (self.folder / self.name).open("a", encoding="utf-8") as file:
-                file.write(result.to_json() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.folder / self.name, result.to_json())
         self.results.append(result)
         self._remember(result)
 
@@ -178,14 +174,7 @@ def read_results(path: str | Path) -> list[Result]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist, so {path.parent} is not a run folder with records.")
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    results = []
-    for number, line in enumerate(lines, 1):
-        try:
-            results.append(Result.from_json(line))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"Line {number} of {path} is not a valid record: {error}") from error
-    return results
+    return read_lines(path, Result.from_json)
 
 
 def of_one_sample(results: Iterable[Result]) -> list[Result]:
@@ -203,10 +192,3 @@ def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
         if result.task not in names:
             names.append(result.task)
     return tasks
-
-
-def _drop_torn_line(path: Path) -> None:
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
