@@ -145,6 +145,7 @@ def _sampled(axes: Axes, lines: Iterable[tuple[ArrayLike, ArrayLike]]) -> NDArra
     sampled = [np.empty((0, 2))]
     for x, y in lines:
         corners = axes.transData.transform(np.column_stack([x, y]))
+        sampled.append(corners)
         for start, end in zip(corners, corners[1:], strict=False):
             number = 2 + int(np.hypot(*(end - start)) / STEP)
             sampled.append(np.linspace(start, end, number))
@@ -159,65 +160,3 @@ def _write(axes: Axes, label: Label, point: tuple[float, float], box: Box) -> No
     if math.dist(point, nearest) > LEADER:
         ends = invert.transform((point, nearest))
         axes.plot(*ends.T, color=MUTED, linewidth=0.6, zorder=1.5, label="_leader")
-
-
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move places on a line as little as possible, until all are at least a gap apart.
-
-    With `z_i = y_i - i * gap` in the order of the places, this is isotonic regression within bounds; the formula is
-    its min-max solution (Robertson, Wright & Dykstra, 1988, Section 1.4).
-
-    Args:
-        places: Where to be, in any order.
-        gap: Distance to keep.
-        low: Lowest place allowed.
-        high: Highest place allowed. If not all fit, those at the top are beyond it.
-
-    Example:
-        >>> spread([0.5, 0.5, 3.0], 1.0, 0.0, 4.0)
-        [0.0, 1.0, 3.0]
-    """
-    order = np.argsort(places, kind="stable")
-    steps = gap * np.arange(len(places))
-    sums = np.concatenate([[0.0], np.cumsum(np.asarray(places, dtype=np.float64)[order] - steps)])
-    first, last = np.arange(len(places))[:, None], np.arange(len(places))[None, :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = np.where(last >= first, (sums[last + 1] - sums[first]) / (last - first + 1), np.inf)
-    spaced = [float(means[: i + 1, i:].min(axis=1).max()) for i in range(len(places))]
-    bounded = np.clip(spaced, low, max(low, high - gap * (len(places) - 1))) + steps
-    moved = np.empty(len(places))
-    moved[order] = bounded
-    values: list[float] = moved.tolist()
-    return values
-
-
-def end_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, room: float) -> None:
-    """Write labels in the margin to the right of the axes, each at the height of its point, and join them with it.
-
-    Args:
-        plot: Plot, whose right margin has room for the labels.
-        axes: Axes of the plot.
-        labels: Labels; `most_end_labels` says how many fit.
-        room: Width of the margin in inches.
-    """
-    area = axes.get_window_extent()
-    heights = [float(axes.transData.transform((label.x, label.y))[1]) for label in labels]
-    line = line_height(plot)
-    places = spread(heights, line, area.y0 + line / 2, area.y1 - line / 2)
-    invert = axes.transData.inverted()
-    for label, place_ in zip(labels, places, strict=True):
-        start, elbow, end = invert.transform(((area.x1, place_), (area.x1 + 14, place_), (area.x1 + 18, place_)))
-        text = Face(plot, label.size).shortened(label.text, room - 0.3)
-        axes.plot([label.x, elbow[0]], [label.y, elbow[1]], color=label.color, linewidth=0.8, clip_on=False, zorder=1.5, label="_leader")
-        axes.text(*end, text, size=label.size, color=INK, va="center_baseline", weight=label.weight, clip_on=False)
-        del start
-
-
-def most_end_labels(plot: Plot, axes: Axes) -> int:
-    """Return how many labels fit beside the axes."""
-    return max(1, int(axes.get_window_extent().height / line_height(plot)))
-
-
-def line_height(plot: Plot, size: float = TEXT) -> float:
-    """Return the distance in pixels between labels above each other."""
-    return 1.3 * size / 72 * DPI

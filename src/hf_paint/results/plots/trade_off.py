@@ -1,0 +1,90 @@
+"""The trade-off curve: patching accuracy against supported accuracy, one point per alpha (PAINT, Figure 1)."""
+
+from dataclasses import replace
+
+from matplotlib.axes import Axes
+
+from hf_paint.results.plots.frame import framed, show_percent
+from hf_paint.results.plots.labels import Label, add_labels
+from hf_paint.results.plots.positions import Positions
+from hf_paint.results.plots.shown import Shown
+from hf_paint.results.plots.style import MUTED, SMALL, Plot, styled
+from hf_paint.results.plots.track import Track
+from hf_paint.results.tables import Interval
+
+
+NO_TRADE_OFF = (
+    "Dashed: no trade-off, i.e. the supported accuracy of the zero-shot model, and the best patching accuracy of all "
+    "points."
+)
+ENSEMBLE_NAME = "output-space ensemble"
+BAND_NOTE = "Band: 95 % intervals of both accuracies."
+
+
+def draw_curve(shown: Shown) -> Plot:
+    """Draw patching accuracy against supported accuracy, with one point per alpha (PAINT, Figure 1).
+
+    The dashed lines show what a model without any trade-off would reach: the supported accuracy of the zero-shot
+    model, and the best patching accuracy. The band shows 95 % intervals of both accuracies. Without supported tasks,
+    patching accuracy is drawn against alpha, and there is no trade-off to show.
+    """
+    track = trade_off(shown)
+    has_supported = _has_supported(shown)
+    notes = [NO_TRADE_OFF] * has_supported + shown.notes
+    if any(track.y_bounds):
+        notes.insert(0, BAND_NOTE if has_supported else "Band: 95 % intervals.")
+    with styled([*shown.texts, shown.finding]):
+        plot, axes = framed(shown.finding, [" ".join(notes)])
+        labels, lines = track.labels(shown), track.lines()
+        track.draw(axes, shown)
+        if has_supported:
+            show_percent(axes.xaxis, *track.extent()[0])
+            axes.set_xlabel(shown.axis_label("supported"))
+            labels += _draw_no_trade_off(axes, track)
+        else:
+            Positions.of(track.alphas, end=shown.end).apply(axes)
+        show_percent(axes.yaxis, *track.extent()[1])
+        axes.set_ylabel(shown.axis_label("patching"))
+        if shown.ensemble is not None:
+            other = trade_off(replace(shown, curve=shown.ensemble))
+            labels.append(other.draw_for_comparison(axes, ENSEMBLE_NAME))
+            lines += other.lines()
+        add_labels(plot, axes, [*labels, *track.alpha_labels(shown)], lines=lines)
+    return plot
+
+
+def trade_off(shown: Shown) -> Track:
+    """Return the mean patching and supported accuracies in percent, or alphas if there are no supported tasks."""
+    alphas, roles = shown.alphas, ("supported", "patching") if _has_supported(shown) else ("patching",)
+    means = [[100 * float(shown.mean(alpha, role)) for alpha in alphas] for role in roles]
+    bounds = [[_in_percent(shown.interval(alpha, role)) for alpha in alphas] for role in roles]
+    if len(roles) == 1:
+        positions = Positions.of(alphas, end=shown.end).values
+        means.insert(0, [*positions])
+        bounds.insert(0, [(x, x) for x in positions])
+    results = [[r for role in roles for r in shown.results(alpha, role)] for alpha in alphas]
+    exact = [all(result.exact for result in measured) for measured in results]
+    return Track(alphas=alphas, x=means[0], y=means[1], x_bounds=bounds[0], y_bounds=bounds[1], exact=exact)
+
+
+def _draw_no_trade_off(axes: Axes, track: Track) -> list[Label]:
+    """Draw the dashed lines across the whole axes, and return their labels."""
+    style = {"color": MUTED, "linestyle": (0, (5, 4)), "linewidth": 1.1, "zorder": 1}
+    labels = []
+    best, lowest = max(track.y), min(track.y)
+    axes.axhline(best, **style)
+    labels.append(Label(x=min(track.x), y=best, text="best patching accuracy", size=SMALL, color=MUTED))
+    if 0.0 in track.alphas:
+        zero_shot = track.x[track.alphas.index(0.0)]
+        axes.axvline(zero_shot, **style)
+        text = "zero-shot supported accuracy"
+        labels.append(Label(x=zero_shot, y=(best + lowest) / 2, text=text, size=SMALL, color=MUTED))
+    return labels
+
+
+def _has_supported(shown: Shown) -> bool:
+    return shown.split in shown.curve.splits("supported")
+
+
+def _in_percent(bounds: Interval | None) -> Interval | None:
+    return None if bounds is None else (100 * bounds[0], 100 * bounds[1])
