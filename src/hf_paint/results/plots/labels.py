@@ -16,8 +16,8 @@ from hf_paint.results.plots.style import DPI, INK, MUTED, TEXT, Plot
 from hf_paint.results.plots.texts import Face
 
 
-DISTANCES = (9, 15, 24, 36, 52, 72, 96)
-"""Pixels between a point and the nearest edge of its label."""
+DISTANCES = (4, 10, 18, 30, 46, 66, 90)
+"""Pixels between the marker of a point and the nearest edge of its label."""
 NUM_DIRECTIONS = 16
 LEADER = 22
 """Distance in pixels from which a thin line joins a label with its point."""
@@ -25,6 +25,8 @@ GAP = 3
 """Pixels around a label that stay free of other labels."""
 COST_OF_COVERING = 40
 """Distance in pixels that a label moves to cover one thing less."""
+HALO = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
+"""Background that keeps a label legible on top of lines."""
 STEP = 4
 """Distance in pixels at which lines are sampled."""
 
@@ -39,6 +41,7 @@ class Label:
         size: Font size in points.
         color: Colour of the text.
         weight: Weight of the font.
+        radius: Pixels from the point to the edge of its marker.
         optional: Whether it may be left out if the places next to its point are taken.
     """
 
@@ -48,6 +51,7 @@ class Label:
     size: float = TEXT
     color: str = INK
     weight: str = "normal"
+    radius: float = 0.0
     optional: bool = False
 
 
@@ -110,7 +114,7 @@ def _places(size: tuple[float, float], point: tuple[float, float], distances: Se
             yield distance, Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterable[tuple[ArrayLike, ArrayLike]] = (), markers: float = 7) -> list[Label]:
+def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterable[tuple[ArrayLike, ArrayLike]] = ()) -> list[Label]:
     """Write labels beside their points, in the order of their importance, and return those that found no place.
 
     Call this last, when the limits of the axes are final.
@@ -120,17 +124,16 @@ def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterab
         axes: Axes of the plot.
         labels: Labels, the most important ones first.
         lines: Lines that labels should not cover: x and y in data coordinates.
-        markers: Pixels from the middle of a labelled point to the edge of its marker.
     """
     drawn = _sampled(axes, lines)
     area = axes.get_window_extent()
     frame = Box(area.x0 + GAP, area.y0 + GAP, plot.bbox.x1 - GAP, area.y1)
     points = [tuple(axes.transData.transform((label.x, label.y)).tolist()) for label in labels]
-    taken = [Box(x - markers, y - markers, x + markers, y + markers) for x, y in points]
+    taken = [_around(point, label.radius) for label, point in zip(labels, points, strict=True)]
     left_out = []
     for label, point in zip(labels, points, strict=True):
         width, height = (DPI * inches for inches in plot.size_of(label.text, label.size, weight=label.weight))
-        distances = DISTANCES[:2] if label.optional else DISTANCES
+        distances = [label.radius + distance for distance in (DISTANCES[:1] if label.optional else DISTANCES)]
         box = place((width, height), point, frame, taken, drawn, distances=distances)
         if box is None or (label.optional and box.count(drawn)):
             left_out.append(label)
@@ -138,6 +141,12 @@ def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterab
         taken.append(box)
         _write(axes, label, point, box)
     return left_out
+
+
+def _around(point: tuple[float, float], radius: float) -> Box:
+    """Return the square around a marker, which labels do not touch."""
+    inner = max(0.0, radius - GAP)
+    return Box(point[0] - inner, point[1] - inner, point[0] + inner, point[1] + inner)
 
 
 def _sampled(axes: Axes, lines: Iterable[tuple[ArrayLike, ArrayLike]]) -> NDArray[np.float64]:
@@ -155,7 +164,8 @@ def _sampled(axes: Axes, lines: Iterable[tuple[ArrayLike, ArrayLike]]) -> NDArra
 def _write(axes: Axes, label: Label, point: tuple[float, float], box: Box) -> None:
     invert = axes.transData.inverted()
     middle = invert.transform(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
-    axes.text(*middle, label.text, size=label.size, color=label.color, weight=label.weight, ha="center", va="center", zorder=6)
+    font = {"size": label.size, "color": label.color, "weight": label.weight}
+    axes.text(*middle, label.text, **font, ha="center", va="center", zorder=6, bbox=HALO)
     nearest = (min(max(point[0], box.left), box.right), min(max(point[1], box.bottom), box.top))
     if math.dist(point, nearest) > LEADER:
         ends = invert.transform((point, nearest))

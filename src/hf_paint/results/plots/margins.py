@@ -66,9 +66,14 @@ def label_ends(plot: Plot, axes: Axes, labels: Sequence[Label], *, room: float) 
         axes.text(*start, text, size=label.size, weight=label.weight, va="center_baseline", color=INK)
 
 
-def most_labels(axes: Axes) -> int:
-    """Return how many labels fit beside the axes."""
-    return max(1, int(axes.get_window_extent().height / line_height()))
+def room_for(plot: Plot, texts: Sequence[str], most: float) -> float:
+    """Return the width in inches of a margin with these labels."""
+    return START / DPI + 0.12 + min(max(map(Face(plot).width, texts)), most)
+
+
+def most_labels(height: float) -> int:
+    """Return how many labels fit beside axes of a height in inches."""
+    return max(1, int(height * DPI / line_height()))
 
 
 def line_height(size: float = TEXT) -> float:

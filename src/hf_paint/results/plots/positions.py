@@ -21,11 +21,13 @@ class Positions:
         values: One position per model.
         label: Label of the axis.
         ticks: Name of each position, if they are not numbers.
+        connected: Whether neighbours may be joined by a line.
     """
 
     values: Sequence[float]
     label: str
     ticks: Sequence[str] = ()
+    connected: bool = True
 
     @classmethod
     def of(cls, alphas: Sequence[Alpha], *, end: str) -> "Positions":
@@ -40,7 +42,8 @@ class Positions:
             return cls(values=numbers, label="alpha (0: zero-shot" + (f", 1: {end})" if end else ")"))
         order = [float(place) for place in range(len(alphas))]
         if is_search(alphas):
-            return cls(values=order, label="combination of coefficients, in the order of the search (0: zero-shot)")
+            label = "combination of coefficients, in the order of the search (0: zero-shot)"
+            return cls(values=order, label=label, connected=False)
         named = len(alphas) <= MOST_STEPS_NAMED
         return cls(values=order, label="step", ticks=[_step(alpha) for alpha in alphas] if named else ())
 

@@ -67,6 +67,11 @@ class Shown:
         return self.curve.points(self.split)
 
     @property
+    def records(self) -> list[Result]:
+        """Records on the split."""
+        return [result for result in self.curve.results if result.split == self.split]
+
+    @property
     def place(self) -> Alpha | None:
         """Alpha whose changes the titles state: the chosen one or, if there is none, the last of the curve."""
         on_line = [alpha for alpha in self.curve.alphas if not isinstance(alpha, Coefficients)]
@@ -83,7 +88,7 @@ class Shown:
         return f"{what_changed(changes)}, at {where}" if changes else f"Accuracy on {self.split} images"
 
     def _unpatched(self, where: str) -> str:
-        results = [r for r in self.curve.results if r.split == self.split and r.alpha == 0]
+        results = [r for r in self.records if r.alpha == 0]
         accuracies = [f"{r.task} {percent(r.accuracy, digits=1)} %" for r in results[:MOST_NAMES]]
         more = f" and {len(results) - MOST_NAMES} more tasks" if len(results) > MOST_NAMES else ""
         return f"Nothing is patched{where}: {', '.join(accuracies)}{more} on {self.images}"
@@ -91,16 +96,15 @@ class Shown:
     @property
     def images(self) -> str:
         """Which images of the split were evaluated."""
-        return measured_images(self.split, [r for r in self.curve.results if r.split == self.split])
+        return measured_images(self.split, self.records)
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know of the numbers."""
-        results = [r for r in self.curve.results if r.split == self.split]
         notes = []
-        if not all(r.exact for r in results):
+        if not all(r.exact for r in self.records):
             notes.append("Hollow points: measured on some of the images, inferred for the others (adaptive sweep).")
-        if any(r.mean_average_precision is not None for r in results):
+        if any(r.mean_average_precision is not None for r in self.records):
             notes.append("Accuracy of a task with several classes per image: the best class is one of them (top 1).")
         return notes
 
@@ -132,17 +136,13 @@ class Shown:
         results = [self.curve.get(alpha, role, task, self.split) for task in self.curve.tasks.get(role, [])]
         return [result for result in results if result is not None]
 
-    def axis_label(self, role: Role) -> str:
-        """Return the label of an axis with the mean accuracy over the tasks in a role."""
-        tasks = [task for task in self.curve.tasks[role] if self.tested(role, task)]
-        named = ", ".join(tasks) if len(tasks) <= MOST_NAMES else f"{len(tasks)} tasks"
-        mean = "mean " if len(tasks) > 1 else ""
-        return f"{mean}{role} accuracy, % ({named}; {self.images_of_split})"
-
-    @property
-    def images_of_split(self) -> str:
-        """The images in few words, for an axis."""
-        return f"{self.split} images"
+    def axis_labels(self, role: Role) -> list[str]:
+        """Return labels of an axis with the mean accuracy over the tasks in a role, from the longest to the shortest."""
+        tasks = [task for task in self.curve.tasks.get(role, []) if self.tested(role, task)]
+        mean = f"mean {role}" if len(tasks) > 1 else role
+        number = f"{len(tasks)} tasks" if len(tasks) > 1 else ""
+        named = [", ".join(tasks), number] if len(tasks) <= MOST_NAMES else [number]
+        return [f"{mean} accuracy, % ({'; '.join(filter(None, [names, self.split]))})" for names in named]
 
     def tested(self, role: Role, task: str) -> bool:
         """Return whether a task was evaluated on the split at any alpha."""

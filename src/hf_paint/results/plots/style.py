@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from hf_paint.results.plots.fonts import families_for
 
 
-WIDTH, HEIGHT = 7.0, 4.6
-"""Size in inches. With 100 pixels per inch, a plot is as wide as the text of a model card."""
+WIDTH = 7.0
+"""Width in inches. With 100 pixels per inch, a plot is as wide as the text of a model card."""
 DPI, SHARP_DPI = 100, 200
 """Pixels per inch for layout, and in files and notebooks, so that plots are sharp on screens with dense pixels."""
 INK, MUTED, GRID = "#1a1a1a", "#595959", "#e3e3e3"
@@ -48,6 +48,7 @@ STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "text.parse_math": False,
+    "text.hinting": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "hf_paint",
 }
@@ -60,7 +61,7 @@ class Plot(Figure):
         height: Height in inches.
     """
 
-    def __init__(self, height: float = HEIGHT) -> None:
+    def __init__(self, height: float) -> None:
         super().__init__(figsize=(WIDTH, height), dpi=DPI)
         self.families: list[str] = [*matplotlib.rcParams["font.family"]]
         self.renderer: RendererAgg = FigureCanvasAgg(self).get_renderer()

@@ -91,13 +91,13 @@ class Track:
                     after = (corner + 1) % 4
                     yield np.array([first[corner], first[after], second[after], second[corner]])
 
-    def extent(self) -> tuple[Interval, Interval]:
-        """Return the least and greatest x and y, including the intervals."""
+    def reach(self) -> tuple[list[float], list[float]]:
+        """Return all x and y that a plot must show, including the ends of the intervals."""
         x, y = (
             [*values, *(end for ends in bounds if ends is not None for end in ends)]
             for values, bounds in ((self.x, self.x_bounds), (self.y, self.y_bounds))
         )
-        return (min(x), max(x)), (min(y), max(y))
+        return x, y
 
     def labels(self, shown: Shown) -> list[Label]:
         """Return the labels of the marked points."""
@@ -120,8 +120,9 @@ class Track:
         return [self.alphas.index(alpha) for alpha in marks if alpha is not None and alpha in self.alphas]
 
     def _label(self, index: int, text: str, *, optional: bool = False) -> Label:
-        size, color = (SMALL, MUTED) if optional else (TEXT, INK)
-        return Label(x=self.x[index], y=self.y[index], text=text, size=size, color=color, optional=optional)
+        size, color, radius = (SMALL, MUTED, 4.0) if optional else (TEXT, INK, 10.0)
+        place = {"x": self.x[index], "y": self.y[index]}
+        return Label(**place, text=text, size=size, color=color, radius=radius, optional=optional)
 
 
 def _diamond(x: float, y: float, across: Interval | None, along: Interval | None) -> NDArray[np.float64] | None:

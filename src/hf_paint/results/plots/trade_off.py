@@ -1,10 +1,11 @@
 """The trade-off curve: patching accuracy against supported accuracy, one point per alpha (PAINT, Figure 1)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from matplotlib.axes import Axes
 
-from hf_paint.results.plots.frame import framed, show_percent
+from hf_paint.results.plots.frame import framed, set_label, show_percent
 from hf_paint.results.plots.labels import Label, add_labels
 from hf_paint.results.plots.positions import Positions
 from hf_paint.results.plots.shown import Shown
@@ -17,8 +18,9 @@ NO_TRADE_OFF = (
     "Dashed: no trade-off, i.e. the supported accuracy of the zero-shot model, and the best patching accuracy of all "
     "points."
 )
+DASHED = (0, (5, 4))
 ENSEMBLE_NAME = "output-space ensemble"
-BAND_NOTE = "Band: 95 % intervals of both accuracies."
+BAND_NOTE = "Band: 95 % intervals of both accuracies, each on its own."
 
 
 def draw_curve(shown: Shown) -> Plot:
@@ -29,26 +31,29 @@ def draw_curve(shown: Shown) -> Plot:
     patching accuracy is drawn against alpha, and there is no trade-off to show.
     """
     track = trade_off(shown)
+    other = None if shown.ensemble is None else trade_off(replace(shown, curve=shown.ensemble))
     has_supported = _has_supported(shown)
     notes = [NO_TRADE_OFF] * has_supported + shown.notes
     if any(track.y_bounds):
         notes.insert(0, BAND_NOTE if has_supported else "Band: 95 % intervals.")
     with styled([*shown.texts, shown.finding]):
-        plot, axes = framed(shown.finding, [" ".join(notes)])
-        labels, lines = track.labels(shown), track.lines()
-        track.draw(axes, shown)
+        plot, axes = framed(shown.finding, notes)
+        tracks = [track] if other is None else [track, other]
+        labels, lines = track.labels(shown), [line for drawn in tracks for line in drawn.lines()]
+        show_percent(axes.yaxis, [y for drawn in tracks for y in drawn.reach()[1]])
+        set_label(plot, axes, axes.yaxis, shown.axis_labels("patching"))
         if has_supported:
-            show_percent(axes.xaxis, *track.extent()[0])
-            axes.set_xlabel(shown.axis_label("supported"))
-            labels += _draw_no_trade_off(axes, track)
+            show_percent(axes.xaxis, [x for drawn in tracks for x in drawn.reach()[0]])
+            set_label(plot, axes, axes.xaxis, shown.axis_labels("supported"))
+            for line, label in _no_trade_off(axes, track):
+                axes.plot(*line, color=MUTED, linestyle=DASHED, linewidth=1.1, zorder=1)
+                lines.append(line)
+                labels.append(label)
         else:
             Positions.of(track.alphas, end=shown.end).apply(axes)
-        show_percent(axes.yaxis, *track.extent()[1])
-        axes.set_ylabel(shown.axis_label("patching"))
-        if shown.ensemble is not None:
-            other = trade_off(replace(shown, curve=shown.ensemble))
+        track.draw(axes, shown)
+        if other is not None:
             labels.append(other.draw_for_comparison(axes, ENSEMBLE_NAME))
-            lines += other.lines()
         add_labels(plot, axes, [*labels, *track.alpha_labels(shown)], lines=lines)
     return plot
 
@@ -67,19 +72,14 @@ def trade_off(shown: Shown) -> Track:
     return Track(alphas=alphas, x=means[0], y=means[1], x_bounds=bounds[0], y_bounds=bounds[1], exact=exact)
 
 
-def _draw_no_trade_off(axes: Axes, track: Track) -> list[Label]:
-    """Draw the dashed lines across the whole axes, and return their labels."""
-    style = {"color": MUTED, "linestyle": (0, (5, 4)), "linewidth": 1.1, "zorder": 1}
-    labels = []
-    best, lowest = max(track.y), min(track.y)
-    axes.axhline(best, **style)
-    labels.append(Label(x=min(track.x), y=best, text="best patching accuracy", size=SMALL, color=MUTED))
+def _no_trade_off(axes: Axes, track: Track) -> Iterator[tuple[tuple[Sequence[float], Sequence[float]], Label]]:
+    """Yield the lines of no trade-off, across the whole axes, with their labels."""
+    (left, right), (bottom, top), best = axes.get_xlim(), axes.get_ylim(), max(track.y)
+    style = {"size": SMALL, "color": MUTED}
+    yield ([left, right], [best, best]), Label(x=min(track.x), y=best, text="best patching accuracy", **style)
     if 0.0 in track.alphas:
-        zero_shot = track.x[track.alphas.index(0.0)]
-        axes.axvline(zero_shot, **style)
-        text = "zero-shot supported accuracy"
-        labels.append(Label(x=zero_shot, y=(best + lowest) / 2, text=text, size=SMALL, color=MUTED))
-    return labels
+        x = track.x[track.alphas.index(0.0)]
+        yield ([x, x], [bottom, top]), Label(x=x, y=(best + min(track.y)) / 2, text="zero-shot supported accuracy", **style)
 
 
 def _has_supported(shown: Shown) -> bool:
