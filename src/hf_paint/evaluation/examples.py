@@ -14,7 +14,7 @@ from torch import nn
 
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.results.fonts import save_figure
+from hf_paint.results.plots.fonts import save_figure
 
 
 NUM_EXAMPLES = 12

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ from hf_paint.results.tables import FINE_TUNED, markdown
 
 if TYPE_CHECKING:
     import pandas
+
+    from hf_paint.results.plots.style import Plot
+
+PlotKind = Literal["curve", "accuracy", "per_class", "scatter"]
 
 
 class AlphaCurve:
@@ -213,9 +217,31 @@ class AlphaCurve:
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
 
+    def plot(self, kind: PlotKind = "curve", *, split: str | None = None) -> "Plot":
+        """Return a plot, a matplotlib figure that shows itself in notebooks.
+
+        The chosen alpha and the output-space ensemble are read from the run folder, if the curve has one.
+
+        Args:
+            kind: `curve` (patching against supported accuracy; PAINT, Figure 1), `accuracy` (accuracy against alpha,
+                one line per task), `per_class` (the classes that changed most between zero-shot and the chosen alpha),
+                or `scatter` (accuracy under shift against reference accuracy; WiSE-FT, Figure 1).
+            split: Split to show accuracies on; by default, `reported_split` or, for a search, `validation`.
+
+        Raises:
+            InputError: If the curve has not what the plot shows.
+
+        Example:
+            >>> AlphaCurve.from_accuracies([0, 1], patching={"a": [0.5, 0.9]}, supported={"b": [0.8, 0.7]}).plot().axes
+            [<Axes: xlabel='supported accuracy, % (b; validation)', ylabel='patching accuracy, % (a; validation)'>]
+        """
+        from hf_paint.results.plots.kinds import draw
+
+        return draw(self, kind, split)
+
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
         """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""
-        if self.folder is None or result.correct_file is None:
+        if self.folder is None or result.correct_file is None or not (self.folder / result.correct_file).exists():
             return None
         correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
         return correct

@@ -60,6 +60,8 @@ class RunFolder:
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
         self.curve_plot = self.path / "curve.png"
+        self.accuracy_plot = self.path / "accuracy.png"
+        self.per_class_plot = self.path / "per_class.png"
         self.theta_0 = self.path / "theta_0"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
@@ -74,8 +76,13 @@ class RunFolder:
 
     @property
     def plots(self) -> list[Path]:
-        """Paths to the plots shown on the model card."""
-        return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()] + self.example_plots
+        """Paths to the plots shown on the model card, all PNG files."""
+        return [plot for plot in self.measured_plots if plot.exists()] + self.example_plots
+
+    @property
+    def measured_plots(self) -> list[Path]:
+        """Paths to the plots of what was measured, whether they exist or not. Each has an SVG file beside it."""
+        return [self.curve_plot, self.accuracy_plot, self.per_class_plot, self.robustness_plot]
 
     @property
     def example_plots(self) -> list[Path]:

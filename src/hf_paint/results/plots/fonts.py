@@ -1,10 +1,14 @@
 """Fonts for the texts of a plot: names of classes are in any script, and matplotlib's own font has few of them."""
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 
 from hf_paint.errors import warn_once
 
@@ -16,6 +20,22 @@ PLACEHOLDERS = "Last Resort"
 REGULAR = (400, "normal", "regular")
 NUM_SHOWN = 5
 """Maximum number of characters named in a warning."""
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Save a figure that was not drawn in the style of `styled`, with each character in a font that has it.
+
+    Args:
+        figure: Figure to save.
+        path: Path to the output image file.
+    """
+    texts: list[Text] = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    if families := families_for("".join(text.get_text() for text in texts)):
+        for text in texts:
+            text.set_fontfamily([*text.get_fontfamily(), *families])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(path)
 
 
 def families_for(texts: str) -> list[str]:

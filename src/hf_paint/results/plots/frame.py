@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import MaxNLocator
 
 from hf_paint.results.plots.style import DPI, MUTED, SMALL, TITLE, WIDTH, Plot
@@ -61,16 +61,16 @@ def framed(
 def set_label(plot: Plot, axes: Axes, axis: Axis, labels: Sequence[str]) -> None:
     """Label an axis with the first of several texts that fits beside it; the last one is cut if it does not."""
     area, face = axes.get_window_extent(), Face(plot)
-    length = (area.width if axis.axis_name == "x" else area.height) / DPI
+    length = (area.width if isinstance(axis, XAxis) else area.height) / DPI
     fitting = [label for label in labels if face.width(label) <= length]
     axis.set_label_text(fitting[0] if fitting else face.shortened(labels[-1], length))
 
 
-def show_percent(axis: Axis, values: Sequence[float], *, room: float = 0.1) -> None:
+def show_percent(axis: Axis, values: Sequence[float], *, room: float = 0.1, most_ticks: int = 7) -> None:
     """Set the limits of an axis around accuracies in percent, with some room for labels but no ticks beyond 100."""
     span, middle = max(max(values) - min(values), LEAST_SPAN), (max(values) + min(values)) / 2
     low, high = (middle + side * (0.5 + room) * span for side in (-1, 1))
-    ticks = [float(tick) for tick in MaxNLocator(nbins=7, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    ticks = [float(tick) for tick in MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]).tick_values(low, high)]
     axis.set_ticks([tick for tick in ticks if low <= tick <= high and 0 <= tick <= 100])
     axis.set_view_interval(low, high, ignore=True)
-    axis.axes.autoscale(enable=False, axis=axis.axis_name)
+    axis.axes.autoscale(enable=False, axis="x" if isinstance(axis, XAxis) else "y")

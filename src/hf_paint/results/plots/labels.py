@@ -7,13 +7,13 @@ near its point that covers the least of what is drawn.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hf_paint.results.plots.style import DPI, INK, MUTED, TEXT, Plot
-from hf_paint.results.plots.texts import Face
 
 
 DISTANCES = (4, 10, 18, 30, 46, 66, 90)
@@ -25,10 +25,14 @@ GAP = 3
 """Pixels around a label that stay free of other labels."""
 COST_OF_COVERING = 40
 """Distance in pixels that a label moves to cover one thing less."""
-HALO = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
+HALO: dict[str, object] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
 """Background that keeps a label legible on top of lines."""
 STEP = 4
 """Distance in pixels at which lines are sampled."""
+
+Pair = tuple[float, float]
+Line = tuple[Sequence[float], Sequence[float]]
+"""x and y of a line's corners, in data coordinates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,9 @@ class Box:
         return int(((self.left <= x) & (x <= self.right) & (self.bottom <= y) & (y <= self.top)).sum())
 
 
-def place(size: tuple[float, float], point: tuple[float, float], frame: Box, taken: Iterable[Box], drawn: NDArray[np.float64], *, distances: Sequence[float] = DISTANCES) -> Box | None:
+def place(
+    size: Pair, point: Pair, frame: Box, taken: Sequence[Box], drawn: NDArray[np.float64], distances: Sequence[float]
+) -> Box | None:
     """Return the best box for a label, or None if there is none.
 
     Args:
@@ -89,9 +95,8 @@ def place(size: tuple[float, float], point: tuple[float, float], frame: Box, tak
         frame: Box that contains all labels.
         taken: Boxes of labels and markers that it must not overlap.
         drawn: Points on what is drawn, which it should not cover, shape (num_points, 2).
-        distances: Distances from the point to try.
+        distances: Distances from the point to try, in ascending order.
     """
-    taken = list(taken)
     best, least = None, math.inf
     for distance, box in _places(size, point, distances):
         if distance >= least:
@@ -102,10 +107,10 @@ def place(size: tuple[float, float], point: tuple[float, float], frame: Box, tak
     return best
 
 
-def _places(size: tuple[float, float], point: tuple[float, float], distances: Sequence[float]) -> Iterator[tuple[float, Box]]:
-    """Yield distances and boxes around a point, the nearest ones first and those on the right before those on the left."""
+def _places(size: Pair, point: Pair, distances: Sequence[float]) -> Iterator[tuple[float, Box]]:
+    """Yield distances and boxes around a point, near before far and, of equals, right and above before left."""
     width, height = size
-    turns = sorted(range(NUM_DIRECTIONS), key=lambda turn: abs(turn - 1) if turn <= NUM_DIRECTIONS // 2 else abs(turn - 1 - NUM_DIRECTIONS))
+    turns = [turn for number in range(NUM_DIRECTIONS // 2) for turn in (1 + number, -number)]
     for distance in distances:
         for turn in turns:
             angle = 2 * math.pi * turn / NUM_DIRECTIONS
@@ -114,7 +119,7 @@ def _places(size: tuple[float, float], point: tuple[float, float], distances: Se
             yield distance, Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterable[tuple[ArrayLike, ArrayLike]] = ()) -> list[Label]:
+def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterable[Line] = ()) -> list[Label]:
     """Write labels beside their points, in the order of their importance, and return those that found no place.
 
     Call this last, when the limits of the axes are final.
@@ -128,13 +133,13 @@ def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterab
     drawn = _sampled(axes, lines)
     area = axes.get_window_extent()
     frame = Box(area.x0 + GAP, area.y0 + GAP, plot.bbox.x1 - GAP, area.y1)
-    points = [tuple(axes.transData.transform((label.x, label.y)).tolist()) for label in labels]
+    points: list[Pair] = [tuple(axes.transData.transform((label.x, label.y)).tolist()) for label in labels]
     taken = [_around(point, label.radius) for label, point in zip(labels, points, strict=True)]
     left_out = []
     for label, point in zip(labels, points, strict=True):
         width, height = (DPI * inches for inches in plot.size_of(label.text, label.size, weight=label.weight))
         distances = [label.radius + distance for distance in (DISTANCES[:1] if label.optional else DISTANCES)]
-        box = place((width, height), point, frame, taken, drawn, distances=distances)
+        box = place((width, height), point, frame, taken, drawn, distances)
         if box is None or (label.optional and box.count(drawn)):
             left_out.append(label)
             continue
@@ -143,29 +148,29 @@ def add_labels(plot: Plot, axes: Axes, labels: Sequence[Label], *, lines: Iterab
     return left_out
 
 
-def _around(point: tuple[float, float], radius: float) -> Box:
+def _around(point: Pair, radius: float) -> Box:
     """Return the square around a marker, which labels do not touch."""
     inner = max(0.0, radius - GAP)
     return Box(point[0] - inner, point[1] - inner, point[0] + inner, point[1] + inner)
 
 
-def _sampled(axes: Axes, lines: Iterable[tuple[ArrayLike, ArrayLike]]) -> NDArray[np.float64]:
+def _sampled(axes: Axes, lines: Iterable[Line]) -> NDArray[np.float64]:
     """Return points on lines at equal distances, in pixels, shape (num_points, 2)."""
     sampled = [np.empty((0, 2))]
     for x, y in lines:
         corners = axes.transData.transform(np.column_stack([x, y]))
         sampled.append(corners)
-        for start, end in zip(corners, corners[1:], strict=False):
+        for start, end in pairwise(corners):
             number = 2 + int(np.hypot(*(end - start)) / STEP)
             sampled.append(np.linspace(start, end, number))
     return np.concatenate(sampled)
 
 
-def _write(axes: Axes, label: Label, point: tuple[float, float], box: Box) -> None:
+def _write(axes: Axes, label: Label, point: Pair, box: Box) -> None:
     invert = axes.transData.inverted()
     middle = invert.transform(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
-    font = {"size": label.size, "color": label.color, "weight": label.weight}
-    axes.text(*middle, label.text, **font, ha="center", va="center", zorder=6, bbox=HALO)
+    text = axes.text(float(middle[0]), float(middle[1]), label.text, ha="center", va="center", zorder=6, bbox=HALO)
+    text.set(size=label.size, color=label.color, weight=label.weight)
     nearest = (min(max(point[0], box.left), box.right), min(max(point[1], box.bottom), box.top))
     if math.dist(point, nearest) > LEADER:
         ends = invert.transform((point, nearest))

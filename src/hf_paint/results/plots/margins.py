@@ -63,7 +63,8 @@ def label_ends(plot: Plot, axes: Axes, labels: Sequence[Label], *, room: float) 
         ends = ((label.x, elbow[0]), (label.y, elbow[1]))
         axes.plot(*ends, color=label.color, linewidth=0.8, clip_on=False, zorder=1.5)
         text = Face(plot, label.size, label.weight).shortened(label.text, room - START / DPI - 0.1)
-        axes.text(*start, text, size=label.size, weight=label.weight, va="center_baseline", color=INK)
+        written = axes.text(float(start[0]), float(start[1]), text, va="center_baseline", color=INK)
+        written.set(size=label.size, weight=label.weight)
 
 
 def room_for(plot: Plot, texts: Sequence[str], most: float) -> float:

@@ -51,8 +51,10 @@ class Positions:
         """Label the horizontal axis and set its limits."""
         axes.set_xlabel(self.label)
         low, high = min(self.values), max(self.values)
-        room = 0.03 * max(high - low, 0.5)
+        room = 0.03 * (high - low) or 0.5
         axes.set_xlim(low - room, high + room)
+        if low == high:
+            axes.set_xticks([low])
         if self.ticks:
             axes.set_xticks(self.values, self.ticks)
 

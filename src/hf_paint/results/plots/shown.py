@@ -84,8 +84,7 @@ class Shown:
         if place is None or is_unpatched(place):
             return self._unpatched("" if place is None else f" at {alpha_phrase(place)}")
         changes = list(changes_of(self.curve, place, (self.split,)))
-        where = alpha_phrase(place) if isinstance(place, Coefficients) else self.named(place)
-        return f"{what_changed(changes)}, at {where}" if changes else f"Accuracy on {self.split} images"
+        return f"{what_changed(changes)}, at {alpha_phrase(place)}" if changes else f"Accuracy on {self.images}"
 
     def _unpatched(self, where: str) -> str:
         results = [r for r in self.records if r.alpha == 0]
@@ -137,7 +136,7 @@ class Shown:
         return [result for result in results if result is not None]
 
     def axis_labels(self, role: Role) -> list[str]:
-        """Return labels of an axis with the mean accuracy over the tasks in a role, from the longest to the shortest."""
+        """Return labels of an axis with the mean accuracy over the tasks in a role, longest first."""
         tasks = [task for task in self.curve.tasks.get(role, []) if self.tested(role, task)]
         mean = f"mean {role}" if len(tasks) > 1 else role
         number = f"{len(tasks)} tasks" if len(tasks) > 1 else ""
@@ -162,7 +161,9 @@ def is_search(alphas: Sequence[Alpha]) -> bool:
 
 def default_split(curve: "AlphaCurve") -> str:
     """Return the split whose accuracies a plot shows: of a search, only the chosen combination has test images."""
-    return "validation" if is_search(curve.alphas) and "validation" in curve.splits("patching") else curve.reported_split
+    return (
+        "validation" if is_search(curve.alphas) and "validation" in curve.splits("patching") else curve.reported_split
+    )
 
 
 def has_file(path: Path) -> bool:

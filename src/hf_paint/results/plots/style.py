@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from typing import Literal
 
 import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import MaxNLocator
 
 from hf_paint.results.plots.fonts import families_for
 
@@ -24,7 +21,8 @@ DPI, SHARP_DPI = 100, 200
 INK, MUTED, GRID = "#1a1a1a", "#595959", "#e3e3e3"
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-"""Colours that people with any colour vision tell apart (Okabe & Ito, 2008), without yellow, which is pale on white."""
+"""Colours that people with any colour vision tell apart (Okabe & Ito, 2008); yellow is too pale on white."""
+DASHED = (0, (5, 4))
 BAND = 0.18
 """Opacity of a band, which shows a 95 % interval."""
 TITLE, TEXT, SMALL = 11.0, 9.5, 8.5
@@ -64,7 +62,7 @@ class Plot(Figure):
     def __init__(self, height: float) -> None:
         super().__init__(figsize=(WIDTH, height), dpi=DPI)
         self.families: list[str] = [*matplotlib.rcParams["font.family"]]
-        self.renderer: RendererAgg = FigureCanvasAgg(self).get_renderer()
+        self.renderer: RendererAgg = FigureCanvasAgg(self).get_renderer()  # type: ignore[no-untyped-call]
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """Return the plot as PNG, and the size to show it at."""
@@ -82,7 +80,7 @@ class Plot(Figure):
     def size_of(self, text: str, size: float = TEXT, *, weight: str = "normal") -> tuple[float, float]:
         """Return the width and height of one line of text, in inches."""
         font = FontProperties(family=self.families, size=size, weight=weight)
-        width, height, _ = self.renderer.get_text_width_height_descent(text, font, False)
+        width, height, _ = self.renderer.get_text_width_height_descent(text, font, False)  # type: ignore[no-untyped-call]
         return width / DPI, height / DPI
 
 
@@ -95,7 +93,9 @@ def styled(texts: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def _style(families: Sequence[str]) -> Iterator[None]:
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(NOT_STYLE)}
-    with matplotlib.rc_context({**defaults, **STYLE, "font.family": families}), warnings.catch_warnings():
+    settings: dict[str, object] = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(NOT_STYLE)}
+    settings |= {**STYLE, "font.family": families}
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcParams.update(settings)  # type: ignore[arg-type]  # keys are literals
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # `families_for` has warned of it
         yield

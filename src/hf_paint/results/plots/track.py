@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,7 +86,7 @@ class Track:
         yield from (diamond for diamond in diamonds if diamond is not None)
         if not self.connected:
             return
-        for first, second in zip(diamonds, diamonds[1:], strict=False):
+        for first, second in pairwise(diamonds):
             if first is not None and second is not None:
                 for corner in range(4):
                     after = (corner + 1) % 4
@@ -121,8 +122,8 @@ class Track:
 
     def _label(self, index: int, text: str, *, optional: bool = False) -> Label:
         size, color, radius = (SMALL, MUTED, 4.0) if optional else (TEXT, INK, 10.0)
-        place = {"x": self.x[index], "y": self.y[index]}
-        return Label(**place, text=text, size=size, color=color, radius=radius, optional=optional)
+        x, y = self.x[index], self.y[index]
+        return Label(x=x, y=y, text=text, size=size, color=color, radius=radius, optional=optional)
 
 
 def _diamond(x: float, y: float, across: Interval | None, along: Interval | None) -> NDArray[np.float64] | None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes
 
+from hf_paint.results.alphas import Alpha
 from hf_paint.results.plots.frame import framed, set_label, show_percent
-from hf_paint.results.plots.labels import Label, add_labels
+from hf_paint.results.plots.labels import Label, Line, add_labels
 from hf_paint.results.plots.positions import Positions
 from hf_paint.results.plots.shown import Shown
-from hf_paint.results.plots.style import MUTED, SMALL, Plot, styled
+from hf_paint.results.plots.style import DASHED, MUTED, SMALL, Plot, styled
 from hf_paint.results.plots.track import Track
+from hf_paint.results.records import Role
 from hf_paint.results.tables import Interval
 
 
@@ -18,7 +20,6 @@ NO_TRADE_OFF = (
     "Dashed: no trade-off, i.e. the supported accuracy of the zero-shot model, and the best patching accuracy of all "
     "points."
 )
-DASHED = (0, (5, 4))
 ENSEMBLE_NAME = "output-space ensemble"
 BAND_NOTE = "Band: 95 % intervals of both accuracies, each on its own."
 
@@ -60,7 +61,8 @@ def draw_curve(shown: Shown) -> Plot:
 
 def trade_off(shown: Shown) -> Track:
     """Return the mean patching and supported accuracies in percent, or alphas if there are no supported tasks."""
-    alphas, roles = shown.alphas, ("supported", "patching") if _has_supported(shown) else ("patching",)
+    alphas: Sequence[Alpha] = shown.alphas
+    roles: tuple[Role, ...] = ("supported", "patching") if _has_supported(shown) else ("patching",)
     means = [[100 * float(shown.mean(alpha, role)) for alpha in alphas] for role in roles]
     bounds = [[_in_percent(shown.interval(alpha, role)) for alpha in alphas] for role in roles]
     if len(roles) == 1:
@@ -72,14 +74,17 @@ def trade_off(shown: Shown) -> Track:
     return Track(alphas=alphas, x=means[0], y=means[1], x_bounds=bounds[0], y_bounds=bounds[1], exact=exact)
 
 
-def _no_trade_off(axes: Axes, track: Track) -> Iterator[tuple[tuple[Sequence[float], Sequence[float]], Label]]:
+def _no_trade_off(axes: Axes, track: Track) -> Iterator[tuple[Line, Label]]:
     """Yield the lines of no trade-off, across the whole axes, with their labels."""
     (left, right), (bottom, top), best = axes.get_xlim(), axes.get_ylim(), max(track.y)
-    style = {"size": SMALL, "color": MUTED}
-    yield ([left, right], [best, best]), Label(x=min(track.x), y=best, text="best patching accuracy", **style)
+    yield ([left, right], [best, best]), _small(min(track.x), best, "best patching accuracy")
     if 0.0 in track.alphas:
-        x = track.x[track.alphas.index(0.0)]
-        yield ([x, x], [bottom, top]), Label(x=x, y=(best + min(track.y)) / 2, text="zero-shot supported accuracy", **style)
+        x, middle = track.x[track.alphas.index(0.0)], (best + min(track.y)) / 2
+        yield ([x, x], [bottom, top]), _small(x, middle, "zero-shot supported accuracy")
+
+
+def _small(x: float, y: float, text: str) -> Label:
+    return Label(x=x, y=y, text=text, size=SMALL, color=MUTED)
 
 
 def _has_supported(shown: Shown) -> bool:
