@@ -223,17 +223,12 @@ class AlphaCurve:
         The chosen alpha and the output-space ensemble are read from the run folder, if the curve has one.
 
         Args:
-            kind: `curve` (patching against supported accuracy; PAINT, Figure 1), `accuracy` (accuracy against alpha,
-                one line per task), `per_class` (the classes that changed most between zero-shot and the chosen alpha),
-                or `scatter` (accuracy under shift against reference accuracy; WiSE-FT, Figure 1).
+            kind: `curve` (patching against supported accuracy; PAINT, Figure 1), `accuracy` (one line per task),
+                `per_class` (the classes that changed most) or `scatter` (accuracy under shift; WiSE-FT, Figure 1).
             split: Split to show accuracies on; by default, `reported_split` or, for a search, `validation`.
 
         Raises:
-            InputError: If the curve has not what the plot shows.
-
-        Example:
-            >>> AlphaCurve.from_accuracies([0, 1], patching={"a": [0.5, 0.9]}, supported={"b": [0.8, 0.7]}).plot().axes
-            [<Axes: xlabel='supported accuracy, % (b; validation)', ylabel='patching accuracy, % (a; validation)'>]
+            InputError: If the curve does not have what the plot shows.
         """
         from hf_paint.results.plots.kinds import draw
 

@@ -16,7 +16,7 @@ from hf_paint.results.plots.fonts import families_for
 
 WIDTH = 7.0
 """Width in inches. With 100 pixels per inch, a plot is as wide as the text of a model card."""
-DPI, SHARP_DPI = 100, 200
+DPI, SHARP_DPI = 100, 150
 """Pixels per inch for layout, and in files and notebooks, so that plots are sharp on screens with dense pixels."""
 INK, MUTED, GRID = "#1a1a1a", "#595959", "#e3e3e3"
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
