@@ -6,32 +6,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from hf_paint.results.alphas import Alpha
+from hf_paint.results.gains import Gain
 from hf_paint.results.records import ROLES, Result, Role
-from hf_paint.results.tables import Interval
 
 
 if TYPE_CHECKING:
     from hf_paint.results.curve import AlphaCurve
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """Accuracy on one task at some alpha minus accuracy at alpha 0, as a fraction of 1.
-
-    `low` and `high` are the bounds of the 95 % paired bootstrap interval. They are None without per-image data.
-    """
-
-    task: str
-    role: Role
-    split: str
-    gain: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def interval(self) -> Interval | None:
-        """Bounds of the interval, or None without per-image data."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, canonical, format_alpha, in_order
 from hf_paint.results.bootstrap import paired_bootstrap_interval
-from hf_paint.results.changes import Gain
 from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.gains import Gain
 from hf_paint.results.notebooks import curve_html, describe_curve
 from hf_paint.results.records import ROLES, Result, Role, of_one_sample, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
@@ -236,7 +236,7 @@ class AlphaCurve:
 
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
         """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""
-        if self.folder is None or result.correct_file is None or not (self.folder / result.correct_file).exists():
+        if self.folder is None or result.correct_file is None or not (self.folder / result.correct_file).is_file():
             return None
         correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
         return correct

@@ -1,4 +1,4 @@
-"""95 % intervals of accuracies: of one task, and of the mean over several."""
+"""Confidence interval of an accuracy."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,21 @@ Z = 1.959963984540054
 
 
 def wilson_interval(correct: int, total: int) -> Interval:
-    """Return the 95 % interval of a proportion (Wilson, 1927), as fractions of 1.
+    """Return Wilson's 95 % interval of a proportion (Wilson, 1927), which stays in [0, 1] for any counts.
+
+    Args:
+        correct: Number of images that are classified correctly.
+        total: Number of images, at least 1.
 
     Example:
-        >>> [round(bound, 4) for bound in wilson_interval(5, 10)]
-        [0.2366, 0.7634]
+        >>> [round(bound, 4) for bound in wilson_interval(8, 10)]
+        [0.4902, 0.9433]
     """
     share, weight = correct / total, Z**2 / total
-    middle = (share + weight / 2) / (1 + weight)
-    width = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
-    return max(0.0, middle - width), min(1.0, middle + width)
+    centre = share + weight / 2
+    margin = Z * math.sqrt(share * (1 - share) / total + weight / (4 * total))
+    low, high = (centre - margin) / (1 + weight), (centre + margin) / (1 + weight)
+    return (low if correct else 0.0), (high if correct < total else 1.0)
 
 
 def accuracy_interval(results: Sequence[Result]) -> Interval | None:
