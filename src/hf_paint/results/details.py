@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ from hf_paint.results.alphas import alpha_to_json
 from hf_paint.results.calibration import Calibration
 from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines
 from hf_paint.results.packed_arrays import pack, unpack
-from hf_paint.results.records import Result
 from hf_paint.results.run_folder import DETAILS
+
+
+if TYPE_CHECKING:
+    from hf_paint.results.records import Result
 
 
 SAMPLE_SIZE = 2000
@@ -27,8 +30,10 @@ NUM_CANDIDATES = 3
 """Number of candidates that are recorded for an image, starting with the most probable one."""
 SCALE = 2**16 - 1
 """Probabilities are stored in steps of 1 / SCALE."""
+MISSING = -1
+"""Candidate of an image that has fewer."""
 KEY = ("weights", "task", "role", "split", "head", "data", "precision")
-"""What identifies an exact evaluation, as in `Result.key`."""
+"""Attributes of a record that identify its evaluation."""
 
 Key = tuple[str, ...]
 
@@ -82,6 +87,12 @@ class Answers:
     candidates: NDArray[np.int64]
     probabilities: NDArray[np.float32]
 
+    def of(self, image: int) -> list[tuple[int, float]]:
+        """Return the best candidates of a sampled image and their probabilities, best first."""
+        row = int(np.searchsorted(self.images, image))
+        pairs = zip(self.candidates[row].tolist(), self.probabilities[row].tolist(), strict=True)
+        return [(candidate, probability) for candidate, probability in pairs if candidate != MISSING]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Details:
@@ -98,7 +109,7 @@ class Details:
     confusion: Confusion | None
     answers: Answers | None
 
-    def to_json(self, result: Result) -> str:
+    def to_json(self, result: "Result") -> str:
         """Return the details of a record as one line of JSON.
 
         It has the keys of the record, the bins as lists, and the arrays as a base64 `.npz` file.
@@ -138,6 +149,7 @@ class RunDetails:
     """The details of all exact evaluations of a run, read from its folder.
 
     Example:
+        >>> from hf_paint.results.records import Result
         >>> details = RunDetails.of_run(tmp_path)  # the run of an earlier version has none
         >>> details.of(Result(alpha=0.0, task="mnist", role="patching", split="test", correct=9, total=10)) is None
         True
@@ -156,14 +168,14 @@ class RunDetails:
         path = Path(folder) / DETAILS
         return cls(dict(read_lines(path, _parse)) if path.exists() else {})
 
-    def of(self, result: Result) -> Details | None:
+    def of(self, result: "Result") -> Details | None:
         """Return the details of a record, or None if there are none.
 
         Args:
             result: Record of the run, from `AlphaCurve.get`. Records of the same weights under different alphas have
                 the same details. A record of the output-space ensemble has its own.
         """
-        line = self._lines.get(_key(result)) if result.exact else None
+        line = self._lines.get(result.key)
         return None if line is None else Details.from_dict(line)
 
 
@@ -181,11 +193,11 @@ class DetailsLog:
             drop_torn_line(self._path)
             self._known = {key for key, _ in read_lines(self._path, _parse)}
 
-    def append(self, result: Result, details: Details) -> None:
-        """Add the details of a record, and flush them to disk, unless a killed process already has."""
-        if _key(result) not in self._known:
-            append_line(self._path, details.to_json(result))
-            self._known.add(_key(result))
+    def append(self, result: "Result", details: Details) -> None:
+        """Add the details of a record, unless a killed process already has."""
+        if result.key not in self._known:
+            append_line(self._path, details.to_json(result), sync=False)  # without them, a record is still usable
+            self._known.add(result.key)
 
 
 def sample_images(counted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -201,10 +213,6 @@ def sample_images(counted: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.sort(counted[order[:SAMPLE_SIZE]])
 
 
-def _key(result: Result) -> Key:
-    return tuple(getattr(result, name) for name in KEY)
-
-
 def _parse(text: str) -> tuple[Key, Json]:
     line = json.loads(text)
-    return tuple(line[name] for name in KEY), {"bins": line["bins"], "arrays": line["arrays"]}
+    return (*(line[name] for name in KEY), "exact"), {"bins": line["bins"], "arrays": line["arrays"]}

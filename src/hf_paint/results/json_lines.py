@@ -27,13 +27,17 @@ def read_lines(path: Path, parse: Callable[[str], Record]) -> list[Record]:
     return records
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append a line to a file, and flush it to disk."""
+def append_line(path: Path, line: str, *, sync: bool = True) -> None:
+    """Append a line to a file, so that it outlives the process; with `sync`, it also outlives a crash of the machine.
+
+    Waiting for the disk takes milliseconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def drop_torn_line(path: Path) -> None:

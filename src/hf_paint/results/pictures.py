@@ -5,7 +5,11 @@ from typing import TypedDict
 
 from hf_paint.files import read_json
 from hf_paint.results.alphas import AlphaJson
+from hf_paint.results.records import Role
 from hf_paint.results.run_folder import EXAMPLES
+
+
+PICTURES = "examples.json"
 
 
 class Picture(TypedDict):
@@ -40,7 +44,7 @@ class TaskPictures(TypedDict):
         pictures: The pictures.
     """
 
-    role: str
+    role: Role
     split: str
     alpha: AlphaJson
     note: str
@@ -53,5 +57,5 @@ def read_pictures(run_folder: str | Path) -> dict[str, TaskPictures]:
     Raises:
         InputError: If `examples/examples.json` is not valid JSON.
     """
-    pictures: dict[str, TaskPictures] = read_json(Path(run_folder) / EXAMPLES / "examples.json") or {}
+    pictures: dict[str, TaskPictures] = read_json(Path(run_folder) / EXAMPLES / PICTURES) or {}
     return pictures

@@ -30,7 +30,7 @@ ENSEMBLE = "ensemble.jsonl"
 PUSH_PREFIX = ".push-"
 """Prefix for temporary folders used when pushing to the Hub."""
 PARTS_OF_A_RUN = (
-    *(RESULTS, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
+    *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
@@ -72,6 +72,7 @@ class RunFolder:
         self.scores = self.path / "scores.json"
         self.orders = self.path / "orders.json"
         self.data = self.path / "data"
+        self.examples = self.path / EXAMPLES
         self.push_lock = self.path / ".push.lock"
 
     @property
