@@ -156,7 +156,6 @@ def _card_facts(run: PatchRun) -> dict[str, object]:
         "save_dtype": str(run.recipe.save_dtype).removeprefix("torch."),
         "model_type": base.model.config.model_type,
         "num_processes": run.recipe.num_processes,
-        "plot": run.folder.curve_plot.name,
         "versions": environment(),
         "examples": {},
     }

@@ -21,6 +21,7 @@ RECIPE = "recipe.yaml"
 STEP_RECIPE = "step.yaml"
 """Recipe of one step of sequential patching, which cannot be run by itself."""
 RESULTS = "results.jsonl"
+CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT = "curve.png", "accuracy.png", "per_class.png"
 DETAILS = "details.jsonl"
 """Calibration, confusion and best candidates of each exact evaluation."""
 EXAMPLES = "examples"
@@ -59,9 +60,8 @@ class RunFolder:
         self.tasks = self.path / TASKS
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
-        self.curve_plot = self.path / "curve.png"
-        self.accuracy_plot = self.path / "accuracy.png"
-        self.per_class_plot = self.path / "per_class.png"
+        self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
+        self.per_class_plot = self.path / PER_CLASS_PLOT
         self.theta_0 = self.path / "theta_0"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
