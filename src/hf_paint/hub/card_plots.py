@@ -37,7 +37,7 @@ def accuracy_plots(source: CardSource) -> Sequence[CardPlot]:
         CardPlot(
             file=CURVE_PLOT,
             alt=f"Patching accuracy against {x_axis}, one point per model: {finding}",
-            caption=f"Patching accuracy against {x_axis} on the {split} images, one point per model (PAINT, Figure 1).",
+            caption=f"Patching accuracy against {x_axis} on the {split} images (PAINT, Figure 1).",
         ),
         CardPlot(
             file=ACCURACY_PLOT,

@@ -172,7 +172,7 @@ def draw_cosines(changes: Mapping[str, WeightChanges]) -> Plot | None:
             ends.append(Label(x=line.depths[-1], y=line.cosines[-1], text=line.name, color=color))
         axes.set_xlabel("depth (embeddings 0, encoder layers between, projection 1)")
         axes.set_ylabel("cosine(theta_0, theta_1)")
-        axes.autoscale(enable=False)
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # final, for the labels
         label_ends(plot, axes, ends[: len(named)], room=room)
     return plot
 
