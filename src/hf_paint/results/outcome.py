@@ -21,7 +21,6 @@ SPLITS = ("test", "validation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The outcome of a run. `results/outcome_text.py` puts it into words.
 
