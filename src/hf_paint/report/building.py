@@ -9,7 +9,7 @@ from hf_paint.report.layers import layers_of
 from hf_paint.report.reading import Recorded, read_recorded
 from hf_paint.report.shifts import ensemble_of, scatter_of
 from hf_paint.report.snippets import snippets_of
-from hf_paint.report.tables import averaged_orders, compared, tables_of
+from hf_paint.report.tables import averaged_orders, tables_of
 from hf_paint.report.tasks import means_of, tasks_of
 from hf_paint.report.words import choice_of, claim_of, facts_of, notes_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
@@ -31,10 +31,10 @@ def report_of(folders: Sequence[str | Path]) -> Report:
     runs = [_run(each) for each in recorded]
     if len(runs) > 1:
         for run, each in zip(runs, recorded, strict=True):
-            run["title"] = f"{each.run.name}: {run['title']}"
+            run["title"] = each.run.name
     title = runs[0]["title"] if len(runs) == 1 else f"{len(runs)} runs"
     orders = [table for folder in folders for table in averaged_orders(RunFolder(folder))]
-    return Report(title=title, made_by=f"hf_paint {__version__}", runs=runs, tables=[*orders, *compared(runs)])
+    return Report(title=title, made_by=f"hf_paint {__version__}", runs=runs, tables=orders)
 
 
 def _run(recorded: Recorded) -> Run:
