@@ -196,9 +196,14 @@ def _labelled(x: Spec, y: Spec) -> Sequence[Spec]:
 
 
 def _text(data: str, encoding: Spec) -> Sequence[Spec]:
-    """Return labels below their points, right of them or left where `left` says so, on a halo that hides lines."""
-    side = {"align": "datum.left ? 'right' : 'left'", "dx": "datum.left ? -8 : 8"}
-    place = {name: {"expr": expression} for name, expression in side.items()} | {"baseline": "top", "dy": 8}
+    """Return labels right below their points, or left and above where their rows say so; a halo hides lines."""
+    side = {
+        "align": "datum.left ? 'right' : 'left'",
+        "dx": "datum.left ? -8 : 8",
+        "baseline": "datum.above ? 'bottom' : 'top'",
+        "dy": "datum.above ? -8 : 8",
+    }
+    place = {name: {"expr": expression} for name, expression in side.items()} | {"limit": 150}
     halo = _layer(data, "text", {**encoding, "color": {"value": PAPER}}, **place, stroke=PAPER, strokeWidth=4)
     return [halo, _layer(data, "text", encoding, **place)]
 

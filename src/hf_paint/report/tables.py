@@ -1,4 +1,4 @@
-"""Tables of a report: models by task, coefficients, steps, averaged models, and several task orders."""
+"""Tables of a report: models by task, coefficients, steps, averaged models, and task orders."""
 
 from hf_paint.files import Json, read_json
 from hf_paint.report.contents import Table

@@ -11,7 +11,7 @@ const marked = (run, rows) => {
   }
   const xs = rows.map(row => row.x), middle = (Math.min(...xs) + Math.max(...xs)) / 2;
   return rows.filter(row => names.has(row.i))
-    .map(row => ({x: row.x, y: row.y, text: names.get(row.i).join(", "), left: row.x > middle}));
+    .map(row => ({x: row.x, y: row.y, text: names.get(row.i).join(", "), left: row.x > middle, above: row.i === chosen}));
 };
 
 const tradeOffRows = (run, tipOf) => {
@@ -28,10 +28,11 @@ PARTS.trade_off = (part, run, charts, slider) => {
   const numbers = i => [`patching ${percent(patching[i])} %`, `supported ${percent(supported[i])} %`];
   const rows = tradeOffRows(run, i => tip(slider, i, ...numbers(i)));
   const ensemble = run.ensemble?.map(([x, y], i) => ({i, x, y})).filter(row => isNumber(row.x) && isNumber(row.y));
+  const corner = {x: supported[run.zero_shot], y: Math.max(...rows.map(row => row.y)), text: "no trade-off"};
+  corner.left = rows.some(row => row.x < corner.x);
   const chart = new Chart(part, charts.trade_off, {
-    none_patching: [{y: Math.max(...rows.map(row => row.y))}],
-    none_supported: [{x: supported[run.zero_shot]}].filter(row => isNumber(row.x)),
-    corner: [{x: supported[run.zero_shot], y: Math.max(...rows.map(row => row.y)), text: "no trade-off", left: true}],
+    none_patching: [corner], none_supported: [corner],
+    corner: [corner],
     points: rows, marks: marked(run, rows), ensemble,
   }, {caption: pathCaption(ensemble)});
   return i => chart.set({current: i}, `Patching accuracy against supported accuracy. At ${slider.name(i)}: ${numbers(i).join(", ")}.`);
