@@ -12,6 +12,7 @@ from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm.auto import tqdm
 
 from hf_paint.data.images import Example, collate
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
@@ -59,6 +60,20 @@ class Evaluator:
         self.precision: Precision = precision
         self.compile = compile
         self._dataloaders: dict[int, Batches] = {}
+        self._bar: tqdm | None = None
+
+    @contextmanager
+    def progress(self, num_images: int, name: str) -> Iterator[tqdm]:
+        """Show progress inside the block: how many images of this number have been evaluated, or need not be."""
+        quiet = not self.accelerator.is_local_main_process
+        with tqdm(total=num_images, desc=name, unit="image", unit_scale=True, smoothing=0, disable=quiet) as self._bar:
+            yield self._bar
+        self._bar = None
+
+    def skip(self, num_images: int) -> None:
+        """Leave images out of the progress that is shown, because they need not be evaluated."""
+        if self._bar is not None:
+            self._bar.total -= num_images
 
     def with_precision(self, precision: Precision) -> "Evaluator":
         """Return an evaluator with the same options but a different precision."""
@@ -182,6 +197,8 @@ class Evaluator:
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
                 gathered.append(self.accelerator.gather_for_metrics(columns))
+                if self._bar is not None:
+                    self._bar.update(len(next(iter(gathered[-1].values()))))
         return {name: torch.cat([columns[name] for columns in gathered]).cpu() for name in gathered[0]}
 
     def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Batches:

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions, score
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.results.alphas import Alpha, canonical, canonical_alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
@@ -70,10 +69,9 @@ def sweep_path(
     """
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
-    main = carrier.evaluator.accelerator.is_local_main_process
-    with tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
-        for alpha, task, split in progress:
-            progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
+    with carrier.evaluator.progress(len(alphas) * num_images(tasks), "Sweeping alpha") as bar:
+        for alpha, task, split in evaluations:
+            bar.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}", refresh=False)
             results.append(evaluate_at(carrier, alpha, task, split, log=log))
     return AlphaCurve(results, folder=log.folder)
 
@@ -87,7 +85,10 @@ def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, 
     alpha, evaluator = canonical(alpha), carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
     logged = recall(pending, log=log)
-    return logged or record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
+    if logged is not None:
+        evaluator.skip(len(task.images[split]))
+        return logged
+    return record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
 
 
 def recall(pending: Result, *, log: ResultLog) -> Result | None:

@@ -24,6 +24,7 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.progress import begin_stage
 from hf_paint.results.plots import plot_robustness, plot_trade_off
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
@@ -48,6 +49,7 @@ def finish(
         alpha: Alpha that the rule chose, if any.
         ensemble: Curve of the output-space ensemble, for comparison.
     """
+    begin_stage("write", str(run.folder.path))
     by_hand = chosen_by_hand(run, curve)
     alpha = alpha if by_hand is None else by_hand
     save_plots(run, curve, alpha, ensemble)

@@ -16,7 +16,7 @@ from hf_paint.patching.fine_tuning import bound_theta_1, fine_tune, merge
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
-from hf_paint.patching.processes import wait_for_everyone, with_bars_as_asked
+from hf_paint.patching.processes import wait_for_everyone, with_progress
 from hf_paint.patching.progress import say_progress
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
@@ -32,7 +32,7 @@ from hf_paint.tasks.task import Task
 logger = logging.getLogger(__name__)
 
 
-@with_bars_as_asked
+@with_progress
 @splits_loaded_once()
 def patch_parallel(
     model: str | Path | PreTrainedModel,
