@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset
+from hf_paint.results.progress_bars import progress_bars
 from tqdm.auto import tqdm
 
 from drawn_tasks import CLASS_NAMES, write_task
@@ -23,7 +24,6 @@ from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot
-from hf_paint.results.progress_bars import progress_bars
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments
 from scenes_of_colours import write_scenes

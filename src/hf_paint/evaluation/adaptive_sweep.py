@@ -74,9 +74,9 @@ def sweep_path_adaptively(
     sweep = _AdaptiveSweep(alphas, carrier, log)
     evaluations = [(step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
     expected = min(EXPECTED_COST, len(alphas)) * num_images(tasks)
-    with carrier.evaluator.progress(expected, "Sweeping alpha") as bar:
+    with carrier.evaluator.progress(expected, "Sweeping alpha"):
         for step, task, split in evaluations:
-            bar.set_postfix_str(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}", refresh=False)
+            carrier.evaluator.note(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
             sweep.evaluate(step, task, split)
     curve = AlphaCurve(sweep.results, folder=log.folder)
     work = sweep.num_evaluated / num_images(tasks)

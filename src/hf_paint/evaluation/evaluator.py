@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Never, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -60,19 +60,24 @@ class Evaluator:
         self.precision: Precision = precision
         self.compile = compile
         self._dataloaders: dict[int, Batches] = {}
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Never] | None = None
 
     @contextmanager
-    def progress(self, num_images: int, name: str) -> Iterator[tqdm]:
+    def progress(self, num_images: int, name: str) -> Iterator[None]:
         """Show progress inside the block: how many images of this number have been evaluated, or need not be."""
         quiet = not self.accelerator.is_local_main_process
         with tqdm(total=num_images, desc=name, unit="image", unit_scale=True, smoothing=0, disable=quiet) as self._bar:
-            yield self._bar
+            yield
         self._bar = None
+
+    def note(self, text: str) -> None:
+        """Add to the progress that is shown what is being evaluated."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
 
     def skip(self, num_images: int) -> None:
         """Leave images out of the progress that is shown, because they need not be evaluated."""
-        if self._bar is not None:
+        if self._bar is not None and self._bar.total is not None:
             self._bar.total -= num_images
 
     def with_precision(self, precision: Precision) -> "Evaluator":

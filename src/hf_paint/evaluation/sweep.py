@@ -69,9 +69,9 @@ def sweep_path(
     """
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
-    with carrier.evaluator.progress(len(alphas) * num_images(tasks), "Sweeping alpha") as bar:
+    with carrier.evaluator.progress(len(alphas) * num_images(tasks), "Sweeping alpha"):
         for alpha, task, split in evaluations:
-            bar.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}", refresh=False)
+            carrier.evaluator.note(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
             results.append(evaluate_at(carrier, alpha, task, split, log=log))
     return AlphaCurve(results, folder=log.folder)
 

@@ -30,6 +30,7 @@ from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.task import Task
 from hf_paint.training.batch_size import describe_step, keep_batch_size
 from hf_paint.training.callbacks import CallbackLike
+from hf_paint.training.progress import show_one_bar
 from hf_paint.training.sharding import is_sharded
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -108,7 +109,7 @@ def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: Pai
     def save() -> None:
         kept = keep_batch_size(args, run.recipe.num_processes)
         what = ", ".join(task.name for task in tasks) if folder.path == run.folder.path else folder.path.name
-        begin_stage("train", f"{what}, with {describe_step(kept, kept.world_size)} in each step")
+        begin_stage("train", f"{what}, {describe_step(kept, kept.world_size)} per step")
         weights = _train(run, tasks, folder, kept)
         folder.save_folder(folder.theta_1, lambda path: run.base.save(path, weights))
         release_memory()  # reference cycles keep the trainer's gradients and optimizer alive
@@ -159,6 +160,7 @@ def make_trainer(
     if head is not None:
         tower: Any = trainer.model
         tower.head.load_state_dict(head.state_dict())
+    show_one_bar(trainer)
     return trainer
 
 

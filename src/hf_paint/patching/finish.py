@@ -24,8 +24,8 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.progress import begin_stage
 from hf_paint.results.plots import plot_robustness, plot_trade_off
+from hf_paint.results.progress import begin_stage
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
 from hf_paint.results.run_folder import ENSEMBLE

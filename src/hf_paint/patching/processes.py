@@ -18,7 +18,7 @@ Output = TypeVar("Output")
 
 
 def with_progress(function: Callable[Arguments, Output]) -> Callable[Arguments, Output]:
-    """Wrap a function with an argument `args` so that it shows its progress: with `args.disable_tqdm`, in lines instead of bars."""
+    """Wrap a function with an argument `args` so that it shows progress; with `args.disable_tqdm`, only in lines."""
     parameters = signature(function)
 
     @wraps(function)

@@ -123,8 +123,8 @@ def prepare(recipe: Recipe) -> PatchRun:
         splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
         prepare_one = partial(prepare_task, role=role, splits=splits, max_images=recipe.options.max_eval_images)
         for task in tasks:
-            head = build_head(task, model, processor, splits=splits)
-            makers.append(partial(prepare_one, task, model, processor, head=head))
+            zero_shot = build_head(task, model, processor, splits=splits)
+            makers.append(partial(prepare_one, task, model, processor, head=zero_shot))
     begin_stage("decode", described)
     prepared = [task for task in make_all(makers) if task is not None]
     _check_validation(recipe, prepared)

@@ -10,6 +10,7 @@ from hf_paint.models.classifier import ClassificationHead, ImageClassifier
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.training.callbacks import CallbackLike
 from hf_paint.training.head_trainer import HeadTrainer
+from hf_paint.training.progress import show_one_bar
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -77,4 +78,5 @@ def train_head_alone(
     evaluator = Evaluator(args.make_accelerator(), batch_size=args.per_device_eval_batch_size)
     image_embeds, labels = evaluator.embed(classifier.train(mode=False), train_split(), "train")
     trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels, callbacks=callbacks)
+    show_one_bar(trainer)
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())

@@ -8,7 +8,7 @@ log, there are no bars, but a long one becomes a line every few minutes.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -48,7 +48,7 @@ class _Progress:
     display: Display
     stages: Sequence[str] = ()
     number: int = 0
-    bars: WeakSet[tqdm] = field(default_factory=WeakSet)
+    bars: "WeakSet[tqdm[object]]" = field(default_factory=WeakSet)
 
     def name(self, own: str = "") -> str:
         """Return the name of a bar or, without one, of the current stage; after the number of the stage."""
@@ -140,7 +140,7 @@ def _in_notebook() -> bool:
     return autonotebook.tqdm is not tqdm
 
 
-def _start_as_shown(bar: tqdm, *args: object, **options: object) -> None:
+def _start_as_shown(bar: "tqdm[object]", *args: object, **options: object) -> None:
     """Start a bar as it is to be shown; while one is open, the bars of what happens inside it are hidden."""
     given = _named(bar, *args, **options)
     is_line = _shown.display is Display.LINES
@@ -152,13 +152,14 @@ def _start_as_shown(bar: tqdm, *args: object, **options: object) -> None:
     name = _shown.name(str(given.get("desc") or "").removesuffix(": "))
     look = {"desc": f"{name}: " if name else "", "leave": False, "position": None, "delay": DELAY}
     look |= {"file": _Log(), "miniters": 1} if is_line else {"dynamic_ncols": True}
-    _start(bar, **given | look | {"bar_format": LINE if is_line else BAR})
+    start: Callable[..., None] = _start
+    start(bar, **given | look | {"bar_format": LINE if is_line else BAR})
     if not bar.disable:
         bar.bar_format = ENDLESS if bar.total is None else bar.bar_format
         _shown.bars.add(bar)
 
 
-def _named(bar: tqdm, *args: object, **options: object) -> dict[str, object]:
+def _named(bar: "tqdm[object]", *args: object, **options: object) -> dict[str, object]:
     """Return the arguments of a bar by name."""
     _, *rest = _parameters.bind(bar, *args, **options).arguments.items()
     given = dict(rest)
