@@ -1,5 +1,6 @@
 """What the command line prints while it runs: log lines of hf_paint, each warning once, and progress bars."""
 
+import io
 import logging
 import os
 import sys
@@ -40,6 +41,9 @@ def console() -> Iterator[None]:
     main, own, root = is_first_process(), logging.getLogger("hf_paint"), logging.getLogger()
     handler, levels = _Lines(), (own.level, root.level, logging.root.manager.disable)
     with ExitStack() as stack:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(progress())
         if not main:
