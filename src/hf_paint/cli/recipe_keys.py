@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, get_origin, get_type_hints
 
 from hf_paint.cli.parser import StrictParser
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
-from hf_paint.cli.training_fields import training_fields, transformers_module, without_defaults
+from hf_paint.cli.training_fields import text_or_list, training_fields, transformers_module, without_defaults
 from hf_paint.errors import InputError
 
 
@@ -78,7 +78,7 @@ def read_keys(config: str | None, flags: list[str]) -> Keys:
 
     recipe = read_located_recipe(config) if config else {}
     parsed = vars(RecipeParser(ours, others).parse_args(recipe_arguments(recipe, known=known) + flags))
-    given = {name: value for name, value in parsed.items() if value is not None}
+    given = {name: _given(name, value) for name, value in parsed.items() if value is not None}
     _check_required(given)
     keys = Keys(
         recipe={name: value for name, value in given.items() if hasattr(ours, name)},
@@ -86,6 +86,11 @@ def read_keys(config: str | None, flags: list[str]) -> Keys:
     )
     check_names(keys.recipe)
     return keys
+
+
+def _given(name: str, value: object) -> object:
+    """Return a value as it was given: the only text in the list of a field that takes a text or a list is a text."""
+    return value[0] if name in text_or_list() and isinstance(value, list) and len(value) == 1 else value
 
 
 def _check_required(given: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from hf_paint.errors import InputError
 
@@ -22,10 +22,25 @@ PACKAGE = Path(__file__).parents[1]
 
 @cache
 def training_fields() -> type:
-    """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults."""
+    """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults.
+
+    The parser reads a field that takes a text or a list of texts as a list.
+    """
+    return _dataclass("TrainingFields", _types() | dict.fromkeys(text_or_list(), list[str]))
+
+
+@cache
+def text_or_list() -> frozenset[str]:
+    """Return the names of the fields that take a text or a list of texts."""
+    kinds = {name: set(get_args(kind)) for name, kind in _types().items()}
+    return frozenset(name for name, parts in kinds.items() if str in parts and list in map(get_origin, parts))
+
+
+@cache
+def _types() -> Mapping[str, Annotation]:
     ours = PACKAGE / "training" / "training_args.py"
     inherited = _fields(_transformers() / "training_args.py", "TrainingArguments")
-    return _dataclass("TrainingFields", inherited | _fields(ours, "PaintTrainingArguments"))
+    return inherited | _fields(ours, "PaintTrainingArguments")
 
 
 def without_defaults(kind: type) -> type:

@@ -23,6 +23,7 @@ from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.stages import count
+from hf_paint.patching.tracking import own_reports, track_training
 from hf_paint.patching.trained_head import train_head_alone
 from hf_paint.results.identity import bind
 from hf_paint.results.progress import begin_stage
@@ -148,6 +149,7 @@ def make_trainer(
     callbacks: Sequence[CallbackLike],
 ) -> PaintTrainer:
     """Return a trainer for the image tower of a model, together with the head if one is given."""
+    args = args.with_changes(report_to=own_reports(args))
     evaluated = [t for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
     trainer = PaintTrainer(
         model,
@@ -161,6 +163,7 @@ def make_trainer(
         tower: Any = trainer.model
         tower.head.load_state_dict(head.state_dict())
     show_one_bar(trainer)
+    track_training(trainer)
     return trainer
 
 

@@ -21,6 +21,7 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.tracking import track_result
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
@@ -69,7 +70,9 @@ def finish(
     elif has_card:
         run.folder.save_card_facts(facts)  # for `hf-paint select`
     wait_for_everyone()
-    return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+    result = PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+    track_result(run.folder, result, is_whole=has_card)
+    return result
 
 
 def chosen_by_hand(run: PatchRun, curve: AlphaCurve) -> Alpha | None:

@@ -19,6 +19,7 @@ from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.stages import describe_sweep, stages_of
 from hf_paint.patching.start import prepare
+from hf_paint.patching.tracking import tracked
 from hf_paint.results.alphas import Coefficients, by_name
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import begin_stage, stages
@@ -26,7 +27,7 @@ from hf_paint.results.progress import begin_stage, stages
 
 def patch_along_line(recipe: Recipe) -> PatchResult:
     """Compute theta_1 for the patching tasks and patch along the path to it."""
-    with stages(stages_of(recipe)):
+    with stages(stages_of(recipe)), tracked(recipe):
         run = prepare(recipe)
         with run.claimed():
             say_progress(run)

@@ -20,6 +20,7 @@ from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.stages import count, stages_of
 from hf_paint.patching.start import prepare, resolve
+from hf_paint.patching.tracking import tracked
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import begin_stage, stages
@@ -86,7 +87,7 @@ def patch_parallel(
         rule=Rule(alphas=alphas, selection=selection, tolerance=tolerance),
         options=options,
     )
-    with stages(stages_of(recipe)):
+    with stages(stages_of(recipe)), tracked(recipe):
         run = prepare(recipe)
         with run.claimed():
             say_progress(run)

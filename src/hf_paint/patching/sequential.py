@@ -26,6 +26,7 @@ from hf_paint.patching.recipe import Recipe, Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.stages import count, stages_of
 from hf_paint.patching.start import prepare, resolve
+from hf_paint.patching.tracking import tracked
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, total
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import begin_stage, stages
@@ -91,7 +92,7 @@ def patch_sequential(
 
 def _patch_in_order(recipe: Recipe) -> PatchResult:
     """Patch the tasks of a recipe in their order."""
-    with stages(stages_of(recipe)):
+    with stages(stages_of(recipe)), tracked(recipe):
         run = prepare(recipe)
         with run.claimed():
             say_progress(run)
