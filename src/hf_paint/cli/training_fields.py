@@ -26,14 +26,16 @@ def training_fields() -> type:
 
     The parser reads a field that takes a text or a list of texts as a list.
     """
-    return _dataclass("TrainingFields", _types() | dict.fromkeys(text_or_list(), list[str]))
+    return _dataclass("TrainingFields", {**_types(), **dict.fromkeys(text_or_list(), list[str])})
 
 
 @cache
 def text_or_list() -> frozenset[str]:
     """Return the names of the fields that take a text or a list of texts."""
     kinds = {name: set(get_args(kind)) for name, kind in _types().items()}
-    return frozenset(name for name, parts in kinds.items() if str in parts and list in map(get_origin, parts))
+    return frozenset(
+        name for name, parts in kinds.items() if str in parts and any(get_origin(part) is list for part in parts)
+    )
 
 
 @cache
