@@ -74,9 +74,9 @@ def sweep_path_adaptively(
     sweep = _AdaptiveSweep(alphas, carrier, log)
     evaluations = [(step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
     expected = min(EXPECTED_COST, len(alphas)) * num_images(tasks)
-    with carrier.evaluator.progress(expected, "Sweeping alpha"):
+    with carrier.evaluator.progress.over(expected, "Sweeping alpha"):
         for step, task, split in evaluations:
-            carrier.evaluator.note(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
+            carrier.evaluator.progress.note(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
             sweep.evaluate(step, task, split)
     curve = AlphaCurve(sweep.results, folder=log.folder)
     work = sweep.num_evaluated / num_images(tasks)
@@ -160,7 +160,7 @@ class _AdaptiveSweep:
         logged = next((result for candidate in usable if (result := recall(candidate, log=self.log))), None)
         predictions = None if logged is None else self._load_predictions([*usable, logged])
         if predictions is not None and step.is_anchor:
-            self.carrier.evaluator.skip(len(task.images[split]))
+            self.carrier.evaluator.progress.skip(len(task.images[split]))
         if predictions is None:
             predictions = self._predict(step, task, split)
             self._save_predictions(pending, predictions)

@@ -60,7 +60,7 @@ def evaluate_ensemble(
     carrier = Carrier.on_line(theta_0, theta_1, model, evaluator)
     log = log or ResultLog(None)
     splits = [(task, split) for task in tasks for split in task.images]
-    with carrier.evaluator.progress(2 * num_images(tasks), "Evaluating the ensemble"):
+    with carrier.evaluator.progress.over(2 * num_images(tasks), "Evaluating the ensemble"):
         results = [result for split in splits for result in _sweep(carrier, ordered, *split, log=log)]
     return AlphaCurve(results, folder=log.folder)
 

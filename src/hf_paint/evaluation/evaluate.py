@@ -84,9 +84,9 @@ def evaluate_each(
         precision = compare_precisions([image_tower(model)], prepared, evaluator).precision
     evaluator = evaluator.with_precision(precision)
     tower = evaluator.carrier(image_tower(model))
-    with evaluator.progress(sum(len(task.images[split]) for task in prepared), "Evaluating"):
+    with evaluator.progress.over(sum(len(task.images[split]) for task in prepared), "Evaluating"):
         for task in prepared:
-            evaluator.note(task.task.name)
+            evaluator.progress.note(task.task.name)
             pending = evaluator.pending(task, split, alpha=0.0, weights=weights)
             predictions = evaluator.predict(tower, task, split)
             result = replace(pending, **score(predictions, task, split).to_dict())

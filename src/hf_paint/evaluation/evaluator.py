@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Never, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm.auto import tqdm
 
 from hf_paint.data.images import Example, collate
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.progress import EvaluationProgress
 from hf_paint.models.classifier import ImageClassifier
 from hf_paint.models.towers import copy_with
 from hf_paint.results.alphas import Alpha
@@ -60,25 +60,7 @@ class Evaluator:
         self.precision: Precision = precision
         self.compile = compile
         self._dataloaders: dict[int, Batches] = {}
-        self._bar: tqdm[Never] | None = None
-
-    @contextmanager
-    def progress(self, num_images: int, name: str) -> Iterator[None]:
-        """Show progress inside the block: how many images of this number have been evaluated, or need not be."""
-        quiet = not self.accelerator.is_local_main_process
-        with tqdm(total=num_images, desc=name, unit="image", unit_scale=True, smoothing=0, disable=quiet) as self._bar:
-            yield
-        self._bar = None
-
-    def note(self, text: str) -> None:
-        """Add to the progress that is shown what is being evaluated."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-
-    def skip(self, num_images: int) -> None:
-        """Leave images out of the progress that is shown, because they need not be evaluated."""
-        if self._bar is not None and self._bar.total is not None:
-            self._bar.total -= num_images
+        self.progress = EvaluationProgress(accelerator)
 
     def with_precision(self, precision: Precision) -> "Evaluator":
         """Return an evaluator with the same options but a different precision."""
@@ -202,8 +184,7 @@ class Evaluator:
                 pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
                 columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
                 gathered.append(self.accelerator.gather_for_metrics(columns))
-                if self._bar is not None:
-                    self._bar.update(len(next(iter(gathered[-1].values()))))
+                self.progress.advance(len(next(iter(gathered[-1].values()))))
         return {name: torch.cat([columns[name] for columns in gathered]).cpu() for name in gathered[0]}
 
     def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Batches:

@@ -69,9 +69,9 @@ def sweep_path(
     """
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
-    with carrier.evaluator.progress(len(alphas) * num_images(tasks), "Sweeping alpha"):
+    with carrier.evaluator.progress.over(len(alphas) * num_images(tasks), "Sweeping alpha"):
         for alpha, task, split in evaluations:
-            carrier.evaluator.note(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
+            carrier.evaluator.progress.note(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
             results.append(evaluate_at(carrier, alpha, task, split, log=log))
     return AlphaCurve(results, folder=log.folder)
 
@@ -86,7 +86,7 @@ def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, 
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
     logged = recall(pending, log=log)
     if logged is not None:
-        evaluator.skip(len(task.images[split]))
+        evaluator.progress.skip(len(task.images[split]))
         return logged
     return record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
 

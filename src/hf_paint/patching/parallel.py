@@ -113,7 +113,7 @@ def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResul
     path = Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in folders.items()})
     combinations = _Combinations(run, path)
     begin_stage("sweep", f"at most {combinations.most} combinations, {count(len(run.tasks), 'task')}")
-    with combinations.evaluator.progress(combinations.num_images, "Searching coefficients"):
+    with combinations.evaluator.progress.over(combinations.num_images, "Searching coefficients"):
         alpha = combinations.search()
         curve = combinations.report(alpha)
     del combinations  # to free its GPU memory
@@ -192,7 +192,7 @@ class _Combinations:
 
     def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:
         """Evaluate a combination on one split of every task that has it, or only of the task `only`."""
-        self.evaluator.note(format_alpha(alpha))
+        self.evaluator.progress.note(format_alpha(alpha))
         for task in self.run.tasks:
             if split in task.images and only in (None, task.task.name):
                 evaluate_at(self.carrier, alpha, task, split, log=self.log)

@@ -169,7 +169,7 @@ def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaC
     for name, step in zip(path.steps, steps, strict=True):
         coefficients[name] = total(step.alpha or 0.0)
         alphas.append(Coefficients(coefficients))
-    with carrier.evaluator.progress(len(alphas) * num_images(run.tasks), "Evaluating"):
+    with carrier.evaluator.progress.over(len(alphas) * num_images(run.tasks), "Evaluating"):
         results = [
             evaluate_at(carrier, alpha, task, split, log=log)
             for alpha in alphas
