@@ -16,7 +16,7 @@ def tensorboard_series(folder):
 
 
 def wandb_records(folder):
-    """Return the rows of the history, metric -> its step metric, and the (id, name) of each offline run in a folder."""
+    """Return the rows of the history, metric -> its step metric, and the (id, name) of each offline run."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     rows, metrics, ids = [], {}, []

@@ -1,6 +1,7 @@
 """The end of a run on the command line: the table over alphas, what happened to each task, and one sentence."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from hf_paint.cli.tables import marked_row, print_table
@@ -13,11 +14,17 @@ from hf_paint.results.run_folder import RunFolder
 
 
 def print_place(outcome: Outcome, run: Path) -> None:
-    """Print where the patched model is, or the run folder if there is none."""
+    """Print where to find what a run has made, a line for each."""
+    for what, path in _places(outcome, RunFolder(run)):
+        sys.stdout.write(f"{what}: {path}\n")
+
+
+def _places(outcome: Outcome, run: RunFolder) -> Iterator[tuple[str, Path]]:
+    """Yield what a run has made and where it is: the patched model, or the run folder if there is none."""
     if outcome.alpha is None:
-        sys.stdout.write(f"no alpha was chosen: {run}\n")
+        yield "no alpha was chosen", run.path
     else:
-        sys.stdout.write(f"{alpha_phrase(outcome.alpha)}: {RunFolder(run).patched}\n")
+        yield alpha_phrase(outcome.alpha), run.patched
 
 
 def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, get_origin, get_type_hints
 
 from hf_paint.cli.parser import StrictParser
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
-from hf_paint.cli.training_fields import text_or_list, training_fields, transformers_module, without_defaults
+from hf_paint.cli.training_fields import parsed_fields, text_or_list, transformers_module, without_defaults
 from hf_paint.errors import InputError
 
 
@@ -70,7 +70,7 @@ def read_keys(config: str | None, flags: list[str]) -> Keys:
         InputError: If a key or flag is unknown (the closest match is suggested), a key is missing, or a value has a
             wrong type or names something that does not exist.
     """
-    ours, others = without_defaults(PatchRecipe), training_fields()
+    ours, others = without_defaults(PatchRecipe), parsed_fields()
     known = {f.name for part in (ours, others) for f in fields(part)}
     check_flags(flags, known=known)
     from hf_paint.cli.recipe_checks import check_names  # takes longer to import than all before

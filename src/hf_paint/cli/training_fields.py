@@ -22,10 +22,13 @@ PACKAGE = Path(__file__).parents[1]
 
 @cache
 def training_fields() -> type:
-    """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults.
+    """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults."""
+    return _dataclass("TrainingFields", _types())
 
-    The parser reads a field that takes a text or a list of texts as a list.
-    """
+
+@cache
+def parsed_fields() -> type:
+    """Return the same dataclass for a parser: a field that takes a text or a list of texts is a list."""
     return _dataclass("TrainingFields", {**_types(), **dict.fromkeys(text_or_list(), list[str])})
 
 
