@@ -4,6 +4,8 @@ import json
 import logging
 
 import pytest
+from transformers import TrainerCallback, TrainerControl
+from transformers.trainer_callback import CallbackHandler
 
 from drawn_tasks import write_task
 from hf_paint import PatchOptions, patch_sequential, patch_single
@@ -108,3 +110,28 @@ def test_the_steps_of_a_sequence_are_one_run_and_a_broken_tracker_costs_none(
     assert "outcome/text_summary" in texts
     assert images == {"curve"}
     assert not list((tmp_path / "run").glob("*/events*"))
+
+
+def test_the_callback_of_another_tracker_stops_alone(caplog):
+    """`transformers` calls each event of a callback, with a control that it may change."""
+
+    class Tracking(TrainerCallback):
+        def __init__(self):
+            self.steps = []
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.steps.append(state)
+
+        def on_log(self, args, state, control, **kwargs):
+            raise RuntimeError("no network")
+
+    tracker = Tracking()
+    guarded = tracking._Guarded(tracker)
+    handler = CallbackHandler([guarded], None, None, None, None)
+    control = TrainerControl()
+    for step in range(3):
+        handler.call_event("on_step_end", None, step, control)
+        handler.call_event("on_log", None, step, control)
+    assert tracker.steps == [0]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("hf_paint")]
+    assert said == ["Tracking stops, but the run goes on: no network"]

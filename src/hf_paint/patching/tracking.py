@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations.integration_utils import rewrite_logs
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, rewrite_logs
 
 from hf_paint.errors import one_line
 from hf_paint.files import read_json, write_json
@@ -142,7 +142,9 @@ def own_reports(args: PaintTrainingArguments) -> list[str]:
 
 
 def track_training(trainer: Trainer) -> None:
-    """Report a training as part of the run."""
+    """Report a training as part of the run; other trackers report it alone, and cannot stop it either."""
+    handler, others = trainer.callback_handler, tuple(INTEGRATION_TO_CALLBACK.values())
+    handler.callbacks = [_Guarded(each) if isinstance(each, others) else each for each in handler.callbacks]
     if _current is not None and _current.names:
         trainer.add_callback(_Reports(_current, _prefix(_current, Path(str(trainer.args.output_dir)))))
 
@@ -188,6 +190,25 @@ def _prefix(tracking: Tracking, folder: Path) -> str:
     """Return what the series of a step or of one of several trainings begin with; empty for the run itself."""
     inner = folder.relative_to(tracking.folder.path).as_posix().removeprefix("thetas/")
     return "" if inner == "." else f"{inner}/"
+
+
+class _Guarded(TrainerCallback):
+    """Calls the callback of a tracker until it fails."""
+
+    def __init__(self, callback: TrainerCallback) -> None:
+        self.callback: TrainerCallback | None = callback
+        for event in (name for name in vars(TrainerCallback) if name.startswith("on_")):
+            setattr(self, event, partial(self._call, event))
+
+    def _call(self, event: str, *args: object, **kwargs: object) -> TrainerControl | None:
+        if self.callback is None:
+            return None
+        try:
+            control: TrainerControl | None = getattr(self.callback, event)(*args, **kwargs)
+        except Exception as error:  # every tracker has its own types of errors
+            logger.warning(f"{type(self.callback).__name__} stops, but the run goes on: {one_line(error)}")
+            self.callback = control = None
+        return control
 
 
 class _Reports(TrainerCallback):
