@@ -144,7 +144,8 @@ def own_reports(args: PaintTrainingArguments) -> list[str]:
 def track_training(trainer: Trainer) -> None:
     """Report a training as part of the run; other trackers report it alone, and cannot stop it either."""
     handler, others = trainer.callback_handler, tuple(INTEGRATION_TO_CALLBACK.values())
-    handler.callbacks = [_Guarded(each) if isinstance(each, others) else each for each in handler.callbacks]
+    callbacks: list[TrainerCallback] = handler.callbacks
+    handler.callbacks = [_Guarded(each) if type(each) in others else each for each in callbacks]
     if _current is not None and _current.names:
         trainer.add_callback(_Reports(_current, _prefix(_current, Path(str(trainer.args.output_dir)))))
 
