@@ -210,3 +210,14 @@ def test_with_disable_tqdm_a_run_has_lines_and_no_bars(disabled, model_folder, t
     assert stages == ["heads", "decode", "train", "sweep", "write"]
     assert [line.split()[0] for line in shown.screen] == [f"{number}/5" for number in range(1, 6)]
     assert ("%|" in shown.text) is not disabled
+
+
+def test_pictures_that_are_decoded_once_are_part_of_the_costs(model_folder, three, tmp_path, monkeypatch, counts):
+    """72 pictures of 40 x 36; the few steps that are timed decide like the whole training."""
+    monkeypatch.setattr("hf_paint.training.augmenting.MIN_SAVED", 8 * 72)
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, num_train_epochs=9, warmup_steps=1)
+    found = plan(model_folder, three[0], [three[2]], args, rule=Rule(alphas=ALPHAS), options=OPTIONS)
+    assert found.disk["pictures to train on, in the cache"] == 72 * 40 * 36 * 3
+    shorter = args.with_changes(num_train_epochs=8)
+    found = plan(model_folder, three[0], [three[2]], shorter, rule=Rule(alphas=ALPHAS), options=OPTIONS)
+    assert "pictures to train on, in the cache" not in found.disk

@@ -43,9 +43,9 @@ def text_or_list() -> frozenset[str]:
 
 @cache
 def _types() -> Mapping[str, Annotation]:
-    ours = PACKAGE / "training" / "training_args.py"
-    inherited = _fields(_transformers() / "training_args.py", "TrainingArguments")
-    return inherited | _fields(ours, "PaintTrainingArguments")
+    fields = _fields(_transformers() / "training_args.py", "TrainingArguments")
+    fields |= _fields(PACKAGE / "training" / "data_arguments.py", "DataArguments")
+    return fields | _fields(PACKAGE / "training" / "training_args.py", "PaintTrainingArguments")
 
 
 def without_defaults(kind: type) -> type:

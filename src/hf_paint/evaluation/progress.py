@@ -33,9 +33,10 @@ class EvaluationProgress:
         self._bar = None
 
     def advance(self, num_images: int) -> None:
-        """Count images that have been evaluated."""
-        if self._bar is not None:
-            self._bar.update(num_images)
+        """Count images that this process has evaluated; the others have done as many."""
+        if self._bar is not None and self._bar.total is not None:
+            left = self._bar.total - self._bar.n  # processes may repeat an image, so that all have equally many
+            self._bar.update(min(num_images * self.accelerator.num_processes, left))
 
     def skip(self, num_images: int) -> None:
         """Leave images out, because they need not be evaluated."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.evaluation.predictions import Predictions, score
+from hf_paint.evaluation.predictions import Predictions, details_of, score
 from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.results.alphas import Alpha, canonical, canonical_alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
@@ -69,7 +69,8 @@ def sweep_path(
     """
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
-    with carrier.evaluator.progress.over(len(alphas) * num_images(tasks), "Sweeping alpha"):
+    total = len(alphas) * num_images(tasks)
+    with carrier.passes(total), carrier.evaluator.progress.over(total, "Sweeping alpha"):
         for alpha, task, split in evaluations:
             carrier.evaluator.progress.note(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
             results.append(evaluate_at(carrier, alpha, task, split, log=log))
@@ -120,9 +121,10 @@ def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list
 
 
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
-    """Score predictions, and add the record to the log along with whether each image was classified correctly."""
+    """Score predictions, and add the record to the log along with its details and what was classified correctly."""
     scores = score(predictions, task, pending.split)
     correct_file = pending.correct_file if log.folder is not None else None
     result = replace(pending, **scores.to_dict(), correct_file=correct_file)
-    log.append(result, predictions.correct)
+    details = details_of(predictions, task, pending.split) if result.exact and log.on_disk else None
+    log.append(result, predictions.correct, details)
     return result
