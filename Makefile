@@ -19,6 +19,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 acceptance: $(READY)
+	$(BIN)/python tests/acceptance/nodes.py
 	$(BIN)/python tests/acceptance/run.py
 
 benchmark: $(READY)
