@@ -68,7 +68,8 @@ class LivePatch:
     ) -> None:
         theta_0 = weights_of(model, head)
         self.model, self.processor = model, processor
-        self._trained, self._tasks = head is not None, {(task.class_names, task.templates): task for task in tasks}
+        self._trained = head is not None
+        self._tasks = {(task.class_names, task.templates): task for task in reversed(tasks)}  # the first one counts
         self._tower = LiveTower(tower_of(model, head), Line(theta_0, theta_0) if path is None else path)
         self._output = lru_cache(RECENT)(self._embed)
         self._head = lru_cache(RECENT_HEADS)(self._build_head)
@@ -85,7 +86,11 @@ class LivePatch:
 
     @torch.inference_mode()
     def probabilities(
-        self, image: Image.Image | Pixels, words: Sequence[str], templates: str | Sequence[str] = TEMPLATE, alpha: Alpha = 0.0
+        self,
+        image: Image.Image | Pixels,
+        words: Sequence[str],
+        templates: str | Sequence[str] = TEMPLATE,
+        alpha: Alpha = 0.0,
     ) -> Tensor:
         """Return the probability of each word, (num_words,), as `pipeline("zero-shot-image-classification")` does.
 

@@ -47,7 +47,7 @@ class LiveTower:
         self._first: Parameters = []  # written before the forward pass, because nothing says where it reads them
         for prefix, module in tower.named_modules():
             named = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-            own = {name: x for name, x in named if f"{prefix}.{name}" in changed}
+            own = {name: x for name, x in named if f"{prefix}.{name}".lstrip(".") in changed}
             is_plain = type(module) is nn.Linear  # subclasses may belong to a module that reads their weights itself
             for name, x in own.items():
                 x.data = scratch.like(x, name) if is_plain else x.clone()
