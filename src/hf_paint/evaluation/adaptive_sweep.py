@@ -198,7 +198,7 @@ class _AdaptiveSweep:
             exact = self.carrier.evaluator.predict(self.carrier.at(alpha), task, split, indices=differing)
             predicted[differing], confidence[differing] = exact.predicted, exact.confidence
             loss[differing] = exact.loss
-        return replace(before, predicted=predicted, confidence=confidence, loss=loss, average_precisions=None)
+        return Predictions(before.labels, predicted, confidence, loss, before.written)
 
     def _load_predictions(self, records: Sequence[Result]) -> Predictions | None:
         """Return the predictions of the first record whose predictions were saved, or None."""
@@ -210,7 +210,8 @@ class _AdaptiveSweep:
     def _save_predictions(self, pending: Result, predictions: Predictions) -> None:
         path = self._path(pending)
         if path is not None and self.log.write:
-            arrays = {name: array for name, array in asdict(predictions).items() if array is not None}
+            needed = replace(predictions, candidates=None, probabilities=None)  # they are recorded once
+            arrays = {name: array for name, array in asdict(needed).items() if array is not None}
             save_atomically(path, lambda partial: np.savez(partial, **arrays))
 
     def _path(self, pending: Result) -> Path | None:

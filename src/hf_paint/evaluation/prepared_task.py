@@ -80,6 +80,11 @@ class PreparedTask:
         return GroupedHead(trained.weight.detach(), torch.ones(()), self.rows)
 
     @property
+    def reported_split(self) -> str:
+        """Split that the task is reported on: `test`, or another one if it has no test images."""
+        return "test" if "test" in self.images else next(iter(self.images))
+
+    @property
     def classes(self) -> TaskClasses:
         """Classes and prompts of the task, for `tasks.json`."""
         rows = None if self.rows is None else tuple(tuple(row) for row in self.rows.tolist())

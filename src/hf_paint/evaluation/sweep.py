@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.evaluation.predictions import Predictions, score
+from hf_paint.evaluation.predictions import Predictions, details_of, score
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.results.alphas import Alpha, canonical, canonical_alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
@@ -119,9 +119,10 @@ def sorted_alphas(alphas: Iterable[float], *, extrapolate: bool = False) -> list
 
 
 def record(predictions: Predictions, pending: Result, task: PreparedTask, *, log: ResultLog) -> Result:
-    """Score predictions, and add the record to the log along with whether each image was classified correctly."""
+    """Score predictions, and add the record to the log along with its details and what was classified correctly."""
     scores = score(predictions, task, pending.split)
     correct_file = pending.correct_file if log.folder is not None else None
     result = replace(pending, **scores.to_dict(), correct_file=correct_file)
-    log.append(result, predictions.correct)
+    details = details_of(predictions, task, pending.split) if result.exact and log.on_disk else None
+    log.append(result, predictions.correct, details)
     return result

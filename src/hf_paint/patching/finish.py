@@ -62,7 +62,7 @@ def finish(
         if run.recipe.strategy == "sequential":
             selection["num_alphas"] = None
         if has_card:
-            facts["examples"] = save_examples(run, curve, alpha, weights)
+            facts["examples"] = save_examples(run, curve, alpha)
         model = save_chosen(run, alpha, weights, selection=selection, facts=facts)
     elif has_card:
         run.folder.save_card_facts(facts)  # for `hf-paint select`

@@ -9,10 +9,10 @@ from typing import Literal
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
-from hf_paint.evaluation.examples import NUM_EXAMPLES
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
 from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.changed_images import NUM_EXAMPLES
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.notebooks import curve_html, describe_change
 from hf_paint.results.outcome import Outcome

@@ -21,12 +21,16 @@ RECIPE = "recipe.yaml"
 STEP_RECIPE = "step.yaml"
 """Recipe of one step of sequential patching, which cannot be run by itself."""
 RESULTS = "results.jsonl"
+DETAILS = "details.jsonl"
+"""Calibration, confusion and best candidates of each exact evaluation."""
+EXAMPLES = "examples"
+"""Folder with pictures that the patch changes."""
 ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PUSH_PREFIX = ".push-"
 """Prefix for temporary folders used when pushing to the Hub."""
 PARTS_OF_A_RUN = (
-    *(RESULTS, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
+    *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
@@ -66,6 +70,7 @@ class RunFolder:
         self.scores = self.path / "scores.json"
         self.orders = self.path / "orders.json"
         self.data = self.path / "data"
+        self.examples = self.path / EXAMPLES
         self.push_lock = self.path / ".push.lock"
 
     @property
