@@ -84,10 +84,17 @@ class Demo:
         split = curve.reported_split
         roles: list[Role] = [role for role in ("patching", "supported") if split in curve.splits(role)]
         return [
-            (_position(alpha), 100 * float(curve.mean_accuracy(alpha, role, split)), role)
+            (self._position(alpha), 100 * float(curve.mean_accuracy(alpha, role, split)), role)
             for alpha in curve.points(split)
             for role in roles
         ]
+
+    def _position(self, alpha: Alpha) -> float:
+        """Return where a measured point is on the only slider: at a number of steps, a coefficient or an alpha."""
+        if not isinstance(alpha, Coefficients):
+            return alpha
+        [knob] = self.subject.knobs
+        return float(len(alpha)) if knob.task is None else alpha[knob.task]
 
     def _open(self, path: str) -> Pixels:
         try:
@@ -95,8 +102,3 @@ class Demo:
                 return self.subject.live.pixels(image)
         except (UnidentifiedImageError, OSError) as error:
             raise InputError(f"The picture cannot be read: {one_line(error)}") from error
-
-
-def _position(alpha: Alpha) -> float:
-    """Return where a measured point is on the only slider; after sequential patching, that is the number of steps."""
-    return float(len(alpha)) if isinstance(alpha, Coefficients) else alpha
