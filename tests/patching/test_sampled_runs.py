@@ -15,8 +15,8 @@ from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.hub import card_metadata
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.choice_text import claim
 from hf_paint.patching import fine_tuning, finish, progress
+from hf_paint.results.choice_text import claim
 from hf_paint.results.comparison import compare_runs
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
 from hf_paint.results.outcome_text import measured_images

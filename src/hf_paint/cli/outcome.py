@@ -27,11 +27,13 @@ GAP = 2
 
 
 def print_place(outcome: Outcome, run: Path) -> None:
-    """Print where the patched model is, or the run folder if there is none."""
+    """Print where the patched model is, or the run folder if there is none, and where the report is."""
     if outcome.alpha is None:
         sys.stdout.write(f"no alpha was chosen: {run}\n")
     else:
         sys.stdout.write(f"{alpha_phrase(outcome.alpha)}: {RunFolder(run).patched}\n")
+    if RunFolder(run).report.exists():
+        sys.stdout.write(f"report: {RunFolder(run).report}\n")
 
 
 def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:

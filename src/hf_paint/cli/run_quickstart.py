@@ -151,4 +151,4 @@ def _report(result: PatchResult, digits: Task) -> None:
         row["image"].convert("RGB"), candidate_labels=list("0123456789"), hypothesis_template=digits.templates[0]
     )
     write("".join(f"  {answer['label']}: {answer['score']:.3f}\n" for answer in answers[:3]))
-    write(f"\nmodel and card: {patched}\nplot: {RunFolder(result.run_folder).curve_plot}\n")
+    write(f"\nmodel and card: {patched}\nreport: {result.report}\n")

@@ -61,6 +61,7 @@ class Accuracy:
         table: Accuracy table; empty if nothing was measured.
         notes: Explanations of marks and columns in the table.
         plot: File name of the trade-off plot.
+        report: File name of the report beside the card, if there is one.
         gains: Table of each task before and after patching.
         intervals: Sentence on how the intervals in `gains` were computed.
         answer_types: Table of accuracies by answer type.
@@ -70,6 +71,7 @@ class Accuracy:
     table: str = ""
     notes: Sequence[str] = ()
     plot: str | None = None
+    report: str | None = None
     gains: str = ""
     intervals: str = ""
     answer_types: str = ""

@@ -11,9 +11,10 @@ from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.models.families import FAMILIES, Family
-from hf_paint.repositories import fetch, is_repo_id, split_revision
+from hf_paint.repositories import fetch
 from hf_paint.results.alphas import Alpha, alpha_from_json, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.public_recipe import public_thetas
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
@@ -119,8 +120,7 @@ class CardSource:
     @property
     def thetas(self) -> dict[str, str | None]:
         """Models that this run did not train, with their Hub repository ids, or None for a folder."""
-        models = {name: split_revision(model)[0] for name, model in self.recipe.get("thetas", {}).items()}
-        return {name: model if is_repo_id(model) else None for name, model in models.items()}
+        return public_thetas(self.recipe)
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the model at an alpha, from its float32 image tower and its saved dtype."""

@@ -8,10 +8,12 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from hf_paint.evaluation.ensembles import evaluate_ensemble
+from hf_paint.files import write_json
 from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.movement import measure_path
 from hf_paint.merging.path import WeightPath
 from hf_paint.models.task_file import read_tasks, write_tasks
 from hf_paint.models.towers import with_weights
@@ -21,6 +23,7 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
+from hf_paint.report.writing import redraw_report
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
@@ -66,8 +69,17 @@ def finish(
         model = save_chosen(run, alpha, weights, selection=selection, facts=facts)
     elif has_card:
         run.folder.save_card_facts(facts)  # for `hf-paint select`
+    if has_card:
+        save_changes(run, path)
+        redraw_report(run.folder)
     wait_for_everyone()
     return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+
+
+def save_changes(run: PatchRun, path: WeightPath) -> None:
+    """Write how far each layer moved, once: the weights of a run never change."""
+    if run.folder.write and not run.folder.changes.exists():
+        write_json(run.folder.changes, measure_path(path).to_dict())
 
 
 def chosen_by_hand(run: PatchRun, curve: AlphaCurve) -> Alpha | None:

@@ -130,6 +130,11 @@ class PatchResult:
         return summarise(self.outcome, run=self.run_folder)
 
     @property
+    def report(self) -> Path:
+        """Path to the report, an HTML page."""
+        return RunFolder(self.run_folder).report
+
+    @property
     def patched(self) -> Path:
         """Path to the folder of the patched model."""
         return RunFolder(self.run_folder).patched

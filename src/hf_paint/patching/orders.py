@@ -14,6 +14,7 @@ from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
+from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Role
@@ -76,6 +77,7 @@ def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> Patc
             summary = average_orders([result.curve for result in results])
             run.folder.save_orders(summary)
             logger.info(orders_to_markdown(summary))
+        redraw_report(run.folder)
     best = max(results, key=_validation_score)
     return replace(best, model=load_clip(str(best.patched))[0])
 

@@ -14,6 +14,7 @@ from hf_paint.patching.finish import save_chosen, save_plots, selection_of
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.recorded import recorded_path, recorded_run
+from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.outcome import Outcome
@@ -142,6 +143,7 @@ def save_choice(choice: NewChoice) -> PatchResult:
         save_plots(run, curve, alpha, ensemble)
         facts["examples"] = plot_saved_examples(folder, curve, alpha)
         model = save_chosen(run, alpha, weights, selection=choice.selection, facts=facts)
+        redraw_report(folder)
     return PatchResult(alpha=alpha, curve=curve, run_folder=folder.path, model=model)
 
 

@@ -166,7 +166,7 @@ def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaC
     log = run.log()
     alphas: list[Alpha] = [0.0]
     coefficients: dict[str, float] = {}
-    for name, step in zip(path.steps, steps, strict=True):
+    for name, step in zip(path.models, steps, strict=True):
         coefficients[name] = total(step.alpha or 0.0)
         alphas.append(Coefficients(coefficients))
     results = [

@@ -8,7 +8,8 @@ from typing import Self
 
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
-from hf_paint.results.curve import AlphaCurve, Gain
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.gains import Gain
 from hf_paint.results.records import ROLES, Result, Role
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import (

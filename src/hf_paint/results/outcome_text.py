@@ -27,7 +27,7 @@ def summarise(outcome: Outcome, *, run: str | Path | None = None) -> str:
         outcome: Outcome of a run.
         run: Run folder; if given, the sentence ends with what `hf-paint select` would choose instead.
     """
-    parts = [_happened(outcome), "" if run is None else _advice(outcome, shlex.quote(str(run)))]
+    parts = [_happened(outcome), "" if run is None else advice(outcome, run)]
     return "; ".join(filter(None, parts)) + "."
 
 
@@ -158,8 +158,9 @@ def _no_other(candidates: Sequence[Alpha]) -> str:
     return "no other alpha" if any(total(alpha) < 0 for alpha in candidates) else "no alpha above 0"
 
 
-def _advice(outcome: Outcome, run: str) -> str:
-    """Return what `hf-paint select` would choose instead; empty if that is not known, or the same."""
+def advice(outcome: Outcome, folder: str | Path) -> str:
+    """Return what `hf-paint select` would choose instead, as a clause; empty if that is not known, or the same."""
+    run = shlex.quote(str(folder))
     if outcome.alpha is None:
         return f"`hf-paint select {run} --alpha A` saves the model at one of the alphas that were evaluated"
     other = outcome.alternative

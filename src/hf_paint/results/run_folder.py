@@ -69,6 +69,8 @@ class RunFolder:
         self.robustness_plot = self.path / "robustness.png"
         self.scores = self.path / "scores.json"
         self.orders = self.path / "orders.json"
+        self.changes = self.path / "changes.json"
+        self.report = self.path / "report.html"
         self.data = self.path / "data"
         self.examples = self.path / EXAMPLES
         self.push_lock = self.path / ".push.lock"
