@@ -108,8 +108,8 @@ def sliders(path: WeightPath, chosen: Alpha | None, curve: AlphaCurve | None) ->
         curve: Measured accuracies; a slider reaches as far as the alphas in them.
     """
     if isinstance(path, Steps):
-        steps = len(path.steps)
-        label = f"steps: {', '.join(f'{n} {task}' for n, task in enumerate(path.steps, 1))}"
+        steps = len(path.models)
+        label = f"steps: {', '.join(f'{n} {task}' for n, task in enumerate(path.models, 1))}"
         return [Knob(label=label, task=None, low=0.0, high=float(steps), start=float(steps))]
     alphas = () if curve is None else curve.alphas
     if isinstance(path, Span) and (len(path.models) > 1 or isinstance(chosen, Coefficients)):
