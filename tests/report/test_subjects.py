@@ -8,7 +8,15 @@ from PIL import Image
 from transformers import pipeline
 
 from drawn_tasks import write_task
-from hf_paint import apply_patch, interpolate_checkpoints, load_classifier, patch_single
+from hf_paint import (
+    PushOptions,
+    apply_patch,
+    interpolate_checkpoints,
+    load_classifier,
+    patch_single,
+    push_variants,
+)
+from hf_paint.adapters.lora import interpolate_adapter
 from hf_paint.errors import InputError
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.patching.options import PatchOptions
@@ -107,6 +115,21 @@ def test_patches_and_adapters(model_folder, patch_folder, adapter_folder, pictur
     check(subject, picture, tmp_path / "patched", 0.3)
     with pytest.raises(InputError, match="--base"):
         open_subject(patch_folder)
+    interpolate_adapter(model_folder, adapter_folder, {0.3: tmp_path / "adapted"})
+    check(open_subject(adapter_folder, model_folder), picture, tmp_path / "adapted", 0.3)
+
+
+def test_a_published_model_has_its_ends_in_branches(finished_run, model_folder, picture, hub, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    push_variants(run, "tester/clip", options=PushOptions(base_model_id="o/clip"))
+    subject = open_subject("tester/clip")  # the base itself is not on this Hub
+    [knob] = subject.knobs
+    assert (knob.low, knob.high) == (0.0, 1.0)
+    check(subject, picture, finished_run / "patched", knob.start)
+    check(subject, picture, finished_run / "theta_1", 1.0)
+    check(subject, picture, model_folder, 0.0)
+    assert open_subject("tester/clip@alpha-0.50").knobs[0].start == 0.5
+    assert [task.name for task in subject.tasks] == ["colours", "others"]
 
 
 def test_models_without_a_run(finished_run, model_folder, picture, tmp_path):

@@ -5,8 +5,16 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from hf_paint.adapters.changes import Change, open_change
-from hf_paint.adapters.lora_files import ADAPTER_CONFIG
+from hf_paint.adapters.changes import open_change
+from hf_paint.adapters.lora_extraction import adapted_weights
+from hf_paint.adapters.lora_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    base_fingerprint_of,
+    base_of_adapter,
+    check_linear,
+    read_adapter_config,
+)
 from hf_paint.adapters.patch_config import PATCH_CONFIG, read_patch_config
 from hf_paint.errors import InputError, JobError
 from hf_paint.merging.interpolation import Weights
@@ -37,10 +45,9 @@ def open_model(name: str, base: str | None = None) -> Subject:
         InputError: If the model or its base cannot be loaded, or the base is another one.
     """
     if fetch(name, PATCH_CONFIG, optional=True):
-        start = read_patch_config(name).alpha
-        return _of_change(name, open_change(name, 1.0), base, 1.0 if start is None else start)
-    if fetch(name, ADAPTER_CONFIG, optional=True):
-        return _of_change(name, open_change(name, 1.0), base, 1.0)
+        return _of_patch(name, base)
+    if config := fetch(name, ADAPTER_CONFIG, optional=True):
+        return _of_adapter(name, config.parent, base)
     card = _card(name)
     tasks, facts = read_tasks(name), card.get("hf_paint") or {}
     branches = _branches(name, facts)
@@ -70,23 +77,38 @@ def _alone(name: str, tasks: list[TaskClasses]) -> Subject:
     )
 
 
-def _of_change(name: str, change: Change, base: str | None, start: float) -> Subject:
-    """Open a patch or an adapter: theta_1 is its base plus the whole change."""
-    origin = base or change.base_model_id
-    if origin is None:
-        raise InputError(f"'{name}' does not name the model that it belongs to. Pass --base.")
-    if base is None and change.base_revision:
-        origin = f"{origin}@{change.base_revision}"
-    loaded, tasks = _load(origin), read_tasks(name)
+def _of_patch(name: str, base: str | None) -> Subject:
+    change, alpha = open_change(name, 1.0), read_patch_config(name).alpha
+    loaded = _origin(name, base, change.base_model_id, change.base_revision)
     loaded.check(change.base_fingerprint, f"'{name}'")
     theta_0, names = loaded.theta_0, change.tensors.shapes
     theta_1 = {n: x + change.tensors.difference(n, x) if n in names else x for n, x in theta_0.items()}
-    path = Line(theta_0, theta_1)
+    return _whole_change(name, loaded, theta_1, 1.0 if alpha is None else alpha)
+
+
+def _of_adapter(name: str, folder: Path, base: str | None) -> Subject:
+    fetch(name, ADAPTER_WEIGHTS)
+    config = read_adapter_config(folder)
+    check_linear(config, name)
+    loaded = _origin(name, base, *base_of_adapter(config))
+    loaded.check(base_fingerprint_of(folder), f"'{name}'")
+    return _whole_change(name, loaded, adapted_weights(loaded.theta_0, folder), 1.0)
+
+
+def _origin(name: str, base: str | None, named: str | None, revision: str | None) -> Base:
+    """Load the base of a patch or an adapter: the given one, or the one that it names, at its revision."""
+    if base is None and named is None:
+        raise InputError(f"'{name}' does not name the model that it belongs to. Pass --base.")
+    return _load(base or (f"{named}@{revision}" if revision else str(named)))
+
+
+def _whole_change(name: str, base: Base, theta_1: Weights, alpha: float) -> Subject:
+    path, tasks = Line(base.theta_0, theta_1), read_tasks(name)
     return Subject(
         title=name,
-        text=f"From {origin} (alpha 0) to {origin} plus all of the patch (alpha 1).",
-        live=loaded.live(path, tasks),
-        knobs=sliders(path, start, None),
+        text=f"From {base.name} (alpha 0) to the same with all of the change (alpha 1).",
+        live=base.live(path, tasks),
+        knobs=sliders(path, alpha, None),
         tasks=tasks,
     )
 
