@@ -117,7 +117,8 @@ def test_many_candidates_are_cut_but_never_the_right_or_the_first_one():
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [(None, "needs Gradio: pip install"), ("3.18.0", "needs Gradio 6, but 3.18.0 is installed")]
+    ("version", "said"),
+    [(None, "needs Gradio: pip install"), ("3.18.0", "needs Gradio 6.31 or newer, but 3.18.0 is installed")],
 )
 def test_without_gradio_the_command_says_how_to_install_it(run, version, said, monkeypatch, capsys):
     def installed(name):

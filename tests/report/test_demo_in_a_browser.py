@@ -2,15 +2,15 @@
 
 import re
 import socket
-from importlib import metadata
 
 import pytest
 from PIL import Image
 
 from browser import chromium
 from by_hand import probabilities
+from hf_paint.errors import InputError
 from hf_paint.report.demo import Demo
-from hf_paint.report.demo_server import MAJOR, served
+from hf_paint.report.demo_server import check_gradio, served
 from hf_paint.report.opening import open_subject
 
 
@@ -25,11 +25,9 @@ def free_port():
 
 def needs_gradio():
     try:
-        version = metadata.version("gradio")
-    except metadata.PackageNotFoundError:
-        pytest.skip("needs the package gradio")
-    if int(version.split(".")[0]) < MAJOR:
-        pytest.skip(f"needs Gradio {MAJOR}, found {version}")
+        check_gradio()
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 def shown(page):

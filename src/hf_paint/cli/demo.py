@@ -32,11 +32,10 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command, until Ctrl+C."""
-    from hf_paint.report.demo_server import check_gradio
+    from hf_paint.report.demo_server import check_gradio, served
 
-    check_gradio()
+    check_gradio()  # before torch is imported and models are loaded
     from hf_paint.report.demo import Demo
-    from hf_paint.report.demo_server import served
     from hf_paint.report.opening import open_subject
 
     demo = Demo(open_subject(parsed.name, parsed.base))

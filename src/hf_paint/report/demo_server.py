@@ -5,22 +5,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
-from hf_paint.report.demo import Demo
-from hf_paint.report.demo_page import build_page
 
 
-MAJOR = 6
-"""Major version of Gradio that the page is written for."""
-FORGET_AFTER = 600
-"""Seconds after which the server deletes a picture."""
+if TYPE_CHECKING:
+    from hf_paint.report.demo import Demo
+
+
+LEAST = (6, 31)
+"""Version of Gradio that the page is written for; before 6.24, there was no history of pictures to switch off."""
 SWITCHED_OFF = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Environment variables under which Gradio calls nobody."""
 
 
 def check_gradio() -> None:
-    """Check that Gradio is installed, in the version that the page is written for.
+    """Check that Gradio is installed, and is not too old.
 
     Raises:
         InputError: If it is not.
@@ -29,13 +30,16 @@ def check_gradio() -> None:
         version = metadata.version("gradio")
     except metadata.PackageNotFoundError:
         raise InputError('The demo needs Gradio: pip install "hf-paint[demo]".') from None
-    if int(version.split(".")[0]) < MAJOR:
-        raise InputError(f'The demo needs Gradio {MAJOR}, but {version} is installed: pip install "hf-paint[demo]".')
+    if tuple(map(int, version.split(".")[:2])) < LEAST:
+        needed = ".".join(map(str, LEAST))
+        raise InputError(
+            f'The demo needs Gradio {needed} or newer, but {version} is installed: pip install "hf-paint[demo]".'
+        )
 
 
 @contextmanager
 def served(
-    demo: Demo, *, host: str = "127.0.0.1", port: int | None = None, share: bool = False, browser: bool = False
+    demo: "Demo", *, host: str = "127.0.0.1", port: int | None = None, share: bool = False, browser: bool = False
 ) -> Iterator[str]:
     """Serve the page inside the block, and yield its address.
 
@@ -52,6 +56,8 @@ def served(
         InputError: If Gradio is missing, or the port is taken.
     """
     check_gradio()
+    from hf_paint.report.demo_page import build_page
+
     with tempfile.TemporaryDirectory(prefix="hf-paint-demo-") as folder, _environment(folder):
         page, look = build_page(demo)
         try:
