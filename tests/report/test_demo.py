@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from html import unescape
 from importlib import metadata
 
@@ -131,6 +132,27 @@ def test_without_gradio_the_command_says_how_to_install_it(run, version, said, m
     [line] = capsys.readouterr().err.splitlines()
     assert said in line
     assert "hf-paint[demo]" in line
+
+
+def test_the_command_serves_until_ctrl_c(run, monkeypatch, capsys):
+    asked = {}
+
+    @contextmanager
+    def served(demo, **options):
+        asked.update(options, title=demo.subject.title)
+        yield "http://127.0.0.1:7860/"
+        raise AssertionError("the command ended by itself")
+
+    class Interrupted:
+        def wait(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_paint.report.demo_server.check_gradio", lambda: None)
+    monkeypatch.setattr("hf_paint.report.demo_server.served", served)
+    monkeypatch.setattr("hf_paint.cli.demo.Event", Interrupted)
+    assert main(["demo", str(run), "--no_browser", "--port", "7860"]) == 0
+    assert asked == {"title": "run", "host": "127.0.0.1", "port": 7860, "share": False, "browser": False}
+    assert "http://127.0.0.1:7860/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [["--port", "0"], ["--port", "x"], ["--base"]])
