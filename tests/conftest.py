@@ -51,6 +51,18 @@ def _blank_plots():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _reports_are_drawn():
+    """Every run of every test draws its report; a user keeps a run whose report fails, a test must not."""
+
+    def fail(message):
+        raise AssertionError(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_paint.report.writing.logger.warning", fail)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch):
     """What is said once per process is said once per test."""

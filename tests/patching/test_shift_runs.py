@@ -36,6 +36,7 @@ from hf_paint.results.records import Result
 from hf_paint.results.robustness_table import RobustnessTable, read_baseline
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.corruptions import Corruption
+from report_checks import checked_report
 
 
 ALPHAS = (0.0, 0.3, 1.0)
@@ -158,6 +159,20 @@ def test_the_table_is_the_formula(run):
     assert robustness_table(ensemble, reference="colours", baseline=PAIRS) == robustness_table(
         ensemble, baseline=PAIRS
     )
+
+
+def test_the_report_has_the_scatter_and_the_ensemble(run):
+    folder = run[0]
+    found = checked_report(folder)["runs"][0]
+    stored, scatter = json.loads((folder / "robustness.json").read_text()), found["scatter"]
+    assert scatter["x"] == [row["reference"] for row in stored["weights"]["rows"]]
+    assert scatter["effective"] == pytest.approx(np.subtract(scatter["y"], beta(scatter["x"])))
+    assert scatter["ensemble"] == [(row["reference"], row["shift"]) for row in stored["ensemble"]["rows"]]
+    intercept, slope = scatter["baseline"]
+    assert 1 / (1 + math.exp(-(slope * logit(0.7) + intercept))) == pytest.approx(beta(0.7)[0])
+    for alpha, pair in zip(ALPHAS, found["ensemble"], strict=True):
+        right = [correct_of(folder, "ensemble.jsonl", alpha, task).mean() for task in ("others", "colours")]
+        assert pair == pytest.approx(tuple(right))
 
 
 def test_card_and_plots(run):

@@ -83,7 +83,7 @@ def test_what_is_below_follows_the_slider_too(opened):
         opened, "[data-late=calibration]"
     )
     assert re.findall(r"Now \w+: \d", text(opened, "[data-late=pictures]")) == ["Now right: 2", "Now wrong: 1"]
-    assert "two 80.00 %" in text(opened, "[data-late=pictures] figure dd:last-child")
+    assert "two 80.00 %" in text(opened, "[data-late=pictures] figcaption")
     opened.page.locator("input[type=range]").press("ArrowLeft")
     assert opened.page.locator("[data-part=snippets] code").is_hidden()
     assert "Exists for alpha 0.00, zero-shot; alpha 0.25; " in text(opened, "[data-part=snippets]")
@@ -155,9 +155,9 @@ def test_runs_beside_each_other_have_their_own_sliders(browser, write):
 def test_a_very_large_report_is_small_and_fast(browser, write):
     report = reports.large()
     render(reports.report())  # makes the script of Vega, once per process
-    started = time.perf_counter()
+    started = time.process_time()
     path = write(report=report)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert path.stat().st_size < 3e6
     with open_report(browser, path) as page:
         slider = page.page.locator("input[type=range]")
@@ -180,7 +180,7 @@ def test_a_very_large_report_is_small_and_fast(browser, write):
         assert shown[-1] == points(min(changes.values()))
         page.page.get_by_label("Find a class").fill("number 77")
         assert page.page.locator("[data-late=classes] tbody tr").count() == 11  # 77, and 770 to 779
-        assert page.seconds_to_first_chart < 4  # a second on an idle core
+        assert page.seconds_to_first_chart < 1
 
 
 def test_no_text_can_leave_the_script_that_holds_it():

@@ -29,7 +29,7 @@ def gains(accuracies, width):
     return [None if value is None else interval(value - accuracies[0], width) for value in accuracies]
 
 
-def task(name, role, accuracies, *, width=0.01, **others):
+def task(name, role, accuracies, *, width=0.0125, **others):
     return {
         "name": name,
         "role": role,

@@ -14,27 +14,30 @@ from hf_paint.results.records import Result
 def write_run(folder, *, tasks=2, alphas=(0.0, 0.5, 1.0), classes=5, images=200, pictures=0, split="test"):
     """Write a finished single run: the first task is patched, the others are supported.
 
-    With alpha, images of the patching task become right one after another, and those of the others wrong.
+    With alpha, images of the patching task become right one after another, and those of the others wrong. Returns
+    (task, alpha) -> labels, predicted classes and confidences.
     """
     (folder / "correct").mkdir(parents=True)
     names = [f"task{i}" for i in range(tasks)]
     class_names = [f"class {i}" for i in range(classes)]
-    records, details = [], []
+    records, details, truth = [], [], {}
     for number, name in enumerate(names):
         generator = np.random.default_rng(number)
         labels, others = generator.integers(classes, size=(2, images))
         others = np.where(others == labels, (labels + 1) % classes, others)
         thresholds, sample = generator.random(images), sample_images(np.arange(images))
         for alpha in alphas:
-            share = 0.3 + 0.5 * alpha if number == 0 else 0.9 - 0.2 * alpha**2
+            share = 0.3 + 0.5 * alpha if number == 0 else 0.9 - 0.1 * alpha**2
             correct = thresholds < share
             predicted = np.where(correct, labels, others)
             confidence = (0.4 + 0.6 * thresholds).astype(np.float32)
+            truth[name, alpha] = labels, predicted, confidence
+            bins = Calibration.of(confidence, correct)
             for kind in ("validation", split):
                 result = Result(
                     alpha=alpha, task=name, role="supported" if number else "patching", split=kind,
                     correct=int(correct.sum()), total=images, weights=f"weights-{alpha}", data=f"data-{kind}",
-                    correct_file=f"correct/{name}-{kind}-{format_alpha(alpha)}.npy", ece=0.1, loss=1.0,
+                    correct_file=f"correct/{name}-{kind}-{format_alpha(alpha)}.npy", ece=bins.ece, loss=1.0,
                 )  # fmt: skip
                 records.append(result)
                 np.save(folder / result.correct_file, correct)
@@ -45,7 +48,7 @@ def write_run(folder, *, tasks=2, alphas=(0.0, 0.5, 1.0), classes=5, images=200,
                         probabilities=np.stack([confidence, 1 - confidence, 0 * confidence], axis=1)[sample],
                     )
                     found = Details(
-                        calibration=Calibration.of(confidence, correct),
+                        calibration=bins,
                         confusion=Confusion.of(labels, predicted),
                         answers=answers,
                     )
@@ -59,10 +62,11 @@ def write_run(folder, *, tasks=2, alphas=(0.0, 0.5, 1.0), classes=5, images=200,
     chosen = {"alpha": alphas[-1], "rule": "mean", "tolerance": 0.01, "num_alphas": len(alphas)}
     write_json(folder / "selection.json", chosen | {"chosen_on": "validation", "reported_on": split})
     write_json(folder / "card.json", {"class_names": class_names[:3], "versions": {}, "base_license": "mit"})
-    stored = [{"name": name, "class_names": class_names} for name in names]
+    stored = [{"name": name, "class_names": class_names, "templates": ["a photo of a {}."]} for name in names]
     write_json(folder / "tasks.json", {"format_version": 1, "tasks": stored})
     products = {layer: [[4.0, 1.0], [1.0, 9.0]] for layer in ("all", "layer 0")}
     write_json(folder / "changes.json", {"models": ["theta_1"], "products": products})
+    return truth
 
 
 def _write_lines(path, lines):

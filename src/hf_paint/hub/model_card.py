@@ -214,7 +214,7 @@ def _examples(source: CardSource) -> Examples | None:
     if not source.examples:
         return None
     return Examples(
-        caption=f"The most probable candidates for a few {source.split} images, with their probabilities in percent, "
+        caption=f"The most probable candidates for a few images, with their probabilities in percent, "
         f"according to the unpatched model and the selected model at {format_alpha(source.selected)}. The images "
         "show what changed, not how often.",
         plots=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],

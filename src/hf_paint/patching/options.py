@@ -57,7 +57,8 @@ class PatchOptions:
         search_budget: Number of combinations to evaluate in parallel patching.
         baseline: (reference, shift) accuracies of models trained on the reference only, to compute effective
             robustness in a run with shift tasks.
-        num_examples: Number of images per task to plot with predictions before and after patching, for the card.
+        num_examples: Maximum number of images per task to save and plot with predictions before and after patching.
+            The tasks of a run share 60 images.
         compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Number of random task orders to run and average in sequential patching. With 1, tasks are patched
             in the given order.

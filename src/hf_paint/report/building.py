@@ -9,7 +9,7 @@ from hf_paint.report.layers import layers_of
 from hf_paint.report.reading import Recorded, read_recorded
 from hf_paint.report.shifts import ensemble_of, scatter_of
 from hf_paint.report.snippets import snippets_of
-from hf_paint.report.tables import averaged_orders, compared, tables_of
+from hf_paint.report.tables import averaged_orders, tables_of
 from hf_paint.report.tasks import means_of, tasks_of
 from hf_paint.report.words import choice_of, claim_of, facts_of, notes_of
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
@@ -34,7 +34,7 @@ def report_of(folders: Sequence[str | Path]) -> Report:
             run["title"] = f"{each.run.name}: {run['title']}"
     title = runs[0]["title"] if len(runs) == 1 else f"{len(runs)} runs"
     orders = [table for folder in folders for table in averaged_orders(RunFolder(folder))]
-    return Report(title=title, made_by=f"hf_paint {__version__}", runs=runs, tables=[*orders, *compared(runs)])
+    return Report(title=title, made_by=f"hf_paint {__version__}", runs=runs, tables=orders)
 
 
 def _run(recorded: Recorded) -> Run:
@@ -43,8 +43,9 @@ def _run(recorded: Recorded) -> Run:
     named = isinstance(run.recipe.get("method", "interpolate"), str)
     method = str(run.recipe.get("method", "interpolate") if named else next(iter(run.recipe["method"])))
     line = not recorded.is_search and run.strategy != "sequential"
+    verb = "not patched" if recorded.outcome is not None and recorded.outcome.is_unpatched else "patched"
     return Run(
-        title=f"{run.base} patched on {', '.join(run.curve.tasks.get('patching', []))}",
+        title=f"{run.base} {verb} on {', '.join(run.curve.tasks.get('patching', []))}",
         claim=claim_of(recorded),
         model=run.base,
         strategy=run.strategy,

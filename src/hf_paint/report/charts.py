@@ -14,6 +14,7 @@ Spec = Mapping[str, object]
 
 INK, SOFT, FAINT, PAPER = "var(--ink)", "var(--soft)", "var(--rule)", "var(--paper)"
 MAIN, BEFORE, CHOSEN = "var(--blue)", "var(--soft)", "var(--orange)"
+ALPHA = "alpha"
 DASHES = [5, 4]
 TEXT_SIZE = 12
 ACCURACIES = (0.001, 0.005, 0.01, 0.02, 0.05, *(share / 100 for share in range(10, 91, 10)), 0.95, 0.98, 0.99, 0.999)
@@ -46,16 +47,23 @@ STYLE: Spec = {
 
 def charts_of(run: Run) -> dict[str, Spec]:
     """Return the charts of a run by name; the page leaves out those for which the run has no data."""
-    connected = run["connected"]
+    connected, across = run["connected"], noun_of(run)
     return {
         "trade_off": trade_off(connected=connected),
-        "accuracy": accuracy(connected=connected),
+        "accuracy": accuracy(across, connected=connected),
         "confusion": confusion(),
         "calibration": calibration(),
         "relative": layers("relative", "relative change, %", in_percent=True),
         "cosine": layers("cosine", "cosine similarity"),
         "scatter": scatter(connected=connected),
     }
+
+
+def noun_of(run: Run) -> str:
+    """Return what a point of a run is called."""
+    if all(point["alpha"] is not None for point in run["points"]):
+        return ALPHA
+    return "step" if run["strategy"] == "sequential" else "combination"
 
 
 def trade_off(*, connected: bool) -> Spec:
@@ -66,6 +74,7 @@ def trade_off(*, connected: bool) -> Spec:
         _layer("none_patching", "rule", {"y": y}, strokeDash=DASHES),
         _layer("ensemble", "line", {"x": x, "y": y, "order": _field("i")}, color=BEFORE, strokeDash=[2, 2]),
         *_path(x, y, connected=connected),
+        *_text("corner", {"x": x, "y": y, "text": {"field": "text"}, "color": {"value": SOFT}}),
         *_labelled(x, y),
         height=340,
     )
@@ -85,11 +94,10 @@ def comparison() -> Spec:
     )
 
 
-def accuracy(*, connected: bool) -> Spec:
-    """Return the accuracy on one task against alpha, with its interval as a band."""
-    x = _field("x") | {"title": "alpha", "axis": {"grid": False, "tickCount": 5}}
-    if not connected:
-        x["title"], x["axis"] = "combination", {"grid": False, "tickMinStep": 1, "format": "d"}
+def accuracy(across: str, *, connected: bool) -> Spec:
+    """Return the accuracy on one task against alpha, or against the number of a point, with its interval as a band."""
+    ticks = {"tickCount": 5} if across == ALPHA else {"tickMinStep": 1, "format": "d"}
+    x = _field("x") | {"title": across, "axis": {"grid": False} | ticks}
     y = _share("y", None)
     band = {"x": x, "y": _share("low", None), "y2": {"field": "high"}}
     return _chart(
@@ -188,9 +196,14 @@ def _labelled(x: Spec, y: Spec) -> Sequence[Spec]:
 
 
 def _text(data: str, encoding: Spec) -> Sequence[Spec]:
-    """Return labels below their points, right of them or left where `left` says so, on a halo that hides lines."""
-    side = {"align": "datum.left ? 'right' : 'left'", "dx": "datum.left ? -8 : 8"}
-    place = {name: {"expr": expression} for name, expression in side.items()} | {"baseline": "top", "dy": 8}
+    """Return labels right below their points, or left and above where their rows say so; a halo hides lines."""
+    side = {
+        "align": "datum.left ? 'right' : 'left'",
+        "dx": "datum.left ? -8 : 8",
+        "baseline": "datum.above ? 'bottom' : 'top'",
+        "dy": "datum.above ? -8 : 8",
+    }
+    place = {name: {"expr": expression} for name, expression in side.items()} | {"limit": 150}
     halo = _layer(data, "text", {**encoding, "color": {"value": PAPER}}, **place, stroke=PAPER, strokeWidth=4)
     return [halo, _layer(data, "text", encoding, **place)]
 

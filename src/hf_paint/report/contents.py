@@ -173,7 +173,7 @@ class Run(TypedDict):
 
 
 class Report(TypedDict):
-    """A report: one run, or several beside each other. `tables` compare them; they are empty for one run."""
+    """A report: one run, or several beside each other. `tables` are on all of them, such as means over task orders."""
 
     title: str
     made_by: str

@@ -14,7 +14,7 @@ import vl_convert
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from hf_paint.report.charts import charts_of, comparison
+from hf_paint.report.charts import charts_of, comparison, noun_of
 from hf_paint.report.contents import Report
 from hf_paint.report.packing import first_json, pack, packed_rest, script_json
 
@@ -38,6 +38,7 @@ def render(report: Report) -> str:
     environment.filters["with_code"] = _with_code
     return environment.from_string(_read("report.html")).render(
         report=report,
+        nouns=[noun_of(run) for run in report["runs"]],
         style=_read("report.css"),
         numbers=first_json(report),
         charts=script_json(charts),

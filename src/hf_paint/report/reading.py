@@ -29,6 +29,7 @@ class Recorded:
         selection: Contents of `selection.json`, or None if no alpha was selected.
         details: Calibration, confusion and candidates; a run of an earlier version has none.
         class_names: Task -> class names in the order of the logits.
+        templates: Task -> prompt templates.
         pictures: Task -> example pictures.
         ensemble: Curve of the output-space ensemble, if it was evaluated.
     """
@@ -38,6 +39,7 @@ class Recorded:
     selection: Selection | None
     details: RunDetails
     class_names: Mapping[str, Sequence[str]]
+    templates: Mapping[str, Sequence[str]]
     pictures: Mapping[str, TaskPictures]
     ensemble: AlphaCurve | None = None
 
@@ -53,8 +55,9 @@ class Recorded:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run chose an alpha, or was not asked to."""
-        return self.selection is not None or (self.run.recipe.get("selection") == "none" and bool(self.facts))
+        """Whether the run chose an alpha, or was not asked to and has drawn its curve."""
+        has_curve = self.run.recipe.get("selection") == "none" and self.files.curve_plot.is_file()
+        return self.selection is not None or has_curve
 
     @property
     def is_search(self) -> bool:
@@ -155,16 +158,17 @@ def _read(path: Path, name: str) -> Recorded:
         facts=facts,
         selection=files.load_selection(),
         details=RunDetails.of_run(path),
-        class_names=_class_names(files),
+        class_names=_texts(files, "class_names"),
+        templates=_texts(files, "templates"),
         pictures=read_pictures(path),
         ensemble=ensemble,
     )
 
 
-def _class_names(files: RunFolder) -> dict[str, list[str]]:
-    """Return task -> class names from `tasks.json`, which runs of earlier versions lack."""
+def _texts(files: RunFolder, key: str) -> dict[str, list[str]]:
+    """Return task -> class names or templates from `tasks.json`, which runs of earlier versions lack."""
     stored: dict[str, Any] = read_json(files.tasks) or {"tasks": []}
     try:
-        return {str(task["name"]): list(map(str, task["class_names"])) for task in stored["tasks"]}
+        return {str(task["name"]): list(map(str, task[key])) for task in stored["tasks"]}
     except (KeyError, TypeError) as error:
-        raise InputError(f"{files.tasks} is not a list of tasks with class names ({error}).") from error
+        raise InputError(f"{files.tasks} is not a list of tasks with `{key}` ({error}).") from error

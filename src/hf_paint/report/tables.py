@@ -1,9 +1,8 @@
-"""Tables of a report: models by task, coefficients, steps, averaged models, and several runs."""
+"""Tables of a report: models by task, coefficients, steps, averaged models, and task orders."""
 
-from collections.abc import Sequence
 
 from hf_paint.files import Json, read_json
-from hf_paint.report.contents import Run, Table
+from hf_paint.report.contents import Table
 from hf_paint.report.reading import Recorded
 from hf_paint.report.shifts import robustness_rows
 from hf_paint.results.alphas import Coefficients, format_alpha
@@ -69,22 +68,6 @@ def _averaged(recorded: Recorded) -> Table | None:
     rows: list[Cells] = [[models, score] for models, score in scores.items()]
     title = "Averaged models and their scores on validation images"
     return Table(title=title, columns=["models", "score"], percent=["score"], rows=rows)
-
-
-def compared(runs: Sequence[Run]) -> list[Table]:
-    """Return a table with one row per run: means at zero-shot and at the chosen point; empty for one run."""
-    if len(runs) < 2:
-        return []
-    sides = ("patching", "supported")
-    numbers = [f"{side}, {when}" for side in sides for when in ("zero-shot", "patched")]
-    rows: list[Cells] = []
-    for run in runs:
-        chosen = run["chosen"]
-        cells = [None if at is None else run["means"][side][at] for side in sides for at in (run["zero_shot"], chosen)]
-        alpha = "" if chosen is None else run["points"][chosen]["label"]
-        rows.append([run["title"], run["strategy"], run["method"], alpha, *cells])
-    title = "The runs at their chosen points: mean accuracies"
-    return [Table(title=title, columns=["run", "strategy", "method", "alpha", *numbers], percent=numbers, rows=rows)]
 
 
 def averaged_orders(folder: RunFolder) -> list[Table]:

@@ -54,7 +54,7 @@ def _task(recorded: Recorded, role: Role, name: str) -> Task:
         name=name,
         role=role,
         split=split,
-        num_images=next(record.num_images for record in [*records, *curve.results] if record is not None),
+        num_images=next(r.total for r in curve.results if _is(r, role, name) and r.split == split),
         metric=METRIC,
         accuracy=[None if record is None else _accuracy(record) for record in records],
         gain=[None if record is None else _gain(recorded, record) for record in records],

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from hf_paint.report.reading import Recorded
+from hf_paint.results.alternatives import rules_of
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.choice_text import limit_of_choice, sample_note, selection_sentences
 from hf_paint.results.extra_metrics import EXTRA_METRICS
-from hf_paint.results.outcome_text import advice, summarise
+from hf_paint.results.outcome_text import advice, summarise, would_choose
 from hf_paint.results.tables import INEXACT_NOTE
 
 
@@ -21,23 +22,31 @@ def claim_of(recorded: Recorded) -> str:
 
 
 def choice_of(recorded: Recorded) -> list[str]:
-    """Return how alpha was chosen, and what another rule would choose."""
-    selection, outcome = recorded.selection, recorded.outcome
+    """Return how alpha was chosen, and what every other rule would choose."""
+    selection, outcome, run = recorded.selection, recorded.outcome, recorded.run
     if outcome is None:
         return []
-    other = advice(outcome, recorded.files.path.name)
-    sentences = [f"{other[0].upper()}{other[1:]}."] if other else []
+    folder, rules = recorded.files.path.name, rules_of(run.curve, selection, run.recipe)
+    sentences = [would_choose(outcome, rule, other, folder) for rule, other in rules.items()]
+    if outcome.alternative is None or outcome.alternative.flags not in {other.flags for other in rules.values()}:
+        other = advice(outcome, folder)
+        sentences += [f"{other}."] if other else []
     if selection is None:
         return sentences
-    several = " of each" if recorded.run.strategy in ("sequential", "parallel") else ""
+    several = " of each" if run.strategy in ("sequential", "parallel") else ""
     limit = limit_of_choice(selection["rule"], f"after one training run{several}")
-    return [selection_sentences(recorded.run.strategy, selection), *sentences, limit]
+    return [selection_sentences(run.strategy, selection), *sentences, limit]
 
 
 def notes_of(recorded: Recorded) -> list[str]:
     """Return how the numbers were measured, and what their names mean."""
     curve = recorded.curve
+    searched = (
+        "Every combination was evaluated on validation images, which are shown here. The sentence at the top and the "
+        "table of models are on test images."
+    )
     return [
+        *([searched] if recorded.split != curve.reported_split else []),
         *filter(None, (sample_note(curve, split) for split in ("test", "validation"))),
         "Accuracies have Wilson's 95 % interval. Changes from zero-shot have 95 % intervals from "
         f"{NUM_RESAMPLES} paired bootstrap resamples of the images; they do not account for variation across seeds.",

@@ -112,7 +112,7 @@ class Details:
     def to_json(self, result: "Result") -> str:
         """Return the details of a record as one line of JSON.
 
-        It has the keys of the record, the bins as lists, and the arrays as a base64 `.npz` file.
+        It has the keys of the record, the bins as lists, and packed arrays (see `pack`).
         """
         line: dict[str, object] = {"alpha": alpha_to_json(result.alpha)}
         line |= {name: getattr(result, name) for name in KEY}

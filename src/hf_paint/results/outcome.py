@@ -8,20 +8,12 @@ from typing import Self
 
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
+from hf_paint.results.alternatives import Alternative, alternative_of
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.gains import Gain
 from hf_paint.results.records import ROLES, Result, Role
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.selection import (
-    BY_HAND,
-    DEFAULT_RULE,
-    DEFAULT_TOLERANCE,
-    Selection,
-    SelectionRule,
-    Sides,
-    least_tolerance,
-    select,
-)
+from hf_paint.results.selection import DEFAULT_TOLERANCE, Selection
 
 
 SPLITS = ("test", "validation")
@@ -60,25 +52,6 @@ class Change:
     def exact(self) -> bool:
         """Whether all images were evaluated, before and after."""
         return self.before.exact and self.after.exact
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """What another rule would choose.
-
-    Attributes:
-        flags: Flags of `hf-paint select` that choose it.
-        alpha: The alpha.
-        gains: Gains of the mean patching and supported accuracy over alpha 0, on validation images.
-        keeps_more: Whether its supported accuracy is higher than at the chosen alpha, on validation images.
-        exact: Whether all images were evaluated there.
-    """
-
-    flags: str
-    alpha: Alpha
-    gains: Sides
-    keeps_more: bool
-    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +127,7 @@ class Outcome:
             on_validation=list(changes_of(sided, alpha, ("validation",))),
             candidates=candidates,
             improvable=_is_improvable(sided),
-            alternative=None if strategy == "sequential" else _alternative(sided, selection, recipe),
+            alternative=None if strategy == "sequential" else alternative_of(sided, selection, recipe),
         )
 
     @property
@@ -200,29 +173,3 @@ def _is_improvable(curve: AlphaCurve) -> bool:
         return False
     accuracies = {alpha: curve.mean_accuracy(alpha, "patching", "validation") for alpha in curve.alphas}
     return any(accuracy > accuracies.get(0.0, 1) for accuracy in accuracies.values())
-
-
-def _alternative(curve: AlphaCurve, selection: Selection, recipe: Mapping[str, object]) -> Alternative | None:
-    """Return what the other rule would choose, or with which tolerance `supported_within` would patch anything."""
-    chosen = alpha_from_json(selection["alpha"])
-    if any("validation" not in curve.splits(role) for role in ("patching", "supported")) or chosen not in curve.alphas:
-        return None
-    sides = {alpha: curve.sides(alpha) for alpha in curve.alphas}
-    rule: SelectionRule = DEFAULT_RULE
-    flags, tolerance = f"--selection {DEFAULT_RULE}", DEFAULT_TOLERANCE
-    if selection["rule"] == DEFAULT_RULE:
-        needed = least_tolerance(sides) if is_unpatched(chosen) else None
-        if needed is None:
-            return None
-        flags, tolerance = f"--tolerance {needed:g}", needed
-    elif selection["rule"] == BY_HAND and recipe.get("selection") == "mean":
-        rule, flags = "mean", "--selection mean"
-    elif selection["rule"] == BY_HAND and recipe.get("selection") == DEFAULT_RULE:
-        tolerance = float(str(recipe.get("tolerance", tolerance)))
-    alpha = select(sides, rule, tolerance=tolerance)
-    if alpha == chosen or (is_unpatched(alpha) and is_unpatched(chosen)):
-        return None
-    gains = Sides(*(after - before for after, before in zip(sides[alpha], sides[0.0], strict=True)))
-    keeps_more = sides[alpha].supported > sides[chosen].supported
-    exact = alpha in curve.exact_alphas
-    return Alternative(flags=flags, alpha=alpha, gains=gains, keeps_more=keeps_more, exact=exact)

@@ -6,8 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, is_unpatched, total
+from hf_paint.results.alternatives import Alternative
 from hf_paint.results.extra_metrics import EXTRA_METRICS
-from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
+from hf_paint.results.outcome import Change, Outcome, is_certain, mean_loss
 from hf_paint.results.records import ROLES, Result, Role
 from hf_paint.results.selection import BY_HAND
 from hf_paint.results.tables import Interval, in_points, marked, percent, points
@@ -171,6 +172,22 @@ def advice(outcome: Outcome, folder: str | Path) -> str:
         return f"{command} would patch nothing"
     verb = "keeps more" if other.keeps_more and not outcome.is_unpatched else "would choose"
     return f"{command} {verb}: {alpha_phrase(other.alpha)}, with {_promise(outcome, other)}"
+
+
+def would_choose(outcome: Outcome, rule: str, other: Alternative, folder: str | Path) -> str:
+    """Return what a rule would choose and gain, as a sentence, with the command that chooses it.
+
+    Args:
+        outcome: Outcome of the run.
+        rule: Name of the rule.
+        other: What it would choose.
+        folder: Run folder.
+    """
+    nothing = is_unpatched(other.alpha)
+    if outcome.alpha is not None and (other.alpha == outcome.alpha or (nothing and outcome.is_unpatched)):
+        return f"The rule `{rule}` would choose the same."
+    what = "patch nothing" if nothing else f"choose {alpha_phrase(other.alpha)}, with {_promise(outcome, other)}"
+    return f"The rule `{rule}` would {what}: `hf-paint select {shlex.quote(str(folder))} {other.flags}`."
 
 
 def _promise(outcome: Outcome, other: Alternative) -> str:

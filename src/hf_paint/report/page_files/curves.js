@@ -11,7 +11,7 @@ const marked = (run, rows) => {
   }
   const xs = rows.map(row => row.x), middle = (Math.min(...xs) + Math.max(...xs)) / 2;
   return rows.filter(row => names.has(row.i))
-    .map(row => ({x: row.x, y: row.y, text: names.get(row.i).join(", "), left: row.x > middle}));
+    .map(row => ({x: row.x, y: row.y, text: names.get(row.i).join(", "), left: row.x > middle, above: row.i === chosen}));
 };
 
 const tradeOffRows = (run, tipOf) => {
@@ -28,9 +28,11 @@ PARTS.trade_off = (part, run, charts, slider) => {
   const numbers = i => [`patching ${percent(patching[i])} %`, `supported ${percent(supported[i])} %`];
   const rows = tradeOffRows(run, i => tip(slider, i, ...numbers(i)));
   const ensemble = run.ensemble?.map(([x, y], i) => ({i, x, y})).filter(row => isNumber(row.x) && isNumber(row.y));
+  const corner = {x: supported[run.zero_shot], y: Math.max(...rows.map(row => row.y)), text: "no trade-off"};
+  corner.left = rows.some(row => row.x < corner.x);
   const chart = new Chart(part, charts.trade_off, {
-    none_patching: [{y: Math.max(...rows.map(row => row.y))}],
-    none_supported: [{x: supported[run.zero_shot]}].filter(row => isNumber(row.x)),
+    none_patching: [corner], none_supported: [corner],
+    corner: [corner],
     points: rows, marks: marked(run, rows), ensemble,
   }, {caption: pathCaption(ensemble)});
   return i => chart.set({current: i}, `Patching accuracy against supported accuracy. At ${slider.name(i)}: ${numbers(i).join(", ")}.`);
@@ -39,7 +41,7 @@ PARTS.trade_off = (part, run, charts, slider) => {
 PARTS.accuracy = (part, run, charts, slider) => {
   const grid = make("div", {class: "grid"});
   part.append(grid);
-  const x = i => run.connected ? run.points[i].alpha : i + 1;
+  const byAlpha = run.points.every(point => point.alpha !== null), x = i => byAlpha ? run.points[i].alpha : i;
   const updates = run.tasks.map(task => {
     const rows = task.accuracy.map((value, i) => value && {
       i, x: x(i), y: value.value, low: value.low, high: value.high,
@@ -54,9 +56,8 @@ PARTS.accuracy = (part, run, charts, slider) => {
       chart.set({current: i}, `Accuracy on ${task.name} at every point. At ${slider.name(i)}: ${percent(value?.value)} %.`);
     };
   });
-  part.append(make("p", {class: "note"}, run.connected
-    ? "Bands are 95 % intervals; the dashed line is the chosen alpha."
-    : "Bars are 95 % intervals; the dashed line is the chosen combination."));
+  part.append(make("p", {class: "note"},
+    `${run.connected ? "Bands" : "Bars"} are 95 % intervals; the dashed line is at the chosen ${part.dataset.noun}.`));
   return i => updates.forEach(update => update(i));
 };
 
@@ -97,10 +98,11 @@ const compareRuns = runs => {
       const values = run.means[role] ?? [], known = isNumber(values[i]) && isNumber(values[run.zero_shot]);
       return make("td", {}, percent(values[i]), small(known ? points(values[i] - values[run.zero_shot]) : ""));
     });
-    const name = make("th", {scope: "row", class: "text"}, run.title, small(`${run.model}, ${run.strategy}, ${run.method}`));
-    return make("tr", {}, name, make("td", {}, run.points[i].label), ...cells);
+    const name = make("th", {scope: "row", class: "text"}, run.title, small(`${pointLabel(run, i)}${i === run.chosen ? ", chosen" : ""}`),
+      small(`${run.model}, ${run.strategy}, ${run.method}`));
+    return make("tr", {}, name, ...cells);
   }));
-  const head = headRow(["run", "chosen", "patching", "supported", "mean of both"]);
+  const head = headRow(["run", "patching", "supported", "mean of both"]);
   const place = document.querySelector("[data-compare=table]");
   place.append(make("table", {}, head, body));
   const rows = {lines: [], points: [], marks: []};

@@ -12,8 +12,8 @@ const make = (tag, attributes = {}, ...children) => {
 const small = text => text ? make("small", {}, text) : "";
 const headRow = columns => make("thead", {}, make("tr", {}, ...columns.map(column => make("th", {scope: "col"}, column))));
 
-let numberOfIds = 0;
-const newId = () => `id-${numberOfIds++}`;
+// Words between backticks are code.
+const withCode = text => text.split("`").map((piece, n) => n % 2 ? make("code", {}, piece) : piece);
 
 // A labelled list of choices. There is nothing to choose from fewer than two.
 const chooser = (label, names, choose) => {

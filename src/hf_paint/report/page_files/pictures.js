@@ -11,11 +11,12 @@ class Picture {
     if (picture.src.startsWith("data:image/")) image.src = picture.src;
     this.when = make("dt");
     this.now = make("dd");
-    const said = (term, text) => text ? [make("dt", {}, term), make("dd", {}, text)] : [];
+    const said = (term, text) => text ? [make("div", {}, make("dt", {}, term), make("dd", {}, text))] : [];
     this.figure = make("figure", {class: "picture"}, image, make("figcaption", {}, make("dl", {},
-      ...said("right answer", picture.labels.join(" or ")), ...said("question", picture.question),
-      ...said("written on it", picture.written),
-      make("dt", {}, "zero-shot"), make("dd", {}, answerList(picture.answers[run.zero_shot])), this.when, this.now)));
+      ...said("question", picture.question), ...said("written on it", picture.written),
+      ...said("right answer", picture.labels.join(" or ")),
+      make("div", {}, make("dt", {}, "zero-shot"), make("dd", {}, answerList(picture.answers[run.zero_shot]))),
+      make("div", {}, this.when, this.now))));
   }
 
   // Whether the answer became right (1), wrong (-1) or neither (0).
@@ -24,25 +25,25 @@ class Picture {
     return before === null || now === null ? 0 : now - before;
   }
 
-  show(i, name) {
-    this.when.textContent = name;
+  show(i) {
+    this.when.textContent = pointLabel(this.run, i);
     this.now.replaceChildren(answerList(this.picture.answers[i]));
   }
 }
 
-PARTS.pictures = (part, run, charts, slider) => oneTask(part, run.tasks.filter(task => task.pictures.length), (place, task) => {
+PARTS.pictures = (part, run) => oneTask(part, run.tasks.filter(task => task.pictures.length), (place, task) => {
   const pictures = task.pictures.map(picture => new Picture(picture, task, run));
   const groups = [[1, "Now right"], [-1, "Now wrong"]].map(([change, title]) => {
     const heading = make(levelBelow(part)), grid = make("div", {class: "grid"});
     place.append(heading, grid);
     return {change, title, heading, grid};
   });
-  place.prepend(make("p", {class: "note"}, task.pictures_note));
+  place.prepend(make("p", {class: "note"}, ...withCode(task.pictures_note)));
   return i => {
     const changes = pictures.map(picture => picture.change(i));
     for (const {change, title, heading, grid} of groups) {
       const own = pictures.filter((_, p) => changes[p] === change);
-      own.forEach(picture => picture.show(i, slider.name(i)));
+      own.forEach(picture => picture.show(i));
       heading.textContent = `${title}: ${count(own.length, "picture")}`;
       grid.replaceChildren(...own.map(picture => picture.figure));
     }

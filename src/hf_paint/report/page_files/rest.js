@@ -64,7 +64,7 @@ PARTS.snippets = (part, run, charts, slider) => {
     button.addEventListener("click", () => copy(code, button));
     const only = make("p", {class: "note"}, `Exists for ${snippet.points.map(i => slider.name(i)).join("; ")}.`);
     const block = make("div", {}, make("pre", {tabindex: 0, "aria-label": snippet.title}, code), button);
-    part.append(make(levelBelow(part), {}, snippet.title), block, only);
+    part.append(make(levelBelow(part), {}, ...withCode(snippet.title)), block, only);
     return {snippet, code, block, only};
   });
   return i => {

@@ -1,5 +1,7 @@
 // The slider of a run. It goes over the measured points in order, and tells everything that follows it.
 
+const pointLabel = (run, i) => run.points[i].alpha === null ? run.points[i].label : `alpha ${run.points[i].label}`;
+
 class Slider {
   constructor(root, run) {
     this.run = run;
@@ -22,10 +24,9 @@ class Slider {
 
   // What a point is called in a sentence: "alpha 0.30, chosen".
   name(i) {
-    const {points, zero_shot, chosen, fine_tuned, fine_tuned_label} = this.run;
+    const {zero_shot, chosen, fine_tuned, fine_tuned_label} = this.run;
     const names = [i === zero_shot && "zero-shot", i === chosen && "chosen", i === fine_tuned && fine_tuned_label];
-    const label = points[i].alpha === null ? points[i].label : `alpha ${points[i].label}`;
-    return [label, ...names.filter(Boolean)].join(", ");
+    return [pointLabel(this.run, i), ...names.filter(Boolean)].join(", ");
   }
 
   go(i) {

@@ -3,6 +3,7 @@
 const ROLES = {patching: "Patching tasks", supported: "Supported tasks", transfer: "Transfer tasks", shift: "Shifted tasks"};
 const MEANS = {patching: "patching, mean", supported: "supported, mean", mean: "mean of both"};
 const PARTS = {};
+const MANY_NAMES = 8;
 
 const taskCells = (task, i, zeroShot) => {
   const accuracy = task.accuracy[i], gain = i === zeroShot ? null : task.gain[i], word = verdict(gain);
@@ -22,14 +23,11 @@ const meanCells = (values, i, zeroShot) => {
 const verdicts = (tasks, i, zeroShot) => {
   if (i === zeroShot) return "This is the unpatched model.";
   const words = tasks.map(task => verdict(task.gain[i]));
-  const groups = [["better", "certainly better"], ["worse", "certainly worse"], ["not certain", "not certain"]];
-  const parts = groups.map(([word, phrase]) => {
+  const groups = [["better", "Certainly better"], ["worse", "Certainly worse"], ["not certain", "Not certain"]];
+  return groups.map(([word, phrase]) => {
     const names = tasks.filter((_, t) => words[t] === word).map(task => task.name);
-    const listed = names.length && names.length <= 4 ? ` (${names.join(", ")})` : "";
-    return names.length ? `${count(names.length, "task")} ${phrase}${listed}` : "";
-  });
-  const text = parts.filter(Boolean).join("; ");
-  return text ? `${text}.` : "";
+    return names.length ? `${phrase}: ${names.length > MANY_NAMES ? `${names.length} tasks` : names.join(", ")}.` : "";
+  }).filter(Boolean).join(" ");
 };
 
 // How many images a task has, and what they are where that differs between tasks.
