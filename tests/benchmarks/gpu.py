@@ -10,6 +10,7 @@ nothing. Without a GPU, the sections run with `--tiny` shapes, which only shows 
 import argparse
 import importlib
 import json
+import math
 import os
 import platform
 import signal
@@ -23,27 +24,26 @@ from pathlib import Path
 
 import torch
 from common import FOLDER, arguments
-from gpu_figures import HEADER, Figure, Setting
+from gpu_figures import HEADER, Figure, Setting, last_error
 
 
 SECTIONS = {
-    "rates": ("gpu_training", 45),
+    "rates": ("gpu_training", 30),
+    "sweep": ("gpu_sweep", 110),
+    "train": ("gpu_training", 110),
     "same": ("gpu_runs", 90),
-    "faults": ("gpu_runs", 90),
     "many": ("gpu_runs", 90),
-    "train": ("gpu_training", 75),
-    "sweep": ("gpu_sweep", 75),
-    "syncs": ("gpu_training", 30),
-    "memory": ("gpu_runs", 30),
+    "syncs": ("gpu_training", 60),
+    "faults": ("gpu_runs", 90),
+    "memory": ("gpu_runs", 45),
+    "lora": ("gpu_training", 45),
+    "pipeline": ("gpu_pipeline", 75),
+    "head": ("gpu_sweep", 45),
+    "merges": ("gpu_merges", 60),
     "precision": ("gpu_sweep", 40),
-    "pipeline": ("gpu_training", 60),
-    "merges": ("gpu_merges", 40),
-    "lora": ("gpu_training", 40),
-    "head": ("gpu_sweep", 40),
-    "compile": ("gpu_training", 120),
 }
 """Section -> the module with a function of this name, and its limit in seconds, from the most important on."""
-TOGETHER = ("same", "faults", "many")
+TOGETHER = ("same", "many", "syncs", "faults")
 """Sections that measure no speed, and run at the same time."""
 NEEDED = ("accelerate", "datasets", "huggingface_hub", "peft", "safetensors", "sklearn", "torch", "transformers")
 TOTAL = 480
@@ -54,11 +54,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("sections", nargs="*", metavar="section", help=f"any of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--tiny", action="store_true", help="tiny shapes, to see that the script works")
-    parser.add_argument("--limit", type=float, default=TOTAL, help="seconds after which no section runs on")
+    parser.add_argument("--limit", type=float, help=f"seconds after which no section runs on; {TOTAL} if not tiny")
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parsed = arguments(__doc__, parser, device=None)
     parsed.device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
     parsed.tiny |= parsed.device == "cpu"
+    parsed.limit = parsed.limit or (math.inf if parsed.tiny else TOTAL)
     if parsed.out:
         return run_section(parsed)
     missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
@@ -84,7 +85,8 @@ def groups(sections: list[str], *, together: bool) -> list[list[str]]:
     """Return the sections in groups that run at the same time."""
     shared = [section for section in sections if section in TOGETHER] if together else []
     rest = [[section] for section in sections if section not in shared]
-    return [*rest[:1], shared, *rest[1:]] if shared else rest
+    first = [[section] for section in sections[: sections.index(shared[0])]] if shared else []
+    return [*first, shared, *rest[len(first) :]] if shared else rest
 
 
 def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str, object]:
@@ -109,7 +111,7 @@ def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             if process.wait(limit):
-                error = f"exit code {process.returncode}: {log.read_text()[-2500:]}"
+                error = f"exit code {process.returncode}: {last_error(log.read_text())}"
         except subprocess.TimeoutExpired:
             error = f"stopped at its limit of {limit:.0f} s: {log.read_text()[-800:]}"
         finally:

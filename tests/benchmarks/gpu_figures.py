@@ -22,6 +22,16 @@ class Setting:
     device: str
     tiny: bool
 
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The models to measure, from the most important on."""
+        return ("ViT-B/32",) if self.tiny else ("ViT-L/14", "ViT-B/32")
+
+    @property
+    def backend(self) -> str:
+        """What compiles: `eager` only finds the graphs, in a tenth of the time."""
+        return "eager" if self.tiny else "inductor"
+
     def goal(self, target: str, met: bool) -> dict[str, Any]:
         """Return the target of a speed, which means nothing for tiny shapes."""
         return {} if self.tiny else {"target": target, "met": bool(met)}
@@ -102,6 +112,14 @@ class Figure:
 
 Figures = Iterator[Figure]
 HEADER = "| figure | measured | beside | predicted | target | met | note |\n" + "| --- " * 7 + "|"
+
+
+def last_error(log: str, *, limit: int = 2000) -> str:
+    """Return the last traceback in a log, wherever it stands: what is printed may be written later than errors."""
+    _, found, rest = log.rpartition("Traceback (most recent call last):")
+    lines = rest.splitlines() if found else log.splitlines()[-20:]
+    end = next((number for number, line in enumerate(lines[1:], 1) if line and not line[0].isspace()), len(lines))
+    return "\n".join(lines[: end + 3] if found else lines)[-limit:]
 
 
 def _number(value: float | None) -> str:

@@ -1,32 +1,27 @@
 """The GPU check of training: rates of the card, steps against a bare loop, the input pipeline, LoRA, compilation."""
 
-import statistics
 import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from common import FOLDER
-from datasets import ClassLabel, Dataset as Table, Features, Image
 from gpu_figures import Figure, Figures, Setting
 from machines import PRESETS, Job, Machine, Plan
-from material import DrawnImages, make_image_task, make_processor
-from PIL import Image as PILImage
+from material import DrawnImages
 from simulation import training_memory, training_seconds
 from sweep import Sweep
 from torch import Tensor
+from torch._dynamo.utils import counters
 from towers import clip_config, flops_per_image
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 
-from hf_paint import PaintTrainer, PaintTrainingArguments, Task
 from hf_paint.evaluation.evaluator import Evaluator
-from training import StepClock, Training, now
+from training import Training, now
 
 
 BATCHES = {"ViT-B/32": 512, "ViT-L/14": 128}
-STEPS = {"ViT-B/32": 40, "ViT-L/14": 12}
+STEPS = {"ViT-B/32": 20, "ViT-L/14": 10}
 MIN_SHARE, MAX_OVERHEAD = 0.5, 0.05
 
 
@@ -51,68 +46,93 @@ def rates(setting: Setting) -> Figures:
 
 
 class ImagesOnDevice(DrawnImages):
-    """Drawn images whose pixels are on the device, so that nothing but training is measured."""
+    """One batch of drawn images on the device, again and again, so that nothing but training is measured."""
 
-    def __init__(self, num_images: int, num_classes: int, device: torch.device) -> None:
+    def __init__(self, batch_size: int, num_images: int, num_classes: int, device: torch.device) -> None:
         super().__init__(64, num_classes)
-        self.pixels = self.pixels.to(device)
+        copies = -(-batch_size // 64)
+        self.batch = {
+            "pixel_values": self.pixels.repeat(copies, 1, 1, 1)[:batch_size].to(device),
+            "labels": self.labels.repeat(copies)[:batch_size].to(device),
+        }
         self.num_images = num_images
 
     def __len__(self) -> int:
         return self.num_images
 
-    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
-        return super().__getitem__(index % len(self.pixels))
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        return {name: x[: len(indices)] for name, x in self.batch.items()}
 
 
-def make_training(setting: Setting, shape: str, **options: bool) -> Training:
+def make_training(setting: Setting, shape: str, **options: bool | str) -> Training:
     """Return the ways of training a model, with the images on the device."""
     batch, steps = (4, 3) if setting.tiny else (BATCHES[shape], STEPS[shape])
     training = Training(shape, setting.device, batch, 1, quick=setting.tiny)
     training.num_steps = steps
-    training.images = ImagesOnDevice(batch * steps, 8, torch.device(setting.device))
-    training.options = {"dataloader_pin_memory": False, **options}
+    training.images = ImagesOnDevice(batch, batch * steps, 8, torch.device(setting.device))
+    training.options = {"dataloader_pin_memory": False, "torch_compile": False, **options}
     return training
 
 
 def train(setting: Setting) -> Figures:
-    """`PaintTrainer` against a bare loop, both with bf16 autocast, fused AdamW, and pixels on the card."""
+    """`PaintTrainer` beside a bare loop, with and without compiled blocks: bf16 autocast, pixels on the card."""
     peak = setting.peak()
-    for shape in BATCHES:
+    for shape in setting.shapes:
         training = make_training(setting, shape)
-        images = training.batch_size * (training.num_steps - 1)
-        ways = {"bare": partial(training.bare, bf16=True), "ours": lambda t=training: t.trainer(bf16=True)[0]}
-        runs: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(1 if setting.tiny else 3):
-            for name, way in ways.items():
-                runs[name].append(images / way().seconds)
-        bare, ours = (statistics.median(found) for found in runs.values())
-        overhead = statistics.median(b / o - 1 for b, o in zip(runs["bare"], runs["ours"], strict=True))
-        job = Job(batch_size=training.batch_size, num_steps=1)
-        predicted = training_seconds(clip_config(shape), card(), Plan(), job).total()
-        yield Figure(
-            name=f"{shape}, batch {training.batch_size}, bf16: PaintTrainer beside the bare loop",
-            value=ours,
-            unit="images/s",
-            beside=bare,
-            predicted=setting.predicted(job.batch_size / predicted),
-            note=f"{overhead:+.1%}",
-            **setting.goal(f"at most {MAX_OVERHEAD:.0%} slower", overhead <= MAX_OVERHEAD),
-        )
-        found = 3 * flops_per_image(training.model.config.vision_config) * ours / peak
-        goal = setting.goal(f"at least {MIN_SHARE:.0%}", found >= MIN_SHARE) if shape == "ViT-L/14" else {}
-        yield Figure(name=f"{shape}, training, share of matrix peak", value=found, **goal)
-        memory = setting.memory(partial(training.trainer, bf16=True))
-        expected = training_memory(clip_config(shape), card(), Plan(), job).total()
-        yield Figure(
-            name=f"{shape}, training, peak memory",
-            value=memory / 1e9,
-            unit="GB",
-            predicted=setting.predicted(expected / 1e9),
-        )
-        if shape == "ViT-B/32":  # the activations of the larger one would not fit
+        for compiled in (False, True):
+            yield from train_once(setting, shape, training, peak, compiled=compiled)
+        if shape == "ViT-B/32" and not setting.tiny:  # the activations of the larger one would not fit
+            training.num_steps = 6
+            training.options |= {"torch_compile": False, "torch_compile_backend": None}
+            images = training.batch_size * (training.num_steps - 1)
             fp32 = images / training.trainer(bf16=False)[0].seconds
-            yield Figure(name=f"{shape}, fp32 beside bf16", value=fp32, unit="images/s", beside=ours)
+            yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s")
+
+
+def train_once(setting: Setting, shape: str, training: Training, peak: float, *, compiled: bool) -> Figures:
+    """Steps beside those of a bare loop, their share of the peak, memory, and what compiling takes."""
+    name = f"{shape}, training, {'compiled' if compiled else 'eager'}"
+    training.options |= {"torch_compile": compiled, "torch_compile_backend": setting.backend if compiled else None}
+    images = training.batch_size * (training.num_steps - 1)
+    counters.clear()
+    start = now(training.device)
+    memory = setting.memory(partial(training.trainer, bf16=True))
+    first = now(training.device) - start
+    ways = {
+        "bare": partial(training.bare, bf16=True, compiled=compiled and not setting.tiny),
+        "ours": lambda: training.trainer(bf16=True)[0],
+    }
+    runs: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(1 if setting.tiny else 2):
+        for way, run in ways.items():
+            start = now(training.device)
+            runs[way].append(images / run().seconds)
+    again = now(training.device) - start
+    bare, ours = (max(found) for found in runs.values())
+    job, plan = Job(batch_size=training.batch_size, num_steps=1), Plan(compiled=compiled)
+    predicted = job.batch_size / training_seconds(clip_config(shape), card(), plan, job).total()
+    yield Figure(
+        name=f"{name}, batch {training.batch_size}: PaintTrainer beside the bare loop",
+        value=ours,
+        unit="images/s",
+        beside=bare,
+        predicted=setting.predicted(predicted),
+        note=f"{bare / ours - 1:+.1%}",
+        **setting.goal(f"at most {MAX_OVERHEAD:.0%} slower", bare / ours - 1 <= MAX_OVERHEAD),
+    )
+    found = 3 * flops_per_image(training.model.config.vision_config) * ours / peak
+    goal = setting.goal(f"at least {MIN_SHARE:.0%}", found >= MIN_SHARE) if shape == "ViT-L/14" and compiled else {}
+    yield Figure(name=f"{name}, share of matrix peak", value=found, **goal)
+    expected = None if compiled else training_memory(clip_config(shape), card(), plan, job).total() / 1e9
+    yield Figure(
+        name=f"{name}, peak memory",
+        value=memory / 1e9,
+        unit="GB",
+        predicted=None if expected is None else setting.predicted(expected),
+    )
+    if compiled:
+        graphs = counters["stats"]["unique_graphs"]
+        yield Figure(name=f"{name}: compiling, once", value=first - again, unit="s", note=f"{graphs} graphs")
 
 
 def card() -> Machine:
@@ -181,68 +201,22 @@ def waits(caught: list[warnings.WarningMessage]) -> dict[str, int]:
     return dict(Counter(found).most_common(8))
 
 
-def pipeline(setting: Setting) -> Figures:
-    """What decoding feeds to the trainer: JPEGs and small pictures, without and with worker processes."""
-    steps, batch, number = (3, 4, 12) if setting.tiny else (30, 128, 4096)
-    training = Training("ViT-B/32", setting.device, batch, 1, quick=setting.tiny)
-    jpegs, kind = make_image_task(FOLDER, number)
-    for task, name in ((jpegs, kind), (small_pictures(number), f"{number} pictures of 28x28")):
-        splits = {"train": "test", "validation": None, "test": None}
-        trained = Task.from_dict(task.to_dict() | {"splits": splits})
-        for workers in (0, 2 if setting.tiny else torch.get_num_threads()):
-            length = steps if workers else max(3, steps // 6)
-            rate = from_task(training, trained, batch, length, num_workers=workers)
-            yield Figure(name=f"ViT-B/32 from {name}, {workers} workers", value=rate, unit="images/s")
-
-
-def small_pictures(number: int) -> Task:
-    """Write pictures of the size of MNIST as a task's test split."""
-    pixels = np.random.default_rng(0).integers(0, 256, (number, 28, 28), dtype=np.uint8)
-    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b"])})
-    rows = {"image": [PILImage.fromarray(x) for x in pixels], "label": [index % 2 for index in range(number)]}
-    path = FOLDER / "small.parquet"
-    Table.from_dict(rows, features=features).to_parquet(path)
-    keys = {"name": "small", "dataset": "parquet", "data_files": {"test": str(path)}, "templates": ["a {}."]}
-    return Task.from_dict(keys | {"splits": {"train": None, "validation": None, "test": "test"}})
-
-
-def from_task(training: Training, task: object, batch: int, steps: int, *, num_workers: int) -> float:
-    """Return the images per second of training on a task, after the first step."""
-    training.model.load_state_dict(training.weights)
-    options = {"max_steps": steps, "per_device_train_batch_size": batch, "warmup_steps": 1, "bf16": True}
-    options |= {"dataloader_num_workers": num_workers, "use_cpu": training.device.type == "cpu"}
-    options |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_strategy": "no"}
-    args, clock = PaintTrainingArguments(output_dir=FOLDER / "run", **options), StepClock()
-    processor = make_processor(["a photo of a class 0123456789"], vocab_size=600)
-    trainer = PaintTrainer(training.model, args, train_task=task, processing_class=processor, callbacks=[clock])
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return batch * (steps - 1) / clock.seconds
-
-
 def lora(setting: Setting) -> Figures:
-    """LoRA adapters for ViT-L/14: images per second and peak memory beside full training."""
-    rate, memory = [], []
-    for options in ({"use_peft": True}, {}):
-        training, runs = make_training(setting, "ViT-L/14", **options), []
-        memory.append(setting.memory(lambda ways=training, runs=runs: runs.append(ways.trainer(bf16=True)[0])) / 1e9)
-        rate.append(training.batch_size * (training.num_steps - 1) / runs[0].seconds)
-    yield Figure(name="ViT-L/14, LoRA beside all weights", value=rate[0], unit="images/s", beside=rate[1])
-    yield Figure(name="ViT-L/14, LoRA, peak memory", value=memory[0], unit="GB", beside=memory[1])
-
-
-def compile(setting: Setting) -> Figures:
-    """`torch_compile` in training: images per second, the time it takes once, and the number of graphs."""
-    from torch._dynamo.utils import counters
-
-    for shape in ("ViT-B/32",) if setting.tiny else BATCHES:
-        training = make_training(setting, shape, torch_compile=True)
-        images = training.batch_size * (training.num_steps - 1)
-        eager = images / make_training(setting, shape).trainer(bf16=True)[0].seconds
+    """LoRA adapters, eager and compiled: images per second and peak memory beside full training."""
+    shape = setting.shapes[0]
+    compiled = {"torch_compile": True, "torch_compile_backend": setting.backend}
+    ways = {"all weights": {}, "LoRA": {"use_peft": True}, "LoRA, compiled": {"use_peft": True, **compiled}}
+    rates: dict[str, float] = {}
+    for name, options in ways.items():
+        training, runs = make_training(setting, shape, **options), []
         counters.clear()
-        start = now(training.device)
-        steps = training.trainer(bf16=True)[0].seconds
-        whole = now(training.device) - start
-        graphs = counters["stats"]["unique_graphs"]
-        yield Figure(name=f"{shape}, compiled", value=images / steps, unit="images/s", beside=eager)
-        yield Figure(name=f"{shape}, compiling, once", value=whole - steps, unit="s", note=f"{graphs} graphs")
+        memory = setting.memory(lambda ways=training, runs=runs: runs.append(ways.trainer(bf16=True)[0])) / 1e9
+        rates[name] = training.batch_size * (training.num_steps - 1) / runs[0].seconds
+        yield Figure(
+            name=f"{shape}, {name}",
+            value=rates[name],
+            unit="images/s",
+            beside=rates["all weights"],
+            note=f"{memory:.1f} GB, {counters['stats']['unique_graphs']} graphs",
+        )
+        del training

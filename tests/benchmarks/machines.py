@@ -78,6 +78,7 @@ class Plan:
         checkpointing: Store only each layer's input, and recompute its activations in the backward pass.
         sharded: Shard weights, gradients and optimizer state over all devices (FSDP2).
         lora_rank: Train adapters of this rank on attention and MLP instead of the weights; 0 trains the weights.
+        compiled: Compile the blocks (`torch_compile`).
     """
 
     name: str = ""
@@ -85,6 +86,7 @@ class Plan:
     checkpointing: bool = False
     sharded: bool = False
     lora_rank: int = 0
+    compiled: bool = False
 
 
 PLANS = (
@@ -158,5 +160,8 @@ EIGHT = replace(
     ONE, name="eight GPUs of 80 GB", devices=8, host_memory=2e12, disk=2e9, network=0.2e9, decoding=96 * 370
 )
 PRESETS = (ONE, EIGHT, replace(ONE, name="one GPU of 141 GB", memory=141e9, elementwise=3.4e12))
-"""Assumed, not measured: some two thirds of the published peaks of an H100 (989 TFLOP/s, 3.35 TB/s; 141 GB: an H200,
-4.8 TB/s), 0.8 and 1.6 Gbit/s of network, 16 and 96 cores."""
+"""Assumed, not measured: some two thirds of the published peaks, 0.8 and 1.6 Gbit/s of network, 16 and 96 cores."""
+H100 = replace(ONE, name="H100 SXM, published peaks", matrix=989e12, elementwise=3.35e12)
+H200 = replace(H100, name="H200 SXM, published peaks", memory=141e9, elementwise=4.8e12)
+PUBLISHED = (H100, H200)
+"""What NVIDIA's data sheets state (dense bfloat16, memory bandwidth), which no program reaches: limits, no plans."""

@@ -17,8 +17,8 @@ from common import FOLDER, Row, add_arguments, read_rows, report
 
 SCRIPTS = {
     "cpu": (
-        *("interpolation", "head", "pixels", "sweep", "adaptive", "training", "linear_classifier", "push", "search"),
-        *("typographic", "live"),
+        *("interpolation", "head", "pixels", "feeding", "sweep", "adaptive", "training", "linear_classifier"),
+        *("push", "search", "typographic", "live"),
     ),
     "cuda": ("sweep", "training"),
 }

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/scale.py [presets measured check] [--matrix 100e12 --disk 1.0 --network 0.1 --memory 80]
 
-`presets` needs no measurement: it assumes the rates of 80 GB GPUs and of the machine that the options describe.
+`presets` needs no measurement: it assumes the rates of 80 GB GPUs, the published peaks of an H100 and an H200, and the
+machine that the options describe.
 `measured` measures the rates of this machine first. `check` runs B/32 and L/14 here and compares. The default is all
 three.
 """
@@ -11,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 
 from common import Row, arguments, report
-from machines import PLANS, PRESETS, USABLE, Job, Machine, Seconds
+from machines import PLANS, PRESETS, PUBLISHED, USABLE, Job, Machine, Seconds
 from simulation import (
     devices_needed,
     first_fit,
@@ -49,7 +50,7 @@ def main() -> None:
     parsed = arguments(__doc__, parser)
     parts = parsed.parts or ["presets", "measured", "check"]
     job = Job(num_images=parsed.images, num_alphas=parsed.alphas, num_variants=parsed.alphas + 1)
-    machines = [*PRESETS] if "presets" in parts else []
+    machines = [*PRESETS, *PUBLISHED] if "presets" in parts else []
     if parsed.matrix:
         machines.append(given_machine(parsed))
     if "measured" in parts:

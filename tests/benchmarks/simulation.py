@@ -52,7 +52,7 @@ def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job)
     vision = config.vision_config
     images = job.num_steps * job.batch_size / machine.devices
     trained = lora_parameters(vision, plan.lora_rank) if plan.lora_rank else image_parameters(vision)
-    forward, backward = training_bytes(vision, eager=machine.is_cpu)
+    forward, backward = training_bytes(vision, eager=machine.is_cpu, compiled=plan.compiled)
     passes = 2 if plan.checkpointing else 1
     flops = flops_per_image(vision)
     rate = machine.matrix_backward or machine.matrix
@@ -108,7 +108,7 @@ def host_memory(config: CLIPConfig, machine: Machine, *, training: bool) -> floa
     return machine.devices * (model_bytes(config) + (4 * image_parameters(config.vision_config) if training else 0))
 
 
-def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
+def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job, *, compiled: bool = False) -> Seconds:
     """Return the time of a sweep: every image once per alpha, decoded once, and the weights of each alpha.
 
     Files that do not fit into memory are read once per alpha.
@@ -116,7 +116,7 @@ def sweep_seconds(config: CLIPConfig, machine: Machine, job: Job) -> Seconds:
     vision = config.vision_config
     image, images = image_parameters(vision), job.num_images * job.num_alphas / machine.devices
     reads = 1 if 8 * image < USABLE * (machine.host_memory or machine.memory) else job.num_alphas
-    moved = images * forward_bytes(vision) + job.num_alphas * COMBINE_BYTES * image
+    moved = images * forward_bytes(vision, compiled=compiled) + job.num_alphas * COMBINE_BYTES * image
     return Seconds(
         matrix_products=images * flops_per_image(vision) / machine.matrix,
         memory_bandwidth=moved / machine.elementwise,

@@ -85,7 +85,8 @@ class Sweep:
     def along(self, carrier: Carrier, evaluator: Evaluator, prepared: PreparedTask | None = None) -> Losses:
         """The work of `sweep_alphas` with an existing model, optionally compiled, and optionally predecoded images."""
         prepared = prepared or self.prepare(forget_pixels=True)
-        predictions = (evaluator.predict(carrier.at(alpha), prepared, "test") for alpha in self.alphas)
+        with carrier.passes(len(self.alphas) * len(self.images)):
+            predictions = [evaluator.predict(carrier.at(alpha), prepared, "test") for alpha in self.alphas]
         return [float(np.mean(prediction.loss, dtype=np.float64)) for prediction in predictions]
 
     def recorded(self, evaluator: Evaluator, prepared: PreparedTask, *, details: bool) -> Losses:
@@ -107,7 +108,7 @@ class Sweep:
 
     def evaluator(self, precision: str, **options: bool) -> Evaluator:
         """Make an evaluator."""
-        return Evaluator(self.accelerator, batch_size=BATCH_SIZE, precision=precision, **options)
+        return Evaluator(self.accelerator, precision=precision, **options)
 
 
 def main() -> None:

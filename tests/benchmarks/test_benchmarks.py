@@ -12,6 +12,8 @@ from transformers import CLIPVisionConfig
 sys.path.insert(0, str(Path(__file__).parent))
 with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import common
+    import gpu
+    import gpu_figures
     import material
 
 MIB = 2**20
@@ -82,3 +84,17 @@ def test_operations_per_image_are_the_known_ones(patch_size, shape, gflops):
     """Twice the published multiply-adds of these towers: 4.4 and 81 billion."""
     config = CLIPVisionConfig(**{"patch_size": patch_size} | material.SHAPES[shape]["vision"])
     assert material.flops_per_image(config) / 1e9 == pytest.approx(gflops, rel=0.02)
+
+
+def test_the_last_error_of_a_log_is_found_before_what_was_printed_later():
+    log = "Traceback (most recent call last):\n  File one\nValueError: first\nmore\n"
+    log += "Traceback (most recent call last):\n  File two\nRuntimeError: no gloo\n" + "{'loss': '2.1'}\n" * 200
+    assert gpu_figures.last_error(log).splitlines()[:3] == ["", "  File two", "RuntimeError: no gloo"]
+    assert gpu_figures.last_error("killed\n") == "killed"
+
+
+def test_sections_run_in_order_and_those_without_speeds_together():
+    sections = ["rates", "train", "same", "many", "lora"]
+    assert gpu.groups(sections, together=True) == [["rates"], ["train"], ["same", "many"], ["lora"]]
+    assert gpu.groups(sections, together=False) == [[section] for section in sections]
+    assert gpu.groups(["lora"], together=True) == [["lora"]]

@@ -19,7 +19,7 @@ with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import scale
     import simulation
     import towers
-    from machines import PLANS, PRESETS, Job, Machine, Memory, Plan, Seconds
+    from machines import PLANS, PRESETS, PUBLISHED, Job, Machine, Memory, Plan, Seconds
 
 PRODUCTS = {"mm", "addmm", "bmm", "linear", "conv2d", "convolution", "convolution_backward"}
 FUSED = "scaled_dot_product"
@@ -230,3 +230,21 @@ def test_small_hosts_are_a_limit():
     rows = scale.table(replace(PRESETS[1], host_memory=100e9), Job())
     assert "| 18B/14, 17.6 B | train | 365 GB | memory: host | 1.28e+03 GB beside the devices |" in rows
     assert "| 18B/14, 17.6 B | sweep | 183 GB | memory: host | 652 GB beside the devices |" in rows
+
+
+@pytest.mark.parametrize("shape", ["ViT-B/32", "ViT-L/14"])
+def test_compiled_blocks_move_fewer_bytes_and_take_as_many_operations(shape):
+    config, job = towers.clip_config(shape), Job(batch_size=128, num_steps=1)
+    eager, compiled = (simulation.training_seconds(config, GPU, Plan(compiled=on), job) for on in (False, True))
+    assert compiled.matrix_products == eager.matrix_products
+    assert compiled.memory_bandwidth < eager.memory_bandwidth / 1.5
+    eager, compiled = (simulation.sweep_seconds(config, GPU, Job(), compiled=on) for on in (False, True))
+    assert compiled.matrix_products == eager.matrix_products
+    assert compiled.memory_bandwidth < eager.memory_bandwidth
+
+
+def test_published_rates_are_above_the_assumed_ones():
+    for published, assumed in zip(PUBLISHED, (PRESETS[0], PRESETS[2]), strict=True):
+        assert published.memory == assumed.memory
+        assert published.matrix > assumed.matrix
+        assert published.elementwise > assumed.elementwise

@@ -113,28 +113,33 @@ def saved_bytes(config: CLIPVisionConfig, *, eager: bool = False, checkpointing:
     return ends + (layers * stream + layer if checkpointing else layers * layer)
 
 
-def forward_bytes(config: CLIPVisionConfig, *, item_size: int = 2) -> int:
+def forward_bytes(config: CLIPVisionConfig, *, item_size: int = 2, compiled: bool = False) -> int:
     """Return the bytes that one image's forward pass moves outside of matrix products, in an evaluation.
 
     Two layer norms, two additions to the residual stream, fused attention, and the activation of the MLP: three
-    operations for `quick_gelu`, one for `gelu`.
+    operations for `quick_gelu`, one for `gelu`. Compiled, an addition and the layer norm after it are one operation
+    that reads two tensors and writes two, and so is the activation, which reads and writes one.
     """
-    activation = 7 if config.hidden_act == "quick_gelu" else 2
-    passes = 4 + 6 + 4
+    activation = 7 if config.hidden_act == "quick_gelu" and not compiled else 2
+    passes = 4 + 4 + 4 if compiled else 4 + 6 + 4
     layer = num_tokens(config) * (passes * config.hidden_size + activation * config.intermediate_size)
     return item_size * config.num_hidden_layers * layer
 
 
-def training_bytes(config: CLIPVisionConfig, *, eager: bool = False) -> tuple[int, int]:
+def training_bytes(config: CLIPVisionConfig, *, eager: bool = False, compiled: bool = False) -> tuple[int, int]:
     """Return the bytes that one image moves outside of matrix products in a step: forward and backward.
 
     Forward: layer norms (16 per token and width), casts of the inputs of products (24), additions to the stream (20),
     attention (16). Backward: layer norms (24), casts and sums of gradients (84), biases (10), attention (16).
+    Compiled, each addition to the stream is one operation with the layer norm and the cast after it (12 forward, 16
+    backward), and so are the MLP's activation and its gradient (4 and 8).
     """
     tokens, layers = num_tokens(config), config.num_hidden_layers
     scores = config.num_attention_heads * tokens * tokens if eager else 0
     quick = config.hidden_act == "quick_gelu"
     width, mlp = tokens * config.hidden_size, tokens * config.intermediate_size
+    if compiled:
+        return layers * (40 * width + 4 * mlp), layers * (58 * width + 8 * mlp)
     forward = 76 * width + (14 if quick else 4) * mlp + 24 * scores
     backward = 134 * width + (30 if quick else 8) * mlp + 28 * scores
     return layers * forward, layers * backward

@@ -62,9 +62,13 @@ class Training:
         self.options: dict[str, bool] = {}
         self.callbacks: list[TrainerCallback] = []
 
-    def bare(self, *, bf16: bool) -> Run:
+    def bare(self, *, bf16: bool, compiled: bool = False) -> Run:
         """A loop over the batches: the plain one in float32, or one with the arithmetic of our trainer."""
         self.model.load_state_dict(self.weights)
+        for layer in self.model.vision_model.encoder.layers:
+            layer._compiled_call_impl = None
+            if compiled:
+                layer.compile(dynamic=False)
         tower, head = image_tower(self.model).train().to(self.device), self.head.to(self.device)
         parameters, transform = list(tower.parameters()), PixelTransform(self.processor)
         optimizer = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.1, fused=bf16, foreach=not bf16)
@@ -81,6 +85,8 @@ class Training:
                 optimizer.zero_grad()
                 if step == 0:
                     start = now(self.device)
+        for layer in self.model.vision_model.encoder.layers:
+            layer._compiled_call_impl = None
         return Run(now(self.device) - start)
 
     def trainer(self, *, bf16: bool, logging_steps: int = 0) -> tuple[Run, list[float]]:

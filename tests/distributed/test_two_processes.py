@@ -64,7 +64,10 @@ def recipes_for(launch, model_folder, data):
     recipes = {
         "single": line | watched | {"save_steps": 4},
         "accumulated": line | accumulated | {"gradient_checkpointing": True},
-        "joint": several | sampled | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16},
+        "joint": several
+        | sampled
+        | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16}
+        | {"augmentation_device": "cuda"},  # which is the CPU here
         "sequential": several | {"strategy": "sequential"},
         "parallel": several | {"strategy": "parallel", "search_budget": 8},
         "head": line | head | {"selection": "none", "augmentation": "none", "max_steps": 4},

@@ -1,4 +1,5 @@
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,11 +7,13 @@ from accelerate import Accelerator
 
 from drawn_tasks import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
+from hf_paint.data.images import CachedImages
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import interpolate
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.records import ResultLog
+from waits import Waits
 
 
 def moved(model, seed=1):
@@ -141,3 +144,47 @@ def test_a_compiled_sweep_is_the_same_and_is_not_compiled_again_for_each_alpha(m
     assert 1 <= counters["stats"]["unique_graphs"] - before <= 2  # one for a full batch, one for the last
     assert [result.correct for result in compiled.results] == [result.correct for result in plain.results]
     assert [result.loss for result in compiled.results] == pytest.approx([r.loss for r in plain.results], abs=1e-4)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 7])
+def test_processes_share_the_images_in_order(num_processes):
+    rows, shares = [4, 8, 1, 0, 5], []
+    for index in range(num_processes):
+        accelerator = SimpleNamespace(num_processes=num_processes, process_index=index)
+        shares.append(list(Evaluator(accelerator)._share(rows)))
+    assert {len(share) for share in shares} == {-(-len(rows) // num_processes)}
+    assert [row for share in shares for row in share][: len(rows)] == rows
+
+
+def test_an_evaluation_waits_for_the_device_as_often_whatever_the_number_of_batches(model, processor, task):
+    prepared, numbers = prepare_task(task, model, processor, splits=("test",)), []
+    for batch_size in (40, 4):
+        evaluator = Evaluator(Accelerator(cpu=True), batch_size=batch_size)
+        with Waits() as waits:
+            evaluator.predict(image_tower(model), prepared, "test")
+        numbers.append(len(waits.found))
+    assert numbers == [0, 0]
+
+
+def test_pixels_are_read_once_for_all_alphas_if_the_device_has_room(model, processor, task, monkeypatch):
+    tasks, reads = [prepare_task(task, model, processor, role="patching")], []
+    batches = CachedImages.batches
+    monkeypatch.setattr(CachedImages, "batches", lambda *args: reads.append(len(args[0])) or batches(*args))
+    curves = []
+    for room, expected in ((0, 3 * [8, 40]), (10**9, [8, 40])):
+        reads.clear()
+        monkeypatch.setattr("hf_paint.evaluation.evaluator.free_memory", lambda device, room=room: room)
+        evaluator = Evaluator(Accelerator(cpu=True), batch_size=16)
+        curves.append(sweep_alphas(*moved(model), [0.5, 1.0], tasks, model=image_tower(model), evaluator=evaluator))
+        assert sorted(reads) == sorted(expected)
+        assert evaluator._kept is None
+    assert [r.loss for r in curves[0].results] == [r.loss for r in curves[1].results]
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", 128), ("cuda", 1024)])
+def test_small_towers_evaluate_more_images_at_once_on_a_gpu(model, device, size):
+    evaluator = Evaluator(SimpleNamespace(device=torch.device(device)))
+    assert evaluator.images_at_once(image_tower(model)) == size  # 17 tokens per image
+    model.config.vision_config.image_size = 224
+    assert evaluator.images_at_once(image_tower(model)) == 128  # 785 tokens
+    assert Evaluator(evaluator.accelerator, batch_size=7).images_at_once(image_tower(model)) == 7

@@ -269,17 +269,13 @@ def test_another_alpha_is_shown_with_the_same_pictures(run, tmp_path, monkeypatc
         assert [example.after for example in examples] == [example.after for example in shown[name][0]]
 
 
-def test_a_run_of_an_earlier_version_keeps_its_plots_for_its_alpha(run, tasks, model_folder, tmp_path):
+def test_a_run_of_an_earlier_version_keeps_its_plots_for_its_alpha(run, tmp_path):
     folder = shutil.copytree(run[0], tmp_path / "run")
     (folder / "details.jsonl").unlink()
     shutil.rmtree(folder / "examples")
     plots = {path.name: path.read_bytes() for path in folder.glob("examples-*.png")}
     chosen = json.loads((folder / "selection.json").read_text())["alpha"]
     select_alpha(folder, alpha=chosen)
-    options = PatchOptions(transfer_tasks=[tasks["asked"]], shift_tasks=[tasks["shift"]])
-    patch_single(
-        model_folder, tasks["attacked"], [tasks["plain"]], arguments(folder), alphas=[0.0, 0.6, 1.0], options=options
-    )
     assert {path.name: path.read_bytes() for path in folder.glob("examples-*.png")} == plots
     assert all(name in (folder / "patched/README.md").read_text() for name in plots)
     select_alpha(folder, alpha=1.0 if chosen != 1.0 else 0.6)

@@ -62,7 +62,7 @@ def test_compiling_is_not_timed(model, processor, task, other_task, monkeypatch,
     now, compiled = [0.0], set()
     monkeypatch.setattr("hf_paint.evaluation.precision.time.perf_counter", lambda: now[0])
 
-    def compile_tower(tower):
+    def compile_tower(tower, **options):
         forward = tower.forward
 
         def run(pixel_values):
@@ -73,7 +73,7 @@ def test_compiling_is_not_timed(model, processor, task, other_task, monkeypatch,
 
         monkeypatch.setattr(tower, "forward", run)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", compile_tower)
+    monkeypatch.setattr("hf_paint.evaluation.evaluator.compile_blocks", compile_tower)
     tasks = [prepare_task(each, model, processor, splits=("test",)) for each in (task, other_task)]
     evaluator = Evaluator(Accelerator(cpu=True), batch_size=batch_size, compile=True)
     found = compare_precisions([image_tower(model)], tasks, evaluator)

@@ -205,3 +205,14 @@ def test_disable_tqdm_hides_the_bars_of_a_run(disabled, model_folder, tmp_path, 
     capsys.readouterr()
     patch_single(model_folder, task, [], args, alphas=[1.0], selection="none", options=OPTIONS)
     assert ("%|" in capsys.readouterr().err) is not disabled
+
+
+def test_pictures_that_are_decoded_once_are_part_of_the_costs(model_folder, three, tmp_path, monkeypatch, counts):
+    """72 pictures of 40 x 36; the few steps that are timed decide like the whole training."""
+    monkeypatch.setattr("hf_paint.training.augmenting.MIN_SAVED", 8 * 72)
+    args = PaintTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, num_train_epochs=9, warmup_steps=1)
+    found = plan(model_folder, three[0], [three[2]], args, rule=Rule(alphas=ALPHAS), options=OPTIONS)
+    assert found.disk["pictures to train on, in the cache"] == 72 * 40 * 36 * 3
+    shorter = args.with_changes(num_train_epochs=8)
+    found = plan(model_folder, three[0], [three[2]], shorter, rule=Rule(alphas=ALPHAS), options=OPTIONS)
+    assert "pictures to train on, in the cache" not in found.disk

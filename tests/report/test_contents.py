@@ -171,10 +171,11 @@ def test_numbers_of_an_adaptive_sweep_are_marked(copied):
     assert [point["revision"] for point in run["points"]] == ["alpha-0.00", "", "", "alpha-1.00"]
 
 
-def test_runs_beside_each_other_are_named(made, copied):
+def test_runs_beside_each_other_are_named_by_their_folders(made, copied):
     report = report_of([made[0], copied])
-    assert len({run["title"] for run in report["runs"]}) == 2
-    assert [run["means"] for run in report["runs"]] == [made[1]["means"]] * 2
+    first, second = report["runs"]
+    assert (first["title"], second["title"]) == (f"{made[0].parent.name}/run", f"{copied.parent.name}/run")
+    assert first["tasks"] == second["tasks"] == made[1]["tasks"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hf_paint.evaluation.examples import Example, plot_examples
-from hf_paint.results import fonts
-from hf_paint.results.fonts import find_fonts, save_figure
+from hf_paint.results.plots import fonts
+from hf_paint.results.plots.fonts import find_fonts, save_figure
 
 
 DOG, CAT = "\u72ac", "\u732b"

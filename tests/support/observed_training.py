@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 import transformers.training_args
 from transformers import TrainerCallback, logging
@@ -174,7 +175,6 @@ def built(trainer):
         "in_order",
     )
     context = loader.multiprocessing_context
-    dynamo = accelerator.state.dynamo_plugin
     return {
         "optimizer": [type(optimizer).__name__, groups],
         "loader": attributes(loader, names) | {"context": context and context.get_start_method()},
@@ -183,9 +183,18 @@ def built(trainer):
             accelerator, ("mixed_precision", "gradient_accumulation_steps", "even_batches", "split_batches")
         ),
         "ddp": plain(vars(accelerator.ddp_handler)) if accelerator.ddp_handler else None,
-        "compile": [plain(dynamo.backend), plain(dynamo.mode)],
+        "compile": compiled(trainer),
         "device": [str(trainer.args.device), trainer.args.per_device_eval_batch_size],
     }
+
+
+def compiled(trainer):
+    """The options with which a trainer compiles its model."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", lambda call, **options: found.append(plain(options)) or call)
+        with trainer._compiled(2):
+            return found
 
 
 def train_tower(folder, model, processor, tasks, **fields):

@@ -105,6 +105,7 @@ HEAD = {"train_head": True}
 
 TOWER = {
     "augmentation": "none",
+    "augmentation_device": "cuda",
     "decay_all_parameters": False,
     "activation_checkpointing": True,
     "gradient_checkpointing": True,
@@ -188,6 +189,7 @@ NEED = {
     "dataloader_in_order": False,
     "activation_checkpointing_kwargs": {"use_reentrant": False},
     "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    "augmentation_device": ("cuda", {"augmentation": "none"}),
     "sampling_temperature": 3.0,
     "freeze_tower": True,
     "head_steps": 2,

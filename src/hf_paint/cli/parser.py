@@ -103,7 +103,9 @@ def positive(text: str) -> int:
 def add_image_counts(command: Parser) -> None:
     """Add `--batch_size` and `--max_eval_images` to an evaluation command."""
     command.add_argument(
-        "--batch_size", type=positive, default=128, help="number of images per forward pass (default: %(default)s)"
+        "--batch_size",
+        type=positive,
+        help="number of images per forward pass (default: 128; on a GPU, more for small models)",
     )
     command.add_argument(
         "--max_eval_images",

@@ -28,6 +28,7 @@ COMMON_TRAINING_FIELDS = {
     "label_smoothing_factor": "Label smoothing (0.0).",
     "max_grad_norm": "Maximum gradient norm for clipping (1.0).",
     "augmentation": "`paint` (random crops of at least nine tenths of the image) or `none` (paint).",
+    "augmentation_device": "Where crops are resized: `cpu`, `cuda` (the training device) or `auto` (auto).",
     "decay_all_parameters": "Also apply weight decay to biases and layer norms, as in the papers (True).",
     "train_head": "Also train a classification head (False).",
     "freeze_tower": "With train_head: train only the head, on precomputed embeddings (False).",
@@ -41,7 +42,7 @@ COMMON_TRAINING_FIELDS = {
     "seed": "Seed for the image order and augmentation (42).",
     "bf16": "Train with bfloat16 autocast (False).",
     "use_cpu": "Use the CPU (False).",
-    "dataloader_num_workers": "Number of worker processes that decode training images (0).",
+    "dataloader_num_workers": "Number of worker processes that decode training images (from the cores).",
     "save_steps": "Number of steps between checkpoints (500).",
     "report_to": "Experiment trackers, for example wandb or tensorboard (none).",
 }

@@ -13,12 +13,18 @@ from hf_paint.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import HfArgumentParser
+    from transformers.hf_argparser import string_to_bool
 else:
     HfArgumentParser = transformers_module("hf_argparser").HfArgumentParser
+    string_to_bool = transformers_module("hf_argparser").string_to_bool
 
 REQUIRED = {"model": "a Hub repository id or a folder", "patching_tasks": "what to improve, for example a folder"}
 KINDS = {"int": "a whole number, like 100", "float": "a number, like 0.5 or 1e-5"}
 LISTS = frozenset(name for name, kind in get_type_hints(PatchRecipe).items() if get_origin(kind) is list)
+
+
+AUTOMATIC = frozenset(["torch_compile"])
+"""Training fields that take true and false, and by default choose themselves, which is spelled `auto`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class RecipeParser(HfArgumentParser, StrictParser):
 
     def __init__(self, *types: type) -> None:
         super().__init__(types, prog="hf-paint patch", allow_abbrev=False)  # type: ignore[arg-type]
+        for action in self._actions:
+            if action.dest in AUTOMATIC:
+                action.type = _true_or_false_or_auto
 
     def error(self, message: str) -> NoReturn:
         """Raise an error that names the key as recipes and flags both spell it."""
@@ -47,7 +56,8 @@ class RecipeParser(HfArgumentParser, StrictParser):
             advice = " Separate several values with spaces, or list them in brackets in a recipe." * (key in LISTS)
             raise InputError(f"`{key}` must be {KINDS[kind]}, got {value}.{advice}")
         if wrong := re.fullmatch(r"argument --(\w+)\S*: Truthy value expected: got (.*) but expected .*", message):
-            raise InputError(f"`{wrong[1]}` must be true or false, got '{wrong[2]}'.")
+            words = "true, false or auto" if wrong[1] in AUTOMATIC else "true or false"
+            raise InputError(f"`{wrong[1]}` must be {words}, got '{wrong[2]}'.")
         if stray := re.fullmatch(r"unrecognized arguments: (.*)", message):
             file = stray[1].endswith((".yaml", ".yml"))
             advice = (
@@ -55,6 +65,12 @@ class RecipeParser(HfArgumentParser, StrictParser):
             )
             raise InputError(f"'{stray[1]}' follows no flag that takes it. {advice}")
         raise InputError(message.removeprefix("argument "))
+
+
+def _true_or_false_or_auto(text: str) -> bool | None:
+    """Parse the value of an automatic field; None is its default."""
+    found: bool | None = None if text == "auto" else string_to_bool(text)
+    return found
 
 
 def read_keys(config: str | None, flags: list[str]) -> Keys:

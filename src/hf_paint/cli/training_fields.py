@@ -23,9 +23,10 @@ PACKAGE = Path(__file__).parents[1]
 @cache
 def training_fields() -> type:
     """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults."""
-    ours = PACKAGE / "training" / "training_args.py"
-    inherited = _fields(_transformers() / "training_args.py", "TrainingArguments")
-    return _dataclass("TrainingFields", inherited | _fields(ours, "PaintTrainingArguments"))
+    fields = _fields(_transformers() / "training_args.py", "TrainingArguments")
+    fields |= _fields(PACKAGE / "training" / "data_arguments.py", "DataArguments")
+    fields |= _fields(PACKAGE / "training" / "training_args.py", "PaintTrainingArguments")
+    return _dataclass("TrainingFields", fields)
 
 
 def without_defaults(kind: type) -> type:

@@ -1,9 +1,9 @@
 """Read the images of a split, decode them into the pixel cache, and report corrupt images by name."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 import datasets
 import numpy as np
@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from hf_paint.data.label_lists import NO_CLASS, labelled
 from hf_paint.data.pixel_cache import Examples, Label, find_pixels, open_pixels
+from hf_paint.data.resampling import pad
 from hf_paint.data.splits import Split
 from hf_paint.data.stored_images import Row, decode_value, read_image, without_decoding
 from hf_paint.data.threads import in_threads
@@ -30,8 +31,10 @@ from hf_paint.tasks.multi_label import MultiLabelTask
 class Example(TypedDict):
     """A dataloader example: an image and its label."""
 
-    pixel_values: Tensor
+    pixel_values: NotRequired[Tensor]
     """shape (3, height, width), uint8."""
+    crop: NotRequired[NDArray[np.uint8]]
+    """Instead of `pixel_values`: a part of a picture that is still to be resized, shape (height, width, 3)."""
     labels: Label
     """Class index; of a multi-label task, the classes; for multiple choice, the label followed by the candidates."""
 
@@ -79,22 +82,45 @@ class CachedImages(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         return {"pixel_values": torch.from_numpy(self.pixels[index].copy()), "labels": self.labels[index].tolist()}
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        return {"pixel_values": torch.from_numpy(self.pixels[indices]), "labels": self.labels[indices]}
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return a batch, read at once. Consecutive images are a view of the memory-mapped file, not a copy."""
+        pixels = torch.from_numpy(self.pixels)
+        start, stop = indices[0], indices[-1] + 1
+        if stop - start == len(indices) and list(indices) == list(range(start, stop)):
+            return {"pixel_values": pixels[start:stop], "labels": self.labels[start:stop]}
+        rows = torch.as_tensor(indices)
+        return {"pixel_values": pixels.index_select(0, rows), "labels": self.labels[rows]}
+
+    def batches(self, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[dict[str, Tensor]]:
+        """Yield batches in order, without a dataloader; the last one may be smaller.
+
+        Args:
+            batch_size: Number of images in a batch.
+            indices: Images to read; by default, all.
+        """
+        rows = range(len(self)) if indices is None else indices
+        for start in range(0, len(rows), batch_size):
+            yield self.__getitems__(rows[start : start + batch_size])
 
 
 def collate(batch: dict[str, Tensor] | list[Example]) -> dict[str, Tensor]:
     """Collate `pixel_values` (batch, 3, height, width), uint8, and `labels` (batch,) or (batch, columns).
 
-    Lists of classes may differ in length, as those of different tasks do; they are padded with -1.
+    Instead of `pixel_values`, a batch of crops has `crops` (batch, max_height, max_width, 3) and their `sizes`. Lists
+    of classes may differ in length, as those of different tasks do; they are padded with -1.
     """
     if isinstance(batch, dict):  # CachedImages reads whole batches
         return batch
-    pixels, labels = torch.stack([example["pixel_values"] for example in batch]), [row["labels"] for row in batch]
+    labels = [example["labels"] for example in batch]
     if any(isinstance(label, list) for label in labels):
         rows = [torch.tensor(label).reshape(-1) for label in labels]
-        return {"pixel_values": pixels, "labels": pad_sequence(rows, batch_first=True, padding_value=NO_CLASS)}
-    return {"pixel_values": pixels, "labels": torch.tensor(labels)}
+        targets = pad_sequence(rows, batch_first=True, padding_value=NO_CLASS)
+    else:
+        targets = torch.tensor(labels)
+    if "crop" in batch[0]:
+        crops, sizes = pad([example["crop"] for example in batch])
+        return {"crops": crops, "sizes": sizes, "labels": targets}
+    return {"pixel_values": torch.stack([example["pixel_values"] for example in batch]), "labels": targets}
 
 
 def decode(split: Split, index: int, epoch: int = 0) -> Image.Image:
@@ -152,7 +178,15 @@ def _stored_rows(split: Split) -> Iterator[Row]:
         yield row
 
 
-def data_fingerprint(split: Split, transform: PixelTransform) -> str:
+class Decoded(Protocol):
+    """What turns decoded images into the pixels of a cache entry."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of everything that affects the pixels."""
+
+
+def data_fingerprint(split: Split, transform: Decoded) -> str:
     """Return a fingerprint of a split's images and labels, and of what turns them into pixels, including the code."""
     if split.sample is not None:
         return fingerprint_values(data_fingerprint(split.sample.whole, transform), split.sample.indices.tolist())

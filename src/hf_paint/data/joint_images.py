@@ -80,7 +80,7 @@ class JointImages(Dataset[Example]):
         images = self.images[task]
         # augmentation depends on the pass, so an image that occurs twice in an epoch is augmented differently
         example = images.example(row, number) if isinstance(images, TrainImages) else images[row]
-        return {"pixel_values": example["pixel_values"], "labels": _shifted(example["labels"], self.offsets[task])}
+        return example | {"labels": _shifted(example["labels"], self.offsets[task])}
 
     def _draw(self, task: int, epoch: int, count: int) -> NDArray[np.int64]:
         """Return the rows that an epoch takes from a task, and the pass that each belongs to, shape (2, count)."""

@@ -2,7 +2,7 @@
 
 Each entry is a folder, which is renamed from a temporary name once it is complete:
 
-    pixels.bin    uint8, one image after another
+    pixels.bin    uint8, one image after another; images of different sizes are one long line of bytes
     labels.npy    int64, class index of each image, or its classes, one row per image
     meta.json     shape of the pixels, and CRC-32 checksums of the other two files
     verified.json when, where and in what state the files were last compared with their checksums
@@ -55,7 +55,8 @@ def open_pixels(
         num_bytes: Size of the pixels in bytes, or None if it is unknown, as for a stream.
 
     Returns:
-        The pixels (num_images, 3, height, width), memory-mapped, and the labels, one entry or row per image.
+        The pixels (num_images, 3, height, width), memory-mapped, and the labels, one entry or row per image. If the
+        images differ in size, the pixels are (num_bytes,).
 
     Raises:
         InputError: If there are no images, or they do not fit into the cache or on the disk.
@@ -68,17 +69,21 @@ def open_pixels(
             _fill(folder, decode, name, num_bytes)
         with suppress(OSError):  # a read-only cache
             os.utime(folder)  # the least recently opened entries are deleted first
-        shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
-        return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape), np.load(folder / "labels.npy")
+        return _map(folder), np.load(folder / "labels.npy")
 
 
 def find_pixels(folder: Path) -> NDArray[np.uint8] | None:
     """Return the pixels of a cache entry (num_images, 3, height, width), or None if it is missing or damaged."""
     with suppress(OSError):
         if is_whole(folder):
-            shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
-            return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="r", shape=shape)
+            return _map(folder)
     return None
+
+
+def _map(folder: Path) -> NDArray[np.uint8]:
+    """Map the pixels of an entry into memory. Copy on write: torch would warn of memory that cannot be written."""
+    shape = tuple(json.loads((folder / "meta.json").read_text())["shape"])
+    return np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c", shape=shape)
 
 
 def cache_limit() -> float:
@@ -139,11 +144,16 @@ def _fill(folder: Path, decode: Callable[[], Examples], name: str, num_bytes: in
             raise InputError(f"The {name} contains no images.")
         np.save(partial / "labels.npy", np.array(labels, dtype=np.int64))
         checksums = {"pixels.bin": checksum, "labels.npy": file_checksum(partial / "labels.npy")}
-        meta = {"shape": [len(labels), *pixels.shape], "crc32": checksums}
+        meta = {"shape": _shape(len(labels), pixels, (partial / "pixels.bin").stat().st_size), "crc32": checksums}
         (partial / "meta.json").write_text(json.dumps(meta))
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _shape(number: int, last: NDArray[np.uint8], num_bytes: int) -> list[int]:
+    """Return the shape of all images, or their size in bytes if they have not all the size of the last one."""
+    return [number, *last.shape] if number * last.nbytes == num_bytes else [num_bytes]
 
 
 def _make_room(partial: Path, size: int, name: str) -> None:

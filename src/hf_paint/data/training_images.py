@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_paint.data.images import Example, decode, stream_rows
+from hf_paint.data.images import Example, stream_rows
+from hf_paint.data.pictures import Pictures
 from hf_paint.data.splits import Split
-from hf_paint.data.transforms import Augmentation, PixelTransform, augment
+from hf_paint.data.transforms import Augmentation, PixelTransform, augment, random_box
 from hf_paint.errors import InputError
 
 
@@ -31,10 +32,23 @@ class TrainImages(Dataset[Example]):
         transform: Transform from images to pixels.
         augmentation: `paint` or `none`.
         seed: Random seed for augmentation.
+        pictures: The decoded pictures of the split; by default, each is decoded when it is read.
+        resize: Resize crops with Pillow. Otherwise, examples have a `crop`, which is resized with its batch.
     """
 
-    def __init__(self, split: Split, transform: PixelTransform, augmentation: Augmentation, *, seed: int) -> None:
+    def __init__(
+        self,
+        split: Split,
+        transform: PixelTransform,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        pictures: Pictures | None = None,
+        resize: bool = True,
+    ) -> None:
         self.split = split
+        self.pictures = pictures or Pictures(split)
+        self.resize = resize
         self.transform = transform
         self.augmentation = augmentation
         self.seed = seed
@@ -53,10 +67,13 @@ class TrainImages(Dataset[Example]):
 
     def example(self, index: int, epoch: int) -> Example:
         """Return an image augmented as in the given epoch, regardless of `set_epoch`."""
-        pixels = augment(
-            decode(self.split, index, epoch), self.transform, self.augmentation, (self.seed, epoch, index)
-        )
-        return {"pixel_values": pixels, "labels": self.labels[index].tolist()}
+        picture, label = self.pictures.read(index, epoch), self.labels[index].tolist()
+        if self.augmentation == "none":
+            return {"pixel_values": self.transform.resize_and_crop(picture.to_image()), "labels": label}
+        box = random_box(*picture.size, np.random.default_rng((self.seed, epoch, index)))
+        if self.resize:
+            return {"pixel_values": self.transform.resize(picture.crop(box)), "labels": label}
+        return {"crop": picture.crop_pixels(box), "labels": label}
 
 
 class StreamedTrainImages(IterableDataset[Example]):

@@ -73,7 +73,9 @@ def sweep_path_adaptively(
     sweep = _AdaptiveSweep(alphas, carrier, log)
     evaluations = [(step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
     main = carrier.evaluator.accelerator.is_local_main_process
-    with tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
+    bar = tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main)
+    on_all = sum(len(task.images[split]) for step, task, split in evaluations if step.is_anchor)
+    with carrier.passes(on_all), bar as progress:
         for step, task, split in progress:
             progress.set_postfix_str(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
             sweep.evaluate(step, task, split)

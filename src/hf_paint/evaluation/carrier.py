@@ -1,14 +1,16 @@
 """Image tower that loads the weights of one alpha after another."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Line, WeightPath
+from hf_paint.models.devices import free_memory
 from hf_paint.results.alphas import Alpha
 
 
@@ -32,7 +34,7 @@ class Carrier:
 
     def __init__(self, path: WeightPath, tower: nn.Module, evaluator: Evaluator) -> None:
         device = evaluator.accelerator.device
-        self.path = path.to(device) if device.type == "cuda" and path.nbytes < _free_memory(device) / 2 else path
+        self.path = path.to(device) if path.nbytes < free_memory(device) / 2 else path
         self.evaluator = evaluator
         self._tower = evaluator.carrier(tower)
         self._weights = self._tower.state_dict()
@@ -50,12 +52,16 @@ class Carrier:
             self._alpha = alpha
         return self._tower
 
+    @contextmanager
+    def passes(self, num_images: int) -> Iterator[None]:
+        """Prepare for evaluating this number of images inside the block, counted at each alpha.
+
+        On a GPU, the tower is compiled if that pays, and pixels are kept there between alphas.
+        """
+        self.evaluator.expect(self._tower, num_images)
+        with self.evaluator.keeping_pixels():
+            yield
+
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the weights for an alpha, without computing the weights."""
         return self.path.fingerprint(alpha)
-
-
-def _free_memory(device: torch.device) -> int:
-    """Return the free memory of a GPU in bytes, including memory that torch has reserved but is not using."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -27,7 +27,7 @@ def evaluate_tasks(
     processor: ProcessorMixin | None = None,
     split: str = "test",
     precision: PrecisionChoice = "fp32",
-    batch_size: int = 128,
+    batch_size: int | None = None,
     accelerator: Accelerator | None = None,
     max_eval_images: int | None = None,
 ) -> list[Result]:
@@ -42,7 +42,7 @@ def evaluate_tasks(
         split: Split to evaluate, `validation` or `test`.
         precision: Precision of the forward pass. Logits and metrics are always float32. `auto` uses `bf16` if its
             predictions agree with `fp32` on a sample of the images and it is faster.
-        batch_size: Number of images per process and forward pass.
+        batch_size: Number of images per process and forward pass; by default 128, and on a GPU more for small towers.
         accelerator: Accelerator to use. By default, a new one is created.
         max_eval_images: Maximum number of images per task, drawn by class and always the same; by default, all.
 
@@ -85,6 +85,7 @@ def evaluate_each(
         precision = compare_precisions([image_tower(model)], prepared, evaluator).precision
     evaluator = evaluator.with_precision(precision)
     tower = evaluator.carrier(image_tower(model))
+    evaluator.expect(tower, sum(len(task.images[split]) for task in prepared))
     main = evaluator.accelerator.is_local_main_process
     for task in tqdm(prepared, "Evaluating", unit="task", disable=not main):
         pending = evaluator.pending(task, split, alpha=0.0, weights=weights)

@@ -1,9 +1,8 @@
 """Run image towers on the images of tasks."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +10,15 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
 
-from hf_paint.data.images import Example, collate
+from hf_paint.data.images import CachedImages
+from hf_paint.data.prefetching import Batch, prefetch
+from hf_paint.evaluation.forward import default_batch_size, embed, exact_float32
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ImageClassifier
+from hf_paint.models.compilation import compile_blocks, is_compiled, pays
+from hf_paint.models.devices import free_memory
 from hf_paint.models.towers import copy_with
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.records import Result
@@ -24,41 +26,35 @@ from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
-Batches: TypeAlias = Iterable[dict[str, Tensor]]
-CPU_ACTIVATION_BYTES = 24 * 2**20
-"""Maximum size of the largest activation on a CPU; larger batches are split into groups.
-
-glibc maps blocks above 32 MiB anew at every allocation, and for a ViT-B/32 the resulting page faults take a quarter of
-the run time.
-"""
-CONVOLUTION_EXPANSION = 24
-"""Size of the largest activation in a convolutional tower, relative to the input pixels (ALIGN's EfficientNet-B7)."""
 
 
 class Evaluator:
-    """Runs image towers on prepared tasks. There is one dataloader per (task, split), reused for every alpha.
+    """Runs image towers on prepared tasks.
+
+    Each process evaluates an equal share of consecutive images; what they find is gathered once per split.
 
     Args:
-        accelerator: Accelerator that distributes the batches over the processes and gathers the predictions.
-        batch_size: Number of images per process and forward pass. On a CPU, batches are split if the activations would
-            be too large.
+        accelerator: Accelerator that gathers what the processes find.
+        batch_size: Number of images per process and forward pass; by default 128, and on a GPU more for small towers.
+            On a CPU, batches are split if the activations would be too large.
         precision: Precision of the forward pass.
-        compile: Compile the towers returned by `carrier`. This takes tens of seconds once and pays off in long sweeps.
+        compile: Compile the towers returned by `carrier`, which takes seconds once. By default, they are compiled on a
+            GPU if the images announced by `expect` are so many that it pays.
     """
 
     def __init__(
         self,
         accelerator: Accelerator,
         *,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         precision: Precision = "fp32",
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.batch_size = batch_size
         self.precision: Precision = precision
         self.compile = compile
-        self._dataloaders: dict[int, Batches] = {}
+        self._kept: dict[int, list[Batch]] | None = None
 
     def with_precision(self, precision: Precision) -> "Evaluator":
         """Return an evaluator with the same options but a different precision."""
@@ -69,6 +65,19 @@ class Evaluator:
             compile=self.compile,
         )
 
+    def images_at_once(self, tower: nn.Module) -> int:
+        """Return the number of images per process and forward pass of a tower."""
+        return self.batch_size or default_batch_size(tower, self.accelerator.device)
+
+    @contextmanager
+    def keeping_pixels(self) -> Iterator[None]:
+        """Keep the pixels of evaluated splits on a GPU inside the block, as long as half of its memory stays free."""
+        before, self._kept = self._kept, self._kept or {}
+        try:
+            yield
+        finally:
+            self._kept = before
+
     def carrier(self, tower: nn.Module) -> nn.Module:
         """Return a copy of an image tower in the evaluation dtype. Its weights can be overwritten."""
         device, dtype = self.accelerator.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
@@ -78,8 +87,23 @@ class Evaluator:
         if isinstance(carrier, ImageClassifier):
             carrier.head.float()  # like zero-shot heads, whatever the dtype of the tower
         if self.compile:
-            carrier.compile()  # the weights are inputs, so overwriting them does not trigger recompilation
+            self._compile(carrier)
         return carrier
+
+    def expect(self, tower: nn.Module, num_images: int) -> None:
+        """Compile a tower from `carrier` if that is left to the evaluator, and pays for this number of images."""
+        share = num_images // self.accelerator.num_processes
+        if self.compile is None and not is_compiled(tower) and pays(tower, self._device, share, backward=False):
+            self._compile(tower)
+
+    def _compile(self, tower: nn.Module) -> None:
+        """Compile a tower; its weights are inputs, so overwriting them does not compile it again."""
+        compile_blocks(tower, size=self.images_at_once(tower), backward=False)
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
 
     def predict(
         self, tower: nn.Module, task: PreparedTask, split: str, *, indices: NDArray[np.int64] | None = None
@@ -172,63 +196,53 @@ class Evaluator:
         function: Callable[[Tensor, Tensor], dict[str, Tensor]],
         indices: NDArray[np.int64] | None = None,
     ) -> dict[str, Tensor]:
-        """Call `function(embeds, labels)` on every batch, and return its concatenated columns on the CPU."""
-        device = self.accelerator.device
-        gathered: list[dict[str, Tensor]] = []
+        """Call `function(embeds, labels)` on every batch, and return its columns for all images on the CPU."""
+        images = task.images[split]
+        rows: Sequence[int] = range(len(images)) if indices is None else indices.tolist()
+        own, columns, done = self._share(rows), dict[str, Tensor](), 0
         # ZeRO-3 reuses gathered tensors in the next training step, which inference tensors do not allow
         sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         with torch.no_grad() if sharded else torch.inference_mode(), exact_float32():
-            for batch in self._dataloader(task, split, indices):
-                pixels = task.transform.normalize(batch["pixel_values"].to(device, non_blocking=True))
-                columns = function(_embed(tower, pixels), batch["labels"].to(device, non_blocking=True))
-                gathered.append(self.accelerator.gather_for_metrics(columns))
-        return {name: torch.cat([columns[name] for columns in gathered]).cpu() for name in gathered[0]}
+            for batch in self._batches(images, own, self.images_at_once(tower), whole=indices is None):
+                found = function(embed(tower, task.transform.normalize(batch["pixel_values"])), batch["labels"])
+                if not columns:  # allocated once: pieces between the batches would fragment the memory
+                    columns = {name: x.new_empty((len(own), *x.shape[1:])) for name, x in found.items()}
+                for name, x in found.items():
+                    columns[name][done : done + len(x)] = x
+                done += len(batch["labels"])
+            return {name: _on_cpu(x[: len(rows)]) for name, x in self._gathered(columns).items()}
 
-    def _dataloader(self, task: PreparedTask, split: str, indices: NDArray[np.int64] | None) -> Batches:
-        images = task.images[split]
-        if indices is not None:
-            return self._prepare(Subset(images, indices.tolist()))
-        if id(images) not in self._dataloaders:
-            self._dataloaders[id(images)] = self._prepare(images)
-        return self._dataloaders[id(images)]
+    def _share(self, rows: Sequence[int]) -> Sequence[int]:
+        """Return the rows of this process; the last processes repeat the last row, so that all have equally many."""
+        size = -(-len(rows) // self.accelerator.num_processes)
+        first = self.accelerator.process_index * size
+        own = rows[first : first + size]
+        return own if len(own) == size else [*own, *[rows[-1]] * (size - len(own))]
 
-    def _prepare(self, images: Dataset[Example]) -> Batches:
-        pinned = self.accelerator.device.type == "cuda"
-        dataloader = DataLoader(images, batch_size=self.batch_size, collate_fn=collate, pin_memory=pinned)
-        # `_gather` moves the batches itself: whether accelerate's loader waits for each copy depends on its settings.
-        batches: Batches = self.accelerator.prepare_data_loader(dataloader, device_placement=False)
-        return batches
+    def _gathered(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the columns of all processes, one after the other."""
+        gathered: dict[str, Tensor] = self.accelerator.gather(columns)
+        return gathered
 
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Compute float32 products in full inside the block.
-
-    PyTorch lets convolutions on GPUs round their inputs to TF32 by default, which moved one image of 500 in a test.
-    """
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+    def _batches(self, images: CachedImages, rows: Sequence[int], size: int, *, whole: bool) -> Iterable[Batch]:
+        """Return batches on the device, which may have been kept there."""
+        kept = self._kept
+        if whole and kept is not None and id(images) in kept:
+            return kept[id(images)]
+        batches = prefetch(images.batches(size, rows), self._device)
+        fits = len(rows) * images.pixels[:1].nbytes < free_memory(self._device) / 2
+        return _keep(batches, kept, id(images)) if whole and kept is not None and fits else batches
 
 
-def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
-    """Return float32 image embeddings (batch, embed_dim) for normalised pixels. On a CPU, the batch may be split."""
-    pixels = pixels.to(next(tower.parameters()).dtype)
-    groups = pixels.chunk(_num_groups(tower, pixels)) if pixels.device.type == "cpu" else (pixels,)
-    return torch.cat([tower(pixel_values=group).image_embeds.float() for group in groups])
+def _keep(batches: Iterable[Batch], kept: dict[int, list[Batch]], key: int) -> Iterator[Batch]:
+    """Yield batches, and keep them if all are asked for."""
+    found = []
+    for batch in batches:
+        found.append(batch)
+        yield batch
+    kept[key] = found
 
 
-def _num_groups(tower: nn.Module, pixels: Tensor) -> int:
-    """Return how many groups to split a batch into on a CPU, to limit the size of the largest (MLP) activation."""
-    config = cast(Any, tower.config)
-    if hasattr(config, "patch_size"):
-        activation = ((config.image_size // config.patch_size) ** 2 + 1) * config.intermediate_size
-    else:
-        activation = CONVOLUTION_EXPANSION * pixels[0].numel()
-    return math.ceil(len(pixels) * int(activation) * pixels.element_size() / CPU_ACTIVATION_BYTES)
+def _on_cpu(x: Tensor) -> Tensor:
+    """Return a tensor on the CPU, in memory of its own."""
+    return x.cpu() if x.device.type != "cpu" else x.contiguous()

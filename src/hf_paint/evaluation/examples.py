@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill, shorten, wrap
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from hf_paint.results.details import NUM_CANDIDATES
-from hf_paint.results.fonts import save_figure
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 COLUMNS = 4
@@ -63,6 +64,11 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
         patched: Name of the patched model.
         caption: Caption, which should say how the images were selected.
     """
+    from matplotlib.figure import Figure  # only now, because matplotlib takes a second to import
+    from matplotlib.patches import Patch
+
+    from hf_paint.results.plots.fonts import save_figure
+
     lines = 2 * (NUM_CANDIDATES + 1)  # one line for the name of the model
     row_height = TEXT + IMAGE + LINE * lines + GAP
     width, height = WIDTH * COLUMNS, HEAD + row_height * -(-len(examples) // COLUMNS) + FOOT
@@ -91,7 +97,7 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
     save_figure(figure, path)
 
 
-def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:
+def _draw_image(axes: "Axes", example: Example, left: float, top: float) -> None:
     """Draw an image, with the question, the correct candidate and the word written on the image above it."""
     start = left + (WIDTH - 2 * MARGIN - IMAGE) / 2
     axes.imshow(example.pixels, extent=(start, start + IMAGE, top + IMAGE, top), aspect="auto")
@@ -103,7 +109,7 @@ def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:
     axes.text(middle, top - 0.03, "\n".join(lines), fontsize=7, ha="center", va="bottom", parse_math=False)
 
 
-def _draw_candidates(axes: Axes, example: Example, patched: str, left: float, top: float) -> None:
+def _draw_candidates(axes: "Axes", example: Example, patched: str, left: float, top: float) -> None:
     """Draw both models' probabilities as bars labelled with the candidates."""
     right = left + WIDTH - 2 * MARGIN
     for name, answers in (("zero-shot", example.before), (patched, example.after)):

@@ -71,7 +71,8 @@ def sweep_path(
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
     main = carrier.evaluator.accelerator.is_local_main_process
-    with tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main) as progress:
+    bar = tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main)
+    with carrier.passes(sum(len(task.images[split]) for _, task, split in evaluations)), bar as progress:
         for alpha, task, split in progress:
             progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
             results.append(evaluate_at(carrier, alpha, task, split, log=log))

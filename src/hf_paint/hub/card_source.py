@@ -34,7 +34,7 @@ class CardSource:
         class_names: Class names of the first patching task.
         base_model_id: Hub repository id of the base; None if the base is not on the Hub.
         base_license: Licence of the base, if known.
-        plot: File name of the trade-off plot next to the card, if any.
+        plots: File names of the plots of accuracies next to the card.
         save_dtype: Dtype of the saved model.
         model_type: `model_type` in the model config.
         num_processes: Number of processes that shared a training batch.
@@ -51,7 +51,7 @@ class CardSource:
     class_names: Sequence[str]
     base_model_id: str | None = None
     base_license: str | None = None
-    plot: str | None = None
+    plots: Sequence[str] = ()
     save_dtype: str = "float32"
     model_type: str = "clip"
     num_processes: int = 1
@@ -85,6 +85,8 @@ class CardSource:
         if (robustness := folder.load_robustness()) is not None:
             facts["robustness"] = robustness
         facts["lists_tasks"] = folder.tasks.exists()
+        facts["plots"] = [path.name for path in folder.measured_plots if path.exists()]
+        facts.pop("plot", None)  # runs of earlier versions name their only plot
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property

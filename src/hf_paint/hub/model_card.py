@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Usage, citations_of, environment
 from hf_paint.hub.card_metadata import metadata
+from hf_paint.hub.card_plots import accuracy_plots
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import (
     branches_sentence,
@@ -168,7 +169,7 @@ def _accuracy(model: _Model) -> Accuracy:
         caption=_with_note(caption, source, source.split),
         table=table,
         notes=table_notes(table),
-        plot=source.plot,
+        plots=accuracy_plots(source),
         report=model.report,
         gains=_gains(model),
         intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "

@@ -152,6 +152,45 @@ def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]
     return torch.where(same, x_0, rounded)
 
 
+def combine_plain(x_0s: list[Tensor], parts: Sequence[tuple[list[Tensor], float]], into: list[Tensor]) -> None:
+    """Write what `combine_tensor` returns for many plain tensors (see `plain_tensors`) into others, all at once.
+
+    On a GPU, this takes a few launches instead of a dozen for each tensor, and never waits for the GPU.
+
+    Args:
+        x_0s: Tensors before fine-tuning.
+        parts: ([x_i], alpha_i) for each fine-tuned model.
+        into: Tensors to overwrite, of any dtype.
+    """
+    parts = [(xs, alpha) for xs, alpha in parts if alpha]
+    if not parts or [alpha for _, alpha in parts] == [1]:
+        torch._foreach_copy_(into, parts[0][0] if parts else x_0s)
+        return
+    dtypes = [torch.promote_types(x.dtype, torch.float32) for x in x_0s]
+    starts = [x.to(dtype) for x, dtype in zip(x_0s, dtypes, strict=True)]
+    totals = [*starts]
+    for xs, alpha in parts:  # the operations of `combine_tensor`, in the same order
+        moves = torch._foreach_sub([x.to(dtype) for x, dtype in zip(xs, dtypes, strict=True)], starts)
+        torch._foreach_mul_(moves, alpha)
+        torch._foreach_add_(moves, totals)
+        totals = [*moves]
+    torch._foreach_copy_(into, [total.to(x.dtype) for total, x in zip(totals, x_0s, strict=True)])
+
+
+def plain_tensors(weights: Weights) -> list[str]:
+    """Return the names of the floating-point tensors that hold neither -0.0 nor inf nor NaN, waiting for a GPU once.
+
+    Example:
+        >>> plain_tensors({"a": torch.ones(2), "b": torch.tensor([-0.0]), "c": torch.ones(2, dtype=torch.int64)})
+        ['a']
+    """
+    names = [name for name, x in weights.items() if x.is_floating_point()]
+    if not names:
+        return []
+    special = torch.stack([_specials(weights[name].detach()) for name in names])
+    return [name for name, found in zip(names, special.tolist(), strict=True) if not found]
+
+
 def bits(x: Tensor) -> Tensor:
     """Reinterpret a tensor as integers, so that bitwise equal NaNs compare as equal."""
     return x.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
@@ -159,8 +198,13 @@ def bits(x: Tensor) -> Tensor:
 
 def _has_specials(x: Tensor) -> bool:
     """Return whether a tensor may contain -0.0, inf or NaN, none of which `x + alpha * (x - x)` preserves."""
+    return bool(_specials(x))
+
+
+def _specials(x: Tensor) -> Tensor:
+    """Return the same as a tensor, shape (), without waiting for the device."""
     integers = bits(x)
-    return not bool(x.sum().isfinite()) or bool(integers.min() == torch.iinfo(integers.dtype).min)
+    return x.sum().isfinite().logical_not_().logical_or_(integers.min() == torch.iinfo(integers.dtype).min)
 
 
 def subtract(name: str, x_0: Tensor, x_1: Tensor) -> Tensor:

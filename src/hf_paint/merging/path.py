@@ -11,9 +11,13 @@ from torch import Tensor
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
-from hf_paint.merging.interpolation import Weights, combine_tensor
+from hf_paint.merging.interpolation import Weights, combine_plain, combine_tensor, plain_tensors
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.weights.compatibility import check_compatible
+
+
+AT_ONCE = 64
+"""Number of tensors that are computed at once on a GPU: some 300 MB of a ViT-L/14."""
 
 
 class WeightPath(ABC):
@@ -75,9 +79,11 @@ class WeightPath(ABC):
             raise InputError(
                 f"The model has no tensor '{missing[0]}' ({len(missing)} of {len(self.theta_0)} are missing)."
             )
+        self._write(alpha, {name: target for name, target in into.items() if name in self.theta_0})
+
+    def _write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:
         for name, target in into.items():
-            if name in self.theta_0:
-                target.copy_(self.tensor(name, alpha, target.device))
+            target.copy_(self.tensor(name, alpha, target.device))
 
     def to(self, device: torch.device) -> Self:
         """Return a copy of the path with all its weights moved to `device`."""
@@ -118,6 +124,7 @@ class Span(WeightPath):
     def __init__(self, theta_0: Weights, thetas: Mapping[str, Weights]) -> None:
         super().__init__(theta_0, *thetas.values())
         self.models = tuple(thetas)
+        self._at_once: tuple[str, ...] = ()
         for model, theta in thetas.items():
             check_compatible(theta_0, theta, model)
 
@@ -127,6 +134,22 @@ class Span(WeightPath):
         parts = [(theta, value) for theta, value in zip(self.ends, coefficients, strict=True) if value]
         x_0 = self.theta_0[name].to(device=device)
         return combine_tensor(name, x_0, [(theta[name].to(device=device), value) for theta, value in parts])
+
+    def to(self, device: torch.device) -> Self:
+        """Return a copy of the path with all its weights moved to `device`, where many tensors are written at once."""
+        moved = super().to(device)
+        moved._at_once = tuple(plain_tensors(moved.theta_0))
+        return moved
+
+    def _write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:
+        coefficients = [*self._coefficients(alpha).values()]
+        at_once = [name for name in self._at_once if name in into]
+        for first in range(0, len(at_once), AT_ONCE):
+            names = at_once[first : first + AT_ONCE]
+            thetas = [[theta[name] for name in names] for theta in self.inputs]
+            parts = [*zip(thetas[1:], coefficients, strict=True)]
+            combine_plain(thetas[0], parts, [into[name] for name in names])
+        super()._write(alpha, {name: target for name, target in into.items() if name not in self._at_once})
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of theta_alpha without computing theta_alpha."""

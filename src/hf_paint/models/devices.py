@@ -21,3 +21,18 @@ def float64_device(device: torch.device) -> torch.device:
 def to_float64(x: Tensor) -> Tensor:
     """Return a tensor in float64, moved to the CPU first if its device has no float64."""
     return x.to(float64_device(x.device)).double()
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a GPU in bytes, including memory that torch has reserved but is not using.
+
+    It is 0 for other devices.
+
+    Example:
+        >>> free_memory(torch.device("cpu"))
+        0
+    """
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

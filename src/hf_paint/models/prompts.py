@@ -19,6 +19,8 @@ from hf_paint.models.towers import TextTower, move
 
 TokenIds = tuple[int, ...]
 Item = TypeVar("Item")
+ROWS, ROWS_ON_GPU = 16, 128
+"""Rows per forward pass."""
 
 
 @dataclass
@@ -42,7 +44,7 @@ def embed_prompts(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Tensor:
     """Return text embeddings of unit length, the same as if each prompt were embedded separately.
@@ -54,7 +56,8 @@ def embed_prompts(
         model: Model whose text tower embeds the prompts. The tower is copied to the device of the process.
         tokenizer: Tokenizer of the model.
         prompts: Texts of any length. Texts longer than the context are truncated, but keep their end-of-text token.
-        batch_size: Rows per forward pass. A packed row is as long as the context and contains many short prompts.
+        batch_size: Rows per forward pass, by default 16, and 128 on a GPU. A packed row is as long as the context and
+            contains many short prompts.
         precision: Precision that the text tower runs in, regardless of the model's dtype.
 
     Returns:
@@ -68,6 +71,7 @@ def embed_prompts(
         torch.Size([2, 24])
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    batch_size = batch_size or (ROWS_ON_GPU if own_device().type == "cuda" else ROWS)
     tokenizer = deepcopy(tokenizer)  # truncation changes its state, which would be saved with the model
     if isinstance(model, CLIPModel):
         embeds = _embed_packed(model, tokenizer, prompts, batch_size, dtype)
@@ -201,7 +205,9 @@ def _last_hidden_states(tower: CLIPTextModel, rows: Sequence[Row]) -> Tensor:
     positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(tower.device)
     mask = torch.where(ancestor_mask(positions), 0.0, -torch.inf).to(tower.dtype)  # added to the attention scores
     hidden = tower(input_ids=ids, attention_mask=mask[:, None], position_ids=positions).last_hidden_state
-    return torch.cat([states[row.ends] for states, row in zip(hidden, rows, strict=True)])
+    ends = [number * ids.shape[1] + end for number, row in enumerate(rows) for end in row.ends]
+    states: Tensor = hidden.flatten(0, 1)[torch.tensor(ends).to(hidden.device)]  # one copy to the device for all rows
+    return states
 
 
 def tokenize(

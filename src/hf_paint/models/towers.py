@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from hf_paint.models.families import family_of
+from hf_paint.models.patch_embedding import use_matrix_products
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
@@ -94,6 +95,7 @@ class ImageTower(Tower):
         family_of(model)  # raises an error for unsupported models
         super().__init__(model, model.config.vision_config, image=True)
         self._embed = dual_encoder(model).get_image_features
+        use_matrix_products(self)
         self.train(model.training)
 
     def forward(self, pixel_values: Tensor, **kwargs: object) -> ImageTowerOutput:
@@ -145,6 +147,20 @@ def image_tower_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """
     tensors = model.state_dict().items()
     return {name: tensor for name, tensor in tensors if name.startswith(IMAGE_TOWER) and tensor.is_floating_point()}
+
+
+def num_tokens(tower: nn.Module) -> int | None:
+    """Return the number of tokens that a vision transformer makes of an image; None for other image towers.
+
+    Example:
+        >>> num_tokens(image_tower(model))
+        17
+    """
+    config = getattr(tower, "config", None)
+    image_size, patch_size = (getattr(config, name, None) for name in ("image_size", "patch_size"))
+    if not isinstance(image_size, int) or not isinstance(patch_size, int):
+        return None
+    return (image_size // patch_size) ** 2 + 1
 
 
 def with_weights(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> Model:

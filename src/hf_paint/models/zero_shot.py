@@ -83,7 +83,7 @@ def build_zero_shot_head(
     class_names: Sequence[str],
     templates: str | Sequence[str],
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     cache_dir: str | Path | None = None,
 ) -> ZeroShotHead:
@@ -98,7 +98,8 @@ def build_zero_shot_head(
         tokenizer: Tokenizer or processor of the model; None for its own (see `load_given`).
         class_names: Class names, in the order of the logits.
         templates: Prompts, each with one `{}`; or a single one.
-        batch_size: Rows of packed prompts per forward pass; a row is as long as the context.
+        batch_size: Rows of packed prompts per forward pass, by default 16, and 128 on a GPU; a row is as long as the
+            context.
         precision: Precision that the text tower runs in, regardless of the model's dtype.
         cache_dir: Cache folder for heads; if None, nothing is cached.
 

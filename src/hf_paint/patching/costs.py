@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_paint.data.joint_images import images_per_epoch
+from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split
+from hf_paint.data.transforms import PixelTransform
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import sorted_alphas
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
+from hf_paint.training.augmenting import make_train_images
 from hf_paint.training.batch_size import images_per_step
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -109,8 +112,14 @@ def _count(tasks: Sequence[PreparedTask], split: str | None = None) -> int:
     return sum(len(images) for task in tasks for name, images in task.images.items() if split in (None, name))
 
 
-def bytes_on_disk(run: PatchRun, trainings: Sequence[Training]) -> dict[str, int]:
-    """Return what a run writes -> bytes. Pixels are in the cache, everything else in the run folder."""
+def bytes_on_disk(run: PatchRun, trainings: Sequence[Training], train: Mapping[str, Split]) -> dict[str, int]:
+    """Return what a run writes -> bytes. Pixels and pictures are in the cache, everything else in the run folder.
+
+    Args:
+        run: The run.
+        trainings: Its trainings.
+        train: Task -> train split.
+    """
     recipe, num_parameters = run.recipe, sum(x.numel() for x in run.base.model.parameters())
     saved = num_parameters * recipe.save_dtype.itemsize
     checkpoint = 4 * num_parameters + 8 * sum(x.numel() for x in run.base.theta_0.values())  # Adam keeps two moments
@@ -119,9 +128,24 @@ def bytes_on_disk(run: PatchRun, trainings: Sequence[Training]) -> dict[str, int
         "checkpoints": 0 if recipe.args.use_peft else checkpoint * sum(map(_num_checkpoints, trainings)),
         "patched": saved if recipe.chooses else 0,
         "variants": saved * num_alphas(run) if run.options.save_variants else 0,
+        "pictures to train on, in the cache": sum(_pictures_kept(run, trainings, train).values()),
         "pixel cache": sum(images.pixels.nbytes for task in run.tasks for images in task.images.values()),
     }
     return {name: size for name, size in sizes.items() if size}
+
+
+def _pictures_kept(run: PatchRun, trainings: Sequence[Training], train: Mapping[str, Split]) -> dict[str, int]:
+    """Return task -> bytes of the pictures that its trainings decode into the cache."""
+    transform, cache_dir = PixelTransform(run.recipe.base.processor), default_cache_dir()
+    sizes: dict[str, int] = {}
+    for training in trainings:
+        if training.args.augmentation == "none" or training.args.freeze_tower:
+            continue
+        for split in (train[name] for name in training.tasks if not train[name].task.streaming):
+            pictures = make_train_images(split, transform, training.args, cache_dir=cache_dir).pictures
+            if pictures.cache_dir is not None:
+                sizes[split.task.name] = pictures.num_bytes
+    return sizes
 
 
 def _num_checkpoints(training: Training) -> int:

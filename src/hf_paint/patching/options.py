@@ -118,7 +118,7 @@ class PatchResult:
         except (InputError, OSError):  # the run folder was moved or removed
             what = "" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
         folder = escape(str(self.run_folder))
-        return f"<p>{escape(what)}</p><p>Run folder: {folder}</p>{curve_html(self.curve, self.alpha)}"
+        return f"{curve_html(self.curve, self.alpha, claim=what)}<p>Run folder: {folder}</p>"
 
     @property
     def outcome(self) -> Outcome:

@@ -139,16 +139,25 @@ class _Combinations:
 
     def search(self) -> Coefficients:
         """Search on the validation images and return the evaluated combination that the rule chooses."""
+        with self.carrier.passes(self._images_to_search()):
+            self._evaluate_combinations()
+        curve = AlphaCurve(self.log.results)
+        complete = curve.points("validation")  # an interrupted search may have left a combination with some tasks only
+        alpha = self.run.rule.choose(AlphaCurve(result for result in curve.results if result.alpha in complete))
+        return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha or 0.0))
+
+    def _evaluate_combinations(self) -> None:
         self.evaluate(0.0, "validation")
         if len(self.names) == 1:  # all combinations are on the line
             for value in tqdm(self.run.rule.alphas, "Sweeping the coefficient", disable=self.quiet):
                 self.evaluate(Coefficients({self.names[0]: value}), "validation")
         else:
             self._search()
-        curve = AlphaCurve(self.log.results)
-        complete = curve.points("validation")  # an interrupted search may have left a combination with some tasks only
-        alpha = self.run.rule.choose(AlphaCurve(result for result in curve.results if result.alpha in complete))
-        return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha or 0.0))
+
+    def _images_to_search(self) -> int:
+        images = [len(task.images["validation"]) for task in self.run.tasks if "validation" in task.images]
+        number = len(self.run.rule.alphas) if len(self.names) == 1 else self.run.options.search_budget
+        return number * sum(images)
 
     def _search(self) -> None:
         options = self.run.options

@@ -139,7 +139,7 @@ def _plan(run: PatchRun, opening_seconds: float) -> Plan:
         timed_steps=timed,
         images_per_second=speed,
         num_images=images_to_evaluate(run),
-        disk=bytes_on_disk(run, trainings),
+        disk=bytes_on_disk(run, trainings, train),
         progress=describe_progress(run),
         concerns=concerns(run, train, trainings, zero_shot),
     )

@@ -69,7 +69,7 @@ class PatchRun:
 
     def _evaluator_in(self, precision: Precision) -> Evaluator:
         accelerator, args = self.args.make_accelerator(), self.args
-        batch_size = args.per_device_eval_batch_size
+        batch_size = args.given_eval_batch_size
         return Evaluator(accelerator, batch_size=batch_size, precision=precision, compile=args.torch_compile)
 
     def _compare_precisions(self, thetas: Sequence[Mapping[str, Tensor]]) -> Precision:

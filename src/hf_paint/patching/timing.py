@@ -66,7 +66,7 @@ def sample_zero_shot(run: PatchRun) -> tuple[list[ZeroShot], float]:
     for number, task in enumerate(run.tasks):
         split, indices = _sample(task)
         if number == 0:
-            evaluator.predict(tower, task, split, indices=indices[: evaluator.batch_size])
+            evaluator.predict(tower, task, split, indices=indices[: evaluator.images_at_once(tower)])
         start = time.perf_counter()
         correct = evaluator.predict(tower, task, split, indices=indices).correct
         seconds += time.perf_counter() - start
@@ -94,6 +94,7 @@ def time_steps(run: PatchRun, training: Training, tasks: Sequence[Task]) -> tupl
     model, head = trained_copy(run.base)
     with tempfile.TemporaryDirectory() as folder:
         args = training.args.with_changes(output_dir=folder, head_steps=0, **quiet, **length)
+        args.whole = training.args  # which decides on workers and on decoding pictures once
         trainer = make_trainer(run, model, head, tasks=tasks, args=args, callbacks=[clock])
         trainer.remove_callback(PrinterCallback)
         trainer.train()

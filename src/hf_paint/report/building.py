@@ -31,7 +31,7 @@ def report_of(folders: Sequence[str | Path]) -> Report:
     runs = [_run(each) for each in recorded]
     if len(runs) > 1:
         for run, each in zip(runs, recorded, strict=True):
-            run["title"] = f"{each.run.name}: {run['title']}"
+            run["title"] = each.run.name
     title = runs[0]["title"] if len(runs) == 1 else f"{len(runs)} runs"
     orders = [table for folder in folders for table in averaged_orders(RunFolder(folder))]
     return Report(title=title, made_by=f"hf_paint {__version__}", runs=runs, tables=orders)

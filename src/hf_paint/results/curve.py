@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.gains import Gain
 from hf_paint.results.notebooks import curve_html, describe_curve
-from hf_paint.results.records import ROLES, Result, Role, of_one_sample, read_results, roles_of
+from hf_paint.results.records import ROLES, Result, Role, columns_of, of_one_sample, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, markdown
@@ -22,6 +22,10 @@ from hf_paint.results.tables import FINE_TUNED, markdown
 
 if TYPE_CHECKING:
     import pandas
+
+    from hf_paint.results.plots.style import Plot
+
+PlotKind = Literal["curve", "accuracy", "per_class", "scatter"]
 
 
 class AlphaCurve:
@@ -50,10 +54,7 @@ class AlphaCurve:
         self.folder = Path(folder) if folder is not None else None
         self.alphas: tuple[Alpha, ...] = in_order(r.alpha for r in self.results)
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
-        self._columns: dict[tuple[Role, str], dict[str, None]] = {}
-        for r in self.results:
-            self._columns.setdefault((r.role, r.split), {})[r.task] = None
-        self._correct_0: dict[str, NDArray[np.bool_] | None] = {}
+        self._columns, self._correct_0 = columns_of(self.results), dict[Result, NDArray[np.bool_] | None]()
 
     __repr__ = describe_curve
     _repr_html_ = curve_html
@@ -127,8 +128,7 @@ class AlphaCurve:
 
     def points(self, split: str) -> tuple[Alpha, ...]:
         """Return the alphas with records for every patching and supported task that was evaluated on the split."""
-        sides: tuple[Role, ...] = ("patching", "supported")
-        columns = [(role, task) for role in sides for task in self._columns.get((role, split), ())]
+        columns = [(role, task) for role in ROLES[:2] for task in self._columns.get((role, split), ())]
         return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
 
     def select(
@@ -179,10 +179,9 @@ class AlphaCurve:
         if before is None:
             return None
         low = high = None
-        file = before.correct_file or ""
-        if file not in self._correct_0:  # each is compared with every alpha
-            self._correct_0[file] = self.correct_images(before)
-        correct_0, correct = self._correct_0[file], self.correct_images(result)
+        if before not in self._correct_0:  # each is compared with every alpha
+            self._correct_0[before] = self.correct_images(before)
+        correct_0, correct = self._correct_0[before], self.correct_images(result)
         if correct_0 is not None and correct is not None:
             low, high = paired_bootstrap_interval(correct_0, correct)
         gain = float(result.exact_accuracy - before.exact_accuracy)
@@ -219,6 +218,23 @@ class AlphaCurve:
         selected = None if selected is None else canonical(selected)
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
+
+    def plot(self, kind: PlotKind = "curve", *, split: str | None = None) -> "Plot":
+        """Return a plot, a matplotlib figure that shows itself in notebooks.
+
+        The chosen alpha and the output-space ensemble are read from the run folder, if the curve has one.
+
+        Args:
+            kind: `curve` (patching against supported accuracy; PAINT, Figure 1), `accuracy` (one line per task),
+                `per_class` (the classes that changed most) or `scatter` (accuracy under shift; WiSE-FT, Figure 1).
+            split: Split to show accuracies on; by default, `reported_split` or, for a search, `validation`.
+
+        Raises:
+            InputError: If the curve does not have what the plot shows.
+        """
+        from hf_paint.results.plots.kinds import draw
+
+        return draw(self, kind, split)
 
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
         """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""

@@ -1,6 +1,6 @@
 """The outcome of a run: what the chosen alpha gained and lost on each task, and what another rule would choose."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,49 +9,15 @@ from typing import Self
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
 from hf_paint.results.alternatives import Alternative, alternative_of
+from hf_paint.results.changes import Change, changes_of, mean_loss
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.gains import Gain
-from hf_paint.results.records import ROLES, Result, Role
+from hf_paint.results.records import Role
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import DEFAULT_TOLERANCE, Selection
 
 
 SPLITS = ("test", "validation")
 """Splits to report accuracies on, the best first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A task before and after patching: its records at alpha 0 and at the chosen alpha, and the gain."""
-
-    before: Result
-    after: Result
-    gain: Gain
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.after.task
-
-    @property
-    def role(self) -> Role:
-        """Role of the task."""
-        return self.after.role
-
-    @property
-    def split(self) -> str:
-        """Split on which it was measured."""
-        return self.after.split
-
-    @property
-    def loss(self) -> Fraction:
-        """Loss of accuracy, as an exact fraction."""
-        return self.before.exact_accuracy - self.after.exact_accuracy
-
-    @property
-    def exact(self) -> bool:
-        """Whether all images were evaluated, before and after."""
-        return self.before.exact and self.after.exact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,29 +109,6 @@ class Outcome:
     def named(self, role: Role) -> list[str]:
         """Return the names of the tasks in a role that took part in the choice."""
         return [change.task for change in self.on_validation if change.role == role]
-
-
-def is_certain(gain: Gain) -> bool:
-    """Return whether the 95 % interval of a gain excludes 0 or is 0; True without per-image data, so no interval."""
-    bounds = gain.interval
-    return bounds is None or bounds[0] > 0 or bounds[1] < 0 or not any(bounds)
-
-
-def changes_of(curve: AlphaCurve, alpha: Alpha, splits: Sequence[str]) -> Iterator[Change]:
-    """Yield the change of every task, in the order of the roles, on the first of the splits with both records."""
-    for role in ROLES:
-        for task in curve.tasks.get(role, []):
-            for split in splits:
-                before, after = (curve.get(point, role, task, split) for point in (0.0, alpha))
-                gain = None if after is None else curve.gain(after)
-                if before is not None and after is not None and gain is not None:
-                    yield Change(before=before, after=after, gain=gain)
-                    break
-
-
-def mean_loss(changes: Sequence[Change]) -> Fraction | None:
-    """Return the loss of the unweighted mean accuracy, as an exact fraction; None without changes."""
-    return sum((change.loss for change in changes), Fraction(0)) / len(changes) if changes else None
 
 
 def _is_improvable(curve: AlphaCurve) -> bool:

@@ -1,7 +1,9 @@
 """Confidence interval of an accuracy."""
 
 import math
+from collections.abc import Sequence
 
+from hf_paint.results.records import Result
 from hf_paint.results.tables import Interval
 
 
@@ -25,3 +27,25 @@ def wilson_interval(correct: int, total: int) -> Interval:
     margin = Z * math.sqrt(share * (1 - share) / total + weight / (4 * total))
     low, high = (centre - margin) / (1 + weight), (centre + margin) / (1 + weight)
     return (low if correct else 0.0), (high if correct < total else 1.0)
+
+
+def accuracy_interval(results: Sequence[Result]) -> Interval | None:
+    """Return the 95 % interval of the unweighted mean accuracy of tasks, as fractions of 1.
+
+    It combines the intervals of the tasks as if they had no images in common (MOVER; Zou & Donner, 2008). For one
+    task, it is Wilson's.
+
+    Args:
+        results: Record of each task. Published accuracies, which are not of a known number of images, have no
+            interval, and so neither has the mean.
+
+    Returns:
+        The bounds, or None.
+    """
+    if not results or not all(result.correct_file for result in results):
+        return None
+    bounds = [wilson_interval(result.correct, result.total) for result in results]
+    mean = math.fsum(result.accuracy for result in results) / len(results)
+    below = math.hypot(*(result.accuracy - low for result, (low, _) in zip(results, bounds, strict=True)))
+    above = math.hypot(*(high - result.accuracy for result, (_, high) in zip(results, bounds, strict=True)))
+    return mean - below / len(results), mean + above / len(results)

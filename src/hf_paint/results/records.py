@@ -205,3 +205,11 @@ def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
         if result.task not in names:
             names.append(result.task)
     return tasks
+
+
+def columns_of(results: Iterable[Result]) -> dict[tuple[Role, str], list[str]]:
+    """Return (role, split) -> names of the tasks with records there, in the order of their first record."""
+    columns: dict[tuple[Role, str], dict[str, None]] = {}
+    for result in results:
+        columns.setdefault((result.role, result.split), {})[result.task] = None
+    return {column: list(tasks) for column, tasks in columns.items()}

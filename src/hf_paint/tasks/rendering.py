@@ -11,7 +11,6 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -247,4 +246,6 @@ def _contrasting(colour: NDArray[np.int64], min_distance: float, rng: np.random.
 
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)

@@ -9,7 +9,7 @@ from transformers.integrations.integration_utils import (
 )
 
 from hf_paint.data.joint_images import TaskSampling
-from hf_paint.data.transforms import Augmentation
+from hf_paint.data.transforms import Augmentation, AugmentationDevice
 from hf_paint.errors import InputError, did_you_mean
 
 
@@ -34,6 +34,7 @@ def check_choices(args: "PaintTrainingArguments") -> None:
     choices = {
         "task_sampling": get_args(TaskSampling),
         "augmentation": get_args(Augmentation),
+        "augmentation_device": get_args(AugmentationDevice),
         "train_sampling_strategy": SAMPLING_STRATEGIES,
     }
     for key, names in choices.items():

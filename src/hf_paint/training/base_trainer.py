@@ -3,21 +3,29 @@
 import logging
 import math
 from collections.abc import Iterator
-from functools import partial
+from contextlib import contextmanager
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
+from accelerate.utils import TorchDynamoPlugin
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import DataLoader
 from transformers import Trainer, set_seed
 from transformers.trainer_utils import TrainOutput, has_length
 
+from hf_paint.data.prefetching import DeviceCopies
 from hf_paint.errors import InputError
 from hf_paint.merging.averaging import WeightAveraging
+from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
 from hf_paint.models.losses import cross_entropy
+from hf_paint.training.batch_size import images_of_run
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -86,7 +94,7 @@ class BaseTrainer(Trainer):
         accelerate pads the last batch of an epoch so that each process gets a full batch. This removes the padding. A
         process that has only padding keeps one image, and its `num_images` is 0.
         """
-        batches = list(islice(epoch_iterator, num_batches))
+        batches = [dict(batch) for batch in islice(epoch_iterator, num_batches)]
         for batch in batches:
             batch["num_images"] = len(batch["labels"])
         if batches and self.accelerator.gradient_state.end_of_dataloader:
@@ -94,6 +102,7 @@ class BaseTrainer(Trainer):
             last["num_images"] = self._num_left(last["num_images"])
             size = max(1, last["num_images"])
             batches[-1] = {key: value[:size] if torch.is_tensor(value) else value for key, value in last.items()}
+        batches = [self.on_device(batch) for batch in batches]
         count = sum(batch["num_images"] for batch in batches)
         if self.args.world_size == 1:
             return batches, count
@@ -101,6 +110,22 @@ class BaseTrainer(Trainer):
             torch.full((), count, device=device)
         )  # filled there: no copy to wait for
         return batches, total
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the dataloader of `Trainer`, whose batches stay on the CPU if `on_device` copies them to a GPU."""
+        dataloader = super().get_train_dataloader()
+        if self.copies.stream is not None and isinstance(dataloader, DataLoaderShard):
+            dataloader.device = None
+        return dataloader
+
+    @cached_property
+    def copies(self) -> DeviceCopies:
+        """Copies batches to the training device."""
+        return DeviceCopies(self.args.device, pin=self.args.dataloader_pin_memory)
+
+    def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a micro-batch on the training device. A GPU copies it while it computes the step before."""
+        return self.copies.finish(self.copies.start(batch))
 
     def _num_left(self, batch_size: int) -> int:
         """Return how many images in the last batch of an epoch are not padding; they come first in the batch."""
@@ -143,11 +168,32 @@ class BaseTrainer(Trainer):
         self._initial_weights = None
         return super().train(*args, **kwargs)
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+    def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the arguments of the accelerator, which is not to compile: `_inner_training_loop` does."""
+        return super()._build_accelerator_args(**kwargs) | {"dynamo_plugin": TorchDynamoPlugin(backend="no")}
+
+    def _inner_training_loop(self, batch_size: int | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train; with `auto_find_batch_size`, every call after the first starts training over."""
+        size = batch_size or self.args.train_batch_size
         if self.args.auto_find_batch_size:
-            self._start_over(*args)
-        return super()._inner_training_loop(*args, **kwargs)
+            self._start_over(size)
+        with self._compiled(size):
+            return super()._inner_training_loop(batch_size, *args, **kwargs)
+
+    @contextmanager
+    def _compiled(self, batch_size: int) -> Iterator[None]:
+        """Compile the model inside the block if the arguments say so, or if they leave it open and it pays."""
+        args, wanted, dataset = self.args, self.args.torch_compile, self.train_dataset
+        if wanted is None:
+            num_images = images_of_run(args, len(dataset) if has_length(dataset) else 0) / args.world_size
+            wanted = pays(self.model, args.device, num_images, backward=True)
+        if wanted:
+            backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode
+            compile_blocks(self.model, size=batch_size, backward=True, backend=backend, mode=mode)
+        try:
+            yield
+        finally:
+            undo_compilation(self.model)
 
     def _start_over(self, batch_size: int) -> None:
         """Save the initial weights on the first call; restore them and the seed on later calls."""
@@ -156,7 +202,10 @@ class BaseTrainer(Trainer):
             return
         logger.warning(f"Out of memory. Training starts over with a batch size of {batch_size} per process.")
         self.model.load_state_dict(self._initial_weights)
+        self.model.zero_grad()
         self.optimizer = None
+        # only now is nothing left of the failed attempt; its memory, in pieces, would make this one fail too
+        clear_device_cache(garbage_collection=True)
         set_seed(self.args.seed)
 
 

@@ -1,4 +1,4 @@
-"""The number of images in a training step, which must not depend on how many processes a run is resumed with."""
+"""The number of images in a training step, which does not depend on how many processes resume a run; and in a run."""
 
 from hf_paint.errors import InputError
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -7,6 +7,14 @@ from hf_paint.training.training_args import PaintTrainingArguments
 def images_per_step(args: PaintTrainingArguments, num_processes: int) -> int:
     """Return the number of images that processes with these arguments train on in one step."""
     return num_processes * args.per_device_train_batch_size * args.gradient_accumulation_steps
+
+
+def images_of_run(args: PaintTrainingArguments, num_images: int) -> float:
+    """Return on how many images all processes train with these arguments, given the number of images of an epoch."""
+    args = args.whole or args
+    if (args.max_steps or 0) > 0:
+        return float((args.max_steps or 0) * images_per_step(args, args.world_size))
+    return num_images * (args.num_train_epochs or 0.0)
 
 
 def describe_step(args: PaintTrainingArguments, num_processes: int) -> str:

@@ -52,3 +52,9 @@ def defaults_of(kind: type) -> dict[str, object]:
     defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
     return defaults | made
+
+
+def is_default(value: object, default: object) -> bool:
+    """Return whether a value is the default, which the command line parser may spell differently if it is empty."""
+    unset = {"": None, "no": False}
+    return bool(value == default or unset.get(str(default), default) == value)

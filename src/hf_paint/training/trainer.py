@@ -13,6 +13,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 
 from hf_paint.data.images import collate
+from hf_paint.data.resampling import resize
 from hf_paint.data.training_images import EpochCallback
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
@@ -22,6 +23,7 @@ from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
+from hf_paint.training.arithmetic import say_tf32
 from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
@@ -31,6 +33,7 @@ from hf_paint.training.sharding import check_checkpoint, check_sharding, is_shar
 from hf_paint.training.trained_clip import TrainedClip
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import make_training_set
+from hf_paint.training.workers import WorkerSeeds, with_workers
 from hf_paint.weights.headers import HEAD_WEIGHT
 
 
@@ -99,6 +102,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         training_set = make_training_set(
             model, processing_class, args, train_task=train_task, train_dataset=train_dataset, head=head
         )
+        args = with_workers(args, training_set.images)
         trained_head = training_set.trainable_head(args) if args.train_head else None
         clip = TrainedClip(model, processing_class, trained_head, args)
         tasks = clip.prepare(eval_tasks, "validation")
@@ -109,7 +113,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
             train_dataset=training_set.images,
             eval_dataset={task.task.name: task.images["validation"] for task in tasks} or None,
             processing_class=processing_class,
-            callbacks=[EpochCallback(training_set.images), *callbacks],
+            callbacks=[EpochCallback(training_set.images), WorkerSeeds(), *callbacks],
         )
         check_sharding(self.accelerator, args, callbacks)
         load_complete_models(self.accelerator)
@@ -119,8 +123,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         self.train_tasks, self.tasks = training_set.tasks, tasks
         self.transform = PixelTransform(processing_class)
         self.head = training_set.head.to(args.device)
-        batch_size = args.per_device_eval_batch_size
-        self.evaluator = Evaluator(self.accelerator, batch_size=batch_size)
+        self.evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`, but with eager attention if training in bfloat16 on a CPU.
@@ -132,8 +135,17 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         """
         if isinstance(resume_from_checkpoint, str):
             check_checkpoint(self.accelerator, resume_from_checkpoint)
+        say_tf32(self.args)
         with attention(self.model, "eager") if self.args.bf16 and self.args.device.type == "cpu" else nullcontext():
             return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def on_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a micro-batch on the training device, with its crops resized to `pixel_values` there."""
+        batch = super().on_device(batch)
+        if "crops" in batch:
+            edge, resample = self.transform.crop_size, self.transform.resample
+            batch["pixel_values"] = resize(batch.pop("crops"), batch.pop("sizes"), edge, resample)
+        return batch
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Return image embeddings (batch, embed_dim), or logits (batch, num_classes) if a head is trained.

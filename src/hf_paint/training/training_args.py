@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
-from hf_paint.data.joint_images import TaskSampling
 from hf_paint.errors import InputError
 from hf_paint.files import plain
 from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
+from hf_paint.training.data_arguments import DataArguments
 from hf_paint.training.field_types import check_field_types
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
-from hf_paint.training.readers import defaults_of
+from hf_paint.training.readers import defaults_of, is_default
 from hf_paint.training.unread_fields import check_fields_are_read
 
 
@@ -27,7 +27,7 @@ BEST_METRIC = "eval_mean_accuracy"
 
 
 @dataclass
-class PaintTrainingArguments(TrainingArguments):
+class PaintTrainingArguments(DataArguments):
     """`transformers.TrainingArguments` with PAINT defaults and extra fields for heads, adapters and joint training.
 
     The defaults follow the papers: AdamW with a learning rate of 1e-5 and weight decay 0.1 on every parameter, 2000
@@ -55,14 +55,13 @@ class PaintTrainingArguments(TrainingArguments):
         default=200, metadata={"help": "Number of linear warm-up steps; a value below 1 is a fraction of all steps."}
     )
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Training batch size per process."})
-    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Evaluation batch size per process."})
+    per_device_eval_batch_size: int = field(
+        default=128,
+        metadata={"help": "Evaluation batch size per process; the default is larger on GPUs for small models."},
+    )
     lr_scheduler_type: str = field(
         default="cosine",
         metadata={"help": "`cosine` is the papers' schedule; any other name is a transformers schedule."},
-    )
-    augmentation: Literal["paint", "none"] = field(
-        default="paint",
-        metadata={"help": "`paint` (random crops of at least nine tenths of the image, without flips) or `none`."},
     )
     decay_all_parameters: bool = field(
         default=True,
@@ -106,17 +105,6 @@ class PaintTrainingArguments(TrainingArguments):
             "help": "With use_peft: use DoRA, which is not linear in alpha: only merged weights are interpolated."
         },
     )
-    task_sampling: TaskSampling = field(
-        default="proportional",
-        metadata={
-            "help": "How to sample from several tasks: `proportional` to their number of images, `uniform` or by "
-            "`temperature`."
-        },
-    )
-    sampling_temperature: float = field(
-        default=2.0,
-        metadata={"help": "With task_sampling `temperature`: n images have weight n ** (1 / sampling_temperature)."},
-    )
     logging_nan_inf_filter: bool = field(
         default=False,
         metadata={"help": "Leave losses that are not finite out of the log, which makes every step wait for the GPU."},
@@ -124,6 +112,10 @@ class PaintTrainingArguments(TrainingArguments):
     tf32: bool | None = field(
         default=False,
         metadata={"help": "Round float32 inputs of products to TF32 on GPUs, which is faster and less exact."},
+    )
+    torch_compile: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Compile the layers of the image tower; default: on GPUs, for work so long that it pays."},
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
     label_names: list[str] | None = field(
@@ -139,7 +131,7 @@ class PaintTrainingArguments(TrainingArguments):
             if isinstance(value, np.generic):  # which neither `random` nor YAML takes
                 setattr(self, name, value.item())
         check_field_types(self)
-        self._given = {name: value for name, value in values.items() if not _is_default(value, defaults[name])}
+        self._given = {name: value for name, value in values.items() if not is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         check_fields_are_read(self, self._given, by_any_training=True)
         if self.max_steps is None:
@@ -152,7 +144,7 @@ class PaintTrainingArguments(TrainingArguments):
             }  # copy a batch to the GPU while the one before is computed
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        super().__post_init__()
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         check_choices(self)
@@ -214,6 +206,12 @@ class PaintTrainingArguments(TrainingArguments):
         """Return the fields that differ from their defaults as plain values for a recipe, without the Hub token."""
         return {name: plain(value) for name, value in self._given.items()}
 
+    @property
+    def given_eval_batch_size(self) -> int | None:
+        """The evaluation batch size per process, or None if it was left to the device."""
+        size: int | None = self._given.get("per_device_eval_batch_size")
+        return size
+
     def with_changes(self, **values: object) -> Self:
         """Return a copy with some fields replaced; the copy is not validated again.
 
@@ -234,9 +232,3 @@ class PaintTrainingArguments(TrainingArguments):
         """
         loading = DataLoaderConfiguration(non_blocking=True)
         return Accelerator(cpu=self.use_cpu, mixed_precision=self.mixed_precision, dataloader_config=loading)
-
-
-def _is_default(value: object, default: object) -> bool:
-    """Return whether a value is the default, which the command line parser may spell differently if it is empty."""
-    unset = {"": None, "no": False}
-    return bool(value == default or unset.get(str(default), default) == value)

@@ -14,9 +14,8 @@ from hf_paint.data.in_memory import split_of
 from hf_paint.data.joint_images import JointImages
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split, load_splits
-from hf_paint.data.training_images import SHUFFLE_BUFFER, StreamedTrainImages, TrainImages
+from hf_paint.data.training_images import SHUFFLE_BUFFER, StreamedTrainImages
 from hf_paint.data.transforms import PixelTransform
-from hf_paint.data.unreadable import refuse_unreadable
 from hf_paint.errors import InputError
 from hf_paint.models.classifier import ClassificationHead
 from hf_paint.models.heads import JointHead, ZeroShotHead
@@ -24,6 +23,7 @@ from hf_paint.models.zero_shot import build_task_head
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
+from hf_paint.training.augmenting import make_train_images
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -203,8 +203,7 @@ def make_training_images(
     if not split.task.streaming:
         if args.augmentation == "none":
             return CachedImages(split, transform, cache_dir=cache_dir)
-        refuse_unreadable(split)
-        return TrainImages(split, transform, args.augmentation, seed=args.seed)
+        return make_train_images(split, transform, args, cache_dir=Path(cache_dir))
     check_stream(split.task, args)
     buffer_size = 1 if args.train_sampling_strategy == "sequential" else SHUFFLE_BUFFER
     return StreamedTrainImages(split, transform, args.augmentation, seed=args.seed, buffer_size=buffer_size)
@@ -214,7 +213,12 @@ def check_stream(task: Task, args: PaintTrainingArguments) -> None:
     """Check that the arguments support a streaming task.
 
     Raises:
-        InputError: If `max_steps` is not set, or `dataloader_num_workers` is not 0.
+        InputError: If `max_steps` is not set, `dataloader_num_workers` is not 0, or `augmentation_device` is `cuda`.
     """
-    if args.dataloader_num_workers > 0 or (args.max_steps or 0) <= 0:
+    if args.dataloader_num_workers or (args.max_steps or 0) <= 0:
         raise InputError(f"Task '{task.name}' streams, so it needs `max_steps` and `dataloader_num_workers: 0`.")
+    if args.augmentation_device == "cuda":
+        raise InputError(
+            f"Task '{task.name}' streams, so its images are augmented on the CPU as they are read. Remove "
+            "`augmentation_device: cuda`, or `streaming`."
+        )

@@ -58,7 +58,7 @@ _LABELS = _never("The loss always gets the images and their labels.")
 _LIGER = _never("There are no Liger kernels for image towers.")
 _EVALUATES = _needs("eval_strategy", lambda args: args.eval_strategy != "no")
 _TRACKIO = _needs("report_to: trackio", lambda args: "trackio" in (args.report_to or ()))
-_WORKERS = _needs("dataloader_num_workers", lambda args: args.dataloader_num_workers > 0)
+_WORKERS = _needs("dataloader_num_workers", lambda args: bool(args.dataloader_num_workers))
 
 NEVER_READ: Mapping[str, Reader[Arguments]] = {
     "average_tokens_across_devices": _never("The loss is always the mean over all images of a step."),
@@ -103,6 +103,7 @@ READERS: Mapping[str, Reader[Arguments]] = {
         ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"),
         _needs("activation_checkpointing", lambda args: bool(args.activation_checkpointing)),
     ),
+    "augmentation_device": _needs("augmentation: paint", lambda args: args.augmentation == "paint"),
     "sampling_temperature": _needs("task_sampling: temperature", lambda args: args.task_sampling == "temperature"),
 }
 """Field -> when a training reads it. A field that is not listed here is always read.
