@@ -20,7 +20,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 COMMANDS = [
     *([], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["extract-lora"], ["convert"], ["compare"]),
-    *(["check"], ["apply"], ["report"], ["push"], ["select"], ["variants"], ["tasks"]),
+    *(["check"], ["apply"], ["report"], ["push"], ["select"], ["variants"], ["tasks"], ["demo"]),
 ]
 
 
