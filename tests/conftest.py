@@ -42,12 +42,30 @@ BLANK = PILImage.new("RGB", (8, 8))
 
 @pytest.fixture(scope="session", autouse=True)
 def _blank_plots():
-    """Runs leave blank plots of their example images; drawing them would take a fifth of the suite.
+    """Runs draw no plots of example images, and encode no others: both together would take a fifth of the suite.
 
-    `test_examples.py` draws them, and so do the runs in other processes.
+    `test_examples.py` and `test_plot_files.py` do, and so do the runs in other processes.
     """
+
+    def save_blank(plot, path):
+        for form in ("png", "svg"):
+            path.with_suffix(f".{form}").write_bytes(b"blank")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
+        patch.setattr("hf_paint.results.plots.files.save_plot", save_blank)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reports_are_drawn():
+    """Every run of every test draws its report; a user keeps a run whose report fails, a test must not."""
+
+    def fail(message):
+        raise AssertionError(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_paint.report.writing.logger.warning", fail)
         yield
 
 

@@ -23,7 +23,7 @@ from hf_paint.merging.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "recipes" / "README.md"])
-RUN_HERE = {"README.md": 2, "patching.md": 2, "strategies.md": 1, "adapters.md": 1, "publishing.md": 1}
+RUN_HERE = {"README.md": 2, "patching.md": 3, "strategies.md": 1, "adapters.md": 1, "publishing.md": 1}
 """The number of Python blocks of each page that are run here; a page with a test of its own is not listed."""
 
 
@@ -138,7 +138,7 @@ def test_the_readme_runs_on_a_tiny_model(tiny, hub):
 
 def test_the_pages_run_on_a_tiny_model(tiny, patch_folder, hub):
     here = {}
-    single, shortest = python("docs/patching.md", tiny)
+    single, shortest, details = python("docs/patching.md", tiny)
     exec(single, here)
     assert here["result"].alpha in here["result"].curve.alphas
     push_variants(
@@ -147,6 +147,7 @@ def test_the_pages_run_on_a_tiny_model(tiny, patch_folder, hub):
         alphas=[0.3],
         options=PushOptions(base_model_id="o/clip", allow_unpatched=True),
     )
+    exec(details, here)
     exec(shortest, here)
     for block in python("docs/publishing.md", tiny) + python("docs/strategies.md", tiny):
         exec(block, here)

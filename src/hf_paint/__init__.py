@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         patch_single as patch_single,
         select_alpha as select_alpha,
     )
+    from hf_paint.report import write_report as write_report
     from hf_paint.results import (
         AlphaCurve as AlphaCurve,
         effective_robustness as effective_robustness,
@@ -129,6 +130,7 @@ _PACKAGES = {
         "relative_robustness",
         "robustness_table",
     ),
+    "report": ("write_report",),
     "results.comparison": ("compare_runs",),
     "results.outcome": ("Outcome",),
     "results.search": ("search_coefficients",),

@@ -3,11 +3,14 @@
     python tests/benchmarks/sweep.py [--rounds 5] [--threads N] [--device cpu] [--quick] [--json FILE]
 
 The plain way decodes every image again at every alpha. Ours decodes each image once, and its time includes that. On a
-GPU the model is a ViT-L/14 instead of a ViT-B/32.
+GPU the model is a ViT-L/14 instead of a ViT-B/32. One row compares a sweep that records details for the report with
+one that only records scores, both of decoded images and into a run folder.
 """
 
 import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from unittest.mock import patch
 
@@ -27,6 +30,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.merging.path import Line
 from hf_paint.models.towers import image_tower, image_tower_weights
+from hf_paint.results.records import ResultLog
 
 
 BATCH_SIZE = 128
@@ -85,6 +89,17 @@ class Sweep:
             predictions = [evaluator.predict(carrier.at(alpha), prepared, "test") for alpha in self.alphas]
         return [float(np.mean(prediction.loss, dtype=np.float64)) for prediction in predictions]
 
+    def recorded(self, evaluator: Evaluator, prepared: PreparedTask, *, details: bool) -> Losses:
+        """`sweep_alphas` of decoded images into a new run folder, with or without the details beside the scores."""
+        log = ResultLog(tempfile.mkdtemp(dir=FOLDER))
+        keys = {"model": self.tower, "evaluator": evaluator, "log": log}
+        with ExitStack() as stack:
+            if not details:
+                stack.enter_context(patch("hf_paint.evaluation.sweep.details_of", lambda *_: None))
+                stack.enter_context(patch("hf_paint.evaluation.predictions.NUM_CANDIDATES", 1))
+            curve = sweep_alphas(self.theta_0, self.theta_1, self.alphas, [prepared], **keys)
+        return [result.loss for result in curve.results]
+
     def prepare(self, *, forget_pixels: bool = False) -> PreparedTask:
         """Prepare the task; after the first call, the head comes from the cache."""
         if forget_pixels:
@@ -138,7 +153,23 @@ def main() -> None:
         rows.append(share_of_peak(f"{job}, images decoded before, best round", rate, sweep.tower.config))
     compiling = first.seconds - min(run.seconds for run in runs["bf16 compiled"])
     rows.append(Row(job=f"{job}, compiling, once", plain="", ours=f"{compiling:.3g} s"))
+    rows.append(recording(sweep, job, decoded, parsed.rounds))
     report([*rows, decodings(sweep, job)], parsed)
+
+
+def recording(sweep: Sweep, job: str, prepared: PreparedTask, rounds: int) -> Row:
+    """Compare a sweep that records details with one that records only scores."""
+    evaluator = sweep.evaluator("bf16")
+    ways = {details: partial(sweep.recorded, evaluator, prepared, details=details) for details in (False, True)}
+    losses = {details: np.array(way()) for details, way in ways.items()}
+    runs = interleave({str(details): partial(seconds, way) for details, way in ways.items()}, rounds)
+    return compare(
+        f"{job}, details recorded, against scores only",
+        runs["False"],
+        runs["True"],
+        difference=float(np.abs(losses[True] - losses[False]).max()),
+        target=Target(speedup=0.99, difference=0),
+    )
 
 
 def decodings(sweep: Sweep, job: str) -> Row:

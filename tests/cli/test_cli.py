@@ -20,7 +20,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 COMMANDS = [
     *([], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["extract-lora"], ["convert"], ["compare"]),
-    *(["check"], ["apply"], ["push"], ["select"], ["variants"], ["tasks"]),
+    *(["check"], ["apply"], ["report"], ["push"], ["select"], ["variants"], ["tasks"], ["demo"]),
 ]
 
 
@@ -44,13 +44,23 @@ STRATEGIES = {
 }
 
 
+STAGES = {
+    "sequential": "heads decode train sweep write train sweep write sweep write",
+    "parallel": "heads decode train train sweep write",
+}
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_each_strategy_from_a_recipe_and_again_from_the_resolved_one(recipe, tasks_folder, tmp_path, capsys, strategy):
     keys, left_behind = STRATEGIES[strategy]
     tasks = [str(tasks_folder / "colours.yaml"), write_task_yaml(tasks_folder, "shades", seed=3)]
     several = tasks[:1] if strategy == "single" else tasks
+    capsys.readouterr()
     assert recipe(strategy=strategy, patching_tasks=several, **keys) == 0
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
+    stages = STAGES.get(strategy, "heads decode train sweep write").split()
+    numbers = [f"{number}/{len(stages)} {stage}" for number, stage in enumerate(stages, 1)]
+    assert [line.partition(":")[0] for line in progress.splitlines()] == numbers  # and nothing else
     run, alpha = tmp_path / "run", json.loads((tmp_path / "run/selection.json").read_text())["alpha"]
     assert f"{format_alpha(alpha_from_json(alpha))}: {run / 'patched'}" in shown
     assert list(alpha) == ["colours", "shades"] if isinstance(alpha, dict) else strategy in ("single", "joint")

@@ -22,7 +22,8 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from drawn_tasks import write_task_yaml
-from hf_paint import InputError
+from hf_paint import AlphaCurve, InputError
+from hf_paint.results.details import RunDetails
 from hf_paint.training.sharding import check_checkpoint
 from scenes_of_colours import write_scenes_yaml
 
@@ -155,10 +156,28 @@ def check_same_run(one, two):
             assert record[key] == other[key]
         assert record["mean_average_precision"] == pytest.approx(other["mean_average_precision"], abs=1e-9)
         assert record["loss"] == pytest.approx(other["loss"], abs=1e-4)
+    check_same_details(one, two)
     if (one / "selection.json").exists():
         chosen = [json.loads((path / "selection.json").read_text())["alpha"] for path in (one, two)]
         assert chosen[0] == chosen[1]
     return second
+
+
+def check_same_details(one, two):
+    """Every exact evaluation has the same sample of images and, but for rounding, the same probabilities."""
+    curves, read = [AlphaCurve.from_run(path) for path in (one, two)], [RunDetails.of_run(path) for path in (one, two)]
+    for result in curves[0].results:
+        other = curves[1].get(result.alpha, result.role, result.task, result.split)
+        first, second = read[0].of(result), read[1].of(other)
+        assert (first is not None) == (second is not None) == result.exact
+        if first is not None:
+            assert first.calibration.images.sum() == result.total
+            assert (first.calibration.correct.sum(), first.confusion.images.sum()) == (result.correct, result.total)
+            assert first.calibration.ece == pytest.approx(result.ece)
+            assert second.calibration.ece == pytest.approx(other.ece)
+        if first is not None and result.split == "test":
+            assert first.answers.images.tolist() == second.answers.images.tolist()
+            assert abs(first.answers.probabilities - second.answers.probabilities).max() < 1e-3
 
 
 def test_there_were_two(folder):
@@ -197,10 +216,7 @@ def test_accumulation_equals_whole_batches(launch, folder):
 
 def test_two_processes_go_on_where_one_stopped(folder):
     """Each of the two takes half of the batch that the recipe gives to one process."""
-    assert (
-        "Each training step has 16 images (2 processes x per_device_train_batch_size 8"
-        in (folder / "two.txt").read_text()
-    )
+    assert "16 images (2 processes x per_device_train_batch_size 8" in (folder / "two.txt").read_text()
     one, two = (theta_1(folder / launch / "theta_1") for launch in ("one/single", "two/resumed"))
     assert largest_difference(one, two) < 1e-5
 

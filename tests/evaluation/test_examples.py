@@ -20,52 +20,71 @@ from hf_paint import (
     patch_parallel,
     patch_sequential,
     patch_single,
+    select_alpha,
     write_questions_task,
 )
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.data.images import decode
 from hf_paint.data.splits import load_splits
-from hf_paint.evaluation.examples import NUM_EXAMPLES, Example, choose_images, describe_choice, plot_examples
+from hf_paint.evaluation.evaluator import Evaluator
+from hf_paint.evaluation.examples import Example, plot_examples
+from hf_paint.patching import examples as patching_examples
 from hf_paint.results.alphas import Coefficients, alpha_from_json
+from hf_paint.results.changed_images import NUM_EXAMPLES, Changes
+from hf_paint.results.details import RunDetails
+from hf_paint.results.pictures import read_pictures
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.scenes import SceneStyle
 from patch_runs import arguments
 
 
-def test_images_on_which_the_models_differ_come_first():
+def test_images_that_change_come_first_and_both_ways_take_turns():
     generator = np.random.default_rng(1)
-    before, after = generator.random((2, 400)) < 0.9
-    differ = set(np.flatnonzero(before != after))
-    assert 50 < len(differ) < 120
-    chosen = choose_images(before, after, count=12)
-    assert set(chosen) < differ
-    assert len(set(chosen)) == 12
-    assert np.array_equal(chosen, choose_images(before, after, count=12))
-    assert set(chosen) != set(choose_images(before, after, count=12, seed=1))
-    most = choose_images(before, after, count=200)
-    assert set(most[: len(differ)]) == differ
-    assert len(set(most)) == 200
-    assert sorted(choose_images(before[:5], after[:5])) == [0, 1, 2, 3, 4]
+    before, after, fine_tuned = generator.random((3, 400)) < [[0.9], [0.95], [0.8]]
+    changes = Changes(before=before, after=after, fine_tuned=fine_tuned)
+    lost, won = (set(np.flatnonzero(way)) for way in (before & ~after, after & ~before))
+    by_training = set(np.flatnonzero((before == after) & (before != fine_tuned)))
+    assert min(len(lost), len(won), len(by_training)) > 10
+    chosen = changes.choose(count=12)
+    assert (len(lost & set(chosen)), len(won & set(chosen)), len(set(chosen))) == (6, 6, 12)
+    assert np.array_equal(chosen, changes.choose(count=12))
+    assert set(chosen) != set(changes.choose(count=12, seed=1))
+    every = changes.choose(count=400).tolist()
+    assert sorted(every) == list(range(400))
+    first, second = len(lost | won), len(lost | won | by_training)
+    assert (set(every[:first]), set(every[first:second])) == (lost | won, by_training)
+    without = Changes(before=before, after=after)
+    assert without.choose(count=12).tolist() == chosen.tolist()
+    assert sorted(Changes(before=before[:5], after=after[:5]).choose()) == [0, 1, 2, 3, 4]
 
 
-def test_every_image_that_differs_is_as_likely():
+def test_every_image_that_changes_in_the_same_way_is_as_likely():
     before = np.arange(20) % 2 == 0
-    after = np.where(np.arange(20) < 10, ~before, before)  # the first ten differ
-    drawn = [choose_images(before, after, count=3, seed=seed) for seed in range(2000)]
+    after = np.where(np.arange(20) < 10, ~before, before)  # the first ten change, five of them to wrong
+    changes = Changes(before=before, after=after)
+    drawn = [changes.choose(count=4, seed=seed) for seed in range(2000)]
     counts = np.bincount(np.concatenate(drawn), minlength=20)
     assert counts[10:].sum() == 0
-    assert np.abs(counts[:10] - 600).max() < 100  # five standard deviations
+    assert np.abs(counts[:10] - 800).max() < 110  # five standard deviations
+    others = [Changes(before=before, after=before).choose(count=4, seed=seed) for seed in range(2000)]
+    assert np.abs(np.bincount(np.concatenate(others), minlength=20) - 400).max() < 90
 
 
 def test_how_they_were_chosen_is_said_with_the_numbers():
-    before, after = np.zeros(100, dtype=bool), np.zeros(100, dtype=bool)
-    after[:30], before[40:45] = True, True
-    expected = "Drawn at random from 100 test images: 12 of the 35 that changed (30 now right, 5 now wrong)."
-    assert describe_choice(before, after, images="test images") == expected
-    few = describe_choice(before[28:48], after[28:48], images="test images")
-    assert "7 of the 7 that changed (2 now right, 5 now wrong), and 5 of the rest." in few
-    none = describe_choice(before[:8], before[:8], images="validation images")
-    assert "from 8 validation images: 0 of the 0 that changed (0 now right, 0 now wrong), and 8 of" in none
+    def described(right, wrong, by_training, others, count=12):
+        sizes = (right, wrong, by_training, others)
+        before, after, fine_tuned = (np.repeat(flags, sizes) for flags in ([0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]))
+        changes = Changes(before=before > 0, after=after > 0, fine_tuned=fine_tuned > 0)
+        return changes.describe(changes.choose(count=count), images="some images")
+
+    start = "Drawn at random from some images: "
+    many = "12 of the 35 that changed (7 of 30 now right, 5 of 5 now wrong)."
+    assert described(30, 5, 0, 65) == start + many
+    few = "3 of the 3 that changed (2 of 2 now right, 1 of 1 now wrong)"
+    assert described(2, 1, 9, 8) == f"{start}{few}, and 9 of the 9 that only fine-tuning changes."
+    assert described(2, 1, 4, 8) == f"{start}{few}, 4 of the 4 that only fine-tuning changes, and 5 others."
+    none = "0 of the 0 that changed (0 of 0 now right, 0 of 0 now wrong), and 1 other."
+    assert described(0, 0, 0, 8, count=1) == start + none
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +143,8 @@ def test_captions_count_what_became_right_and_wrong(run):
         )
         caption = shown[f"examples-{name}.png"][1]["caption"]
         assert f"from {len(before)} test images" in caption
-        assert f"({(after > before).sum()} now right, {(after < before).sum()} now wrong)" in caption
+        assert f" of {(after > before).sum()} now right, " in caption
+        assert f" of {(after < before).sum()} now wrong)" in caption
 
 
 def said_by_transformers(folder, processor, image, prompts):
@@ -135,30 +155,44 @@ def said_by_transformers(folder, processor, image, prompts):
         return model(**inputs).logits_per_image.softmax(dim=-1)[0].numpy()
 
 
-def index_of(example, images):
-    """The index of an example's image."""
-    [index] = [i for i, image in enumerate(images) if np.array_equal(image, example.pixels)]
-    return index
+def assert_best(answers, probabilities):
+    """Answers are the best three of all probabilities, best first."""
+    expected = sorted(probabilities.tolist(), reverse=True)[:3]
+    assert [probability for _, probability in answers] == pytest.approx(expected, abs=2e-5)
+    assert [probabilities[candidate] for candidate, _ in answers] == pytest.approx(expected, abs=2e-5)
 
 
-def test_probabilities_are_those_of_both_models(run, tasks, model_folder, processor):
+def seen_by(processor, image):
+    """The image as the model sees it, (height, width, 3)."""
+    pixels = processor.image_processor(image, do_rescale=False, do_normalize=False)["pixel_values"][0]
+    return np.asarray(pixels).transpose(1, 2, 0)
+
+
+def assert_same_picture(found, expected):
+    """Pictures have the same brightness everywhere, but for the losses of JPEG."""
+    assert found.shape == expected.shape
+    found, expected = (np.asarray(PILImage.fromarray(image).convert("L"), dtype=float) for image in (found, expected))
+    assert np.abs(found - expected).mean() < 8
+
+
+def test_answers_are_those_of_both_models(run, tasks, model_folder, processor):
     folder, shown = run
     split = load_splits(tasks["attacked"], ("test",))["test"]
-    decoded = [decode(split, index) for index in range(40)]
-    pixels = [processor.image_processor(i, do_rescale=False, do_normalize=False)["pixel_values"][0] for i in decoded]
     examples, texts = shown["examples-colours.png"]
-    assert len(examples) == 12
+    pictures = read_pictures(folder)["colours"]["pictures"]
+    assert len(examples) == len(pictures) == 12
     assert texts["title"] == "colours (patching)"
     prompts = [f"a photo of a {name}." for name in CLASS_NAMES]
     words = split.written(split.labels())
-    for example in examples[:4]:
-        index = index_of(example, [np.asarray(image).transpose(1, 2, 0) for image in pixels])
+    for example, picture in list(zip(examples, pictures, strict=True))[:4]:
+        index = picture["index"]
         assert (example.labels, example.written) == ([split.rows[index]["label"]], words[index])
-        assert example.question is None
+        assert (example.question, picture["candidates"]) == (None, None)
         assert tuple(example.candidates) == CLASS_NAMES
+        image = decode(split, index)
+        assert_same_picture(example.pixels, seen_by(processor, image))
         for model, said in ((model_folder, example.before), (folder / "patched", example.after)):
-            expected = said_by_transformers(model, processor, decoded[index], prompts)
-            assert np.abs(said - expected).max() < 1e-5
+            assert_best(said, said_by_transformers(model, processor, image, prompts))
 
 
 def test_questions_are_shown_with_their_own_candidates(run, tasks, model_folder, processor):
@@ -166,19 +200,87 @@ def test_questions_are_shown_with_their_own_candidates(run, tasks, model_folder,
     rows = Dataset.from_parquet(tasks["asked"].data_files["test"])
     examples, _ = shown["examples-questions.png"]
     assert len({len(example.candidates) for example in examples}) > 1
-    for example in examples[:4]:
-        [row] = [
-            row
-            for row in rows
-            if row["question"] == example.question
-            and tuple(row["choices"]) == example.candidates
-            and np.array_equal(np.asarray(row["image"]), example.pixels)
-        ]
+    for example, picture in list(zip(examples, read_pictures(folder)["questions"]["pictures"], strict=True))[:4]:
+        row = rows[picture["index"]]
+        assert (example.question, example.candidates) == (row["question"], row["choices"])
+        assert_same_picture(example.pixels, np.asarray(row["image"]))
         assert [example.candidates[label] for label in example.labels] == [row["answer"]]
         assert example.written is None
         prompts = [f"{answer} {example.question}" for answer in row["choices"]]
         for model, said in ((model_folder, example.before), (folder / "patched", example.after)):
-            assert np.abs(said - said_by_transformers(model, processor, row["image"], prompts)).max() < 1e-5
+            assert_best(said, said_by_transformers(model, processor, row["image"], prompts))
+
+
+def test_pictures_are_small_files_that_say_what_they_show(run):
+    folder, _ = run
+    saved = json.loads((folder / "examples/examples.json").read_text())
+    assert saved == read_pictures(folder)
+    assert list(saved) == ["colours", "others", "questions"]
+    files = {picture["file"] for task in saved.values() for picture in task["pictures"]}
+    assert {str(path.relative_to(folder / "examples")) for path in folder.glob("examples/*/*")} == files
+    for name, task in saved.items():
+        assert task["split"] == "test"
+        assert task["alpha"] == json.loads((folder / "selection.json").read_text())["alpha"]
+        for picture in task["pictures"]:
+            assert picture["file"] == f"{name}/{picture['index']}.jpg"
+            with PILImage.open(folder / "examples" / picture["file"]) as image:
+                assert (image.format, image.size) == ("JPEG", (32, 32))
+
+
+def test_tasks_share_the_pictures_of_a_run(run, tasks, model_folder, tmp_path, monkeypatch):
+    """No model runs for them: the answers are on record."""
+    monkeypatch.setattr(Evaluator, "_gather", None)
+    monkeypatch.setattr(patching_examples, "MAX_PICTURES", 10)
+    monkeypatch.setattr(patching_examples, "MAX_SIZE", 20)
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    options = PatchOptions(transfer_tasks=[tasks["asked"]], shift_tasks=[tasks["shift"]])
+    patch_single(
+        model_folder, tasks["attacked"], [tasks["plain"]], arguments(folder), alphas=[0.0, 0.6, 1.0], options=options
+    )
+    before, after = read_pictures(run[0]), read_pictures(folder)
+    for name, task in after.items():
+        assert task["pictures"] == before[name]["pictures"][:3]
+        with PILImage.open(folder / "examples" / task["pictures"][0]["file"]) as image:
+            assert image.size == (20, 20)
+
+
+def test_another_alpha_is_shown_with_the_same_pictures(run, tmp_path, monkeypatch):
+    folder, shown = shutil.copytree(run[0], tmp_path / "run"), {}
+    monkeypatch.setattr(
+        patching_examples,
+        "plot_examples",
+        lambda examples, path, **texts: shown.update({path.name: (examples, texts)}),
+    )
+    first = alpha_from_json(json.loads((folder / "selection.json").read_text())["alpha"])
+    second = 1.0 if first != 1.0 else 0.6
+    select_alpha(folder, alpha=second)
+    assert shown.keys() == run[1].keys()
+    curve, details = AlphaCurve.from_run(folder), RunDetails.of_run(folder)
+    answers = details.of(curve.get(second, "patching", "colours", "test")).answers
+    examples, texts = shown["examples-colours.png"]
+    assert [example.after for example in examples] == [
+        answers.of(picture["index"]) for picture in read_pictures(folder)["colours"]["pictures"]
+    ]
+    assert texts["caption"] == f"Chosen for alpha {first:.2f}: {run[1]['examples-colours.png'][1]['caption']}"
+    assert texts["caption"] in (folder / "patched/README.md").read_text()
+    select_alpha(folder, alpha=first)
+    for name, (examples, texts) in run[1].items():
+        assert texts == shown[name][1]
+        assert [example.after for example in examples] == [example.after for example in shown[name][0]]
+
+
+def test_a_run_of_an_earlier_version_keeps_its_plots_for_its_alpha(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    (folder / "details.jsonl").unlink()
+    shutil.rmtree(folder / "examples")
+    plots = {path.name: path.read_bytes() for path in folder.glob("examples-*.png")}
+    chosen = json.loads((folder / "selection.json").read_text())["alpha"]
+    select_alpha(folder, alpha=chosen)
+    assert {path.name: path.read_bytes() for path in folder.glob("examples-*.png")} == plots
+    assert all(name in (folder / "patched/README.md").read_text() for name in plots)
+    select_alpha(folder, alpha=1.0 if chosen != 1.0 else 0.6)
+    assert not list(folder.glob("examples-*.png"))
+    assert "Before and after" not in (folder / "patched/README.md").read_text()
 
 
 def test_number_of_examples(run, tasks, model_folder, tmp_path):
@@ -193,7 +295,7 @@ def test_number_of_examples(run, tasks, model_folder, tmp_path):
         alphas=[0.0, 0.6, 1.0],
         options=options,
     )
-    assert not list(folder.glob("**/examples-*"))
+    assert not list(folder.glob("**/examples*"))
     assert "Before and after" not in (folder / "patched" / "README.md").read_text()
     assert PatchRecipe().num_examples == PatchOptions().num_examples == NUM_EXAMPLES
     with pytest.raises(InputError, match="0 or a positive number of images, got -1"):
@@ -214,28 +316,28 @@ def test_every_strategy_shows_the_model_that_it_saves(tasks, model_folder, proce
     result = patch(model_folder, several, [tasks["plain"]], args, alphas=[0.0, 0.5, 1.0], options=options)
     assert isinstance(result.alpha, Coefficients) == (patch is not patch_joint)
     assert shown.keys() == {"examples-colours.png", "examples-shifted.png", "examples-others.png"}
-    images = [decode(split, i) for split in [load_splits(tasks["plain"], ("test",))["test"]] for i in range(40)]
-    pixels = [processor.image_processor(i, do_rescale=False, do_normalize=False)["pixel_values"][0] for i in images]
-    for example in shown["examples-others.png"]:
-        image = images[index_of(example, [np.asarray(pixel).transpose(1, 2, 0) for pixel in pixels])]
+    split = load_splits(tasks["plain"], ("test",))["test"]
+    pictures = read_pictures(tmp_path / "run")["others"]["pictures"]
+    for example, picture in zip(shown["examples-others.png"], pictures, strict=True):
+        image = decode(split, picture["index"])
+        assert_same_picture(example.pixels, seen_by(processor, image))
         prompts = [f"a photo of a {name}." for name in CLASS_NAMES]
-        expected = said_by_transformers(tmp_path / "run" / "patched", processor, image, prompts)
-        assert np.abs(example.after - expected).max() < 1e-5
-        assert np.abs(example.before - said_by_transformers(model_folder, processor, image, prompts)).max() < 1e-5
+        assert_best(example.after, said_by_transformers(tmp_path / "run" / "patched", processor, image, prompts))
+        assert_best(example.before, said_by_transformers(model_folder, processor, image, prompts))
 
 
 def test_any_name_and_question_can_be_plotted(tmp_path):
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     names = ["$x^", "_" * 80, "a very long name of something or other", "ß é 猫"]
-    said = np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32)
-    texts = {"pixels": pixels, "candidates": names, "before": said, "after": said[::-1]}
+    said = [(0, 0.4), (1, 0.3), (2, 0.2)]
+    texts = {"pixels": pixels, "candidates": names, "before": said, "after": [(3, 0.4), *said[:2]]}
     examples = [Example(labels=[i], written=(i + 1) % 4, question="what $ is it? " * 20, **texts) for i in range(4)]
     examples.append(
         Example(
             labels=[0],
             written=None,
             question=None,
-            **texts | {"candidates": ["yes", "no"], "before": said[:2], "after": said[2:]},
+            **texts | {"candidates": ["yes", "no"], "before": said[:2], "after": said[:1]},
         )
     )
     path = tmp_path / "plot.png"

@@ -151,6 +151,18 @@ def test_images_that_a_run_no_longer_shows_leave_the_repository(hub, run, tmp_pa
         assert "model.safetensors" in files
 
 
+def test_the_report_stands_on_main_beside_the_card_that_links_it(hub, run, tmp_path):
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    for branch, files in repository(hub).items():
+        card = ModelCard.load(HfApi().hf_hub_download("tester/clip", "README.md", revision=branch)).content
+        assert ("report.html" in files) == ("](report.html)" in card) == (branch == "main")
+    (run / "report.html").unlink()
+    plan = push_variants(run, "tester/clip", alphas=[0.3], options=BASE)
+    assert {branch.name: branch.action for branch in plan.branches} == {"main": "update card", "alpha-0.30": "keep"}
+    assert "report.html" not in repository(hub)["main"]
+
+
 def test_other_weights_are_refused_unless_they_may_go(hub, run, model_folder):
     api = HfApi()
     api.create_repo("tester/clip")
@@ -235,6 +247,9 @@ def test_no_local_path_and_no_token_reaches_the_hub(hub, run):
         card = ModelCard.load(HfApi().hf_hub_download("tester/clip", "README.md", revision=branch)).content
         for word in (str(run.parent), "hf_test", "/tmp", "runs/"):
             assert word not in card
+    report = Path(HfApi().hf_hub_download("tester/clip", "report.html")).read_text(encoding="utf-8")
+    for word in (str(run.parent), "hf_test", "/tmp"):
+        assert word not in report
     assert ModelCard.load("tester/clip").data.base_model == "o/clip"
 
 
@@ -396,9 +411,10 @@ def test_replacing_leaves_nothing_of_the_other_form(hub, run, model_folder):
     delta = PushOptions(base_model_id="o/clip", form="delta")
     push_variants(run, "tester/clip", options=BASE)
     push_variants(run, "tester/clip", overwrite=True, options=delta)
-    assert set(repository(hub)["main"]) == {".gitattributes", "README.md", "curve.png", "patch.safetensors"} | {
-        *("patch_config.json", "tasks.json", "examples-colours.png", "examples-others.png"),
-    }
+    plots = {path.name for path in run.glob("*.png")}
+    assert {"curve.png", "accuracy.png", "examples-colours.png", "examples-others.png"} <= plots
+    names = {".gitattributes", "README.md", "patch.safetensors", "patch_config.json", "tasks.json"}
+    assert set(repository(hub)["main"]) == names | plots
     push_variants(run, "tester/clip", overwrite=True, options=BASE)
     assert "patch_config.json" not in repository(hub)["main"]
 

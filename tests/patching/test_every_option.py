@@ -13,10 +13,11 @@ import yaml
 from drawn_tasks import write_task
 from hf_paint import InputError, PatchOptions, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.patching import base, examples, fine_tuning, finish, request_checks
+from hf_paint.patching import base, examples, fine_tuning, request_checks
 from hf_paint.patching.base import Base
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.unread_options import ARGUMENTS, OPTIONS
+from hf_paint.results.plots import kinds
 from patch_runs import arguments
 
 
@@ -126,8 +127,7 @@ def run(model_folder, tasks, folder, *, theta=None, strategy="single", one=False
     patching = [tasks["first"], tasks["fourth"]] if several else [tasks["first"]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "_train", noise)
-        patch.setattr(finish, "plot_trade_off", lambda curve, path, **_: path.write_text("plot"))
-        patch.setattr(finish, "plot_robustness", lambda table, path, **_: path.write_text("plot"))
+        patch.setattr(kinds, "save_run_plots", lambda folder, *_: folder.curve_plot.write_text("plot"))
         patch.setattr(examples, "_plot", lambda run, choice, *_, **__: None)
         return PATCH[strategy](
             model_folder,

@@ -25,6 +25,7 @@ from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.training.trainer import PaintTrainer
 from method_runs import ALPHAS, INGREDIENTS, NAMES, SHORT, assert_close, by_transformers, mean, patch, total, tower
 from patch_runs import arguments
+from report_checks import checked_report
 from task_matrices import iso_cts_written_out, tsv_written_out
 
 
@@ -43,6 +44,8 @@ def test_greedy_soup_is_the_recipe_on_validation(greedy, tasks, model_folder):
     assert_close(folder / "theta_1", {n: mean(None, [models[one][n] for one in soup]) for n in models[best]})
     found = greedy.curve.get(1.0, "patching", "colours", "validation").accuracy
     assert found == scores[" + ".join(soup)] >= scores[best]
+    (averaged,) = checked_report(folder)["runs"][0]["tables"]
+    assert averaged["rows"] == [[names, score] for names, score in scores.items()]
 
 
 def test_greedy_soup_by_the_selection_rule(model_folder, tasks, thetas, tmp_path):

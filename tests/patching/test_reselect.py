@@ -94,7 +94,9 @@ def test_the_model_is_the_one_that_the_run_would_have_saved(runs, kind, tmp_path
     result = select_alpha(folder, alpha=alpha)
     expected = folder / "variants" / f"alpha-{alpha:.2f}"
     names = {path.name for path in expected.iterdir()}
-    assert names | {"README.md", "curve.png"} == {path.name for path in (folder / "patched").iterdir()}
+    plots = {path.name for path in folder.glob("*.png")}
+    assert {"curve.png", "accuracy.png", "examples-first.png", "examples-kept.png"} <= plots
+    assert names | {"README.md", *plots} == {path.name for path in (folder / "patched").iterdir()}
     for name in names:
         assert (folder / "patched" / name).read_bytes() == (expected / name).read_bytes()
     assert result.alpha == alpha
@@ -170,11 +172,10 @@ def test_the_history_is_kept_and_told(run):
     select_alpha(run, alpha=alpha)  # the same again changes nothing
     [earlier] = selection_of(run)["history"]
     assert earlier | {key: first[key] for key in ("alpha", "rule", "tolerance")} == earlier
-    assert not any(run.glob("examples-*.png"))
     card = (run / "patched/README.md").read_text()
     assert f"By hand, without a rule: alpha {alpha:.2f}" in card
     assert f"Earlier choices in this run: alpha {first['alpha']:.2f} (mean, {earlier['chosen_at'][:10]})" in card
-    assert "Before and after" not in card
+    assert f"Chosen for alpha {first['alpha']:.2f}: Drawn at random" in card
     select_alpha(run)
     assert (selection_of(run)["alpha"], selection_of(run)["rule"]) == (first["alpha"], "mean")
     assert len(selection_of(run)["history"]) == 2

@@ -15,11 +15,11 @@ from hf_paint.data.splits import load_splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.hub import card_metadata
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.choice_text import claim
-from hf_paint.patching import fine_tuning, finish, progress
+from hf_paint.patching import fine_tuning, progress
+from hf_paint.results.change_text import measured_images
+from hf_paint.results.choice_text import claim
 from hf_paint.results.comparison import compare_runs
 from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metadata
-from hf_paint.results.outcome_text import measured_images
 from hf_paint.results.resuming import conflicts
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments
@@ -40,7 +40,6 @@ def runs(tasks, model_folder, tmp_path_factory):
         patch.setattr(Evaluator, "predict", lambda *args, **keys: calls.append(args[3]) or predict(*args, **keys))
         patch.setattr(progress.logger, "info", said.append)
         patch.setattr(fine_tuning, "_train", lambda run, *_: {k: 1.1 * x for k, x in run.base.theta_0.items()})
-        patch.setattr(finish, "plot_trade_off", lambda curve, path, **_: path.write_text("plot"))
         for limit, sweep in ((6, "full"), (None, "full"), (5, "adaptive"), (6, "full")):
             options = PatchOptions(max_eval_images=limit, sweep=sweep, num_examples=0)
             before, keys = len(calls), {"alphas": [0.0, 0.5, 1.0], "selection": "mean", "options": options}

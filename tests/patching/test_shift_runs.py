@@ -31,11 +31,13 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.hub.card_source import CardSource
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.alphas import Coefficients
-from hf_paint.results.plots import plot_robustness
+from hf_paint.results.plots.scatter import draw_scatter
+from hf_paint.results.plots.shown import Shown
 from hf_paint.results.records import Result
 from hf_paint.results.robustness_table import RobustnessTable, read_baseline
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.corruptions import Corruption
+from report_checks import checked_report
 
 
 ALPHAS = (0.0, 0.3, 1.0)
@@ -160,6 +162,20 @@ def test_the_table_is_the_formula(run):
     )
 
 
+def test_the_report_has_the_scatter_and_the_ensemble(run):
+    folder = run[0]
+    found = checked_report(folder)["runs"][0]
+    stored, scatter = json.loads((folder / "robustness.json").read_text()), found["scatter"]
+    assert scatter["x"] == [row["reference"] for row in stored["weights"]["rows"]]
+    assert scatter["effective"] == pytest.approx(np.subtract(scatter["y"], beta(scatter["x"])))
+    assert scatter["ensemble"] == [(row["reference"], row["shift"]) for row in stored["ensemble"]["rows"]]
+    intercept, slope = scatter["baseline"]
+    assert 1 / (1 + math.exp(-(slope * logit(0.7) + intercept))) == pytest.approx(beta(0.7)[0])
+    for alpha, pair in zip(ALPHAS, found["ensemble"], strict=True):
+        right = [correct_of(folder, "ensemble.jsonl", alpha, task).mean() for task in ("others", "colours")]
+        assert pair == pytest.approx(tuple(right))
+
+
 def test_card_and_plots(run):
     folder, _, _, result = run
     card = (folder / "patched" / "README.md").read_text()
@@ -265,7 +281,7 @@ def test_what_is_not_exact_says_so():
     assert RobustnessTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
 
 
-def test_coefficients_round_trip_and_are_drawn(tmp_path):
+def test_coefficients_round_trip_and_are_drawn():
     mixture = Coefficients({"a": 0.3, "b": 0.2})
     points = ((0.0, (0, 50)), (mixture, (70, 100)))  # 0 and 1 have no place on a logit scale
     curve = AlphaCurve(
@@ -278,8 +294,8 @@ def test_coefficients_round_trip_and_are_drawn(tmp_path):
     table = robustness_table(curve, baseline=PAIRS)
     assert RobustnessTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
     assert "| **a 0.30, b 0.20** | **70.00** | **100.00** |" in table.to_markdown(selected=mixture)
-    plot_robustness(table, tmp_path / "plot.png", selected=mixture)
-    assert (tmp_path / "plot.png").stat().st_size > 5000
+    plot = draw_scatter(Shown(curve=curve, split="test", selected=mixture), table)
+    assert {text.get_text() for text in plot.axes[0].texts} == {"zero-shot", "chosen", "baseline"}
 
 
 def test_tasks_of_other_images_are_drawn_by_themselves(tmp_path):

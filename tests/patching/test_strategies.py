@@ -1,6 +1,7 @@
 """Joint, sequential and parallel patching: their results, run folders and resumption."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from itertools import permutations
@@ -22,11 +23,13 @@ from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.orders import draw_orders
+from hf_paint.report.building import report_of
 from hf_paint.results.alphas import Coefficients
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.tasks.subsets import Splits
 from hf_paint.training.trainer import PaintTrainer
 from patch_runs import ALPHAS, arguments, joint, parallel, sequential, weights
+from report_checks import checked_report
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +259,10 @@ def test_orders_are_run_and_their_average_is_printed(caplog, model_folder, tasks
     kept = next(row for row in summary["tasks"] if row["task"] == "kept")
     assert f"| kept | supported | {100 * kept['zero_shot']:.2f} | {100 * kept['mean']:.2f} ± " in caplog.text
     assert result.run_folder in (tmp_path / "order-1", tmp_path / "order-2")
+    assert "<!doctype html>" in (tmp_path / "report.html").read_text().lower()
+    report = report_of([tmp_path])
+    assert [run["points"][-1]["coefficients"] for run in report["runs"]] == [dict(h.alphas[-1]) for h in histories]
+    assert [row[3] for row in report["tables"][0]["rows"]] == [row["mean"] for row in summary["tasks"]]
 
 
 def test_orders_are_different_and_no_more_than_there_are(tasks):
@@ -322,6 +329,26 @@ def test_card_tells_the_coefficients(fixture, request):
     assert found.alphas == run.curve.alphas
     for result in run.curve.results:
         assert found.get(result.alpha, result.role, result.task, result.split).correct == result.correct
+
+
+def test_the_report_shows_combinations_and_steps(parallel_run, sequential_run, model_folder):
+    searched, steps = (checked_report(run.run_folder)["runs"][0] for run in (parallel_run, sequential_run))
+    assert (searched["split"], searched["connected"], searched["fine_tuned"]) == ("validation", False, None)
+    combinations = [
+        a for a in parallel_run.curve.points("validation") if isinstance(a, Coefficients) and any(a.values())
+    ]
+    assert [point["coefficients"] for point in searched["points"][1:]] == list(map(dict, combinations))
+    models, tried = searched["tables"]
+    assert [row[0] for row in models["rows"]][:2] == ["zero-shot", "specialised models"]
+    assert [row[:2] for row in tried["rows"][1:]] == [[*alpha.values()] for alpha in combinations]
+    assert [point["revision"] for point in steps["points"]] == ["", "step-1", "step-2"]
+    assert steps["chosen"] == 2
+    theta_0, theta_1 = weights(model_folder), weights(parallel_run.run_folder / "thetas/second/theta_1")
+    squares = [(theta_1[key] - x).double().square().sum() for key, x in theta_0.items() if key.startswith("visual_")]
+    squares += [(theta_1[key] - x).double().square().sum() for key, x in theta_0.items() if "post_layernorm" in key]
+    moved = {(layer["model"], layer["name"]): layer["norm"] for layer in searched["layers"]}
+    assert moved["second", "projection"] == pytest.approx(math.sqrt(sum(squares)))
+    assert {layer["model"] for layer in steps["layers"]} == {"first", "second"}
 
 
 def test_one_tensor_of_each_model_is_in_memory_at_a_time(parallel_run, model_folder, monkeypatch):

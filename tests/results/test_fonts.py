@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hf_paint.evaluation.examples import Example, plot_examples
-from hf_paint.results import fonts
-from hf_paint.results.fonts import find_fonts, save_figure
+from hf_paint.results.plots import fonts
+from hf_paint.results.plots.fonts import find_fonts, save_figure
 
 
 DOG, CAT = "\u72ac", "\u732b"
@@ -88,9 +88,9 @@ def test_a_character_is_drawn_in_a_font_that_has_it(installed, tmp_path, caplog)
 
 def test_examples_of_classes_in_any_script_bring_no_warning(installed, tmp_path, caplog):
     installed("triangles", DOG + CAT)
-    probabilities = np.array([0.6, 0.4], dtype=np.float32)
+    answers = [(0, 0.6), (1, 0.4)]
     pixels = np.zeros((4, 4, 3), dtype=np.uint8)
-    values = {"labels": (0,), "written": None, "question": None, "before": probabilities, "after": probabilities}
+    values = {"labels": (0,), "written": None, "question": None, "before": answers, "after": answers}
     example = Example(pixels=pixels, candidates=(DOG, CAT), **values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

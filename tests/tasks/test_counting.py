@@ -17,6 +17,7 @@ from hf_paint.tasks.counting import count_values
 from hf_paint.tasks.scene_tasks import COUNTS, write_counting_task, write_shapes_task
 from hf_paint.tasks.scenes import SceneStyle
 from patch_runs import arguments
+from report_checks import checked_report
 
 
 SIZES = {"train": 32, "validation": 16, "test": 16}
@@ -144,3 +145,7 @@ def test_patched_on_some_counts_and_measured_on_others(counting, model_folder, t
     assert "MAE is the mean absolute error of the predicted count." in card
     lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     assert {line["task"] for line in lines if line["mean_absolute_error"] is not None} == {"seen", "unseen"}
+    run = checked_report(tmp_path / "run")["runs"][0]
+    errors = [curve.get(alpha, "transfer", "unseen", "test").mean_absolute_error for alpha in (0.0, 0.5, 1.0)]
+    assert run["tasks"][2]["metrics"]["mean_absolute_error"] == errors
+    assert "MAE is the mean absolute error of the predicted count." in run["notes"]

@@ -39,6 +39,7 @@ from hf_paint.models.losses import cross_entropy
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.patching.measurements import tempered_loss
 from patch_runs import arguments
+from report_checks import checked_report
 from scenes_of_colours import draw_scenes, write_scenes
 
 
@@ -342,6 +343,9 @@ def test_a_joint_run_shows_the_average_precision_everywhere(runs):
     assert f"→ {100 * chosen.mean_average_precision:.1f} %" in card
     assert "type: mean_average_precision" in card
     assert (runs.run_folder / "examples-scenes.png").exists()
+    run = checked_report(runs.run_folder)["runs"][0]
+    scenes = next(task for task in run["tasks"] if task["name"] == "scenes")
+    assert scenes["metrics"]["mean_average_precision"][run["chosen"]] == chosen.mean_average_precision
 
 
 def test_the_ensemble_at_its_ends_is_the_model(runs):

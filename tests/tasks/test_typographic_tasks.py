@@ -29,6 +29,7 @@ from hf_paint.results.curve_metadata import curve_from_metadata, curve_to_metada
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.lettering import draw_lettering
 from hf_paint.tasks.typographic import TypographicAttack
+from report_checks import checked_report
 
 
 FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSerif.ttf"
@@ -285,3 +286,6 @@ def test_patching_an_attacked_task_end_to_end(tmp_path, model_folder, sweep):
     assert {(r.alpha, r.task, r.split): r.attack_success for r in read.results} == {
         (r.alpha, r.task, r.split): r.attack_success for r in curve.results
     }
+    attacked = checked_report(tmp_path / "run")["runs"][0]["tasks"][0]
+    assert attacked["metrics"]["attack_success"][-1] == result.attack_success / result.total
+    assert all(picture["written"] in CLASS_NAMES or picture["written"] is None for picture in attacked["pictures"])

@@ -35,6 +35,7 @@ from hf_paint.models.towers import image_tower
 from hf_paint.tasks.rendering import COLOURS
 from hf_paint.tasks.scenes import SCENE_SHAPES, SceneStyle
 from patch_runs import arguments
+from report_checks import checked_report
 
 
 SIZES = {"train": 12, "validation": 4, "test": 6}
@@ -257,6 +258,13 @@ def test_patched_with_candidates_of_each_example(questions, model_folder, tmp_pa
     card = (tmp_path / "run" / "patched" / "README.md").read_text()
     assert f"| questions | count | 6 | {100 * zero[0] / 6:.2f} | {100 * chosen[0] / 6:.2f} |" in card
     assert "`{answer} {question}`" in card
+    task = checked_report(tmp_path / "run")["runs"][0]["tasks"][0]
+    assert task["per_class"] is None  # each question has its own candidates
+    assert task["metrics"]["accuracy_count"][0] == zero[0] / 6
+    for picture in task["pictures"]:
+        row = rows[picture["index"]]
+        assert picture["question"] == row["question"]
+        assert {answer for best in picture["answers"] for answer, _ in best} <= {*row["choices"]}
 
 
 @pytest.mark.parametrize("augmentation", ["paint", "none"])

@@ -6,8 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 from hf_paint import InputError
+from hf_paint.merging.movement import measure_path
+from hf_paint.merging.path import Line
 from hf_paint.weights import streaming
-from hf_paint.weights.changes import layer_of, measure_weight_changes
+from hf_paint.weights.changes import WeightChanges, layer_of, measure_weight_changes
 
 
 LAYERS = {
@@ -124,3 +126,20 @@ def test_memory_is_bounded(tmp_path):
     tracemalloc.stop()
     assert changes.products["all"][0, 0] == np.float64(4096 * 4096)
     assert peak < 16e6 < 4 * 4096 * 4096
+
+
+def test_a_path_in_memory_has_the_changes_of_its_files_and_those_of_its_head(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_paint.merging.movement.CHUNK", 7)
+    theta_0, theta_1 = weights(1), weights(2)
+    expected = measure_weight_changes(save(tmp_path / "0", theta_0), {"theta_1": save(tmp_path / "1", theta_1)})
+    towers = [{name: x for name, x in theta.items() if name not in BESIDE} for theta in (theta_0, theta_1)]
+    found = measure_path(Line(*towers))
+    assert list(found.products) == list(expected.products)
+    for layer, products in expected.products.items():
+        np.testing.assert_allclose(found.products[layer], products, rtol=1e-12)
+    head = {"head.weight": torch.ones(3, 4)}, {"head.weight": torch.full((3, 4), 3.0)}
+    with_head = measure_path(Line(*(tower | part for tower, part in zip(towers, head, strict=True))))
+    assert list(with_head.products) == [*expected.products, "head"]
+    assert with_head.norm("theta_1", "head") == pytest.approx(math.sqrt(12 * 2**2))
+    read = WeightChanges.from_dict(with_head.to_dict())
+    assert read.norm("theta_1") == with_head.norm("theta_1")

@@ -137,8 +137,8 @@ class PatchRecipe:
         default=False,
     )
     num_examples: int = _key(
-        "Number of images per task to plot with predictions before and after patching, for the card. Set to 0 if the "
-        "images must not be published.",
+        "Maximum number of images per task to save and plot with predictions before and after patching, for the card; "
+        "all tasks share 60. Set to 0 if the images must not be published.",
         default=12,
     )
     num_orders: int = _key(

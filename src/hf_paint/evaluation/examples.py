@@ -4,25 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill, shorten, wrap
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from torch import nn
 
-from hf_paint.evaluation.evaluator import Evaluator
-from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.results.fonts import save_figure
+from hf_paint.results.details import NUM_CANDIDATES
 
 
-NUM_EXAMPLES = 12
-"""Number of images per task."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 COLUMNS = 4
-NUM_CANDIDATES = 3
-"""Number of candidates to show per image, starting with the most probable one."""
 COLOURS = {"right": "yellowgreen", "written on the image": "salmon", "other": "lightgray"}
 
 
@@ -36,8 +30,8 @@ class Example:
         labels: Indices of the correct candidates.
         written: Index of the candidate that is written on the image. None for images without words.
         question: Question about the image. None if the candidates are classes.
-        before: Probabilities before patching, shape (num_candidates,).
-        after: Probabilities after patching, shape (num_candidates,).
+        before: Most probable candidates before patching, best first: (index, probability).
+        after: Most probable candidates after patching.
     """
 
     pixels: NDArray[np.uint8]
@@ -45,87 +39,8 @@ class Example:
     labels: Sequence[int]
     written: int | None
     question: str | None
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
-
-
-def choose_images(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], *, count: int = NUM_EXAMPLES, seed: int = 0
-) -> NDArray[np.int64]:
-    """Sample images at random, starting with those that only one of the two models classifies correctly.
-
-    Args:
-        before: Whether each image is classified correctly before patching, shape (num_images,).
-        after: Whether each image is classified correctly after patching, shape (num_images,).
-        count: Maximum number of images.
-        seed: Random seed.
-
-    Returns:
-        Indices of the images, shape (count,).
-
-    Example:
-        >>> choose_images(np.array([True, False, True]), np.array([True, True, True]), count=1)
-        array([1])
-    """
-    order = np.random.default_rng(seed).permutation(len(before))
-    is_same = before[order] == after[order]
-    return order[np.argsort(is_same, kind="stable")][:count]
-
-
-def describe_choice(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], *, images: str, count: int = NUM_EXAMPLES
-) -> str:
-    """Return a sentence that explains how `choose_images` selected the images.
-
-    Example:
-        >>> describe_choice(np.array([True, False]), np.array([True, True]), images="images", count=2)
-        'Drawn at random from 2 images: 1 of the 1 that changed (1 now right, 0 now wrong), and 1 of the rest.'
-    """
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    drawn = min(count, gained + lost)
-    others = min(count, len(before)) - drawn
-    rest = f", and {others} of the rest" if others else ""
-    return (
-        f"Drawn at random from {len(before)} {images}: {drawn} of the {gained + lost} that changed "
-        f"({gained} now right, {lost} now wrong){rest}."
-    )
-
-
-def probabilities(
-    evaluator: Evaluator, tower: nn.Module, task: PreparedTask, split: str, indices: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return a model's probabilities for some images of a split, shape (num_indices, num_columns)."""
-    logits, _ = evaluator.logits(tower, task, split, indices=indices)
-    values: NDArray[np.float32] = logits.softmax(dim=-1).numpy()
-    return values
-
-
-def make_examples(
-    task: PreparedTask,
-    split: str,
-    indices: NDArray[np.int64],
-    *,
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-) -> list[Example]:
-    """Return some images of a split together with both models' probabilities, shape (num_indices, num_columns)."""
-    images = task.images[split]
-    labels, choices = images.labels.reshape(len(images), -1), images.choices
-    labels = labels if choices is None else labels[:, :1]  # the others are the candidates
-    examples = []
-    for position, index in enumerate(indices.tolist()):
-        candidates = task.class_names if choices is None else choices.candidates[index]
-        example = Example(
-            pixels=images.pixels[index].transpose(1, 2, 0).copy(),
-            candidates=candidates,
-            labels=[label for label in labels[index].tolist() if label >= 0],
-            written=None if images.written is None else int(images.written[index]),
-            question=None if choices is None else choices.questions[index],
-            before=before[position, : len(candidates)],  # the rest is padding
-            after=after[position, : len(candidates)],
-        )
-        examples.append(example)
-    return examples
+    before: Sequence[tuple[int, float]]
+    after: Sequence[tuple[int, float]]
 
 
 WORD_WIDTH, LINE_WIDTH, CAPTION_WIDTH = 26, 34, 120
@@ -149,6 +64,11 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
         patched: Name of the patched model.
         caption: Caption, which should say how the images were selected.
     """
+    from matplotlib.figure import Figure  # only now, because matplotlib takes a second to import
+    from matplotlib.patches import Patch
+
+    from hf_paint.results.plots.fonts import save_figure
+
     lines = 2 * (NUM_CANDIDATES + 1)  # one line for the name of the model
     row_height = TEXT + IMAGE + LINE * lines + GAP
     width, height = WIDTH * COLUMNS, HEAD + row_height * -(-len(examples) // COLUMNS) + FOOT
@@ -177,7 +97,7 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
     save_figure(figure, path)
 
 
-def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:
+def _draw_image(axes: "Axes", example: Example, left: float, top: float) -> None:
     """Draw an image, with the question, the correct candidate and the word written on the image above it."""
     start = left + (WIDTH - 2 * MARGIN - IMAGE) / 2
     axes.imshow(example.pixels, extent=(start, start + IMAGE, top + IMAGE, top), aspect="auto")
@@ -189,26 +109,20 @@ def _draw_image(axes: Axes, example: Example, left: float, top: float) -> None:
     axes.text(middle, top - 0.03, "\n".join(lines), fontsize=7, ha="center", va="bottom", parse_math=False)
 
 
-def _draw_candidates(axes: Axes, example: Example, patched: str, left: float, top: float) -> None:
+def _draw_candidates(axes: "Axes", example: Example, patched: str, left: float, top: float) -> None:
     """Draw both models' probabilities as bars labelled with the candidates."""
     right = left + WIDTH - 2 * MARGIN
-    for name, probability in (("zero-shot", example.before), (patched, example.after)):
+    for name, answers in (("zero-shot", example.before), (patched, example.after)):
         axes.text(left, top, name, fontsize=6, va="center", parse_math=False)
-        candidates = _most_probable(probability)
-        places = top + LINE * np.arange(1, len(candidates) + 1)
-        colours = [COLOURS[_kind(example, candidate)] for candidate in candidates]
-        lengths = probability[candidates] * (right - left)
+        places = top + LINE * np.arange(1, len(answers) + 1)
+        colours = [COLOURS[_kind(example, candidate)] for candidate, _ in answers]
+        lengths = [probability * (right - left) for _, probability in answers]
         axes.barh(places, lengths, left=left, height=0.9 * LINE, color=colours)
-        for place, candidate in zip(places, candidates, strict=True):
+        for place, (candidate, probability) in zip(places, answers, strict=True):
             word = _short(example.candidates[candidate])
             axes.text(left + 0.03, place, word, fontsize=6, va="center", parse_math=False)
-            axes.text(right, place, f"{100 * probability[candidate]:.0f} %", fontsize=6, va="center", ha="right")
+            axes.text(right, place, f"{100 * probability:.0f} %", fontsize=6, va="center", ha="right")
         top += LINE * (NUM_CANDIDATES + 1)
-
-
-def _most_probable(probability: NDArray[np.float32]) -> list[int]:
-    order: list[int] = np.argsort(-probability, kind="stable").tolist()
-    return order[:NUM_CANDIDATES]
 
 
 def _kind(example: Example, candidate: int) -> str:

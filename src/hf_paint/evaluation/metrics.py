@@ -7,9 +7,9 @@ import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hf_paint.results.calibration import NUM_BINS, confidence_bins
 
-NUM_BINS = 15
-"""Number of equal-width bins for the calibration error (Guo et al., 2017)."""
+
 DTYPES = {"predictions": "int64", "references": "int64", "confidences": "float32", "losses": "float32"}
 """Metric input -> dtype."""
 
@@ -71,7 +71,7 @@ def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, nu
         0.4
     """
     confidence = np.asarray(confidences, dtype=np.float64)
-    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    bins = confidence_bins(confidence, num_bins)
     gaps = np.bincount(bins, weights=confidence - np.asarray(correct, dtype=np.float64), minlength=num_bins)
     return float(np.abs(gaps).sum() / len(confidence))
 

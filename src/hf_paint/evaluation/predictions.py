@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import evaluate
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from hf_paint.evaluation.metrics import (
 )
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.losses import losses
+from hf_paint.results.calibration import Calibration
+from hf_paint.results.details import MISSING, NUM_CANDIDATES, Answers, Confusion, Details, sample_images
 from hf_paint.results.scores import Scores
 from hf_paint.tasks.counting import CountingTask, count_values
 
@@ -37,6 +40,9 @@ class Predictions:
         written: Class index of the word written on the image. None if the images have no words on them.
         average_precisions: Average precision of each class of a multi-label task, shape (num_classes,), NaN for
             classes that all or none of the images have. None for other tasks, and if not all images were evaluated.
+        candidates: Indices of the most probable classes or answers, best first, shape (num_images, up to 3); -1 if an
+            image has fewer. None if not all images were evaluated.
+        probabilities: Their probabilities, shape (num_images, up to 3). None if not all images were evaluated.
     """
 
     labels: NDArray[np.int64]
@@ -45,6 +51,8 @@ class Predictions:
     loss: NDArray[np.float32]
     written: NDArray[np.int64] | None = None
     average_precisions: NDArray[np.float64] | None = None
+    candidates: NDArray[np.int64] | None = None
+    probabilities: NDArray[np.float32] | None = None
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -88,13 +96,16 @@ def predictions_from_logits(logits: Tensor, labels: Tensor, written: NDArray[np.
 
 def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.int64] | None = None) -> Predictions:
     """Make predictions from the columns returned by `outputs`, which must be on the CPU."""
+    candidates, probabilities = columns["candidates"].numpy(), columns["probabilities"].numpy()
     return Predictions(
         labels=columns["labels"].numpy(),
-        predicted=columns["predicted"].numpy(),
-        confidence=columns["confidence"].numpy(),
+        predicted=candidates[:, 0].copy(),
+        confidence=probabilities[:, 0].copy(),
         loss=columns["loss"].numpy(),
         written=written,
         average_precisions=_average_precisions(columns) if "scores" in columns else None,
+        candidates=candidates,
+        probabilities=probabilities,
     )
 
 
@@ -103,17 +114,29 @@ def _average_precisions(columns: Mapping[str, Tensor]) -> NDArray[np.float64]:
 
 
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return labels, predicted classes, their probabilities and losses, all (batch,); logits: (batch, num_classes).
+    """Return labels and losses, both (batch,), and the best candidates with their probabilities, (batch, up to 3).
 
-    If an image can have several classes, i.e. labels are (batch, max_classes), the logits are returned as `scores`.
+    Logits are (batch, num_classes); minus infinity stands for a missing candidate, which is returned as -1. If images
+    can have several classes, i.e. labels are (batch, max_classes), the logits are returned as `scores`.
     """
+    candidates = _best_candidates(logits)
     columns = {
         "labels": labels,
-        "predicted": logits.argmax(dim=-1),
-        "confidence": logits.softmax(dim=-1).amax(dim=-1),
+        "candidates": candidates,
+        "probabilities": logits.softmax(dim=-1).gather(-1, candidates.clamp(min=0)),
         "loss": losses(logits, labels),
     }
     return columns if labels.dim() == 1 else columns | {"scores": logits}
+
+
+def _best_candidates(logits: Tensor) -> Tensor:
+    """Return the columns of the largest logits, largest first; `topk` would return equal ones in any order."""
+    remaining, best = logits.clone(), []
+    for _ in range(min(NUM_CANDIDATES, logits.shape[-1])):
+        values, columns = remaining.max(dim=-1, keepdim=True)
+        best.append(columns.masked_fill(values.isneginf(), MISSING))
+        remaining.scatter_(-1, columns, -torch.inf)
+    return torch.cat(best, dim=-1)
 
 
 def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
@@ -139,6 +162,21 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
         mean_absolute_error=_counting_error(predictions, task),
         mean_average_precision=None if precisions is None else mean_average_precision(precisions),
         answer_types=None if choices is None else _by_type(predictions.correct, choices.answer_types),
+    )
+
+
+def details_of(predictions: Predictions, task: PreparedTask, split: str) -> Details:
+    """Compute what is recorded beside the scores (see `hf_paint.results.details`)."""
+    counted, candidates, probabilities = predictions.counted, predictions.candidates, predictions.probabilities
+    answers = None
+    if candidates is not None and probabilities is not None and split == task.reported_split:
+        sample = sample_images(counted)
+        answers = Answers(images=sample, candidates=candidates[sample], probabilities=probabilities[sample])
+    has_classes = task.images[split].choices is None
+    return Details(
+        calibration=Calibration.of(predictions.confidence[counted], predictions.correct),
+        confusion=Confusion.of(predictions.references, predictions.predicted[counted]) if has_classes else None,
+        answers=answers,
     )
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from huggingface_hub import ModelCard, ModelCardData
 
 from hf_paint.hub.card_metadata import dataset_id
+from hf_paint.hub.card_plots import CardPlot
 from hf_paint.results.tables import markdown
 from hf_paint.tasks.task import Task
 
@@ -60,7 +61,8 @@ class Accuracy:
         caption: Sentence on the unit, split and rows of the table.
         table: Accuracy table; empty if nothing was measured.
         notes: Explanations of marks and columns in the table.
-        plot: File name of the trade-off plot.
+        plots: Plots of the accuracies.
+        report: File name of the report beside the card, if there is one.
         gains: Table of each task before and after patching.
         intervals: Sentence on how the intervals in `gains` were computed.
         answer_types: Table of accuracies by answer type.
@@ -69,7 +71,8 @@ class Accuracy:
     caption: str
     table: str = ""
     notes: Sequence[str] = ()
-    plot: str | None = None
+    plots: Sequence[CardPlot] = ()
+    report: str | None = None
     gains: str = ""
     intervals: str = ""
     answer_types: str = ""

@@ -1,9 +1,6 @@
 """Card metadata: base model, `model-index`, and a machine-readable alpha curve."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
@@ -16,20 +13,6 @@ from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.task import Task
-
-
-PUBLIC_KEYS = (
-    *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
-    *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
-    *("max_eval_images", "baseline", "save_dtype", "precision"),
-    *("train_head", "freeze_tower", "head_steps", "head_learning_rate"),
-    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora"),
-    *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
-    *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
-    *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
-    *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
-)
-"""Recipe keys that a card shows. They affect the results and contain no paths or secrets."""
 
 
 def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:
@@ -147,19 +130,3 @@ def _relation(source: CardSource, alpha: Alpha, delta: str | None) -> str:
     if delta:
         return "adapter"
     return "finetune" if alpha == 1 and not source.method.merges else "merge"
-
-
-def public_recipe(source: CardSource) -> str:
-    """Return the part of the recipe that affects the results as YAML, without paths or secrets."""
-    recipe = {key: source.recipe[key] for key in PUBLIC_KEYS if key in source.recipe}
-    recipe["model"] = source.base_model_id or "a local folder"
-    for key in ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"):
-        if key in recipe:
-            recipe[key] = [_task_name(task) for task in recipe[key]]
-    if source.thetas:
-        recipe["thetas"] = {name: model or "a local folder" for name, model in source.thetas.items()}
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-
-
-def _task_name(task: str | Mapping[str, Any]) -> str:
-    return str(task["name"]) if isinstance(task, Mapping) else Path(task).name

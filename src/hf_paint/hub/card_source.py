@@ -11,9 +11,10 @@ from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
 from hf_paint.models.families import FAMILIES, Family
-from hf_paint.repositories import fetch, is_repo_id, split_revision
+from hf_paint.repositories import fetch
 from hf_paint.results.alphas import Alpha, alpha_from_json, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.public_recipe import public_thetas
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
@@ -33,7 +34,7 @@ class CardSource:
         class_names: Class names of the first patching task.
         base_model_id: Hub repository id of the base; None if the base is not on the Hub.
         base_license: Licence of the base, if known.
-        plot: File name of the trade-off plot next to the card, if any.
+        plots: File names of the plots of accuracies next to the card.
         save_dtype: Dtype of the saved model.
         model_type: `model_type` in the model config.
         num_processes: Number of processes that shared a training batch.
@@ -50,7 +51,7 @@ class CardSource:
     class_names: Sequence[str]
     base_model_id: str | None = None
     base_license: str | None = None
-    plot: str | None = None
+    plots: Sequence[str] = ()
     save_dtype: str = "float32"
     model_type: str = "clip"
     num_processes: int = 1
@@ -84,6 +85,8 @@ class CardSource:
         if (robustness := folder.load_robustness()) is not None:
             facts["robustness"] = robustness
         facts["lists_tasks"] = folder.tasks.exists()
+        facts["plots"] = [path.name for path in folder.measured_plots if path.exists()]
+        facts.pop("plot", None)  # runs of earlier versions name their only plot
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
 
     @property
@@ -119,8 +122,7 @@ class CardSource:
     @property
     def thetas(self) -> dict[str, str | None]:
         """Models that this run did not train, with their Hub repository ids, or None for a folder."""
-        models = {name: split_revision(model)[0] for name, model in self.recipe.get("thetas", {}).items()}
-        return {name: model if is_repo_id(model) else None for name, model in models.items()}
+        return public_thetas(self.recipe)
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the model at an alpha, from its float32 image tower and its saved dtype."""

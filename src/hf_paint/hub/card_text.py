@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
-from hf_paint.hub.choice_text import limit_of_choice
 from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, format_alpha
+from hf_paint.results.choice_text import limit_of_choice
 from hf_paint.results.extra_metrics import notes_on
 from hf_paint.results.robustness_table import RobustnessTable
-from hf_paint.results.tables import INEXACT
+from hf_paint.results.tables import INEXACT, INEXACT_NOTE
 
 
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
@@ -143,11 +143,7 @@ def other_alpha_sentence(selected: Alpha, *, has_branches: bool) -> str:
 
 def table_notes(table: str) -> list[str]:
     """Return explanations of the marks and columns in an accuracy table."""
-    inexact = (
-        "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the same "
-        "class, their prediction was reused."
-    )
-    return [*([inexact] if INEXACT in table else []), *notes_on(table)]
+    return [*([INEXACT_NOTE] if INEXACT in table else []), *notes_on(table)]
 
 
 def robustness_caption(table: RobustnessTable) -> str:

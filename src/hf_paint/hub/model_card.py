@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Usage, citations_of, environment
-from hf_paint.hub.card_metadata import metadata, public_recipe
+from hf_paint.hub.card_metadata import metadata
+from hf_paint.hub.card_plots import accuracy_plots
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.card_text import (
     branches_sentence,
@@ -17,11 +18,12 @@ from hf_paint.hub.card_text import (
     table_notes,
     training_sentence,
 )
-from hf_paint.hub.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
 from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
+from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
 from hf_paint.results.outcome import Outcome
+from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.tables import markdown, percent, points
@@ -39,6 +41,7 @@ def render_model_card(
     repo_id: str | None = None,
     branches: Mapping[str, Alpha] = MappingProxyType({}),
     delta: str | None = None,
+    report: str | None = None,
 ) -> str:
     """Return the text of the card, including metadata.
 
@@ -48,6 +51,7 @@ def render_model_card(
         repo_id: Hub repository id of the model.
         branches: Mapping from the repository's branches, without `main`, to their alphas.
         delta: Fingerprint of the patch, if the repository contains `theta_1 - theta_0` instead of a model.
+        report: File name of the run's report, if it stands beside the card.
 
     Raises:
         InputError: If the curve lacks a result that the card needs.
@@ -58,6 +62,7 @@ def render_model_card(
         repo_id=repo_id or MODEL_ID,
         branches=branches,
         delta=delta,
+        report=report,
     )
     return Card(
         metadata=metadata(source, model.name, model.alpha, delta),
@@ -73,7 +78,7 @@ def render_model_card(
         ),
         training=Training(
             summary=training_sentence(source, model.task_names, model.tasks[0].example_prompt),
-            recipe=public_recipe(source).strip(),
+            recipe=public_recipe(source.recipe, source.base_model_id).strip(),
             versions=source.versions or environment(),
         ),
         tasks=source.tasks,
@@ -92,6 +97,7 @@ class _Model:
     repo_id: str
     branches: Mapping[str, Alpha] = field(default_factory=dict)
     delta: str | None = None
+    report: str | None = None
 
     @property
     def tasks(self) -> list[Task]:
@@ -163,7 +169,8 @@ def _accuracy(model: _Model) -> Accuracy:
         caption=_with_note(caption, source, source.split),
         table=table,
         notes=table_notes(table),
-        plot=source.plot,
+        plots=accuracy_plots(source),
+        report=model.report,
         gains=_gains(model),
         intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "
         "do not account for variation across seeds.",
@@ -208,7 +215,7 @@ def _examples(source: CardSource) -> Examples | None:
     if not source.examples:
         return None
     return Examples(
-        caption=f"The most probable candidates for a few {source.split} images, with their probabilities in percent, "
+        caption=f"The most probable candidates for a few images, with their probabilities in percent, "
         f"according to the unpatched model and the selected model at {format_alpha(source.selected)}. The images "
         "show what changed, not how often.",
         plots=[(task, caption, example_plot(task)) for task, caption in source.examples.items()],

@@ -107,7 +107,7 @@ def _commits(api: HfApi, repo_id: str) -> dict[str, str]:
 
 def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | None, *, eval_results: bool) -> Branch:
     alpha, card = publication.branches[name], publication.card(name)
-    described = {path.name for path in publication.tasks}
+    described = {path.name for path in publication.beside_card(name)}
     described |= set(publication.eval_results(alpha)) if eval_results else set()
     action: Action = "upload"
     if commit is not None:

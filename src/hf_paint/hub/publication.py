@@ -107,6 +107,11 @@ class Publication:
         """Path to `tasks.json`; empty for a run of an earlier version, which has none."""
         return [self.run.tasks] if self.run.tasks.exists() else []
 
+    def beside_card(self, branch: str) -> list[Path]:
+        """Return the files that describe a branch beside its card: `tasks.json` and, on `main`, the report."""
+        reports = [self.run.report] if branch == "main" and self.run.report.exists() else []
+        return [*self.tasks, *reports]
+
     @property
     def path(self) -> WeightPath:
         """Path of image tower weights from theta_0 to theta_1."""
@@ -130,11 +135,12 @@ class Publication:
 
     def card(self, branch: str) -> str:
         """Return the card for a branch."""
-        alpha = self.branches[branch]
+        alpha, beside = self.branches[branch], self.beside_card(branch)
+        report = self.run.report.name if self.run.report in beside else None
         if alpha is None:
-            return render_model_card(self.source, repo_id=self.repo_id, delta=self.fingerprint(None))
+            return render_model_card(self.source, repo_id=self.repo_id, delta=self.fingerprint(None), report=report)
         variants = {name: value for name, value in self.branches.items() if name != "main" and value is not None}
-        return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=variants)
+        return render_model_card(self.source, alpha=alpha, repo_id=self.repo_id, branches=variants, report=report)
 
     def title(self, alpha: Alpha | None) -> str:
         """Return the commit message for a branch."""
@@ -186,12 +192,14 @@ class Publication:
             patching_tasks=self.source.curve.tasks["patching"],
         )
 
-    def write_card(self, card: str, folder: Path, results: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Write what describes the weights: the card, its plots, `tasks.json` and `.eval_results/`."""
+    def write_card(
+        self, branch: str, card: str, folder: Path, results: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Write what describes the weights: the card, its plots, what stands beside it, and `.eval_results/`."""
         for name, text in {"README.md": card, **results}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
-        for path in (*self.run.plots, *self.tasks):
+        for path in (*self.run.plots, *self.beside_card(branch)):
             shutil.copyfile(path, folder / path.name)
 
     def clean_up(self) -> None:

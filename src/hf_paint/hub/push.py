@@ -160,22 +160,22 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
         if branch.action != "update card":
             publication.write_model(branch.alpha, folder)
             message = publication.title(branch.alpha)
-        publication.write_card(branch.card, folder, publication.eval_results(branch.alpha) if eval_results else {})
+        results = publication.eval_results(branch.alpha) if eval_results else {}
+        publication.write_card(branch.name, branch.card, folder, results)
         api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
             revision=branch.name,
             commit_message=message,
             parent_commit=branch.commit,
-            delete_patterns=_stale_files(branch.action),
+            delete_patterns=_stale_files(branch.action, publication.run.report.name),
         )
 
 
-def _stale_files(action: Action) -> str | None:
-    """Return a pattern for files to delete unless they are uploaded again."""
-    if action == "replace":
-        return "*"
-    return example_plot("*") if action == "update card" else None
+def _stale_files(action: Action, report: str) -> list[str]:
+    """Return patterns for files to delete unless they are uploaded again."""
+    patterns = {"replace": ["*"], "update card": [example_plot("*"), report]}
+    return patterns.get(action, [])
 
 
 def _tag(api: HfApi, repo_id: str, tag: str) -> None:

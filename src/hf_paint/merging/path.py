@@ -25,8 +25,13 @@ class WeightPath(ABC):
 
     Args:
         theta_0: Weights before fine-tuning, name -> tensor.
-        others: Other weights needed to compute theta_alpha.
+        others: Other weights needed to compute theta_alpha, those of the fine-tuned models first.
+
+    Attributes:
+        models: Names of the fine-tuned models.
     """
+
+    models: tuple[str, ...] = ("theta_1",)
 
     def __init__(self, theta_0: Weights, *others: Weights) -> None:
         self.inputs = (theta_0, *others)
@@ -193,7 +198,7 @@ class Steps(WeightPath):
 
     def __init__(self, theta_0: Weights, thetas: Mapping[str, Weights]) -> None:
         super().__init__(theta_0, *thetas.values())
-        self.steps = tuple(thetas)
+        self.models = tuple(thetas)
 
     @property
     def ends(self) -> Sequence[Weights]:
@@ -215,7 +220,7 @@ class Steps(WeightPath):
     def _position(self, alpha: Alpha) -> int:
         """Return the number of the step, 0 for theta_0."""
         if isinstance(alpha, Coefficients):
-            return 1 + self.steps.index([*alpha][-1])
+            return 1 + self.models.index([*alpha][-1])
         if alpha:
             raise InputError(
                 f"Pass the coefficients of all steps up to the requested one, as `Coefficients`; got alpha {alpha}."

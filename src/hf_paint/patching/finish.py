@@ -8,10 +8,12 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from hf_paint.evaluation.ensembles import evaluate_ensemble
+from hf_paint.files import write_json
 from hf_paint.hub.card import environment
 from hf_paint.hub.card_source import CardSource, license_of
 from hf_paint.hub.model_card import render_model_card
 from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.movement import measure_path
 from hf_paint.merging.path import WeightPath
 from hf_paint.models.task_file import read_tasks, write_tasks
 from hf_paint.models.towers import with_weights
@@ -21,10 +23,12 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.tracking import track_result
+from hf_paint.report.writing import redraw_report
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.plots import plot_robustness, plot_trade_off
+from hf_paint.results.progress import begin_stage
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
 from hf_paint.results.run_folder import ENSEMBLE
@@ -48,26 +52,38 @@ def finish(
         alpha: Alpha that the rule chose, if any.
         ensemble: Curve of the output-space ensemble, for comparison.
     """
+    begin_stage("write", str(run.folder.path))
     by_hand = chosen_by_hand(run, curve)
     alpha = alpha if by_hand is None else by_hand
+    if alpha is not None and run.folder.write:
+        write_tasks(run.folder.path, [task.classes for task in run.tasks])
     save_plots(run, curve, alpha, ensemble)
     has_card = run.recipe.step is None  # steps have no card
     facts = _card_facts(run) if has_card else {}
     model = None
     if alpha is not None:
         weights = path.at(alpha)
-        if run.folder.write:
-            write_tasks(run.folder.path, [task.classes for task in run.tasks])
         selection = selection_of(curve, alpha, run.rule, by_hand=by_hand is not None)
         if run.recipe.strategy == "sequential":
             selection["num_alphas"] = None
         if has_card:
-            facts["examples"] = save_examples(run, curve, alpha, weights)
+            facts["examples"] = save_examples(run, curve, alpha)
         model = save_chosen(run, alpha, weights, selection=selection, facts=facts)
     elif has_card:
         run.folder.save_card_facts(facts)  # for `hf-paint select`
+    if has_card:
+        save_changes(run, path)
+        redraw_report(run.folder)
     wait_for_everyone()
-    return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+    result = PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+    track_result(run.folder, result, is_whole=has_card)
+    return result
+
+
+def save_changes(run: PatchRun, path: WeightPath) -> None:
+    """Write how far each layer moved, once: the weights of a run never change."""
+    if run.folder.write and not run.folder.changes.exists():
+        write_json(run.folder.changes, measure_path(path).to_dict())
 
 
 def chosen_by_hand(run: PatchRun, curve: AlphaCurve) -> Alpha | None:
@@ -157,14 +173,13 @@ def _card_facts(run: PatchRun) -> dict[str, object]:
         "save_dtype": str(run.recipe.save_dtype).removeprefix("torch."),
         "model_type": base.model.config.model_type,
         "num_processes": run.recipe.num_processes,
-        "plot": run.folder.curve_plot.name,
         "versions": environment(),
         "examples": {},
     }
 
 
 def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: AlphaCurve | None) -> None:
-    """Write `curve.png` and, if there are shift tasks, `robustness.json` and `robustness.png`.
+    """Write the plots of what was measured and, if there are shift tasks, `robustness.json`.
 
     Args:
         run: Patching run.
@@ -174,19 +189,17 @@ def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: 
     """
     if not run.folder.write:
         return
-    searches, end = run.recipe.searches, run.method.end  # a search yields scattered validation points, not a line
-    split = "validation" if searches else curve.reported_split
-    plot, connected = run.folder.curve_plot, not searches
-    plot_trade_off(
-        curve, plot, split=split, selected=alpha, connected=connected, ensemble=ensemble, fine_tuned_label=end
-    )
-    if not curve.tasks.get("shift"):
-        return
-    baseline = fit_baseline(run.options.baseline) if run.options.baseline else None
-    table = robustness_table(curve, baseline=baseline)
-    other = None if ensemble is None else robustness_table(ensemble, baseline=baseline)
-    run.folder.save_robustness({"weights": table.to_dict(), "ensemble": None if other is None else other.to_dict()})
-    plot_robustness(table, run.folder.robustness_plot, selected=alpha, ensemble=other, fine_tuned_label=end)
+    from hf_paint.results.plots import kinds, shown  # only now, because matplotlib takes a second to import
+
+    tables = {}
+    if curve.tasks.get("shift"):
+        baseline = fit_baseline(run.options.baseline) if run.options.baseline else None
+        curves = {"weights": curve, "ensemble": ensemble}
+        tables = {name: robustness_table(c, baseline=baseline) for name, c in curves.items() if c is not None}
+        run.folder.save_robustness({name: tables[name].to_dict() if name in tables else None for name in curves})
+    split, end = shown.default_split(curve), run.method.end
+    what = shown.Shown(curve=curve, split=split, selected=alpha, ensemble=ensemble, end=end)
+    kinds.save_run_plots(run.folder, what, tables)
 
 
 def sweep_ensemble(run: PatchRun, theta_1: Weights, alphas: Sequence[Alpha]) -> AlphaCurve:

@@ -7,7 +7,7 @@ from itertools import product
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.files import plain
-from hf_paint.hub.card_metadata import PUBLIC_KEYS
+from hf_paint.results.public_recipe import PUBLIC_KEYS
 from hf_paint.training.training_args import PaintTrainingArguments
 
 

@@ -9,10 +9,10 @@ from typing import Literal
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
-from hf_paint.evaluation.examples import NUM_EXAMPLES
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.merging.registry import MethodLike
 from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.changed_images import NUM_EXAMPLES
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.notebooks import curve_html, describe_change
 from hf_paint.results.outcome import Outcome
@@ -57,7 +57,8 @@ class PatchOptions:
         search_budget: Number of combinations to evaluate in parallel patching.
         baseline: (reference, shift) accuracies of models trained on the reference only, to compute effective
             robustness in a run with shift tasks.
-        num_examples: Number of images per task to plot with predictions before and after patching, for the card.
+        num_examples: Maximum number of images per task to save and plot with predictions before and after patching.
+            The tasks of a run share 60 images.
         compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Number of random task orders to run and average in sequential patching. With 1, tasks are patched
             in the given order.
@@ -117,7 +118,7 @@ class PatchResult:
         except (InputError, OSError):  # the run folder was moved or removed
             what = "" if self.alpha is None else f"alpha {format_alpha(self.alpha)} chosen"
         folder = escape(str(self.run_folder))
-        return f"<p>{escape(what)}</p><p>Run folder: {folder}</p>{curve_html(self.curve, self.alpha)}"
+        return f"{curve_html(self.curve, self.alpha, claim=what)}<p>Run folder: {folder}</p>"
 
     @property
     def outcome(self) -> Outcome:
@@ -128,6 +129,11 @@ class PatchResult:
     def summary(self) -> str:
         """What happened, as one sentence."""
         return summarise(self.outcome, run=self.run_folder)
+
+    @property
+    def report(self) -> Path:
+        """Path to the report, an HTML page."""
+        return RunFolder(self.run_folder).report
 
     @property
     def patched(self) -> Path:

@@ -9,11 +9,13 @@ from typing import get_args
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.files import Json
 from hf_paint.merging.interpolation import Weights
+from hf_paint.patching.examples import plot_saved_examples
 from hf_paint.patching.finish import save_chosen, save_plots, selection_of
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.recorded import recorded_path, recorded_run
-from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, canonical, format_alpha
+from hf_paint.report.writing import redraw_report
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.records import Result, ResultLog
@@ -65,9 +67,9 @@ def select_alpha(
 
     Writes `selection.json`, `recipe.yaml` (with the new rule), the plots, and `patched/` with its card, as the run
     would have written them with this choice. The choices that are replaced are kept as the `history` in
-    `selection.json`. The plots of example images show one alpha, so they are removed if it changes; running the recipe
-    again makes new ones. It also keeps the choice: a rule because it is in the recipe, and an alpha that was chosen by
-    hand until the recipe names another rule.
+    `selection.json`. The plots of example images show the same images with the answers at the new alpha; running the
+    recipe again chooses new ones. It also keeps the choice: a rule because it is in the recipe, and an alpha that was
+    chosen by hand until the recipe names another rule.
 
     Args:
         run_folder: Folder of a finished run. It may be interrupted and repeated.
@@ -133,18 +135,15 @@ def save_choice(choice: NewChoice) -> PatchResult:
     path = recorded_path(run)
     _check_weights(curve, alpha, path.fingerprint(alpha))
     weights: Weights = path.at(alpha)
-    before = folder.load_selection()
     with folder.claimed(choice.recipe):
         log = ResultLog(folder.path)
         for copy in choice.copies:
             log.append(copy)
         ensemble = AlphaCurve.from_run(folder.path, name=ENSEMBLE) if (folder.path / ENSEMBLE).exists() else None
         save_plots(run, curve, alpha, ensemble)
-        if before is None or alpha_from_json(before["alpha"]) != alpha:
-            facts["examples"] = {}
-            for plot in folder.example_plots:
-                plot.unlink()
+        facts["examples"] = plot_saved_examples(folder, curve, alpha)
         model = save_chosen(run, alpha, weights, selection=choice.selection, facts=facts)
+        redraw_report(folder)
     return PatchResult(alpha=alpha, curve=curve, run_folder=folder.path, model=model)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.patching.costs import Training
 from hf_paint.patching.fine_tuning import make_trainer, trained_copy
 from hf_paint.patching.run import PatchRun
+from hf_paint.results.proportions import wilson_interval
 from hf_paint.results.tables import Interval
 from hf_paint.tasks.task import Task
 
@@ -49,10 +50,7 @@ class ZeroShot:
         share = self.correct / self.total
         if self.total == self.num_images:
             return share, share
-        from scipy.stats import binomtest
-
-        low, high = binomtest(self.correct, self.total).proportion_ci(method="wilson")
-        return float(low), float(high)
+        return wilson_interval(self.correct, self.total)
 
 
 def sample_zero_shot(run: PatchRun) -> tuple[list[ZeroShot], float]:
@@ -98,7 +96,6 @@ def time_steps(run: PatchRun, training: Training, tasks: Sequence[Task]) -> tupl
         args = training.args.with_changes(output_dir=folder, head_steps=0, **quiet, **length)
         args.whole = training.args  # which decides on workers and on decoding pictures once
         trainer = make_trainer(run, model, head, tasks=tasks, args=args, callbacks=[clock])
-        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return median(clock.seconds), len(clock.seconds)
 

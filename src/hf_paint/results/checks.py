@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from hf_paint.results.notebooks import html_table
 from hf_paint.results.paired import images_needed, paired_interval
 from hf_paint.results.records import Result
 from hf_paint.results.tables import Interval, in_points, percent, points
+from hf_paint.tasks.notebooks import html_table
 
 
 TaskVerdict = Literal["kept", "regressed", "gained", "missing", "cannot tell"]

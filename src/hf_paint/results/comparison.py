@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hf_paint.errors import InputError
 from hf_paint.files import Json, write_json, write_text
@@ -11,17 +12,22 @@ from hf_paint.results.comparison_tables import (
     change_numbers,
     change_tables,
     distance_table,
+    mean_columns,
     method_numbers,
     method_table,
     pair_numbers,
     run_numbers,
     size_table,
 )
-from hf_paint.results.fonts import save_figure
-from hf_paint.results.plots import plot_cosines, plot_methods, plot_trade_offs
 from hf_paint.results.records import Role
 from hf_paint.results.runs import Run, changes_of, read_runs
 from hf_paint.weights.changes import WeightChanges
+
+
+if TYPE_CHECKING:
+    from hf_paint.results.plots.style import Plot
+
+ComparisonKind = Literal["methods", "trade_off", "cosines"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,26 +75,41 @@ class Comparison:
             "notes": list(self.notes),
         }
 
+    def plot(self, kind: ComparisonKind = "methods") -> "Plot | None":
+        """Return a plot, which shows itself in notebooks.
+
+        Args:
+            kind: `methods` (accuracy of every model), `trade_off` (patching against supported accuracy, one line per
+                run), or `cosines` (how far each model turned the weights of each layer).
+
+        Returns:
+            The plot, or None if there is nothing to show: no run has both patching and supported tasks, or no weights
+            are on this disk.
+        """
+        from hf_paint.results.plots.comparison import draw_cosines, draw_methods, draw_trade_offs
+
+        if kind == "trade_off":
+            return draw_trade_offs(self.runs, self.split)
+        if kind == "cosines":
+            return draw_cosines(self.changes)
+        columns = {task: [task] for names in self.tasks.values() for task in names} | mean_columns(self.tasks)
+        return draw_methods(self.methods, columns, self.split)
+
     def save(self, folder: str | Path) -> None:
         """Write `comparison.md`, `comparison.json` and the plots, replacing any from an earlier comparison.
 
         Raises:
             InputError: If the output folder is a file.
         """
+        from hf_paint.results.plots.files import save_plots
+
         path = Path(folder)
         if path.exists() and not path.is_dir():
             raise InputError(f"The output folder {folder} is a file. Choose another folder.")
         path.mkdir(parents=True, exist_ok=True)
-        plots = {
-            "methods.png": plot_methods(self.methods, self.tasks, self.split),
-            "trade_off.png": plot_trade_offs(self.runs, self.split),
-            "cosines.png": plot_cosines(self.changes),
-        }
-        for name, figure in plots.items():
-            (path / name).unlink(missing_ok=True)
-            if figure is not None:
-                save_figure(figure, path / name)
-        names = [name for name, figure in plots.items() if figure is not None]
+        plots = {f"{kind}.png": self.plot(kind) for kind in get_args(ComparisonKind)}
+        save_plots(path, plots)
+        names = [name for name, plot in plots.items() if plot is not None]
         write_text(path / "comparison.md", f"# Comparison\n\n{self.to_markdown(names)}")
         write_json(path / "comparison.json", self.to_dict())
 

@@ -1,10 +1,9 @@
 """Alpha curve: accuracies on the path from theta_0 to theta_1, and selection of alpha (PAINT, Section 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +12,20 @@ from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, canonical, format_alpha, in_order
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.gains import Gain
 from hf_paint.results.notebooks import curve_html, describe_curve
-from hf_paint.results.records import ROLES, Result, Role, of_one_sample, read_results, roles_of
+from hf_paint.results.records import ROLES, Result, Role, columns_of, of_one_sample, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
-from hf_paint.results.tables import FINE_TUNED, Interval, markdown
+from hf_paint.results.tables import FINE_TUNED, markdown
 
 
 if TYPE_CHECKING:
     import pandas
 
+    from hf_paint.results.plots.style import Plot
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """Accuracy on one task at some alpha minus accuracy at alpha 0, as a fraction of 1.
-
-    `low` and `high` are the bounds of the 95 % paired bootstrap interval. They are None without per-image data.
-    """
-
-    task: str
-    role: Role
-    split: str
-    gain: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def interval(self) -> Interval | None:
-        """Bounds of the interval, or None without per-image data."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
+PlotKind = Literal["curve", "accuracy", "per_class", "scatter"]
 
 
 class AlphaCurve:
@@ -70,6 +54,7 @@ class AlphaCurve:
         self.folder = Path(folder) if folder is not None else None
         self.alphas: tuple[Alpha, ...] = in_order(r.alpha for r in self.results)
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
+        self._columns, self._correct_0 = columns_of(self.results), dict[Result, NDArray[np.bool_] | None]()
 
     __repr__ = describe_curve
     _repr_html_ = curve_html
@@ -119,7 +104,7 @@ class AlphaCurve:
 
     def splits(self, role: Role) -> set[str]:
         """Return the splits that tasks in this role were evaluated on."""
-        return {r.split for r in self.results if r.role == role}
+        return {split for found, split in self._columns if found == role}
 
     def mean_accuracy(self, alpha: Alpha, role: Role, split: str) -> Fraction:
         """Return the unweighted mean accuracy over the tasks in a role, as an exact fraction.
@@ -129,8 +114,7 @@ class AlphaCurve:
         Raises:
             InputError: If there are no such tasks, or one of them has no record at this alpha.
         """
-        tasks = dict.fromkeys(r.task for r in self.results if (r.role, r.split) == (role, split))
-        results = {task: self.get(alpha, role, task, split) for task in tasks}
+        results = {task: self.get(alpha, role, task, split) for task in self._columns.get((role, split), ())}
         accuracies = [result.exact_accuracy for result in results.values() if result is not None]
         if not results:
             raise InputError(f"No {role} task was evaluated on {split} at alpha {format_alpha(alpha)}.")
@@ -144,7 +128,7 @@ class AlphaCurve:
 
     def points(self, split: str) -> tuple[Alpha, ...]:
         """Return the alphas with records for every patching and supported task that was evaluated on the split."""
-        columns = {(r.role, r.task) for r in self.results if r.split == split and r.role in ("patching", "supported")}
+        columns = [(role, task) for role in ROLES[:2] for task in self._columns.get((role, split), ())]
         return tuple(a for a in self.alphas if columns and all(self.get(a, *column, split) for column in columns))
 
     def select(
@@ -195,7 +179,9 @@ class AlphaCurve:
         if before is None:
             return None
         low = high = None
-        correct_0, correct = self.correct_images(before), self.correct_images(result)
+        if before not in self._correct_0:  # each is compared with every alpha
+            self._correct_0[before] = self.correct_images(before)
+        correct_0, correct = self._correct_0[before], self.correct_images(result)
         if correct_0 is not None and correct is not None:
             low, high = paired_bootstrap_interval(correct_0, correct)
         gain = float(result.exact_accuracy - before.exact_accuracy)
@@ -233,9 +219,26 @@ class AlphaCurve:
         rows = curve_rows(self, split, selected=selected, intervals=intervals, fine_tuned_label=fine_tuned_label)
         return markdown(rows)
 
+    def plot(self, kind: PlotKind = "curve", *, split: str | None = None) -> "Plot":
+        """Return a plot, a matplotlib figure that shows itself in notebooks.
+
+        The chosen alpha and the output-space ensemble are read from the run folder, if the curve has one.
+
+        Args:
+            kind: `curve` (patching against supported accuracy; PAINT, Figure 1), `accuracy` (one line per task),
+                `per_class` (the classes that changed most) or `scatter` (accuracy under shift; WiSE-FT, Figure 1).
+            split: Split to show accuracies on; by default, `reported_split` or, for a search, `validation`.
+
+        Raises:
+            InputError: If the curve does not have what the plot shows.
+        """
+        from hf_paint.results.plots.kinds import draw
+
+        return draw(self, kind, split)
+
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
         """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""
-        if self.folder is None or result.correct_file is None:
+        if self.folder is None or result.correct_file is None or not (self.folder / result.correct_file).is_file():
             return None
         correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
         return correct

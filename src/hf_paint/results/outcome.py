@@ -1,6 +1,6 @@
 """The outcome of a run: what the chosen alpha gained and lost on each task, and what another rule would choose."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -8,76 +8,16 @@ from typing import Self
 
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
-from hf_paint.results.curve import AlphaCurve, Gain
-from hf_paint.results.records import ROLES, Result, Role
+from hf_paint.results.alternatives import Alternative, alternative_of
+from hf_paint.results.changes import Change, changes_of, mean_loss
+from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import Role
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.selection import (
-    BY_HAND,
-    DEFAULT_RULE,
-    DEFAULT_TOLERANCE,
-    Selection,
-    SelectionRule,
-    Sides,
-    least_tolerance,
-    select,
-)
+from hf_paint.results.selection import DEFAULT_TOLERANCE, Selection
 
 
 SPLITS = ("test", "validation")
 """Splits to report accuracies on, the best first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A task before and after patching: its records at alpha 0 and at the chosen alpha, and the gain."""
-
-    before: Result
-    after: Result
-    gain: Gain
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.after.task
-
-    @property
-    def role(self) -> Role:
-        """Role of the task."""
-        return self.after.role
-
-    @property
-    def split(self) -> str:
-        """Split on which it was measured."""
-        return self.after.split
-
-    @property
-    def loss(self) -> Fraction:
-        """Loss of accuracy, as an exact fraction."""
-        return self.before.exact_accuracy - self.after.exact_accuracy
-
-    @property
-    def exact(self) -> bool:
-        """Whether all images were evaluated, before and after."""
-        return self.before.exact and self.after.exact
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """What another rule would choose.
-
-    Attributes:
-        flags: Flags of `hf-paint select` that choose it.
-        alpha: The alpha.
-        gains: Gains of the mean patching and supported accuracy over alpha 0, on validation images.
-        keeps_more: Whether its supported accuracy is higher than at the chosen alpha, on validation images.
-        exact: Whether all images were evaluated there.
-    """
-
-    flags: str
-    alpha: Alpha
-    gains: Sides
-    keeps_more: bool
-    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +93,7 @@ class Outcome:
             on_validation=list(changes_of(sided, alpha, ("validation",))),
             candidates=candidates,
             improvable=_is_improvable(sided),
-            alternative=None if strategy == "sequential" else _alternative(sided, selection, recipe),
+            alternative=None if strategy == "sequential" else alternative_of(sided, selection, recipe),
         )
 
     @property
@@ -171,57 +111,8 @@ class Outcome:
         return [change.task for change in self.on_validation if change.role == role]
 
 
-def is_certain(gain: Gain) -> bool:
-    """Return whether the 95 % interval of a gain excludes 0 or is 0; True without per-image data, so no interval."""
-    bounds = gain.interval
-    return bounds is None or bounds[0] > 0 or bounds[1] < 0 or not any(bounds)
-
-
-def changes_of(curve: AlphaCurve, alpha: Alpha, splits: Sequence[str]) -> Iterator[Change]:
-    """Yield the change of every task, in the order of the roles, on the first of the splits with both records."""
-    for role in ROLES:
-        for task in curve.tasks.get(role, []):
-            for split in splits:
-                before, after = (curve.get(point, role, task, split) for point in (0.0, alpha))
-                gain = None if after is None else curve.gain(after)
-                if before is not None and after is not None and gain is not None:
-                    yield Change(before=before, after=after, gain=gain)
-                    break
-
-
-def mean_loss(changes: Sequence[Change]) -> Fraction | None:
-    """Return the loss of the unweighted mean accuracy, as an exact fraction; None without changes."""
-    return sum((change.loss for change in changes), Fraction(0)) / len(changes) if changes else None
-
-
 def _is_improvable(curve: AlphaCurve) -> bool:
     if "validation" not in curve.splits("patching"):
         return False
     accuracies = {alpha: curve.mean_accuracy(alpha, "patching", "validation") for alpha in curve.alphas}
     return any(accuracy > accuracies.get(0.0, 1) for accuracy in accuracies.values())
-
-
-def _alternative(curve: AlphaCurve, selection: Selection, recipe: Mapping[str, object]) -> Alternative | None:
-    """Return what the other rule would choose, or with which tolerance `supported_within` would patch anything."""
-    chosen = alpha_from_json(selection["alpha"])
-    if any("validation" not in curve.splits(role) for role in ("patching", "supported")) or chosen not in curve.alphas:
-        return None
-    sides = {alpha: curve.sides(alpha) for alpha in curve.alphas}
-    rule: SelectionRule = DEFAULT_RULE
-    flags, tolerance = f"--selection {DEFAULT_RULE}", DEFAULT_TOLERANCE
-    if selection["rule"] == DEFAULT_RULE:
-        needed = least_tolerance(sides) if is_unpatched(chosen) else None
-        if needed is None:
-            return None
-        flags, tolerance = f"--tolerance {needed:g}", needed
-    elif selection["rule"] == BY_HAND and recipe.get("selection") == "mean":
-        rule, flags = "mean", "--selection mean"
-    elif selection["rule"] == BY_HAND and recipe.get("selection") == DEFAULT_RULE:
-        tolerance = float(str(recipe.get("tolerance", tolerance)))
-    alpha = select(sides, rule, tolerance=tolerance)
-    if alpha == chosen or (is_unpatched(alpha) and is_unpatched(chosen)):
-        return None
-    gains = Sides(*(after - before for after, before in zip(sides[alpha], sides[0.0], strict=True)))
-    keeps_more = sides[alpha].supported > sides[chosen].supported
-    exact = alpha in curve.exact_alphas
-    return Alternative(flags=flags, alpha=alpha, gains=gains, keeps_more=keeps_more, exact=exact)

@@ -1,23 +1,25 @@
 """The outcome of a run in words and in a table; the command line, the model card and Python share them."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, is_unpatched, total
-from hf_paint.results.extra_metrics import EXTRA_METRICS
-from hf_paint.results.outcome import Alternative, Change, Outcome, is_certain, mean_loss
-from hf_paint.results.records import ROLES, Result, Role
+from hf_paint.results.alternatives import Alternative
+from hf_paint.results.change_text import (
+    CHOOSING,
+    MOST_NAMED,
+    other_metrics,
+    signed_interval,
+    signed_points,
+    what_changed,
+)
+from hf_paint.results.changes import mean_loss
+from hf_paint.results.outcome import Outcome
+from hf_paint.results.records import Role
 from hf_paint.results.selection import BY_HAND
-from hf_paint.results.tables import Interval, in_points, marked, percent, points
-
-
-MOST_NAMED = 3
-"""Tasks of one role that a sentence names; of more, it gives the mean and the worst."""
-MOST_DIGITS = 4
-CHOOSING: tuple[Role, ...] = ("patching", "supported")
-ANSWER_TYPE = "accuracy_"
+from hf_paint.results.tables import in_points, marked, percent
 
 
 def summarise(outcome: Outcome, *, run: str | Path | None = None) -> str:
@@ -27,7 +29,7 @@ def summarise(outcome: Outcome, *, run: str | Path | None = None) -> str:
         outcome: Outcome of a run.
         run: Run folder; if given, the sentence ends with what `hf-paint select` would choose instead.
     """
-    parts = [_happened(outcome), "" if run is None else _advice(outcome, shlex.quote(str(run)))]
+    parts = [_happened(outcome), "" if run is None else advice(outcome, run)]
     return "; ".join(filter(None, parts)) + "."
 
 
@@ -44,9 +46,9 @@ def outcome_rows(outcome: Outcome) -> list[list[str]]:
         count = change.after.num_images if len(splits) == 1 else f"{change.after.num_images} {change.split}"
         accuracies = [_accuracy(result.accuracy, exact=result.exact) for result in (change.before, change.after)]
         bounds = change.gain.interval
-        gain = _points(change.gain.gain) + ("" if bounds is None else f" ({_interval(bounds)})")
+        gain = signed_points(change.gain.gain) + ("" if bounds is None else f" ({signed_interval(bounds)})")
         rows.append([change.task, change.role, count, *accuracies, marked(gain, exact=change.exact)])
-        rows += [[name, "", "", *values, ""] for name, values in _other_metrics(change, answers=True).items()]
+        rows += [[name, "", "", *values, ""] for name, values in other_metrics(change, answers=True).items()]
     return rows
 
 
@@ -58,43 +60,7 @@ def _happened(outcome: Outcome) -> str:
     place = alpha_phrase(outcome.alpha)
     if not outcome.changes:
         return f"The model at {place} was saved, but no task was evaluated both there and at alpha 0"
-    split = outcome.changes[0].split
-    phrases = [phrase for role in ROLES for phrase in _of_role(outcome, role, split)]
-    images = measured_images(split, [change.after for change in outcome.changes if change.split == split])
-    return f"{', '.join(phrases)} on {images} at {place}: {why(outcome)}"
-
-
-def measured_images(split: str, results: Iterable[Result]) -> str:
-    """Return which images of a split were evaluated: all, or samples for all tasks or for some."""
-    sampled = {result.task: result.sample is not None for result in results}
-    if sampled and all(sampled.values()):
-        return f"samples of the {split} images"
-    names = [task for task, is_sampled in sampled.items() if is_sampled]
-    return f"{split} images" + (f" (of {', '.join(names)}: on a sample)" if names else "")
-
-
-def _of_role(outcome: Outcome, role: Role, split: str) -> list[str]:
-    """Return what happened to each task in a role or, if there are many, to their mean and to the worst of them."""
-    changes = [change for change in outcome.changes if change.role == role]
-    suffix = "" if role in CHOOSING else f" ({role})"
-    if len(changes) <= MOST_NAMED:
-        return [f"{change.task}{suffix} {_change(change, split)}" for change in changes]
-    worst = max(changes, key=lambda change: change.loss)
-    about = "" if all(change.exact for change in changes) else "about "
-    mean = f"{about}{_points(-(mean_loss(changes) or 0))} on average"
-    return [f"the {len(changes)} {role} tasks {mean} (worst: {worst.task} {_change(worst, split)})"]
-
-
-def _change(change: Change, split: str) -> str:
-    """Return the gain on a task, with all that a reader must know to trust it."""
-    gain, bounds = change.gain.gain, change.gain.interval
-    unchanged = gain == 0 and bounds == (0, 0) and change.exact
-    text = "unchanged" if unchanged else f"{'' if change.exact else 'about '}{_points(gain)}"
-    notes = [] if bounds is None or unchanged else [_interval(bounds)]
-    notes += [] if is_certain(change.gain) else ["not certain"]
-    notes += [] if change.split == split else [f"{change.split} images"]
-    notes += [f"{name} {before} to {after}" for name, (before, after) in _other_metrics(change).items()]
-    return text + (f" ({', '.join(notes)})" if notes else "")
+    return f"{what_changed(outcome.changes)} at {place}: {why(outcome)}"
 
 
 def why(outcome: Outcome) -> str:
@@ -158,8 +124,9 @@ def _no_other(candidates: Sequence[Alpha]) -> str:
     return "no other alpha" if any(total(alpha) < 0 for alpha in candidates) else "no alpha above 0"
 
 
-def _advice(outcome: Outcome, run: str) -> str:
-    """Return what `hf-paint select` would choose instead; empty if that is not known, or the same."""
+def advice(outcome: Outcome, folder: str | Path) -> str:
+    """Return what `hf-paint select` would choose instead, as a clause; empty if that is not known, or the same."""
+    run = shlex.quote(str(folder))
     if outcome.alpha is None:
         return f"`hf-paint select {run} --alpha A` saves the model at one of the alphas that were evaluated"
     other = outcome.alternative
@@ -172,10 +139,26 @@ def _advice(outcome: Outcome, run: str) -> str:
     return f"{command} {verb}: {alpha_phrase(other.alpha)}, with {_promise(outcome, other)}"
 
 
+def would_choose(outcome: Outcome, rule: str, other: Alternative, folder: str | Path) -> str:
+    """Return what a rule would choose and gain, as a sentence, with the command that chooses it.
+
+    Args:
+        outcome: Outcome of the run.
+        rule: Name of the rule.
+        other: What it would choose.
+        folder: Run folder.
+    """
+    nothing = is_unpatched(other.alpha)
+    if outcome.alpha is not None and (other.alpha == outcome.alpha or (nothing and outcome.is_unpatched)):
+        return f"The rule `{rule}` would choose the same."
+    what = "patch nothing" if nothing else f"choose {alpha_phrase(other.alpha)}, with {_promise(outcome, other)}"
+    return f"The rule `{rule}` would {what}: `hf-paint select {shlex.quote(str(folder))} {other.flags}`."
+
+
 def _promise(outcome: Outcome, other: Alternative) -> str:
     about = "" if other.exact else "about "
     sides = zip(CHOOSING, other.gains, strict=True)
-    gains = [f"{_mean_of(outcome, role)} {about}{_points(gain)}" for role, gain in sides]
+    gains = [f"{_mean_of(outcome, role)} {about}{signed_points(gain)}" for role, gain in sides]
     return f"{' and '.join(gains)} on validation images"
 
 
@@ -189,29 +172,5 @@ def _mean_of(outcome: Outcome, role: Role) -> str:
     return f"the mean of {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _points(value: Fraction | float) -> str:
-    """Format a difference in points with one digit, or with as many as show that it is not 0."""
-    shown = (digits for digits in range(1, MOST_DIGITS) if round(100 * float(value), digits))
-    return points(float(value) + 0.0, digits=next(shown, MOST_DIGITS) if value else 1)
-
-
-def _interval(bounds: Interval) -> str:
-    return " to ".join(map(_points, bounds))
-
-
 def _accuracy(accuracy: float, *, exact: bool) -> str:
     return marked(percent(accuracy, digits=1), exact=exact)
-
-
-def _other_metrics(change: Change, *, answers: bool = False) -> Mapping[str, tuple[str, str]]:
-    """Return the metrics besides accuracy, before and after; with `answers`, also the accuracy by answer type."""
-    found = {}
-    for metric in EXTRA_METRICS:
-        if values := metric.pair(change.before, change.after):
-            found[metric.name] = values
-    before, after = change.before.metrics, change.after.metrics
-    for key in sorted(before.keys() & after.keys()) if answers else ():
-        if key.startswith(ANSWER_TYPE):
-            name = f"{key.removeprefix(ANSWER_TYPE)} answers"
-            found[name] = (percent(before[key], digits=1), percent(after[key], digits=1))
-    return found

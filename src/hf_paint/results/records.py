@@ -1,9 +1,9 @@
 """Evaluation records: one per (weights, task, split), appended to `results.jsonl` immediately."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, canonical
+from hf_paint.results.details import KEY, Details, DetailsLog
+from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.scores import Scores
 
@@ -64,8 +66,7 @@ class Result(Scores):
     @property
     def key(self) -> tuple[str, ...]:
         """Key that identifies an evaluation. Two records with the same key have the same scores."""
-        exactness = "exact" if self.exact else "adaptive"
-        return (self.weights, self.task, self.role, self.split, self.head, self.data, self.precision, exactness)
+        return (*(getattr(self, name) for name in KEY), "exact" if self.exact else "adaptive")
 
     @property
     def sample(self) -> tuple[int, int] | None:
@@ -101,7 +102,7 @@ class Result(Scores):
 class ResultLog:
     """Append-only log of records, stored in the `results.jsonl` of a run folder.
 
-    Separate files store whether each image was classified correctly.
+    Separate files store whether each image was classified correctly, and the details of each exact record.
 
     Args:
         folder: Run folder. If None, records are only kept in memory.
@@ -123,7 +124,7 @@ class ResultLog:
         if self.folder is not None and (self.folder / name).exists():
             self.results = read_results(self.folder / name)
             if write:
-                _drop_torn_line(self.folder / name)
+                drop_torn_line(self.folder / name)
         self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
         self._samples: dict[tuple[str, ...], tuple[int, int] | None] = {}
         for result in self.results:
@@ -144,23 +145,31 @@ class ResultLog:
         """Return whether the last record of this task and split was measured on the same images as this one."""
         return self._samples[result.role, result.task, result.split] == result.sample
 
-    def append(self, result: Result, correct: NDArray[np.bool_] | None = None) -> None:
+    @property
+    def on_disk(self) -> bool:
+        """Whether records are written to disk by this process."""
+        return self.write and self.folder is not None
+
+    @cached_property
+    def _details(self) -> DetailsLog:
+        return DetailsLog(self.folder or Path())
+
+    def append(self, result: Result, correct: NDArray[np.bool_] | None = None, details: Details | None = None) -> None:
         """Add a record and flush it to disk.
 
-        The per-image file is written first, so that a record never refers to a missing file.
+        The record is written last, so that what belongs to a record is never missing.
 
         Args:
             result: Record to add.
             correct: Whether each image is classified correctly, shape (result.total,).
+            details: Details of the evaluation.
         """
         if self.write and self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if correct is not None and result.correct_file is not None:
                 save_atomically(self.folder / result.correct_file, lambda path: np.save(path, correct))
-            with (self.folder / self.name).open("a", encoding="utf-8") as file:
-                file.write(result.to_json() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            if details is not None:
+                self._details.append(result, details)
+            append_line(self.folder / self.name, result.to_json())
         self.results.append(result)
         self._remember(result)
 
@@ -178,14 +187,7 @@ def read_results(path: str | Path) -> list[Result]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist, so {path.parent} is not a run folder with records.")
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    results = []
-    for number, line in enumerate(lines, 1):
-        try:
-            results.append(Result.from_json(line))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"Line {number} of {path} is not a valid record: {error}") from error
-    return results
+    return read_lines(path, Result.from_json)
 
 
 def of_one_sample(results: Iterable[Result]) -> list[Result]:
@@ -205,8 +207,9 @@ def roles_of(results: Iterable[Result]) -> dict[Role, list[str]]:
     return tasks
 
 
-def _drop_torn_line(path: Path) -> None:
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+def columns_of(results: Iterable[Result]) -> dict[tuple[Role, str], list[str]]:
+    """Return (role, split) -> names of the tasks with records there, in the order of their first record."""
+    columns: dict[tuple[Role, str], dict[str, None]] = {}
+    for result in results:
+        columns.setdefault((result.role, result.split), {})[result.task] = None
+    return {column: list(tasks) for column, tasks in columns.items()}

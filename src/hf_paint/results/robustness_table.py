@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import yaml
@@ -12,10 +12,13 @@ from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.files import Json, expand
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
-from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result
 from hf_paint.results.robustness import Baseline, effective_robustness, fit_baseline, relative_robustness
 from hf_paint.results.tables import Interval, bold, markdown, marked, percent, points
+
+
+if TYPE_CHECKING:
+    from hf_paint.results.curve import AlphaCurve
 
 
 Pair = tuple[float, float]
@@ -93,7 +96,7 @@ class RobustnessTable:
 
 
 def robustness_table(
-    curve: AlphaCurve,
+    curve: "AlphaCurve",
     *,
     reference: str | None = None,
     baseline: Baseline | Iterable[Pair] | None = None,
@@ -159,7 +162,7 @@ def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
         ) from error
 
 
-def _reference_tasks(curve: AlphaCurve, reference: str | None) -> list[str]:
+def _reference_tasks(curve: "AlphaCurve", reference: str | None) -> list[str]:
     if reference is None:
         return curve.tasks.get("patching", [])
     known = [task for tasks in curve.tasks.values() for task in tasks]
@@ -168,14 +171,14 @@ def _reference_tasks(curve: AlphaCurve, reference: str | None) -> list[str]:
     return [reference]
 
 
-def _on(curve: AlphaCurve, alpha: Alpha, tasks: Sequence[str], split: str) -> list[Result | None]:
+def _on(curve: "AlphaCurve", alpha: Alpha, tasks: Sequence[str], split: str) -> list[Result | None]:
     """Return the record for each task in any role, or None if there is none."""
     candidates = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
     return [next(filter(None, results), None) for results in candidates]
 
 
 def _row(
-    curve: AlphaCurve, alpha: Alpha, sides: Sequence[Sequence[Result]], baseline: Baseline | None
+    curve: "AlphaCurve", alpha: Alpha, sides: Sequence[Sequence[Result]], baseline: Baseline | None
 ) -> RobustnessRow:
     """Return the row for an alpha; `sides` holds records for its reference tasks, its shift tasks, and those at 0."""
     reference, shift, shift_0 = (
@@ -194,7 +197,7 @@ def _row(
     )
 
 
-def _resampled(curve: AlphaCurve, sides: Sequence[Sequence[Result]]) -> NDArray[np.float64] | None:
+def _resampled(curve: "AlphaCurve", sides: Sequence[Sequence[Result]]) -> NDArray[np.float64] | None:
     """Return the mean accuracy of each side over images sampled with replacement, shape (NUM_RESAMPLES, num_sides).
 
     Images only differ in how many tasks on each side classify them correctly. Sampling images is therefore equivalent

@@ -21,12 +21,17 @@ RECIPE = "recipe.yaml"
 STEP_RECIPE = "step.yaml"
 """Recipe of one step of sequential patching, which cannot be run by itself."""
 RESULTS = "results.jsonl"
+CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT = "curve.png", "accuracy.png", "per_class.png"
+DETAILS = "details.jsonl"
+"""Calibration, confusion and best candidates of each exact evaluation."""
+EXAMPLES = "examples"
+"""Folder with pictures that the patch changes."""
 ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PUSH_PREFIX = ".push-"
 """Prefix for temporary folders used when pushing to the Hub."""
 PARTS_OF_A_RUN = (
-    *(RESULTS, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
+    *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
@@ -55,7 +60,8 @@ class RunFolder:
         self.tasks = self.path / TASKS
         self.precision = self.path / "precision.json"
         self.card_facts = self.path / "card.json"
-        self.curve_plot = self.path / "curve.png"
+        self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
+        self.per_class_plot = self.path / PER_CLASS_PLOT
         self.theta_0 = self.path / "theta_0"
         self.theta_1 = self.path / "theta_1"
         self.patched = self.path / "patched"
@@ -65,13 +71,20 @@ class RunFolder:
         self.robustness_plot = self.path / "robustness.png"
         self.scores = self.path / "scores.json"
         self.orders = self.path / "orders.json"
+        self.changes, self.report = self.path / "changes.json", self.path / "report.html"
         self.data = self.path / "data"
+        self.examples = self.path / EXAMPLES
         self.push_lock = self.path / ".push.lock"
 
     @property
     def plots(self) -> list[Path]:
-        """Paths to the plots shown on the model card."""
-        return [plot for plot in (self.curve_plot, self.robustness_plot) if plot.exists()] + self.example_plots
+        """Paths to the plots shown on the model card, all PNG files."""
+        return [plot for plot in self.measured_plots if plot.exists()] + self.example_plots
+
+    @property
+    def measured_plots(self) -> list[Path]:
+        """Paths to the plots of what was measured, whether they exist or not. Each has an SVG file beside it."""
+        return [self.curve_plot, self.accuracy_plot, self.per_class_plot, self.robustness_plot]
 
     @property
     def example_plots(self) -> list[Path]:

@@ -89,7 +89,7 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
     bases = {
         _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in contents
     }
-    base_names = dict(zip(bases, _short_names(list(bases.values())), strict=True))
+    base_names = dict(zip(bases, short_names(list(bases.values())), strict=True))
     runs = [
         Run(
             name=name,
@@ -97,15 +97,28 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
             files=files,
             recipe=recipe,
             curve=curve,
-            chosen=_chosen(files, curve),
+            chosen=read_chosen(files, curve),
         )
-        for name, (files, recipe, curve) in zip(_short_names([str(p) for p in paths]), contents, strict=True)
+        for name, (files, recipe, curve) in zip(short_names([str(p) for p in paths]), contents, strict=True)
     ]
     _check_common_tasks(runs, split)
     return runs
 
 
 def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
+    recipe, curve = read_records(files)
+    splits = sorted({result.split for result in curve.results})
+    if split not in splits:
+        raise InputError(f"{files.path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
+    return recipe, curve
+
+
+def read_records(files: RunFolder) -> tuple[Json, AlphaCurve]:
+    """Return the recipe and the results of a run.
+
+    Raises:
+        InputError: If the folder is not a run folder, or contains runs with several task orders.
+    """
     if files.orders.is_file():
         raise InputError(
             f"{files.path} contains runs with several task orders. Pass their folders instead, e.g. "
@@ -119,13 +132,15 @@ def _read(files: RunFolder, split: str) -> tuple[Json, AlphaCurve]:
     recipe, curve = files.load_recipe(), AlphaCurve.from_run(files.path)
     if "model" not in recipe:
         raise InputError(f"{files.recipe} lacks the key `model`.")
-    splits = sorted({result.split for result in curve.results})
-    if split not in splits:
-        raise InputError(f"{files.path} has no records on the {split} split, only on: {', '.join(splits) or 'none'}.")
     return recipe, curve
 
 
-def _chosen(files: RunFolder, curve: AlphaCurve) -> Alpha | None:
+def read_chosen(files: RunFolder, curve: AlphaCurve) -> Alpha | None:
+    """Return the selected alpha of a run, or None if none was selected.
+
+    Raises:
+        InputError: If it is missing in `selection.json` or was not evaluated.
+    """
     selection = files.load_selection()
     if selection is None:
         return None
@@ -146,7 +161,7 @@ def _base_key(recipe: Mapping[str, object], curve: AlphaCurve) -> str:
     return str(recipe.get("base_fingerprint") or measured or recipe["model"])
 
 
-def _short_names(paths: Sequence[str]) -> list[str]:
+def short_names(paths: Sequence[str]) -> list[str]:
     """Return the last part of each path, or as many parts as needed to tell the paths apart."""
     parts = [PurePath(path).parts for path in paths]
     for length in range(1, max(map(len, parts))):

@@ -13,6 +13,10 @@ FINE_TUNED = "fine-tuned"
 """Label for alpha 1 after ordinary fine-tuning."""
 INEXACT = "~"
 """Marker for numbers that an adaptive sweep inferred in part."""
+INEXACT_NOTE = (
+    "A number marked `~` was not measured on every image: if the two nearest measured alphas predict the same class, "
+    "their prediction was reused."
+)
 
 
 def percent(share: Fraction | float | None, *, digits: int = 2) -> str:

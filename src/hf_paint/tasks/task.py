@@ -10,6 +10,7 @@ from hf_paint.tasks.checks import check_task
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.definitions import complete, read_file, write_file
 from hf_paint.tasks.keys import plain_values, read_parts, read_values
+from hf_paint.tasks.notebooks import task_html
 from hf_paint.tasks.references import InMemory
 from hf_paint.tasks.subsets import STRATIFIED, Splits
 from hf_paint.tasks.typographic import TypographicAttack
@@ -101,6 +102,8 @@ class Task:
         for key, value in read_parts({f.name: getattr(self, f.name) for f in fields(self)}, "").items():
             object.__setattr__(self, key, value)
         check_task(self)
+
+    _repr_html_ = task_html
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

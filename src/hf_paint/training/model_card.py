@@ -8,11 +8,12 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from hf_paint.hub.card import Accuracy, Card, Training, Usage, citations_of, environment
-from hf_paint.hub.card_metadata import PUBLIC_KEYS, accuracy_result, dataset_id
+from hf_paint.hub.card_metadata import accuracy_result, dataset_id
 from hf_paint.hub.card_source import license_of
 from hf_paint.hub.model_card import MODEL_ID, base_link, licence_sentences
 from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
+from hf_paint.results.public_recipe import PUBLIC_KEYS
 from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments

@@ -1,9 +1,10 @@
 """Measure how fine-tuning changed each layer: norms and cosine similarities, streamed from safetensors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from hf_paint.weights.streaming import Tensors, read_together
 
 
 ALL = "all"
-"""Key for the whole image tower, used alongside the keys for its layers."""
+"""Key for all tensors together, used alongside the keys for their layers."""
+OUTER = ("embeddings", "projection", "head")
+"""Layers before and after those of the encoder."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +59,15 @@ class WeightChanges:
         products, i, j = self.products[layer], self._index(model), self._index(other)
         return _cosine(products[i, j], products[i, i], products[j, j])
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the changes as plain values, as stored in `changes.json`."""
+        return {"models": list(self.models), "products": {name: x.tolist() for name, x in self.products.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Create changes from values returned by `to_dict`."""
+        return cls(tuple(values["models"]), {name: np.array(x) for name, x in values["products"].items()})
+
     def _index(self, model: str) -> int:
         return 1 + self.models.index(model)
 
@@ -85,20 +97,37 @@ def measure_weight_changes(folder_0: str | Path, folders: Mapping[str, str | Pat
     for name, folder in folders.items():
         towers.append(frozen | dict(_image_tower(folder)))  # a vision model without a projection uses theta_0's
         check_compatible(theta_0, towers[-1], name, any_float=True)
-    products = {layer: np.zeros((len(towers), len(towers))) for layer in _in_order(theta_0)}
-    for name in theta_0:
-        for values in read_together([tower[name] for tower in towers]):
-            values[1:] -= values[0]
-            products[layer_of(name)] += values @ values.T
-    return WeightChanges(tuple(folders), {ALL: sum(products.values(), np.zeros(()))} | products)
+    chunks = ((name, values) for name in theta_0 for values in read_together([tower[name] for tower in towers]))
+    return sum_changes(folders, theta_0, chunks)
+
+
+def sum_changes(
+    models: Iterable[str], names: Iterable[str], chunks: Iterable[tuple[str, NDArray[np.float64]]]
+) -> WeightChanges:
+    """Sum the products of weights and changes by layer.
+
+    Args:
+        models: Names of the fine-tuned models.
+        names: Names of the tensors.
+        chunks: (tensor, a part of it in theta_0 and in each model), float64, shape (1 + num_models, part). The parts
+            are overwritten.
+    """
+    models = tuple(models)
+    products = {layer: np.zeros((1 + len(models), 1 + len(models))) for layer in _in_order(names)}
+    for name, values in chunks:
+        values[1:] -= values[0]
+        products[layer_of(name)] += values @ values.T
+    return WeightChanges(models, {ALL: sum(products.values(), np.zeros(()))} | products)
 
 
 def layer_of(name: str) -> str:
-    """Return the name of an image tower tensor's layer: `embeddings`, `layer 0`, ..., `projection`.
+    """Return the name of a tensor's layer: `embeddings`, `layer 0`, ..., `projection` or, for a trained head, `head`.
 
     The layer norm before the encoder counts as part of the embeddings, and the one after it as part of the projection.
     """
-    layer = layer_index(name) or 0
+    layer = layer_index(name)
+    if layer is None:
+        return "head"
     return f"layer {layer - 1}" if layer > 0 else ("projection" if layer else "embeddings")
 
 
@@ -111,10 +140,10 @@ def _image_tower(folder: str | Path) -> Tensors:
     return tower
 
 
-def _in_order(tower: Tensors) -> list[str]:
-    layers = {layer_of(name) for name in tower}
-    encoder = sorted(layers - {"embeddings", "projection"}, key=lambda layer: int(layer.removeprefix("layer ")))
-    return [layer for layer in ("embeddings", *encoder, "projection") if layer in layers]
+def _in_order(names: Iterable[str]) -> list[str]:
+    layers = {layer_of(name) for name in names}
+    encoder = sorted(layers - {*OUTER}, key=lambda layer: int(layer.removeprefix("layer ")))
+    return [layer for layer in (OUTER[0], *encoder, *OUTER[1:]) if layer in layers]
 
 
 def _cosine(product: float, squared: float, other_squared: float) -> float:

@@ -23,26 +23,39 @@ NUM_SHOWN = 5
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Save a figure, with each character in the first installed font that has it.
-
-    Characters that no font has become boxes, and a warning names them once.
+    """Save a figure that was not drawn in the style of `styled`, with each character in a font that has it.
 
     Args:
         figure: Figure to save.
         path: Path to the output image file.
     """
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.get_ticklabels()  # labels get their texts when they are asked for
     texts: list[Text] = [text for text in figure.findobj(Text) if isinstance(text, Text)]
-    if needed := {character for text in texts for character in text.get_text() if ord(character) not in LATIN}:
-        families, missing = find_fonts(frozenset(needed), tuple(texts[0].get_fontfamily()))
+    if families := families_for("".join(text.get_text() for text in texts)):
         for text in texts:
             text.set_fontfamily([*text.get_fontfamily(), *families])
-        _warn_of(missing)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure.savefig(path)
+
+
+def families_for(texts: str) -> list[str]:
+    """Return the families of installed fonts that texts need beside matplotlib's own, the most useful one first.
+
+    Characters that no font has become boxes, and a warning names them once.
+
+    Args:
+        texts: All texts of a plot, as one string.
+
+    Example:
+        >>> families_for("größer")
+        []
+    """
+    needed = frozenset(character for character in texts if ord(character) not in LATIN and not character.isspace())
+    if not needed:
+        return []
+    families, missing = find_fonts(needed)
+    _warn_of(missing)
+    return families
 
 
 @lru_cache(maxsize=64)

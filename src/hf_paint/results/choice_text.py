@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, format_alpha, is_unpatched
-from hf_paint.results.curve import AlphaCurve, Gain
+from hf_paint.results.change_text import measured_images
+from hf_paint.results.changes import is_certain
+from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.extra_metrics import EXTRA_METRICS
-from hf_paint.results.outcome import Outcome, is_certain
-from hf_paint.results.outcome_text import measured_images, summarise, why
+from hf_paint.results.gains import Gain
+from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome_text import summarise, why
 from hf_paint.results.records import Result
 from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
 from hf_paint.results.tables import in_points, percent, points

@@ -1,0 +1,81 @@
+"""Tables of a report: models by task, coefficients, steps, averaged models, and task orders."""
+
+from hf_paint.files import Json, read_json
+from hf_paint.report.contents import Table
+from hf_paint.report.reading import Recorded
+from hf_paint.report.shifts import robustness_rows
+from hf_paint.results.alphas import Coefficients, format_alpha
+from hf_paint.results.compared_models import models_of, tasks_of
+from hf_paint.results.run_folder import RunFolder
+
+
+Cells = list[str | float | None]
+
+
+def tables_of(recorded: Recorded, means: dict[str, list[float | None]]) -> list[Table]:
+    """Return the tables of a run, whichever its strategy and method have."""
+    found = [
+        _models(recorded),
+        _coefficients(recorded, means) if recorded.is_search else None,
+        _steps(recorded),
+        _averaged(recorded),
+    ]
+    return [table for table in found if table is not None] + robustness_rows(recorded)
+
+
+def _models(recorded: Recorded) -> Table | None:
+    """Return the accuracy of each model on each task, for a run with several patching tasks."""
+    run, split = recorded.run, recorded.curve.reported_split
+    if len(run.curve.tasks.get("patching", [])) < 2:
+        return None
+    tasks = tasks_of([run], split)
+    names = [name for listed in tasks.values() for name in listed]
+    rows: list[Cells] = []
+    for model in models_of([run], tasks, split):
+        accuracies = [model.accuracy(name) for name in names]
+        alpha = "" if model.alpha is None else format_alpha(model.alpha)
+        rows.append([model.name, alpha, *(None if value is None else float(value) for value in accuracies)])
+    title = f"Accuracy of each model on {split} images"
+    return Table(title=title, columns=["model", "alpha", *names], percent=names, rows=rows)
+
+
+def _coefficients(recorded: Recorded, means: dict[str, list[float | None]]) -> Table:
+    """Return the combinations that a search evaluated, in the order of the search."""
+    names = list(next(alpha for alpha in recorded.points if isinstance(alpha, Coefficients)))
+    rows: list[Cells] = []
+    for i, alpha in enumerate(recorded.points):
+        values = [alpha.get(name, 0.0) if isinstance(alpha, Coefficients) else 0.0 for name in names]
+        rows.append([*values, *(column[i] for column in means.values())])
+    title = f"Coefficients and mean accuracies on {recorded.split} images, in the order of the search"
+    return Table(title=title, columns=[*names, *means], percent=list(means), rows=rows)
+
+
+def _steps(recorded: Recorded) -> Table | None:
+    """Return the alpha that each step of sequential patching chose."""
+    last = next((a for a in reversed(recorded.points) if isinstance(a, Coefficients)), None)
+    if recorded.run.strategy != "sequential" or last is None:
+        return None
+    rows: list[Cells] = [[f"step {i}", name, format_alpha(value)] for i, (name, value) in enumerate(last.items(), 1)]
+    return Table(title="Steps", columns=["step", "task", "alpha"], percent=[], rows=rows)
+
+
+def _averaged(recorded: Recorded) -> Table | None:
+    """Return the validation scores of the averaged models that a method like `greedy_soup` compared."""
+    scores = read_json(recorded.files.scores)
+    if not scores:
+        return None
+    rows: list[Cells] = [[models, score] for models, score in scores.items()]
+    title = "Averaged models and their scores on validation images"
+    return Table(title=title, columns=["models", "score"], percent=["score"], rows=rows)
+
+
+def averaged_orders(folder: RunFolder) -> list[Table]:
+    """Return the averages over several task orders; empty for a folder without them."""
+    summary: Json | None = read_json(folder.orders)
+    if summary is None:
+        return []
+    keys = ("task", "role", "zero_shot", "mean", "std")
+    names = ["zero-shot", "after all steps", "standard deviation"]
+    title = f"{len(summary['orders'])} task orders: means and standard deviations on {summary['split']} images"
+    rows: list[Cells] = [[row[key] for key in keys] for row in summary["tasks"]]
+    return [Table(title=title, columns=["task", "role", *names], percent=names, rows=rows)]

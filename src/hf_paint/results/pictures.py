@@ -1,0 +1,61 @@
+"""The pictures in the `examples` folder of a run, and what is known of them. Does not need torch."""
+
+from pathlib import Path
+from typing import TypedDict
+
+from hf_paint.files import read_json
+from hf_paint.results.alphas import AlphaJson
+from hf_paint.results.records import Role
+from hf_paint.results.run_folder import EXAMPLES
+
+
+PICTURES = "examples.json"
+
+
+class Picture(TypedDict):
+    """A picture of a task as the model sees it, at most 224 pixels wide and high.
+
+    Attributes:
+        file: Path to the JPEG file, relative to the `examples` folder.
+        index: Index of the picture in its split, as in `Answers.images`.
+        labels: Indices of the right candidates: one, or the classes of a multi-label task.
+        written: Index of the class whose name is written on the picture. None without words.
+        question: What is asked about the picture. None if the candidates are classes.
+        candidates: Candidate answers to the question. None if the candidates are the classes of the task, which are
+            in `tasks.json`.
+    """
+
+    file: str
+    index: int
+    labels: list[int]
+    written: int | None
+    question: str | None
+    candidates: list[str] | None
+
+
+class TaskPictures(TypedDict):
+    """The pictures of a task: first those that the patch makes right or wrong, then those that fine-tuning does.
+
+    Attributes:
+        role: Role of the task.
+        split: Split of the pictures, on which `Details.answers` has the answers at every alpha.
+        alpha: Alpha for which they were chosen.
+        note: How they were chosen, as a sentence.
+        pictures: The pictures.
+    """
+
+    role: Role
+    split: str
+    alpha: AlphaJson
+    note: str
+    pictures: list[Picture]
+
+
+def read_pictures(run_folder: str | Path) -> dict[str, TaskPictures]:
+    """Return task -> pictures, in the order of the run; a run without the `examples` folder has none.
+
+    Raises:
+        InputError: If `examples/examples.json` is not valid JSON.
+    """
+    pictures: dict[str, TaskPictures] = read_json(Path(run_folder) / EXAMPLES / PICTURES) or {}
+    return pictures
