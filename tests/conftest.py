@@ -53,8 +53,8 @@ def _blank_plots():
     """
 
     def save_blank(plot, path):
-        for form in ("png", "svg"):
-            path.with_suffix(f".{form}").write_bytes(b"blank")
+        BLANK.save(path.with_suffix(".png"))
+        path.with_suffix(".svg").write_bytes(b"blank")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
