@@ -18,17 +18,16 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants, hf_api
-from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.utils import logging
 
+from blank_plots import blank_plots, draw_plots
 from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import ClassificationHead, PaintTrainingArguments, patch_single
 from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.results.plots import files, kinds
 from hub_server import HubServer
 
 
@@ -38,38 +37,20 @@ gc.freeze()  # imported modules are permanent, so garbage collection need not sc
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
-BLANK = PILImage.new("RGB", (8, 8))
-SAVE_PLOT = files.save_plot
-
-
-PLOTS = {name: getattr(kinds, name) for name in ("draw_curve", "draw_accuracy", "draw_changes", "draw_scatter")}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _blank_plots():
-    """Runs leave blank plots: drawing them would take a third of the suite.
-
-    `test_examples.py` and `test_plot_files.py` draw them, and so do the runs in other processes.
-    """
-
-    def save_blank(plot, path):
-        BLANK.save(path.with_suffix(".png"))
-        path.with_suffix(".svg").write_bytes(b"blank")
-
+    """`test_examples.py` and `test_plot_files.py` draw plots, and so do the runs in most other processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
-        patch.setattr(files, "save_plot", save_blank)
-        for name in PLOTS:
-            patch.setattr(kinds, name, lambda *_, **__: object())
+        blank_plots(patch)
         yield
 
 
 @pytest.fixture
 def _drawn_plots(monkeypatch):
     """The plots of runs are drawn in this test."""
-    for name, draw in PLOTS.items():
-        monkeypatch.setattr(kinds, name, draw)
-    monkeypatch.setattr(files, "save_plot", SAVE_PLOT)
+    draw_plots(monkeypatch)
 
 
 @pytest.fixture(scope="session", autouse=True)

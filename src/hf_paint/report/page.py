@@ -10,7 +10,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from hf_paint.report.charts import charts_of, comparison, noun_of
@@ -33,9 +33,7 @@ def render(report: Report) -> str:
     """
     script, (vega_digest, vega) = _own_script(), _vega()
     charts = {"runs": [charts_of(run) for run in report["runs"]], "comparison": comparison()}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["with_code"] = _with_code
-    return environment.from_string(_read("report.html")).render(
+    return _template().render(
         report=report,
         nouns=[noun_of(run) for run in report["runs"]],
         style=_read("report.css"),
@@ -49,11 +47,20 @@ def render(report: Report) -> str:
     )
 
 
+@cache
+def _template() -> Template:
+    """Return the template of the page, compiled once per process."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = _with_code
+    return environment.from_string(_read("report.html"))
+
+
 def _with_code(sentence: str) -> Markup:
     """Escape a sentence, and set the words between backticks in the type of code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
+@cache
 def _own_script() -> str:
     parts = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
