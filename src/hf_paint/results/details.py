@@ -42,8 +42,8 @@ Key = tuple[str, ...]
 class Confusion:
     """Confusion matrix of the images that accuracy counts, without its zeros. Each array has shape (num_entries,).
 
-    An image of a multi-label task counts once: as the predicted class if it is one of its classes, or else as the
-    first of its classes. So the diagonal holds what accuracy counts as correct.
+    An image of a multi-label task counts once, as the first of its classes; if any of its classes is predicted, as
+    correct. So the images of a class are the same ones for all weights, and the diagonal holds what accuracy counts.
 
     Attributes:
         classes: Index of the class of the images, in ascending order.
