@@ -80,8 +80,12 @@ def test_classes_and_their_mistakes_are_counted_anew(made):
         change = np.abs(counts[1.0].diagonal() - counts[0.0].diagonal()) / counts[0.0].sum(axis=1)
         twelfth = np.sort(change)[-12]
         for alpha, cells in zip(ALPHAS, found["confusion"], strict=True):
-            assert 0 < len(cells) <= 30
-            assert len({label for label, _, _ in cells}) <= 12
+            shown = {label for label, _, _ in cells}
+            assert len(shown) <= 12
+            assert 0 < len([cell for cell in cells if cell[1] not in shown]) <= 30
+            kept = {(label, other): images for label, other, images in cells}
+            for label in shown:  # the cells of a matrix: none may look empty that is not
+                assert all(kept.get((label, c), 0) == counts[alpha][label, c] for c in shown if c != label)
             for label, other, images in cells:
                 assert label != other
                 assert images == counts[alpha][label, other]
@@ -98,6 +102,23 @@ def test_pictures_have_the_answers_of_every_point(made):
             for alpha, best in zip(ALPHAS, picture["answers"], strict=True):
                 _, predicted, confidence = (values[picture["index"]] for values in truth[task["name"], alpha])
                 assert best[0] == (f"class {predicted}", pytest.approx(confidence, abs=2e-5))
+
+
+@pytest.mark.parametrize("how", ["up", "absolute", "link"])
+def test_a_picture_outside_of_the_run_is_not_shown(copied, how, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    path = copied / "examples" / "examples.json"
+    saved = read_json(path)
+    picture = saved["task0"]["pictures"][0]
+    if how == "link":
+        (copied / "examples" / picture["file"]).unlink()
+        (copied / "examples" / picture["file"]).symlink_to(secret)
+    else:
+        picture["file"] = "../../secret" if how == "up" else str(secret)
+        write_json(path, saved)
+    with pytest.raises(InputError, match="pictures must be in"):
+        report_of([copied])
 
 
 def test_layers_are_those_of_the_products(made):

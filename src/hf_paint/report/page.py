@@ -10,7 +10,6 @@ import re
 from functools import cache
 from importlib.resources import files
 
-import vl_convert
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -63,6 +62,8 @@ def _own_script() -> str:
 @cache
 def _vega() -> tuple[str, str]:
     """Return Vega, Vega-Lite and Vega-Embed as one script (BSD 3-clause licence): its digest and itself, packed."""
+    import vl_convert  # a run without a report needs none of its 30 MB
+
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return _digest(script), pack(script)
 
