@@ -152,6 +152,21 @@ def test_runs_beside_each_other_have_their_own_sliders(browser, write):
         assert page.accessibility_problems() == []
 
 
+def test_classes_of_the_same_name_have_rows_of_their_own(browser, write):
+    task = reports.digits_task()
+    task["per_class"] |= {"classes": ["crane", "crane", "other"], "total": [300, 200, 300]}
+    task["per_class"]["confusion"] = [[[0, 1, 5], [1, 0, 7], [2, 0, 9]]] * 5
+    task["gain"][2] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    with open_report(browser, write(reports.run(tasks=[task]))) as page:
+        page.go("chosen")
+        assert page.rows()["digits"][2] == "no change"
+        page.page.locator("[data-late=confusion]").scroll_into_view_if_needed()
+        page.page.locator("[data-late=confusion] svg .mark-rect").wait_for(state="attached")
+        labels = page.page.locator("[data-late=confusion] svg .role-axis-label text").all_inner_texts()
+        names = ["crane (0)", "crane (1)", "other (2)"]
+        assert sorted(labels) == sorted([*names, *names, "other"])
+
+
 def test_a_very_large_report_is_small_and_fast(browser, write):
     report = reports.large()
     render(reports.report())  # makes the script of Vega, once per process

@@ -78,17 +78,22 @@ PARTS.classes = (part, run) => oneTask(part, run.tasks.filter(task => task.per_c
 
 // The classes that changed most between zero-shot and the chosen point, among those whose mistakes are known.
 const changedMost = (run, perClass, most = 8) => {
-  const end = run.chosen && run.chosen !== run.zero_shot ? run.chosen : run.fine_tuned ?? run.points.length - 1;
+  const end = run.chosen !== null && run.chosen !== run.zero_shot ? run.chosen : run.fine_tuned ?? run.points.length - 1;
   const known = new Set(perClass.confusion.flatMap(cells => cells ?? []).map(([label]) => label));
   return [...known].map(c => [c, Math.abs(changeOf(perClass, run.zero_shot, end, c) ?? 0)])
     .sort((a, b) => b[1] - a[1]).slice(0, most).map(([c]) => c);
 };
 
 const OTHER = "other";
+// What a class is called on an axis, where two of the same name would be one.
+const onAxis = (names, c) => {
+  const alike = names.indexOf(names[c]) !== names.lastIndexOf(names[c]) || names[c] === OTHER;
+  return alike ? `${names[c]} (${c})` : names[c];
+};
 const confusionRows = (perClass, classes, i) => {
   const correct = perClass.correct[i], mistakes = perClass.confusion[i];
   if (!correct || !mistakes) return [];
-  const names = perClass.classes;
+  const called = c => onAxis(perClass.classes, c);
   return classes.flatMap(label => {
     const total = perClass.total[label] || 1, counts = new Map(classes.map(c => [c, 0]));
     counts.set(label, correct[label]);
@@ -98,9 +103,9 @@ const confusionRows = (perClass, classes, i) => {
     const listed = [...counts.values()].reduce((sum, images) => sum + images, 0);
     counts.set(null, Math.max(0, total - listed));
     return [...counts].map(([c, images]) => {
-      const predicted = c === null ? OTHER : names[c], share = images / total;
-      const said = `${names[label]}\npredicted: ${predicted}\n${count(images, "image")} of ${total}, ${percent(share)} %`;
-      return {label: names[label], predicted, images: images || "", share, tip: said};
+      const predicted = c === null ? OTHER : called(c), share = images / total;
+      const said = `${called(label)}\npredicted: ${predicted}\n${count(images, "image")} of ${total}, ${percent(share)} %`;
+      return {label: called(label), predicted, images: images || "", share, tip: said};
     });
   });
 };
