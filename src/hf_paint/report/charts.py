@@ -142,7 +142,8 @@ def layers(field: str, title: str, *, in_percent: bool = False) -> Spec:
     """Return how far each layer of the image tower moved."""
     y = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150, "grid": False}}
     axis = {"labelExpr": PERCENT, "tickCount": 6} if in_percent else {"tickCount": 4}
-    x = _field(field) | {"title": title, "axis": axis, "scale": {"zero": True} if in_percent else {"zero": False, "padding": 6}}
+    scale = {"zero": True} if in_percent else {"zero": False, "padding": 6}
+    x = _field(field) | {"title": title, "axis": axis, "scale": scale}
     mark = "bar" if in_percent else "point"  # a bar needs zero, from which cosines are far
     return _chart(_layer("layers", mark, {"x": x, "y": y} | _tooltip()), height={"step": 18})
 
