@@ -66,9 +66,9 @@ def test_the_slider_shows_every_point_by_arrow_keys(opened):
         ]
         value_text = opened.page.locator("input[type=range]").get_attribute("aria-valuetext")
         assert value_text == f"alpha {reports.ALPHAS[i]:.2f}" + {
-            0: ", zero-shot",
-            2: ", chosen",
-            4: ", fine-tuned",
+            0: " (zero-shot)",
+            2: " (chosen)",
+            4: " (fine-tuned)",
         }.get(i, "")
         assert f"patching {percent(means['patching'])} %" in text(opened, "output")
 
@@ -79,21 +79,21 @@ def test_what_is_below_follows_the_slider_too(opened):
         assert text(opened, "[data-part=snippets] code") == (
             f'CLIPModel.from_pretrained("me/digits", revision="alpha-{alpha}")  # {alpha}'
         )
-    assert "ECE 6.00 % at alpha 1.00, fine-tuned, from 10.00 % at zero-shot." in text(
+    assert "ECE 6.00 % at alpha 1.00 (fine-tuned), from 10.00 % at zero-shot." in text(
         opened, "[data-late=calibration]"
     )
     assert re.findall(r"Now \w+: \d", text(opened, "[data-late=pictures]")) == ["Now right: 2", "Now wrong: 1"]
     assert "two 80.00 %" in text(opened, "[data-late=pictures] figcaption")
     opened.page.locator("input[type=range]").press("ArrowLeft")
     assert opened.page.locator("[data-part=snippets] code").is_hidden()
-    assert "Exists for alpha 0.00, zero-shot; alpha 0.25; " in text(opened, "[data-part=snippets]")
+    assert "Move the slider to any other alpha." in text(opened, "[data-part=snippets]")
 
 
 def test_classes_are_sorted_the_worst_first_until_asked_otherwise(opened):
     opened.go("chosen")
     names = "[...document.querySelectorAll('[data-late=classes] tbody th')].map(cell => cell.textContent)"
     assert opened.page.evaluate(names) == ["zero", "two", reports.EVIL]
-    opened.page.get_by_role("button", name="change").click()
+    opened.page.get_by_role("button", name="change, points").click()
     assert opened.page.evaluate(names) == [reports.EVIL, "two", "zero"]
     opened.page.get_by_role("button", name="class", exact=True).click()
     assert opened.page.evaluate(names) == sorted([reports.EVIL, "two", "zero"])
@@ -126,13 +126,13 @@ def test_both_colour_schemes_fit_narrow_and_wide_windows(opened, scheme):
 def test_a_printed_page_is_at_the_chosen_alpha_with_everything_open(opened):
     opened.go("zero-shot")
     opened.page.emulate_media(media="print")
-    opened.page.locator(".at", has_text="below are at alpha 0.50, chosen.").wait_for()
+    opened.page.locator(".at", has_text="below are at alpha 0.50 (chosen).").wait_for()
     assert opened.rows()["digits"][0].startswith("80.00")
     assert opened.page.locator(".control").is_hidden()
     assert opened.page.locator("details:not([open])").count() == 0
     assert opened.page.pdf().startswith(b"%PDF")
     opened.page.emulate_media(media="screen")
-    opened.page.locator("output", has_text="alpha 0.00, zero-shot").wait_for()
+    opened.page.locator("output", has_text="alpha 0.00 (zero-shot)").wait_for()
     assert opened.rows()["digits"][0].startswith("40.12")  # as the reader left it
     assert opened.page.locator("details[open]").count() == 0
 

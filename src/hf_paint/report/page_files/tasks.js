@@ -55,7 +55,7 @@ PARTS.tasks = (part, run) => {
     rows.push([row, name, i => meanCells(run.means[role], i, run.zero_shot)]);
     return row;
   }));
-  const head = headRow(["task", "accuracy", "change", "in words"]);
+  const head = headRow(["task", "accuracy, %", "change, points", "verdict"]);
   head.querySelector("th:last-child").className = "text";
   part.append(summary, make("table", {}, head, ...bodies, foot), otherMetrics(run, rows));
   return i => {
