@@ -46,7 +46,7 @@ def recipes_for(launch, model_folder, data):
     batch_size = 16 if launch == "one" else 8  # 101 images make six batches of 16, and one of 5
     line = {
         **{"model": model_folder, "patching_tasks": [colours], "supported_tasks": [others], "use_cpu": True},
-        **{"alphas": [0, 0.25, 0.5, 0.75, 1], "learning_rate": 1e-4, "max_steps": 9, "warmup_steps": 2},
+        **{"alphas": [0, 0.5, 1], "learning_rate": 1e-4, "max_steps": 9, "warmup_steps": 2},
         **{"per_device_train_batch_size": batch_size, "per_device_eval_batch_size": 8, "disable_tqdm": True},
         "num_examples": 0,
     }
@@ -66,7 +66,7 @@ def recipes_for(launch, model_folder, data):
         "accumulated": line | accumulated | {"gradient_checkpointing": True},
         "joint": several
         | sampled
-        | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 16}
+        | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 8}
         | {"augmentation_device": "cuda"},  # which is the CPU here
         "sequential": several | {"strategy": "sequential"},
         "parallel": several | {"strategy": "parallel", "search_budget": 8},
@@ -104,7 +104,9 @@ def run(launch, model_folder, folder):
     cache = str(folder / launch / "cache")  # another launch's cache would leave no work to distribute
     result = subprocess.run(
         [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
-        env=os.environ | device | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache},
+        env=os.environ
+        | device
+        | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=600,

@@ -30,7 +30,7 @@ class Page:
     def __init__(self, browser, path, **options):
         self.problems = []
         self.page = browser.new_page(**({"viewport": {"width": 1000, "height": 800}} | options))
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(60_000)
         self.page.on("console", lambda message: self._note(f"console {message.type}: {message.text}", message.type))
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: (self.problems.append("a dialog opened"), dialog.dismiss()))
@@ -85,10 +85,11 @@ class Page:
         sync_api = pytest.importorskip("playwright.sync_api")
         sync_api.expect(self.page.locator(".plot:not(:has(svg))")).to_have_count(0)
 
-    def accessibility_problems(self):
-        """Return what axe-core finds serious or critical."""
+    def accessibility_problems(self, *, contrast=True):
+        """Return what axe-core finds serious or critical; the contrast of colours takes it most of its time."""
         axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
-        found = axe.run(self.page).response["violations"]
+        rules = {"color-contrast": {"enabled": contrast}}
+        found = axe.run(self.page, options={"rules": rules}).response["violations"]
         return [
             f"{item['id']}: {node['target']} {node['failureSummary']}"
             for item in found
