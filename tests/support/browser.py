@@ -30,7 +30,7 @@ class Page:
     def __init__(self, browser, path, **options):
         self.problems = []
         self.page = browser.new_page(**({"viewport": {"width": 1000, "height": 800}} | options))
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(60_000)
         self.page.on("console", lambda message: self._note(f"console {message.type}: {message.text}", message.type))
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: (self.problems.append("a dialog opened"), dialog.dismiss()))
@@ -83,7 +83,7 @@ class Page:
     def draw_everything(self):
         """Wait until every chart is drawn."""
         sync_api = pytest.importorskip("playwright.sync_api")
-        sync_api.expect(self.page.locator(".plot:not(:has(svg))")).to_have_count(0)
+        sync_api.expect(self.page.locator(".plot:not(:has(svg))")).to_have_count(0, timeout=60_000)
 
     def accessibility_problems(self):
         """Return what axe-core finds serious or critical."""
