@@ -218,7 +218,7 @@ class Cells(HTMLParser):
 def test_a_result_shows_itself(run):
     _, result, _ = run
     shown = Cells(result._repr_html_())
-    assert shown.tags <= {"p", "table", "tr", "th", "td", "b"}
+    assert shown.tags <= {"p", "table", "tr", "th", "td", "b", "img"}
     for alpha in result.curve.alphas:
         record = result.curve.get(alpha, "supported", "others", "test")
         assert f"{100 * record.correct / record.total:.2f}" in shown.texts
@@ -240,7 +240,7 @@ def test_names_are_escaped(tmp_path):
     result = PatchResult(alpha=None, curve=curve, run_folder=tmp_path / "<b>", model=None)
     shown = Cells(result._repr_html_())
     assert f"{name} (patching)" in shown.texts
-    assert shown.tags <= {"p", "table", "tr", "th", "td", "b"}
+    assert shown.tags <= {"p", "table", "tr", "th", "td", "b", "img"}
     assert "no alpha chosen" in repr(result)
 
 

@@ -94,7 +94,8 @@ def test_the_model_is_the_one_that_the_run_would_have_saved(runs, kind, tmp_path
     result = select_alpha(folder, alpha=alpha)
     expected = folder / "variants" / f"alpha-{alpha:.2f}"
     names = {path.name for path in expected.iterdir()}
-    plots = {"curve.png", "examples-first.png", "examples-kept.png"}
+    plots = {path.name for path in folder.glob("*.png")}
+    assert {"curve.png", "accuracy.png", "examples-first.png", "examples-kept.png"} <= plots
     assert names | {"README.md", *plots} == {path.name for path in (folder / "patched").iterdir()}
     for name in names:
         assert (folder / "patched" / name).read_bytes() == (expected / name).read_bytes()

@@ -91,7 +91,7 @@ def test_no_text_overlaps_another_or_leaves_the_plot(drawn):
         assert overlapping(plot) == []
 
 
-@pytest.mark.parametrize("number", [1, 3, 40])
+@pytest.mark.parametrize("number", [1, 30])
 def test_no_text_of_the_other_plots_overlaps(number):
     changes = most_changed(changed_classes(number))
     assert len(changes) <= 16
@@ -151,23 +151,19 @@ def test_points_and_band_of_the_curve():
         supported, patching = (case.curve.get(alpha, role, TWO[role][0], "test") for role in ("supported", "patching"))
         assert (x, y) == pytest.approx((100 * supported.correct / 1000, 100 * patching.correct / 1000))
         ends = [binomtest(r.correct, r.total).proportion_ci(method="wilson") for r in (supported, patching)]
-        for corner in (
-            (100 * ends[0].low, y),
-            (100 * ends[0].high, y),
-            (x, 100 * ends[1].low),
-            (x, 100 * ends[1].high),
-        ):
+        across, along = ((100 * interval.low, 100 * interval.high) for interval in ends)
+        for corner in (*((end, y) for end in across), *((x, end) for end in along)):
             assert np.abs(corners - corner).sum(axis=1).min() < 1e-6
     assert draw_curve(CASES["odd names"]).axes[0].collections[0].get_paths() == []
 
 
 def test_the_band_of_a_mean_is_that_of_independent_tasks():
     """The combination of intervals (MOVER) against samples of the tasks' means."""
-    results = [result(task, correct, total) for task, correct, total in (("a", 300, 1000), ("b", 60, 80))]
+    results = [result(task, correct, total) for task, correct, total in (("a", 300, 1000), ("b", 600, 800))]
     low, high = accuracy_interval(results)
     generator = np.random.default_rng(0)
     means = np.mean([generator.binomial(r.total, r.accuracy, 200_000) / r.total for r in results], axis=0)
-    assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.004)
+    assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.001)
     assert accuracy_interval([results[0]]) == pytest.approx(binomtest(300, 1000).proportion_ci(method="wilson"))
     assert accuracy_interval([results[0], replace(results[1], correct_file=None)]) is None
 
@@ -183,9 +179,8 @@ def test_bands_of_the_accuracies():
             for bound in binomtest(record.correct, record.total).proportion_ci(method="wilson"):
                 assert np.abs(ys - 100 * bound).min() < 1e-6
     [zero_shot] = dashed(axes)
-    assert zero_shot.get_ydata()[0] == pytest.approx(
-        100 * case.curve.get(0.0, "supported", "cifar10", "test").accuracy
-    )
+    before = case.curve.get(0.0, "supported", "cifar10", "test")
+    assert zero_shot.get_ydata()[0] == pytest.approx(100 * before.correct / before.total)
 
 
 def test_points_of_a_search_are_not_joined():
@@ -241,10 +236,9 @@ def test_the_logit_scale():
     [axes] = draw_scatter(case, robustness_table(curve, baseline=[(0.2, 0.1), (0.9, 0.7)])).axes
     [line] = [line for line in axes.lines if line.get_color() == BLUE]
     for alpha, x, y in zip(curve.alphas, *line.get_data(), strict=True):
-        shares = [
-            curve.get(alpha, role, task, "test").accuracy for role, task in (("patching", "imagenet"), ("shift", "v2"))
-        ]
-        assert (x, y) == pytest.approx(tuple(np.log(np.array(shares) / (1 - np.array(shares)))))
+        for place_, role, task in ((x, "patching", "imagenet"), (y, "shift", "v2")):
+            share = curve.get(alpha, role, task, "test").accuracy
+            assert place_ == pytest.approx(np.log(share / (1 - share)))
     for place_, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
         assert 100 / (1 + np.exp(-place_)) == pytest.approx(float(label.get_text()))
     [baseline] = dashed(axes)
@@ -279,7 +273,7 @@ def test_a_label_covers_no_line_if_it_can_avoid_it():
     assert place((400, 10), (50, 50), Box(0, 0, 200, 100), [], line, [4]) is None
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_places_are_spread_as_little_as_possible(seed):
     """The solution of a quadratic programme, found by scipy."""
     from scipy.optimize import minimize
@@ -288,9 +282,8 @@ def test_places_are_spread_as_little_as_possible(seed):
     places = np.sort(generator.uniform(0, 10, size=5))
     moved = np.array(spread(places.tolist(), 1.0, 0.5, 9.5))
     steps = [{"type": "ineq", "fun": lambda y, i=i: y[i + 1] - y[i] - 1.0} for i in range(4)]
-    best = minimize(
-        lambda y: ((y - places) ** 2).sum(), np.linspace(1, 9, 5), bounds=[(0.5, 9.5)] * 5, constraints=steps
-    )
+    start, bounds = np.linspace(1, 9, 5), [(0.5, 9.5)] * 5
+    best = minimize(lambda y: ((y - places) ** 2).sum(), start, bounds=bounds, constraints=steps)
     assert moved == pytest.approx(best.x, abs=1e-3)
 
 
@@ -309,9 +302,8 @@ def test_a_users_own_style_changes_nothing():
     import matplotlib
 
     plain = draw_curve(CASES["plain"]).encoded("svg")
-    with matplotlib.rc_context(
-        {"figure.facecolor": "black", "font.size": 30, "text.usetex": True, "axes.grid": False}
-    ):
+    own = {"figure.facecolor": "black", "font.size": 30, "text.usetex": True, "axes.grid": False}
+    with matplotlib.rc_context(own):
         assert draw_curve(CASES["plain"]).encoded("svg") == plain
 
 
@@ -339,9 +331,10 @@ def test_matplotlib_is_imported_only_by_what_draws():
     source = Path(hf_paint.__file__).parent
     drawing = source / "results" / "plots"
     for path in source.rglob("*.py"):
-        if drawing in path.parents:
+        text = path.read_text(encoding="utf-8")
+        if drawing in path.parents or not ("matplotlib" in text or "plots" in text):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(text)
         names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
         names += [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
         assert [name for name in names if name.startswith("matplotlib")] == [], path

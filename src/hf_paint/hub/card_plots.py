@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hf_paint.hub.card_source import CardSource
 from hf_paint.results.alphas import alpha_phrase
-from hf_paint.results.plots.shown import Shown, default_split
+from hf_paint.results.plots.shown import default_split
 from hf_paint.results.run_folder import ACCURACY_PLOT, CURVE_PLOT, PER_CLASS_PLOT
 
 
@@ -29,19 +29,17 @@ def accuracy_plots(source: CardSource) -> Sequence[CardPlot]:
 
     They are the same on the cards of all alphas, and mark the selected one.
     """
-    split = default_split(source.curve)
-    finding = Shown(curve=source.curve, split=split, selected=source.selected).finding
-    selected = alpha_phrase(source.selected)
-    x_axis = "supported accuracy" if split in source.curve.splits("supported") else "alpha"
+    split, selected = default_split(source.curve), alpha_phrase(source.selected)
+    axis = "supported accuracy" if split in source.curve.splits("supported") else "alpha"
     plots = [
         CardPlot(
             file=CURVE_PLOT,
-            alt=f"Patching accuracy against {x_axis}, one point per model: {finding}",
-            caption=f"Patching accuracy against {x_axis} on the {split} images (PAINT, Figure 1).",
+            alt=f"Patching accuracy against {axis}, one point per model; the selected one, at {selected}, is marked",
+            caption=f"Patching accuracy against {axis} on the {split} images (PAINT, Figure 1).",
         ),
         CardPlot(
             file=ACCURACY_PLOT,
-            alt=f"Accuracy of each task at every alpha: {finding}",
+            alt=f"Accuracy of each task, one line per task; the selected model, at {selected}, is marked",
             caption=f"Accuracy of each task on the {split} images.",
         ),
         CardPlot(

@@ -124,9 +124,15 @@ def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
 @cache
 def shipped_fonts() -> tuple[str, ...]:
     """Return the paths to the default fonts, which are shipped with matplotlib."""
+    return tuple(map(shipped_font, FONTS))
+
+
+@cache
+def shipped_font(name: str) -> str:
+    """Return the path to a font that is shipped with matplotlib, e.g. `DejaVuSans`."""
     import matplotlib
 
-    return tuple(str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")) for name in FONTS)
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"))
 
 
 @lru_cache(maxsize=1024)

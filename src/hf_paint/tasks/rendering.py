@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from hf_paint.tasks.lettering import shipped_font
 
 
 Pixels = NDArray[np.uint8]  # (..., height, width, 3)
@@ -246,6 +247,4 @@ def _contrasting(colour: NDArray[np.int64], min_distance: float, rng: np.random.
 
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)
+    return ImageFont.truetype(shipped_font(name), size)
