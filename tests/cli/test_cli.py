@@ -20,7 +20,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 COMMANDS = [
     *([], ["quickstart"], ["patch"], ["evaluate"], ["interpolate"], ["extract-lora"], ["convert"], ["compare"]),
-    *(["check"], ["apply"], ["report"], ["push"], ["select"], ["variants"], ["tasks"]),
+    *(["check"], ["apply"], ["report"], ["push"], ["select"], ["variants"], ["tasks"], ["demo"]),
 ]
 
 
@@ -44,13 +44,23 @@ STRATEGIES = {
 }
 
 
+STAGES = {
+    "sequential": "heads decode train sweep write train sweep write sweep write",
+    "parallel": "heads decode train train sweep write",
+}
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_each_strategy_from_a_recipe_and_again_from_the_resolved_one(recipe, tasks_folder, tmp_path, capsys, strategy):
     keys, left_behind = STRATEGIES[strategy]
     tasks = [str(tasks_folder / "colours.yaml"), write_task_yaml(tasks_folder, "shades", seed=3)]
     several = tasks[:1] if strategy == "single" else tasks
+    capsys.readouterr()
     assert recipe(strategy=strategy, patching_tasks=several, **keys) == 0
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
+    stages = STAGES.get(strategy, "heads decode train sweep write").split()
+    numbers = [f"{number}/{len(stages)} {stage}" for number, stage in enumerate(stages, 1)]
+    assert [line.partition(":")[0] for line in progress.splitlines()] == numbers  # and nothing else
     run, alpha = tmp_path / "run", json.loads((tmp_path / "run/selection.json").read_text())["alpha"]
     assert f"{format_alpha(alpha_from_json(alpha))}: {run / 'patched'}" in shown
     assert list(alpha) == ["colours", "shades"] if isinstance(alpha, dict) else strategy in ("single", "joint")
@@ -279,7 +289,7 @@ def test_patch_help_lists_keys_and_fields_as_they_are(capsys):
     listed = {line.split()[0] for line in output.splitlines() if line.startswith("  ") and line[2:3].strip()}
     assert {f.name for f in fields(PatchRecipe)} <= listed
     assert {"strategy", "thetas", "search", "search_budget", "num_orders", "task_sampling"} <= listed
-    assert len(COMMON_TRAINING_FIELDS) == 31
+    assert len(COMMON_TRAINING_FIELDS) == 32
     args = PaintTrainingArguments(output_dir="x", use_cpu=True)
     plain = {"report_to": "none", "use_cpu": False, "num_train_epochs": None, "output_dir": None}
     for name, text in COMMON_TRAINING_FIELDS.items():

@@ -1,5 +1,6 @@
 """What the command line prints: hf_paint's lines, each warning once, one process, and bars on a terminal only."""
 
+import io
 import logging
 import sys
 import warnings
@@ -35,9 +36,11 @@ def test_lines_of_hf_paint_and_each_warning_once(capsys):
 
 def test_bars_are_shown_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("hf_paint.results.progress.DELAY", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
     with console():
         speak()
-    assert "1/1" in capsys.readouterr().err
+    assert "| 0/1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("variable", ["RANK", "OMPI_COMM_WORLD_RANK"])
@@ -60,3 +63,12 @@ def test_logging_is_as_before_afterwards():
     with pytest.raises(KeyError), console():
         raise KeyError
     assert (list(root.handlers), root.level, own.level, logging.root.manager.disable, warnings.showwarning) == before
+
+
+def test_characters_that_a_stream_lacks_are_escaped(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with console():
+        out.write("caf\u00e9 \u00b1\n")
+        out.flush()
+    assert out.buffer.getvalue() == b"caf\\xe9 \\xb1\n"

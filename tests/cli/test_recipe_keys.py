@@ -52,6 +52,27 @@ def test_a_mistake_in_the_keys_is_answered_within_a_second(arguments):
     assert float(done.stdout) < 1
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("report_to", ["tensorboard", "wandb"], ["tensorboard", "wandb"]),
+        ("report_to", ["wandb"], "wandb"),
+        ("report_to", "wandb", "wandb"),
+        ("optim_target_modules", ["q_proj", "v_proj"], ["q_proj", "v_proj"]),
+        ("optim_target_modules", "all-linear", "all-linear"),
+        ("debug", ["underflow_overflow"], "underflow_overflow"),
+        ("lora_target_modules", ["q_proj"], ["q_proj"]),
+    ],
+)
+def test_a_field_of_texts_takes_one_or_several_in_a_recipe_and_as_flags(key, value, read, tmp_path):
+    base = {"model": str(tmp_path), "patching_tasks": ["mnist"], "selection": "none"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(base | {key: value}))
+    assert read_keys(str(tmp_path / "recipe.yaml"), []).training == {key: read}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(base))
+    flags = [f"--{key}", *([value] if isinstance(value, str) else value)]
+    assert read_keys(str(tmp_path / "recipe.yaml"), flags).training == {key: read}
+
+
 def test_paths_are_relative_to_the_recipe_or_else_to_the_working_directory(tmp_path, monkeypatch):
     recipes, here = tmp_path / "recipes", tmp_path / "here"
     for path in (

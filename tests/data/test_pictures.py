@@ -104,6 +104,9 @@ def test_pictures_that_do_not_fit(split, tmp_path, monkeypatch):
     pictures = Pictures(split)
     assert pictures.fits_on_disk(tmp_path / "new" / "cache")
     assert pictures.fits_in_memory()
+    with monkeypatch.context() as read_only:
+        read_only.setattr(pictures_module.os, "access", lambda path, mode: False)
+        assert not pictures.fits_on_disk(tmp_path / "new" / "cache")
     monkeypatch.setenv("HF_PAINT_CACHE_LIMIT", str(pictures.num_bytes / 2e9))
     assert not pictures.fits_on_disk(tmp_path / "new" / "cache")
     monkeypatch.setattr(pictures_module.os, "sysconf", lambda name: 1)

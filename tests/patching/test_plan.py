@@ -23,10 +23,11 @@ from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot
-from hf_paint.results.progress_bars import progress_bars
+from hf_paint.results.progress import Display, progress
 from hf_paint.results.run_folder import RunFolder
 from patch_runs import arguments
 from scenes_of_colours import write_scenes
+from terminal import terminal
 
 
 ALPHAS = [0.0, 0.5, 1.0]
@@ -188,10 +189,10 @@ def test_an_interval_of_a_sample_is_wilsons():
 
 def test_one_switch_hides_every_bar(capsys):
     rows = Dataset.from_dict({"number": [1, 2]})
-    with progress_bars(shown=False):
+    with progress(Display.HIDDEN):
         rows.map(lambda row: {"twice": 2 * row["number"]})
         list(tqdm([1, 2], disable=False))
-        with progress_bars(shown=True):
+        with progress(Display.BAR):
             list(tqdm([1, 2]))
     assert capsys.readouterr().err == ""
     list(tqdm([1, 2]))
@@ -199,12 +200,16 @@ def test_one_switch_hides_every_bar(capsys):
 
 
 @pytest.mark.parametrize("disabled", [True, False])
-def test_disable_tqdm_hides_the_bars_of_a_run(disabled, model_folder, tmp_path, capsys):
+def test_with_disable_tqdm_a_run_has_lines_and_no_bars(disabled, model_folder, tmp_path, monkeypatch):
     task = write_task(tmp_path / "data", f"own_{disabled}".lower(), train=30, test=8, seed=40 + disabled)
     args = arguments(tmp_path / "run", max_steps=1, warmup_steps=0, disable_tqdm=disabled)
-    capsys.readouterr()
-    patch_single(model_folder, task, [], args, alphas=[1.0], selection="none", options=OPTIONS)
-    assert ("%|" in capsys.readouterr().err) is not disabled
+    monkeypatch.setattr("hf_paint.results.progress.DELAY", 0.0)
+    with terminal(monkeypatch) as shown:
+        patch_single(model_folder, task, [], args, alphas=[1.0], selection="none", options=OPTIONS)
+    stages = [line.split()[1].rstrip(":") for line in shown.screen]
+    assert stages == ["heads", "decode", "train", "sweep", "write"]
+    assert [line.split()[0] for line in shown.screen] == [f"{number}/5" for number in range(1, 6)]
+    assert ("%|" in shown.text) is not disabled
 
 
 def test_pictures_that_are_decoded_once_are_part_of_the_costs(model_folder, three, tmp_path, monkeypatch, counts):

@@ -5,7 +5,8 @@ import json
 import sys
 
 from hf_paint.cli.evaluate import warn_of_trained_head
-from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split, print_table
+from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split
+from hf_paint.cli.tables import print_table
 from hf_paint.tasks.registry import get_tasks
 
 

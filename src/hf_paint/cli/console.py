@@ -1,5 +1,6 @@
 """What the command line prints while it runs: log lines of hf_paint, each warning once, and progress bars."""
 
+import io
 import logging
 import os
 import sys
@@ -32,16 +33,19 @@ def say(line: str) -> None:
 def console() -> Iterator[None]:
     """Print log lines and progress bars inside the block, on the main process only.
 
-    It prints the lines of hf_paint and the warnings of all libraries. It shows bars only on a terminal, because in a
-    file every update would be another line.
+    It prints the lines of hf_paint and the warnings of all libraries, and progress as `hf_paint.results.progress`
+    shows it. Characters that the encoding of a stream lacks are escaped.
     """
-    from hf_paint.results.progress_bars import progress_bars
+    from hf_paint.results.progress import progress
 
     main, own, root = is_first_process(), logging.getLogger("hf_paint"), logging.getLogger()
     handler, levels = _Lines(), (own.level, root.level, logging.root.manager.disable)
     with ExitStack() as stack:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         stack.enter_context(warnings.catch_warnings())
-        stack.enter_context(progress_bars(shown=main and sys.stderr.isatty()))
+        stack.enter_context(progress())
         if not main:
             logging.disable(logging.WARNING)
             warnings.simplefilter("ignore")

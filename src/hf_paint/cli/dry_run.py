@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
-from hf_paint.cli.parser import print_table
+from hf_paint.cli.tables import print_table
 from hf_paint.errors import RANK
 from hf_paint.patching.costs import num_alphas
 from hf_paint.patching.plan import Plan

@@ -6,7 +6,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split, print_table
+from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split
+from hf_paint.cli.tables import print_table
 from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.results.tables import number, percent

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_paint.cli.parser import Commands, add_command, add_split, print_table
+from hf_paint.cli.parser import Commands, add_command, add_split
+from hf_paint.cli.tables import print_table
 from hf_paint.files import expand
 from hf_paint.results.tables import number, percent
 from hf_paint.tasks.task import Task

@@ -14,7 +14,7 @@ from hf_paint.errors import InputError, JobError, one_line
 
 COMMANDS = (
     *("quickstart", "patch", "evaluate", "check", "apply", "interpolate", "extract-lora", "convert", "compare"),
-    *("report", "push", "select", "variants", "tasks"),
+    *("report", "push", "select", "variants", "tasks", "demo"),
 )
 """Commands, each in the module of its name."""
 EXIT_FAILED = 1

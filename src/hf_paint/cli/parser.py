@@ -1,4 +1,4 @@
-"""The command line parser and terminal tables.
+"""The command line parser.
 
 Each command is a module with two functions: `add` adds the parser of the command, and `run` imports its dependencies
 and does the work.
@@ -113,17 +113,3 @@ def add_image_counts(command: Parser) -> None:
         metavar="N",
         help="evaluate at most N images per task, drawn by class and always the same (default: all)",
     )
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, with the first row as the header."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0])
-    for row in rows[1:]:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # files and pipes have no width, and the default of 80 would wrap lines
-    console.print(table)

@@ -5,7 +5,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from hf_paint.cli.parser import Commands, add_command, print_table
+from hf_paint.cli.parser import Commands, add_command
+from hf_paint.cli.tables import print_table
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, get_origin, get_type_hints
 
 from hf_paint.cli.parser import StrictParser
 from hf_paint.cli.recipe import PatchRecipe, check_flags, recipe_arguments
-from hf_paint.cli.training_fields import training_fields, transformers_module, without_defaults
+from hf_paint.cli.training_fields import parsed_fields, text_or_list, transformers_module, without_defaults
 from hf_paint.errors import InputError
 
 
@@ -86,7 +86,7 @@ def read_keys(config: str | None, flags: list[str]) -> Keys:
         InputError: If a key or flag is unknown (the closest match is suggested), a key is missing, or a value has a
             wrong type or names something that does not exist.
     """
-    ours, others = without_defaults(PatchRecipe), training_fields()
+    ours, others = without_defaults(PatchRecipe), parsed_fields()
     known = {f.name for part in (ours, others) for f in fields(part)}
     check_flags(flags, known=known)
     from hf_paint.cli.recipe_checks import check_names  # takes longer to import than all before
@@ -94,7 +94,7 @@ def read_keys(config: str | None, flags: list[str]) -> Keys:
 
     recipe = read_located_recipe(config) if config else {}
     parsed = vars(RecipeParser(ours, others).parse_args(recipe_arguments(recipe, known=known) + flags))
-    given = {name: value for name, value in parsed.items() if value is not None}
+    given = {name: _given(name, value) for name, value in parsed.items() if value is not None}
     _check_required(given)
     keys = Keys(
         recipe={name: value for name, value in given.items() if hasattr(ours, name)},
@@ -102,6 +102,11 @@ def read_keys(config: str | None, flags: list[str]) -> Keys:
     )
     check_names(keys.recipe)
     return keys
+
+
+def _given(name: str, value: object) -> object:
+    """Return a value as it was given: the only text in the list of a field that takes a text or a list is a text."""
+    return value[0] if name in text_or_list() and isinstance(value, list) and len(value) == 1 else value
 
 
 def _check_required(given: Mapping[str, object]) -> None:

@@ -15,7 +15,6 @@ from hf_paint.cli.outcome import report
 from hf_paint.errors import InputError
 from hf_paint.patching.options import PatchOptions, PatchResult
 from hf_paint.patching.single import patch_single
-from hf_paint.results.progress_bars import progress_bars
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import FINE_TUNED
 from hf_paint.tasks.parquet_tasks import write_parquet_task
@@ -52,9 +51,8 @@ def quickstart(output_dir: str | Path) -> PatchResult:
         InputError: If scikit-learn is not installed, or the folder contains a different run.
     """
     sys.stdout.write(f"{INTRODUCTION}\n")
-    with progress_bars(shown=False):
-        result, digits = _run(Path(output_dir))
-        _report(result, digits)
+    result, digits = _run(Path(output_dir))
+    _report(result, digits)
     return result
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 
-from hf_paint.cli.parser import print_table
+from hf_paint.cli.tables import print_table
 from hf_paint.data.image_summary import MODEL_SIZE, ImageSummary
 from hf_paint.data.overlaps import Pair, Place
 from hf_paint.data.summary import TaskSummary

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from hf_paint.cli.parser import Commands, add_command, print_table
+from hf_paint.cli.parser import Commands, add_command
+from hf_paint.cli.tables import print_table
 from hf_paint.errors import InputError
 from hf_paint.tasks.definitions import list_tasks
 from hf_paint.tasks.registry import get_task

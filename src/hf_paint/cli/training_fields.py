@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from hf_paint.errors import InputError
 
@@ -23,10 +23,29 @@ PACKAGE = Path(__file__).parents[1]
 @cache
 def training_fields() -> type:
     """Return a dataclass with the fields of `PaintTrainingArguments` and their types, without their defaults."""
+    return _dataclass("TrainingFields", _types())
+
+
+@cache
+def parsed_fields() -> type:
+    """Return the same dataclass for a parser: a field that takes a text or a list of texts is a list."""
+    return _dataclass("TrainingFields", {**_types(), **dict.fromkeys(text_or_list(), list[str])})
+
+
+@cache
+def text_or_list() -> frozenset[str]:
+    """Return the names of the fields that take a text or a list of texts."""
+    kinds = {name: set(get_args(kind)) for name, kind in _types().items()}
+    return frozenset(
+        name for name, parts in kinds.items() if str in parts and any(get_origin(part) is list for part in parts)
+    )
+
+
+@cache
+def _types() -> Mapping[str, Annotation]:
     fields = _fields(_transformers() / "training_args.py", "TrainingArguments")
     fields |= _fields(PACKAGE / "training" / "data_arguments.py", "DataArguments")
-    fields |= _fields(PACKAGE / "training" / "training_args.py", "PaintTrainingArguments")
-    return _dataclass("TrainingFields", fields)
+    return fields | _fields(PACKAGE / "training" / "training_args.py", "PaintTrainingArguments")
 
 
 def without_defaults(kind: type) -> type:

@@ -2,7 +2,8 @@
 
 import argparse
 
-from hf_paint.cli.parser import Commands, add_command, add_split, print_table
+from hf_paint.cli.parser import Commands, add_command, add_split
+from hf_paint.cli.tables import print_table
 
 
 def add(commands: Commands) -> None:

@@ -107,11 +107,12 @@ class Pictures:
         return int(3 * (width * height).sum())
 
     def fits_on_disk(self, cache_dir: Path) -> bool:
-        """Return whether the pictures are in the cache, or fit into it and on its disk."""
+        """Return whether the pictures are in the cache, or it can be written and they fit into it and on its disk."""
         if self._folder(cache_dir).exists():
             return True
         existing = next(path for path in (cache_dir, *cache_dir.absolute().parents) if path.exists())
-        return self.num_bytes <= min(cache_limit(), shutil.disk_usage(existing).free)
+        room = min(cache_limit(), shutil.disk_usage(existing).free)
+        return os.access(existing, os.W_OK) and self.num_bytes <= room
 
     def fits_in_memory(self) -> bool:
         """Return whether the pictures fit into half of the memory, so that they need not be read from a disk again."""

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.evaluation.sweep import recall, record, sorted_alphas
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import format_alpha
@@ -26,6 +25,8 @@ from hf_paint.results.run_folder import predictions_file
 
 NUM_ANCHORS = 8
 """Number of alphas that are evaluated on all images."""
+EXPECTED_COST = 11
+"""Number of alphas that usually cost as much as the whole sweep, for the time that is left."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,16 +73,14 @@ def sweep_path_adaptively(
     """Version of `sweep_adaptively` for any path. The alphas must be sorted and include 0."""
     sweep = _AdaptiveSweep(alphas, carrier, log)
     evaluations = [(step, task, split) for step in bisection(alphas) for task in tasks for split in task.images]
-    main = carrier.evaluator.accelerator.is_local_main_process
-    bar = tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main)
+    expected = min(EXPECTED_COST, len(alphas)) * num_images(tasks)
     on_all = sum(len(task.images[split]) for step, task, split in evaluations if step.is_anchor)
-    with carrier.passes(on_all), bar as progress:
-        for step, task, split in progress:
-            progress.set_postfix_str(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
+    with carrier.passes(on_all), carrier.evaluator.progress.over(expected, "Sweeping alpha"):
+        for step, task, split in evaluations:
+            carrier.evaluator.progress.note(f"alpha {format_alpha(alphas[step.position])}, {task.task.name} {split}")
             sweep.evaluate(step, task, split)
     curve = AlphaCurve(sweep.results, folder=log.folder)
-    num_images = sum(len(images) for task in tasks for images in task.images.values())
-    work = sweep.num_evaluated / num_images
+    work = sweep.num_evaluated / num_images(tasks)
     exact = ", ".join(format_alpha(alpha) for alpha in curve.exact_alphas)
     logger.info(f"Adaptive sweep: {len(alphas)} alphas at the cost of {work:.1f}; exact at {exact}.")
     return curve
@@ -161,6 +160,8 @@ class _AdaptiveSweep:
         pending = usable[-1]
         logged = next((result for candidate in usable if (result := recall(candidate, log=self.log))), None)
         predictions = None if logged is None else self._load_predictions([*usable, logged])
+        if predictions is not None and step.is_anchor:
+            self.carrier.evaluator.progress.skip(len(task.images[split]))
         if predictions is None:
             predictions = self._predict(step, task, split)
             self._save_predictions(pending, predictions)

@@ -9,7 +9,7 @@ from hf_paint.errors import InputError
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import predictions_from_logits
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.evaluation.sweep import recall, record, sorted_alphas
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.interpolation import combine_tensor
@@ -59,9 +59,9 @@ def evaluate_ensemble(
     ordered = sorted_alphas(alphas)
     carrier = Carrier.on_line(theta_0, theta_1, model, evaluator)
     log = log or ResultLog(None)
-    results = [
-        result for task in tasks for split in task.images for result in _sweep(carrier, ordered, task, split, log=log)
-    ]
+    splits = [(task, split) for task in tasks for split in task.images]
+    with carrier.evaluator.progress.over(2 * num_images(tasks), "Evaluating the ensemble"):
+        results = [result for split in splits for result in _sweep(carrier, ordered, *split, log=log)]
     return AlphaCurve(results, folder=log.folder)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.evaluation.evaluator import Evaluator
@@ -85,10 +84,12 @@ def evaluate_each(
         precision = compare_precisions([image_tower(model)], prepared, evaluator).precision
     evaluator = evaluator.with_precision(precision)
     tower = evaluator.carrier(image_tower(model))
-    evaluator.expect(tower, sum(len(task.images[split]) for task in prepared))
-    main = evaluator.accelerator.is_local_main_process
-    for task in tqdm(prepared, "Evaluating", unit="task", disable=not main):
-        pending = evaluator.pending(task, split, alpha=0.0, weights=weights)
-        predictions = evaluator.predict(tower, task, split)
-        result = replace(pending, **score(predictions, task, split).to_dict())
-        yield Evaluated(result, predictions.correct)
+    total = sum(len(task.images[split]) for task in prepared)
+    evaluator.expect(tower, total)
+    with evaluator.progress.over(total, "Evaluating"):
+        for task in prepared:
+            evaluator.progress.note(task.task.name)
+            pending = evaluator.pending(task, split, alpha=0.0, weights=weights)
+            predictions = evaluator.predict(tower, task, split)
+            result = replace(pending, **score(predictions, task, split).to_dict())
+            yield Evaluated(result, predictions.correct)

@@ -16,6 +16,7 @@ from hf_paint.data.prefetching import Batch, prefetch
 from hf_paint.evaluation.forward import default_batch_size, embed, exact_float32
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.progress import EvaluationProgress
 from hf_paint.models.classifier import ImageClassifier
 from hf_paint.models.compilation import compile_blocks, is_compiled, pays
 from hf_paint.models.devices import free_memory
@@ -54,16 +55,12 @@ class Evaluator:
         self.batch_size = batch_size
         self.precision: Precision = precision
         self.compile = compile
+        self.progress = EvaluationProgress(accelerator)
         self._kept: dict[int, list[Batch]] | None = None
 
     def with_precision(self, precision: Precision) -> "Evaluator":
         """Return an evaluator with the same options but a different precision."""
-        return Evaluator(
-            self.accelerator,
-            batch_size=self.batch_size,
-            precision=precision,
-            compile=self.compile,
-        )
+        return Evaluator(self.accelerator, batch_size=self.batch_size, precision=precision, compile=self.compile)
 
     def images_at_once(self, tower: nn.Module) -> int:
         """Return the number of images per process and forward pass of a tower."""
@@ -210,6 +207,7 @@ class Evaluator:
                 for name, x in found.items():
                     columns[name][done : done + len(x)] = x
                 done += len(batch["labels"])
+                self.progress.advance(len(batch["labels"]))
             return {name: _on_cpu(x[: len(rows)]) for name, x in self._gathered(columns).items()}
 
     def _share(self, rows: Sequence[int]) -> Sequence[int]:

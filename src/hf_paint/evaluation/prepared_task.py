@@ -1,6 +1,6 @@
 """Prepare tasks for evaluation: build their heads and decode their images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -96,6 +96,11 @@ class PreparedTask:
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
+def num_images(tasks: Iterable[PreparedTask]) -> int:
+    """Return the number of images in all splits of these tasks."""
+    return sum(len(images) for task in tasks for images in task.images.values())
+
+
 def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:
     rows: dict[str, list[int]] = {}
     for index, name in enumerate(class_names):
@@ -112,6 +117,7 @@ def prepare_task(
     splits: Sequence[str] = ("validation", "test"),
     cache_dir: str | Path | None = None,
     max_images: int | None = None,
+    head: ZeroShotHead | None = None,
 ) -> PreparedTask:
     """Load the splits of a task, decode the images once, and build the head.
 
@@ -124,6 +130,7 @@ def prepare_task(
         cache_dir: Cache folder for decoded pixels and heads. Defaults to
             `hf_paint.data.pixel_cache.default_cache_dir()`.
         max_images: Maximum number of images per split, drawn by class (see `hf_paint.data.samples`). Defaults to all.
+        head: Head of the task, from `build_head`, if it was built before.
 
     Raises:
         InputError: If the model, the data set, a split, a column, a label or an image cannot be used.
@@ -133,12 +140,23 @@ def prepare_task(
         >>> len(prepared.images["test"])
         40
     """
-    task = get_task(task)
+    loaded = _load(get_task(task), splits)
+    model, processor = load_given(model, processor)
+    return prepare_splits(loaded, model, processor, role=role, cache_dir=cache_dir, max_images=max_images, head=head)
+
+
+def build_head(
+    task: Task, model: PreTrainedModel, processor: ProcessorMixin, *, splits: Sequence[str] = ("validation", "test")
+) -> ZeroShotHead:
+    """Load the splits of a task and build its head, without decoding images (see `prepare_task`)."""
+    return _build_head(_load(task, splits), model, processor, default_cache_dir())
+
+
+def _load(task: Task, splits: Sequence[str]) -> Mapping[str, Split]:
     loaded = load_splits(task, splits)
     if not loaded:
         raise InputError(f"Task '{task.name}' has none of the splits {', '.join(splits)}.")
-    model, processor = load_given(model, processor)
-    return prepare_splits(loaded, model, processor, role=role, cache_dir=cache_dir, max_images=max_images)
+    return loaded
 
 
 def prepare_splits(
@@ -149,18 +167,14 @@ def prepare_splits(
     role: Role = "supported",
     cache_dir: str | Path | None = None,
     max_images: int | None = None,
+    head: ZeroShotHead | None = None,
 ) -> PreparedTask:
-    """Decode the images of one task's splits, and build its head (see `prepare_task`)."""
+    """Decode the images of one task's splits and, unless it is given, build its head (see `prepare_task`)."""
     loaded = sample_splits(loaded, max_images)
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     transform, task = PixelTransform(processor), next(iter(loaded.values())).task
-    class_names, *others = dict.fromkeys(split.class_names for split in loaded.values())
-    if others:
-        raise InputError(
-            f"The splits {', '.join(loaded)} of task '{task.name}' do not have the same classes in the same order. "
-            "Set `class_names` to the full list of classes."
-        )
-    head = build_task_head(model, processor.tokenizer, task, class_names, cache_dir=cache_dir)
+    class_names = _class_names(loaded)
+    head = head or _build_head(loaded, model, processor, cache_dir)
     images = make_all(partial(CachedImages, split, transform, cache_dir=cache_dir) for split in loaded.values())
     return PreparedTask(
         task=task,
@@ -170,3 +184,21 @@ def prepare_splits(
         transform=transform,
         images=dict(zip(loaded, images, strict=True)),
     )
+
+
+def _build_head(
+    loaded: Mapping[str, Split], model: PreTrainedModel, processor: ProcessorMixin, cache_dir: str | Path
+) -> ZeroShotHead:
+    task = next(iter(loaded.values())).task
+    return build_task_head(model, processor.tokenizer, task, _class_names(loaded), cache_dir=cache_dir)
+
+
+def _class_names(loaded: Mapping[str, Split]) -> tuple[str, ...]:
+    """Return the class names of a task, which all its splits must share."""
+    class_names, *others = dict.fromkeys(split.class_names for split in loaded.values())
+    if others:
+        raise InputError(
+            f"The splits {', '.join(loaded)} of task '{next(iter(loaded.values())).task.name}' do not have the same "
+            "classes in the same order. Set `class_names` to the full list of classes."
+        )
+    return class_names

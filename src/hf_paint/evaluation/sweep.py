@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions, details_of, score
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.results.alphas import Alpha, canonical, canonical_alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Result, ResultLog
@@ -70,11 +69,10 @@ def sweep_path(
     """
     evaluations = [(alpha, task, split) for alpha in alphas for task in tasks for split in task.images]
     results = []
-    main = carrier.evaluator.accelerator.is_local_main_process
-    bar = tqdm(evaluations, "Sweeping alpha", unit="evaluation", disable=not main)
-    with carrier.passes(sum(len(task.images[split]) for _, task, split in evaluations)), bar as progress:
-        for alpha, task, split in progress:
-            progress.set_postfix_str(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
+    total = len(alphas) * num_images(tasks)
+    with carrier.passes(total), carrier.evaluator.progress.over(total, "Sweeping alpha"):
+        for alpha, task, split in evaluations:
+            carrier.evaluator.progress.note(f"alpha {format_alpha(alpha)}, {task.task.name} {split}")
             results.append(evaluate_at(carrier, alpha, task, split, log=log))
     return AlphaCurve(results, folder=log.folder)
 
@@ -88,7 +86,10 @@ def evaluate_at(carrier: Carrier, alpha: Alpha, task: PreparedTask, split: str, 
     alpha, evaluator = canonical(alpha), carrier.evaluator
     pending = evaluator.pending(task, split, alpha=alpha, weights=carrier.fingerprint(alpha))
     logged = recall(pending, log=log)
-    return logged or record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
+    if logged is not None:
+        evaluator.progress.skip(len(task.images[split]))
+        return logged
+    return record(evaluator.predict(carrier.at(alpha), task, split), pending, task, log=log)
 
 
 def recall(pending: Result, *, log: ResultLog) -> Result | None:

@@ -1,6 +1,5 @@
 """Computing theta_1: fine-tune one model, or merge several fine-tuned models."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -23,12 +22,16 @@ from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.measurements import RunMeasurements
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stages import count
+from hf_paint.patching.tracking import own_reports, track_training
 from hf_paint.patching.trained_head import train_head_alone
 from hf_paint.results.identity import bind
+from hf_paint.results.progress import begin_stage
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.task import Task
 from hf_paint.training.batch_size import describe_step, keep_batch_size
 from hf_paint.training.callbacks import CallbackLike
+from hf_paint.training.progress import show_one_bar
 from hf_paint.training.sharding import is_sharded
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -37,8 +40,6 @@ from hf_paint.weights.compatibility import check_compatible
 
 ONLY_THETA = "fine-tuned"
 """Name of the fine-tuned model when a merging method gets only one."""
-
-logger = logging.getLogger(__name__)
 
 
 def make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> Weights:
@@ -69,7 +70,6 @@ def _make_theta_1(run: PatchRun, tasks: Sequence[Task]) -> None:
         trainings = {ONLY_THETA: run.args}
     for name, args in trainings.items():
         folder = run.folder.theta(name)
-        logger.info(f"Fine-tuning: {name}")
         fine_tune(run, tasks, folder, args)
         bound_theta_1(run, folder)
         folders[name] = folder.theta_1
@@ -85,6 +85,7 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
     """
 
     def save() -> None:
+        begin_stage("merge", f"{count(len(folders), 'model')}, {run.method.name}")
         theta_0 = run.base.theta_0
         thetas = {name: StoredTower(folder, theta_0) for name, folder in folders.items()}
         theta_1 = run.method.merge(theta_0, thetas, RunMeasurements(run))
@@ -108,8 +109,8 @@ def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: Pai
 
     def save() -> None:
         kept = keep_batch_size(args, run.recipe.num_processes)
-        if folder.write:
-            logger.info(f"Each training step has {describe_step(kept, kept.world_size)}.")
+        what = ", ".join(task.name for task in tasks) if folder.path == run.folder.path else folder.path.name
+        begin_stage("train", f"{what}, {describe_step(kept, kept.world_size)} per step")
         weights = _train(run, tasks, folder, kept)
         folder.save_folder(folder.theta_1, lambda path: run.base.save(path, weights))
         release_memory()  # reference cycles keep the trainer's gradients and optimizer alive
@@ -148,6 +149,7 @@ def make_trainer(
     callbacks: Sequence[CallbackLike],
 ) -> PaintTrainer:
     """Return a trainer for the image tower of a model, together with the head if one is given."""
+    args = args.with_changes(report_to=own_reports(args))
     evaluated = [t for t in run.tasks if "validation" in t.images] if args.eval_strategy != "no" else []
     trainer = PaintTrainer(
         model,
@@ -160,6 +162,8 @@ def make_trainer(
     if head is not None:
         tower: Any = trainer.model
         tower.head.load_state_dict(head.state_dict())
+    show_one_bar(trainer)
+    track_training(trainer)
     return trainer
 
 

@@ -23,10 +23,12 @@ from hf_paint.patching.options import PatchResult
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.tracking import track_result
 from hf_paint.report.writing import redraw_report
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.progress import begin_stage
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
 from hf_paint.results.run_folder import ENSEMBLE
@@ -50,6 +52,7 @@ def finish(
         alpha: Alpha that the rule chose, if any.
         ensemble: Curve of the output-space ensemble, for comparison.
     """
+    begin_stage("write", str(run.folder.path))
     by_hand = chosen_by_hand(run, curve)
     alpha = alpha if by_hand is None else by_hand
     if alpha is not None and run.folder.write:
@@ -72,7 +75,9 @@ def finish(
         save_changes(run, path)
         redraw_report(run.folder)
     wait_for_everyone()
-    return PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+    result = PatchResult(alpha=alpha, curve=curve, run_folder=run.folder.path, model=model)
+    track_result(run.folder, result, is_whole=has_card)
+    return result
 
 
 def save_changes(run: PatchRun, path: WeightPath) -> None:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_paint.data.splits import splits_loaded_once
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
-from hf_paint.patching.processes import with_bars_as_asked
+from hf_paint.patching.processes import with_progress
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.start import resolve
 from hf_paint.results.alphas import DEFAULT_ALPHAS
@@ -16,7 +16,7 @@ from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 
 
-@with_bars_as_asked
+@with_progress
 @splits_loaded_once()
 def patch_joint(
     model: str | Path | PreTrainedModel,

@@ -14,9 +14,12 @@ from hf_paint.models.loading import load_clip
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stages import stages_of
+from hf_paint.patching.tracking import tracked
 from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.progress import stages
 from hf_paint.results.records import ROLES, Role
 from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
@@ -67,7 +70,7 @@ def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> Patc
     run = PatchRun(recipe)
     orders = draw_orders(recipe.patching_tasks, run.options.num_orders, seed=run.args.seed)
     options = replace(run.options, num_orders=1)
-    with run.claimed():
+    with stages(stages_of(recipe)), tracked(recipe), run.claimed():
         results = []
         for number, tasks in enumerate(orders, 1):
             args = run.args.with_changes(output_dir=str(run.folder.order(number).path))

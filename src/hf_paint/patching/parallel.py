@@ -1,10 +1,8 @@
 """Patching tasks independently and adding up the weight changes, with one coefficient per task (PAINT, Section 5)."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.data.splits import splits_loaded_once
@@ -16,23 +14,23 @@ from hf_paint.patching.fine_tuning import bound_theta_1, fine_tune, merge
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
-from hf_paint.patching.processes import wait_for_everyone, with_bars_as_asked
+from hf_paint.patching.processes import wait_for_everyone, with_progress
 from hf_paint.patching.progress import say_progress
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stages import count, stages_of
 from hf_paint.patching.start import prepare, resolve
+from hf_paint.patching.tracking import tracked
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.progress import begin_stage, stages
 from hf_paint.results.search import search_coefficients
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.tasks.task import Task
 
 
-logger = logging.getLogger(__name__)
-
-
-@with_bars_as_asked
+@with_progress
 @splits_loaded_once()
 def patch_parallel(
     model: str | Path | PreTrainedModel,
@@ -89,14 +87,15 @@ def patch_parallel(
         rule=Rule(alphas=alphas, selection=selection, tolerance=tolerance),
         options=options,
     )
-    run = prepare(recipe)
-    with run.claimed():
-        say_progress(run)
-        folders = {task.name: _fine_tuned(run, task) for task in recipe.patching_tasks}
-        if not recipe.searches:
-            merge(run, folders)
-            return sweep_and_finish(run, bound_theta_1(run, run.folder))
-        return _search_and_finish(run, folders)
+    with stages(stages_of(recipe)), tracked(recipe):
+        run = prepare(recipe)
+        with run.claimed():
+            say_progress(run)
+            folders = {task.name: _fine_tuned(run, task) for task in recipe.patching_tasks}
+            if not recipe.searches:
+                merge(run, folders)
+                return sweep_and_finish(run, bound_theta_1(run, run.folder))
+            return _search_and_finish(run, folders)
 
 
 def _fine_tuned(run: PatchRun, task: Task) -> Path:
@@ -104,8 +103,6 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
     if task.name in run.options.thetas:
         return find_tower(run.options.thetas[task.name])
     folder = run.folder.theta(task.name)
-    if folder.write and not folder.theta_1.exists():
-        logger.info(f"Fine-tuning on {task.name}")
     fine_tune(run, [task], folder, run.args)
     bound_theta_1(run, folder)
     return folder.theta_1
@@ -115,8 +112,10 @@ def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResul
     theta_0 = run.base.theta_0
     path = Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in folders.items()})
     combinations = _Combinations(run, path)
-    alpha = combinations.search()
-    curve = combinations.report(alpha)
+    begin_stage("sweep", f"at most {combinations.most} combinations, {count(len(run.tasks), 'task')}")
+    with combinations.evaluator.progress.over(combinations.num_images, "Searching coefficients"):
+        alpha = combinations.search()
+        curve = combinations.report(alpha)
     del combinations  # to free its GPU memory
     return finish(run, curve, path, alpha)
 
@@ -134,8 +133,22 @@ class _Combinations:
         self.names = path.models
         self.log = run.log()
         self.evaluator = run.evaluator(*path.ends)
-        self.quiet = not self.evaluator.accelerator.is_local_main_process
         self.carrier = Carrier(path, run.base.tower(), self.evaluator)
+
+    @property
+    def most(self) -> int:
+        """The number of combinations that the search evaluates at most."""
+        return len(self.run.rule.alphas) if len(self.names) == 1 else self.run.options.search_budget
+
+    @property
+    def num_images(self) -> int:
+        """The number of images that the search and the report pass through the image tower at most."""
+        sizes = [{split: len(images) for split, images in task.images.items()} for task in self.run.tasks]
+        validation, test = (sum(size.get(split, 0) for size in sizes) for split in ("validation", "test"))
+        own = [
+            task.images["test"] for task in self.run.tasks if task.task.name in self.names and "test" in task.images
+        ]
+        return (self.most + 3) * validation + 2 * test + sum(map(len, own))
 
     def search(self) -> Coefficients:
         """Search on the validation images and return the evaluated combination that the rule chooses."""
@@ -149,7 +162,7 @@ class _Combinations:
     def _evaluate_combinations(self) -> None:
         self.evaluate(0.0, "validation")
         if len(self.names) == 1:  # all combinations are on the line
-            for value in tqdm(self.run.rule.alphas, "Sweeping the coefficient", disable=self.quiet):
+            for value in self.run.rule.alphas:
                 self.evaluate(Coefficients({self.names[0]: value}), "validation")
         else:
             self._search()
@@ -161,23 +174,14 @@ class _Combinations:
 
     def _search(self) -> None:
         options = self.run.options
-        with tqdm(total=options.search_budget, desc="Searching coefficients", disable=self.quiet) as progress:
-
-            def score(coefficients: dict[str, float]) -> float:
-                alpha = Coefficients(coefficients)
-                progress.set_postfix_str(format_alpha(alpha))
-                value = self.score(alpha)
-                progress.update()
-                return value
-
-            search_coefficients(
-                score,
-                self.names,
-                budget=options.search_budget,
-                method=options.search,
-                diagonal=self.run.rule.alphas,
-                seed=self.run.args.seed,
-            )
+        search_coefficients(
+            lambda coefficients: self.score(Coefficients(coefficients)),
+            self.names,
+            budget=options.search_budget,
+            method=options.search,
+            diagonal=self.run.rule.alphas,
+            seed=self.run.args.seed,
+        )
 
     def score(self, alpha: Coefficients) -> float:
         """Return the score that the search maximises."""
@@ -197,6 +201,7 @@ class _Combinations:
 
     def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:
         """Evaluate a combination on one split of every task that has it, or only of the task `only`."""
+        self.evaluator.progress.note(format_alpha(alpha))
         for task in self.run.tasks:
             if split in task.images and only in (None, task.task.name):
                 evaluate_at(self.carrier, alpha, task, split, log=self.log)

@@ -11,13 +11,15 @@ from hf_paint.data.splits import Split, load_splits, splits_loaded_once
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import Training, bytes_on_disk, images_to_evaluate, trainings_of
 from hf_paint.patching.options import PatchOptions
-from hf_paint.patching.processes import with_bars_as_asked
+from hf_paint.patching.processes import with_progress
 from hf_paint.patching.progress import describe_progress, fine_tuned_folders
 from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stages import OPENING
 from hf_paint.patching.start import prepare, resolve
 from hf_paint.patching.timing import ZeroShot, sample_zero_shot, time_steps
 from hf_paint.results.alphas import DEFAULT_ALPHAS
+from hf_paint.results.progress import begin_stage, stages
 from hf_paint.tasks.registry import TaskLike
 
 
@@ -69,7 +71,7 @@ class Plan:
         return self.num_images / self.images_per_second
 
 
-@with_bars_as_asked
+@with_progress
 @splits_loaded_once()
 def plan(
     model: str | Path | PreTrainedModel,
@@ -115,14 +117,16 @@ def plan(
         rule=rule or Rule(alphas=DEFAULT_ALPHAS),
         options=options,
     )
-    run = prepare(recipe)
-    return _plan(run, time.perf_counter() - start)
+    with stages([*OPENING, "measure"]):
+        run = prepare(recipe)
+        return _plan(run, time.perf_counter() - start)
 
 
 def _plan(run: PatchRun, opening_seconds: float) -> Plan:
     recipe = run.recipe
     train = {task.name: load_splits(task, ("train",))["train"] for task in recipe.trained_tasks}
     trainings = trainings_of(recipe, train)
+    begin_stage("measure", "the speed of training and evaluation on a sample")
     zero_shot, speed = sample_zero_shot(run)
     pending = [training for training in trainings if not training.args.freeze_tower and training.steps]
     seconds, timed = 0.0, 0

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 from accelerate import PartialState
 from transformers import TrainingArguments
 
-from hf_paint.results.progress_bars import progress_bars
+from hf_paint.results.progress import Display, progress
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -17,14 +17,15 @@ Arguments = ParamSpec("Arguments")
 Output = TypeVar("Output")
 
 
-def with_bars_as_asked(function: Callable[Arguments, Output]) -> Callable[Arguments, Output]:
-    """Wrap a function with an argument `args` such that `args.disable_tqdm` hides every progress bar during a call."""
+def with_progress(function: Callable[Arguments, Output]) -> Callable[Arguments, Output]:
+    """Wrap a function with an argument `args` so that it shows progress; with `args.disable_tqdm`, only in lines."""
     parameters = signature(function)
 
     @wraps(function)
     def call(*given: Arguments.args, **named: Arguments.kwargs) -> Output:
         args = parameters.bind(*given, **named).arguments["args"]
-        with progress_bars(shown=not (isinstance(args, TrainingArguments) and args.disable_tqdm)):
+        in_lines = isinstance(args, TrainingArguments) and args.disable_tqdm
+        with progress(Display.LINES if in_lines else Display.BAR):
             return function(*given, **named)
 
     return call

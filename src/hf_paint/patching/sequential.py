@@ -1,6 +1,5 @@
 """Patching one task after another: each step starts from the patched model of the previous step (PAINT, Section 5)."""
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_paint.data.splits import splits_loaded_once
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.precision import PrecisionChoice
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Steps
 from hf_paint.models.stored import StoredTower
@@ -21,21 +20,21 @@ from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.orders import patch_orders
-from hf_paint.patching.processes import wait_for_everyone, with_bars_as_asked
+from hf_paint.patching.processes import wait_for_everyone, with_progress
 from hf_paint.patching.progress import say_progress
 from hf_paint.patching.recipe import Recipe, Rule
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stages import count, stages_of
 from hf_paint.patching.start import prepare, resolve
+from hf_paint.patching.tracking import tracked
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, total
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.progress import begin_stage, stages
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
 
 
-logger = logging.getLogger(__name__)
-
-
-@with_bars_as_asked
+@with_progress
 @splits_loaded_once()
 def patch_sequential(
     model: str | Path | PreTrainedModel,
@@ -93,17 +92,18 @@ def patch_sequential(
 
 def _patch_in_order(recipe: Recipe) -> PatchResult:
     """Patch the tasks of a recipe in their order."""
-    run = prepare(recipe)
-    with run.claimed():
-        say_progress(run)
-        steps: list[PatchResult] = []
-        for _ in recipe.patching_tasks:
-            steps.append(_patch_step(run, steps))
-        names = [task.name for task in recipe.patching_tasks]
-        thetas = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
-        path = Steps(run.base.theta_0, thetas)
-        history = _history(run, path, steps)
-        return finish(run, history, path, history.alphas[-1])
+    with stages(stages_of(recipe)), tracked(recipe):
+        run = prepare(recipe)
+        with run.claimed():
+            say_progress(run)
+            steps: list[PatchResult] = []
+            for _ in recipe.patching_tasks:
+                steps.append(_patch_step(run, steps))
+            names = [task.name for task in recipe.patching_tasks]
+            thetas = {name: StoredTower(step.patched) for name, step in zip(names, steps, strict=True)}
+            path = Steps(run.base.theta_0, thetas)
+            history = _history(run, path, steps)
+            return finish(run, history, path, history.alphas[-1])
 
 
 def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
@@ -111,7 +111,6 @@ def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
     tasks, number = run.recipe.patching_tasks, len(before) + 1
     task = tasks[number - 1]
     step = PatchRun(_step_recipe(run, before), _step_tasks(run, number))
-    logger.info(f"Step {number} of {len(tasks)}: {task.name}")
     with step.claimed():
         say_progress(step)
         result = sweep_and_finish(step, make_theta_1(step, [task]))
@@ -161,6 +160,7 @@ def _on_validation(task: PreparedTask) -> PreparedTask:
 
 def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaCurve:
     """Evaluate every task before the first step and after each step."""
+    begin_stage("sweep", f"{count(len(steps), 'step')}, {count(len(run.tasks), 'task')}")
     recipe = replace(run.recipe, options=replace(run.options, precision=_precision(run)))
     carrier = Carrier(path, run.base.tower(), PatchRun(recipe, run.tasks).evaluator(*path.ends))
     log = run.log()
@@ -169,11 +169,12 @@ def _history(run: PatchRun, path: Steps, steps: Sequence[PatchResult]) -> AlphaC
     for name, step in zip(path.models, steps, strict=True):
         coefficients[name] = total(step.alpha or 0.0)
         alphas.append(Coefficients(coefficients))
-    results = [
-        evaluate_at(carrier, alpha, task, split, log=log)
-        for alpha in alphas
-        for task in run.tasks
-        for split in task.images
-    ]
+    with carrier.evaluator.progress.over(len(alphas) * num_images(run.tasks), "Evaluating"):
+        results = [
+            evaluate_at(carrier, alpha, task, split, log=log)
+            for alpha in alphas
+            for task in run.tasks
+            for split in task.images
+        ]
     wait_for_everyone()  # intervals are computed from files of the main process
     return AlphaCurve(results, folder=log.folder)

@@ -13,7 +13,7 @@ from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.data.unreadable import make_all
 from hf_paint.errors import InputError
-from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
+from hf_paint.evaluation.prepared_task import PreparedTask, build_head, prepare_task
 from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
 from hf_paint.patching.checks import check_recipe
@@ -24,8 +24,10 @@ from hf_paint.patching.recipe import Recipe, Rule, Strategy
 from hf_paint.patching.request import Request
 from hf_paint.patching.request_checks import check_request, no_validation
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stages import count
 from hf_paint.patching.trained_head import share_head
 from hf_paint.results.identity import Identity
+from hf_paint.results.progress import begin_stage
 from hf_paint.results.records import Role
 from hf_paint.tasks.registry import TaskLike, get_tasks
 from hf_paint.tasks.task import Task
@@ -115,10 +117,15 @@ def prepare(recipe: Recipe) -> PatchRun:
     makers: list[Callable[[], PreparedTask | None]] = [
         partial(_read_train_images, recipe, task) for task in recipe.trained_tasks
     ]
+    described = count(sum(map(len, roles.values())), "task")
+    begin_stage("heads", described)
     for role, tasks in roles.items():
         splits = ("validation", "test") if role in ("patching", "supported") else ("test",)
         prepare_one = partial(prepare_task, role=role, splits=splits, max_images=recipe.options.max_eval_images)
-        makers += [partial(prepare_one, task, model, processor) for task in tasks]
+        for task in tasks:
+            zero_shot = build_head(task, model, processor, splits=splits)
+            makers.append(partial(prepare_one, task, model, processor, head=zero_shot))
+    begin_stage("decode", described)
     prepared = [task for task in make_all(makers) if task is not None]
     _check_validation(recipe, prepared)
     if recipe.args.train_head:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.patching.costs import Training
@@ -96,7 +96,6 @@ def time_steps(run: PatchRun, training: Training, tasks: Sequence[Task]) -> tupl
         args = training.args.with_changes(output_dir=folder, head_steps=0, **quiet, **length)
         args.whole = training.args  # which decides on workers and on decoding pictures once
         trainer = make_trainer(run, model, head, tasks=tasks, args=args, callbacks=[clock])
-        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return median(clock.seconds), len(clock.seconds)
 

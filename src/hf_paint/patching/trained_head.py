@@ -7,9 +7,11 @@ from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.classifier import ClassificationHead, ImageClassifier
+from hf_paint.patching.tracking import own_reports, track_training
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.training.callbacks import CallbackLike
 from hf_paint.training.head_trainer import HeadTrainer
+from hf_paint.training.progress import show_one_bar
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -76,5 +78,8 @@ def train_head_alone(
         args = args.with_changes(**steps, **changes)
     evaluator = Evaluator(args.make_accelerator(), batch_size=args.given_eval_batch_size)
     image_embeds, labels = evaluator.embed(classifier.train(mode=False), train_split(), "train")
+    args = args.with_changes(report_to=own_reports(args))
     trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels, callbacks=callbacks)
+    show_one_bar(trainer)
+    track_training(trainer)
     trainer.train(resume_from_checkpoint=folder.last_checkpoint())

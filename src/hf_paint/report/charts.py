@@ -15,6 +15,7 @@ Spec = Mapping[str, object]
 INK, SOFT, FAINT, PAPER = "var(--ink)", "var(--soft)", "var(--rule)", "var(--paper)"
 MAIN, BEFORE, CHOSEN = "var(--blue)", "var(--soft)", "var(--orange)"
 ALPHA = "alpha"
+PERCENT = "format(100 * datum.value, '~r')"
 DASHES = [5, 4]
 TEXT_SIZE = 12
 ACCURACIES = (0.001, 0.005, 0.01, 0.02, 0.05, *(share / 100 for share in range(10, 91, 10)), 0.95, 0.98, 0.99, 0.999)
@@ -83,13 +84,13 @@ def trade_off(*, connected: bool) -> Spec:
 def comparison() -> Spec:
     """Return the trade-off curves of several runs in one chart; rows bring their run's colour."""
     x, y = _share("x", "supported accuracy, %"), _share("y", "patching accuracy, %")
-    colour = {"color": {"field": "colour", "type": "nominal", "scale": None}}
-    line = {"x": x, "y": y, "order": _field("i"), "detail": {"field": "run", "type": "nominal"}} | colour
+    at = {"x": x, "y": y, "color": {"field": "colour", "type": "nominal", "scale": None}}
+    line = at | {"order": _field("i"), "detail": {"field": "run", "type": "nominal"}}
     return _chart(
         _layer("lines", "line", line),
-        _layer("points", "point", {"x": x, "y": y} | colour | _tooltip()),
-        _layer("marks", "point", {"x": x, "y": y} | colour, filled=False, size=150, strokeWidth=2),
-        *_text("marks", {"x": x, "y": y, "text": {"field": "text"}} | colour),
+        _layer("points", "point", at | _tooltip()),
+        _layer("marks", "point", at, filled=False, size=150, strokeWidth=2),
+        *_text("marks", at | {"text": {"field": "text"}}),
         height=380,
     )
 
@@ -139,10 +140,9 @@ def confusion() -> Spec:
 def layers(field: str, title: str, *, in_percent: bool = False) -> Spec:
     """Return how far each layer of the image tower moved."""
     y = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150, "grid": False}}
-    x = _share(field, title) if in_percent else _field(field) | {"title": title, "scale": {"zero": False}}
-    x["axis"] = {"tickCount": 4} | (x["axis"] if isinstance(x.get("axis"), dict) else {})
+    axis = {"labelExpr": PERCENT, "tickCount": 6} if in_percent else {"tickCount": 4}
+    x = _field(field) | {"title": title, "axis": axis, "scale": {"zero": in_percent, "padding": 6}}
     mark = "bar" if in_percent else "point"  # a bar needs zero, from which cosines are far
-    x["scale"] = {"zero": in_percent, "padding": 6}
     return _chart(_layer("layers", mark, {"x": x, "y": y} | _tooltip()), height={"step": 18})
 
 
@@ -218,7 +218,7 @@ def _tooltip() -> dict[str, object]:
 
 def _share(field: str, title: str | None, *, domain: Sequence[float] | None = None) -> dict[str, object]:
     """Return an axis of fractions, labelled in percent."""
-    axis = {"labelExpr": "format(100 * datum.value, '~r')", "tickCount": 6}
+    axis = {"labelExpr": PERCENT, "tickCount": 6}
     scale = {"domain": domain} if domain else {"zero": False, "nice": False, "padding": 16}
     return _field(field) | {"title": title, "axis": axis, "scale": scale}
 

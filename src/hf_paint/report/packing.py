@@ -15,7 +15,7 @@ LATE = ("per_class", "calibration", "pictures")
 """What most of a report's bytes are, and what the first screen does not need."""
 DIGITS = 4
 """Decimals of a fraction that is shown in percent with two."""
-MARKUP = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+MARKUP: dict[str, str | int | None] = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def first_json(report: Report) -> str:

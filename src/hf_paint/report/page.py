@@ -63,7 +63,7 @@ def _own_script() -> str:
 @cache
 def _vega() -> tuple[str, str]:
     """Return Vega, Vega-Lite and Vega-Embed as one script (BSD 3-clause licence): its digest and itself, packed."""
-    script = str(vl_convert.javascript_bundle())
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return _digest(script), pack(script)
 
 

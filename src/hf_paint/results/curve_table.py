@@ -40,6 +40,22 @@ def curve_rows(
     return rows
 
 
+def mean_rows(
+    curve: "AlphaCurve", split: str, *, selected: Alpha | None = None, fine_tuned_label: str = FINE_TUNED
+) -> list[list[str]]:
+    """Return a shorter table than `curve_rows`, with the mean accuracy over the tasks in each role."""
+    measured = {(result.role, result.task) for result in curve.results if result.split == split}
+    counts = {role: len([name for name, _ in measured if name == role]) for role in ROLES}
+    counts = {role: number for role, number in counts.items() if number}
+    rows = [["alpha", *(role if number == 1 else f"{role} (mean of {number})" for role, number in counts.items())]]
+    for alpha in curve.points(split):
+        exact = alpha in curve.exact_alphas
+        means = [marked(percent(curve.mean_accuracy(alpha, role, split)), exact=exact) for role in counts]
+        cells = [alpha_label(alpha, fine_tuned_label), *means]
+        rows.append(bold(cells) if alpha == selected else cells)
+    return rows
+
+
 def accuracy_cell(result: Result | None, bounds: Interval | None = None) -> str:
     """Format an accuracy in percent, followed by the interval of its gain and by other metrics if available."""
     if result is None:

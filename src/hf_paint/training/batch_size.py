@@ -24,10 +24,13 @@ def describe_step(args: PaintTrainingArguments, num_processes: int) -> str:
         >>> describe_step(PaintTrainingArguments(output_dir=tmp_path, use_cpu=True), 2)
         '256 images (2 processes x per_device_train_batch_size 128 x gradient_accumulation_steps 1)'
     """
+    total, accumulated = f"{images_per_step(args, num_processes)} images", args.gradient_accumulation_steps
+    if num_processes == accumulated == 1:
+        return total
     processes = "1 process" if num_processes == 1 else f"{num_processes} processes"
     return (
-        f"{images_per_step(args, num_processes)} images ({processes} x per_device_train_batch_size "
-        f"{args.per_device_train_batch_size} x gradient_accumulation_steps {args.gradient_accumulation_steps})"
+        f"{total} ({processes} x per_device_train_batch_size "
+        f"{args.per_device_train_batch_size} x gradient_accumulation_steps {accumulated})"
     )
 
 
