@@ -48,7 +48,7 @@ def test_every_import_is_a_declared_dependency():
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.split(".")[0])
     third_party = imported - set(sys.stdlib_module_names) - {"hf_paint"}
-    spelling = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+    spelling = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python"}
     assert {spelling.get(name, name) for name in third_party} <= names | {"typing_extensions"}
     assert names - {spelling.get(name, name) for name in third_party} <= {"jinja2"}  # huggingface_hub's templates
 

@@ -6,13 +6,11 @@ comes from the package `vl-convert-python`.
 
 import base64
 import hashlib
-import re
 from functools import cache
 from importlib.resources import files
 
 import vl_convert
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 from hf_paint.report.charts import charts_of, comparison, noun_of
 from hf_paint.report.contents import Report
@@ -35,7 +33,6 @@ def render(report: Report) -> str:
     script, (vega_digest, vega) = _own_script(), _vega()
     charts = {"runs": [charts_of(run) for run in report["runs"]], "comparison": comparison()}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["with_code"] = _with_code
     return environment.from_string(_read("report.html")).render(
         report=report,
         nouns=[noun_of(run) for run in report["runs"]],
@@ -48,11 +45,6 @@ def render(report: Report) -> str:
         script=script,
         hashes=f"'{_digest(script)}' '{vega_digest}'",
     )
-
-
-def _with_code(sentence: str) -> Markup:
-    """Escape a sentence, and set the words between backticks in the type of code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 def _own_script() -> str:
