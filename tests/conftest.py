@@ -28,6 +28,7 @@ from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
+from hf_paint.results.plots import files, kinds
 from hub_server import HubServer
 
 
@@ -38,13 +39,17 @@ logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
 BLANK = PILImage.new("RGB", (8, 8))
+SAVE_PLOT = files.save_plot
+
+
+PLOTS = {name: getattr(kinds, name) for name in ("draw_curve", "draw_accuracy", "draw_changes", "draw_scatter")}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _blank_plots():
-    """Runs draw no plots of example images, and encode no others: both together would take a fifth of the suite.
+    """Runs leave blank plots: drawing them would take a third of the suite.
 
-    `test_examples.py` and `test_plot_files.py` do, and so do the runs in other processes.
+    `test_examples.py` and `test_plot_files.py` draw them, and so do the runs in other processes.
     """
 
     def save_blank(plot, path):
@@ -53,8 +58,18 @@ def _blank_plots():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
-        patch.setattr("hf_paint.results.plots.files.save_plot", save_blank)
+        patch.setattr(files, "save_plot", save_blank)
+        for name in PLOTS:
+            patch.setattr(kinds, name, lambda *_, **__: object())
         yield
+
+
+@pytest.fixture
+def _drawn_plots(monkeypatch):
+    """The plots of runs are drawn in this test."""
+    for name, draw in PLOTS.items():
+        monkeypatch.setattr(kinds, name, draw)
+    monkeypatch.setattr(files, "save_plot", SAVE_PLOT)
 
 
 @pytest.fixture(scope="session", autouse=True)

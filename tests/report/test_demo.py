@@ -54,11 +54,28 @@ def test_the_table_shows_what_a_plain_model_answers(demo, run, model_folder):
     assert "<script>" not in html
     before, after = (probabilities(model_folder, run / "theta_1", a, picture, words, "a {} thing") for a in (0, 0.3))
     header, *shown = rows(html)
-    assert header == ["candidate", "before", "alpha 0.30", "change"]
+    assert header == ["candidate", "before", "alpha 0.30", "points"]
     expected = sorted(zip(words, before, after, strict=True), key=lambda row: -row[2])
     for row, (word, x, y) in zip(shown, expected, strict=True):
-        change = f"{100 * (y - x):+.1f} points".replace("-", "\N{MINUS SIGN}")
+        change = f"{100 * (y - x):+.1f}".replace("-", "\N{MINUS SIGN}")
         assert row == [word, f"{100 * x:.1f} %", f"{100 * y:.1f} %", change]
+
+
+def test_a_moving_slider_gets_a_rough_answer_until_the_exact_one_is_known(run, monkeypatch):
+    demo = Demo(open_subject(run))
+    path = run.parent / "noise.png"
+    Image.effect_noise((32, 32), 90).convert("RGB").save(path)
+    asked = (str(path), ", ".join(CLASS_NAMES), "a {} thing", 0.3)
+    monkeypatch.setattr("hf_paint.report.demo.multiplies_faster", lambda dtype: True)
+    rough = demo.preview(*asked)
+    exact = demo.answer(*asked)
+    assert demo.preview(*asked) == exact
+    [x], [y] = ([row for row in rows(html) if row[0] == "blue"] for html in (rough, exact))
+    assert x[1] == y[1]
+    assert float(x[2].rstrip(" %")) == pytest.approx(float(y[2].rstrip(" %")), abs=3)
+    monkeypatch.setattr("hf_paint.report.demo.multiplies_faster", lambda dtype: False)
+    other = (*asked[:3], 0.4)
+    assert demo.preview(*other) == demo.answer(*other)
 
 
 def test_pictures_of_the_run_have_their_candidates_and_the_right_answer(demo, run):

@@ -75,3 +75,14 @@ def test_the_ends_are_the_models_themselves(model):
     live = LiveTower(image_tower(deepcopy(model)), Line(theta_0, theta_1))
     for alpha, weights in ((1.0, theta_1), (0.0, theta_0)):
         assert torch.equal(live.embed(pixels(), alpha).image_embeds, by_hand(model, weights))
+
+
+def test_a_rough_answer_is_in_bfloat16_and_leaves_the_exact_one_alone(model):
+    theta_0 = {name: x.clone() for name, x in image_tower_weights(model).items()}
+    theta_1 = perturbed(theta_0, 1)
+    live = LiveTower(image_tower(deepcopy(model)), Line(theta_0, theta_1))
+    exact = live.embed(pixels(), 0.3).image_embeds
+    rough = live.embed(pixels(), 0.3, rough=True).image_embeds
+    assert rough.dtype == torch.float32
+    assert 1e-6 < float((rough - exact).abs().max()) < 0.03 * float(exact.abs().max())
+    assert torch.equal(live.embed(pixels(), 0.3).image_embeds, exact)

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -69,6 +72,21 @@ def test_a_report_that_fails_never_loses_a_run(run, monkeypatch, caplog):
     assert "is finished, but its report was not drawn (ZeroDivisionError: division by zero)" in caplog.text
     assert f"hf-paint report {run}" in caplog.text
     assert not (run / "report.html").exists()  # it might show what the run no longer shows
+
+
+def test_a_run_without_the_chart_library_is_kept(run):
+    """Neither importing the package nor ending a run needs it."""
+    code = """
+        import sys
+        sys.modules["vl_convert"] = None
+        import hf_paint.patching
+        from hf_paint.report.writing import redraw_report
+        from hf_paint.results.run_folder import RunFolder
+        redraw_report(RunFolder(sys.argv[1], write=True))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(run)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "its report was not drawn (ModuleNotFoundError" in result.stderr
 
 
 def test_only_the_process_that_writes_draws_it(run):

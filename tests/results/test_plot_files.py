@@ -106,8 +106,8 @@ def test_classes_are_counted_from_the_details(run):
     assert class_changes(made_curve(GRID, TASKS), 1.0, "test") == []
 
 
-def test_a_run_has_the_plots_that_apply_and_no_others(run, monkeypatch):
-    monkeypatch.setattr("hf_paint.results.plots.files.save_plot", save_plot)
+@pytest.mark.usefixtures("_drawn_plots")
+def test_a_run_has_the_plots_that_apply_and_no_others(run):
     curve = AlphaCurve.from_run(run.path)
     shown = Shown.of(curve)
     assert shown.selected == 1.0

@@ -42,6 +42,8 @@ def compare(
     templates: Sequence[str],
     alpha: Alpha,
     right: Collection[str] = (),
+    *,
+    rough: bool = False,
 ) -> list[Answer]:
     """Return the candidates for a picture, the most probable after patching first.
 
@@ -52,11 +54,14 @@ def compare(
         templates: Prompts, each with one `{}`.
         alpha: Position after patching; before is alpha 0.
         right: The right candidates, if they are known.
+        rough: Take less time after patching, see `LivePatch.probabilities`.
 
     Raises:
         InputError: If there are no words, or a template does not have exactly one `{}`.
     """
-    before, after = (subject.live.probabilities(pixels, words, templates, point).tolist() for point in (0.0, alpha))
+    live = subject.live
+    before = live.probabilities(pixels, words, templates).tolist()
+    after = live.probabilities(pixels, words, templates, alpha, rough=rough).tolist()
     answers = [
         Answer(word=word, before=x, after=y, right=word in right if right else None)
         for word, x, y in zip(words, before, after, strict=True)
@@ -102,7 +107,7 @@ def comparison_html(answers: Sequence[Answer], alpha: Alpha, *, is_patched: bool
     rows = "".join(_row(answer, answer is first, answer is answers[0], is_patched) for answer in shown)
     hidden = len(answers) - len(shown)
     rest = f"<p>{hidden} less probable candidates are not shown.</p>" if hidden else ""
-    columns = ["candidate", "before", alpha_phrase(alpha), "change"] if is_patched else ["candidate", "probability"]
+    columns = ["candidate", "before", alpha_phrase(alpha), "points"] if is_patched else ["candidate", "probability"]
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     text = sentence(answers, alpha) if is_patched else f"The answer is {first.word}: {_percent(first.before)}."
     return (
@@ -115,8 +120,7 @@ def _row(answer: Answer, is_first: bool, is_best: bool, is_patched: bool) -> str
     mark = ' <span class="right">right</span>' if answer.right else ""
     cells = [f"<td>{escape(answer.word)}{mark}</td>", _share(answer.before, strong=is_first)]
     if is_patched:
-        change = f"{100 * (answer.after - answer.before):+.1f}".replace("-", "\u2212")
-        cells += [_share(answer.after, strong=is_best), f"<td>{change} points</td>"]
+        cells += [_share(answer.after, strong=is_best), f"<td>{_points(answer.after - answer.before)}</td>"]
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -127,3 +131,8 @@ def _share(share: float, *, strong: bool) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _points(change: float) -> str:
+    """Return a change in points, without a sign if it rounds to 0."""
+    return f"{100 * change:+.1f}".replace("-", "\N{MINUS SIGN}") if abs(change) >= 0.0005 else "0.0"

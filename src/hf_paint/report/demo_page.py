@@ -1,6 +1,6 @@
 """The page of the demo, made of Gradio's widgets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, TypedDict
@@ -17,14 +17,25 @@ ALPHA, ACCURACY, LINE = "alpha", "accuracy in percent", "tasks"
 """Columns of the chart."""
 COLOURS = {"patching": "#0072B2", "supported": "#E69F00", "here": "#777777"}
 """Blue and orange of Okabe and Ito (2008), which colour-blind people can tell apart."""
+TASKS, PICTURES = "words and prompts of a task", "Pictures that the patch changes"
 FORGET_AFTER = 600
 """Seconds after which the server deletes a picture."""
 CSS = """
-.answers { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.answers th, .answers td { padding: .3em .5em; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere; }
+.answers { width: 100%; border: 0 !important; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.answers tr { border: 0 !important; }
+.answers th, .answers td { padding: .3em .4em !important; text-align: left; vertical-align: top; white-space: nowrap;
+  border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
+.answers th:first-child, .answers td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; }
+.answers th:last-child, .answers td:last-child { text-align: right; }
 .answers .bar { display: block; height: .35em; min-width: 1px; background: var(--color-accent); }
-.answers .right { padding: 0 .4em; border: 1px solid currentColor; border-radius: .3em; font-size: .85em; }
+.answers .right { white-space: nowrap; padding: 0 .4em; border: 1px solid currentColor; border-radius: .3em;
+  font-size: .85em; }
+.lines span { margin-right: 1em; white-space: nowrap; }
+.lines span::before { content: ""; display: inline-block; width: 1.5em; margin-right: .4em; vertical-align: middle;
+  border-top: 3px solid var(--line); }
+#pictures .grid-wrap { max-height: none !important; }
+#pictures .grid-container { grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); }
+#pictures .caption-label { white-space: normal; max-width: 100%; }
 .verdict { font-size: 1.15em; margin: 0 0 .6em; overflow-wrap: anywhere; }
 """
 
@@ -37,9 +48,8 @@ class Look(TypedDict):
 
 
 class Classifying(TypedDict):
-    """The event that answers: the function, and the widgets that it reads and writes."""
+    """The widgets that a comparison reads and writes."""
 
-    fn: Callable[..., str]
     inputs: list["gradio.Component"]
     outputs: "gradio.Component"
 
@@ -55,6 +65,7 @@ def build_page(demo: Demo) -> tuple["gradio.Blocks", Look]:
             with gr.Column():
                 sources = ["upload", "clipboard", "webcam"]
                 image = gr.Image(type="filepath", image_mode=None, sources=sources, label="picture", height=260)
+                menu = _menu(demo)
                 words, prompts = _texts(demo)
                 button = gr.Button("Compare", variant="primary")
             with gr.Column():
@@ -64,14 +75,11 @@ def build_page(demo: Demo) -> tuple["gradio.Blocks", Look]:
                 ]
                 answer = gr.HTML(demo.answer(None, "", ""))
                 _add_chart(demo, knobs)
-        classifying = Classifying(fn=demo.answer, inputs=[image, words, prompts, *knobs], outputs=answer)
-        _add_tasks(demo, [words, prompts], classifying)
-        _add_pictures(demo, [image, words, prompts], classifying)
-        texts = [event for text in (words, prompts) for event in (text.submit, text.blur)]
-        gr.on([image.change, button.click, *texts], **classifying)
+        widgets = Classifying(inputs=[image, words, prompts, *knobs], outputs=answer)
+        gallery = _gallery(demo)
+        _answer_always(demo, widgets, button, menu, gallery)
         if knobs:
-            moves = [knob.change for knob in knobs]
-            gr.on(moves, show_progress="hidden", trigger_mode="always_last", **classifying)
+            _follow(demo, widgets, knobs)
     fonts = {"font": ["ui-sans-serif", "system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return page, {"theme": gr.themes.Default(**fonts), "css": CSS}
 
@@ -89,28 +97,71 @@ def _texts(demo: Demo) -> tuple["gradio.Textbox", "gradio.Textbox"]:
     )
 
 
-def _add_tasks(demo: Demo, texts: list["gradio.Component"], classifying: Classifying) -> None:
-    """Add the menu that fills in the words and prompts of a task."""
+def _menu(demo: Demo) -> "gradio.Dropdown | None":
+    """Add the menu of the tasks."""
     import gradio as gr
 
-    if demo.tasks:
-        menu = gr.Dropdown([*demo.tasks], value=next(iter(demo.tasks)), label="words and prompts of a task")
-        menu.input(demo.offered, menu, texts).then(**classifying)
+    return gr.Dropdown([*demo.tasks], value=next(iter(demo.tasks)), label=TASKS) if demo.tasks else None
 
 
-def _add_pictures(demo: Demo, filled: list["gradio.Component"], classifying: Classifying) -> None:
-    """Add the pictures of the run whose answers the patch changes; a click fills in one with its candidates."""
+def _gallery(demo: Demo) -> "gradio.Gallery | None":
+    """Add the pictures of the run whose answers the patch changes."""
     import gradio as gr
 
-    if demo.pictures:
-        pictures = [(str(picture.path), picture.caption) for picture in demo.pictures]
-        label = "pictures that the patch changes"
-        gallery = gr.Gallery(pictures, label=label, columns=6, allow_preview=False, interactive=False)
+    if not demo.pictures:
+        return None
+    gr.HTML(f"<h2>{PICTURES}</h2><p>Click one to compare its candidates.</p>")
+    pictures = [(str(picture.path), picture.caption) for picture in demo.pictures]
+    return gr.Gallery(
+        pictures,
+        label=PICTURES,
+        elem_id="pictures",
+        show_label=False,
+        columns=6,
+        height="auto",
+        object_fit="contain",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+    )
+
+
+def _answer_always(
+    demo: Demo,
+    widgets: Classifying,
+    button: "gradio.Button",
+    menu: "gradio.Dropdown | None",
+    gallery: "gradio.Gallery | None",
+) -> None:
+    """Answer at the button, a new picture and new words; a task and a picture of the run fill them in."""
+    import gradio as gr
+
+    image, words, prompts, *_ = widgets["inputs"]
+    texts = [event for text in (words, prompts) for event in (text.submit, text.blur)]
+    gr.on([image.change, button.click, *texts], demo.answer, **widgets)
+    if menu is not None:
+        menu.input(demo.offered, menu, [words, prompts]).then(demo.answer, **widgets)
+    if gallery is not None:
 
         def pick(event: gr.SelectData) -> tuple[str, str, str]:
             return demo.picked(event.index)
 
-        gallery.select(pick, None, filled).then(**classifying)
+        gallery.select(pick, None, [image, words, prompts]).then(demo.answer, **widgets)
+
+
+def _follow(demo: Demo, widgets: Classifying, knobs: Sequence["gradio.Slider"]) -> None:
+    """Answer roughly while a slider moves, and exactly when it rests."""
+    import gradio as gr
+
+    move = gr.on(
+        [knob.change for knob in knobs],
+        demo.preview,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **widgets,
+    )
+    rest = move.then(demo.answer, show_progress="hidden", **widgets)
+    gr.on([knob.change for knob in knobs], None, cancels=[rest], show_progress="hidden")
 
 
 def _add_chart(demo: Demo, knobs: Sequence["gradio.Slider"]) -> None:
@@ -119,6 +170,9 @@ def _add_chart(demo: Demo, knobs: Sequence["gradio.Slider"]) -> None:
 
     if demo.accuracies():
         [knob] = knobs
+        roles = dict.fromkeys(role for _, _, role in demo.accuracies())
+        lines = [f'<span style="--line: {COLOURS[role]}">{role} tasks</span>' for role in roles]
+        gr.HTML(f'<h2>Measured accuracy</h2><p class="lines">{"".join(lines)}</p>')
         chart = gr.LinePlot(
             _chart_data(demo, demo.subject.knobs[0].start),
             x=ALPHA,
@@ -126,8 +180,10 @@ def _add_chart(demo: Demo, knobs: Sequence["gradio.Slider"]) -> None:
             color=LINE,
             color_map=COLOURS,
             x_title=demo.subject.knobs[0].label,
+            colors_in_legend=[],  # its legend is cut off
             height=260,
             label="measured accuracy",
+            show_label=False,
         )
         update = partial(_chart_data, demo)
         knob.change(update, knob, chart, show_progress="hidden", trigger_mode="always_last")

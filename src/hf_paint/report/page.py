@@ -9,7 +9,6 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
-import vl_convert
 from jinja2 import Environment, StrictUndefined
 
 from hf_paint.report.charts import charts_of, comparison, noun_of
@@ -55,6 +54,8 @@ def _own_script() -> str:
 @cache
 def _vega() -> tuple[str, str]:
     """Return Vega, Vega-Lite and Vega-Embed as one script (BSD 3-clause licence): its digest and itself, packed."""
+    import vl_convert  # only now: a run needs none of it until it draws its report
+
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return _digest(script), pack(script)
 
