@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from transformers import CLIPModel
 
 import hf_paint
+from browser import check_page
 from hf_paint import AlphaCurve, PushOptions, interpolate, push_variants
+from report_checks import checked_report
 
 
 TOY = Path(hf_paint.__file__).parent / "toy_clip"
@@ -66,6 +68,11 @@ def test_it_ends_with_the_table_the_plot_and_a_pipeline_call(run):
     assert "toy" in output
     assert (folder / "curve.png").stat().st_size > 10_000
     assert (folder / "patched" / "README.md").exists()
+
+
+@pytest.mark.slow
+def test_its_report_shows_the_records(run):
+    check_page(run[0], checked_report(run[0])["runs"][0])
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import CLIPModel, CLIPProcessor
 
+from browser import check_page
 from counting_evaluator import CountingEvaluator
 from drawn_tasks import write_task
 from hf_paint import (
@@ -165,6 +166,7 @@ def test_the_table_is_the_formula(run):
 def test_the_report_has_the_scatter_and_the_ensemble(run):
     folder = run[0]
     found = checked_report(folder)["runs"][0]
+    check_page(folder, found)
     stored, scatter = json.loads((folder / "robustness.json").read_text()), found["scatter"]
     assert scatter["x"] == [row["reference"] for row in stored["weights"]["rows"]]
     assert scatter["effective"] == pytest.approx(np.subtract(scatter["y"], beta(scatter["x"])))

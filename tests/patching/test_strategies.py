@@ -14,6 +14,7 @@ import torch
 import yaml
 from transformers import CLIPModel, CLIPVisionModel
 
+from browser import check_page
 from drawn_tasks import write_task
 from hf_paint import InputError, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
@@ -62,6 +63,7 @@ def test_joint_with_one_task_is_single(single, model_folder, tasks, tmp_path):
     joint = patch_joint(model_folder, [tasks[0]], [tasks[2]], arguments(tmp_path / "run"), alphas=ALPHAS)
     assert joint.alpha == single.alpha
     assert joint.curve.results == single.curve.results
+    check_page(joint.run_folder, checked_report(joint.run_folder)["runs"][0])
     for folder in ("theta_1", "patched"):
         assert_equal_weights(tmp_path / "run" / folder, single.run_folder / folder)
 
@@ -333,6 +335,8 @@ def test_card_tells_the_coefficients(fixture, request):
 
 def test_the_report_shows_combinations_and_steps(parallel_run, sequential_run, model_folder):
     searched, steps = (checked_report(run.run_folder)["runs"][0] for run in (parallel_run, sequential_run))
+    check_page(parallel_run.run_folder, searched)
+    check_page(sequential_run.run_folder, steps)
     assert (searched["split"], searched["connected"], searched["fine_tuned"]) == ("validation", False, None)
     combinations = [
         a for a in parallel_run.curve.points("validation") if isinstance(a, Coefficients) and any(a.values())

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import hf_paint
+from browser import check_page
 from hf_paint import AlphaCurve, PatchResult, select_alpha, write_report
 from hf_paint.cli.main import main
 from hf_paint.files import read_json, write_json
@@ -30,7 +31,7 @@ def is_page(path):
 
 def test_a_finished_run_has_its_report(finished_run):
     assert is_page(finished_run / "report.html")
-    checked_report(finished_run)
+    check_page(finished_run, checked_report(finished_run)["runs"][0])
     result = PatchResult(alpha=1.0, curve=AlphaCurve([]), run_folder=finished_run, model=None)
     assert result.report == finished_run / "report.html"
 

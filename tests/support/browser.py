@@ -1,9 +1,12 @@
 """A headless Chromium for reports: `open_report` checks what every page keeps, `check_report` moves sliders too."""
 
 import contextlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from hf_paint.results.tables import percent
 
 
 CHROMIUM = "/usr/bin/chromium"
@@ -118,6 +121,28 @@ def open_report(browser, path, **options):
         assert opened.problems == []
     finally:
         opened.page.close()
+
+
+def check_page(folder, run):
+    """Open the report of a run and check that its slider, moved by arrow keys, shows the accuracies of every point.
+
+    Without a browser nothing is checked; the tests of the page say so by being skipped.
+
+    Args:
+        folder: Run folder.
+        run: Contents of its report that `checked_report` has compared with `results.jsonl`.
+    """
+    if find_spec("playwright") is None or not Path(CHROMIUM).exists():
+        return
+    with chromium() as browser, open_report(browser, Path(folder) / "report.html") as opened:
+        for position in opened.points():
+            rows = opened.rows()
+            for task in run["tasks"]:
+                accuracy = task["accuracy"][position]
+                shown = rows[task["name"]][0].split("|")[0].lstrip("~")
+                assert shown == ("" if accuracy is None else percent(accuracy["value"]))
+        assert opened.overflow() <= 0
+        assert opened.accessibility_problems() == []
 
 
 def check_report(browser, path):

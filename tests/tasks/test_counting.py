@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from browser import check_page
 from drawn_tasks import draw_rows, write_task
 from hf_paint import AlphaCurve, InputError, PatchOptions, Task, evaluate_tasks, patch_single
 from hf_paint.data.splits import load_splits
@@ -146,6 +147,7 @@ def test_patched_on_some_counts_and_measured_on_others(counting, model_folder, t
     lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     assert {line["task"] for line in lines if line["mean_absolute_error"] is not None} == {"seen", "unseen"}
     run = checked_report(tmp_path / "run")["runs"][0]
+    check_page(tmp_path / "run", run)
     errors = [curve.get(alpha, "transfer", "unseen", "test").mean_absolute_error for alpha in (0.0, 0.5, 1.0)]
     assert run["tasks"][2]["metrics"]["mean_absolute_error"] == errors
     assert "MAE is the mean absolute error of the predicted count." in run["notes"]

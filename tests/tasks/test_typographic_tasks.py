@@ -13,6 +13,7 @@ import yaml
 from accelerate import Accelerator
 from PIL import Image
 
+from browser import check_page
 from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
 from hf_paint.cli.run_recipe import run_recipe
@@ -286,6 +287,8 @@ def test_patching_an_attacked_task_end_to_end(tmp_path, model_folder, sweep):
     assert {(r.alpha, r.task, r.split): r.attack_success for r in read.results} == {
         (r.alpha, r.task, r.split): r.attack_success for r in curve.results
     }
-    attacked = checked_report(tmp_path / "run")["runs"][0]["tasks"][0]
+    (run,) = checked_report(tmp_path / "run")["runs"]
+    check_page(tmp_path / "run", run)
+    attacked = run["tasks"][0]
     assert attacked["metrics"]["attack_success"][-1] == result.attack_success / result.total
     assert all(picture["written"] in CLASS_NAMES or picture["written"] is None for picture in attacked["pictures"])

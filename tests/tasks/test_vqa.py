@@ -11,6 +11,7 @@ from datasets import Dataset, Features, Image, List, Value
 from torch.nn import functional
 
 import hf_paint.models.zero_shot
+from browser import check_page
 from drawn_tasks import draw_rows
 from hf_paint import (
     AlphaCurve,
@@ -258,7 +259,9 @@ def test_patched_with_candidates_of_each_example(questions, model_folder, tmp_pa
     card = (tmp_path / "run" / "patched" / "README.md").read_text()
     assert f"| questions | count | 6 | {100 * zero[0] / 6:.2f} | {100 * chosen[0] / 6:.2f} |" in card
     assert "`{answer} {question}`" in card
-    task = checked_report(tmp_path / "run")["runs"][0]["tasks"][0]
+    (run,) = checked_report(tmp_path / "run")["runs"]
+    check_page(tmp_path / "run", run)
+    task = run["tasks"][0]
     assert task["per_class"] is None  # each question has its own candidates
     assert task["metrics"]["accuracy_count"][0] == zero[0] / 6
     for picture in task["pictures"]:
