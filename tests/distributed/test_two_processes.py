@@ -1,8 +1,7 @@
 """Two processes compared with one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
 
 Each launch takes many seconds, so each kind of launch runs all recipes, and the tests read the run folders; the one
-process is that of the tests. ZeRO is
-tested if deepspeed is installed.
+process is that of the tests. ZeRO is tested if deepspeed is installed.
 """
 
 import json
