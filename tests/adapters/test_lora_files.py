@@ -19,6 +19,7 @@ from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.weights.layers import IMAGE_TOWER
 from peft_adapters import config_of, loaded
+from printed import printed_rows
 from tensors import distance
 from tiny_families import make
 
@@ -353,7 +354,7 @@ def test_extract_lora_tells_what_each_rank_keeps_and_does(model, model_folder, t
     command += ["--output_dir", str(tmp_path / "lora"), "--task", str(tasks_folder / "colours.yaml"), "--alpha", "0.5"]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if line.startswith("│")]
+    _, *rows = printed_rows(shown)
     assert [row[0] for row in rows] == ["1", "4", "theta_1"]
     assert rows[1][1:3] == ["100.00 %", "100.00 %"]
     assert "0.00 % are in 0 tensors" in shown

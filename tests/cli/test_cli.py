@@ -292,6 +292,7 @@ def test_patch_help_lists_keys_and_fields_as_they_are(capsys):
     assert len(COMMON_TRAINING_FIELDS) == 32
     args = PaintTrainingArguments(output_dir="x", use_cpu=True)
     plain = {"report_to": "none", "use_cpu": False, "num_train_epochs": None, "output_dir": None}
+    plain |= {"dataloader_num_workers": None}
     for name, text in COMMON_TRAINING_FIELDS.items():
         value = plain.get(name, getattr(args, name))
         default = str(getattr(value, "value", value))

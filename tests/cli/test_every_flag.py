@@ -79,7 +79,7 @@ REFUSED = {
     "lr_scheduler_kwargs": {"num_cycles": 2},
     "fp16": True,
     "optim": "adamw_8bit",
-    "report_to": "wandb",
+    "report_to": "comet_ml",
     "resume_from_checkpoint": "/nowhere",
     "task_sampling": "uniform",
     "tolerance": 1.2,

@@ -71,7 +71,7 @@ VALUES = {
     "orders of one strategy": (PATCH + "--num_orders 2", "`num_orders` sequential"),
     "adapter key without an adapter": (PATCH + "--lora_r 4", "`lora_r` `use_peft: true`"),
     "half precision on a CPU": (PATCH + "--fp16", "`fp16: true` GPU `bf16: true`"),
-    "tracker that is not installed": (PATCH + "--report_to wandb", "wandb pip install"),
+    "tracker that is not installed": (PATCH + "--report_to comet_ml", "comet_ml pip install"),
     "unknown tracker": (PATCH + "--report_to wandbb", "'wandbb' wandb"),
     "push to no repository": (PATCH + "--push_to_hub", "`push_to_hub` `hub_model_id`"),
     "task in two roles": (PATCH + "--supported_tasks {colours}", "'colours' twice"),
@@ -93,7 +93,6 @@ DATA = {
     "file that is not there": (PATCH + "--patching_tasks {no_file}", "none.parquet"),
     "file of another format": (PATCH + "--patching_tasks {no_parquet}", "fake.parquet"),
     "empty folder": (PATCH + "--patching_tasks {empty_folder}", "hollow"),
-    "corrupt picture": (PATCH + "--patching_tasks {corrupt}", "corrupt Image 3"),
     "test rows in train": (PATCH + "--patching_tasks {same_rows}", "same_rows test train"),
     "no train split": (PATCH + "--patching_tasks {no_train}", "no_train train"),
     "no validation to choose on": (PATCH + "--supported_tasks {no_validation}", "validation supported"),
@@ -210,18 +209,22 @@ def no_network(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", connect)
 
 
-def assert_one_line(command, words, place, capsys):
-    """Run a command and check that it ends in one line with these words, within 10 seconds, and leaves nothing."""
+def assert_one_line(command, words, place, capsys, *, stages=()):
+    """Run a command and check that it ends in one line with these words, within 10 seconds, and leaves nothing.
+
+    Before it are only the lines of the stages that had begun.
+    """
     shutil.rmtree(place["new"], ignore_errors=True)
     start = time.perf_counter()
     assert main(shlex.split(command.format(**place))) == 2
     assert time.perf_counter() - start < 10
     shown = capsys.readouterr()
     lines = [line for line in re.split("[\r\n]", shown.err) if line.strip() and not re.search(r"\d+%\||\d+it", line)]
-    assert [line[:10] for line in lines] == ["hf-paint: "], shown.err
+    assert lines[:-1] == list(stages), shown.err
+    assert lines[-1].startswith("hf-paint: ")
     assert "Traceback" not in shown.err
     for word in words.format(**place).split():
-        assert word in lines[0]
+        assert word in lines[-1]
     assert not Path(place["new"]).exists()
 
 
@@ -238,6 +241,11 @@ def test_a_mistake_in_a_value(command, words, place, capsys, no_network):
 @pytest.mark.parametrize(("command", "words"), DATA.values(), ids=DATA)
 def test_a_mistake_in_the_data(command, words, place, capsys, no_network):
     assert_one_line(command, words, place, capsys)
+
+
+def test_a_corrupt_picture_is_found_while_pictures_are_decoded(place, capsys, no_network):
+    stages = ("1/5 heads: 2 tasks", "2/5 decode: 2 tasks")
+    assert_one_line(PATCH + "--patching_tasks {corrupt}", "corrupt Image 3", place, capsys, stages=stages)
 
 
 @pytest.mark.parametrize(("command", "words"), MODELS.values(), ids=MODELS)

@@ -15,6 +15,7 @@ from hf_paint.cli.main import main
 from hf_paint.data.images import decode
 from hf_paint.data.overlaps import refuse_shared_rows
 from hf_paint.data.splits import load_splits
+from printed import printed_rows
 
 
 BOTH = {"train": "train", "validation": None, "test": "test"}
@@ -130,8 +131,7 @@ def tasks(tmp_path_factory):
 def test_evaluate_reads_every_picture(model_folder, tasks, tmp_path, capsys):
     paths = [write_yaml(task, tmp_path) for task in tasks.values()]
     assert main(["evaluate", model_folder, "--use_cpu", "--tasks", *paths]) == 0
-    table = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
-    counts = {row[0]: int(row[2]) for row in table if row and row[0] in tasks}
+    counts = {row[0]: int(row[2]) for row in printed_rows(capsys.readouterr().out) if row[0] in tasks}
     assert counts == {name: sum(count for count, _ in classes.values()) for name, (*_, classes) in READ.items()}
 
 

@@ -17,6 +17,7 @@ from hf_paint.cli.main import main
 from hf_paint.data.images import CachedImages, decode, stream_rows
 from hf_paint.data.splits import load_splits
 from hf_paint.data.transforms import PixelTransform
+from printed import printed_rows
 
 
 CLASSES = ["one", "two"]
@@ -97,9 +98,8 @@ def evaluate(capsys, model_folder, folder, *tasks):
         (folder / f"{task['name']}.yaml").write_text(yaml.safe_dump(task))
     code = main(["evaluate", model_folder, "--tasks", *paths, "--use_cpu"])
     output, error = capsys.readouterr()
-    rows = [line.replace("│", " ").split() for line in output.splitlines()]
     names = {task["name"] for task in tasks}
-    return code, {row[0]: row[2:] for row in rows if row and row[0] in names}, error
+    return code, {row[0]: row[2:] for row in printed_rows(output) if row[0] in names}, error
 
 
 def test_evaluate_sees_that_images_were_replaced(model_folder, tmp_path, capsys):

@@ -84,11 +84,12 @@ def test_details_are_those_of_the_logits(line, swept, alpha):
             logits, labels = logits_at(line, alpha, task, split)
             counted = [row for row, own in enumerate(labels.tolist()) if own[0] >= 0]
             best = logits.argmax(axis=1)
-            references = [best[row] if best[row] in labels[row] else labels[row][0] for row in counted]
+            first = labels[counted, 0]
+            predicted = [labels[row][0] if best[row] in labels[row] else best[row] for row in counted]
             if images.choices is None:
                 matrix = np.zeros((4, 4), dtype=int)
                 matrix[found.confusion.classes, found.confusion.predicted] = found.confusion.images
-                assert np.array_equal(matrix, confusion_matrix(references, best[counted], labels=range(4)))
+                assert np.array_equal(matrix, confusion_matrix(first, predicted, labels=range(4)))
             else:
                 assert found.confusion is None
             assert found.calibration.correct.sum() == swept.get(alpha, task.role, task.task.name, split).correct
@@ -107,6 +108,17 @@ def test_details_are_those_of_the_logits(line, swept, alpha):
                 assert [likely[row][candidate] for candidate, _ in answers.of(row)] == pytest.approx(
                     expected, abs=2e-5
                 )
+
+
+def test_a_class_has_the_same_images_at_every_alpha(line, swept):
+    """Or else a class could be right more often than it has images, where images have several classes."""
+    read = RunDetails.of_run(swept.folder)
+    for task in line[2]:
+        for split, images in task.images.items():
+            found = [read.of(swept.get(alpha, task.role, task.task.name, split)) for alpha in ALPHAS]
+            if images.choices is None:
+                totals = [details.confusion.total(4).tolist() for details in found]
+                assert totals == totals[:1] * len(ALPHAS)
 
 
 def test_the_sample_is_the_same_at_every_alpha_and_batch_size(line, swept, tmp_path):

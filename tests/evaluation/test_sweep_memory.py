@@ -166,7 +166,7 @@ def test_the_sweep_of_a_run_holds_one_copy_of_the_tower(model_folder, tmp_path):
     tasks = [write_task_yaml(tmp_path, name, train=24, test=8) for name in ("colours", "others")]
     model, in_all = said_by(RUN, model_folder, *tasks, "fp32", tmp_path)
     assert model > 1e8
-    assert 0.9 < in_all < 1.4
+    assert 0.5 < in_all < 1.4  # less than one where memory that the training has freed is used again
 
 
 def said_by(script, *arguments):

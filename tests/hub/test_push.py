@@ -413,7 +413,7 @@ def test_replacing_leaves_nothing_of_the_other_form(hub, run, model_folder):
     push_variants(run, "tester/clip", overwrite=True, options=delta)
     plots = {path.name for path in run.glob("*.png")}
     assert {"curve.png", "accuracy.png", "examples-colours.png", "examples-others.png"} <= plots
-    names = {".gitattributes", "README.md", "patch.safetensors", "patch_config.json", "tasks.json"}
+    names = {".gitattributes", "README.md", "patch.safetensors", "patch_config.json", "tasks.json", "report.html"}
     assert set(repository(hub)["main"]) == names | plots
     push_variants(run, "tester/clip", overwrite=True, options=BASE)
     assert "patch_config.json" not in repository(hub)["main"]

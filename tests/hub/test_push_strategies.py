@@ -61,7 +61,7 @@ def test_every_branch_is_a_model_of_plain_transformers(hub, runs, model_folder, 
     assert [branch.name for branch in plan.branches] == list(expected)
     assert repository().keys() == expected.keys()
     names = {"README.md", "config.json", "model.safetensors", "processor_config.json"}
-    names |= {"preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "tasks.json"}
+    names |= {"preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "tasks.json", "report.html"}
     names |= {f"examples-{name}.png" for name in ("first", "second", "kept")}
     names |= {"curve.png", "accuracy.png"} | {path.name for path in runs[strategy].glob("per_class.png")}
     for branch, folder in expected.items():

@@ -13,7 +13,7 @@ import yaml
 from drawn_tasks import write_task
 from hf_paint import InputError, PatchOptions, patch_joint, patch_parallel, patch_sequential, patch_single
 from hf_paint.models.towers import image_tower_weights
-from hf_paint.patching import base, examples, fine_tuning, request_checks
+from hf_paint.patching import base, fine_tuning, request_checks
 from hf_paint.patching.base import Base
 from hf_paint.patching.recipe import Rule
 from hf_paint.patching.unread_options import ARGUMENTS, OPTIONS
@@ -128,7 +128,6 @@ def run(model_folder, tasks, folder, *, theta=None, strategy="single", one=False
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "_train", noise)
         patch.setattr(kinds, "save_run_plots", lambda folder, *_: folder.curve_plot.write_text("plot"))
-        patch.setattr(examples, "_plot", lambda run, choice, *_, **__: None)
         return PATCH[strategy](
             model_folder,
             patching[0] if strategy == "single" else patching,
@@ -146,10 +145,10 @@ def noise(run, tasks, folder, args):
 
 
 def left_behind(folder):
-    """The contents of a run folder without the copies of the recipe in it."""
+    """The contents of a run folder without the copies of the recipe in it, and the pages made of the rest."""
     contents = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in ("recipe.yaml", "step.yaml", "README.md", ".lock"):
+        if path.is_file() and path.name not in ("recipe.yaml", "step.yaml", "README.md", "report.html", ".lock"):
             contents[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     for name in [name for name in contents if name.endswith("selection.json")]:
         selection = json.loads((folder / name).read_text())

@@ -235,8 +235,8 @@ def test_the_command_shows_before_it_writes(run, capsys):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert main(["select", str(run), "--tolerance", "0.5"]) == 0
     said = capsys.readouterr().out
-    assert said.splitlines()[:-1] == dry.splitlines()[:-1]
-    assert said.endswith(f"{run / 'patched'}\n")
+    made = f"alpha 1.00: {run / 'patched'}\nreport: {run / 'report.html'}\n"
+    assert said == dry.removesuffix("Dry run: nothing was changed.\n") + made
 
 
 def test_a_run_without_a_rule_gets_a_model(model_folder, tasks, runs, tmp_path, no_images):

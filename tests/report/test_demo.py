@@ -39,6 +39,12 @@ def demo(run):
     return Demo(open_subject(run))
 
 
+def test_a_picture_that_would_fill_the_memory_is_refused(demo, tmp_path, monkeypatch):
+    Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert "The picture cannot be read" in demo.answer(str(tmp_path / "bomb.png"), "cat, dog", "a {}", 0.5)
+
+
 def rows(html):
     """The cells of a table, as texts."""
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]

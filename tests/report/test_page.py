@@ -66,9 +66,9 @@ def test_the_slider_shows_every_point_by_arrow_keys(opened):
         ]
         value_text = opened.page.locator("input[type=range]").get_attribute("aria-valuetext")
         assert value_text == f"alpha {reports.ALPHAS[i]:.2f}" + {
-            0: ", zero-shot",
-            2: ", chosen",
-            4: ", fine-tuned",
+            0: " (zero-shot)",
+            2: " (chosen)",
+            4: " (fine-tuned)",
         }.get(i, "")
         assert f"patching {percent(means['patching'])} %" in text(opened, "output")
 
@@ -79,21 +79,21 @@ def test_what_is_below_follows_the_slider_too(opened):
         assert text(opened, "[data-part=snippets] code") == (
             f'CLIPModel.from_pretrained("me/digits", revision="alpha-{alpha}")  # {alpha}'
         )
-    assert "ECE 6.00 % at alpha 1.00, fine-tuned, from 10.00 % at zero-shot." in text(
+    assert "ECE 6.00 % at alpha 1.00 (fine-tuned), from 10.00 % at zero-shot." in text(
         opened, "[data-late=calibration]"
     )
     assert re.findall(r"Now \w+: \d", text(opened, "[data-late=pictures]")) == ["Now right: 2", "Now wrong: 1"]
     assert "two 80.00 %" in text(opened, "[data-late=pictures] figcaption")
     opened.page.locator("input[type=range]").press("ArrowLeft")
     assert opened.page.locator("[data-part=snippets] code").is_hidden()
-    assert "Exists for alpha 0.00, zero-shot; alpha 0.25; " in text(opened, "[data-part=snippets]")
+    assert "Move the slider to any other alpha." in text(opened, "[data-part=snippets]")
 
 
 def test_classes_are_sorted_the_worst_first_until_asked_otherwise(opened):
     opened.go("chosen")
     names = "[...document.querySelectorAll('[data-late=classes] tbody th')].map(cell => cell.textContent)"
     assert opened.page.evaluate(names) == ["zero", "two", reports.EVIL]
-    opened.page.get_by_role("button", name="change").click()
+    opened.page.get_by_role("button", name="change, points").click()
     assert opened.page.evaluate(names) == [reports.EVIL, "two", "zero"]
     opened.page.get_by_role("button", name="class", exact=True).click()
     assert opened.page.evaluate(names) == sorted([reports.EVIL, "two", "zero"])
@@ -126,13 +126,13 @@ def test_both_colour_schemes_fit_narrow_and_wide_windows(opened, scheme):
 def test_a_printed_page_is_at_the_chosen_alpha_with_everything_open(opened):
     opened.go("zero-shot")
     opened.page.emulate_media(media="print")
-    opened.page.locator(".at", has_text="below are at alpha 0.50, chosen.").wait_for()
+    opened.page.locator(".at", has_text="below are at alpha 0.50 (chosen).").wait_for()
     assert opened.rows()["digits"][0].startswith("80.00")
     assert opened.page.locator(".control").is_hidden()
     assert opened.page.locator("details:not([open])").count() == 0
     assert opened.page.pdf().startswith(b"%PDF")
     opened.page.emulate_media(media="screen")
-    opened.page.locator("output", has_text="alpha 0.00, zero-shot").wait_for()
+    opened.page.locator("output", has_text="alpha 0.00 (zero-shot)").wait_for()
     assert opened.rows()["digits"][0].startswith("40.12")  # as the reader left it
     assert opened.page.locator("details[open]").count() == 0
 
@@ -150,6 +150,21 @@ def test_runs_beside_each_other_have_their_own_sliders(browser, write):
         assert page.rows(run=1)["digits"][0].startswith("88.00")
         assert page.page.locator("[data-run='1'] [data-part=accuracy] .mark-line").count() == 0
         assert page.accessibility_problems(contrast=False) == []  # the colours are those of one run
+
+
+def test_classes_of_the_same_name_have_rows_of_their_own(browser, write):
+    task = reports.digits_task()
+    task["per_class"] |= {"classes": ["crane", "crane", "other"], "total": [300, 200, 300]}
+    task["per_class"]["confusion"] = [[[0, 1, 5], [1, 0, 7], [2, 0, 9]]] * 5
+    task["gain"][2] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    with open_report(browser, write(reports.run(tasks=[task]))) as page:
+        page.go("chosen")
+        assert page.rows()["digits"][2] == "no change"
+        page.page.locator("[data-late=confusion]").scroll_into_view_if_needed()
+        page.page.locator("[data-late=confusion] svg .mark-rect").wait_for(state="attached")
+        labels = page.page.locator("[data-late=confusion] svg .role-axis-label text").all_inner_texts()
+        names = ["crane (0)", "crane (1)", "other (2)"]
+        assert sorted(labels) == sorted([*names, *names, "other"])
 
 
 def test_a_very_large_report_is_small_and_fast(browser, write):

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -12,7 +10,7 @@ import hf_paint
 from hf_paint import AlphaCurve, PatchResult, select_alpha, write_report
 from hf_paint.cli.main import main
 from hf_paint.files import read_json, write_json
-from hf_paint.report import writing
+from hf_paint.report import page, writing
 from hf_paint.report.building import report_of
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.changes import measure_weight_changes
@@ -74,19 +72,25 @@ def test_a_report_that_fails_never_loses_a_run(run, monkeypatch, caplog):
     assert not (run / "report.html").exists()  # it might show what the run no longer shows
 
 
-def test_a_run_without_the_chart_library_is_kept(run):
-    """Neither importing the package nor ending a run needs it."""
-    code = """
-        import sys
-        sys.modules["vl_convert"] = None
-        import hf_paint.patching
-        from hf_paint.report.writing import redraw_report
-        from hf_paint.results.run_folder import RunFolder
-        redraw_report(RunFolder(sys.argv[1], write=True))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code), str(run)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "its report was not drawn (ModuleNotFoundError" in result.stderr
+def test_neither_a_missing_vega_nor_a_folder_in_the_way_loses_a_run(run, monkeypatch, caplog):
+    monkeypatch.delattr(writing.logger, "warning")
+    (run / "report.html").unlink()
+    (run / "report.html").mkdir()
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    page._vega.cache_clear()
+    writing.redraw_report(RunFolder(run, write=True))
+    assert "its report was not drawn (ModuleNotFoundError: import of vl_convert halted" in caplog.text
+
+
+def test_another_alpha_can_be_chosen_after_pictures_were_removed(run):
+    [first, *others] = sorted((run / "examples").glob("*/*.jpg"))
+    first.unlink()
+    select_alpha(run, alpha=0.5)
+    assert (run / f"examples-{first.parent.name}.png").is_file()
+    for picture in others:
+        picture.unlink()
+    select_alpha(run, alpha=1.0)
+    assert not list(run.glob("examples-*.png"))
 
 
 def test_only_the_process_that_writes_draws_it(run):

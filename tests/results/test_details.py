@@ -1,6 +1,9 @@
 """Details of evaluations: what their arrays mean, and what a file of them keeps."""
 
+import base64
 import json
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -135,6 +138,46 @@ def test_runs_without_details_and_damaged_ones(tmp_path):
     path.write_text(json.dumps(line) + "\n{}\n")
     with pytest.raises(InputError, match="Line 2 of .* is not a valid record"):
         RunDetails.of_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [2**40]},
+        {"shape": [2**24 + 1]},
+        {"data": base64.b64encode(zlib.compress(bytes(2**22))).decode()},
+        {"data": base64.b64encode(b"nothing deflated").decode()},
+        {"data": "AA"},
+        {"dtype": "|O"},
+        {"dtype": "<f8"},
+    ],
+)
+def test_an_array_that_claims_another_size_is_refused_before_it_fills_the_memory(tmp_path, change):
+    DetailsLog(tmp_path).append(record(), details())
+    path = tmp_path / "details.jsonl"
+    line = json.loads(path.read_text())
+    stored = dict(zip(("dtype", "shape", "data"), line["arrays"]["images"], strict=True)) | change
+    line["arrays"]["images"] = list(stored.values())
+    path.write_text(json.dumps(line) + "\n")
+    found = RunDetails.of_run(tmp_path)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="details of t .test. at alpha 0.00 in .* are damaged"):
+        found.of(record())
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_counts_of_a_class_that_the_task_does_not_have_are_refused():
+    confusion = Confusion.of(np.array([0, 10**12]), np.array([0, 1]))
+    for count in (confusion.total, confusion.correct):
+        with pytest.raises(InputError, match="class 1000000000000, but the task has 5 classes"):
+            count(5)
+
+
+def test_an_image_that_was_not_sampled_has_no_candidates():
+    answers = details().answers
+    others = set(range(answers.images.max() + 2)) - set(answers.images.tolist())
+    assert [answers.of(image) for image in others] == [None] * len(others)
 
 
 def test_a_sample_is_always_the_same_and_leaves_no_image_out():

@@ -16,8 +16,8 @@ def blank_plots(patch):
     """Let runs leave blank plots until this `pytest.MonkeyPatch` is undone."""
 
     def save_blank(plot, path):
-        for form in ("png", "svg"):
-            path.with_suffix(f".{form}").write_bytes(b"blank")
+        BLANK.save(path.with_suffix(".png"))
+        path.with_suffix(".svg").write_bytes(b"blank")
 
     patch.setattr("hf_paint.patching.examples.plot_examples", lambda examples, path, **texts: BLANK.save(path))
     for module, name in DRAWN:

@@ -83,7 +83,7 @@ class Page:
     def draw_everything(self):
         """Wait until every chart is drawn."""
         sync_api = pytest.importorskip("playwright.sync_api")
-        sync_api.expect(self.page.locator(".plot:not(:has(svg))")).to_have_count(0)
+        sync_api.expect(self.page.locator(".plot:not(:has(svg))")).to_have_count(0, timeout=60_000)
 
     def accessibility_problems(self, *, contrast=True):
         """Return what axe-core finds serious or critical; most of its time goes into the contrast of colours."""

@@ -1,6 +1,5 @@
 """Pictures of digits, which the toy CLIP of the package reads, in files with labels of any kind."""
 
-import re
 from importlib.resources import files
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image as PILImage
 
 from hf_paint.cli.main import main
 from hf_paint.tasks.rendering import rendered_task
+from printed import printed_rows
 
 
 TOY = str(files("hf_paint") / "toy_clip")
@@ -54,8 +54,8 @@ def evaluate(folder, capsys, **tasks):
         paths[-1].write_text(f"name: {name}\n{text}")
     code = main(["evaluate", TOY, "--use_cpu", "--tasks", *map(str, paths)])
     printed = capsys.readouterr()
-    rows = re.findall(r"│ (\S+) +│ test +│ (\d+) +│ ([\d.]+) +│", printed.out)
-    return code, {name: (int(images), float(accuracy)) for name, images, accuracy in rows}, printed.err
+    rows = [row for row in printed_rows(printed.out) if row[1] == "test"]
+    return code, {name: (int(images), float(accuracy)) for name, _, images, accuracy, *_ in rows}, printed.err
 
 
 def count_correct(digits=range(10)):

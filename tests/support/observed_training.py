@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers.training_args
 from transformers import TrainerCallback, logging
-from transformers.trainer_callback import ExportableState
+from transformers.trainer_callback import CallbackHandler, ExportableState
 
 from hf_paint import ClassificationHead, HeadTrainer, PaintTrainer, PaintTrainingArguments
 from hf_paint.patching import trained_head
@@ -225,6 +225,9 @@ def train_head_first(monkeypatch, folder, **fields):
     class Spy:
         def __init__(self, head, args, **options):
             seen.append([args.max_steps, args.learning_rate, args.output_dir])
+            self.callback_handler = CallbackHandler([], None, None, None, None)
+            self.add_callback = self.callback_handler.add_callback
+            self.remove_callback = self.callback_handler.remove_callback
 
         def train(self, **options):
             pass

@@ -14,7 +14,10 @@ done
 printf '%s\\n' "${pids[@]}" > "$SLURM_PIDS"
 failed=0
 for ((node = 0; node < SLURM_NNODES; node++)); do
-    wait -n || { failed=$?; for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null; done; }
+    wait -n && continue
+    code=$?
+    ((failed)) || failed=$code
+    for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null; done
 done
 exit "$failed"
 """

@@ -216,7 +216,7 @@ def test_a_recipe_publishes_its_variants(hub, recipe, tmp_path, capsys):
     assert (data.base_model, data.hf_paint["alpha"]) == ("o/clip", alpha)
     plots = {path.name for path in (tmp_path / "run").glob("*.png")}
     assert {"curve.png", "accuracy.png", "examples-colours.png", "examples-others.png"} <= plots
-    assert files() == FILES | {"tasks.json"} | plots
+    assert files() == FILES | {"tasks.json", "report.html"} | plots
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["hub_model_id"] == "tester/clip"
     commits = saves(hub)
     assert recipe(**PUSH | {"hub_model_id": "tester/other"}) == 0  # the same run, published somewhere else

@@ -34,7 +34,7 @@ def test_accelerate_reads_every_configuration(name, kind, num_processes):
 
 
 def test_every_configuration_is_tested():
-    assert len(list(CONFIGS.glob("*.yaml"))) == 6
+    assert len(list(CONFIGS.glob("*.yaml"))) == 7
 
 
 def launched(name, monkeypatch):

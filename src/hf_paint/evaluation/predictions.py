@@ -175,9 +175,16 @@ def details_of(predictions: Predictions, task: PreparedTask, split: str) -> Deta
     has_classes = task.images[split].choices is None
     return Details(
         calibration=Calibration.of(predictions.confidence[counted], predictions.correct),
-        confusion=Confusion.of(predictions.references, predictions.predicted[counted]) if has_classes else None,
+        confusion=_confusion(predictions) if has_classes else None,
         answers=answers,
     )
+
+
+def _confusion(predictions: Predictions) -> Confusion:
+    """Count each image under its first class, so that the images of a class are the same ones for all weights."""
+    counted = predictions.counted
+    classes = predictions.labels.reshape(len(predictions.labels), -1)[counted, 0]
+    return Confusion.of(classes, np.where(predictions.correct, classes, predictions.predicted[counted]))
 
 
 def _counting_error(predictions: Predictions, task: PreparedTask) -> float | None:

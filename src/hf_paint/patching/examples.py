@@ -87,7 +87,10 @@ def plot_saved_examples(folder: RunFolder, curve: AlphaCurve, alpha: Alpha) -> d
         before, after = (answers.at(point, task["role"], name, task["split"]) for point in (0.0, alpha))
         if before is None or after is None:
             continue
-        examples = [_example(folder, picture, class_names[name], before, after) for picture in task["pictures"]]
+        there = [picture for picture in task["pictures"] if (folder.examples / picture["file"]).is_file()]
+        if not there:
+            continue
+        examples = [_example(folder, picture, class_names[name], before, after) for picture in there]
         captions[name] = _caption(task, alpha)
         path, title = folder.path / example_plot(name), f"{name} ({task['role']})"
         plot_examples(examples, path, title=title, patched=f"patched ({alpha_phrase(alpha)})", caption=captions[name])
@@ -199,8 +202,8 @@ def _example(
         labels=picture["labels"],
         written=picture["written"],
         question=picture["question"],
-        before=before.of(picture["index"]),
-        after=after.of(picture["index"]),
+        before=before.of(picture["index"]) or [],
+        after=after.of(picture["index"]) or [],
     )
 
 

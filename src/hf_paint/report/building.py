@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_paint import __version__
 from hf_paint.report.contents import Point, Report, Run
@@ -16,6 +17,10 @@ from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import FINE_TUNED
+
+
+if TYPE_CHECKING:
+    from hf_paint.merging.registry import MethodLike
 
 
 def report_of(folders: Sequence[str | Path]) -> Report:
@@ -40,8 +45,7 @@ def report_of(folders: Sequence[str | Path]) -> Report:
 def _run(recorded: Recorded) -> Run:
     run, tasks = recorded.run, tasks_of(recorded)
     means = means_of(recorded, tasks)
-    named = isinstance(run.recipe.get("method", "interpolate"), str)
-    method = str(run.recipe.get("method", "interpolate") if named else next(iter(run.recipe["method"])))
+    method = run.recipe.get("method", "interpolate")
     line = not recorded.is_search and run.strategy != "sequential"
     verb = "not patched" if recorded.outcome is not None and recorded.outcome.is_unpatched else "patched"
     return Run(
@@ -49,7 +53,7 @@ def _run(recorded: Recorded) -> Run:
         claim=claim_of(recorded),
         model=run.base,
         strategy=run.strategy,
-        method=method,
+        method=method if isinstance(method, str) else next(iter(method)),
         split=recorded.split,
         points=[_point(*pair) for pair in zip(recorded.points, recorded.branches, strict=True)],
         connected=not recorded.is_search,
@@ -76,7 +80,7 @@ def _point(alpha: Alpha, branch: str) -> Point:
     return Point(label=format_alpha(alpha), alpha=number, coefficients=coefficients, revision=branch)
 
 
-def _end(method: str) -> str:
+def _end(method: "MethodLike") -> str:
     """Return the name of theta_1; the registry of methods needs torch, so only a method that has a name of its own."""
     if method == "interpolate":
         return FINE_TUNED

@@ -124,16 +124,17 @@ def calibration() -> Spec:
 def confusion() -> Spec:
     """Return the confusion of a few classes; the shade is the share of the images of a class."""
     names = {"type": "nominal", "sort": None, "scale": {"paddingInner": 0.04}}
-    axis = {"labelLimit": 130, "grid": False}
-    x = {"field": "predicted", "title": "predicted", "axis": axis | {"orient": "top", "labelAngle": -45}} | names
-    y = {"field": "label", "title": None, "axis": axis} | names
+    top = {"orient": "top", "labelAngle": 0, "grid": False}
+    left = {"labelExpr": "split(datum.label, '\\n')", "labelLimit": 155, "grid": False}
+    x = {"field": "predicted", "title": "predicted", "axis": top} | names
+    y = {"field": "label", "title": None, "axis": left} | names
     shade = {"field": "share", "type": "quantitative", "legend": None}
     opacity = shade | {"scale": {"domain": [0, 1], "range": [0.04, 1]}}
     dark = {"condition": {"test": "datum.share > 0.45", "value": PAPER}, "value": INK}
     return _chart(
         _layer("cells", "rect", {"x": x, "y": y, "opacity": opacity} | _tooltip(), color=MAIN),
         _layer("cells", "text", {"x": x, "y": y, "text": {"field": "images"}, "color": dark}),
-        height={"step": 26},
+        height={"step": 32},
     )
 
 
@@ -141,7 +142,8 @@ def layers(field: str, title: str, *, in_percent: bool = False) -> Spec:
     """Return how far each layer of the image tower moved."""
     y = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150, "grid": False}}
     axis = {"labelExpr": PERCENT, "tickCount": 6} if in_percent else {"tickCount": 4}
-    x = _field(field) | {"title": title, "axis": axis, "scale": {"zero": in_percent, "padding": 6}}
+    scale = {"zero": True} if in_percent else {"zero": False, "padding": 6}
+    x = _field(field) | {"title": title, "axis": axis, "scale": scale}
     mark = "bar" if in_percent else "point"  # a bar needs zero, from which cosines are far
     return _chart(_layer("layers", mark, {"x": x, "y": y} | _tooltip()), height={"step": 18})
 

@@ -12,7 +12,7 @@ from hf_paint.results.details import Confusion, Details
 MOST_CLASSES = 12
 """Classes whose mistakes are shown: those whose accuracy changed most."""
 MOST_MISTAKES = 30
-"""Kinds of mistakes that are shown at each point, the most frequent ones."""
+"""Kinds of mistakes of these classes that are kept at each point, beside those among themselves."""
 
 
 def per_class(
@@ -45,8 +45,12 @@ def per_class(
 
 
 def _mistakes(confusion: Confusion, shown: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-    """Return (class, predicted class, images) of the most frequent mistakes on the classes to show."""
+    """Return (class, predicted class, images) of mistakes on the classes to show, the most frequent first.
+
+    They are the most frequent ones, and all among the classes to show, which are the cells of a matrix.
+    """
     wrong = np.flatnonzero(shown[confusion.classes] & (confusion.classes != confusion.predicted))
-    most = wrong[np.argsort(-confusion.images[wrong], kind="stable")[:MOST_MISTAKES]]
+    wrong = wrong[np.argsort(-confusion.images[wrong], kind="stable")]
+    kept = wrong[(np.arange(len(wrong)) < MOST_MISTAKES) | shown[confusion.predicted[wrong]]]
     columns = (confusion.classes, confusion.predicted, confusion.images)
-    return [(a, b, n) for a, b, n in zip(*(column[most].tolist() for column in columns), strict=True)]
+    return [(a, b, n) for a, b, n in zip(*(column[kept].tolist() for column in columns), strict=True)]

@@ -49,8 +49,8 @@ class Picture(TypedDict):
 class PerClass(TypedDict):
     """Counts by class: `total` has one entry per class, `correct` one list of those per point.
 
-    `confusion` holds, per point, the most frequent mistakes (class, predicted class, images) among the classes whose
-    accuracy changed most.
+    `confusion` holds, per point, mistakes (class, predicted class, images) on the classes whose accuracy changed most:
+    the most frequent ones, and all that take one of these classes for another.
     """
 
     classes: list[str]

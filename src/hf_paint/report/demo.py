@@ -107,5 +107,5 @@ class Demo:
         try:
             with Image.open(path) as image:
                 return self.subject.live.pixels(image)
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
             raise InputError(f"The picture cannot be read: {one_line(error)}") from error

@@ -17,7 +17,7 @@ ALPHA, ACCURACY, LINE = "alpha", "accuracy in percent", "tasks"
 """Columns of the chart."""
 COLOURS = {"patching": "#0072B2", "supported": "#E69F00", "here": "#777777"}
 """Blue and orange of Okabe and Ito (2008), which colour-blind people can tell apart."""
-TASKS, PICTURES = "words and prompts of a task", "Pictures that the patch changes"
+TASKS, PICTURES = "words and prompts of a task", "Pictures of the run"
 FORGET_AFTER = 600
 """Seconds after which the server deletes a picture."""
 CSS = """
@@ -26,6 +26,7 @@ CSS = """
 .answers th, .answers td { padding: .3em .4em !important; text-align: left; vertical-align: top; white-space: nowrap;
   border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
 .answers th:first-child, .answers td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; }
+.answers th:first-child { white-space: nowrap; }
 .answers th:last-child, .answers td:last-child { text-align: right; }
 .answers .bar { display: block; height: .35em; min-width: 1px; background: var(--color-accent); }
 .answers .right { white-space: nowrap; padding: 0 .4em; border: 1px solid currentColor; border-radius: .3em;
@@ -105,12 +106,13 @@ def _menu(demo: Demo) -> "gradio.Dropdown | None":
 
 
 def _gallery(demo: Demo) -> "gradio.Gallery | None":
-    """Add the pictures of the run whose answers the patch changes."""
+    """Add the pictures of the run."""
     import gradio as gr
 
     if not demo.pictures:
         return None
-    gr.HTML(f"<h2>{PICTURES}</h2><p>Click one to compare its candidates.</p>")
+    text = "Click one to compare its candidates. In each task, those whose answer the patch changes come first."
+    gr.HTML(f"<h2>{PICTURES}</h2><p>{text}</p>")
     pictures = [(str(picture.path), picture.caption) for picture in demo.pictures]
     return gr.Gallery(
         pictures,

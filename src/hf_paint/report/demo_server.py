@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LEAST = (6, 31)
 """Version of Gradio that the page is written for; before 6.24, there was no history of pictures to switch off."""
+MOST_BYTES = 50 * 2**20
+"""Size of the largest picture that may be uploaded."""
 SWITCHED_OFF = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Environment variables under which Gradio calls nobody."""
 
@@ -70,6 +72,7 @@ def served(
                 quiet=True,
                 prevent_thread_lock=True,
                 show_error=True,
+                max_file_size=MOST_BYTES,
                 ssr_mode=False,
                 run_history=False,
                 enable_monitoring=False,

@@ -61,7 +61,8 @@ class LiveTower:
         self.tower, self._turns = tower.requires_grad_(False), Turns()
         self._mix, self._mix_roughly = _mixer(path), _rough_mixer(path)
         changed, self._scratch = _changed(path), _Scratch()
-        self._alpha, self._rough = 0.0, False
+        self._alpha: Alpha = 0.0
+        self._rough = False
         self._first: list[tuple[str, Tensor]] = []  # written before the pass: nothing says where it reads them
         for prefix, module in tower.named_modules():
             named = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]

@@ -6,12 +6,10 @@ comes from the package `vl-convert-python`.
 
 import base64
 import hashlib
-import re
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup, escape
 
 from hf_paint.report.charts import charts_of, comparison, noun_of
 from hf_paint.report.contents import Report
@@ -51,13 +49,7 @@ def render(report: Report) -> str:
 def _template() -> Template:
     """Return the template of the page, compiled once per process."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["with_code"] = _with_code
     return environment.from_string(_read("report.html"))
-
-
-def _with_code(sentence: str) -> Markup:
-    """Escape a sentence, and set the words between backticks in the type of code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 @cache

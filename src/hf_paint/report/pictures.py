@@ -4,8 +4,6 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hf_paint.report.contents import Picture
 from hf_paint.report.reading import Recorded
 from hf_paint.results.details import Answers, Details
@@ -39,22 +37,13 @@ def pictures_of(
 
 def _picture(path: Path, stored: Stored, names: Sequence[str], answers: Sequence[Answers | None]) -> Picture:
     candidates = names if stored["candidates"] is None else stored["candidates"]
-    found = [None if at_point is None else _answer(at_point, stored["index"]) for at_point in answers]
+    found = [None if at_point is None else at_point.of(stored["index"]) for at_point in answers]
     return Picture(
         src=f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}",
         index=stored["index"],
         labels=[candidates[label] for label in stored["labels"]],
         written=None if stored["written"] is None else candidates[stored["written"]],
         question=stored["question"],
-        answers=[None if best is None else [(candidates[i], p) for i, p in best] for best in found],
+        answers=[None if best is None else [(candidates[i], round(p, DIGITS)) for i, p in best] for best in found],
         correct=[None if best is None else best[0][0] in stored["labels"] for best in found],
     )
-
-
-def _answer(answers: Answers, index: int) -> list[tuple[int, float]] | None:
-    """Return (candidate, probability) of the best candidates of an image; None if it is not in the sample."""
-    row = int(np.searchsorted(answers.images, index))
-    if row == len(answers.images) or answers.images[row] != index:
-        return None
-    pairs = zip(answers.candidates[row].tolist(), answers.probabilities[row].tolist(), strict=True)
-    return [(candidate, round(probability, DIGITS)) for candidate, probability in pairs if candidate >= 0]

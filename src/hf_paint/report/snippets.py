@@ -28,7 +28,7 @@ def _snippets(recorded: Recorded) -> Iterator[Snippet]:
     elif recorded.facts:
         alpha = "'{alpha}'" if recorded.is_search else "{alpha}"
         command = f"hf-paint select {shlex.quote(folder)} --alpha {alpha}"
-        title = f"Choose this point: writes it to {folder}/patched"
+        title = f"Choose this point instead, and write it to {folder}/patched"
         yield Snippet(title=title, language="bash", code=command, points=[i for i in everywhere if i != chosen])
     if recorded.facts:
         title = "From the Hub, once the run is pushed"

@@ -15,7 +15,7 @@ from hf_paint.tasks.registry import get_tasks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedPicture:
-    """A picture whose answer the patch changes.
+    """A picture in the `examples` folder of a run.
 
     Attributes:
         path: JPEG file in the run folder.

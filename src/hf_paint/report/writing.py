@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hf_paint.errors import InputError, one_line
@@ -52,7 +53,8 @@ def redraw_report(folder: RunFolder) -> None:
     try:
         write_report(folder.path)
     except Exception as error:
-        folder.report.unlink(missing_ok=True)  # an earlier one may show another choice, or pictures that were removed
+        with suppress(OSError):  # an earlier one may show another choice, or pictures that were removed
+            folder.report.unlink()
         logger.warning(
             f"The run in {folder.path} is finished, but its report was not drawn ({type(error).__name__}: "
             f"{one_line(error)}). To try again: hf-paint report {folder.path}"

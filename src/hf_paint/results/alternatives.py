@@ -44,7 +44,8 @@ def rules_of(curve: AlphaCurve, selection: Selection | None, recipe: Mapping[str
         selection: Contents of `selection.json`, or None if no alpha was chosen.
         recipe: Recipe of the run.
     """
-    sided = AlphaCurve(r for r in curve.results if r.alpha in curve.points("validation"))
+    complete = set(curve.points("validation"))
+    sided = AlphaCurve(r for r in curve.results if r.alpha in complete)
     chosen = 0.0 if selection is None else alpha_from_json(selection["alpha"])
     sides = _sides(sided, chosen)
     if sides is None or recipe.get("strategy") == "sequential":

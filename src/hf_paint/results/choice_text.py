@@ -81,9 +81,9 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
             f"{in_points(selection['tolerance'])} below the unpatched model's"
         ),
     }
-    choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}:"
+    choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}, which has"
     if strategy == "sequential":
-        choice = f"In each step, with the tasks so far as patching tasks, the rule `{rule}` chose"
+        choice = f"In each step, with the tasks so far as patching tasks, the rule `{rule}` chose the alpha with"
     return (
         f"{choice} {rules[rule]}. It used only the {selection['chosen_on']} images; the numbers above are from the "
         f"{selection['reported_on']} images. Ties went to the smallest {candidates.removesuffix('s')}.{earlier}"

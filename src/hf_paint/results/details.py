@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_paint.errors import InputError
 from hf_paint.files import Json
-from hf_paint.results.alphas import alpha_to_json
+from hf_paint.results.alphas import alpha_to_json, format_alpha
 from hf_paint.results.calibration import Calibration
 from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines
 from hf_paint.results.packed_arrays import pack, unpack
@@ -42,8 +43,8 @@ Key = tuple[str, ...]
 class Confusion:
     """Confusion matrix of the images that accuracy counts, without its zeros. Each array has shape (num_entries,).
 
-    An image of a multi-label task counts once: as the predicted class if it is one of its classes, or else as the
-    first of its classes. So the diagonal holds what accuracy counts as correct.
+    An image of a multi-label task counts once, as the first of its classes; if any of its classes is predicted, as
+    correct. So the images of a class are the same ones for all weights, and the diagonal holds what accuracy counts.
 
     Attributes:
         classes: Index of the class of the images, in ascending order.
@@ -64,12 +65,25 @@ class Confusion:
 
     def total(self, num_classes: int) -> NDArray[np.int64]:
         """Return the number of images of each class, shape (num_classes,)."""
-        return np.bincount(self.classes, self.images, num_classes).astype(np.int64)
+        return self._counts(np.ones_like(self.classes, dtype=np.bool_), num_classes)
 
     def correct(self, num_classes: int) -> NDArray[np.int64]:
         """Return the number of correctly classified images of each class, shape (num_classes,)."""
-        right = self.classes == self.predicted
-        return np.bincount(self.classes[right], self.images[right], num_classes).astype(np.int64)
+        return self._counts(self.classes == self.predicted, num_classes)
+
+    def _counts(self, chosen: NDArray[np.bool_], num_classes: int) -> NDArray[np.int64]:
+        """Return the number of images of each class in the chosen entries.
+
+        Raises:
+            InputError: If an entry is of another class.
+        """
+        both = np.concatenate([self.classes, self.predicted])
+        if both.min(initial=0) < 0 or both.max(initial=-1) >= num_classes:
+            raise InputError(
+                f"{DETAILS} counts images of class {both.max()}, but the task has {num_classes} classes. Remove this "
+                "file to do without it."
+            )
+        return np.bincount(self.classes[chosen], self.images[chosen], num_classes).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,9 +101,11 @@ class Answers:
     candidates: NDArray[np.int64]
     probabilities: NDArray[np.float32]
 
-    def of(self, image: int) -> list[tuple[int, float]]:
-        """Return the best candidates of a sampled image and their probabilities, best first."""
+    def of(self, image: int) -> list[tuple[int, float]] | None:
+        """Return the best candidates of an image and their probabilities, best first; None if it was not sampled."""
         row = int(np.searchsorted(self.images, image))
+        if row == len(self.images) or self.images[row] != image:
+            return None
         pairs = zip(self.candidates[row].tolist(), self.probabilities[row].tolist(), strict=True)
         return [(candidate, probability) for candidate, probability in pairs if candidate != MISSING]
 
@@ -155,8 +171,8 @@ class RunDetails:
         True
     """
 
-    def __init__(self, lines: Mapping[Key, Json]) -> None:
-        self._lines = lines
+    def __init__(self, lines: Mapping[Key, Json], path: Path) -> None:
+        self._lines, self._path = lines, path
 
     @classmethod
     def of_run(cls, folder: str | Path) -> Self:
@@ -166,7 +182,7 @@ class RunDetails:
             InputError: If a complete line is not a record.
         """
         path = Path(folder) / DETAILS
-        return cls(dict(read_lines(path, _parse)) if path.exists() else {})
+        return cls(dict(read_lines(path, _parse)) if path.exists() else {}, path)
 
     def of(self, result: "Result") -> Details | None:
         """Return the details of a record, or None if there are none.
@@ -174,9 +190,19 @@ class RunDetails:
         Args:
             result: Record of the run, from `AlphaCurve.get`. Records of the same weights under different alphas have
                 the same details. A record of the output-space ensemble has its own.
+
+        Raises:
+            InputError: If the details are damaged.
         """
-        line = self._lines.get(result.key)
-        return None if line is None else Details.from_dict(line)
+        if (line := self._lines.get(result.key)) is None:
+            return None
+        try:
+            return Details.from_dict(line)
+        except (ValueError, TypeError, KeyError) as error:
+            what = f"{result.task} ({result.split}) at alpha {format_alpha(result.alpha)}"
+            raise InputError(
+                f"The details of {what} in {self._path} are damaged: {error}. Remove their line."
+            ) from error
 
 
 class DetailsLog:

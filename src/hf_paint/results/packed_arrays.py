@@ -1,6 +1,7 @@
 """Arrays of integers as JSON: compact, and quick to read one by one."""
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -12,6 +13,8 @@ from hf_paint.files import Json
 
 
 Integers: TypeAlias = NDArray[np.integer[Any]]
+MOST_NUMBERS = 2**24
+"""Largest array that is unpacked: a few kilobytes of deflated zeros may claim any size."""
 
 
 def pack(arrays: Mapping[str, Integers]) -> Json:
@@ -27,7 +30,11 @@ def pack(arrays: Mapping[str, Integers]) -> Json:
 
 
 def unpack(arrays: Json) -> dict[str, NDArray[np.int64]]:
-    """Return the arrays of the values from `pack`."""
+    """Return the arrays of the values from `pack`.
+
+    Raises:
+        ValueError: If the data are damaged, are not those of an array with this dtype and shape, or are too many.
+    """
     return {name: _unpack(*stored).astype(np.int64) for name, stored in arrays.items()}
 
 
@@ -37,7 +44,17 @@ def _pack(array: Integers) -> tuple[str, list[int], str]:
 
 
 def _unpack(dtype: str, shape: list[int], data: str) -> Integers:
-    array: Integers = np.frombuffer(zlib.decompress(base64.b64decode(data)), dtype).reshape(shape)
+    kind, number = np.dtype(dtype), math.prod(shape)
+    if kind.kind not in "iu" or not 0 <= number <= MOST_NUMBERS:
+        raise ValueError(f"an array of {number} numbers of type {kind}; at most {MOST_NUMBERS} integers are read")
+    size = number * kind.itemsize
+    try:
+        content = zlib.decompressobj().decompress(base64.b64decode(data), size + 1)
+    except zlib.error as error:
+        raise ValueError(f"data that cannot be inflated ({error})") from error
+    if len(content) != size:
+        raise ValueError(f"data that are not the {size} bytes of an array of shape {shape}")
+    array: Integers = np.frombuffer(content, kind).reshape(shape)
     return array
 
 

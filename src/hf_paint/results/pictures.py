@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TypedDict
 
+from hf_paint.errors import InputError
 from hf_paint.files import read_json
 from hf_paint.results.alphas import AlphaJson
 from hf_paint.results.records import Role
@@ -55,7 +56,15 @@ def read_pictures(run_folder: str | Path) -> dict[str, TaskPictures]:
     """Return task -> pictures, in the order of the run; a run without the `examples` folder has none.
 
     Raises:
-        InputError: If `examples/examples.json` is not valid JSON.
+        InputError: If `examples/examples.json` is not valid JSON, or names a file outside of the `examples` folder. A
+            run may come from a stranger, and its pictures are shown and published.
     """
-    pictures: dict[str, TaskPictures] = read_json(Path(run_folder) / EXAMPLES / PICTURES) or {}
+    folder = Path(run_folder) / EXAMPLES
+    pictures: dict[str, TaskPictures] = read_json(folder / PICTURES) or {}
+    for picture in (picture for task in pictures.values() for picture in task["pictures"]):
+        if not (folder / picture["file"]).resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{folder / PICTURES} names the file '{picture['file']}', but pictures must be in {folder}. Remove "
+                "this entry."
+            )
     return pictures

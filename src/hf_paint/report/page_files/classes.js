@@ -11,8 +11,8 @@ const changeOf = (perClass, from, i, c) => {
 };
 
 const CLASS_COLUMNS = [
-  ["class", row => row.name], ["images", row => row.images], ["zero-shot", row => row.before],
-  ["now", row => row.now], ["change", row => row.change],
+  ["class", row => row.name], ["images", row => row.images], ["zero-shot, %", row => row.before],
+  ["now, %", row => row.now], ["change, points", row => row.change],
 ];
 // Sorts texts by the alphabet and numbers by size; what was not measured comes last in both directions.
 const compare = (a, b, sign) => {
@@ -78,17 +78,35 @@ PARTS.classes = (part, run) => oneTask(part, run.tasks.filter(task => task.per_c
 
 // The classes that changed most between zero-shot and the chosen point, among those whose mistakes are known.
 const changedMost = (run, perClass, most = 8) => {
-  const end = run.chosen && run.chosen !== run.zero_shot ? run.chosen : run.fine_tuned ?? run.points.length - 1;
+  const end = run.chosen !== null && run.chosen !== run.zero_shot ? run.chosen : run.fine_tuned ?? run.points.length - 1;
   const known = new Set(perClass.confusion.flatMap(cells => cells ?? []).map(([label]) => label));
   return [...known].map(c => [c, Math.abs(changeOf(perClass, run.zero_shot, end, c) ?? 0)])
     .sort((a, b) => b[1] - a[1]).slice(0, most).map(([c]) => c);
 };
 
-const OTHER = "other";
+const OTHER = "other", SHORT_NAME = 3, LONG_LINE = 26;
+// What a class is called on an axis, where two of the same name would be one.
+const onAxis = (names, c) => {
+  const alike = names.indexOf(names[c]) !== names.lastIndexOf(names[c]) || names[c] === OTHER;
+  return alike ? `${names[c]} (${c})` : names[c];
+};
+// Breaks a long name at the space next to its middle.
+const twoLines = name => {
+  if (name.length <= LONG_LINE) return name;
+  const spaces = [...name.matchAll(/ /g)].map(({index}) => index), middle = name.length / 2;
+  const at = spaces.sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle))[0];
+  return at ? `${name.slice(0, at)}\n${name.slice(at + 1)}` : name;
+};
+// Columns are too narrow for names, so long ones get letters, which their rows show too.
+const confusionNames = (names, classes) => {
+  const lettered = classes.some(c => names[c].length > SHORT_NAME);
+  const columns = classes.map((c, n) => lettered ? String.fromCharCode(65 + n) : names[c]);
+  return new Map(classes.map((c, n) => [c, {column: columns[n], row: lettered ? twoLines(`${columns[n]}  ${names[c]}`) : names[c]}]));
+};
 const confusionRows = (perClass, classes, i) => {
   const correct = perClass.correct[i], mistakes = perClass.confusion[i];
   if (!correct || !mistakes) return [];
-  const names = perClass.classes;
+  const names = Object.fromEntries(classes.map(c => [c, onAxis(perClass.classes, c)])), shown = confusionNames(names, classes);
   return classes.flatMap(label => {
     const total = perClass.total[label] || 1, counts = new Map(classes.map(c => [c, 0]));
     counts.set(label, correct[label]);
@@ -100,7 +118,7 @@ const confusionRows = (perClass, classes, i) => {
     return [...counts].map(([c, images]) => {
       const predicted = c === null ? OTHER : names[c], share = images / total;
       const said = `${names[label]}\npredicted: ${predicted}\n${count(images, "image")} of ${total}, ${percent(share)} %`;
-      return {label: names[label], predicted, images: images || "", share, tip: said};
+      return {label: shown.get(label).row, predicted: shown.get(c)?.column ?? OTHER, images: images || "", share, tip: said};
     });
   });
 };
@@ -115,8 +133,8 @@ PARTS.confusion = (part, run, charts, slider) => {
     return i => {
       const largest = [...(perClass.confusion[i] ?? [])].sort((a, b) => b[2] - a[2]).slice(0, 3);
       const words = largest.map(([label, predicted, images]) =>
-        `${perClass.classes[label]} for ${perClass.classes[predicted]} (${count(images, "image")})`);
-      mistakes.textContent = words.length ? `Most often at ${slider.name(i)}, it takes ${words.join(", ")}.` : "";
+        `“${perClass.classes[label]}” taken for “${perClass.classes[predicted]}” (${count(images, "image")})`);
+      mistakes.textContent = words.length ? `The most frequent mistakes at ${slider.name(i)}: ${words.join(", ")}.` : "";
       chart.set({cells: confusionRows(perClass, classes, i)}, `Confusion of the classes that changed most. ${mistakes.textContent}`);
     };
   }) : () => {};

@@ -98,11 +98,11 @@ const compareRuns = runs => {
       const values = run.means[role] ?? [], known = isNumber(values[i]) && isNumber(values[run.zero_shot]);
       return make("td", {}, percent(values[i]), small(known ? points(values[i] - values[run.zero_shot]) : ""));
     });
-    const name = make("th", {scope: "row", class: "text"}, run.title, small(`${pointLabel(run, i)}${i === run.chosen ? ", chosen" : ""}`),
+    const name = make("th", {scope: "row", class: "text"}, run.title, small(`${pointLabel(run, i)}${i === run.chosen ? " (chosen)" : ""}, ${run.split} images`),
       small(`${run.model}, ${run.strategy}, ${run.method}`));
     return make("tr", {}, name, ...cells);
   }));
-  const head = headRow(["run", "patching", "supported", "mean of both"]);
+  const head = headRow(["run", "patching, %", "supported, %", "mean of both, %"]);
   const place = document.querySelector("[data-compare=table]");
   place.append(make("table", {}, head, body));
   const rows = {lines: [], points: [], marks: []};

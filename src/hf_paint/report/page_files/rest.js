@@ -62,14 +62,15 @@ PARTS.snippets = (part, run, charts, slider) => {
   const blocks = run.snippets.map(snippet => {
     const code = make("code"), button = make("button", {type: "button", "aria-label": `Copy: ${snippet.title}`}, "Copy");
     button.addEventListener("click", () => copy(code, button));
-    const only = make("p", {class: "note"}, `Exists for ${snippet.points.map(i => slider.name(i)).join("; ")}.`);
+    const only = make("p", {class: "note"}, `Move the slider to ${snippet.points.length === run.points.length - 1
+      ? `any other ${part.dataset.noun}` : snippet.points.map(i => pointLabel(run, i)).join(" or ")}.`);
     const block = make("div", {}, make("pre", {tabindex: 0, "aria-label": snippet.title}, code), button);
     part.append(make(levelBelow(part), {}, ...withCode(snippet.title)), block, only);
     return {snippet, code, block, only};
   });
   return i => {
     const {revision, label, coefficients} = run.points[i];
-    at.textContent = `This loads ${slider.name(i)}.`;
+    at.textContent = `This is for ${slider.name(i)}.`;
     const values = {revision, alpha: coefficients ? JSON.stringify(coefficients) : label};
     for (const {snippet, code, block, only} of blocks) {
       code.textContent = snippet.code.replace(/\{(revision|alpha)\}/g, (_, name) => values[name]);

@@ -22,11 +22,12 @@ class Slider {
 
   get current() { return Number(this.input.value); }
 
-  // What a point is called in a sentence: "alpha 0.30, chosen".
+  // What a point is called in a sentence: "alpha 0.30 (chosen)".
   name(i) {
     const {zero_shot, chosen, fine_tuned, fine_tuned_label} = this.run;
     const names = [i === zero_shot && "zero-shot", i === chosen && "chosen", i === fine_tuned && fine_tuned_label];
-    return [pointLabel(this.run, i), ...names.filter(Boolean)].join(", ");
+    const said = names.filter(Boolean).join(", ");
+    return pointLabel(this.run, i) + (said && ` (${said})`);
   }
 
   go(i) {

@@ -23,7 +23,7 @@ const meanCells = (values, i, zeroShot) => {
 const verdicts = (tasks, i, zeroShot) => {
   if (i === zeroShot) return "This is the unpatched model.";
   const words = tasks.map(task => verdict(task.gain[i]));
-  const groups = [["better", "Certainly better"], ["worse", "Certainly worse"], ["not certain", "Not certain"]];
+  const groups = [["better", "Certainly better"], ["worse", "Certainly worse"], ["not certain", "Not certain"], ["no change", "No change"]];
   return groups.map(([word, phrase]) => {
     const names = tasks.filter((_, t) => words[t] === word).map(task => task.name);
     return names.length ? `${phrase}: ${names.length > MANY_NAMES ? `${names.length} tasks` : names.join(", ")}.` : "";
@@ -55,7 +55,7 @@ PARTS.tasks = (part, run) => {
     rows.push([row, name, i => meanCells(run.means[role], i, run.zero_shot)]);
     return row;
   }));
-  const head = headRow(["task", "accuracy", "change", "in words"]);
+  const head = headRow(["task", "accuracy, %", "change, points", "verdict"]);
   head.querySelector("th:last-child").className = "text";
   part.append(summary, make("table", {}, head, ...bodies, foot), otherMetrics(run, rows));
   return i => {

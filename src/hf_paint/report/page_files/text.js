@@ -17,6 +17,7 @@ const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one
 const verdict = gain => {
   if (!gain || !isNumber(gain.value)) return "";
   if (!isNumber(gain.low) || !isNumber(gain.high)) return gain.value === 0 ? "no change" : "no interval";
+  if (gain.value === 0 && gain.low === 0 && gain.high === 0) return "no change";
   if (gain.low > 0) return "better";
   return gain.high < 0 ? "worse" : "not certain";
 };
