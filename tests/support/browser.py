@@ -89,7 +89,7 @@ class Page:
         sync_api.expect(self.page.locator(".plot:not(:has(svg))")).to_have_count(0, timeout=60_000)
 
     def accessibility_problems(self, *, contrast=True):
-        """Return what axe-core finds serious or critical; the contrast of colours takes it most of its time."""
+        """Return what axe-core finds serious or critical; most of its time goes into the contrast of colours."""
         axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
         rules = {"color-contrast": {"enabled": contrast}}
         found = axe.run(self.page, options={"rules": rules}).response["violations"]
