@@ -16,6 +16,7 @@ from hf_paint.cli.main import main
 from hf_paint.report.comparison import Answer, comparison_html, sentence, split_words
 from hf_paint.report.demo import Demo
 from hf_paint.report.opening import open_subject
+from hf_paint.results.alphas import Coefficients
 from hf_paint.results.curve import AlphaCurve
 
 
@@ -100,6 +101,12 @@ def test_a_task_offers_its_words_and_unknown_ones_get_a_default(demo, model_fold
     words, prompts = alone.offered()
     assert split_words(words)
     assert prompts.count("{}") == 1
+
+
+def test_many_coefficients_stand_in_the_sentence_and_not_in_the_table():
+    html = comparison_html([Answer(word="w", before=0.5, after=1.0, right=None)], Coefficients({"a": 0.5, "b": 0.25}))
+    assert rows(html)[0] == ["candidate", "before", "after", "points"]
+    assert "a 0.50, b 0.25" in html
 
 
 def test_a_model_alone_shows_one_column(run, model_folder):

@@ -6,7 +6,7 @@ from html import escape
 
 from hf_paint.report.live import Pixels
 from hf_paint.report.subject import Subject
-from hf_paint.results.alphas import Alpha, alpha_phrase
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
 
 
 MOST_ROWS = 10
@@ -107,7 +107,8 @@ def comparison_html(answers: Sequence[Answer], alpha: Alpha, *, is_patched: bool
     rows = "".join(_row(answer, answer is first, answer is answers[0], is_patched) for answer in shown)
     hidden = len(answers) - len(shown)
     rest = f"<p>{hidden} less probable candidates are not shown.</p>" if hidden else ""
-    columns = ["candidate", "before", alpha_phrase(alpha), "points"] if is_patched else ["candidate", "probability"]
+    after = "after" if isinstance(alpha, Coefficients) else alpha_phrase(alpha)  # the sentence has the coefficients
+    columns = ["candidate", "before", after, "points"] if is_patched else ["candidate", "probability"]
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     text = sentence(answers, alpha) if is_patched else f"The answer is {first.word}: {_percent(first.before)}."
     return (
