@@ -74,15 +74,17 @@ def test_a_moving_slider_gets_a_rough_answer_until_the_exact_one_is_known(run, m
     Image.effect_noise((32, 32), 90).convert("RGB").save(path)
     asked = (str(path), ", ".join(CLASS_NAMES), "a {} thing", 0.3)
     monkeypatch.setattr("hf_paint.report.demo.multiplies_faster", lambda dtype: True)
-    rough = demo.preview(*asked)
-    exact = demo.answer(*asked)
-    assert demo.preview(*asked) == exact
+    rough = demo.preview("a visitor", *asked)
+    exact = demo.rest("a visitor", *asked)
+    assert exact == demo.answer(*asked)
+    assert demo.preview("a visitor", *asked) == exact
     [x], [y] = ([row for row in rows(html) if row[0] == "blue"] for html in (rough, exact))
     assert x[1] == y[1]
     assert float(x[2].rstrip(" %")) == pytest.approx(float(y[2].rstrip(" %")), abs=3)
     monkeypatch.setattr("hf_paint.report.demo.multiplies_faster", lambda dtype: False)
     other = (*asked[:3], 0.4)
-    assert demo.preview(*other) == demo.answer(*other)
+    assert demo.preview("a visitor", *other) == demo.answer(*other)
+    assert demo.rest("a visitor", *asked) is None  # the slider has moved on
 
 
 def test_pictures_of_the_run_have_their_candidates_and_the_right_answer(demo, run):

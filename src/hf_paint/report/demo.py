@@ -36,6 +36,7 @@ class Demo:
         self.subject = subject
         self.tasks = {task.name: task for task in subject.tasks}
         self.pictures: list[TriedPicture] = [] if subject.run is None else tried_pictures(subject.run, self.tasks)
+        self._positions: dict[str, tuple[float, ...]] = {}  # where the sliders of each visitor were last
         self.open = lru_cache(16)(self._open)
         self._right = {
             (self.open(str(picture.path)).digest, picture.words, picture.templates): picture.right
@@ -56,9 +57,15 @@ class Demo:
         picture = self.pictures[index]
         return str(picture.path), "\n".join(picture.words), "\n".join(picture.templates)
 
-    def preview(self, path: str | None, words: str, templates: str, *values: float) -> str:
+    def preview(self, visitor: str, path: str | None, words: str, templates: str, *values: float) -> str:
         """Return what `answer` does, at once but roughly where bfloat16 is much faster than float32."""
+        self._positions[visitor] = values
         return self.answer(path, words, templates, *values, rough=multiplies_faster(torch.bfloat16))
+
+    def rest(self, visitor: str, path: str | None, words: str, templates: str, *values: float) -> str | None:
+        """Return `answer`, or None if the visitor has moved a slider on since, and looks at another preview."""
+        html = self.answer(path, words, templates, *values)
+        return html if self._positions.get(visitor) == values else None
 
     def answer(self, path: str | None, words: str, templates: str, *values: float, rough: bool = False) -> str:
         """Return the comparison as HTML, or what is missing.

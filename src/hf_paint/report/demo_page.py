@@ -155,15 +155,16 @@ def _follow(demo: Demo, widgets: Classifying, knobs: Sequence["gradio.Slider"]) 
     """Answer roughly while a slider moves, and exactly when it rests."""
     import gradio as gr
 
-    move = gr.on(
-        [knob.change for knob in knobs],
-        demo.preview,
-        show_progress="hidden",
-        trigger_mode="always_last",
-        **widgets,
-    )
-    rest = move.then(demo.answer, show_progress="hidden", **widgets)
-    gr.on([knob.change for knob in knobs], None, cancels=[rest], show_progress="hidden")
+    def preview(request: gr.Request, path: str | None, words: str, templates: str, *values: float) -> str:
+        return demo.preview(str(request.session_hash), path, words, templates, *values)
+
+    def rest(request: gr.Request, path: str | None, words: str, templates: str, *values: float) -> object:
+        html = demo.rest(str(request.session_hash), path, words, templates, *values)
+        return gr.skip() if html is None else html
+
+    moves = [knob.change for knob in knobs]
+    move = gr.on(moves, preview, show_progress="hidden", trigger_mode="always_last", **widgets)
+    move.then(rest, show_progress="hidden", **widgets)
 
 
 def _add_chart(demo: Demo, knobs: Sequence["gradio.Slider"]) -> None:
