@@ -114,7 +114,7 @@ def test_a_sweep_of_adapters_has_the_accuracies_of_the_merged_sweep(run, model_f
 def test_the_same_again_changes_nothing_and_a_finished_training_is_not_repeated(
     run, model_folder, tasks, monkeypatch, tmp_path
 ):
-    copy = tmp_path / "copy"
+    copy = tmp_path / "again" / run.run_folder.name  # the report names it
     shutil.copytree(run.run_folder, copy)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name != "recipe.yaml"}
     monkeypatch.setattr(PaintTrainer, "train", None)
@@ -122,8 +122,6 @@ def test_the_same_again_changes_nothing_and_a_finished_training_is_not_repeated(
     options = PatchOptions(base_model_id="me/clip")
     patch_single(model_folder, tasks[0], [tasks[2]], arguments(copy, **LORA), alphas=ALPHAS, options=options)
     after = {path for path in copy.rglob("*") if path.is_file() and path.name != "recipe.yaml"}
-    page = before[copy / "report.html"]  # it names its run folder
-    before[copy / "report.html"] = page.replace(str(run.run_folder).encode(), str(copy).encode())
     assert {path: path.read_bytes() for path in after} == before
 
 

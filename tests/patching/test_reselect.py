@@ -235,7 +235,8 @@ def test_the_command_shows_before_it_writes(run, capsys):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert main(["select", str(run), "--tolerance", "0.5"]) == 0
     said = capsys.readouterr().out
-    made = f"alpha 1.00: {run / 'patched'}\nreport: {run / 'report.html'}\n"
+    chosen = json.loads((run / "selection.json").read_text())["alpha"]
+    made = f"alpha {chosen:.2f}: {run / 'patched'}\nreport: {run / 'report.html'}\n"
     assert said == dry.removesuffix("Dry run: nothing was changed.\n") + made
 
 
