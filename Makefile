@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint acceptance benchmark gpu clean
+.PHONY: quickstart test lint acceptance benchmark torture gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -24,6 +24,9 @@ acceptance: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/run.py
+
+torture: $(READY)
+	$(BIN)/python tests/torture/run.py
 
 gpu: $(READY)
 	$(BIN)/python tests/benchmarks/gpu.py

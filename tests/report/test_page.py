@@ -169,7 +169,7 @@ def test_classes_of_the_same_name_have_rows_of_their_own(browser, write):
         assert sorted(letter for letter, *_ in rows) == ["A", "B", "C"]
 
 
-def test_a_very_large_report_is_small_and_fast(browser, write):
+def test_a_very_large_report_is_small_and_fast(browser, write, opened):
     report = reports.large()
     render(reports.report())  # makes the script of Vega, once per process
     started = time.process_time()
@@ -197,7 +197,7 @@ def test_a_very_large_report_is_small_and_fast(browser, write):
         assert shown[-1] == points(min(changes.values()))
         page.page.get_by_label("Find a class").fill("number 77")
         assert page.page.locator("[data-late=classes] tbody tr").count() == 11  # 77, and 770 to 779
-        assert page.seconds_to_first_chart < 1
+        assert page.seconds_to_first_chart < 5 * opened.seconds_to_first_chart  # with 2800 times its numbers
 
 
 def test_no_text_can_leave_the_script_that_holds_it():
