@@ -9,7 +9,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from hf_paint.files import Json, write_json
+from hf_paint.documents.reading import Json
+from hf_paint.files import write_json
 
 
 FILES = ("pixels.bin", "labels.npy")
