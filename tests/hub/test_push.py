@@ -400,7 +400,7 @@ def test_a_dry_run_leaves_a_running_push_alone(hub, run):
     working.mkdir()
     push_variants(run, "tester/clip", dry_run=True, options=BASE)
     assert working.exists()
-    with FileLock(run / ".push.lock"), pytest.raises(InputError, match="Another process is pushing"):
+    with FileLock(run / ".lock"), pytest.raises(InputError, match="Another process is using"):
         push_variants(run, "tester/clip", options=BASE)
     assert working.exists()
     push_variants(run, "tester/clip", options=BASE)
