@@ -33,10 +33,17 @@ from hub_server import HubServer
 
 pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
 torch.set_num_threads(1)
-gc.freeze()  # imported modules are permanent, so garbage collection need not scan them
+gc.set_threshold(50_000, 20, 100)  # most of what tests make is freed without a scan
+os.fsync = lambda file: None  # which matters when the power fails; no test can tell
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
+
+
+def pytest_collection_finish():
+    """Modules and tests are permanent, so garbage collection need not scan them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
