@@ -3,29 +3,24 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 
 SECONDS = 300  # no fork takes as long, even on a busy machine
 
 
-def start_fork(function, *arguments, output=os.devnull, environment: Mapping[str, str] | None = None):
+def start_fork(function, *arguments):
     """Start a fork that calls a function, whose result is its exit code, and return the process.
 
-    Args:
-        function: What to call; as in any other process, an exception makes the exit code 1.
-        arguments: Arguments of the function.
-        output: File for its stdout and stderr.
-        environment: Environment variables to set.
+    An exception makes the exit code 1, as in any other process. What the function prints is dropped.
     """
 
     def run():
-        sys.stdout = sys.stderr = Path(output).open("w", encoding="utf-8")
-        for number in (1, 2):
-            os.dup2(sys.stdout.fileno(), number)
-        os.environ.update(environment or {})
-        sys.exit(function(*arguments))
+        with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+            sys.stdout = sys.stderr = nothing
+            for number in (1, 2):
+                os.dup2(nothing.fileno(), number)
+            sys.exit(function(*arguments))
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
