@@ -38,6 +38,20 @@ os.fsync = lambda file: None  # which matters when the power fails; no test can 
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
+LONGEST = (
+    "distributed/test_two_processes.py",
+    "cli/test_quickstart.py",
+    "test_reference.py",
+    "training/test_head_training.py",
+    "training/test_trainer.py",
+    "patching/test_strategies.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first: a worker that begins one at the end works alone."""
+    first = {Path(__file__).parent / name for name in LONGEST}
+    items.sort(key=lambda item: item.path not in first)
 
 
 def pytest_collection_finish():

@@ -210,7 +210,7 @@ def no_network(monkeypatch):
 
 
 def assert_one_line(command, words, place, capsys, *, stages=()):
-    """Run a command and check that it ends in one line with these words, in 10 seconds of CPU time, and leaves nothing.
+    """Run a command and check that it ends in one line with these words, within 10 CPU seconds, and leaves nothing.
 
     Before it are only the lines of the stages that had begun.
     """
