@@ -4,7 +4,8 @@ import pytest
 
 from drawn_tasks import write_task
 from hf_paint import InputError, Task
-from hf_paint.data.splits import load_splits, splits_loaded_once
+from hf_paint.data.read_once import reading_once
+from hf_paint.data.splits import load_splits
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def drawn(tmp_path):
 
 
 def test_inside_a_run_a_split_is_loaded_once(drawn):
-    with splits_loaded_once():
+    with reading_once():
         first = load_splits(drawn)
         again = load_splits(Task.from_dict(drawn.to_dict()))
     assert all(again[name] is split for name, split in first.items())
@@ -21,19 +22,19 @@ def test_inside_a_run_a_split_is_loaded_once(drawn):
 
 
 def test_the_next_run_sees_files_that_changed(drawn, tmp_path):
-    with splits_loaded_once():
-        with splits_loaded_once():
+    with reading_once():
+        with reading_once():
             before = load_splits(drawn)
         assert load_splits(drawn)["test"] is before["test"]
     write_task(tmp_path, seed=3)
-    with splits_loaded_once():
+    with reading_once():
         assert load_splits(drawn)["test"].fingerprint != before["test"].fingerprint
 
 
 def test_two_tasks_and_a_split_that_failed_are_kept_apart(drawn, tmp_path):
     other = write_task(tmp_path, "others", seed=7)
     broken = Task.from_dict(drawn.to_dict() | {"label_column": "nothing"})
-    with splits_loaded_once():
+    with reading_once():
         assert load_splits(drawn)["test"].fingerprint != load_splits(other)["test"].fingerprint
         for _ in range(2):
             with pytest.raises(InputError, match="nothing"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from hf_paint.data.splits import splits_loaded_once
+from hf_paint.data.read_once import reading_once
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Span
@@ -31,7 +31,7 @@ from hf_paint.tasks.task import Task
 
 
 @with_progress
-@splits_loaded_once()
+@reading_once()
 def patch_parallel(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],

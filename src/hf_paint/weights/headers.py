@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class WeightFile:
         return len(text).to_bytes(8, "little") + text, _parse(path, header, 8 + len(text))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """Model weights in a folder: a single file, or shards with an index, plus the classification head if any."""
 
@@ -85,8 +86,8 @@ class Checkpoint:
     files: list[WeightFile]
     index: dict[str, Any] | None
 
-    @property
-    def tensors(self) -> dict[str, StoredTensor]:
+    @cached_property
+    def tensors(self) -> Mapping[str, StoredTensor]:
         """All tensors by name."""
         return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
 
