@@ -91,9 +91,7 @@ def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassId
     ids = name_ids(expected)
     matches = [ids.find(name) for name in label_names]
     counts = Counter(matches)
-    unmatched = [
-        name for name, index in zip(label_names, matches, strict=True) if index is None or counts[index] > 1
-    ]
+    unmatched = [name for name, index in zip(label_names, matches, strict=True) if index is None or counts[index] > 1]
     if unmatched:
         raise InputError(
             f"{len(unmatched)} of the {len(label_names)} classes of '{task.dataset}' have no matching class name in "

@@ -148,11 +148,7 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
     """
     task = open_task(task)
     sources = {name: source_of(task, name) for name in names}
-    splits = {
-        name: _read_once(task, name, source)
-        for name, source in sources.items()
-        if source is not None
-    }
+    splits = {name: _read_once(task, name, source) for name, source in sources.items() if source is not None}
     return share_texts(splits)
 
 

@@ -1,9 +1,9 @@
 """Image columns as a data set stores them: encoded bytes, arrays, or paths to files that may be replaced."""
 
-import os
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -158,7 +158,7 @@ def _file(path: str) -> str:
 def _state(path: str) -> list[int] | None:
     """Return the size and modification time of a file, or None if there is no such file on this machine."""
     try:
-        status = os.stat(_file(path))
+        status = Path(_file(path)).stat()
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
