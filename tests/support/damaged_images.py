@@ -9,7 +9,10 @@ def png_of(width, height, *, exif=b""):
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     pixels = zlib.compress(bytes(min(height, 8) * (1 + (width + 7) // 8)))
     chunks = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else []), (b"IDAT", pixels), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
