@@ -88,7 +88,7 @@ class Checkpoint:
     index: dict[str, Any] | None
 
     @cached_property
-    def tensors(self) -> Mapping[str, StoredTensor]:
+    def tensors(self) -> dict[str, StoredTensor]:
         """All tensors by name."""
         return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
 
