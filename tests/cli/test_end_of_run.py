@@ -93,3 +93,20 @@ def test_a_table_needs_no_unicode(outcome, monkeypatch, tmp_path):
     with terminal(monkeypatch, encoding="ascii", stream="stdout") as shown:
         report(end, curve, tmp_path, end="fine-tuned")
     assert "0.50 *" in shown.text
+
+
+@pytest.mark.parametrize("chosen", [0.0, 0.5, 0.99, 1.0])
+def test_a_long_table_shows_the_ends_and_the_neighbours_of_the_choice(chosen, capsys, tmp_path):
+    alphas = [step / 100 for step in range(101)]
+    curve = AlphaCurve.from_accuracies(
+        alphas, patching={"a": [0.5 + alpha / 4 for alpha in alphas]}, supported={"b": [0.75] * 101}, split="test"
+    )
+    selection = {"alpha": chosen, "rule": "by hand", "tolerance": 0.01, "num_alphas": 101, "chosen_on": None}
+    end = Outcome.of(curve, selection | {"reported_on": "test"}, {"selection": "mean"})
+    report(end, curve, tmp_path, end="fine-tuned")
+    printed = capsys.readouterr().out
+    near = [step for step in range(101) if abs(step - round(100 * chosen)) <= 3]
+    shown = sorted({0, *near, 100})
+    rows = re.findall(r"^\| \**([\d.]+)[* ]", printed, flags=re.MULTILINE)
+    assert [round(100 * float(row)) for row in rows] == shown
+    assert f"These are {len(shown)} of 101 alphas; all of them are in {tmp_path / 'results.jsonl'}." in printed

@@ -7,7 +7,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_paint import InputError, Task
-from hf_paint.data.labels import match_class_names, read_classes
+from hf_paint.data.labels import match_class_names, read_classes, unite_names
+from hf_paint.tasks.names import short_form
 
 
 NAMES = ("red", "Dark Blue", "sea-green")
@@ -64,3 +65,12 @@ def test_classes_of_each_kind_of_column():
 def test_a_column_without_names_needs_class_names():
     with pytest.raises(InputError, match="has no class names"):
         read_classes(replace(TASK, class_names=None), rows(Value("int64"), [0]))
+
+
+def test_many_names_are_united_with_each_spelled_a_few_times(monkeypatch):
+    names = [f"Class-Number {number}" for number in range(300)]
+    others = [f"class number {number}" for number in range(150, 450)]
+    calls = []
+    monkeypatch.setattr("hf_paint.data.labels.short_form", lambda name: calls.append(name) or short_form(name))
+    assert unite_names([names, others]) == names + others[150:]
+    assert len(calls) <= 20 * len(names)

@@ -16,6 +16,7 @@ from hf_paint import InputError, Task
 from hf_paint.cli.main import main
 from hf_paint.data.images import CachedImages, decode, stream_rows
 from hf_paint.data.splits import load_splits
+from hf_paint.data.stored_images import decode_value
 from hf_paint.data.transforms import PixelTransform
 from printed import printed_rows
 
@@ -246,3 +247,28 @@ def test_a_table_that_is_replaced_with_the_same_time_is_read_again(tmp_path):
         task = write_task(tmp_path, train=10, test=rows, seed=seed)
         os.utime(task.data_files["test"], (1, 1))
         assert load_splits(task, ("test",))["test"].labels().tolist() == draw_rows(rows, seed + 1)["label"]
+
+
+def turned_files():
+    """Name -> a file with an orientation, or with tags that are damaged but small."""
+    image = draw_rows(1, 0)["image"][0]
+    for orientation in range(1, 10):
+        exif = Image.Exif()
+        exif[274] = orientation
+        for image_format in ("JPEG", "PNG", "TIFF", "WEBP"):
+            file = io.BytesIO()
+            image.save(file, image_format, exif=exif)
+            yield f"{image_format} {orientation}", file.getvalue()
+    for mark, order in ((b"II", "<"), (b"MM", ">")):
+        far = struct.pack(f"{order}2sHIHHHII", mark, 42, 8, 1, 0x10E, 7, 1 << 31, 26)
+        file = io.BytesIO()
+        image.save(file, "PNG", exif=far)
+        yield f"damaged tags {mark}", file.getvalue()
+
+
+def test_images_are_turned_as_by_datasets():
+    rows = Dataset.from_dict({"image": [None]}, features=Features({"image": ImageFeature()}))
+    for name, data in turned_files():
+        value = {"bytes": data, "path": None}
+        ours, _ = decode_value(value, rows, "image")
+        assert np.array_equal(ours, ImageFeature().decode_example(value).convert("RGB")), name

@@ -1,12 +1,14 @@
 """Images that cannot be read: named before training, or skipped."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
+from damaged_images import overlapping_exif, overlapping_tiff, png_of
 from folders import draw_folder, draw_picture, folder_task, several, write_yaml
 from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, Task
 from hf_paint.data import scans
@@ -178,3 +180,35 @@ def test_questions_about_skipped_images_are_skipped(tmp_path):
     assert split.choices.candidates == (("a", "b"), ("e", "f"))
     assert split.labels().tolist() == [1, 0]
     assert split.class_names == ("first? a", "first? b", "third? e", "third? f")
+
+
+def hostile_pictures(folder):
+    """Write pictures that claim far more than their files hold, and return their paths."""
+    contents = {
+        "cat/wide.png": png_of(60_000, 60_000),
+        "cat/exif.png": png_of(4, 4, exif=overlapping_exif(2_000, 200_000)),
+        "dog/tags.tif": overlapping_tiff(2_000, 200_000),
+        "dog/wide.gif": b"GIF89a" + bytes([255] * 4) + bytes(3) + b"," + bytes(4) + bytes([255] * 4) + b"\0\2\2L\1\0;",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [str(folder / name) for name in contents]
+
+
+def test_bombs_are_named_and_never_decoded(tmp_path):
+    folder = draw_folder(tmp_path / "pets", several("cat/{}.png", 3, 0) | several("dog/{}.png", 3, 7))
+    frames = [draw_picture(0.3, seed) for seed in range(9)]
+    for name in ("moving.gif", "pages.tif", "moving.webp"):
+        frames[0].save(folder / "dog" / name, save_all=True, append_images=frames[1:])
+    bombs = hostile_pictures(folder)
+    task = folder_task(folder, "pets", splits={"train": "train", "validation": None, "test": None}, bad_rows="skip")
+    tracemalloc.start()
+    [split] = load_splits(task).values()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    reasons = {image.path: image.reason for image in split.skipped}
+    assert sorted(reasons) == sorted(bombs)
+    assert "exceeds limit of 178956970 pixels" in reasons[bombs[0]]
+    assert all("values overlap" in reasons[path] for path in bombs[1:3])
+    assert len(split.rows) == 9
+    assert peak < 64 << 20  # one of them would take 400 MB

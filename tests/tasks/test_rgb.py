@@ -2,15 +2,18 @@
 
 import io
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import CLIPImageProcessorPil
+from transformers.image_utils import load_image
 
 from hf_paint import InputError
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.probes import fingerprint_code
-from hf_paint.tasks.rgb import array_to_rgb, to_rgb
+from hf_paint.tasks.rgb import array_to_rgb, levels, to_rgb
 from hf_paint.tasks.typographic import TypographicAttack
 
 
@@ -103,6 +106,60 @@ def test_modes_of_eight_bits_are_those_of_pillow_and_of_a_formula():
     assert np.abs(np.asarray(to_rgb(cmyk)) - inks).max() <= 1
     for image in (*(image for image, _ in expected.values()), cmyk):
         assert np.array_equal(to_rgb(image), image.convert("RGB"))
+
+
+def transparent_files():
+    """Name -> a file with transparency: an index or a table of a palette, a channel, or one colour."""
+    generator = np.random.default_rng(0)
+    colours = generator.integers(256, size=(16, 16, 4), dtype=np.uint8)
+    palette = Image.fromarray(colours[..., :3]).convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
+    images = {
+        "palette, index, PNG": (palette, "PNG", {"transparency": 3}),
+        "palette, index, GIF": (palette, "GIF", {"transparency": 3}),
+        "palette, table": (palette, "PNG", {"transparency": bytes([0, 128, 255] * 5)}),
+        "RGBA": (Image.fromarray(colours), "PNG", {}),
+        "LA": (Image.fromarray(colours[..., :2]), "PNG", {}),
+        "one colour": (Image.fromarray(colours[..., :3]), "PNG", {"transparency": tuple(colours[0, 0, :3].tolist())}),
+        "grey, one level": (Image.fromarray(RAMP), "PNG", {"transparency": 5}),
+    }
+    for name, (image, image_format, keys) in images.items():
+        file = io.BytesIO()
+        image.save(file, image_format, **keys)
+        yield name, file.getvalue()
+
+
+def test_transparency_is_dropped_as_pipelines_do_and_not_put_on_white_as_processors_do():
+    keep = dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize"), False)
+    processor, differ = CLIPImageProcessorPil(**keep), set()
+
+    def processed(image):
+        return processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+
+    for name, data in transparent_files():
+        ours = np.asarray(to_rgb(Image.open(io.BytesIO(data))))
+        assert np.array_equal(ours, load_image(Image.open(io.BytesIO(data)))), name
+        assert np.array_equal(ours, Image.open(io.BytesIO(data)).convert("RGB")), name
+        given = processed(Image.open(io.BytesIO(data)))
+        white = Image.open(io.BytesIO(data)).convert("RGBA")
+        expected = Image.alpha_composite(Image.new("RGBA", white.size, "white"), white).convert("RGB")
+        assert np.abs(given - np.asarray(expected, dtype=np.int64)).max() <= 1, name
+        assert np.array_equal(
+            processor(Image.fromarray(ours), return_tensors="np")["pixel_values"][0].transpose(1, 2, 0), ours
+        )
+        if not np.array_equal(ours, given):
+            differ.add(name)
+    assert {"palette, index, PNG", "palette, index, GIF", "palette, table", "RGBA", "LA"} <= differ
+
+
+def test_a_deep_image_is_scaled_in_little_memory(monkeypatch):
+    values = np.arange(1 << 21, dtype=np.uint16).reshape(1 << 10, 1 << 11)
+    monkeypatch.setattr("hf_paint.tasks.rgb.BLOCK", 1 << 14)
+    tracemalloc.start()
+    scaled = levels(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(scaled, (2 * 255 * values.astype(np.int64) + 65535) // (2 * 65535))
+    assert peak < 3 * scaled.nbytes  # float64 would take 8 bytes for each of them
 
 
 UNCLEAR = {

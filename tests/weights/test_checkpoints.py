@@ -17,6 +17,7 @@ from transformers import CLIPModel, CLIPProcessor
 from hf_paint import InputError, combine, combine_checkpoints, interpolate, interpolate_checkpoints
 from hf_paint.cli.main import main
 from hf_paint.weights import streaming
+from hf_paint.weights.headers import read_checkpoint
 
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -441,3 +442,9 @@ def test_needs_little_memory_and_no_torch(tmp_path):
         *(tmp_path / name for name in ("0", "1", "out")),
     )
     assert finished.returncode == 0, finished.stderr[-300:]
+
+
+def test_the_tensors_of_a_model_are_listed_once(tmp_path):
+    save_file(weights(), tmp_path / "model.safetensors")
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.tensors is checkpoint.tensors

@@ -7,7 +7,7 @@ from pathlib import Path
 from hf_paint.cli.tables import marked_row, print_table
 from hf_paint.results.alphas import alpha_phrase
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.curve_table import curve_rows, mean_rows
+from hf_paint.results.curve_table import curve_rows, mean_rows, nearby
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.outcome_text import outcome_rows, summarise
 from hf_paint.results.run_folder import RunFolder
@@ -41,10 +41,18 @@ def report(outcome: Outcome, curve: AlphaCurve, run: Path, *, end: str) -> None:
     split = outcome.changes[0].split if outcome.changes else curve.reported_split
     chosen = "" if outcome.alpha is None else f"; {marked_row()} was chosen"
     sys.stdout.write(f"\nAccuracy on {split} images in percent, by alpha{chosen}:\n\n")
+    measured = {result.alpha for result in curve.results if result.split == split}
+    alphas = [alpha for alpha in curve.alphas if alpha in measured]
+    shown = nearby(alphas, outcome.alpha)
     tasks, means = (
-        rows(curve, split, selected=outcome.alpha, fine_tuned_label=end) for rows in (curve_rows, mean_rows)
+        rows(curve, split, selected=outcome.alpha, fine_tuned_label=end, shown=shown)
+        for rows in (curve_rows, mean_rows)
     )
     print_table(tasks, means)
+    if len(shown) < len(alphas):
+        files = RunFolder(run)
+        place = files.report if files.report.exists() else files.results
+        sys.stdout.write(f"\nThese are {len(shown)} of {len(alphas)} alphas; all of them are in {place}.\n")
     if outcome.changes:
         sys.stdout.write("\n")
         print_table(outcome_rows(outcome))

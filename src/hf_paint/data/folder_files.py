@@ -4,9 +4,8 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from filelock import FileLock
 
 from hf_paint.data.pixel_cache import default_cache_dir
+from hf_paint.data.read_once import ReadOnce
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import expand, save_folder_atomically
 from hf_paint.fingerprints import fingerprint_values
@@ -23,7 +23,6 @@ from hf_paint.fingerprints import fingerprint_values
 PICTURES = frozenset(ImageFolder.EXTENSIONS)
 """Extensions of the files that Pillow opens, in lower case."""
 METADATA = frozenset(ImageFolder.METADATA_FILENAMES)
-_known: ContextVar["dict[Path, Listing] | None"] = ContextVar("known", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +84,7 @@ class Listing:
         )
 
 
-@contextmanager
-def listed_once() -> Iterator[None]:
-    """Let `list_folder` list each folder only once while this is entered; the splits of a task share their files."""
-    token = _known.set({} if (known := _known.get()) is None else known)
-    try:
-        yield
-    finally:
-        _known.reset(token)
+_listings: ReadOnce[None, Listing] = ReadOnce()
 
 
 def list_folder(path: Path) -> Listing:
@@ -104,12 +96,7 @@ def list_folder(path: Path) -> Listing:
     Raises:
         InputError: If a folder or zip file cannot be read.
     """
-    known = _known.get()
-    if known is None:
-        return _list_folder(path)
-    if path not in known:
-        known[path] = _list_folder(path)
-    return known[path]
+    return _listings.get(path, None, partial(_list_folder, path))
 
 
 def _list_folder(path: Path) -> Listing:

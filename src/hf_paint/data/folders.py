@@ -7,6 +7,7 @@ for a split and a split folder for a class, and it drops whatever does not match
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features, Image
 from datasets.fingerprint import Hasher
+from datasets.table import table_cast
 from numpy.typing import NDArray
 
 from hf_paint.data.folder_classes import class_of, find_classes
@@ -22,6 +24,7 @@ from hf_paint.data.folder_metadata import Metadata, read_metadata
 from hf_paint.data.folder_report import folders_without_pictures, report
 from hf_paint.data.folder_splits import add_usual_names, find_splits, listed_classes, show
 from hf_paint.data.labels import ClassIds, name_ids
+from hf_paint.data.read_once import ReadOnce
 from hf_paint.data.split_names import read_parts
 from hf_paint.errors import InputError
 from hf_paint.files import expand
@@ -62,6 +65,9 @@ class Contents:
     rows: Mapping[str, Sequence[Row]]
     class_names: Sequence[str] = ()
     metadata: Metadata | None = None
+
+
+_contents: ReadOnce[Task, Contents] = ReadOnce()
 
 
 def is_folder(task: Task) -> bool:
@@ -111,6 +117,10 @@ def folder_splits(task: Task) -> list[str]:
 
 
 def _read_contents(task: Task) -> Contents:
+    return _contents.get(task.name, task, partial(_find_contents, task))
+
+
+def _find_contents(task: Task) -> Contents:
     listings = _list(task)
     listing = sum(listings.values(), Listing())
     if not listing.pictures and not listing.metadata:
@@ -125,7 +135,7 @@ def _read_contents(task: Task) -> Contents:
     bare = {folder.rpartition("/")[2] for folder in folders_without_pictures(listing)}
     names = sorted({*names, *bare.intersection(listed_classes(task))})
     ids = name_ids(names)
-    rows = {split: [(picture, _label_of(picture, ids)) for picture in pictures] for split, pictures in splits.items()}
+    rows = {split: _labelled(pictures, ids) for split, pictures in splits.items()}
     return Contents(listing=listing, rows=rows, class_names=names)
 
 
@@ -138,10 +148,13 @@ def _check_names(pictures: Iterable[File]) -> None:
             raise InputError(f"The name of the file {os.fsencode(picture.path)!r} is not UTF-8. Rename it.") from error
 
 
-def _label_of(picture: File, ids: ClassIds) -> int:
-    """Return the class index of a picture, or -1 if it is in no class folder."""
-    index = ids.find(class_of(picture)) if picture.folders else None
-    return -1 if index is None else index
+def _labelled(pictures: Sequence[File], ids: ClassIds) -> list[Row]:
+    """Return pictures and their class indices, -1 for one that is in no class folder."""
+    labels: dict[tuple[str, ...], int] = {(): -1}
+    for folders, picture in {picture.folders[-1:]: picture for picture in pictures if picture.folders}.items():
+        index = ids.find(class_of(picture))
+        labels[folders] = -1 if index is None else index
+    return [(picture, labels[picture.folders[-1:]]) for picture in pictures]
 
 
 def _list(task: Task) -> dict[str, Listing]:
@@ -205,7 +218,7 @@ def _build(task: Task, rows: Sequence[Row], columns: pa.Table, class_names: Sequ
     start = str(_folder(task))
     states = [(picture.path.removeprefix(start), picture.size, picture.modified) for picture in pictures]
     fingerprint = fingerprint_values(states, list(class_names), Hasher.hash(columns.to_pydict()))
-    return Dataset(Dataset(table).cast(Features(features)).data, fingerprint=fingerprint)
+    return Dataset(table_cast(table, Features(features).arrow_schema), fingerprint=fingerprint)
 
 
 def _folder(task: Task) -> Path:

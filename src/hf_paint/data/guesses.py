@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from datasets import ClassLabel, Dataset, IterableDataset
 
@@ -9,6 +10,7 @@ from hf_paint.data.column_types import LISTS
 from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.folder_splits import SPLIT_OF
 from hf_paint.data.label_lists import distinct_labels
+from hf_paint.data.read_once import ReadOnce
 from hf_paint.data.sources import Rows, list_splits, load_rows
 from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.classification import LabelledTask
@@ -17,6 +19,9 @@ from hf_paint.tasks.names import as_words, spelled
 from hf_paint.tasks.subsets import GUESS, STRATIFIED, Splits
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
+
+
+_opened: ReadOnce[Task, Task] = ReadOnce()
 
 
 def open_task(task: Task) -> Task:
@@ -33,8 +38,10 @@ def open_task(task: Task) -> Task:
     Raises:
         InputError: If the data cannot be read, or do not tell.
     """
-    if not task.guess:
-        return task
+    return _opened.get(task.name, task, partial(_open, task)) if task.guess else task
+
+
+def _open(task: Task) -> Task:
     given = task.splits
     names = list_splits(task) if GUESS in _values(given).values() else []
     task = replace(task, splits=choose_splits(task, names))

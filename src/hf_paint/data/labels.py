@@ -1,5 +1,6 @@
 """Labels: match the class names in the data set to the class names of the task."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
@@ -89,9 +90,8 @@ def match_class_names(task: LabelledTask, label_names: Sequence[str]) -> ClassId
         )
     ids = name_ids(expected)
     matches = [ids.find(name) for name in label_names]
-    unmatched = [
-        name for name, index in zip(label_names, matches, strict=True) if index is None or matches.count(index) > 1
-    ]
+    counts = Counter(matches)
+    unmatched = [name for name, index in zip(label_names, matches, strict=True) if index is None or counts[index] > 1]
     if unmatched:
         raise InputError(
             f"{len(unmatched)} of the {len(label_names)} classes of '{task.dataset}' have no matching class name in "
@@ -129,9 +129,8 @@ def _number_ids(numbers: Sequence[int | float | None]) -> ClassIds:
 
 def _named_ids(numbers: Sequence[int | float | None]) -> ClassIds:
     """Return number -> class index, for numbers that name one class."""
-    return ClassIds(
-        {number: i for i, number in enumerate(numbers) if number is not None and numbers.count(number) == 1}
-    )
+    counts = Counter(numbers)
+    return ClassIds({number: i for i, number in enumerate(numbers) if number is not None and counts[number] == 1})
 
 
 def _count_ids(task: CountingTask, class_names: Sequence[str], rows: Dataset | IterableDataset) -> ClassIds:
@@ -154,7 +153,8 @@ def _count_ids(task: CountingTask, class_names: Sequence[str], rows: Dataset | I
 def name_ids(names: Sequence[str]) -> ClassIds:
     """Return name -> index, for exact names and, if unambiguous, their short forms."""
     short_forms = [short_form(name) for name in names]
-    ids = {short: index for index, short in enumerate(short_forms) if short and short_forms.count(short) == 1}
+    counts = Counter(short_forms)
+    ids = {short: index for index, short in enumerate(short_forms) if short and counts[short] == 1}
     return ClassIds(ids | {spelled(name): index for index, name in enumerate(names)})
 
 
@@ -169,14 +169,20 @@ def unite_names(lists: Iterable[Sequence[str]]) -> list[str]:
     for names in spellings:
         ids = name_ids(united)
         matches = [ids.find(name) for name in names]
+        counts, known = Counter(matches), set(united)
         united += [
             name
             for name, match in zip(names, matches, strict=True)
-            if name not in united and (match is None or matches.count(match) > 1)
+            if name not in known and (match is None or counts[match] > 1)
         ]
-    while missing := {name: None for names in spellings for name in names if name_ids(united).find(name) is None}:
+    while missing := _unmatched(spellings, name_ids(united)):
         united += missing  # names that only one class matched, until another was added
     return united
+
+
+def _unmatched(spellings: Iterable[Sequence[str]], ids: ClassIds) -> list[str]:
+    """Return the names that match no class, each once."""
+    return list(dict.fromkeys(name for names in spellings for name in names if ids.find(name) is None))
 
 
 def _words(task: TypographicTask, rows: Dataset, column: str) -> list[str]:

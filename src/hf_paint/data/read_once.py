@@ -1,53 +1,63 @@
-"""Splits that a run has loaded. Its checks, its training and its evaluation all ask for them."""
+"""What a run has read from its data: listings of folders, rows and splits. Its checks, training and evaluation ask."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Generic, TypeVar
-
-from hf_paint.tasks.task import Task
-
-
-T = TypeVar("T")
+from weakref import WeakKeyDictionary
 
 
-class LoadedSplits(Generic[T]):
-    """Splits by task and name. Inside `kept`, each of them is loaded once; outside, always anew.
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Block:
+    """A block in which everything is read once."""
+
+
+_block: ContextVar[_Block | None] = ContextVar("block", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Keep what is read until the outermost of these blocks ends; also a decorator.
 
     Data sets may change between two runs, so nothing is kept longer than a run.
+    """
+    if _block.get() is not None:
+        yield
+        return
+    token = _block.set(_Block())
+    try:
+        yield
+    finally:
+        _block.reset(token)
+
+
+class ReadOnce(Generic[K, V]):
+    """Values by name and key. Inside `reading_once`, each of them is read once; outside, always anew.
 
     Example:
-        >>> splits, loads = LoadedSplits(), iter(range(10))
-        >>> with splits.kept():
-        ...     [splits.get(task, "test", lambda: next(loads)) for _ in range(3)]
+        >>> splits, loads = ReadOnce[str, int](), iter(range(10))
+        >>> with reading_once():
+        ...     [splits.get("pets", "test", lambda: next(loads)) for _ in range(3)]
         [0, 0, 0]
-        >>> splits.get(task, "test", lambda: next(loads))
+        >>> splits.get("pets", "test", lambda: next(loads))
         1
     """
 
     def __init__(self) -> None:
-        self._loaded: ContextVar[list[tuple[Task, str, T]] | None] = ContextVar("loaded_splits", default=None)
+        self._known: WeakKeyDictionary[_Block, dict[Hashable, list[tuple[K, V]]]] = WeakKeyDictionary()
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep what is loaded until the outermost of these blocks ends; also a decorator."""
-        if self._loaded.get() is not None:
-            yield
-            return
-        token = self._loaded.set([])
-        try:
-            yield
-        finally:
-            self._loaded.reset(token)
-
-    def get(self, task: Task, name: str, load: Callable[[], T]) -> T:
-        """Return a split of a task, and load it if it is not kept. Streams are never kept: reading changes them."""
-        loaded = self._loaded.get()
-        if loaded is None or task.streaming:
-            return load()
-        for other, other_name, split in loaded:
-            if other_name == name and other == task:
-                return split
-        split = load()
-        loaded.append((task, name, split))
-        return split
+    def get(self, name: Hashable, key: K, read: Callable[[], V]) -> V:
+        """Return what `read` returned for this name and an equal key, which need not be hashable."""
+        block = _block.get()
+        if block is None:
+            return read()
+        known = self._known.setdefault(block, {}).setdefault(name, [])
+        for other, value in known:
+            if other == key:
+                return value
+        value = read()
+        known.append((key, value))
+        return value

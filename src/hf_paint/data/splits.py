@@ -12,10 +12,9 @@ from hf_paint.data.choices import Choices, find_good_rows, name_answers
 from hf_paint.data.class_subsets import take_some_classes
 from hf_paint.data.column_types import check_column_types
 from hf_paint.data.draws import draw_stratified, split_train_validation, warn_of_missing_classes
-from hf_paint.data.folder_files import listed_once
 from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
-from hf_paint.data.read_once import LoadedSplits
+from hf_paint.data.read_once import ReadOnce, reading_once
 from hf_paint.data.row_labels import with_labels, with_words, without_unlabelled
 from hf_paint.data.samples import Sample, share_texts
 from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
@@ -129,12 +128,10 @@ class Split:
         return index
 
 
-_loaded: LoadedSplits[Split] = LoadedSplits()
-splits_loaded_once = _loaded.kept
-"""Context manager and decorator: inside, `load_splits` loads each split of a task once."""
+_loaded: ReadOnce[Task, Split] = ReadOnce()
 
 
-@listed_once()
+@reading_once()
 def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test")) -> dict[str, Split]:
     """Load splits of a task.
 
@@ -151,12 +148,14 @@ def load_splits(task: Task, names: Sequence[str] = ("train", "validation", "test
     """
     task = open_task(task)
     sources = {name: source_of(task, name) for name in names}
-    splits = {
-        name: _loaded.get(task, name, partial(_load_split, task, name, source))
-        for name, source in sources.items()
-        if source is not None
-    }
+    splits = {name: _read_once(task, name, source) for name, source in sources.items() if source is not None}
     return share_texts(splits)
+
+
+def _read_once(task: Task, name: str, source: str) -> Split:
+    """Load a split, unless this run has done so. Streams are never kept: reading changes them."""
+    load = partial(_load_split, task, name, source)
+    return load() if task.streaming else _loaded.get((task.name, name), task, load)
 
 
 def source_of(task: Task, name: str) -> str | None:

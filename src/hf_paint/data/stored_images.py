@@ -12,6 +12,7 @@ from datasets.utils.file_utils import xopen
 from PIL import ExifTags, Image as PILImage
 from PIL.ImageOps import exif_transpose
 
+from hf_paint.data.image_tags import ORDERS, refuse_overlapping_exif, refuse_overlapping_tags
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.rgb import array_to_rgb, is_deep, to_rgb
@@ -30,21 +31,43 @@ class StoredImage(Image):
     """An image column in which deep images are RGB, if their file says how to turn them.
 
     `datasets` turns an image by its orientation, and thereby loses the other tags of a TIFF, which tell what its
-    values mean.
+    values mean. Images are bounded: Pillow refuses more than 179 million pixels before it decodes them, and tags that
+    overlap are refused before they are read. Of an animation or a file of several pages, the first is read.
     """
 
     def decode_example(
         self, value: StoredValue, token_per_repo_id: dict[str, str | bool | None] | None = None
     ) -> PILImage.Image:
-        """Decode an image; only images that are turned have no format."""
-        image: PILImage.Image = super().decode_example(value, token_per_repo_id)
-        if image.format is not None or not is_deep(image):
+        """Decode an image; only images that are turned have no format.
+
+        Raises:
+            Exception: If it cannot be decoded; Pillow and `datasets` raise many types of errors.
+        """
+        path, data = value["path"], value["bytes"]
+        if not isinstance(data, bytes) and not (isinstance(path, str) and is_local(path) and "::" not in path):
+            remote: PILImage.Image = super().decode_example(value, token_per_repo_id)
+            return remote
+        _refuse_overlaps(path, data)
+        image: PILImage.Image = PILImage.open(BytesIO(data) if isinstance(data, bytes) else str(path))
+        image.load()
+        refuse_overlapping_exif(image)
+        orientation = image.getexif().get(ORIENTATION)
+        if orientation is None:
             return image
-        stored = PILImage.open(BytesIO(stored_bytes(value)))
-        orientation = stored.getexif()[ORIENTATION]
-        image = to_rgb(stored)
-        image.getexif()[ORIENTATION] = orientation
+        if is_deep(image):
+            image = to_rgb(image)
+            image.getexif()[ORIENTATION] = orientation
         return exif_transpose(image)
+
+
+def _refuse_overlaps(path: object, data: object) -> None:
+    """Refuse a TIFF file whose tags overlap; Pillow reads them as it opens the file."""
+    if isinstance(data, bytes):
+        refuse_overlapping_tags(data)
+        return
+    with Path(str(path)).open("rb") as file:
+        if (head := file.read(2)) in ORDERS:
+            refuse_overlapping_tags(head + file.read())
 
 
 _DECODER = StoredImage()

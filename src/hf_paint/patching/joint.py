@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from hf_paint.data.splits import splits_loaded_once
+from hf_paint.data.read_once import reading_once
 from hf_paint.patching.line import patch_along_line
 from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.processes import with_progress
@@ -17,7 +17,7 @@ from hf_paint.tasks.registry import TaskLike
 
 
 @with_progress
-@splits_loaded_once()
+@reading_once()
 def patch_joint(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],

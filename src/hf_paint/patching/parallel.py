@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from hf_paint.data.splits import splits_loaded_once
+from hf_paint.data.read_once import reading_once
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Span
@@ -24,6 +24,7 @@ from hf_paint.patching.tracking import tracked
 from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import begin_stage, stages
+from hf_paint.results.records import Result
 from hf_paint.results.search import search_coefficients
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 from hf_paint.tasks.registry import TaskLike
@@ -31,7 +32,7 @@ from hf_paint.tasks.task import Task
 
 
 @with_progress
-@splits_loaded_once()
+@reading_once()
 def patch_parallel(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],
@@ -132,6 +133,7 @@ class _Combinations:
         self.run = run
         self.names = path.models
         self.log = run.log()
+        self.before: list[Result] = []
         self.evaluator = run.evaluator(*path.ends)
         self.carrier = Carrier(path, run.base.tower(), self.evaluator)
 
@@ -160,7 +162,7 @@ class _Combinations:
         return alpha if isinstance(alpha, Coefficients) else Coefficients(dict.fromkeys(self.names, alpha or 0.0))
 
     def _evaluate_combinations(self) -> None:
-        self.evaluate(0.0, "validation")
+        self.before = self.evaluate(0.0, "validation")
         if len(self.names) == 1:  # all combinations are on the line
             for value in self.run.rule.alphas:
                 self.evaluate(Coefficients({self.names[0]: value}), "validation")
@@ -185,8 +187,7 @@ class _Combinations:
 
     def score(self, alpha: Coefficients) -> float:
         """Return the score that the search maximises."""
-        self.evaluate(alpha, "validation")
-        curve = AlphaCurve(self.log.results)
+        curve = AlphaCurve([*self.before, *self.evaluate(alpha, "validation")])
         return self.run.rule.score(curve.sides(alpha), curve.sides(0.0))
 
     def report(self, alpha: Coefficients) -> AlphaCurve:
@@ -199,9 +200,11 @@ class _Combinations:
         wait_for_everyone()  # intervals are computed from files of the main process
         return AlphaCurve(self.log.results, folder=self.log.folder)
 
-    def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> None:
+    def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> list[Result]:
         """Evaluate a combination on one split of every task that has it, or only of the task `only`."""
         self.evaluator.progress.note(format_alpha(alpha))
-        for task in self.run.tasks:
-            if split in task.images and only in (None, task.task.name):
-                evaluate_at(self.carrier, alpha, task, split, log=self.log)
+        return [
+            evaluate_at(self.carrier, alpha, task, split, log=self.log)
+            for task in self.run.tasks
+            if split in task.images and only in (None, task.task.name)
+        ]

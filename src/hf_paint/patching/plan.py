@@ -7,7 +7,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from hf_paint.data.splits import Split, load_splits, splits_loaded_once
+from hf_paint.data.read_once import reading_once
+from hf_paint.data.splits import Split, load_splits
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import Training, bytes_on_disk, images_to_evaluate, trainings_of
 from hf_paint.patching.options import PatchOptions
@@ -72,7 +73,7 @@ class Plan:
 
 
 @with_progress
-@splits_loaded_once()
+@reading_once()
 def plan(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from hf_paint.data.splits import splits_loaded_once
+from hf_paint.data.read_once import reading_once
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.precision import PrecisionChoice
 from hf_paint.evaluation.prepared_task import PreparedTask, num_images
@@ -35,7 +35,7 @@ from hf_paint.tasks.registry import TaskLike
 
 
 @with_progress
-@splits_loaded_once()
+@reading_once()
 def patch_sequential(
     model: str | Path | PreTrainedModel,
     patching_tasks: Sequence[TaskLike],

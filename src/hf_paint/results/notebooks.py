@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hf_paint.results.alphas import Alpha, format_alpha
 from hf_paint.results.change_text import CHOOSING, MOST_NAMED
-from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.curve_table import MOST_ROWS, curve_rows
 from hf_paint.results.tables import FINE_TUNED, alpha_label, percent
 from hf_paint.tasks.notebooks import html_table
 
@@ -16,8 +16,6 @@ from hf_paint.tasks.notebooks import html_table
 if TYPE_CHECKING:
     from hf_paint.results.curve import AlphaCurve
 
-MOST_ROWS = 15
-"""Longer tables are folded: they show the zero-shot, the chosen and the fine-tuned model, and the rest on a click."""
 MOST_CELLS = 3000
 """Larger tables are not shown as a whole, so that a notebook with many results stays small."""
 
@@ -44,7 +42,10 @@ def curve_html(curve: "AlphaCurve", selected: Alpha | None = None, *, claim: str
 
 
 def _table(curve: "AlphaCurve", split: str, selected: Alpha | None) -> str:
-    """Return the accuracies as a table, folded if it is long."""
+    """Return the accuracies as a table, folded if it is long.
+
+    Then it shows the zero-shot, the chosen and the fine-tuned model, and the rest on a click.
+    """
     rows = curve_rows(curve, split)
     label = None if selected is None else alpha_label(selected, FINE_TUNED)
     if len(rows) <= MOST_ROWS + 1:

@@ -1,6 +1,7 @@
 """Validation of task fields."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,6 @@ def _check_splits(task: "Task") -> None:
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:
     """Check that no class name is listed twice."""
     spellings = [spelled(name) for name in names]
-    duplicates = sorted({name for name in spellings if spellings.count(name) > 1})
+    duplicates = sorted(name for name, count in Counter(spellings).items() if count > 1)
     if duplicates:
         raise InputError(f"Task '{task_name}' lists the class name '{duplicates[0]}' twice. Remove one of the two.")

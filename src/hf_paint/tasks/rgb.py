@@ -9,6 +9,8 @@ from hf_paint.errors import InputError
 
 Values = NDArray[np.generic]
 FULL_16_BIT = 65535
+BLOCK = 1 << 22
+"""Values that are scaled at a time, because float64 takes eight times the memory of the result."""
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """TIFF tags. Pillow neither scales 12-bit values nor inverts deep images in which white is zero."""
 
@@ -21,8 +23,10 @@ def is_deep(image: Image.Image) -> bool:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image to 8-bit RGB.
 
-    Images with 8 bits per channel are converted by Pillow, as in transformers, which drops transparency. Deep images
-    have one channel, and `levels` scales them.
+    Images with 8 bits per channel are converted by Pillow, as in `load_image` of transformers, through which its
+    pipelines read them: transparency is dropped, also that of a palette. Image processors that are given an image
+    with transparency put it on white, but only if it was not converted before. Deep images have one channel, and
+    `levels` scales them.
 
     Raises:
         InputError: If it is unclear how to scale the image.
@@ -85,16 +89,21 @@ def levels(values: Values, *, full: int = FULL_16_BIT) -> NDArray[np.uint8]:
         return values.astype(np.uint8, copy=False)
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
-    numbers = values.astype(np.float64)
-    low, high = float(numbers.min()), float(numbers.max())
+    low, high = float(values.min()), float(values.max())
+    scale = 0.0
     if values.dtype in (np.dtype("<u2"), np.dtype(">u2")):
-        if not 0 < high <= 255:  # no ties: `full` is odd
-            return np.rint(numbers * (255 / full)).astype(np.uint8)
+        scale = 0.0 if 0 < high <= 255 else 255 / full  # no ties: `full` is odd
     elif values.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.rint(numbers * 255).astype(np.uint8)
+        scale = 255.0
     elif low >= 0 and high <= 255:
-        return numbers.astype(np.uint8)
+        return values.astype(np.uint8)
+    if scale:
+        return np.concatenate([_scaled(rows, scale) for rows in np.array_split(values, -(-values.size // BLOCK))])
     raise InputError(
         f"The image has {values.dtype.name} values from {low:g} to {high:g}, so it is unclear which value is white. "
         "Store 8-bit values, 16-bit values up to 65535, or floats from 0 to 1."
     )
+
+
+def _scaled(values: Values, scale: float) -> NDArray[np.uint8]:
+    return np.rint(values.astype(np.float64) * scale).astype(np.uint8)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class WeightFile:
         return len(text).to_bytes(8, "little") + text, _parse(path, header, 8 + len(text))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """Model weights in a folder: a single file, or shards with an index, plus the classification head if any."""
 
@@ -86,7 +87,7 @@ class Checkpoint:
     files: list[WeightFile]
     index: dict[str, Any] | None
 
-    @property
+    @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
         """All tensors by name."""
         return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
