@@ -14,6 +14,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.files import Json, save_together
 from hf_paint.repositories import is_repo_id
+from hf_paint.weights.finite import finite
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD
 
 
@@ -130,6 +131,8 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
+    for name, tensor in weights.items():
+        finite(name, tensor, str(path))
     names = sorted(name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight"))
     unexpected = weights.keys() ^ {f"{name}.lora_{letter}.weight" for name in names for letter in "AB"}
     if unexpected:

@@ -7,11 +7,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from safetensors import SafetensorError, safe_open
-
 from hf_paint.errors import InputError
 from hf_paint.files import read_json
 from hf_paint.weights import manifest
+from hf_paint.weights.headers import read_weight_file
 
 
 STATE = "trainer_state.json"
@@ -95,8 +94,7 @@ def _is_readable(path: Path) -> bool:
             with ZipFile(path) as archive:
                 return archive.testzip() is None
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="numpy"):
-                return True
-    except (InputError, SafetensorError, BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
+            return bool(read_weight_file(path).tensors)
+    except (InputError, BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
         return False
     return True

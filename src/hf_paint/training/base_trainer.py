@@ -24,6 +24,7 @@ from hf_paint.errors import InputError
 from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
 from hf_paint.models.losses import cross_entropy
 from hf_paint.training.batch_size import images_of_run
+from hf_paint.training.divergence import DivergenceMixin
 from hf_paint.training.resuming import ResumingMixin
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -31,7 +32,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 logger = logging.getLogger(__name__)
 
 
-class BaseTrainer(ResumingMixin):
+class BaseTrainer(DivergenceMixin, ResumingMixin):
     """Optimization shared by `PaintTrainer` and `HeadTrainer`.
 
     The loss of a step is the mean over its images. The trained weights therefore do not depend on how images are

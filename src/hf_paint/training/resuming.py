@@ -13,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_paint.errors import InputError, JobError, one_line
 from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.results import checkpoints
+from hf_paint.training.divergence import first_not_finite
 
 
 class ResumingMixin(Trainer):
@@ -96,6 +97,8 @@ class ResumingMixin(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with _reading(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if (name := first_not_finite(model or self.model)) is not None:
+                raise ValueError(f"'{name}' holds NaN or inf.")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with _reading(checkpoint):
