@@ -18,6 +18,7 @@ from hf_paint.weights.finite import finite, is_finite, not_finite, overflow
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import check_whole
 
 
 def load_clip(
@@ -40,7 +41,9 @@ def load_clip(
     """
     name_or_path = model_name(name_or_path)
     check_not_a_file(name_or_path)
-    if not Path(name_or_path).is_dir():
+    if Path(name_or_path).is_dir():
+        check_whole(Path(name_or_path))
+    else:
         name_or_path, revision = split_revision(name_or_path, revision)
     fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
     try:

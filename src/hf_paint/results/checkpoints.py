@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
-from hf_paint.files import read_json
 from hf_paint.weights import manifest
 from hf_paint.weights.headers import read_weight_file
 
