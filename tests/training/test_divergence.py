@@ -17,7 +17,9 @@ HUGE = {"learning_rate": 1e38, "max_steps": 4, "warmup_steps": 1, "save_strategy
 MOVED = "vision_model.encoder.layers.0.mlp.fc1.weight"
 
 
-@pytest.mark.parametrize(("keys", "callbacks"), [({}, []), ({"use_peft": True}, []), ({"train_head": True}, [EMACallback(0.5)])])
+@pytest.mark.parametrize(
+    ("keys", "callbacks"), [({}, []), ({"use_peft": True}, []), ({"train_head": True}, [EMACallback(0.5)])]
+)
 def test_a_diverged_training_stops_where_it_diverges(keys, callbacks, model, processor, task, tmp_path):
     with pytest.raises(JobError, match=r"diverged: .*(step \d).* `learning_rate` below 1e\+38"):
         train(model, processor, task, tmp_path, callbacks=callbacks, **HUGE, **keys)

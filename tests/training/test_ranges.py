@@ -16,7 +16,9 @@ NUMBERS = {
     f.name
     for f in fields(PaintTrainingArguments)
     if f.init
-    and {*(get_args(get_type_hints(PaintTrainingArguments)[f.name]) or [get_type_hints(PaintTrainingArguments)[f.name]])}
+    and {
+        *(get_args(get_type_hints(PaintTrainingArguments)[f.name]) or [get_type_hints(PaintTrainingArguments)[f.name]])
+    }
     - {NoneType}
     in ({int}, {float})
 }

@@ -10,8 +10,10 @@ import pytest
 import torch
 from transformers import EarlyStoppingCallback
 
+from drawn_tasks import write_task
 from hf_paint import EMACallback, InputError, PaintTrainer, SWACallback
 from hf_paint.errors import JobError
+from hf_paint.models.loading import load_clip
 from hf_paint.results.checkpoints import last_checkpoint
 from training_runs import arguments, largest_difference, losses, train
 
@@ -41,7 +43,11 @@ def test_a_training_killed_after_its_last_step_takes_no_other(kind, model, proce
         assert again.state.global_step == 3
         found = weights(again)
         assert all(torch.equal(found[name], x) for name, x in expected.items())
-        assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-2", "checkpoint-3"}
+        assert {path.name for path in tmp_path.glob("checkpoint-*")} == {
+            "checkpoint-1",
+            "checkpoint-2",
+            "checkpoint-3",
+        }
 
 
 class Watched(PaintTrainer):
@@ -74,13 +80,11 @@ def test_a_training_that_was_stopped_early_stays_stopped(model, processor, task,
 
 
 @pytest.fixture(scope="module")
-def saved(_base_model, processor, tmp_path_factory):
+def saved(model_folder, processor, tmp_path_factory):
     """A training of three steps with a checkpoint of each."""
-    from drawn_tasks import write_task
-
     folder = tmp_path_factory.mktemp("saved")
     task = write_task(folder / "data")
-    model = deepcopy(_base_model)
+    model, *_ = load_clip(model_folder)
     train(model, processor, task, folder / "run", callbacks=[EMACallback(0.5)], **SHORT)
     return folder / "run", task, model
 
@@ -124,7 +128,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_removed(name, damage, saved, tm
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        *((name, damage) for name in ("optimizer.pt", "scheduler.pt", "model.safetensors") for damage in (empty, truncate)),
+        *(
+            (name, damage)
+            for name in ("optimizer.pt", "scheduler.pt", "model.safetensors")
+            for damage in (empty, truncate)
+        ),
         *((name, flip) for name in ("optimizer.pt", "rng_state.pth")),  # a zip archive has checksums
         ("trainer_state.json", Path.unlink),
     ],
@@ -139,28 +147,27 @@ def test_a_checkpoint_without_a_manifest_is_checked_as_far_as_its_formats_allow(
     assert last_checkpoint(run) == run / "checkpoint-2"
 
 
-def test_resuming_past_damage_equals_no_damage(saved, _base_model, processor, tmp_path):
+def test_resuming_past_damage_equals_no_damage(saved, model, processor, tmp_path):
     folder, task, whole = saved
     shutil.copytree(folder, tmp_path / "run")
     empty(tmp_path / "run/checkpoint-3/trainer_state.json")
     flip(tmp_path / "run/checkpoint-2/optimizer.pt")
-    model = deepcopy(_base_model)
     train(model, processor, task, tmp_path / "run", True, [EMACallback(0.5)], **SHORT)
     assert largest_difference(model, whole) == 0
     assert last_checkpoint(tmp_path / "run") == tmp_path / "run/checkpoint-3"
 
 
-def test_what_cannot_be_loaded_is_one_line(saved, _base_model, processor, tmp_path):
+def test_what_cannot_be_loaded_is_one_line(saved, model, processor, tmp_path):
     """Whole files of another training: no checksum tells."""
     folder, task, _ = saved
     shutil.copytree(folder / "checkpoint-1", tmp_path / "run/checkpoint-1")
     (tmp_path / "run/checkpoint-1/hf_paint_manifest.json").unlink()
     torch.save({"state": {}, "param_groups": []}, tmp_path / "run/checkpoint-1/optimizer.pt")
     with pytest.raises(JobError, match=r"checkpoint-1 cannot be resumed from: .* Remove it"):
-        train(deepcopy(_base_model), processor, task, tmp_path / "run", True, **SHORT)
+        train(model, processor, task, tmp_path / "run", True, **SHORT)
     shutil.rmtree(tmp_path / "run/checkpoint-1")
     with pytest.raises(InputError, match="has no whole checkpoint"):
-        train(deepcopy(_base_model), processor, task, tmp_path / "run", True, **SHORT)
+        train(model, processor, task, tmp_path / "run", True, **SHORT)
 
 
 def test_checkpoints_are_counted_by_step_whatever_their_dates(model, processor, task, tmp_path):

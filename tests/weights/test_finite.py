@@ -42,6 +42,10 @@ def damaged(weights, name, value):
     return changed
 
 
+def total(theta):
+    return float(theta["w"].sum() + theta["bias"].sum())
+
+
 def through_soup(theta_0, thetas):
     return learned_soup(thetas, lambda theta: theta["w"].square().sum(), steps=1)
 
@@ -62,7 +66,7 @@ SEVERAL = {
     "iso_cts": iso_cts,
     "uniform_soup": lambda theta_0, thetas: uniform_soup(thetas),
     "uniform_soup of one": lambda theta_0, thetas: uniform_soup({"b": thetas["b"]}),
-    "greedy_soup": lambda theta_0, thetas: greedy_soup(thetas, lambda theta: float(theta["w"].sum() + theta["bias"].sum())),
+    "greedy_soup": lambda theta_0, thetas: greedy_soup(thetas, total),
     "learned_soup": through_soup,
 }
 ONE = {
@@ -173,7 +177,8 @@ def test_no_form_of_a_change_holds_nan(model, patch_folder, adapter_folder, tmp_
     assert not any((tmp_path / "patch").iterdir())
     with pytest.raises(InputError, match=f"'{MOVED}' of theta_1"):
         extract_lora(theta_0, theta_1, [2], tmp_path / "lora")
-    for source, read in ((patch_folder, lambda path: apply_patch(model, path)), (adapter_folder, partial(adapted_weights, theta_0))):
+    reads = {patch_folder: partial(apply_patch, model), adapter_folder: partial(adapted_weights, theta_0)}
+    for source, read in reads.items():
         shutil.copytree(source, copy := tmp_path / source.rpartition("/")[2])
         [path] = copy.glob("*.safetensors")
         weights = load_file(path)

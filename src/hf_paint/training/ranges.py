@@ -50,7 +50,9 @@ NOT_NEGATIVE = Range()
 SEED = Range(most=2**32 - 1, whole=True)
 """NumPy takes no other seeds."""
 RANGES = {
-    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), COUNT),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), COUNT
+    ),
     **dict.fromkeys(("save_total_limit", "torch_empty_cache_steps", "dataloader_prefetch_factor", "lora_r"), COUNT),
     **dict.fromkeys(("num_train_epochs", "sampling_temperature", "lora_alpha"), POSITIVE),
     **dict.fromkeys(("ddp_bucket_cap_mb", "ddp_timeout"), POSITIVE),

@@ -49,8 +49,8 @@ def not_finite(name: str, owner: str) -> InputError:
 def overflow(name: str, dtype: object) -> InputError:
     """Return the error for a tensor of finite numbers some of which a dtype cannot hold."""
     return InputError(
-        f"'{name}' holds numbers that are too large for {str(dtype).removeprefix('torch.')}. Set `save_dtype: bfloat16` "
-        "or `save_dtype: float32`."
+        f"'{name}' holds numbers that are too large for {str(dtype).removeprefix('torch.')}. Set "
+        "`save_dtype: bfloat16` or `save_dtype: float32`."
     )
 
 

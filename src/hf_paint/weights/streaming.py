@@ -33,8 +33,9 @@ Array = NDArray[Any]
 def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], Tensors]]) -> Iterator[int]:
     """Write combinations of models, reading each chunk of the inputs only once for all outputs.
 
-    The results are bit-identical to those from `hf_paint.combine`. The inputs may have different dtypes: computations use float64 if any input is float64, and float32 otherwise, and each result
-    is rounded once to the dtype of the output.
+    The results are bit-identical to those from `hf_paint.combine`. The inputs may have different dtypes: computations
+    use float64 if any input is float64, and float32 otherwise, and each result is rounded once to the dtype of the
+    output.
 
     Args:
         thetas: theta_0, followed by the fine-tuned models. Names, shapes and integer tensors must be equal in all.
