@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.torch import load_file
+from tally import Budget, Tally
 from transformers import TrainerCallback
 
 import hf_paint
@@ -32,7 +33,6 @@ from drawn_tasks import write_task_yaml
 from hf_paint.cli.main import main
 from hf_paint.patching import fine_tuning
 from hf_paint.weights.manifest import MANIFEST
-from tally import Budget, Tally
 
 
 TOY = Path(hf_paint.__file__).parent / "toy_clip"
@@ -96,7 +96,9 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.output = folder, folder / "run"
-        self.tasks = [write_task_yaml(folder / "data", name, seed=7 * i) for i, name in enumerate(("colours", "others", "kept"))]
+        self.tasks = [
+            write_task_yaml(folder / "data", name, seed=7 * i) for i, name in enumerate(("colours", "others", "kept"))
+        ]
         os.environ["HF_PAINT_CACHE"] = str(folder / "cache")
 
     def recipe(self, kind: str, **changes: object) -> Path:
@@ -216,7 +218,15 @@ def launch(count: int, *recipes: Path) -> str:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--master_port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(count),
+        "--master_port",
+        str(port),
+    ]
     environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [*command, str(LAUNCHED), *map(str, recipes)],
@@ -242,7 +252,9 @@ def check_close(found: Files, expected: Files, folder: Path) -> None:
         elif name.endswith("results.jsonl"):
             if counts(found[name]) != counts(expected[name]):
                 raise AssertionError(f"{name} has other counts")
-        elif name.endswith("selection.json") and json.loads(found[name])["alpha"] != json.loads(expected[name])["alpha"]:
+        elif (
+            name.endswith("selection.json") and json.loads(found[name])["alpha"] != json.loads(expected[name])["alpha"]
+        ):
             raise AssertionError(f"{name} has another alpha")
         elif name.endswith(("tasks.json", "tokenizer.json", "correct.npy")) and found[name] != expected[name]:
             raise AssertionError(f"{name} differs")

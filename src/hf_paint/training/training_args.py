@@ -22,7 +22,7 @@ from hf_paint.training.unread_fields import check_fields_are_read
 
 
 PAINT_MAX_STEPS = 2000
-NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters")
+NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters", "logging_nan_inf_filter")
 """Fields whose defaults in transformers would take the labels from the loss, or slow down training."""
 BEST_METRIC = "eval_mean_accuracy"
 """Metric that tells the best checkpoint unless another is given; every evaluation of tasks has it."""
@@ -109,7 +109,7 @@ class PaintTrainingArguments(DataArguments):
     )
     logging_nan_inf_filter: bool = field(
         default=False,
-        metadata={"help": "Leave losses that are not finite out of the log, which makes every step wait for the GPU."},
+        metadata={"help": "Keep false; a training whose loss is NaN or inf stops."},
     )
     tf32: bool | None = field(
         default=False,
