@@ -35,7 +35,7 @@ class StrictParser(argparse.ArgumentParser):
         raise InputError(message)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> object:
-        value: object = super()._get_value(action, arg_string.removeprefix(VALUE))  # type: ignore[misc]
+        value: object = super()._get_value(action, arg_string.removeprefix(VALUE))
         return value
 
 
