@@ -1,5 +1,6 @@
 """Trainings that are killed at awkward moments, and checkpoints that are damaged."""
 
+import json
 import logging
 import os
 import shutil
@@ -145,6 +146,20 @@ def test_a_checkpoint_without_a_manifest_is_checked_as_far_as_its_formats_allow(
     assert last_checkpoint(run) == run / "checkpoint-3"
     damage(run / "checkpoint-3" / name)
     assert last_checkpoint(run) == run / "checkpoint-2"
+
+
+def test_a_training_that_ends_with_its_best_checkpoint_needs_it_whole(saved, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(saved[0], run)
+    for step in (1, 2, 3):
+        (run / f"checkpoint-{step}/hf_paint_manifest.json").unlink()
+        path = run / f"checkpoint-{step}/trainer_state.json"
+        best = None if step == 1 else str(run / "checkpoint-2")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"best_model_checkpoint": best}))
+    assert last_checkpoint(run, best=True) == run / "checkpoint-3"
+    truncate(run / "checkpoint-2/model.safetensors")
+    assert last_checkpoint(run) == run / "checkpoint-3"
+    assert last_checkpoint(run, best=True) == run / "checkpoint-1"
 
 
 def test_resuming_past_damage_equals_no_damage(saved, model, processor, tmp_path):

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def last_checkpoint(
-    folder: Path, needed: Sequence[str] = (), *, warn: bool = True, remove: bool = False
+    folder: Path, needed: Sequence[str] = (), *, best: bool = False, warn: bool = True, remove: bool = False
 ) -> Path | None:
     """Return the latest whole checkpoint in a folder, or None.
 
@@ -34,12 +34,15 @@ def last_checkpoint(
     Args:
         folder: Folder with `checkpoint-*` folders.
         needed: Names of other files without which the training cannot resume, e.g. the average of its weights.
+        best: Whether the training ends with the best of its checkpoints, so that this one must be whole too.
         warn: Log which later checkpoints are passed over; one process is enough.
         remove: Remove those of them that are damaged. The others stay: they may have been saved for another purpose.
     """
     for checkpoint in reversed(_by_step(folder)):
         damage = _damage(checkpoint)
         missing = [name for name in (*NEEDED, *needed) if not (checkpoint / name).exists()]
+        if damage is None and best and not _has_best(checkpoint):
+            missing.append("whole best checkpoint")
         if damage is None and not missing:
             return checkpoint
         if warn:
@@ -73,6 +76,12 @@ def remove_oldest(folder: Path, limit: int | None, *, keep: Collection[Path]) ->
 def _by_step(folder: Path) -> list[Path]:
     found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("checkpoint-*"))
     return [path for _, path in sorted((int(match[1]), path) for match, path in found if match and path.is_dir())]
+
+
+def _has_best(checkpoint: Path) -> bool:
+    """Return whether the best checkpoint so far, by the state of a whole one, is whole; there may be none yet."""
+    best = (read_json(checkpoint / STATE) or {}).get("best_model_checkpoint")
+    return best is None or (Path(best).is_dir() and _damage(Path(best)) is None)
 
 
 def _damage(checkpoint: Path) -> str | None:

@@ -31,7 +31,8 @@ class ResumingMixin(Trainer):
         averages = [x.file_name for x in self.callback_handler.callbacks if isinstance(x, WeightAveraging)]
         found: list[Path | None] = [None]
         if self.is_world_process_zero():
-            found = [checkpoints.last_checkpoint(Path(str(self.args.output_dir)), averages, remove=True)]
+            folder, best = Path(str(self.args.output_dir)), self.args.load_best_model_at_end
+            found = [checkpoints.last_checkpoint(folder, averages, best=best, remove=True)]
         if self.args.world_size > 1:
             broadcast_object_list(found)
         return None if found[0] is None else str(found[0])
@@ -99,6 +100,10 @@ class ResumingMixin(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             if (name := first_not_finite(model or self.model)) is not None:
                 raise ValueError(f"'{name}' holds NaN or inf.")
+
+    def _load_best_model(self) -> None:
+        with _reading(self.state.best_model_checkpoint):
+            super()._load_best_model()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with _reading(checkpoint):
