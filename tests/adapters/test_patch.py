@@ -110,8 +110,8 @@ def test_the_ends(model, patch, theta_0, theta_1):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_zeros_infinities_and_changed_signs_of_zero(model, tmp_path, dtype):
-    specials = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), 1e-40, 3e38])
+def test_zeros_large_numbers_and_changed_signs_of_zero(model, tmp_path, dtype):
+    specials = torch.tensor([0.0, -0.0, 6e4, -6e4, 1e-40, 3e38])
     model.state_dict()[MOVED][0, :6] = specials
     model.state_dict()[MOVED][1, :2] = specials[:2]
     theta_0, theta_1 = copied(image_tower_weights(model)), fine_tuned(model)

@@ -161,3 +161,32 @@ def test_versions_are_shown_without_imports(program):
     shown = dict(line.split() for line in done.stdout.splitlines())
     assert shown["hf-paint"] == hf_paint.__version__
     assert (shown["torch"], shown["transformers"]) == (torch.__version__, transformers.__version__)
+
+
+@pytest.mark.parametrize("text", ["--learning_rate", "--", "-", "--seed=3", "-x"])
+def test_a_value_of_a_recipe_is_no_flag_whatever_it_begins_with(text, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    recipe = {
+        "model": "o/clip",
+        "patching_tasks": ["mnist"],
+        "supported_tasks": ["cifar10"],
+        "lora_target_modules": [text, "fc1", text],
+        "run_name": text,
+    }
+    path.write_text(yaml.safe_dump(recipe | {"alphas": [-0.5, 0, 1], "learning_rate": "1e-3"}))
+    keys = read_keys(str(path), ["--seed", "7"])
+    assert keys.training["lora_target_modules"] == [text, "fc1", text]
+    assert keys.training["run_name"] == text
+    assert keys.recipe["alphas"] == [-0.5, 0.0, 1.0]
+    assert (keys.training["learning_rate"], keys.training["seed"]) == (1e-3, 7)
+
+
+@pytest.mark.parametrize("flags", [["--hub_token", "hf_planted"], ["--hub_token=hf_planted"]])
+def test_a_token_among_the_flags_is_taken_off_the_command_line_that_trackers_record(flags, tmp_path, monkeypatch):
+    rest = ["--model", "o/clip", "--patching_tasks", "mnist", "--supported_tasks", "cifar10", "--use_cpu", "true"]
+    command = ["hf-paint", "patch", *rest, "--output_dir", str(tmp_path), *flags]
+    monkeypatch.setattr("sys.argv", command)
+    _, args = parse_recipe(None, command[2:])
+    assert args.hub_token == "hf_planted"
+    assert not any("hf_planted" in part for part in sys.argv)
+    assert sys.argv[: -len(flags)] == command[: -len(flags)]

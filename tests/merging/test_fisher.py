@@ -108,7 +108,7 @@ def pair(dtype=torch.float32):
     def draw():
         return torch.randn(64, 33, generator=generator).to(dtype)
 
-    frozen = {"frozen": torch.tensor([-0.0, float("inf"), float("nan"), 0.1]).to(dtype), "ids": torch.arange(3)}
+    frozen = {"frozen": torch.tensor([-0.0, 0.0, 1e-40, 0.1]).to(dtype), "ids": torch.arange(3)}
     theta_0, theta_1 = {"w": draw(), "plain": draw()} | frozen, {"w": draw(), "plain": draw()} | frozen
     fisher_0, fisher_1 = ({"w": draw().float() ** 2 * 1e-4, "frozen": torch.rand(4)} for _ in range(2))
     fisher_0["w"][0] = 0

@@ -13,7 +13,7 @@ from hf_paint.merging.soups import RunningMean
 from tensors import bits
 
 
-SPECIALS = torch.tensor([-0.0, float("inf"), float("nan"), 0.1])
+SPECIALS = torch.tensor([-0.0, 0.0, 1e-40, 0.1])
 
 
 def three_models(dtype=torch.float32):

@@ -240,7 +240,7 @@ def test_training_resumes_from_the_last_whole_checkpoint(whole, finished, model_
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     with caplog.at_level(logging.WARNING):
         averaged(finished, model_folder, tmp_path)
-    assert "checkpoint-4 is passed over because it is not whole" in caplog.text
+    assert "checkpoint-4 is removed because it is not whole" in caplog.text
     for path in ("theta_1/model.safetensors", "results.jsonl"):
         assert (tmp_path / path).read_bytes() == (whole / path).read_bytes()
 
@@ -265,7 +265,11 @@ def test_only_whole_checkpoints_are_resumed_from(tmp_path):
     }.items():
         (tmp_path / name).mkdir()
         for file in files:
-            (tmp_path / name / file).write_text("{}")
+            write = {".safetensors": save_file, ".pt": torch.save}.get(Path(file).suffix)
+            if write is None:
+                (tmp_path / name / file).write_text("{}")
+            else:
+                write({"x": torch.zeros(1)}, tmp_path / name / file)
     folder = RunFolder(tmp_path, write=True)
     assert folder.last_checkpoint() == str(tmp_path / "checkpoint-10")
     assert folder.last_checkpoint(["ema.safetensors"]) == str(tmp_path / "checkpoint-9")

@@ -202,12 +202,17 @@ def test_two_runs_in_one_folder_are_refused(model_folder, task, other_task, tmp_
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
-def test_no_token_is_written(model_folder, task, other_task, tmp_path):
-    args = arguments(tmp_path / "run", hub_token="hf_secret")
+def test_no_token_is_written(model_folder, task, other_task, tmp_path, capfd, caplog):
+    keys = {"train_head": True, "head_steps": 2, "save_steps": 2, "report_to": "tensorboard"}
+    args = arguments(tmp_path / "run", **keys).with_changes(hub_token="hf_secret")
     patch_single(model_folder, task, [other_task], args, alphas=[1.0])
-    for path in (tmp_path / "run").rglob("*"):
-        if path.suffix in (".yaml", ".md", ".json", ".jsonl"):
-            assert "hf_secret" not in path.read_text()
+    assert args.hub_token == "hf_secret"
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {"training_args.bin", "recipe.yaml", "card.json", "README.md"} <= {path.name for path in files}
+    assert any("tfevents" in path.name for path in files)
+    assert not [path for path in files if b"hf_secret" in path.read_bytes()]
+    printed = capfd.readouterr()
+    assert "hf_secret" not in printed.out + printed.err + repr(args) + str(args) + caplog.text
 
 
 def test_without_test_images_the_card_shows_validation_and_says_so(model_folder, tmp_path):

@@ -229,6 +229,9 @@ def train_head_first(monkeypatch, folder, **fields):
             self.add_callback = self.callback_handler.add_callback
             self.remove_callback = self.callback_handler.remove_callback
 
+        def last_checkpoint(self):
+            return None
+
         def train(self, **options):
             pass
 

@@ -66,7 +66,7 @@ HELD = {
 
 def test_plain_arguments_keep_what_they_hold(tmp_path):
     """Every field, whether it was given or is a default of transformers, unlike the papers' defaults."""
-    needed = {"remove_unused_columns", "label_names", "ddp_find_unused_parameters"}
+    needed = {"remove_unused_columns", "label_names", "ddp_find_unused_parameters", "logging_nan_inf_filter"}
     for values in ({}, HELD, {"num_train_epochs": 2, "warmup_steps": 5}):
         given = TrainingArguments(str(tmp_path), use_cpu=True, **values)
         converted = PaintTrainingArguments.of(given)

@@ -21,6 +21,7 @@ from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.models.towers import image_tower_weights, move
 from hf_paint.repositories import folder_of
 from hf_paint.weights.checkpoints import header_dtype, lay_out
+from hf_paint.weights.finite import finite, is_finite, overflow
 from hf_paint.weights.folders import COMPANIONS, TASKS, WEIGHTS_AND_HEAD, check_free, copy_companions
 from hf_paint.weights.headers import FLOATS, WEIGHTS, StoredTensor, read_checkpoint
 
@@ -71,7 +72,9 @@ def apply_patch(
     _check_base(changes, label, tower_fingerprint(tower), {name: tuple(x_0.shape) for name, x_0 in tower.items()})
     patched = deepcopy(model) if model is base else model
     for name, x_0 in image_tower_weights(patched).items():
-        x_0.copy_(_patched(name, x_0, changes))
+        x_0.copy_(_patched(name, finite(name, x_0, label), changes))
+        if not is_finite(x_0):
+            raise overflow(name, x_0.dtype)
     return patched
 
 
@@ -144,7 +147,7 @@ def write_patched(
     with save_together(Path(output), replaces=WEIGHTS_AND_HEAD) as partial:
         copy_companions(base.folder, partial, save_dtype)
         for name, place in lay_out(checkpoint, partial, dtype).items():
-            _write(_patched(name, stored[name], changes), place)
+            _write(name, _patched(name, stored[name], changes), place)
         for name, text in files.items():
             partial(name).write_text(text, encoding="utf-8")
 
@@ -186,13 +189,15 @@ def _patched(name: str, x_0: Tensor, changes: Sequence[Change]) -> Tensor:
     total = x_0.float()
     for difference, alpha in parts:  # each operation rounds, as in `combine`
         total = (difference.to(total) * alpha).add_(total)
-    return total
+    return finite(name, total, "the patched model")
 
 
-def _write(tensor: Tensor, place: StoredTensor) -> None:
+def _write(name: str, tensor: Tensor, place: StoredTensor) -> None:
     """Write a tensor at its place in a file, in the dtype of the place."""
     if place.dtype in FLOATS:
         tensor = tensor.to(getattr(torch, FLOATS[place.dtype]))
+        if not is_finite(tensor):
+            raise overflow(name, tensor.dtype)
     with place.path.open("r+b") as file:
         file.seek(place.offset)
         file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -31,6 +31,7 @@ from hf_paint.repositories import commit_of, fetch, folder_of
 from hf_paint.results.alphas import canonical_alpha
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.compatibility import check_alpha
+from hf_paint.weights.finite import finite
 from hf_paint.weights.folders import HEAD_CONFIG
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 
@@ -120,10 +121,11 @@ class _Differences:
 
     file: safe_open
     shapes: Mapping[str, Shape]
+    owner: str
 
     def difference(self, name: str, x_0: Tensor) -> Tensor:
         stored: Tensor = self.file.get_tensor(name)
-        return stored.float()
+        return finite(name, stored.float(), f"the patch '{self.owner}'")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +166,7 @@ def _open_patch(name: str | Path, folder: Path, revision: str) -> Change:
         )
     return Change(
         name=str(name),
-        tensors=_Differences(file, {tensor: tuple(entry.get_shape()) for tensor, entry in slices.items()}),
+        tensors=_Differences(file, {key: tuple(entry.get_shape()) for key, entry in slices.items()}, str(name)),
         alpha=config.alpha,
         base_fingerprint=config.base_fingerprint,
         base_model_id=config.base_model_id,

@@ -15,6 +15,7 @@ from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
 from hf_paint.files import save_together
 from hf_paint.repositories import is_repo_id
+from hf_paint.weights.finite import finite
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD
 
 
@@ -131,6 +132,8 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged: {error}.") from error
+    for name, tensor in weights.items():
+        finite(name, tensor, str(path))
     names = sorted(name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight"))
     unexpected = weights.keys() ^ {f"{name}.lora_{letter}.weight" for name in names for letter in "AB"}
     if unexpected:

@@ -12,6 +12,7 @@ from hf_paint.errors import InputError
 from hf_paint.files import save_together
 from hf_paint.results.alphas import canonical_alpha
 from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.finite import finite
 from hf_paint.weights.headers import StoredTensor, WeightFile
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -87,5 +88,6 @@ def _write_differences(
     with path.open("wb") as file:
         file.write(header)
         for name in changed:
-            difference = exact_difference(theta_0[name], theta_1[name]).to(getattr(torch, dtype))
+            x_0, x_1 = finite(name, theta_0[name], "theta_0"), finite(name, theta_1[name], "theta_1")
+            difference = finite(name, exact_difference(x_0, x_1).to(getattr(torch, dtype)), "theta_1 - theta_0")
             file.write(difference.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

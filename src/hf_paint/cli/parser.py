@@ -18,6 +18,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 """Subparsers of `hf-paint`, to which each module adds its command."""
 
 
+VALUE = "\0"
+"""Stands before a value of a recipe that begins like a flag. No argument of a command line can contain it."""
 BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -31,6 +33,10 @@ class StrictParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise an error instead of printing usage and exiting."""
         raise InputError(message)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        value: object = super()._get_value(action, arg_string.removeprefix(VALUE))
+        return value
 
 
 class Parser(StrictParser):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import yaml
 
+from hf_paint.cli.parser import VALUE
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
@@ -200,7 +201,7 @@ def _argument(value: object, *, as_json: bool) -> str:
         return json.dumps({key: _number(part) for key, part in value.items()})
     if isinstance(value, dict):
         return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()
-    return str(value)
+    return f"{VALUE}{value}" if str(value).startswith("-") else str(value)
 
 
 def _number(value: object) -> object:

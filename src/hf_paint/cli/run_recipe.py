@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from hf_paint.cli.dry_run import print_plan
@@ -122,12 +123,22 @@ def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, Pai
         InputError: If a key or flag is unknown (the closest match is suggested), missing, or has an invalid value.
     """
     keys = read_keys(config, flags)
+    _hide_token(sys.argv)
     recipe = PatchRecipe(**dict[str, Any](keys.recipe))
     training: dict[str, Any] = dict(keys.training)
     if not training.get("output_dir"):
         names = [task.name for task in get_tasks(recipe.patching_tasks)]
         training["output_dir"] = default_run_folder(recipe.model, names, recipe.strategy)
     return recipe, PaintTrainingArguments.read(training)
+
+
+def _hide_token(command: list[str]) -> None:
+    """Remove the Hub token from a command line, which experiment trackers record."""
+    for position, (flag, value) in enumerate(pairwise(command), 1):
+        if flag == "--hub_token" and not value.startswith("--"):
+            command[position] = "<hidden>"
+        elif value.startswith("--hub_token="):
+            command[position] = "--hub_token=<hidden>"
 
 
 def print_every_field() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hf_paint.data.images import CachedImages
 from hf_paint.data.prefetching import Batch, prefetch
+from hf_paint.errors import JobError
 from hf_paint.evaluation.forward import default_batch_size, embed, exact_float32
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
@@ -114,7 +115,7 @@ class Evaluator:
             indices: Indices of the images to evaluate, shape (num_indices,). Defaults to all images.
 
         Raises:
-            FloatingPointError: If a loss is not finite.
+            JobError: If a loss is not finite.
         """
         head = task.head_of(tower).to(self.accelerator.device)  # outside inference mode: it may be used in training
         columns = self._gather(
@@ -125,8 +126,9 @@ class Evaluator:
             written = written[indices]
         predictions = predictions_from_outputs(columns, written)
         if not np.isfinite(predictions.loss).all():
-            raise FloatingPointError(
-                f"The loss on {task.task.name} is not finite: training has diverged. Lower the learning rate."
+            raise JobError(
+                f"The loss on {task.task.name} is NaN or inf, although no weight is: the model overflows on these "
+                "images. Train with a lower learning rate, or evaluate in float32."
             )
         return predictions
 

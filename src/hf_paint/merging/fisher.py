@@ -19,6 +19,7 @@ from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import ImageTower, attention
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.weights.compatibility import check_alpha, check_compatible
+from hf_paint.weights.finite import finite
 
 
 FLOOR = 1e-8
@@ -178,7 +179,10 @@ class FisherPath(WeightPath):
         if alpha in (0, 1) or len(information) < 2:
             return combine_tensor(name, x_0, [(x_1, alpha)])
         fisher_0, fisher_1 = information
-        return add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
+        finite(name, x_0, "theta_0")
+        finite(name, x_1, "theta_1")
+        moved = add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
+        return finite(name, moved, "the interpolated model")
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of theta_alpha. At alpha 0 and 1, it is the fingerprint of theta_0 and theta_1."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hf_paint.errors import InputError
 from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible
+from hf_paint.weights.finite import finite, is_finite, overflow
 
 
 Weights = Mapping[str, Tensor]
@@ -34,7 +35,8 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float, *, extrapolate
         name -> tensor, in the same dtypes as the inputs. No tensor shares storage with an input.
 
     Raises:
-        InputError: If the weights are not compatible, an integer tensor differs, or alpha is out of range.
+        InputError: If the weights are not compatible, an integer tensor differs, alpha is out of range, or the result
+            would hold NaN or inf.
 
     Example:
         >>> interpolate({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
@@ -61,7 +63,8 @@ def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str
         name -> tensor, in the same dtypes as the inputs. No tensor shares storage with an input.
 
     Raises:
-        InputError: If the weights are not compatible, an integer tensor differs, or a model has no coefficient.
+        InputError: If the weights are not compatible, an integer tensor differs, a model has no coefficient, or the
+            result would hold NaN or inf.
 
     Example:
         >>> thetas = {"mnist": {"w": torch.tensor([1.0, 0.0])}, "cars": {"w": torch.tensor([0.0, 1.0])}}
@@ -72,7 +75,7 @@ def combine(theta_0: Weights, thetas: Mapping[str, Weights], alphas: Mapping[str
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
     return {
-        name: combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()])
+        name: combine_tensor(name, x_0, [(theta[name], alphas[model]) for model, theta in thetas.items()], [*thetas])
         for name, x_0 in theta_0.items()
     }
 
@@ -121,17 +124,30 @@ def interpolated(
         model.load_state_dict(before, strict=False)
 
 
-def combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+def combine_tensor(
+    name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]], models: Sequence[str] = ("theta_1",)
+) -> Tensor:
     """Apply `combine` to a single tensor: `x_0 + sum_i alpha_i * (x_i - x_0)`. Shapes are not checked.
 
     Args:
         name: Tensor name to use in error messages.
         x_0: Tensor before fine-tuning.
         parts: (x_i, alpha_i) for each fine-tuned model.
+        models: Names of the fine-tuned models to use in error messages.
 
     Raises:
-        InputError: If an integer tensor differs between the models.
+        InputError: If an integer tensor differs between the models, or the result would hold NaN or inf.
     """
+    combined = _combine_tensor(name, x_0, parts)
+    if not is_finite(combined):
+        used = {model: x for model, (x, alpha) in zip(models, parts, strict=True) if alpha}
+        for model, x in ({"theta_0": x_0} | used).items():
+            finite(name, x, model)
+        raise overflow(name, x_0.dtype)
+    return combined
+
+
+def _combine_tensor(name: str, x_0: Tensor, parts: Sequence[tuple[Tensor, float]]) -> Tensor:
     parts = [(x_i.detach(), alpha) for x_i, alpha in parts if alpha]
     x_0 = x_0.detach()
     if not parts or [alpha for _, alpha in parts] == [1]:

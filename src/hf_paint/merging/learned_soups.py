@@ -11,6 +11,7 @@ from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.base import ImageSplit, Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.finite import all_finite
 from hf_paint.weights.layers import layer_index
 
 
@@ -64,9 +65,9 @@ def learned_soup(
     """
     if not thetas:
         raise InputError("A soup needs at least one model, got none.")
-    first, *others = thetas.values()
     for name, theta in thetas.items():
-        check_compatible(first, theta, name)
+        check_compatible(next(iter(thetas.values())), theta, name)
+    first, *others = all_finite(thetas).values()
     taus = {name: [subtract(name, x_0, theta[name]) for theta in others] for name, x_0 in first.items()}
     moved = {name: torch.stack(parts) for name, parts in taus.items() if any(bool(tau.any()) for tau in parts)}
     groups = {name: group(name) for name in first}
@@ -81,7 +82,8 @@ def learned_soup(
         optimizer.step()
     learned = {key: parameters.softmax(dim=0).tolist() for key, parameters in free.items()}
     theta = {
-        name: combine_tensor(name, x_0, _parts(name, others, learned[groups[name]])) for name, x_0 in first.items()
+        name: combine_tensor(name, x_0, _parts(name, others, learned[groups[name]]), [*thetas][1:])
+        for name, x_0 in first.items()
     }
     return LearnedSoupResult(theta, {key: dict(zip(thetas, values, strict=True)) for key, values in learned.items()})
 

@@ -14,6 +14,7 @@ from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
 from hf_paint.merging.interpolation import Weights, combine_plain, combine_tensor, plain_tensors
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.finite import finite
 
 
 AT_ONCE = 64
@@ -131,14 +132,23 @@ class Span(WeightPath):
     def tensor(self, name: str, alpha: Alpha, device: torch.device | None = None) -> Tensor:
         """Compute one tensor of theta_alpha."""
         coefficients = self._coefficients(alpha).values()
-        parts = [(theta, value) for theta, value in zip(self.ends, coefficients, strict=True) if value]
+        named = zip(self.models, self.ends, coefficients, strict=True)
+        parts = [(model, theta, value) for model, theta, value in named if value]
         x_0 = self.theta_0[name].to(device=device)
-        return combine_tensor(name, x_0, [(theta[name].to(device=device), value) for theta, value in parts])
+        return combine_tensor(
+            name,
+            x_0,
+            [(theta[name].to(device=device), value) for _, theta, value in parts],
+            [model for model, _, _ in parts],
+        )
 
     def to(self, device: torch.device) -> Self:
         """Return a copy of the path with all its weights moved to `device`, where many tensors are written at once."""
         moved = super().to(device)
         moved._at_once = tuple(plain_tensors(moved.theta_0))
+        for model, theta in zip(moved.models, moved.ends, strict=True):
+            for name in {*moved._at_once} - {*plain_tensors({name: theta[name] for name in moved._at_once})}:
+                finite(name, theta[name], model)
         return moved
 
     def _write(self, alpha: Alpha, into: Mapping[str, Tensor]) -> None:

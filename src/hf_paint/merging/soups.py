@@ -11,6 +11,7 @@ from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, subtract
 from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.finite import all_finite
 
 
 SEPARATOR = " + "
@@ -55,7 +56,7 @@ def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
         {'w': tensor([1.5000])}
     """
     check_names(thetas)
-    (_, first), *others = thetas.items()
+    (_, first), *others = all_finite(thetas).items()
     mean = RunningMean(first)
     for name, theta in others:
         mean.add(theta, name)
@@ -94,7 +95,7 @@ def greedy_soup(
         (('c', 'a'), {'w': tensor([1.5000])})
     """
     check_names(thetas)
-    log = {} if log is None else log
+    thetas, log = all_finite(thetas), {} if log is None else log
     for name, theta in thetas.items():
         if name not in log:
             log[name] = _finite(score(theta), name)

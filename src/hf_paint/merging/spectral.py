@@ -150,8 +150,6 @@ def merge_matrices(
             return first
         if first.ndim != 2 or AVERAGED in name:
             return mean(parts)
-        for model, tau in taus.items():
-            _check_finite(name, model, tau)
         exact = [to_float64(tau.to(device or tau.device)) for tau in parts]
         return merge(exact, Decomposition(first.dtype)).to(first)
 
@@ -167,11 +165,3 @@ def concatenate(parts: Sequence[Directions]) -> Directions:
     """Return the directions of several matrices side by side."""
     lefts, values, rights = zip(*parts, strict=True)
     return Directions(torch.cat(lefts, dim=1), torch.cat(values), torch.cat(rights, dim=1))
-
-
-def _check_finite(name: str, model: str, tau: Tensor) -> None:
-    if not bool(tau.isfinite().all()):
-        raise InputError(
-            f"The change of '{name}' from theta_0 to {model} contains inf or NaN, so it has no singular values. "
-            "Check that the fine-tuning did not diverge."
-        )

@@ -15,6 +15,7 @@ from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
+from hf_paint.weights.finite import finite
 from hf_paint.weights.folders import TASKS
 
 
@@ -65,6 +66,8 @@ def load_given(
         loaded, stored, _ = load_clip(model_of(model), revision=revision)
         return loaded, processor or stored
     find_family(model.config, model.name_or_path or type(model).__name__)
+    for name, tensor in model.state_dict().items():
+        finite(name, tensor, f"the {type(model).__name__} in memory")
     return model.eval(), processor or processor_of(model)
 
 

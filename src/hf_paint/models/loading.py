@@ -14,6 +14,7 @@ from hf_paint.errors import InputError, one_line
 from hf_paint.files import expand
 from hf_paint.models.families import Family, find_family
 from hf_paint.repositories import fetch, split_revision
+from hf_paint.weights.finite import finite, is_finite, not_finite, overflow
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -87,7 +88,14 @@ def save_clip(
         processor: Processor of the model.
         folder: Output folder.
         state_dict: Weights to save instead of the model's own.
+
+    Raises:
+        InputError: If a tensor holds NaN or inf.
     """
+    for name, tensor in (state_dict or model.state_dict()).items():
+        if not is_finite(tensor):
+            overflows = tensor.dtype == torch.float16 and not bool(tensor.isnan().any())
+            raise overflow(name, tensor.dtype) if overflows else not_finite(name, f"the model to save in {folder}")
     model.save_pretrained(folder, state_dict=state_dict)
     processor.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)
@@ -123,6 +131,8 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
         logging.set_verbosity(verbosity)
     if missing := sorted(loading["missing_keys"]):
         raise InputError(f"'{name_or_path}' is incomplete: it lacks {len(missing)} tensors, first '{missing[0]}'.")
+    for name, tensor in model.state_dict().items():
+        finite(name, tensor, f"'{name_or_path}'")
     model.eval()
     return model
 

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hf_paint.repositories import folder_of
+from hf_paint.weights.finite import finite
 from hf_paint.weights.formats import check_model
 from hf_paint.weights.headers import FLOATS, WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -59,7 +60,7 @@ class LazyWeights(Mapping[str, Tensor]):
         folder: Folder with `model.safetensors`, or with shards and an index.
 
     Raises:
-        InputError: If the folder has no such files.
+        InputError: If the folder has no such files. A tensor with NaN or inf is refused when it is accessed.
 
     Example:
         >>> LazyWeights(model_folder)["logit_scale"]
@@ -67,12 +68,13 @@ class LazyWeights(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
         self._paths = {name: tensor.path for name, tensor in read_checkpoint(folder).tensors.items()}
         self._files = {path: safe_open(path, framework="pt") for path in {*self._paths.values()}}
 
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self._files[self._paths[name]].get_tensor(name)
-        return tensor
+        return finite(name, tensor, str(self._folder))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)

@@ -18,6 +18,7 @@ from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_set import check_trainable
 from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.finite import finite, is_finite, overflow
 
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,21 @@ def check_recipe(recipe: Recipe) -> None:
     _check_overlaps(recipe, trained)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, recipe.args)
-    theta_0 = recipe.base.theta_0
+    _check_weights(recipe)
+
+
+def _check_weights(recipe: Recipe) -> None:
+    """Reject models that do not fit together, that hold NaN or inf, or that `save_dtype` would round to inf."""
+    theta_0, dtype = recipe.base.theta_0, recipe.save_dtype
+    for name, x in recipe.base.model.state_dict().items():
+        finite(name, x, f"the base {recipe.base.name}")
+        if x.is_floating_point() and not is_finite(x.to(dtype)):
+            raise overflow(name, dtype)
     for name, model in recipe.options.thetas.items():
-        check_compatible(theta_0, StoredTower(find_tower(model), theta_0), name)
+        theta = StoredTower(find_tower(model), theta_0)
+        check_compatible(theta_0, theta, name)
+        for tensor in theta:
+            finite(tensor, theta[tensor], name)
 
 
 def _check_adapter(recipe: Recipe) -> None:

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from hf_paint.adapters.lora import merge_lora, save_lora
 from hf_paint.evaluation.prepared_task import prepare_task
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
 from hf_paint.models.stored import StoredTower, find_tower
@@ -181,8 +180,7 @@ def _train_tower(
     callbacks = [*run.method.callbacks(), *run.options.callbacks]
     trainer = make_trainer(run, model, head, tasks=tasks, args=changed, callbacks=callbacks)
     tower: Any = trainer.model
-    averages = [callback.file_name for callback in run.method.callbacks() if isinstance(callback, WeightAveraging)]
-    trainer.train(resume_from_checkpoint=folder.last_checkpoint(averages))
+    trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
     if args.use_peft:
         base = run.base.on_hub(run.options.base_model_id)
         folder.save_folder(folder.adapter, lambda path: save_lora(tower, path, base, run.base.fingerprint))

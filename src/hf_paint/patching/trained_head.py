@@ -82,4 +82,4 @@ def train_head_alone(
     trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels, callbacks=callbacks)
     show_one_bar(trainer)
     track_training(trainer)
-    trainer.train(resume_from_checkpoint=folder.last_checkpoint())
+    trainer.train(resume_from_checkpoint=trainer.last_checkpoint())

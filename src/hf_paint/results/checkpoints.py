@@ -1,49 +1,109 @@
-"""Training checkpoints in a folder: which of them are whole."""
+"""Training checkpoints in a folder: which of them are whole, and which may go."""
 
 import logging
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
+from hf_paint.weights import manifest
+from hf_paint.weights.headers import read_weight_file
 
 
 STATE = "trainer_state.json"
 """File that transformers writes last."""
 NEEDED = ("scheduler.pt",)
 """Files that every checkpoint to resume from has, whatever wraps the model and the optimizer."""
+ARCHIVES = (".pt", ".pth", ".bin")
+"""Endings of the files of torch, which are zip archives and hold a checksum of each part."""
 
 logger = logging.getLogger(__name__)
 
 
-def last_checkpoint(folder: Path, needed: Sequence[str] = (), *, warn: bool = True) -> Path | None:
+def last_checkpoint(
+    folder: Path, needed: Sequence[str] = (), *, best: bool = False, warn: bool = True, remove: bool = False
+) -> Path | None:
     """Return the latest whole checkpoint in a folder, or None.
+
+    A checkpoint is compared with its manifest. One without a manifest, whose writer was killed or an earlier version,
+    is checked as far as the formats of its files allow.
 
     Args:
         folder: Folder with `checkpoint-*` folders.
         needed: Names of other files without which the training cannot resume, e.g. the average of its weights.
+        best: Whether the training ends with the best of its checkpoints, so that this one must be whole too.
         warn: Log which later checkpoints are passed over; one process is enough.
+        remove: Remove those of them that are damaged. The others stay: they may have been saved for another purpose.
     """
-    found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("checkpoint-*"))
-    steps = {int(match[1]): path for match, path in found if match}
-    for step in sorted(steps, reverse=True):
-        missing = _missing(steps[step], needed)
-        if missing is None:
-            return steps[step]
+    for checkpoint in reversed(_by_step(folder)):
+        damage = _damage(checkpoint)
+        missing = [name for name in (*NEEDED, *needed) if not (checkpoint / name).exists()]
+        if damage is None and best and not _has_best(checkpoint):
+            missing.append("whole best checkpoint")
+        if damage is None and not missing:
+            return checkpoint
         if warn:
-            logger.warning(f"{steps[step]} is passed over because it is not whole: it has no complete {missing}.")
+            fate = "is removed" if remove and damage else "is passed over"
+            logger.warning(f"{checkpoint} {fate} because it is not whole: {damage or f'it has no {missing[0]}'}.")
+        if remove and damage:
+            shutil.rmtree(checkpoint)
     return None
 
 
-def _missing(checkpoint: Path, needed: Sequence[str]) -> str | None:
-    """Return the first file that a checkpoint lacks, or None if it is whole."""
-    missing = next((name for name in (*NEEDED, *needed) if not (checkpoint / name).exists()), None)
-    return missing or (None if _is_json(checkpoint / STATE) else STATE)
+def complete(checkpoint: Path) -> None:
+    """Write the manifest of a checkpoint that is complete."""
+    manifest.seal(checkpoint)
 
 
-def _is_json(path: Path) -> bool:
+def remove_oldest(folder: Path, limit: int | None, *, keep: Collection[Path]) -> None:
+    """Remove the checkpoints of the earliest steps, whenever they were written, until at most `limit` are left.
+
+    Args:
+        folder: Folder with `checkpoint-*` folders.
+        limit: Number of checkpoints; None or 0 for any number.
+        keep: Checkpoints that stay and count.
+    """
+    names = {path.name for path in keep}
+    others = [path for path in _by_step(folder) if path.name not in names]
+    if limit:
+        for path in others[: max(0, len(others) + len(names) - limit)]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _by_step(folder: Path) -> list[Path]:
+    found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("checkpoint-*"))
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match and path.is_dir())]
+
+
+def _has_best(checkpoint: Path) -> bool:
+    """Return whether the best checkpoint so far, by the state of a whole one, is whole; there may be none yet."""
+    best = (read_json(checkpoint / STATE) or {}).get("best_model_checkpoint")
+    return best is None or (Path(best).is_dir() and _damage(Path(best)) is None)
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """Return what is wrong with the files of a checkpoint, or None."""
+    if (checkpoint / manifest.MANIFEST).exists():
+        return manifest.damage(checkpoint)
+    if not (checkpoint / STATE).exists():
+        return f"it has no {STATE}, which is written last"
+    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file())
+    return next((f"{path.name} is damaged" for path in files if not _is_readable(path)), None)
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a file is whole as far as its format tells."""
     try:
-        return read_json(path) is not None
-    except InputError:  # its writer was killed
+        if path.suffix == ".json":
+            return read_json(path) is not None
+        if path.suffix in ARCHIVES:
+            with ZipFile(path) as archive:
+                return archive.testzip() is None
+        if path.suffix == ".safetensors":
+            return bool(read_weight_file(path).tensors)
+    except (InputError, BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
         return False
+    return True

@@ -16,11 +16,6 @@ from hf_paint.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from hf_paint.training.training_args import PaintTrainingArguments
 
-AT_LEAST = {
-    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1),
-    **dict.fromkeys(("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers"), 0),
-}
-"""Field -> its lowest value."""
 SAMPLING_STRATEGIES = ("random", "sequential")
 """Values of `train_sampling_strategy` that do not depend on the length of a text."""
 
@@ -42,15 +37,12 @@ def check_choices(args: "PaintTrainingArguments") -> None:
             raise InputError(f"{key} must be one of {', '.join(names)}, got '{value}'.{did_you_mean(value, names)}")
 
 
-def check_numbers(args: "PaintTrainingArguments") -> None:
-    """Check the numbers that have a lowest value, the length, warm-up and the sampling temperature.
+def check_length(args: "PaintTrainingArguments") -> None:
+    """Check the length of the training and its warm-up.
 
     Raises:
-        InputError: If a number is out of range.
+        InputError: If they do not fit together.
     """
-    for key, least in AT_LEAST.items():
-        if not (value := getattr(args, key)) >= least:
-            raise InputError(f"{key} must be at least {least}, got {value:g}.")
     if args.max_steps == 0:
         raise InputError("max_steps must be at least 1, got 0. To evaluate without training, give `thetas`.")
     if 0 < (args.max_steps or 0) <= args.warmup_steps:
@@ -58,8 +50,6 @@ def check_numbers(args: "PaintTrainingArguments") -> None:
             f"warmup_steps ({args.warmup_steps:g}) must be below max_steps ({args.max_steps}), or the learning "
             "rate never reaches its peak. A value below 1 is a fraction of all steps: 0.1 is a tenth."
         )
-    if not args.sampling_temperature > 0:
-        raise InputError(f"sampling_temperature must be above 0, got {args.sampling_temperature:g}.")
 
 
 def check_head(args: "PaintTrainingArguments") -> None:
@@ -101,8 +91,6 @@ def check_lora(args: "PaintTrainingArguments", given: Collection[str]) -> None:
             "With `use_reentrant: true`, adapters get no gradients, because the layers before them have none. "
             "Remove `gradient_checkpointing_kwargs`."
         )
-    if args.lora_r < 1:
-        raise InputError(f"lora_r must be at least 1, got {args.lora_r}.")
 
 
 def check_machine(args: "PaintTrainingArguments") -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,22 +16,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
-from transformers import Trainer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import TrainOutput, has_length
 
 from hf_paint.data.prefetching import DeviceCopies
 from hf_paint.errors import InputError
-from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
 from hf_paint.models.losses import cross_entropy
 from hf_paint.training.batch_size import images_of_run
+from hf_paint.training.divergence import DivergenceMixin
+from hf_paint.training.resuming import ResumingMixin
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
 logger = logging.getLogger(__name__)
 
 
-class BaseTrainer(Trainer):
+class BaseTrainer(DivergenceMixin, ResumingMixin):
     """Optimization shared by `PaintTrainer` and `HeadTrainer`.
 
     The loss of a step is the mean over its images. The trained weights therefore do not depend on how images are
@@ -154,14 +154,6 @@ class BaseTrainer(Trainer):
             self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """Save the optimizer and the schedule, then the averages, so that no checkpoint looks whole without them."""
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            for callback in self.callback_handler.callbacks:
-                if isinstance(callback, WeightAveraging):
-                    callback.save(Path(output_dir))
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`."""

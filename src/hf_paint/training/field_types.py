@@ -23,7 +23,7 @@ def check_field_types(settings: object) -> None:
     """
     for name, (kinds, what) in _kinds(type(settings)).items():
         value = getattr(settings, name)
-        if not isinstance(value, kinds):
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise InputError(f"`{name}` must be {what}, got {value!r}.")
 
 

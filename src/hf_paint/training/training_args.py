@@ -11,16 +11,18 @@ from transformers import TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.files import plain
-from hf_paint.training.argument_checks import check_choices, check_head, check_lora, check_machine, check_numbers
+from hf_paint.training.argument_checks import check_choices, check_head, check_length, check_lora, check_machine
 from hf_paint.training.data_arguments import DataArguments
 from hf_paint.training.field_types import check_field_types
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
+from hf_paint.training.ranges import check_ranges
 from hf_paint.training.readers import defaults_of, is_default
+from hf_paint.training.secrets import Secret
 from hf_paint.training.unread_fields import check_fields_are_read
 
 
 PAINT_MAX_STEPS = 2000
-NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters")
+NEEDED_BY_THE_LOSS = ("remove_unused_columns", "label_names", "ddp_find_unused_parameters", "logging_nan_inf_filter")
 """Fields whose defaults in transformers would take the labels from the loss, or slow down training."""
 BEST_METRIC = "eval_mean_accuracy"
 """Metric that tells the best checkpoint unless another is given; every evaluation of tasks has it."""
@@ -107,7 +109,7 @@ class PaintTrainingArguments(DataArguments):
     )
     logging_nan_inf_filter: bool = field(
         default=False,
-        metadata={"help": "Leave losses that are not finite out of the log, which makes every step wait for the GPU."},
+        metadata={"help": "Keep false; a training whose loss is NaN or inf stops."},
     )
     tf32: bool | None = field(
         default=False,
@@ -125,6 +127,10 @@ class PaintTrainingArguments(DataArguments):
         default=False, metadata={"help": "False by default, because every image tower parameter gets a gradient."}
     )
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a field; the Hub token is kept out of all files, also `training_args.bin` in checkpoints."""
+        super().__setattr__(name, Secret(value) if name == "hub_token" and isinstance(value, str) else value)
+
     def __post_init__(self) -> None:
         defaults, values = defaults_of(type(self)), {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         for name, value in values.items():
@@ -134,6 +140,7 @@ class PaintTrainingArguments(DataArguments):
         self._given = {name: value for name, value in values.items() if not is_default(value, defaults[name])}
         self._given.pop("hub_token", None)  # a secret does not belong in a recipe
         check_fields_are_read(self, self._given, by_any_training=True)
+        check_ranges(self)
         if self.max_steps is None:
             self.max_steps = PAINT_MAX_STEPS if self.num_train_epochs is None else -1
         if self.num_train_epochs is None:
@@ -148,7 +155,7 @@ class PaintTrainingArguments(DataArguments):
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         check_choices(self)
-        check_numbers(self)
+        check_length(self)
         check_head(self)
         check_lora(self, self._given)
         check_machine(self)
@@ -222,7 +229,7 @@ class PaintTrainingArguments(DataArguments):
         changed = copy(self)
         for name, value in values.items():
             setattr(changed, name, value)
-        changed._given = self._given | values
+        changed._given = {name: value for name, value in {**self._given, **values}.items() if name != "hub_token"}
         return changed
 
     def make_accelerator(self) -> Accelerator:

@@ -66,6 +66,7 @@ NEVER_READ: Mapping[str, Reader[Arguments]] = {
     "include_num_input_tokens_seen": _never("Images have no tokens."),
     "length_column_name": _never("Images have no length to group them by."),
     "neftune_noise_alpha": _never("Only embeddings of texts get this noise."),
+    "logging_nan_inf_filter": _never("A training stops when its loss is NaN or inf."),
     "local_rank": _never("The launcher sets it in the environment."),
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), _FULL_EVAL),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), _LIGER),

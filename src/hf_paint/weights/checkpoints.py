@@ -15,7 +15,7 @@ from hf_paint.files import save_together
 from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible
 from hf_paint.weights.folders import HEAD_CONFIG, WEIGHTS_AND_HEAD, check_free, copy_companions
 from hf_paint.weights.headers import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
-from hf_paint.weights.streaming import Tensors, equal, singled_out, stream
+from hf_paint.weights.streaming import Tensors, check_values, equal, singled_out, stream
 
 
 def interpolate_checkpoints(
@@ -142,6 +142,7 @@ def _combine(
             copy_companions(thetas[0].folder, partial, save_dtype)
             model = singled_out(output.coefficients)
             if model is not None and thetas[model].is_stored_in(dtype):
+                check_values(thetas[model].tensors)
                 _copy_weights(thetas[model], partial)
             else:
                 computed.append((output.coefficients, lay_out(thetas[0], partial, dtype)))

@@ -121,9 +121,9 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     if not path.is_dir():
         raise InputError(f"'{folder}' is not a folder. To download a model, run: hf download ID --local-dir DIR")
     check_whole(path)
-    head = [_read_file(path / HEAD)] if (path / HEAD).exists() else []
+    head = [read_weight_file(path / HEAD)] if (path / HEAD).exists() else []
     if (path / SINGLE).exists():
-        return Checkpoint(path, [*head, _read_file(path / SINGLE)], None)
+        return Checkpoint(path, [*head, read_weight_file(path / SINGLE)], None)
     if (path / INDEX).exists():
         return _read_sharded(path, head)
     refuse_other_format(path)
@@ -148,14 +148,19 @@ def _read_sharded(folder: Path, head: list[WeightFile]) -> Checkpoint:
         raise InputError(
             f"{path} lists '{missing[0]}', which does not exist ({len(missing)} of {len(shards)} missing)."
         )
-    files = [_read_file(folder / shard) for shard in shards]
+    files = [read_weight_file(folder / shard) for shard in shards]
     places = sorted((name, file.path.name) for file in files for name in file.tensors)
     if places != sorted(index["weight_map"].items()):
         raise InputError(f"{path} does not list the same tensors as the files it refers to.")
     return Checkpoint(folder, [*head, *files], index)
 
 
-def _read_file(path: Path) -> WeightFile:
+def read_weight_file(path: Path) -> WeightFile:
+    """Read the header of a safetensors file.
+
+    Raises:
+        InputError: If the file is not whole.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError
-from hf_paint.weights.headers import ITEM_SIZES, StoredTensor
+from hf_paint.weights.finite import not_finite, overflow
+from hf_paint.weights.headers import FLOATS, ITEM_SIZES, StoredTensor
 from hf_paint.weights.positional import read_at, write_at
 
 
@@ -32,9 +33,9 @@ Array = NDArray[Any]
 def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], Tensors]]) -> Iterator[int]:
     """Write combinations of models, reading each chunk of the inputs only once for all outputs.
 
-    The results are bit-identical to those from `hf_paint.combine`, except for the bits of computed NaNs. The inputs
-    may have different dtypes: computations use float64 if any input is float64, and float32 otherwise, and each result
-    is rounded once to the dtype of the output.
+    The results are bit-identical to those from `hf_paint.combine`. The inputs may have different dtypes: computations
+    use float64 if any input is float64, and float32 otherwise, and each result is rounded once to the dtype of the
+    output.
 
     Args:
         thetas: theta_0, followed by the fine-tuned models. Names, shapes and integer tensors must be equal in all.
@@ -43,13 +44,16 @@ def stream(thetas: Sequence[Tensors], outputs: Sequence[tuple[Sequence[float], T
 
     Yields:
         Number of bytes written for each chunk.
+
+    Raises:
+        InputError: If an input holds NaN or inf, or a result is too large for its dtype.
     """
     if not outputs:
         return
     sides = [*thetas, *(tensors for _, tensors in outputs)]
     alphas = [alphas for alphas, _ in outputs]
     pieces = [
-        ([side[name] for side in sides], begin)
+        (name, [side[name] for side in sides], begin)
         for name, tensor in sorted(thetas[0].items(), key=lambda item: (item[1].path, item[1].offset))
         for begin in range(0, tensor.size, CHUNK)
     ]
@@ -91,14 +95,47 @@ def read_together(tensors: Sequence[StoredTensor]) -> Iterator[Array]:
             yield values
 
 
-def _work(piece: tuple[list[StoredTensor], int], alphas: Sequence[Sequence[float]], files: Mapping[Path, int]) -> int:
-    tensors, begin = piece
+def check_values(tensors: Tensors) -> None:
+    """Check that stored tensors hold neither NaN nor inf, reading each of them once.
+
+    Raises:
+        InputError: If one does.
+    """
+    for name, tensor in tensors.items():
+        with tensor.path.open("rb", buffering=0) as file:
+            for begin in range(0, tensor.size, CHUNK):
+                _check(name, tensor, _read(file.fileno(), tensor, begin))
+
+
+def _check(name: str, tensor: StoredTensor, values: Array) -> None:
+    if not _is_finite(values, tensor.dtype):
+        raise not_finite(name, str(tensor.path))
+
+
+def _is_finite(values: Array, dtype: str) -> bool:
+    """Return whether stored numbers are neither NaN nor inf; the sum tells unless it overflows."""
+    wide = _widened(values, dtype)
+    if wide.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = wide.sum(dtype=np.float32 if dtype == "F16" else None)
+    return bool(np.isfinite(total)) or bool(np.isfinite(wide).all())
+
+
+def _work(
+    piece: tuple[str, list[StoredTensor], int], alphas: Sequence[Sequence[float]], files: Mapping[Path, int]
+) -> int:
+    name, tensors, begin = piece
     inputs, outputs = tensors[: -len(alphas)], tensors[-len(alphas) :]
     stored = [_read(files[tensor.path], tensor, begin) for tensor in inputs]
+    for tensor, values in zip(inputs, stored, strict=True):
+        _check(name, tensor, values)
     written = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are valid results
+    with np.errstate(over="ignore", invalid="ignore"):  # whatever overflows is refused
         chunks = _combine(stored, [tensor.dtype for tensor in inputs], alphas, outputs[0].dtype)
         for output, values in zip(outputs, chunks, strict=True):
+            if not _is_finite(values, output.dtype):
+                raise overflow(name, FLOATS[output.dtype])
             _write(files[output.path], values, output.offset + begin * ITEM_SIZES[output.dtype])
             written += values.nbytes
     return written
