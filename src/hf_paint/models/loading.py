@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import logging
 
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import expand
+from hf_paint.files import expand, read_json
 from hf_paint.models.families import Family, find_family
+from hf_paint.models.pretrained import from_pretrained, refuse_kernels
 from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
@@ -41,9 +41,10 @@ def load_clip(
     check_not_a_file(name_or_path)
     if not Path(name_or_path).is_dir():
         name_or_path, revision = split_revision(name_or_path, revision)
-    fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
+    stored = fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name
+    refuse_kernels(stored and read_json(stored), name_or_path)
     try:
-        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        config = from_pretrained("AutoConfig", name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors
         refuse_other_format(name_or_path, revision)
         raise InputError(f"No model can be loaded from '{name_or_path}': {one_line(error)}") from error
@@ -107,7 +108,8 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
     logging.set_verbosity_error()
     model: PreTrainedModel
     try:
-        model, loading = getattr(transformers, family.model).from_pretrained(
+        model, loading = from_pretrained(
+            family.model,
             name_or_path,
             revision=revision,
             dtype=torch.float32,
@@ -143,10 +145,12 @@ def processor_of(model: PreTrainedModel) -> ProcessorMixin:
 def _load_processor(name_or_path: str, revision: str, model: PreTrainedModel, family: Family) -> ProcessorMixin:
     processor: ProcessorMixin
     try:
-        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # missing files raise many types of errors
+        processor = from_pretrained(family.processor, name_or_path, revision=revision)
+        _check_processor(name_or_path, model, processor)
+    except InputError:
+        raise
+    except Exception as error:  # missing and damaged files raise many types of errors
         raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
-    _check_processor(name_or_path, model, processor)
     return processor
 
 

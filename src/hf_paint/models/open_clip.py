@@ -19,7 +19,6 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
-    CLIPTokenizer,
     PreTrainedConfig,
 )
 
@@ -36,6 +35,7 @@ from hf_paint.models.open_clip_format import (
     image_settings,
     plain_weights,
 )
+from hf_paint.models.pretrained import from_pretrained
 from hf_paint.models.towers import move
 from hf_paint.repositories import fetch
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
@@ -116,7 +116,7 @@ def convert_open_clip(
         check_weights(CLIPModel(config).state_dict(), converted)
     processor = _make_processor(tokenizer or source, config, open_clip_config.get("preprocess_cfg") or {})
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in weights.values()})
-    model = CLIPModel.from_pretrained(None, config=config, state_dict=converted, dtype=dtype)
+    model: CLIPModel = from_pretrained("CLIPModel", None, config=config, state_dict=converted, dtype=dtype)
     difference = _compare(model, processor, model_config, weights)
     remove_files(output, WEIGHTS_AND_HEAD)
     save_clip(model, processor, output)
@@ -167,7 +167,7 @@ def _make_processor(name: str | Path, config: PreTrainedConfig, preprocess: Conf
     """Build the model's processor, after checking that the tokenizer has the right vocabulary."""
     text, image_size = config.text_config, config.vision_config.image_size
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(name)
+        tokenizer = from_pretrained("CLIPTokenizer", name)
         is_right = (len(tokenizer), tokenizer.eos_token_id) == (text.vocab_size, text.eos_token_id)
     except Exception:  # missing files raise many types of errors
         is_right = False
