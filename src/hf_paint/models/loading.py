@@ -15,7 +15,7 @@ from hf_paint.models.families import Family, find_family
 from hf_paint.models.pretrained import from_pretrained, refuse_kernels
 from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
-from hf_paint.weights.headers import INDEX, SINGLE
+from hf_paint.weights.headers import INDEX, SINGLE, read_index
 from hf_paint.weights.layers import IMAGE_TOWER
 from hf_paint.weights.manifest import check_whole
 
@@ -98,6 +98,8 @@ def _find_safetensors(name_or_path: str, revision: str) -> Path:
     """Return the path to the safetensors file, or to the index of several files."""
     for name in (SINGLE, INDEX):
         if path := fetch(name_or_path, name, revision, optional=True):
+            if name == INDEX:
+                read_index(path)  # transformers would follow it out of the folder
             return path
     raise InputError(
         f"'{name_or_path}' has no safetensors, the only format that hf_paint reads. Convert it once: "
