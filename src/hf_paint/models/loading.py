@@ -9,8 +9,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import logging
 
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import expand, read_json
+from hf_paint.files import expand
 from hf_paint.models.families import Family, find_family
 from hf_paint.models.pretrained import from_pretrained, refuse_kernels
 from hf_paint.repositories import fetch, split_revision

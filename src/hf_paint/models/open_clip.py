@@ -1,6 +1,5 @@
 """Convert open_clip models to CLIP repositories, which transformers can load and hf_paint can patch."""
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from transformers import (
 )
 
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import remove_files
 from hf_paint.models.loading import load_clip, save_clip
@@ -132,16 +132,15 @@ def _read_config(source: str, revision: str) -> OpenClipConfig:
             f"'{source}' is not an open_clip model: it has no {OPEN_CLIP_CONFIG}. If it is a CLIPModel, it needs no "
             "conversion."
         )
-    try:
-        config: OpenClipConfig = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-    model = config.get("model_cfg") if isinstance(config, dict) else None
+    config = read_json(path) or {}
+    model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
     if not isinstance(model, dict) or not all(isinstance(model.get(key), kind) for key, kind in _PARTS.items()):
         raise InputError(
             f"The {OPEN_CLIP_CONFIG} of '{source}' must contain a `model_cfg` with embed_dim, vision_cfg and text_cfg."
         )
-    return config
+    if not isinstance(preprocess, dict):
+        raise InputError(f"The `preprocess_cfg` in the {OPEN_CLIP_CONFIG} of '{source}' must be a JSON object.")
+    return OpenClipConfig(model_cfg=model, preprocess_cfg=preprocess)
 
 
 def _read_weights(source: str, revision: str) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
-from hf_paint.files import read_json
 
 
 HEAD_CONFIG = "head.json"
@@ -23,6 +23,21 @@ WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*", TASKS)
 """Files to remove when a model is replaced, because the new model may have fewer of them."""
 
 SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
+
+
+def classes_of_head(path: Path) -> list[str] | None:
+    """Return the class names in the config of a trained head, or None if there is no such file.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    config = read_json(path)
+    if config is None:
+        return None
+    names = config.get("class_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} is damaged: `class_names` is no list of names.")
+    return names
 
 
 def check_free(outputs: Sequence[Path], inputs: Sequence[str | Path], *, overwrite: bool) -> None:

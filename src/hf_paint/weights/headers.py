@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_paint.documents.reading import Json, parse_json, read_json
 from hf_paint.errors import InputError, one_line
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.manifest import check_whole
@@ -138,20 +139,20 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     )
 
 
-def read_index(path: Path) -> tuple[dict[str, Any], list[str]]:
+def read_index(path: Path) -> tuple[Json, list[str]]:
     """Read the index of sharded weights: its contents, and the names of the shards, all in its own folder.
 
     Raises:
         InputError: If it is damaged, or names a file elsewhere.
     """
     try:
-        index = json.loads(path.read_bytes())
+        index: Json = read_json(path, limit=MAX_HEADER) or {}
         shards = sorted(set(index["weight_map"].values()))
         if any(not SHARD.fullmatch(shard) for shard in shards):
             raise ValueError("a shard is in another folder, or is no safetensors file")
         if not isinstance(index.get("metadata") or {}, dict):
             raise ValueError("its `metadata` is no mapping")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a valid safetensors index: {one_line(error)}") from error
     return index, shards
 
@@ -183,8 +184,8 @@ def _read_file(path: Path) -> WeightFile:
             )
         text = file.read(length)
     try:
-        parsed = _parse(path, json.loads(text), 8 + length)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        parsed = _parse(path, parse_json(text, "it", limit=MAX_HEADER), 8 + length)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a safetensors file: unreadable header ({one_line(error)}).") from error
     _check_offsets(parsed, 8 + length, size)
     return parsed
@@ -199,7 +200,6 @@ def _parse(path: Path, header: Mapping[str, Any], start: int) -> WeightFile:
         begin, end = entry["data_offsets"]
         if (type(begin), type(end)) != (int, int):
             raise ValueError(f"the offsets of '{name}' are {begin} and {end}, expected whole numbers")
-        name.encode()  # raises a ValueError for half of a surrogate pair, which no file can hold
         tensor = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), start + begin)
         if tensor.dtype not in ITEM_SIZES:
             raise ValueError(f"'{name}' has the dtype {tensor.dtype}, expected one of {', '.join(ITEM_SIZES)}")
