@@ -13,7 +13,7 @@ from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import expand
 from hf_paint.models.families import Family, find_family
-from hf_paint.models.pretrained import from_pretrained, refuse_kernels
+from hf_paint.models.pretrained import check_config, from_pretrained
 from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE, read_index
@@ -46,7 +46,7 @@ def load_clip(
     else:
         name_or_path, revision = split_revision(name_or_path, revision)
     stored = fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name
-    refuse_kernels(stored and read_json(stored), name_or_path)
+    check_config(stored and read_json(stored), name_or_path)
     try:
         config = from_pretrained("AutoConfig", name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors

@@ -11,6 +11,9 @@ from hf_paint.errors import InputError
 
 IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 """Config keys with which a repository can ask for a kernel from another one: compiled code, run as it is loaded."""
+LARGEST = {"num_hidden_layers": 1000, "image_size": 10_000}
+"""Largest sizes of a model, which is laid out before its weights are read."""
+LARGEST_OTHER = 10**7
 
 
 def from_pretrained(class_name: str, name: str | Path | None, **options: object) -> Any:
@@ -30,15 +33,15 @@ def from_pretrained(class_name: str, name: str | Path | None, **options: object)
     return getattr(transformers, class_name).from_pretrained(name, trust_remote_code=False, **options)
 
 
-def refuse_kernels(config: object, name: str | Path) -> None:
-    """Check that a config asks for no kernel from the Hub, which `trust_remote_code` does not hold back.
+def check_config(config: object, name: str | Path) -> None:
+    """Check what transformers would believe: kernels from the Hub, which are code, and sizes beyond all reason.
 
     Args:
         config: Contents of `config.json`.
         name: What to call the model in messages.
 
     Raises:
-        InputError: If it asks for one.
+        InputError: If it asks for a kernel, or for a model of such a size.
     """
     for key, value in _items(config):
         if key.removeprefix("_").removesuffix("_internal") in IMPLEMENTATIONS and "/" in str(value):
@@ -46,6 +49,8 @@ def refuse_kernels(config: object, name: str | Path) -> None:
                 f"'{name}' asks for the kernel '{value}' in its config.json (`{key}`), which is code from the Hub. "
                 "hf_paint runs no code of a repository; remove the key from a copy of the model."
             )
+        if type(value) is int and value > LARGEST.get(key, LARGEST_OTHER):
+            raise InputError(f"The config.json of '{name}' is damaged: `{key}` is {value}.")
 
 
 def _items(config: object) -> Iterator[tuple[str, object]]:
