@@ -109,7 +109,7 @@ def convert_open_clip(
     check_free([output], [source], overwrite=overwrite)
     open_clip_config = _read_config(source, revision)
     model_config = open_clip_config["model_cfg"]
-    config = CLIPConfig(**clip_config(model_config))
+    config = _clip_config(source, model_config)
     weights = plain_weights(_read_weights(source, revision))
     converted = clip_weights(weights)
     with torch.device("meta"):
@@ -141,6 +141,14 @@ def _read_config(source: str, revision: str) -> OpenClipConfig:
     if not isinstance(preprocess, dict):
         raise InputError(f"The `preprocess_cfg` in the {OPEN_CLIP_CONFIG} of '{source}' must be a JSON object.")
     return OpenClipConfig(model_cfg=model, preprocess_cfg=preprocess)
+
+
+def _clip_config(source: str, config: Config) -> CLIPConfig:
+    values = clip_config(config)
+    try:
+        return CLIPConfig(**values)
+    except Exception as error:  # sizes that do not fit together raise many types of errors
+        raise InputError(f"The {OPEN_CLIP_CONFIG} of '{source}' is of no CLIP model: {one_line(error)}") from error
 
 
 def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
