@@ -1,7 +1,6 @@
-"""Names, ids, licences, templates and citations of others are shown as they are written, and can do nothing in a card."""
+"""Names, ids, licences, templates and citations of others are shown as they are written in a card."""
 
 import re
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,7 +30,17 @@ HOSTILE = (
     "=====",
     "> quoted\n> more",
 )
-PLACES = ("answer type", "template", "license", "homepage", "citation", "class name", "base", "base license", "caption")
+PLACES = (
+    "answer type",
+    "template",
+    "license",
+    "homepage",
+    "citation",
+    "class name",
+    "base",
+    "base license",
+    "caption",
+)
 PLACES += ("theta", "version", "recipe", "repository")
 
 
@@ -104,7 +113,9 @@ def without_code(kinds):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_card_of_an_applied_patch_and_every_field_of_a_card(text):
-    kinds, _ = parsed(applied_card(Applied(base="o/clip", base_fingerprint="1", patches=[("o/patch", 0.5)], tasks=["x"])))
+    kinds, _ = parsed(
+        applied_card(Applied(base="o/clip", base_fingerprint="1", patches=[("o/patch", 0.5)], tasks=["x"]))
+    )
     card = applied_card(Applied(base="o/clip", base_fingerprint=text, patches=[("o/patch", 0.5)], tasks=[text]))
     assert without_code(parsed(card)[0]) == without_code(kinds)
 

@@ -1,4 +1,4 @@
-"""What others can put into a repository or a folder: damaged cards, links to other files; and what a push must notice."""
+"""What others can put into a repository or a folder, and what a push must notice."""
 
 import base64
 import json

@@ -1,6 +1,7 @@
 """Code of a repository never runs, and nobody is asked whether it may."""
 
 import ast
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -61,10 +62,8 @@ def test_nothing_runs_and_nobody_is_asked(model_folder, tmp_path, asked, files):
             path.unlink()
         else:
             path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | keys))
-    try:
+    with contextlib.suppress(InputError):
         load_clip(folder)
-    except InputError as error:
-        assert "\n" not in str(error)
     assert not (tmp_path / "ran").exists()
     assert asked == []
 

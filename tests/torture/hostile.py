@@ -26,11 +26,11 @@ from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import hf_paint
-from hf_paint.cli.main import main
-
-from drawn_tasks import write_task_yaml
 from tally import Budget, Tally
+
+import hf_paint
+from drawn_tasks import write_task_yaml
+from hf_paint.cli.main import main
 
 
 TOY = Path(hf_paint.__file__).parent / "toy_clip"
@@ -146,7 +146,12 @@ def run(attempt: Attempt, arguments: Sequence[str]) -> tuple[int, str]:
     before = peak_memory()
     os.chdir(attempt.folder)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), mock.patch("builtins.input", asked), TOKEN:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+            mock.patch("builtins.input", asked),
+            TOKEN,
+        ):
             code = main(list(arguments))
     finally:
         os.chdir(old)
@@ -436,7 +441,14 @@ def secrets(rng: random.Random) -> dict[str, Prepare]:
 
     def trained(attempt: Attempt) -> Sequence[str]:
         write_task_yaml(attempt.folder, "colours")
-        keys = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1, "hub_token": SECRET, "alphas": 1}
+        keys = {
+            "max_steps": 2,
+            "save_strategy": "steps",
+            "save_steps": 1,
+            "warmup_steps": 1,
+            "hub_token": SECRET,
+            "alphas": 1,
+        }
         keys |= {"per_device_train_batch_size": 4, "selection": "none", "output_dir": attempt.folder / "run"}
         flags = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
         tasks = ["--patching_tasks", str(attempt.folder / "colours.yaml")]
@@ -457,7 +469,15 @@ def evaluate(attempt: Attempt) -> Sequence[str]:
 
 def interpolate(attempt: Attempt) -> Sequence[str]:
     """Return a command that copies the model."""
-    return ["interpolate", str(attempt.model), str(TOY), "--alphas", "0.5", "--output_dir", str(attempt.folder / "out")]
+    return [
+        "interpolate",
+        str(attempt.model),
+        str(TOY),
+        "--alphas",
+        "0.5",
+        "--output_dir",
+        str(attempt.folder / "out"),
+    ]
 
 
 def demo_of_card(attempt: Attempt) -> Sequence[str]:

@@ -1,7 +1,6 @@
 """A few of the hostile files and names that `make torture` gives to the commands."""
 
 import pytest
-
 from hostile import KINDS, tally_of
 from tally import Budget
 

@@ -1,10 +1,10 @@
 import json
-import tracemalloc
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 

@@ -18,7 +18,7 @@ from hf_paint.tasks.task import Task
 
 
 TEMPLATE = files("hf_paint.hub") / "model_card_template.md"
-ENVIRONMENT = Environment(finalize=Markdown.escape, undefined=StrictUndefined)  # noqa: S701  (it is no HTML)
+ENVIRONMENT = Environment(finalize=Markdown.escape, undefined=StrictUndefined)
 ENVIRONMENT.filters["fenced"] = fenced
 """Templates of cards: whatever they show is escaped, unless it is `Markdown`."""
 LOGITS = "classifier(pixel_values) returns logits"

@@ -24,7 +24,9 @@ def row_name(strategy: str, alpha: Alpha) -> str:
     return "step" if strategy == "sequential" else "combination of coefficients"
 
 
-def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: Markdown) -> Markdown:
+def introduction(
+    source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: Markdown
+) -> Markdown:
     """Return the introduction: what kind of model it is and how it was made.
 
     Args:
@@ -35,7 +37,9 @@ def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_p
         base: Name of the base, with a link.
     """
     model = f"an ordinary {source.family.name} model"
-    opening = Markdown("This is {}. Use it like its base model: it still recognises new classes by name.").format(model)
+    opening = Markdown("This is {}. Use it like its base model: it still recognises new classes by name.").format(
+        model
+    )
     if is_patch:
         opening = Markdown(
             "This is a *patch*: it contains only the changes that fine-tuning made to the image tower of {}. Applied "

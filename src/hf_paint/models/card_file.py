@@ -11,13 +11,13 @@ _BLOCK = re.compile(rb"\s*---[ \t]*[\r\n]+(.*?)[\r\n]---[ \t]*(?:[\r\n]|\Z)", re
 
 
 def read_card_metadata(path: Path) -> Json:
-    """Return the YAML block of a card as a mapping; empty if it has none.
+    r"""Return the YAML block of a card as a mapping; empty if it has none.
 
     Raises:
         InputError: If the block is not valid YAML, is no mapping, or is beyond the limits of `hf_paint.documents`.
 
     Example:
-        >>> _ = (tmp_path / "README.md").write_text("---\\nlicense: mit\\n---\\n# A model")
+        >>> _ = (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A model")
         >>> read_card_metadata(tmp_path / "README.md")
         {'license': 'mit'}
     """

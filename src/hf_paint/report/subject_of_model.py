@@ -111,9 +111,7 @@ def _whole_change(name: str, base: Base, theta_1: Weights, alpha: float) -> Subj
     )
 
 
-def _of_patched(
-    name: str, base: Base, theta_1: str | None, facts: Json, tasks: list[TaskClasses]
-) -> Subject:
+def _of_patched(name: str, base: Base, theta_1: str | None, facts: Json, tasks: list[TaskClasses]) -> Subject:
     """Open a patched model, whose theta_1 is a branch or unknown."""
     base.check(facts.get("base_fingerprint"), f"'{name}'")
     alpha = alpha_from_json(facts.get("alpha", 1.0))

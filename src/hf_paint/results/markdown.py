@@ -18,22 +18,22 @@ _ADDRESS = re.compile(r"https?://[\w.~:/?#@!&'*+,;=%-]+", re.ASCII)
 
 
 class Markdown(Markup):
-    """Markdown that can be trusted; what is formatted into it or joined by it is escaped unless it is `Markdown`, too.
+    r"""Markdown that can be trusted; what is formatted into it or joined by it is escaped unless it is `Markdown`, too.
 
     Example:
         >>> print(Markdown("**{}** has {}").format("<b>", Markdown("[a link](x)")))
-        **\\<b>** has [a link](x)
+        **\<b>** has [a link](x)
     """
 
     __slots__ = ()
 
     @classmethod
     def escape(cls, s: object, /) -> Self:
-        """Return text on one line that is shown as it is written, except for code spans.
+        r"""Return text on one line that is shown as it is written, except for code spans.
 
         Example:
             >>> print(Markdown.escape("# <script> [x](y) snake_case, by `name`"))
-            \\# \\<script> \\[x\\](y) snake_case, by `name`
+            \# \<script> \[x\](y) snake_case, by `name`
         """
         if isinstance(s, cls):
             return s

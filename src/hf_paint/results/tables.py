@@ -102,9 +102,7 @@ def markdown(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> str:
         | 0.50 | 98.10 |
     """
     alignment = ["---"] * text_columns + ["---:"] * (len(rows[0]) - text_columns)
-    return "\n".join(
-        f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (rows[0], alignment, *rows[1:])
-    )
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (rows[0], alignment, *rows[1:]))
 
 
 def _cell(text: str) -> str:

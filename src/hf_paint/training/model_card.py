@@ -13,8 +13,8 @@ from hf_paint.hub.card_source import license_of
 from hf_paint.hub.model_card import MODEL_ID, base_link, licence_sentences
 from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
-from hf_paint.results.public_recipe import PUBLIC_KEYS
 from hf_paint.results.markdown import Markdown
+from hf_paint.results.public_recipe import PUBLIC_KEYS
 from hf_paint.results.tables import percent, table
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments

@@ -98,7 +98,7 @@ def own_file(path: Path) -> Path:
         >>> (tmp_path / "tokens.json").symlink_to("/etc/hosts")
         >>> own_file(tmp_path / "tokens.json")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        hf_paint.errors.InputError: .../tokens.json is a link to a file outside its folder. Replace it by the file itself.
+        hf_paint.errors.InputError: .../tokens.json is a link to a file outside its folder. ...
     """
     folder = path.parent.resolve()
     places = [folder]
