@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r"https?://[\w.~:/?#@!&'*+,;=%-]+", re.ASCII)
 
 
 class Markdown(Markup):
-    r"""Markdown that can be trusted; what is formatted into it or joined by it is escaped unless it is `Markdown`, too.
+    r"""Markdown that can be trusted; what is put into it is escaped, unless it is `Markdown`, too.
 
     Example:
         >>> print(Markdown("**{}** has {}").format("<b>", Markdown("[a link](x)")))
