@@ -6,6 +6,7 @@ from huggingface_hub import HfApi
 
 from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError, JobError
+from hf_paint.files import exists, expand
 from hf_paint.hub.errors import hub_errors
 from hf_paint.models.card_file import facts_of, read_card_metadata
 from hf_paint.repositories import fetch
@@ -57,7 +58,7 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     Raises:
         InputError: If this is a folder, or the repository was not published by hf_paint.
     """
-    if Path(repo).expanduser().is_dir():
+    if exists(expand(repo)):
         raise InputError(
             f"'{repo}' is a folder, but the branches of a model are on the Hub. Pass its repository id (owner/name)."
         )

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
-from hf_paint.files import expand
+from hf_paint.files import exists, expand
 from hf_paint.models.families import find_family
 from hf_paint.models.loading import load_clip, model_name, processor_of
 from hf_paint.models.task_file import read_tasks
@@ -32,7 +32,10 @@ def model_of(name_or_path: str | Path) -> str:
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
-    if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
+    # A model may lie beside its recipe.
+    if (
+        not exists(run.path) or not run.recipe.is_file() or (run.path / "config.json").is_file()
+    ):  # a model may lie beside its recipe
         return name
     if not run.patched.is_dir():
         raise InputError(
