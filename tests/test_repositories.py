@@ -91,7 +91,7 @@ def test_offline_a_cached_model_works(repo, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "@", "@main", "a/b/c", "a" * 300, "a/" + "b" * 5000, "a\0b", "../x", "a/b@../../x", "a/b@" + "r" * 5000),
+        *("@", "@main", "a/b/c", "a" * 300, "a/" + "b" * 5000, "a\0b", "../x", "a/b@../../x", "a/b@" + "r" * 5000),
         *("a b/c", "a/b@\0", "\ud800/x", "a//b", "a\nb", "a/b@x/../y", "C:\\x\\y", " ", "/etc/hosts/x", "~nobody/x"),
     ],
 )

@@ -1,6 +1,5 @@
 """Model names: a folder, a Hub repository id, or an id with a revision (`id@revision`)."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -152,7 +151,7 @@ def _folder(name: str | Path) -> Path:
     """
     revision = split_revision(str(name), "")[1]
     try:
-        os.stat(expand(name))
+        expand(name).stat()
     except FileNotFoundError:
         if ".." in revision.split("/") or not REVISION.fullmatch(revision):
             raise InputError(f"'{name!s:.100}' has the revision '{revision:.100}', which cannot be one.") from None
@@ -160,9 +159,7 @@ def _folder(name: str | Path) -> Path:
         pass
     except (OSError, ValueError) as error:  # too long, with a NUL or half a character, or below a file
         text = ascii(str(name))[1:-1]
-        raise InputError(
-            f"'{text:.100}' is neither a folder nor a Hub repository id: {one_line(error)[:60]}."
-        ) from error
+        raise InputError(f"'{text:.100}' is neither a folder nor a Hub repository id.") from error
     return expand(name)
 
 

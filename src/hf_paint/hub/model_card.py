@@ -239,9 +239,8 @@ def _robustness(model: _Model) -> Robustness | None:
 
 def base_link(base_model_id: str | None, family: Family) -> Markdown:
     """Return the base as part of a sentence, linked if it is on the Hub."""
-    if base_model_id is None:
-        return Markdown("{} that is not on the Hub").format(family.any_model)
-    return hub_link(base_model_id)
+    unpublished = Markdown("{} that is not on the Hub").format(family.any_model)
+    return unpublished if base_model_id is None else hub_link(base_model_id)
 
 
 def licence_sentences(base: Markdown, base_license: str | None, kind: str) -> Markdown:

@@ -32,10 +32,8 @@ def model_of(name_or_path: str | Path) -> str:
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
-    # A model may lie beside its recipe.
-    if (
-        not exists(run.path) or not run.recipe.is_file() or (run.path / "config.json").is_file()
-    ):  # a model may lie beside its recipe
+    is_model = (run.path / "config.json").is_file() if exists(run.path) else True  # which may lie beside its recipe
+    if is_model or not run.recipe.is_file():
         return name
     if not run.patched.is_dir():
         raise InputError(

@@ -11,7 +11,7 @@ from transformers.utils import logging
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import expand
+from hf_paint.files import exists, expand
 from hf_paint.models.families import Family, find_family
 from hf_paint.models.pretrained import check_config, from_pretrained
 from hf_paint.repositories import fetch, split_revision
@@ -41,7 +41,7 @@ def load_clip(
     """
     name_or_path = model_name(name_or_path)
     check_not_a_file(name_or_path)
-    if Path(name_or_path).is_dir():
+    if exists(Path(name_or_path)):
         check_whole(Path(name_or_path))
     else:
         name_or_path, revision = split_revision(name_or_path, revision)
