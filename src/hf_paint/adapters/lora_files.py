@@ -70,7 +70,7 @@ def read_adapter_config(folder: str | Path) -> Json:
         raise InputError(f"'{folder}' is not a peft adapter: it has no {ADAPTER_CONFIG}.")
     if not (path.parent / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"'{folder}' has no {ADAPTER_WEIGHTS}. hf_paint reads adapters only in safetensors.")
-    config = {"lora_alpha": 8} | (read_json(path) or {})  # peft's default
+    config: Json = {"lora_alpha": 8} | (read_json(path) or {})  # peft's default
     wrong = [key for key, kinds in CONFIG_TYPES.items() if not isinstance(config.get(key), kinds)]
     if wrong:
         raise InputError(f"{path} is damaged: its `{wrong[0]}` is {config[wrong[0]]!r:.40}.")

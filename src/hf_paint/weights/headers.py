@@ -184,7 +184,10 @@ def _read_file(path: Path) -> WeightFile:
             )
         text = file.read(length)
     try:
-        parsed = _parse(path, parse_json(text, "it", limit=MAX_HEADER), 8 + length)
+        header = parse_json(text, "it", limit=MAX_HEADER)
+        if not isinstance(header, dict):
+            raise ValueError("it is no JSON object")
+        parsed = _parse(path, header, 8 + length)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a safetensors file: unreadable header ({one_line(error)}).") from error
     _check_offsets(parsed, 8 + length, size)
