@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from hf_paint.errors import InputError, JobError
+from hf_paint.models.loading import load_clip
 from hf_paint.repositories import cached, commit_of, fetch, folder_of, pinned, split_revision
 from hub_server import Fault
 
@@ -85,3 +86,18 @@ def test_offline_a_cached_model_works(repo, monkeypatch):
     assert fetch(repo, "head.json", optional=True) is None
     with pytest.raises(InputError, match="is not a folder, and downloading it"):
         fetch(repo, "head.json")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("@", "@main", "a/b/c", "a" * 300, "a/" + "b" * 5000, "a\0b", "../x", "a/b@../../x", "a/b@" + "r" * 5000),
+        *("a b/c", "a/b@\0", "\ud800/x", "a//b", "a\nb", "a/b@x/../y", "C:\\x\\y", " ", "/etc/hosts/x", "~nobody/x"),
+    ],
+)
+def test_what_cannot_be_a_name_is_refused(name):
+    for call in (fetch, lambda name, file: folder_of(name, [file])):
+        with pytest.raises(InputError):
+            call(name, "config.json")
+    with pytest.raises(InputError):
+        load_clip(name)

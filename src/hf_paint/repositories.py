@@ -1,5 +1,6 @@
 """Model names: a folder, a Hub repository id, or an id with a revision (`id@revision`)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hf_paint.errors import InputError, JobError, one_line
-from hf_paint.files import expand
+from hf_paint.files import exists, expand
 
 
+REVISION = re.compile(r"[\w./+@=-]{0,250}")
+"""Names of branches, tags and commits."""
 FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 """Errors raised by the disk, the network and the Hub client. The base classes come from the client's HTTP library."""
 
@@ -50,7 +53,7 @@ def fetch(
         'config.json'
         >>> fetch(model_folder, "README.md")
     """
-    folder = expand(name)
+    folder = _folder(name)
     if folder.is_dir():
         return _file_in(folder, file)
     repo_id, revision = split_revision(str(name), revision)
@@ -67,7 +70,7 @@ def fetch(
 
 def cached(name: str | Path, file: str, revision: str = "main") -> Path | None:
     """Return the path to one of a model's files if it is available locally, in a folder or the Hub cache."""
-    folder = expand(name)
+    folder = _folder(name)
     if folder.is_dir():
         return _file_in(folder, file)
     repo_id, revision = split_revision(str(name), revision)
@@ -95,7 +98,7 @@ def folder_of(
     Raises:
         InputError: If the model or revision does not exist, or the user does not have access to it.
     """
-    folder = expand(name)
+    folder = _folder(name)
     if folder.is_dir():
         return folder
     repo_id, revision = split_revision(str(name), revision)
@@ -131,13 +134,33 @@ def is_repo_id(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return not Path(name).exists()
+    return not exists(Path(name))
 
 
 def absolute(name: str) -> str:
     """Make the path to a folder absolute, so that recipes work from anywhere; Hub ids are returned unchanged."""
     path = expand(name)
-    return str(path.resolve()) if path.is_dir() else name
+    return str(path.resolve()) if exists(path) and path.is_dir() else name
+
+
+def _folder(name: str | Path) -> Path:
+    """Return the folder that a name may stand for.
+
+    Raises:
+        InputError: If the name can be neither that of a folder nor a repository id and a revision.
+    """
+    revision = split_revision(str(name), "")[1]
+    try:
+        expand(name).stat()
+    except FileNotFoundError:
+        if ".." in revision.split("/") or not REVISION.fullmatch(revision):
+            raise InputError(f"'{name!s:.100}' has the revision '{revision:.100}', which cannot be one.") from None
+    except PermissionError:
+        pass
+    except (OSError, ValueError) as error:  # too long, with a NUL or half a character, or below a file
+        text = ascii(str(name))[1:-1]
+        raise InputError(f"'{text:.100}' is neither a folder nor a Hub repository id.") from error
+    return expand(name)
 
 
 def _file_in(folder: Path, file: str) -> Path | None:

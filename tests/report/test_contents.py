@@ -136,7 +136,7 @@ def test_points_have_branches_and_code(made):
     assert (run["fine_tuned"], run["chosen"], run["connected"]) == (3, 3, True)
     assert [snippet["points"] for snippet in run["snippets"]] == [[3], [0, 1, 2], [0, 1, 2, 3]]
     for snippet in run["snippets"]:
-        code = snippet["code"].replace("{alpha}", "0.5").replace("{revision}", "alpha-0.50")
+        code = snippet["code"].replace("{alpha}", "0.5").replace("{revision}", "alpha-0.50").replace("{brace}", "{")
         if snippet["language"] == "python":
             compile(code, "snippet", "exec")
 

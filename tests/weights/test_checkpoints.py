@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -252,6 +253,19 @@ DAMAGE = {
         "'moved' needs 5120 bytes, but has",
     ),
     "overlap": (lambda path: corrupt(path, lambda h: h["frozen"].update(data_offsets=[4, 1204])), "overlaps"),
+    "offsets that are no whole numbers": (
+        lambda path: corrupt(path, lambda h: h["frozen"].update(data_offsets=[0.0, 1200.0])),
+        "expected whole numbers",
+    ),
+    "deep nesting": (
+        lambda path: path.write_bytes((200_000).to_bytes(8, "little") + b"[" * 200_000),
+        "unreadable header",
+    ),
+    "metadata": (lambda path: corrupt(path, lambda h: h.update(__metadata__={"format": 1})), "other than texts"),
+    "half a character": (
+        lambda path: corrupt(path, lambda h: h.update({"\ud800": h.pop("frozen")})),
+        "surrogates not allowed",
+    ),
     "no offsets": (lambda path: corrupt(path, lambda h: h["frozen"].pop("data_offsets")), "unreadable header"),
 }
 
@@ -266,6 +280,19 @@ def test_damaged_files_are_named(tmp_path, damage, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_header_has_a_bounded_length(tmp_path):
+    """A file of a terabyte may claim a header as long; this one has no bytes on the disk."""
+    folder = save(tmp_path / "0", weights())
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write((2**40).to_bytes(8, "little"))
+        file.truncate(2**40 + 8)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="the format allows 100000000"):
+        interpolate_checkpoints(folder, folder, {0.5: tmp_path / "out"})
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -275,6 +302,9 @@ def test_damaged_files_are_named(tmp_path, damage, message):
             lambda index: index["weight_map"].update(ids="gone.safetensors"),
             "lists 'gone.safetensors', which does not exist",
         ),
+        (lambda index: index["weight_map"].update(ids="x" * 5000), "no safetensors file"),
+        (lambda index: index["weight_map"].update(ids="..\\\\x.safetensors"), "a shard is in another folder"),
+        (lambda index: index.update(metadata=[1]), "`metadata` is no mapping"),
         (lambda index: index.pop("weight_map"), "is not a valid safetensors index"),
     ],
 )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from huggingface_hub import ModelCard
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from hf_paint.adapters.lora_files import (
 )
 from hf_paint.adapters.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, describe_base, patch_file, read_patch_config
 from hf_paint.errors import InputError
+from hf_paint.models.card_file import facts_of, read_card_metadata
 from hf_paint.models.given import model_of
 from hf_paint.models.stored import StoredTower
 from hf_paint.repositories import commit_of, fetch, folder_of
@@ -200,8 +200,8 @@ def _open_adapter(name: str | Path, folder: Path, revision: str) -> Change:
 def _open_model(name: str | Path, revision: str) -> Change:
     folder = folder_of(name, ["config.json", "README.md", HEAD_CONFIG, *WEIGHTS], revision)
     card = folder / "README.md"
-    facts = ModelCard.load(card, ignore_metadata_errors=True).data.get("hf_paint") if card.is_file() else None
-    fingerprint = facts.get("base_fingerprint") if isinstance(facts, dict) else _base_of_run(folder)
+    facts = facts_of(read_card_metadata(card)) if card.is_file() else {}
+    fingerprint = facts.get("base_fingerprint") if facts else _base_of_run(folder)
     if not isinstance(fingerprint, str):
         raise InputError(
             f"'{name}' does not say which base it was made from, as patches and models patched by hf_paint do. "

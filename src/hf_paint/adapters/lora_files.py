@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hf_paint.documents.reading import Json
-from hf_paint.errors import InputError
+from hf_paint.documents.reading import Json, read_json
+from hf_paint.errors import InputError, one_line
 from hf_paint.files import save_together
 from hf_paint.repositories import is_repo_id
 from hf_paint.weights.finite import finite
@@ -41,6 +42,12 @@ NOT_LINEAR = {
 }
 """LoRA config key -> reason why scaling the adapter by alpha would not give theta_alpha."""
 
+CONFIG_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("peft_type", "base_model_name_or_path", "revision", "bias"), (str, NoneType)),
+    **{"lora_alpha": (int, float), "alpha_pattern": (dict, NoneType), "use_rslora": (bool, NoneType)},
+}
+"""Config key -> the types of its value; a key that is not there counts as null."""
+
 INITIALISATIONS = (True, False, "gaussian", "eva", "orthogonal")
 """Values of `init_lora_weights` that leave the base weights unchanged."""
 
@@ -64,10 +71,17 @@ def read_adapter_config(folder: str | Path) -> Json:
         raise InputError(f"'{folder}' is not a peft adapter: it has no {ADAPTER_CONFIG}.")
     if not (path.parent / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"'{folder}' has no {ADAPTER_WEIGHTS}. hf_paint reads adapters only in safetensors.")
+    config: Json = {"lora_alpha": 8} | (read_json(path) or {})  # peft's default
+    wrong = [key for key, kinds in CONFIG_TYPES.items() if not isinstance(config.get(key), kinds)]
+    if wrong:
+        raise InputError(f"{path} is damaged: its `{wrong[0]}` is {config[wrong[0]]!r:.40}.")
     try:
-        return {"lora_alpha": 8, **json.loads(path.read_bytes())}  # peft's default
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
+        for pattern, alpha in (config.get("alpha_pattern") or {}).items():
+            re.compile(pattern)
+            math.sqrt(alpha)
+    except (re.error, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: its `alpha_pattern` cannot be read: {one_line(error)}.") from error
+    return config
 
 
 def check_linear(config: Json, name: str | Path) -> None:
@@ -143,6 +157,8 @@ def read_factors(folder: str | Path, config: Json) -> Factors:
     factors = {}
     for name in names:
         a, b = (weights[f"{name}.lora_{letter}.weight"].float() for letter in "AB")
+        if min(a.ndim, b.ndim) < 2 or not len(a):
+            raise InputError(f"{path} is damaged: the factors of '{name}' have the shapes {[*a.shape]}, {[*b.shape]}.")
         if b.shape[1] != len(a):  # each group has its own part of A
             raise InputError(f"{path} cannot be added to other adapters: '{name}' is a grouped convolution.")
         module = name.removeprefix(PREFIX)

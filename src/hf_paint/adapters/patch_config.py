@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
 from hf_paint.repositories import fetch
 from hf_paint.results.alphas import canonical_alpha
@@ -67,7 +68,7 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
     """
     path = patch_file(patch, PATCH_CONFIG, revision)
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path) or {}
         version = values["format_version"]
         if version == FORMAT_VERSION:
             return _checked(PatchConfig(**{field.name: values[field.name] for field in fields(PatchConfig)}))

@@ -227,6 +227,10 @@ def _version(task: Task) -> str | None:
 
 
 def _source_arguments(task: Task) -> SourceArguments:
+    if task.dataset == "pandas":
+        raise InputError(
+            f"Task '{task.name}' reads pickles (`dataset: pandas`), which can run any code. Write the data as Parquet."
+        )
     return {
         "path": task.dataset,
         "name": task.config or _version(task),

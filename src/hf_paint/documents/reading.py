@@ -41,7 +41,7 @@ def read_json(path: Path, *, limit: int = MOST_BYTES) -> Json | None:
     """
     if not path.exists():
         return None
-    value = parse_json(_read(path, str(path), limit), str(path), limit=limit)
+    value = parse_json(read_bytes(path, str(path), limit), str(path), limit=limit)
     if not isinstance(value, dict):
         raise InputError(f"{path} must contain a JSON object.")
     return value
@@ -93,7 +93,7 @@ def read_yaml(path: Path, what: str, *, text_keys: frozenset[str] = frozenset())
         InputError: If there is no such file, it is not valid YAML, or is beyond the limits of this module.
         JobError: If the file cannot be read.
     """
-    return parse_yaml(_read(path, what, MOST_BYTES), what, text_keys=text_keys)
+    return parse_yaml(read_bytes(path, what), what, text_keys=text_keys)
 
 
 def parse_yaml(content: str | bytes, what: str, *, text_keys: frozenset[str] = frozenset()) -> object:
@@ -122,8 +122,13 @@ def parse_yaml(content: str | bytes, what: str, *, text_keys: frozenset[str] = f
         raise InputError(f"{what} cannot be read: {one_line(error)}") from error
 
 
-def _read(path: Path, what: str, limit: int) -> bytes:
-    """Read a file, but not more than a byte beyond the limit."""
+def read_bytes(path: Path, what: str, limit: int = MOST_BYTES) -> bytes:
+    """Read a file, but not more than a byte beyond the limit.
+
+    Raises:
+        InputError: If there is no such file.
+        JobError: If the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read(limit + 1)

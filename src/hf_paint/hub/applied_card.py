@@ -9,7 +9,8 @@ from hf_paint.files import expand
 from hf_paint.hub.card_source import license_of
 from hf_paint.repositories import is_repo_id, split_revision
 from hf_paint.results.alphas import format_alpha
-from hf_paint.results.tables import markdown
+from hf_paint.results.markdown import Markdown, code_span, fenced, front_matter, hub_link
+from hf_paint.results.tables import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,26 @@ class Applied:
     base_fingerprint: str
     patches: Sequence[tuple[str, float]]
     tasks: Sequence[str] = ()
+
+
+TEMPLATE = Markdown("""\
+---
+{metadata}
+---
+
+# {title} with {number} patch{es} applied
+
+The image tower is that of {base} with {added} added, `{formula}`. The text
+tower is unchanged, so the model is used like its base.
+
+{patches}
+
+**This {result} was not evaluated.**{tasks} To compare it with its base, image by image:
+
+{command}
+
+A patched model is subject to the terms of its base model and of the patches.
+""")
 
 
 def applied_card(applied: Applied) -> str:
@@ -47,28 +68,25 @@ def applied_card(applied: Applied) -> str:
     )
     several = len(applied.patches) > 1
     formula = "theta_0 + sum_i alpha_i (theta_i - theta_0)" if several else "theta_0 + alpha (theta_1 - theta_0)"
-    table = markdown(
+    patches = table(
         [["patch", "alpha"], *([_link(name), format_alpha(alpha)] for name, alpha in applied.patches)], text_columns=1
     )
     tasks = f" The tasks of the patches are in `tasks.json`: {', '.join(applied.tasks)}." if applied.tasks else ""
     against = base_id or "BASE"
-    text = f"""\
-# {against.split("/")[-1] if base_id else "CLIP"} with {len(applied.patches)} patch{"es" if several else ""} applied
-
-The image tower is that of {base} with {"these patches" if several else "this patch"} added, `{formula}`. The text
-tower is unchanged, so the model is used like its base.
-
-{table}
-
-**This {"combination" if several else "model"} was not evaluated.**{tasks} To compare it with its base, image by image:
-
-```bash
-hf-paint check THIS_MODEL --against {against} --tasks TASK ...
-```
-
-A patched model is subject to the terms of its base model and of the patches.
-"""
-    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
+    text = TEMPLATE.format(
+        metadata=front_matter(metadata.to_yaml()),
+        title=against.split("/")[-1] if base_id else "CLIP",
+        number=len(applied.patches),
+        es="es" if several else "",
+        base=base,
+        added="these patches" if several else "this patch",
+        formula=formula,
+        patches=patches,
+        result="combination" if several else "model",
+        tasks=tasks,
+        command=fenced(f"hf-paint check THIS_MODEL --against {against} --tasks TASK ...", "bash"),
+    )
+    return str(ModelCard(text))
 
 
 def _repo_id(name: str) -> str | None:
@@ -77,8 +95,8 @@ def _repo_id(name: str) -> str | None:
     return repo_id if is_repo_id(repo_id) and not expand(name).exists() else None
 
 
-def _link(name: str) -> str:
+def _link(name: str) -> Markdown:
     repo_id, revision = _repo_id(name), split_revision(name, "")[1]
     if repo_id is None:
-        return "a local folder"
-    return f"[{repo_id}](https://huggingface.co/{repo_id})" + (f" at `{revision}`" if revision else "")
+        return Markdown("a local folder")
+    return hub_link(repo_id) + (Markdown(" at {}").format(code_span(revision)) if revision else "")

@@ -1,5 +1,6 @@
 """The sections of a model card and their Markdown."""
 
+import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +9,27 @@ from importlib.metadata import version
 from importlib.resources import files
 
 from huggingface_hub import ModelCard, ModelCardData
-from jinja2 import Template
+from jinja2 import Environment, StrictUndefined, Template
 
 from hf_paint.hub.card_metadata import dataset_id
 from hf_paint.hub.card_plots import CardPlot
-from hf_paint.results.tables import markdown
+from hf_paint.results.markdown import Markdown, address_or_text, fenced, front_matter, hub_link
+from hf_paint.results.tables import table
 from hf_paint.tasks.task import Task
 
 
 TEMPLATE = files("hf_paint.hub") / "model_card_template.md"
+ENVIRONMENT = Environment(finalize=Markdown.escape, undefined=StrictUndefined)
+ENVIRONMENT.filters["fenced"] = fenced
+"""Templates of cards: whatever they show is escaped, unless it is `Markdown`."""
+LOGITS = "classifier(pixel_values) returns logits"
+PAINT = """\
+@inproceedings{ilharco2022patching,
+  title={Patching open-vocabulary models by interpolating weights},
+  author={Ilharco, Gabriel and Wortsman, Mitchell and Gadre, Samir Yitzhak and Song, Shuran and Hajishirzi, Hannaneh and Kornblith, Simon and Farhadi, Ali and Schmidt, Ludwig},
+  booktitle={Advances in Neural Information Processing Systems},
+  year={2022}
+}"""  # noqa: E501
 VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
 
 
@@ -50,9 +63,31 @@ class Usage:
         return f"candidate_labels={list(self.class_names)!r}, hypothesis_template={self.template!r}"
 
     @property
+    def code(self) -> str:
+        """Python that loads the model and uses it."""
+        if self.patch is not None:
+            base, alpha = self.patch
+            arguments = f"{_quoted(base)}, {_quoted(self.model_id)}, alpha={alpha}"
+            return f"from hf_paint import apply_patch\n\nmodel = apply_patch({arguments})"
+        return (
+            "from transformers import pipeline\n\n"
+            f'classify = pipeline("zero-shot-image-classification", model={self.arguments})\n'
+            f'classify("image.png", {self.call})'
+        )
+
+    @property
+    def classifier(self) -> str:
+        """Python that loads the model with the head of a task: the listed one, or that of the trained head."""
+        task, logits = (f", task={_quoted(self.listed_task)}", "") if self.listed_task else ("", "; " + LOGITS)
+        return (
+            f"from hf_paint import load_classifier\n\nclassifier = load_classifier({self.arguments}{task})\n"
+            f"classifier.classify(images)  # a class name for each PIL image{logits}"
+        )
+
+    @property
     def arguments(self) -> str:
         """Repository id and revision, as arguments of a Python call."""
-        return f'"{self.model_id}"' + (f', revision="{self.revision}"' if self.revision else "")
+        return _quoted(self.model_id) + (f", revision={_quoted(self.revision)}" if self.revision else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,25 +180,31 @@ class Card:
     selection: str = ""
 
     @property
-    def versions(self) -> str:
-        """Table of package versions."""
-        return markdown([["software", "version"], *map(list, self.training.versions.items())], text_columns=2)
+    def bibliography(self) -> str:
+        """BibTeX entries, PAINT's first."""
+        return "\n\n".join([PAINT, *self.citations])
 
     @property
-    def sources(self) -> str:
+    def versions(self) -> Markdown:
+        """Table of package versions."""
+        return table([["software", "version"], *map(list, self.training.versions.items())], text_columns=2)
+
+    @property
+    def sources(self) -> Markdown:
         """Table of data sets and licences; empty if there are no tasks."""
         rows = [[task.name, _dataset(task), task.license or "not stated"] for task in self.tasks]
-        return markdown([["task", "data set", "licence"], *rows], text_columns=3) if rows else ""
+        return table([["task", "data set", "licence"], *rows], text_columns=3) if rows else Markdown()
 
     def render(self) -> str:
         """Return the text of the card, including metadata."""
-        return str(ModelCard(_template().render(card=self, card_data=self.metadata.to_yaml())))
+        text = _template().render(metadata=front_matter(self.metadata.to_yaml()), card=self)
+        return str(ModelCard(text))
 
 
 @cache
 def _template() -> Template:
     """Compile the template once, for all branches of a push."""
-    return Template(TEMPLATE.read_text(encoding="utf-8"))
+    return ENVIRONMENT.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
 @cache
@@ -177,8 +218,13 @@ def citations_of(tasks: Iterable[Task]) -> list[str]:
     return list(dict.fromkeys(task.citation.strip() for task in tasks if task.citation))
 
 
-def _dataset(task: Task) -> str:
+def _quoted(text: str) -> str:
+    """Return text as Python and JSON write it."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _dataset(task: Task) -> Markdown:
     """Return a link to the data set on the Hub, its homepage, or "local files"."""
     if on_the_hub := dataset_id(task):
-        return f"[{on_the_hub}](https://huggingface.co/datasets/{on_the_hub})"
-    return task.homepage or "local files"
+        return hub_link(on_the_hub, "datasets/")
+    return address_or_text(task.homepage or "local files")

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from huggingface_hub import ModelCard
-
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, JobError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
+from hf_paint.models.card_file import read_card_metadata
 from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import fetch
 from hf_paint.results.alphas import Alpha, alpha_from_json, canonical, format_alpha
@@ -136,7 +135,7 @@ def license_of(base: str) -> str | None:
     """Return the licence in a model's card, or None if there is no card or it does not state a licence."""
     try:
         card = fetch(base, "README.md")
-        license_name = card and ModelCard.load(card).data.get("license")
-    except (OSError, ValueError):
+        license_name = card and read_card_metadata(card).get("license")
+    except (InputError, JobError):
         return None
-    return str(license_name) if license_name else None
+    return license_name if isinstance(license_name, str) and license_name else None

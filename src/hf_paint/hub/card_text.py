@@ -8,6 +8,7 @@ from hf_paint.merging.base import LINE
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, format_alpha
 from hf_paint.results.choice_text import limit_of_choice
 from hf_paint.results.extra_metrics import notes_on
+from hf_paint.results.markdown import Markdown, hub_link
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.tables import INEXACT, INEXACT_NOTE
 
@@ -23,7 +24,9 @@ def row_name(strategy: str, alpha: Alpha) -> str:
     return "step" if strategy == "sequential" else "combination of coefficients"
 
 
-def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: str) -> str:
+def introduction(
+    source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_patch: bool, base: Markdown
+) -> Markdown:
     """Return the introduction: what kind of model it is and how it was made.
 
     Args:
@@ -34,17 +37,20 @@ def introduction(source: CardSource, tasks: Sequence[str], alpha: Alpha, *, is_p
         base: Name of the base, with a link.
     """
     model = f"an ordinary {source.family.name} model"
-    opening = f"This is {model}. Use it like its base model: it still recognises new classes by name."
+    opening = Markdown("This is {}. Use it like its base model: it still recognises new classes by name.").format(
+        model
+    )
     if is_patch:
-        opening = (
-            f"This is a *patch*: it contains only the changes that fine-tuning made to the image tower of {base}. "
-            f"Applied to that model, it gives {model}, which still recognises new classes by name."
-        )
-    paint = "*patched* ([PAINT](https://arxiv.org/abs/2208.05592))"
-    return f"{opening}\n\nThe model was {paint}: {_method(source, tasks, alpha)} The text tower is unchanged."
+        opening = Markdown(
+            "This is a *patch*: it contains only the changes that fine-tuning made to the image tower of {}. Applied "
+            "to that model, it gives {}, which still recognises new classes by name."
+        ).format(base, model)
+    return Markdown(
+        "{}\n\nThe model was *patched* ([PAINT](https://arxiv.org/abs/2208.05592)): {} The text tower is unchanged."
+    ).format(opening, _method(source, tasks, alpha))
 
 
-def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
+def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> Markdown:
     """Return the sentences on fine-tuning and interpolation."""
     if source.trains_head:
         return _trained_head(source.recipe, tasks, alpha)
@@ -54,20 +60,20 @@ def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
         source.method.sentence(),
         _adapter(source.recipe),
     ]
-    return " ".join(filter(None, sentences))
+    return Markdown(" ").join(filter(None, sentences))
 
 
-def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> str:
+def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> Markdown:
     order = "together with the image tower"
     if recipe.get("freeze_tower"):
         order = "while the image tower was frozen"
     elif recipe.get("head_steps"):
         order = f"first alone, for {recipe['head_steps']} steps, and then together with the image tower"
-    return (
-        f"a classification head, initialised with text embeddings, was trained on {', '.join(tasks)} {order} "
-        f"([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with their "
-        f"original values, {LINE}, at alpha {format_alpha(alpha)}."
-    )
+    return Markdown(
+        "a classification head, initialised with text embeddings, was trained on {} {} "
+        "([WiSE-FT](https://arxiv.org/abs/2109.01903)), and the weights of both were interpolated with their original "
+        "values, {}, at alpha {}."
+    ).format(", ".join(tasks), order, LINE, format_alpha(alpha))
 
 
 def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
@@ -93,8 +99,8 @@ def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
 
 
 def _given_thetas(thetas: Mapping[str, str | None]) -> str:
-    links = [f"{name} ([{repo}](https://huggingface.co/{repo}))" if repo else name for name, repo in thetas.items()]
-    return f"Existing fine-tuned models were used for {', '.join(links)}." if links else ""
+    links = [Markdown("{} ({})").format(name, hub_link(repo)) if repo else name for name, repo in thetas.items()]
+    return Markdown("Existing fine-tuned models were used for {}.").format(Markdown(", ").join(links)) if links else ""
 
 
 def _adapter(recipe: Mapping[str, Any]) -> str:
@@ -104,15 +110,15 @@ def _adapter(recipe: Mapping[str, Any]) -> str:
     return f"A {kind} adapter of rank {recipe.get('lora_r', 16)} was trained and merged into these weights."
 
 
-def training_sentence(source: CardSource, tasks: Sequence[str], prompt: str) -> str:
+def training_sentence(source: CardSource, tasks: Sequence[str], prompt: Markdown) -> Markdown:
     """Return a sentence on the tasks that this run trained on, followed by an introduction to the recipe."""
     trained = _trained_tasks(source, tasks)
     summary = "This run did not train any model: it used existing fine-tuned models."
     if trained:
         processes = f" by {source.num_processes} processes" if source.num_processes > 1 else ""
         where = f"on the train split of {', '.join(trained)}"
-        summary = f"Trained{processes} {where} with the prompts of each task (`{prompt}`)."
-    return f"{summary} Recipe (all other settings are PAINT defaults):"
+        summary = Markdown("Trained{} {} with the prompts of each task ({}).").format(processes, where, prompt)
+    return Markdown("{} Recipe (all other settings are PAINT defaults):").format(summary)
 
 
 def _trained_tasks(source: CardSource, tasks: Sequence[str]) -> list[str]:
@@ -146,21 +152,21 @@ def table_notes(table: str) -> list[str]:
     return [*([INEXACT_NOTE] if INEXACT in table else []), *notes_on(table)]
 
 
-def robustness_caption(table: RobustnessTable) -> str:
+def robustness_caption(table: RobustnessTable) -> Markdown:
     """Return a caption that defines the columns of a robustness table."""
-    num_shifts, effective = len(table.shift_tasks), ""
+    num_shifts, effective = len(table.shift_tasks), Markdown()
+    shifts = f"{num_shifts} distribution shift{'s' if num_shifts > 1 else ''}"
     if table.baseline is not None:
         line = f"{table.baseline.slope:.3f} · logit(reference) {table.baseline.intercept:+.3f}"
-        effective = (
+        effective = Markdown(
             "; *effective robustness* is the accuracy under shift minus the accuracy that a baseline predicts from "
-            f"the reference ([Taori et al., 2020](https://arxiv.org/abs/2007.00644)): in logits, {line}"
-        )
-    return (
-        f"Accuracy in percent on the reference ({', '.join(table.reference_tasks)}, {table.reference_split} images), "
-        f"and its mean over {num_shifts} distribution shift{'s' if num_shifts > 1 else ''} (test images). *Relative "
-        "robustness* is the gain in that mean over the unpatched model, in points"
-        f"{effective}. 95 % bootstrap intervals are in parentheses."
-    )
+            "the reference ([Taori et al., 2020](https://arxiv.org/abs/2007.00644)): in logits, {}"
+        ).format(line)
+    return Markdown(
+        "Accuracy in percent on the reference ({}, {} images), and its mean over {} (test images). *Relative "
+        "robustness* is the gain in that mean over the unpatched model, in points{}. 95 % bootstrap intervals are in "
+        "parentheses."
+    ).format(", ".join(table.reference_tasks), table.reference_split, shifts, effective)
 
 
 def limits(source: CardSource) -> list[str]:

@@ -22,11 +22,13 @@ from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
+from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.markdown import Markdown, code_span, hub_link
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
-from hf_paint.results.tables import markdown, percent, points
+from hf_paint.results.tables import percent, points, table
 from hf_paint.tasks.task import Task
 
 
@@ -77,7 +79,7 @@ def render_model_card(
             selection_sentences(source.strategy, source.selection), source, source.selection["chosen_on"] or ""
         ),
         training=Training(
-            summary=training_sentence(source, model.task_names, model.tasks[0].example_prompt),
+            summary=training_sentence(source, model.task_names, code_span(model.tasks[0].example_prompt)),
             recipe=public_recipe(source.recipe, source.base_model_id).strip(),
             versions=source.versions or environment(),
         ),
@@ -118,7 +120,7 @@ class _Model:
         return f"{base} {verb} on {', '.join(self.task_names)}"
 
     @property
-    def base(self) -> str:
+    def base(self) -> Markdown:
         return base_link(self.source.base_model_id, self.source.family)
 
     @property
@@ -135,12 +137,13 @@ def _claim(model: _Model) -> str:
     return claim_of_selected(outcome, source.curve, source.split)
 
 
-def _introduction(model: _Model) -> str:
+def _introduction(model: _Model) -> Markdown:
     source, alpha = model.source, model.alpha
     text = introduction(source, model.task_names, alpha, is_patch=model.delta is not None, base=model.base)
     if alpha == source.selected:
         return text
-    return f"{text}\n\n{other_alpha_sentence(source.selected, has_branches=bool(model.branches))}"
+    other = other_alpha_sentence(source.selected, has_branches=bool(model.branches))
+    return Markdown("{}\n\n{}").format(text, other)
 
 
 def _usage(model: _Model) -> Usage:
@@ -164,11 +167,12 @@ def _usage(model: _Model) -> Usage:
 def _accuracy(model: _Model) -> Accuracy:
     source = model.source
     caption = f"Top-1 accuracy in percent on the {source.split} images, by {model.rows}. This model is in bold."
-    table = source.curve.to_markdown(source.split, selected=model.alpha, fine_tuned_label=source.method.end)
+    rows = curve_rows(source.curve, source.split, selected=model.alpha, fine_tuned_label=source.method.end)
+    accuracies = table(rows)
     return Accuracy(
         caption=_with_note(caption, source, source.split),
-        table=table,
-        notes=table_notes(table),
+        table=accuracies,
+        notes=table_notes(accuracies),
         plots=accuracy_plots(source),
         report=model.report,
         gains=_gains(model),
@@ -193,7 +197,7 @@ def _gains(model: _Model) -> str:
             before, after = records
             accuracies = [percent(before.accuracy), percent(after.accuracy)]
             rows.append([gain.task, gain.role, after.num_images, *accuracies, points(gain.gain, gain.interval)])
-    return markdown(rows, text_columns=2)
+    return table(rows, text_columns=2)
 
 
 def _answer_types(model: _Model) -> str:
@@ -208,7 +212,7 @@ def _answer_types(model: _Model) -> str:
         for kind, (correct, total) in after.items():
             accuracies = [percent(before[kind][0] / total), percent(correct / total)]
             rows.append([gain.task, kind, str(total), *accuracies])
-    return markdown(rows, text_columns=2) if len(rows) > 1 else ""
+    return table(rows, text_columns=2) if len(rows) > 1 else ""
 
 
 def _examples(source: CardSource) -> Examples | None:
@@ -228,21 +232,19 @@ def _robustness(model: _Model) -> Robustness | None:
         return None
     return Robustness(
         caption=robustness_caption(tables["weights"]),
-        table=tables["weights"].to_markdown(selected=model.alpha),
-        ensemble=tables["ensemble"].to_markdown() if "ensemble" in tables else "",
+        table=table(tables["weights"].shown_rows(selected=model.alpha)),
+        ensemble=table(tables["ensemble"].shown_rows()) if "ensemble" in tables else "",
     )
 
 
-def base_link(base_model_id: str | None, family: Family) -> str:
+def base_link(base_model_id: str | None, family: Family) -> Markdown:
     """Return the base as part of a sentence, linked if it is on the Hub."""
-    if base_model_id is None:
-        return f"{family.any_model} that is not on the Hub"
-    return f"[{base_model_id}](https://huggingface.co/{base_model_id})"
+    unpublished = Markdown("{} that is not on the Hub").format(family.any_model)
+    return unpublished if base_model_id is None else hub_link(base_model_id)
 
 
-def licence_sentences(base: str, base_license: str | None, kind: str) -> str:
+def licence_sentences(base: Markdown, base_license: str | None, kind: str) -> Markdown:
     """Return sentences on the licence of the base, which also covers a model of this `kind` made from it."""
-    return (
-        f"Base model: {base}. Licence of the base model: {base_license or 'not stated'}. A {kind} model is subject to "
-        "the terms of its base model."
-    )
+    return Markdown(
+        "Base model: {}. Licence of the base model: {}. A {} model is subject to the terms of its base model."
+    ).format(base, base_license or "not stated", kind)

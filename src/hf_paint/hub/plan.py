@@ -2,14 +2,17 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 
 from hf_paint.errors import InputError
 from hf_paint.hub.publication import Publication
-from hf_paint.hub.pull import card_metadata, read_card
+from hf_paint.hub.pull import card_metadata
 from hf_paint.results.alphas import Alpha, format_alpha, is_unpatched
 
 
@@ -107,30 +110,34 @@ def _commits(api: HfApi, repo_id: str) -> dict[str, str]:
 
 def _plan_branch(api: HfApi, publication: Publication, name: str, commit: str | None, *, eval_results: bool) -> Branch:
     alpha, card = publication.branches[name], publication.card(name)
-    described = {path.name for path in publication.beside_card(name)}
-    described |= set(publication.eval_results(alpha)) if eval_results else set()
     action: Action = "upload"
     if commit is not None:
-        files = set(api.list_repo_files(publication.repo_id, revision=commit))
+        tree = api.list_repo_tree(publication.repo_id, revision=commit, recursive=True)
+        files = {file.path: file for file in tree if isinstance(file, RepoFile)}
         action = _action(publication, alpha, commit, files)
-        if action == "keep" and (_card(publication.repo_id, commit) != card or not described <= files):
+        results = publication.eval_results(alpha) if eval_results else {}
+        wanted = publication.description(name, card, results)
+        if action == "keep" and not all(_is_stored(content, files.get(file)) for file, content in wanted.items()):
             action = "update card"
     return Branch(name=name, alpha=alpha, action=action, commit=commit, card=card)
 
 
 def _action(publication: Publication, alpha: Alpha | None, commit: str, files: Collection[str]) -> Action:
-    """Return the action for the weights on an existing branch; its card may still be outdated."""
+    """Return the action for the weights on an existing branch; what describes them may still be outdated."""
     if not any(file.endswith(".safetensors") for file in files):
         return "upload"
     try:
         weights = card_metadata(publication.repo_id, revision=commit).get("weights")
-    except InputError:  # not published by hf_paint
+    except InputError:  # not published by hf_paint, or damaged since
         return "replace"
     return "keep" if weights == publication.fingerprint(alpha) else "replace"
 
 
-def _card(repo_id: str, commit: str) -> str:
-    return read_card(repo_id, commit).read_text(encoding="utf-8")
+def _is_stored(content: bytes, file: RepoFile | None) -> bool:
+    """Return whether a file on the Hub, if there is one, has this content."""
+    if file is None:
+        return False
+    return file.blob_id == git_hash(content) if file.lfs is None else file.lfs.sha256 == sha256(content).hexdigest()
 
 
 def _rights(user: Mapping[str, object], repo_id: str, *, exists: bool) -> str:

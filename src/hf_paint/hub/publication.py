@@ -26,9 +26,10 @@ from hf_paint.repositories import commit_of, folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, by_name, canonical_alpha, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
-from hf_paint.weights.folders import COMPANIONS, TASKS
+from hf_paint.weights.folders import COMPANIONS, TASKS, copy_files, own_file
 from hf_paint.weights.headers import WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import MANIFEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ class Publication:
         if alpha is None:
             self._write_delta(folder)
         elif self._is_saved(alpha):
-            shutil.copytree(self.run.patched, folder, ignore=shutil.ignore_patterns("README.md", "*.png", TASKS))
+            copy_files(self.run.patched, folder, without=("README.md", "*.png", TASKS, MANIFEST))
         elif isinstance(alpha, Coefficients):
             self._write_step(alpha, folder)
         elif alpha == 0 or self.source.method.is_line:
@@ -192,15 +193,15 @@ class Publication:
             patching_tasks=self.source.curve.tasks["patching"],
         )
 
-    def write_card(
-        self, branch: str, card: str, folder: Path, results: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
-        """Write what describes the weights: the card, its plots, what stands beside it, and `.eval_results/`."""
-        for name, text in {"README.md": card, **results}.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8")
-        for path in (*self.run.plots, *self.beside_card(branch)):
-            shutil.copyfile(path, folder / path.name)
+    def description(
+        self, branch: str, card: str, results: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, bytes]:
+        """Return the files that describe the weights: the card, its plots, what stands beside it, `.eval_results/`."""
+        texts = {"README.md": card, **results}
+        paths = (*self.run.plots, *self.beside_card(branch))
+        return {name: text.encode() for name, text in texts.items()} | {
+            path.name: own_file(path).read_bytes() for path in paths
+        }
 
     def clean_up(self) -> None:
         """Remove temporary folders left by killed pushes."""

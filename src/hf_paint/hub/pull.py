@@ -1,12 +1,14 @@
 """Reading the alpha curve and the branches of a published repository from its card."""
 
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError, JobError
+from hf_paint.files import exists, expand
 from hf_paint.hub.errors import hub_errors
+from hf_paint.models.card_file import facts_of, read_card_metadata
 from hf_paint.repositories import fetch
 from hf_paint.results.alphas import alpha_from_json, format_alpha, variant_name
 from hf_paint.results.curve import AlphaCurve
@@ -35,24 +37,19 @@ def load_curve(repo: str | Path, *, revision: str = "main") -> AlphaCurve:
     return curve_from_metadata(card_metadata(repo, revision=revision).get("curve", {}))
 
 
-def card_metadata(repo: str | Path, *, revision: str = "main") -> dict[str, Any]:
+def card_metadata(repo: str | Path, *, revision: str = "main") -> Json:
     """Return the hf_paint metadata in the card of a patched model.
 
     Raises:
         InputError: If the model does not exist, or was not published by hf_paint.
     """
-    metadata: object = ModelCard.load(read_card(repo, revision), ignore_metadata_errors=True).data.get("hf_paint")
-    if not isinstance(metadata, dict):
-        raise InputError(f"The card of '{repo}' at revision '{revision}' was not written by hf_paint.")
-    return metadata
-
-
-def read_card(repo: str | Path, revision: str) -> Path:
-    """Return the path to a card, downloading it if the model is on the Hub."""
     card = fetch(repo, "README.md", revision, failure=JobError)
     if card is None:
         raise InputError(f"'{repo}' has no README.md at revision '{revision}'.")
-    return card
+    metadata = facts_of(read_card_metadata(card))
+    if not metadata:
+        raise InputError(f"The card of '{repo}' at revision '{revision}' was not written by hf_paint.")
+    return metadata
 
 
 def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
@@ -61,12 +58,13 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     Raises:
         InputError: If this is a folder, or the repository was not published by hf_paint.
     """
-    if Path(repo).expanduser().is_dir():
+    if exists(expand(repo)):
         raise InputError(
             f"'{repo}' is a folder, but the branches of a model are on the Hub. Pass its repository id (owner/name)."
         )
     metadata = card_metadata(repo)
-    curve = curve_from_metadata(metadata.get("curve", {}))
+    curve, selected = curve_from_metadata(metadata.get("curve", {})), metadata.get("selected_alpha")
+    chosen = None if selected is None else alpha_from_json(selected)
     with hub_errors(f"Reading the branches of {repo} failed"):
         names = {branch.name for branch in HfApi().list_repo_refs(repo).branches}
     columns = [(role, task) for role in ROLES for task in curve.tasks.get(role, [])]
@@ -74,7 +72,7 @@ def variant_rows(repo: str, *, split: str = "test") -> list[list[str]]:
     for alpha in curve.alphas:
         branch = variant_name(alpha)
         branches = [branch] if branch in names else []
-        branches += ["main"] if alpha == alpha_from_json(metadata["selected_alpha"]) else []
+        branches += ["main"] if alpha == chosen else []
         results = [curve.get(alpha, *column, split) for column in columns]
         cells = [percent(result.accuracy) if result else "" for result in results]
         rows.append([", ".join(branches) or "-", format_alpha(alpha), *cells])

@@ -159,7 +159,9 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
             publication.write_model(branch.alpha, folder)
             message = publication.title(branch.alpha)
         results = publication.eval_results(branch.alpha) if eval_results else {}
-        publication.write_card(branch.name, branch.card, folder, results)
+        for name, content in publication.description(branch.name, branch.card, results).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
         api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,

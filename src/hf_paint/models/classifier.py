@@ -1,6 +1,5 @@
 """Image towers with a trained classification head (WiSE-FT, Section 3), and how the head is stored."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,15 @@ from typing import Self
 
 import torch
 from PIL.Image import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.data.pixel_cache import default_cache_dir
-from hf_paint.errors import InputError
+from hf_paint.documents.reading import read_json
+from hf_paint.errors import InputError, one_line
 from hf_paint.files import write_json
 from hf_paint.models.given import model_of
 from hf_paint.models.heads import GroupedHead, ZeroShotHead
@@ -30,7 +31,7 @@ from hf_paint.models.towers import (
 )
 from hf_paint.models.zero_shot import build_listed_head
 from hf_paint.repositories import fetch
-from hf_paint.weights.folders import HEAD_CONFIG, TASKS
+from hf_paint.weights.folders import HEAD_CONFIG, TASKS, classes_of_head
 from hf_paint.weights.headers import HEAD, HEAD_WEIGHT
 
 
@@ -78,9 +79,15 @@ class ClassificationHead(nn.Module):
             raise InputError(
                 f"'{folder}' has no classification head ({HEAD} and {HEAD_CONFIG}). Train one with `train_head: true`."
             )
-        values = json.loads(config.read_text(encoding="utf-8"))
-        keys = {key: values[key] for key in ("class_names", "templates", "task")}
-        return cls(load_file(weight)[HEAD_WEIGHT].float(), **keys)
+        names, values = classes_of_head(config) or [], read_json(config) or {}
+        task, templates = values.get("task"), values.get("templates")
+        if not isinstance(task, str) or not isinstance(templates, list):
+            raise InputError(f"{config} is damaged: it has no `task` or no list of `templates`.")
+        try:
+            stored = load_file(weight)[HEAD_WEIGHT].float()
+        except (SafetensorError, KeyError) as error:
+            raise InputError(f"{weight} is damaged: {one_line(error)}.") from error
+        return cls(stored, names, templates=templates, task=task)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Save the head in a folder, next to the model."""

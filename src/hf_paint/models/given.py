@@ -7,7 +7,7 @@ from typing import TypeAlias
 from transformers import PreTrainedModel, ProcessorMixin
 
 from hf_paint.errors import InputError
-from hf_paint.files import expand
+from hf_paint.files import exists, expand
 from hf_paint.models.families import find_family
 from hf_paint.models.loading import load_clip, model_name, processor_of
 from hf_paint.models.task_file import read_tasks
@@ -33,7 +33,8 @@ def model_of(name_or_path: str | Path) -> str:
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
-    if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
+    is_model = (run.path / "config.json").is_file() if exists(run.path) else True  # which may lie beside its recipe
+    if is_model or not run.recipe.is_file():
         return name
     if not run.patched.is_dir():
         raise InputError(

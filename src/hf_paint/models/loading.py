@@ -3,20 +3,21 @@
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import logging
 
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import expand
+from hf_paint.files import exists, expand
 from hf_paint.models.families import Family, find_family
+from hf_paint.models.pretrained import check_config, from_pretrained
 from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.finite import finite, is_finite, not_finite, overflow
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
-from hf_paint.weights.headers import INDEX, SINGLE
+from hf_paint.weights.headers import INDEX, SINGLE, read_index
 from hf_paint.weights.layers import IMAGE_TOWER
 from hf_paint.weights.manifest import check_whole
 
@@ -41,13 +42,14 @@ def load_clip(
     """
     name_or_path = model_name(name_or_path)
     check_not_a_file(name_or_path)
-    if Path(name_or_path).is_dir():
+    if exists(Path(name_or_path)):
         check_whole(Path(name_or_path))
     else:
         name_or_path, revision = split_revision(name_or_path, revision)
-    fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
+    stored = fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name
+    check_config(stored and read_json(stored), name_or_path)
     try:
-        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        config = from_pretrained("AutoConfig", name_or_path, revision=revision)
     except Exception as error:  # a bad config can raise many types of errors
         refuse_other_format(name_or_path, revision)
         raise InputError(f"No model can be loaded from '{name_or_path}': {one_line(error)}") from error
@@ -105,6 +107,8 @@ def _find_safetensors(name_or_path: str, revision: str) -> Path:
     """Return the path to the safetensors file, or to the index of several files."""
     for name in (SINGLE, INDEX):
         if path := fetch(name_or_path, name, revision, optional=True):
+            if name == INDEX:
+                read_index(path)  # transformers would follow it out of the folder
             return path
     raise InputError(
         f"'{name_or_path}' has no safetensors, the only format that hf_paint reads. Convert it once: "
@@ -118,7 +122,8 @@ def _load_weights(name_or_path: str, revision: str, family: Family) -> PreTraine
     logging.set_verbosity_error()
     model: PreTrainedModel
     try:
-        model, loading = getattr(transformers, family.model).from_pretrained(
+        model, loading = from_pretrained(
+            family.model,
             name_or_path,
             revision=revision,
             dtype=torch.float32,
@@ -156,10 +161,12 @@ def processor_of(model: PreTrainedModel) -> ProcessorMixin:
 def _load_processor(name_or_path: str, revision: str, model: PreTrainedModel, family: Family) -> ProcessorMixin:
     processor: ProcessorMixin
     try:
-        processor = getattr(transformers, family.processor).from_pretrained(name_or_path, revision=revision)
-    except Exception as error:  # missing files raise many types of errors
+        processor = from_pretrained(family.processor, name_or_path, revision=revision)
+        _check_processor(name_or_path, model, processor)
+    except InputError:
+        raise
+    except Exception as error:  # missing and damaged files raise many types of errors
         raise InputError(f"'{name_or_path}' has no {family.processor}: {one_line(error)}") from error
-    _check_processor(name_or_path, model, processor)
     return processor
 
 

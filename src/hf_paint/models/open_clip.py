@@ -1,6 +1,5 @@
 """Convert open_clip models to CLIP repositories, which transformers can load and hf_paint can patch."""
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
-    CLIPTokenizer,
     PreTrainedConfig,
 )
 
 from hf_paint.data.transforms import PixelTransform
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import remove_files
 from hf_paint.models.loading import load_clip, save_clip
@@ -36,6 +35,7 @@ from hf_paint.models.open_clip_format import (
     image_settings,
     plain_weights,
 )
+from hf_paint.models.pretrained import from_pretrained
 from hf_paint.models.towers import move
 from hf_paint.repositories import fetch
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
@@ -109,14 +109,14 @@ def convert_open_clip(
     check_free([output], [source], overwrite=overwrite)
     open_clip_config = _read_config(source, revision)
     model_config = open_clip_config["model_cfg"]
-    config = CLIPConfig(**clip_config(model_config))
+    config = _clip_config(source, model_config)
     weights = plain_weights(_read_weights(source, revision))
     converted = clip_weights(weights)
     with torch.device("meta"):
         check_weights(CLIPModel(config).state_dict(), converted)
     processor = _make_processor(tokenizer or source, config, open_clip_config.get("preprocess_cfg") or {})
     dtype = reduce(torch.promote_types, {tensor.dtype for tensor in weights.values()})
-    model = CLIPModel.from_pretrained(None, config=config, state_dict=converted, dtype=dtype)
+    model: CLIPModel = from_pretrained("CLIPModel", None, config=config, state_dict=converted, dtype=dtype)
     difference = _compare(model, processor, model_config, weights)
     remove_files(output, WEIGHTS_AND_HEAD)
     save_clip(model, processor, output)
@@ -132,16 +132,23 @@ def _read_config(source: str, revision: str) -> OpenClipConfig:
             f"'{source}' is not an open_clip model: it has no {OPEN_CLIP_CONFIG}. If it is a CLIPModel, it needs no "
             "conversion."
         )
-    try:
-        config: OpenClipConfig = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-    model = config.get("model_cfg") if isinstance(config, dict) else None
+    config = read_json(path) or {}
+    model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
     if not isinstance(model, dict) or not all(isinstance(model.get(key), kind) for key, kind in _PARTS.items()):
         raise InputError(
             f"The {OPEN_CLIP_CONFIG} of '{source}' must contain a `model_cfg` with embed_dim, vision_cfg and text_cfg."
         )
-    return config
+    if not isinstance(preprocess, dict):
+        raise InputError(f"The `preprocess_cfg` in the {OPEN_CLIP_CONFIG} of '{source}' must be a JSON object.")
+    return OpenClipConfig(model_cfg=model, preprocess_cfg=preprocess)
+
+
+def _clip_config(source: str, config: Config) -> CLIPConfig:
+    values = clip_config(config)
+    try:
+        return CLIPConfig(**values)
+    except Exception as error:  # sizes that do not fit together raise many types of errors
+        raise InputError(f"The {OPEN_CLIP_CONFIG} of '{source}' is of no CLIP model: {one_line(error)}") from error
 
 
 def _read_weights(source: str, revision: str) -> dict[str, Tensor]:
@@ -167,7 +174,7 @@ def _make_processor(name: str | Path, config: PreTrainedConfig, preprocess: Conf
     """Build the model's processor, after checking that the tokenizer has the right vocabulary."""
     text, image_size = config.text_config, config.vision_config.image_size
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(name)
+        tokenizer = from_pretrained("CLIPTokenizer", name)
         is_right = (len(tokenizer), tokenizer.eos_token_id) == (text.vocab_size, text.eos_token_id)
     except Exception:  # missing files raise many types of errors
         is_right = False

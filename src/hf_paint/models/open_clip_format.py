@@ -41,6 +41,10 @@ _VISION = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "hea
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12, "mlp_ratio": 4.0}
 """Config keys of the text tower -> defaults; `_VISION` has those of the vision tower."""
 
+_RESIZING = {"resize_mode": "shortest", "interpolation": "bicubic"}
+_MOST_LAYERS, _LARGEST = 1000, 10**7
+"""Bounds of the sizes of a model, which is laid out before its weights are read."""
+
 _ANY = None
 _NEUTRAL: dict[str, dict[str, str | None]] = {
     "model_cfg": {"custom_text": _ANY, "init_logit_scale": _ANY},
@@ -67,6 +71,9 @@ def clip_config(config: Config) -> Config:
     _check("vision_cfg", vision, _VISION)
     _check("text_cfg", text, _TEXT)
     vision, text = _VISION | vision, _TEXT | text
+    for part, sizes, known in (("vision_cfg", vision, _VISION), ("text_cfg", text, _TEXT)):
+        _check_sizes(part, {key: sizes[key] for key in known})
+    _check_sizes("model_cfg", {"embed_dim": config["embed_dim"]})
     shared = {
         "projection_dim": config["embed_dim"],
         "hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu",
@@ -149,12 +156,17 @@ def image_settings(preprocess: Config, image_size: int) -> Config:
     square = {"height": image_size, "width": image_size}
     sizes = {"shortest": {"shortest_edge": image_size}, "squash": square}
     resamples = {"bicubic": 3, "bilinear": 2, "random": 3}  # `random` applies only in training
-    mode, interpolation = preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic"
+    mode, interpolation = (str(preprocess.get(key) or default) for key, default in _RESIZING.items())
     if mode not in sizes or interpolation not in resamples:
         raise InputError(
             f"CLIPImageProcessor cannot resize images as the open_clip model requires: `resize_mode: {mode}`, "
             f"`interpolation: {interpolation}`."
         )
+    for key in ("mean", "std"):
+        values = preprocess.get(key) or [0.5]
+        numbers = values if isinstance(values, list) else [values]
+        if len(numbers) not in (1, 3) or not all(type(value) in (int, float) for value in numbers):
+            raise InputError(f"The `{key}` of the open_clip model must be a number per channel, got {values!r:.40}.")
     settings = {"size": sizes[mode], "crop_size": square, "resample": resamples[interpolation]}
     statistics = [key for key in ("mean", "std") if preprocess.get(key)]
     return settings | {f"image_{key}": np.broadcast_to(preprocess[key], 3).tolist() for key in statistics}
@@ -178,6 +190,14 @@ def _check(part: str, config: Config, known: Collection[str]) -> None:
                 f"CLIPModel does not support `{key}: {value}` in the {part} of the open_clip model. Only models with "
                 "the architecture of OpenAI's vision and text transformers can be converted."
             )
+
+
+def _check_sizes(part: str, sizes: Config) -> None:
+    """Raise an error if a size of a model is not a positive number within reason."""
+    for key, value in sizes.items():
+        kinds = (int, float) if key == "mlp_ratio" else (int,)
+        if type(value) not in kinds or not 0 < value <= (_MOST_LAYERS if key == "layers" else _LARGEST):
+            raise InputError(f"The {part} of the open_clip model is damaged: its `{key}` is {value!r:.40}.")
 
 
 def _rename(name: str) -> str:

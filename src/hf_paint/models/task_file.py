@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard, get_args
 
+from hf_paint.documents.reading import parse_json, read_bytes
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.files import write_text
 from hf_paint.repositories import fetch
@@ -185,14 +186,14 @@ def is_role(value: object) -> TypeGuard[Role]:
 
 
 def _read(path: Path, place: str) -> list[TaskClasses]:
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{place} is larger than {MAX_BYTES} bytes, so it was not read.")
+    content = parse_json(read_bytes(path, place, MAX_BYTES), place, limit=MAX_BYTES)
     try:
-        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
         version = content["format_version"]
         if version == FORMAT_VERSION:
             return _tasks(content["tasks"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{place} is damaged: {one_line(error)}.") from error
     raise InputError(
         f"{place} has format version {version!r:.20}, but this version of hf_paint reads only "

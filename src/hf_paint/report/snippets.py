@@ -17,7 +17,7 @@ def snippets_of(recorded: Recorded) -> list[Snippet]:
 
 
 def _snippets(recorded: Recorded) -> Iterator[Snippet]:
-    run, folder = recorded.run, recorded.files.path.name
+    run, folder = recorded.run, _literal(recorded.files.path.name)
     everywhere, chosen = list(range(len(recorded.points))), recorded.chosen
     branches = [i for i, branch in enumerate(recorded.branches) if branch]
     steps = run.strategy == "sequential"
@@ -47,14 +47,19 @@ def _python(recorded: Recorded, title: str, model: str, *, points: list[int], re
         )
     else:
         task = run.curve.tasks.get("patching", [""])[0]
-        names = _quoted([*recorded.class_names.get(task, ["a cat", "a dog"])][:MOST_NAMES])
-        template = _quoted(recorded.templates.get(task, ["a photo of a {}."])[0])
+        names = _literal(_quoted([*recorded.class_names.get(task, ["a cat", "a dog"])][:MOST_NAMES]))
+        template = _literal(_quoted(recorded.templates.get(task, ["a photo of a {}."])[0]))
         code = (
             "from transformers import pipeline\n\n"
             f'classify = pipeline("zero-shot-image-classification", model={arguments})\n'
             f'classify("image.png", candidate_labels={names}, hypothesis_template={template})'
         )
     return Snippet(title=title, language="python", code=code, points=points)
+
+
+def _literal(text: str) -> str:
+    """Return text in which the page fills in nothing: it takes `{alpha}` and `{revision}` for the point shown."""
+    return text.replace("{", "{brace}")
 
 
 def _quoted(value: str | Sequence[str]) -> str:

@@ -1,9 +1,6 @@
 """Opening a patched model, a patch, a LoRA adapter or any CLIP model for the demo."""
 
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub import ModelCard
 
 from hf_paint.adapters.changes import open_change
 from hf_paint.adapters.lora_extraction import adapted_weights
@@ -16,9 +13,11 @@ from hf_paint.adapters.lora_files import (
     read_adapter_config,
 )
 from hf_paint.adapters.patch_config import PATCH_CONFIG, read_patch_config
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError, JobError
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Line
+from hf_paint.models.card_file import base_of, facts_of, read_card_metadata
 from hf_paint.models.classifier import ClassificationHead, has_head
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import StoredTower
@@ -49,13 +48,12 @@ def open_model(name: str, base: str | None = None) -> Subject:
     if config := fetch(name, ADAPTER_CONFIG, optional=True):
         return _of_adapter(name, config.parent, base)
     card = _card(name)
-    tasks, facts = read_tasks(name), card.get("hf_paint") or {}
+    tasks, facts = read_tasks(name), facts_of(card)
     branches = _branches(name, facts)
-    named = card.get("base_model")
-    origin = base or branches.get(0.0) or (named[0] if isinstance(named, list) else named)
+    origin = base or branches.get(0.0) or base_of(card)
     if origin is None or not (base or facts):  # any card may name a base, but only ours says which weights changed
         return _alone(name, tasks)
-    return _of_patched(name, _load(str(origin)), branches.get(1.0), facts, tasks)
+    return _of_patched(name, _load(origin), branches.get(1.0), facts, tasks)
 
 
 def _load(name: str) -> Base:
@@ -113,9 +111,7 @@ def _whole_change(name: str, base: Base, theta_1: Weights, alpha: float) -> Subj
     )
 
 
-def _of_patched(
-    name: str, base: Base, theta_1: str | None, facts: dict[str, Any], tasks: list[TaskClasses]
-) -> Subject:
+def _of_patched(name: str, base: Base, theta_1: str | None, facts: Json, tasks: list[TaskClasses]) -> Subject:
     """Open a patched model, whose theta_1 is a branch or unknown."""
     base.check(facts.get("base_fingerprint"), f"'{name}'")
     alpha = alpha_from_json(facts.get("alpha", 1.0))
@@ -142,13 +138,12 @@ def _read(name: str, base: Base) -> Weights:
     return weights if head is None else weights | {HEAD_WEIGHT: head.weight.data}
 
 
-def _card(name: str) -> dict[str, Any]:
+def _card(name: str) -> Json:
     path = fetch(name, "README.md", optional=True)
-    data: dict[str, Any] = {} if path is None else ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
-    return data
+    return {} if path is None else read_card_metadata(path)
 
 
-def _branches(name: str, facts: dict[str, Any]) -> dict[float, str]:
+def _branches(name: str, facts: Json) -> dict[float, str]:
     """Return the branches of a Hub repository that have the models at both ends of its path."""
     if not facts or Path(name).expanduser().is_dir():
         return {}

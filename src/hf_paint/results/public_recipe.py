@@ -1,7 +1,7 @@
 """The part of a recipe that may be published: what affects the results, without paths or secrets."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PureWindowsPath
 from typing import Any
 
 import yaml
@@ -54,4 +54,4 @@ def public_thetas(recipe: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _task_name(task: str | Mapping[str, Any]) -> str:
-    return str(task["name"]) if isinstance(task, Mapping) else Path(task).name
+    return str(task["name"]) if isinstance(task, Mapping) else PureWindowsPath(task).name

@@ -80,7 +80,11 @@ class RobustnessTable:
         return cls(**{**values, "rows": rows, "baseline": baseline})
 
     def to_markdown(self, *, selected: Alpha | None = None) -> str:
-        """Return a Markdown table in percent and points with 95 % intervals, with the `selected` alpha in bold.
+        """Return the rows of this table as Markdown; see `shown_rows`."""
+        return markdown(self.shown_rows(selected=selected))
+
+    def shown_rows(self, *, selected: Alpha | None = None) -> list[list[str]]:
+        """Return a table in percent and points with 95 % intervals, with the `selected` alpha in bold.
 
         Numbers marked with `~` were inferred in part by an adaptive sweep.
         """
@@ -92,7 +96,7 @@ class RobustnessTable:
                 cells.append(points(row.effective, row.effective_interval))
             cells = [format_alpha(row.alpha), *(marked(cell, exact=row.exact) for cell in cells)]
             rows.append(bold(cells) if row.alpha == selected else cells)
-        return markdown(rows)
+        return rows
 
 
 def robustness_table(

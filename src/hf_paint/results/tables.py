@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from hf_paint.results.alphas import Alpha, format_alpha
+from hf_paint.results.markdown import Markdown
 
 
 Interval = tuple[float, float]
@@ -78,7 +79,13 @@ def alpha_label(alpha: Alpha, fine_tuned_label: str = FINE_TUNED) -> str:
 
 def bold(cells: Sequence[str]) -> list[str]:
     """Make the non-empty cells of a row bold."""
-    return [f"**{cell}**" if cell else "" for cell in cells]
+    return [Markdown("**{}**").format(cell) if cell else "" for cell in cells]
+
+
+def table(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> Markdown:
+    """Return a Markdown table like `markdown`, for a card: what its cells hold is escaped."""
+    cells = [[Markdown.escape(cell.replace("|", "/")) for cell in row] for row in rows]
+    return Markdown(markdown(cells, text_columns=text_columns))
 
 
 def markdown(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> str:
@@ -95,6 +102,9 @@ def markdown(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> str:
         | 0.50 | 98.10 |
     """
     alignment = ["---"] * text_columns + ["---:"] * (len(rows[0]) - text_columns)
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (rows[0], alignment, *rows[1:])
-    )
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (rows[0], alignment, *rows[1:]))
+
+
+def _cell(text: str) -> str:
+    """Return text as it can stand in a cell: on one line, without the mark between cells."""
+    return " ".join(str(text).replace("|", "/").split())

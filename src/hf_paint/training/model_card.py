@@ -13,8 +13,9 @@ from hf_paint.hub.card_source import license_of
 from hf_paint.hub.model_card import MODEL_ID, base_link, licence_sentences
 from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
+from hf_paint.results.markdown import Markdown
 from hf_paint.results.public_recipe import PUBLIC_KEYS
-from hf_paint.results.tables import markdown, percent
+from hf_paint.results.tables import percent, table
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_args import PaintTrainingArguments
 
@@ -122,18 +123,18 @@ LIMITS = (
 )
 
 
-def _introduction(fine_tuning: FineTuning, base: str) -> str:
+def _introduction(fine_tuning: FineTuning, base: Markdown) -> Markdown:
     head, joint = "a frozen zero-shot head made of text embeddings", ""
     if fine_tuning.args.train_head:
         head = "a classification head, initialised with text embeddings and trained with it"
     if len(fine_tuning.train_tasks) > 1:
         head = "frozen zero-shot heads made of text embeddings"
         joint = " The tasks were trained jointly: each image was compared with the classes of its own task."
-    return (
-        f"This is an ordinary {fine_tuning.family.name} model. Use it like its base model.\n\n"
-        f"The image tower of {base} was fine-tuned on {fine_tuning.trained_on} against {head}. This is the first step "
-        f"of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{joint} The text tower is unchanged."
-    )
+    return Markdown(
+        "This is an ordinary {} model. Use it like its base model.\n\nThe image tower of {} was fine-tuned on {} "
+        "against {}. This is the first step of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{} The text tower "
+        "is unchanged."
+    ).format(fine_tuning.family.name, base, fine_tuning.trained_on, head, joint)
 
 
 def _accuracy(fine_tuning: FineTuning) -> Accuracy:
@@ -142,7 +143,7 @@ def _accuracy(fine_tuning: FineTuning) -> Accuracy:
     rows = [[task, percent(accuracy)] for task, accuracy in fine_tuning.accuracies.items()]
     return Accuracy(
         caption=f"Top-1 accuracy of these weights (step {fine_tuning.steps}) in percent on the validation images.",
-        table=markdown([["task", "accuracy"], *rows], text_columns=1),
+        table=table([["task", "accuracy"], *rows], text_columns=1),
     )
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from hf_paint.errors import InputError
 from hf_paint.files import save_together
 from hf_paint.weights.compatibility import check_alpha, check_coefficients, check_compatible
-from hf_paint.weights.folders import HEAD_CONFIG, WEIGHTS_AND_HEAD, check_free, copy_companions
+from hf_paint.weights.folders import HEAD_CONFIG, WEIGHTS_AND_HEAD, check_free, classes_of_head, copy_companions
 from hf_paint.weights.headers import FLOATS, INDEX, Checkpoint, StoredTensor, read_checkpoint
 from hf_paint.weights.streaming import Tensors, check_values, equal, singled_out, stream
 
@@ -197,7 +197,7 @@ def _check_tensors(theta_0: Checkpoint, theta: Checkpoint, name: str, save_dtype
 def _check_classes(theta_0: Checkpoint, theta: Checkpoint, name: str) -> None:
     """Check that both heads have the same classes in the same order."""
     files = [model.folder / HEAD_CONFIG for model in (theta_0, theta)]
-    before, after = (json.loads(file.read_bytes())["class_names"] if file.exists() else None for file in files)
+    before, after = (classes_of_head(file) for file in files)
     if before is not None and after is not None and before != after:
         row = next(row for row, pair in enumerate(zip_longest(before, after)) if pair[0] != pair[1])
         raise InputError(

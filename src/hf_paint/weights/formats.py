@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hf_paint.errors import InputError
-from hf_paint.files import expand
+from hf_paint.files import exists, expand
 
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -42,7 +42,8 @@ def check_not_a_file(name_or_path: str | Path) -> None:
         InputError: If it is.
     """
     path = expand(name_or_path)
-    if not path.is_dir() and (path.is_file() or path.suffix.lower() in WEIGHT_FILES):
+    is_file = path.is_file() if exists(path) else path.suffix.lower() in WEIGHT_FILES
+    if is_file:
         raise InputError(
             f"'{name_or_path}' is a single file, but a model is a folder or a Hub repository id. To convert an "
             f"open_clip checkpoint, copy it to FOLDER/open_clip_pytorch_model.bin, beside the {OPEN_CLIP_CONFIG} of "

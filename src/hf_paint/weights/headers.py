@@ -2,13 +2,15 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hf_paint.errors import InputError
+from hf_paint.documents.reading import Json, parse_json, read_json
+from hf_paint.errors import InputError, one_line
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.manifest import check_whole
 
@@ -17,12 +19,16 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 """Glob patterns for the weight files of a model."""
+SHARD = re.compile(r"[\w. -]{1,200}\.safetensors", re.ASCII)
+"""Names of the files of sharded weights."""
 HEAD = "head.safetensors"
 """File for the classification head, which is stored separately because transformers would not load it."""
 HEAD_WEIGHT = "head.weight"
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Dtypes that can be interpolated: name in safetensors headers -> name in torch."""
 
+MAX_HEADER = 100_000_000
+"""Longest header in bytes, as in safetensors itself: a file may claim any length."""
 ITEM_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
 ITEM_SIZES |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
@@ -134,15 +140,27 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     )
 
 
+def read_index(path: Path) -> tuple[Json, list[str]]:
+    """Read the index of sharded weights: its contents, and the names of the shards, all in its own folder.
+
+    Raises:
+        InputError: If it is damaged, or names a file elsewhere.
+    """
+    try:
+        index: Json = read_json(path, limit=MAX_HEADER) or {}
+        shards = sorted(set(index["weight_map"].values()))
+        if any(not SHARD.fullmatch(shard) for shard in shards):
+            raise ValueError("a shard is in another folder, or is no safetensors file")
+        if not isinstance(index.get("metadata") or {}, dict):
+            raise ValueError("its `metadata` is no mapping")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a valid safetensors index: {one_line(error)}") from error
+    return index, shards
+
+
 def _read_sharded(folder: Path, head: list[WeightFile]) -> Checkpoint:
     path = folder / INDEX
-    try:
-        index = json.loads(path.read_bytes())
-        shards = sorted(set(index["weight_map"].values()))
-        if any(Path(shard).name != shard for shard in shards):
-            raise ValueError("a shard is in another folder")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a valid safetensors index: {error}") from error
+    index, shards = read_index(path)
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise InputError(
@@ -166,11 +184,18 @@ def read_weight_file(path: Path) -> WeightFile:
         length = int.from_bytes(file.read(8), "little")
         if not 8 <= 8 + length <= size:
             raise InputError(f"{path} is not a complete safetensors file: its header is truncated.")
+        if length > MAX_HEADER:
+            raise InputError(
+                f"{path} is not a safetensors file: its header has {length} bytes, and the format allows {MAX_HEADER}."
+            )
         text = file.read(length)
     try:
-        parsed = _parse(path, json.loads(text), 8 + length)
+        header = parse_json(text, "it", limit=MAX_HEADER)
+        if not isinstance(header, dict):
+            raise ValueError("it is no JSON object")
+        parsed = _parse(path, header, 8 + length)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a safetensors file: unreadable header ({error}).") from error
+        raise InputError(f"{path} is not a safetensors file: unreadable header ({one_line(error)}).") from error
     _check_offsets(parsed, 8 + length, size)
     return parsed
 
@@ -182,13 +207,18 @@ def _parse(path: Path, header: Mapping[str, Any], start: int) -> WeightFile:
         key=lambda item: item[1]["data_offsets"],
     ):
         begin, end = entry["data_offsets"]
+        if (type(begin), type(end)) != (int, int):
+            raise ValueError(f"the offsets of '{name}' are {begin} and {end}, expected whole numbers")
         tensor = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), start + begin)
         if tensor.dtype not in ITEM_SIZES:
             raise ValueError(f"'{name}' has the dtype {tensor.dtype}, expected one of {', '.join(ITEM_SIZES)}")
         if any(type(length) is not int or length < 0 for length in tensor.shape) or end - begin != tensor.nbytes:
             raise ValueError(f"'{name}' needs {tensor.nbytes} bytes, but has {end - begin}")
         tensors[name] = tensor
-    return WeightFile(path, tensors, header.get("__metadata__"))
+    metadata = header.get("__metadata__")
+    if metadata is not None and not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its `__metadata__` holds something other than texts")
+    return WeightFile(path, tensors, metadata)
 
 
 def _check_offsets(file: WeightFile, start: int, size: int) -> None:

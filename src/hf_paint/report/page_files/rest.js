@@ -71,9 +71,9 @@ PARTS.snippets = (part, run, charts, slider) => {
   return i => {
     const {revision, label, coefficients} = run.points[i];
     at.textContent = `This is for ${slider.name(i)}.`;
-    const values = {revision, alpha: coefficients ? JSON.stringify(coefficients) : label};
+    const values = {revision, alpha: coefficients ? JSON.stringify(coefficients) : label, brace: "{"};
     for (const {snippet, code, block, only} of blocks) {
-      code.textContent = snippet.code.replace(/\{(revision|alpha)\}/g, (_, name) => values[name]);
+      code.textContent = snippet.code.replace(/\{(revision|alpha|brace)\}/g, (_, name) => values[name]);
       block.hidden = !snippet.points.includes(i);
       only.hidden = !block.hidden;
     }
