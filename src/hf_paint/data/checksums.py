@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from hf_paint.files import Json, write_json
+from hf_paint.documents.reading import Json
+from hf_paint.files import write_json
 from hf_paint.fingerprints import file_checksum
 
 

@@ -7,8 +7,9 @@ from typing import Literal, Self
 
 import yaml
 
+from hf_paint.documents.reading import Json, read_json, read_recipe
 from hf_paint.errors import InputError
-from hf_paint.files import Json, check_writable, read_json, read_recipe, write_json, write_text
+from hf_paint.files import check_writable, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.history import with_history
@@ -196,8 +197,7 @@ class RunFolder:
 
     def load_selection(self) -> Selection | None:
         """Return the contents of `selection.json`, or None if no alpha was selected."""
-        selection: Selection | None = read_json(self.selection)  # type: ignore[assignment]
-        return selection
+        return read_json(self.selection)  # type: ignore[return-value]
 
     def load_card_facts(self) -> Json | None:
         """Return the facts stored for the model card, or None if the run is not finished."""

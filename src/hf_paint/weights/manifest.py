@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
-from hf_paint.files import read_json, save_folder_atomically, save_together, write_json
+from hf_paint.files import save_folder_atomically, save_together, write_json
 from hf_paint.fingerprints import file_checksum
 
 
