@@ -11,6 +11,7 @@ from hf_paint.files import expand
 from hf_paint.models.families import find_family
 from hf_paint.models.loading import load_clip, model_name, processor_of
 from hf_paint.models.task_file import read_tasks
+from hf_paint.results.locks import check_idle
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.registry import get_tasks
@@ -28,12 +29,13 @@ def model_of(name_or_path: str | Path) -> str:
     """Return the folder or Hub id of a model; for a run folder, the folder of its patched model.
 
     Raises:
-        InputError: If the run has no patched model yet.
+        InputError: If the run has no patched model yet, or another process works in its folder.
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
     if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
         return name
+    check_idle(run.path)
     if not run.patched.is_dir():
         raise InputError(
             f"The run in {name_or_path} has no patched model: it is not finished, or has `selection: none`. Finish it "

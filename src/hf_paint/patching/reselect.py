@@ -17,6 +17,7 @@ from hf_paint.patching.recorded import recorded_path, recorded_run
 from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.locks import check_idle
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.records import Result, ResultLog
 from hf_paint.results.resuming import makes_weights
@@ -105,6 +106,7 @@ def choose_again(
 ) -> NewChoice:
     """Return what `select_alpha` would choose, without writing anything."""
     folder = RunFolder(run_folder, write=True)
+    check_idle(folder.path)
     recipe, curve = _read(folder)
     if alpha is not None:
         if selection is not None or tolerance is not None:

@@ -86,7 +86,10 @@ def check_whole(folder: Path) -> None:
         InputError: If a file is missing or damaged.
     """
     if (clause := damage(folder)) is not None:
-        raise InputError(f"{clause}: it is damaged. Restore it from a copy, or remove {folder} and make it again.")
+        raise InputError(
+            f"{clause}: it is damaged. Restore it from a copy, or remove {folder} and make it again. If you changed it "
+            f"yourself, delete {folder / MANIFEST}."
+        )
 
 
 def _write(manifest: Path, files: Mapping[str, Path]) -> None:
