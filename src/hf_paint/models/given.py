@@ -11,9 +11,9 @@ from hf_paint.files import expand
 from hf_paint.models.families import find_family
 from hf_paint.models.loading import load_clip, model_name, processor_of
 from hf_paint.models.task_file import read_tasks
-from hf_paint.results.locks import check_idle
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_readable
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.weights.folders import TASKS
@@ -35,7 +35,7 @@ def model_of(name_or_path: str | Path) -> str:
     run = RunFolder(Path(name))
     if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
         return name
-    check_idle(run.path)
+    check_readable(run.path)
     if not run.patched.is_dir():
         raise InputError(
             f"The run in {name_or_path} has no patched model: it is not finished, or has `selection: none`. Finish it "

@@ -17,11 +17,11 @@ from hf_paint.patching.recorded import recorded_path, recorded_run
 from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.locks import check_idle
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.records import Result, ResultLog
 from hf_paint.results.resuming import makes_weights
 from hf_paint.results.run_folder import ENSEMBLE, RunFolder
+from hf_paint.results.seals import check_readable
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Selection, SelectionRule, check_tolerance
 
 
@@ -106,7 +106,7 @@ def choose_again(
 ) -> NewChoice:
     """Return what `select_alpha` would choose, without writing anything."""
     folder = RunFolder(run_folder, write=True)
-    check_idle(folder.path)
+    check_readable(folder.path)
     recipe, curve = _read(folder)
     if alpha is not None:
         if selection is not None or tolerance is not None:

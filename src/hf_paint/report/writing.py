@@ -9,8 +9,8 @@ from hf_paint.errors import InputError, one_line
 from hf_paint.files import check_writable, expand, write_text
 from hf_paint.report.building import report_of
 from hf_paint.report.page import render
-from hf_paint.results.locks import check_idle
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_readable
 
 
 SUFFIXES = (".html", ".htm")
@@ -43,7 +43,7 @@ def write_report(runs: str | Path | Sequence[str | Path], output: str | Path | N
     if not folders:
         raise InputError("A report needs at least one run folder, got none.")
     for folder in folders:
-        check_idle(expand(folder))
+        check_readable(expand(folder))
     return _write(folders, output)
 
 
