@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.training.trainer import PaintTrainer
+from hf_paint.weights.manifest import MANIFEST
 from hub_server import HubServer
 from tiny_families import make
 
@@ -199,8 +201,9 @@ class DamagedPlace:
         for result in scene.results:
             root = self.place / result
             for path in [root] if root.is_file() else sorted(root.rglob("*")):
-                if path.is_file() and not path.name.endswith(NOT_READ):
-                    found[path.relative_to(self.place).as_posix()] = path.read_bytes()
+                name = path.relative_to(self.place).as_posix()
+                if path.is_file() and not path.name.endswith(NOT_READ) and name != f"run/{MANIFEST}":
+                    found[name] = _comparable(path)
         return found
 
 
@@ -231,6 +234,14 @@ def damaged_place(folder):
         patch.setattr(hf_api.api, "endpoint", hub.endpoint)
         patch.setenv("HF_PAINT_CACHE", str(folder / "place" / "cache"))
         yield DamagedPlace(folder, hub)
+
+
+def _comparable(path):
+    """Return the content of a file without what depends on the time, and without the order of records."""
+    content = path.read_bytes()
+    if path.name == "selection.json":
+        return {key: value for key, value in json.loads(content).items() if key != "history"}
+    return sorted(content.splitlines()) if path.suffix == ".jsonl" else content
 
 
 def _interrupted(save):

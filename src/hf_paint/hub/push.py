@@ -93,7 +93,7 @@ def push_variants(
     options = options or PushOptions()
     folder = Path(run) if isinstance(run, str | Path) else run.run_folder
     with working_in(folder):
-        check_sealed(folder)
+        check_sealed(folder, reads_report=True)
         with hub_errors(f"Planning the push to {repo_id} failed"):
             publication = Publication.from_run(
                 folder,

@@ -19,10 +19,11 @@ from hf_paint.repositories import folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
 from hf_paint.results.identity import Identity
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_sealed
 from hf_paint.weights.folders import COMPANIONS, HEAD_CONFIG
 from hf_paint.weights.headers import HEAD_WEIGHT, WEIGHTS
 from hf_paint.weights.layers import IMAGE_TOWER
-from hf_paint.weights.manifest import MANIFEST, damage
+from hf_paint.weights.manifest import MANIFEST
 
 
 def find_base(source: CardSource, run: RunFolder) -> Path:
@@ -49,15 +50,22 @@ def find_base(source: CardSource, run: RunFolder) -> Path:
 
 
 def is_patched_at(alpha: Alpha, source: CardSource, run: RunFolder) -> bool:
-    """Return whether `patched/` is the model at an alpha, complete and as it was saved.
+    """Return whether `patched/` is the model at an alpha; after a killed run, it may be an earlier one.
 
-    After a killed run, it may be an earlier one. Without a manifest, as in runs of earlier versions, nothing says that
-    its weights are those that were saved.
+    Without a manifest, as in runs of earlier versions, nothing says that its weights are those that were saved.
+
+    Raises:
+        InputError: If it is damaged.
     """
     patched = run.patched
-    if alpha != source.selected or not (patched / "README.md").is_file() or not (patched / MANIFEST).is_file():
+    card = patched / "README.md"
+    if alpha != source.selected or not card.is_file() or not (patched / MANIFEST).is_file():
         return False
-    return damage(patched) is None and card_metadata(patched).get("weights") == source.fingerprint(alpha)
+    check_sealed(patched)
+    try:
+        return bool(card_metadata(patched).get("weights") == source.fingerprint(alpha))
+    except InputError as error:
+        raise InputError(f"{card} is damaged. Run the same `hf-paint patch` again, which makes it.") from error
 
 
 def theta_0_of(run: RunFolder, base_folder: Path) -> Path:

@@ -33,7 +33,7 @@ def model_of(name_or_path: str | Path) -> str:
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
-    if not run.recipe.is_file() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
+    if not run.recipe.exists() or (run.path / "config.json").is_file():  # a model may lie beside its recipe
         return name
     check_readable(run.path)
     if not run.patched.is_dir():

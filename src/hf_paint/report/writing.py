@@ -10,7 +10,7 @@ from hf_paint.files import check_writable, expand, write_text
 from hf_paint.report.building import report_of
 from hf_paint.report.page import render
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.seals import check_readable
+from hf_paint.results.seals import check_readable, seal_again
 
 
 SUFFIXES = (".html", ".htm")
@@ -44,7 +44,10 @@ def write_report(runs: str | Path | Sequence[str | Path], output: str | Path | N
         raise InputError("A report needs at least one run folder, got none.")
     for folder in folders:
         check_readable(expand(folder))
-    return _write(folders, output)
+    path = _write(folders, output)
+    if output is None and len(folders) == 1:
+        seal_again(expand(folders[0]))
+    return path
 
 
 def redraw_report(folder: RunFolder) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from hf_paint.errors import InputError
 from hf_paint.files import remove_any
 from hf_paint.results.locks import check_idle
-from hf_paint.weights.manifest import MANIFEST, damage, damages, seal
+from hf_paint.weights.manifest import MANIFEST, damages, seal
 
 
-SEALED = ("*.json", "*.jsonl", "*.yaml", "*.png", "correct/*", "predictions/*")
+REPORT = "report.html"
+SEALED = ("*.json", "*.jsonl", "*.yaml", "*.png", "correct/*", "predictions/*", REPORT)
 """Glob patterns for the files that have a checksum; models have a manifest of their own."""
 RECORDS = ("results.jsonl", "ensemble.jsonl", "details.jsonl")
 """Files with a line for each evaluation, which are only valid together."""
@@ -50,14 +51,25 @@ def check_readable(folder: Path) -> None:
     check_sealed(folder)
 
 
-def check_sealed(folder: Path) -> None:
-    """Check that the files of a run are those that were saved.
+def check_sealed(folder: Path, *, reads_report: bool = False) -> None:
+    """Check that the files of a run, or of one of its models, are those that were saved.
+
+    Args:
+        folder: Run folder, or a folder in it.
+        reads_report: Whether the report is read too.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    if (clause := damage(folder)) is not None:
-        raise InputError(
-            f"{clause}. Restore it from a copy, or run the same `hf-paint patch` again; if you changed it yourself, "
-            f"delete {folder / MANIFEST}."
-        )
+    for path, clause in damages(folder):
+        if reads_report or path.name != REPORT:
+            raise InputError(
+                f"{clause}. Restore it from a copy, or run the same `hf-paint patch` again; if you changed it "
+                f"yourself, delete {folder / MANIFEST}."
+            )
+
+
+def seal_again(folder: Path) -> None:
+    """Write the checksums of a verified run of which a file has been written again, if it has any."""
+    if (folder / MANIFEST).is_file():
+        seal_run(folder)
