@@ -49,7 +49,6 @@ def change(folder, name):
 def with_base(run, model_folder, tmp_path):
     """Return a copy of the base, from which the run was started."""
     base = Path(shutil.copytree(model_folder, tmp_path / "base"))
-    (run / MANIFEST).unlink()
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"model": str(base)}))
     return base

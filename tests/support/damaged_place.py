@@ -18,6 +18,7 @@ from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.stored import StoredTower
+from hf_paint.results.seals import seal_run
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.weights.manifest import MANIFEST
 from hub_server import HubServer
@@ -220,6 +221,7 @@ def damaged_place(folder):
     """Make a place and a local Hub, to which this process is logged in."""
     with pytest.MonkeyPatch.context() as patch, HubServer(folder / "hub") as hub:
         blank_plots(patch)
+        patch.setattr("hf_paint.results.run_folder.seal_run", seal_run)
         for name, value in hub.environment().items():
             if name != "HF_HOME":
                 patch.setenv(name, value)
