@@ -61,11 +61,13 @@ def is_patched_at(alpha: Alpha, source: CardSource, run: RunFolder) -> bool:
     card = patched / "README.md"
     if alpha != source.selected or not card.is_file() or not (patched / MANIFEST).is_file():
         return False
-    check_sealed(patched)
     try:
-        return bool(card_metadata(patched).get("weights") == source.fingerprint(alpha))
+        if card_metadata(patched).get("weights") != source.fingerprint(alpha):
+            return False
     except InputError as error:
         raise InputError(f"{card} is damaged. Run the same `hf-paint patch` again, which makes it.") from error
+    check_sealed(patched)
+    return True
 
 
 def theta_0_of(run: RunFolder, base_folder: Path) -> Path:
