@@ -144,7 +144,9 @@ class DamagedPlace:
         other = self.folder / ("other" if scene.part == "patch" else "another") / file.removeprefix("patch/")
         same = self.folder / ("patch" if scene.part == "patch" else "finished") / file.removeprefix("patch/")
         differs = other.is_file() and same.is_file() and other.read_bytes() != same.read_bytes()
-        return {**DAMAGES, REPLACED: replace_by(other)} if differs else DAMAGES
+        removable = "/examples/" in file  # people may remove pictures, which the report then does not show
+        damages = {how: act for how, act in DAMAGES.items() if not (removable and how == "removed")}
+        return damages | {REPLACED: replace_by(other)} if differs else damages
 
     def attempt(self, scene, file, how):
         """Damage a file, run the command, and raise an error if anything is lost.

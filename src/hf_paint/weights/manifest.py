@@ -85,13 +85,18 @@ def damages(folder: Path) -> Iterator[tuple[Path, str]]:
             yield folder / name, clause
 
 
-def check_whole(folder: Path) -> None:
+def check_whole(folder: Path, *, may_lack_files: bool = False) -> None:
     """Check the files of a folder against its manifest, if it has one.
+
+    Args:
+        folder: The folder.
+        may_lack_files: Whether people may have removed files.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    if (clause := damage(folder)) is not None:
+    found = (clause for path, clause in damages(folder) if path.exists() or not may_lack_files)
+    if (clause := next(found, None)) is not None:
         raise InputError(
             f"{clause}: it is damaged. Restore it from a copy, or remove {folder} and make it again. If you changed "
             f"it yourself, delete {folder / MANIFEST}."
