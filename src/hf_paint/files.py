@@ -55,7 +55,7 @@ def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save(partial)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_any(folder)
     partial.rename(folder)
 
 
@@ -98,6 +98,14 @@ def remove_files(folder: Path, patterns: Sequence[str], *, keep: Collection[Path
     """Delete the files in a folder that match any of the glob patterns, except those in `keep`."""
     for path in {path for pattern in patterns for path in folder.glob(pattern)} - set(keep):
         path.unlink()
+
+
+def remove_any(path: Path) -> None:
+    """Delete a file or a folder with all that is in it; nothing is done if there is neither."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from hf_paint.adapters.patch_config import read_patch_config
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
+from hf_paint.weights.manifest import MANIFEST
 
 
 FROZEN = "vision_model.embeddings.class_embedding"
@@ -65,6 +66,7 @@ def patch(theta_0, theta_1, tmp_path):
 
 
 def rewrite(folder, **values):
+    (folder / MANIFEST).unlink(missing_ok=True)  # as people do who change it by hand
     path = folder / "patch_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
@@ -76,7 +78,7 @@ def test_the_file_holds_the_differences_of_what_moved(patch, theta_0, theta_1):
         assert np.array_equal(difference.numpy(), theta_1[name].numpy() - theta_0[name].numpy()), name
     with safe_open(patch / "patch.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
-    assert sorted(path.name for path in patch.iterdir()) == ["patch.safetensors", "patch_config.json"]
+    assert sorted(path.name for path in patch.iterdir()) == [MANIFEST, "patch.safetensors", "patch_config.json"]
 
 
 def test_the_config_says_what_the_patch_belongs_to(theta_0, theta_1, tmp_path):
@@ -141,6 +143,7 @@ def test_alpha_defaults_to_the_chosen_one(model, patch, theta_0, theta_1):
 
 def test_the_config_has_the_canonical_alpha(theta_0, theta_1, tmp_path):
     assert save_patch(theta_0, theta_1, tmp_path / "patch", alpha=3 * 0.1).alpha == 0.3
+    (tmp_path / "patch" / MANIFEST).unlink()
     config = tmp_path / "patch" / "patch_config.json"
     config.write_text(config.read_text().replace('"alpha": 0.3', f'"alpha": {3 * 0.1}'))
     assert read_patch_config(tmp_path / "patch").alpha == 0.3
@@ -238,6 +241,8 @@ def test_another_text_tower_does_not_matter(model, patch):
 )
 def test_a_damaged_patch(model, patch, damage, message):
     config, weights = patch / "patch_config.json", patch / "patch.safetensors"
+    if damage != "no config":
+        (patch / MANIFEST).unlink()  # as in a patch from the Hub
     whole = weights.read_bytes()
     values = json.loads(config.read_text())
     {
@@ -289,7 +294,9 @@ def test_saving_again_replaces_and_leaves_other_files(model, patch, theta_0, the
     save_patch(theta_0, theta_0, patch, alpha=1.0)
     assert load_file(patch / "patch.safetensors") == {}
     assert_same_bytes(apply_patch(model, patch).state_dict(), model.state_dict())
-    assert sorted(path.name for path in patch.iterdir()) == ["README.md", "patch.safetensors", "patch_config.json"]
+    assert sorted(path.name for path in patch.iterdir()) == [
+        *("README.md", MANIFEST, "patch.safetensors", "patch_config.json")
+    ]
 
 
 def test_new_weights_never_stand_beside_an_old_config(model, patch, theta_0, theta_1, monkeypatch):

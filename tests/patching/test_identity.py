@@ -15,6 +15,7 @@ from hf_paint import InputError, PaintTrainer, PatchOptions, Task, patch_paralle
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.weights.manifest import MANIFEST
 from patch_runs import arguments, weights
 from stored_rows import brighten_one, drop_one, relabel_one, rewrite, swap_two
 
@@ -145,6 +146,9 @@ def test_another_theta_1_in_the_folder_is_refused(copied, idle):
     changed = weights(copied / "run/theta_1")
     changed["visual_projection.weight"] += 0.1
     save_file(changed, copied / "run/theta_1/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has .* bytes .*damaged"):
+        patch(copied)
+    (copied / "run/theta_1" / MANIFEST).unlink()  # as in a run of an earlier version
     with pytest.raises(InputError, match="contains records for another theta_1 than the one that is there now"):
         patch(copied)
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from hf_paint.documents.reading import Json, read_json
 from hf_paint.errors import InputError, one_line
-from hf_paint.files import save_together
 from hf_paint.repositories import is_repo_id
 from hf_paint.weights.finite import finite
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD
+from hf_paint.weights.manifest import check_whole, save_sealed
 
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -71,6 +71,7 @@ def read_adapter_config(folder: str | Path) -> Json:
         raise InputError(f"'{folder}' is not a peft adapter: it has no {ADAPTER_CONFIG}.")
     if not (path.parent / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"'{folder}' has no {ADAPTER_WEIGHTS}. hf_paint reads adapters only in safetensors.")
+    check_whole(path.parent)
     config: Json = {"lora_alpha": 8} | (read_json(path) or {})  # peft's default
     wrong = [key for key, kinds in CONFIG_TYPES.items() if not isinstance(config.get(key), kinds)]
     if wrong:
@@ -220,7 +221,7 @@ def write_adapter(
         for module, pair in factors.items()
         for letter, factor in zip("AB", pair, strict=True)
     }
-    with save_together(folder, replaces=WEIGHTS_AND_HEAD) as partial:
+    with save_sealed(folder, replaces=WEIGHTS_AND_HEAD) as partial:
         save_factors(tensors, partial(ADAPTER_WEIGHTS), base_fingerprint)
         write_adapter_config(partial(ADAPTER_CONFIG), config, base)
 

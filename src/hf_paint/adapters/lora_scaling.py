@@ -19,10 +19,10 @@ from hf_paint.adapters.lora_files import (
     write_adapter_config,
 )
 from hf_paint.errors import InputError
-from hf_paint.files import save_together
 from hf_paint.results.alphas import canonical_alpha
 from hf_paint.weights.compatibility import check_alpha, check_coefficients
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD, check_free
+from hf_paint.weights.manifest import save_sealed
 
 
 def scale_adapter(
@@ -65,7 +65,7 @@ def scale_adapter(
     check_free([Path(output_folder)], [adapter], overwrite=overwrite)
     pattern = {module: value * alpha for module, value in (config.get("alpha_pattern") or {}).items()}
     scaled = config | {"lora_alpha": config["lora_alpha"] * alpha, "alpha_pattern": pattern}
-    with save_together(Path(output_folder), replaces=WEIGHTS_AND_HEAD) as partial:
+    with save_sealed(Path(output_folder), replaces=WEIGHTS_AND_HEAD) as partial:
         shutil.copyfile(Path(adapter) / ADAPTER_WEIGHTS, partial(ADAPTER_WEIGHTS))
         write_adapter_config(partial(ADAPTER_CONFIG), scaled, base)
 

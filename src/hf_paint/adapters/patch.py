@@ -9,12 +9,12 @@ from torch import Tensor
 from hf_paint.adapters.differences import CODES, exact_difference, is_same, tower_fingerprint
 from hf_paint.adapters.patch_config import PATCH_CONFIG, PATCH_WEIGHTS, PatchConfig, PatchDtype
 from hf_paint.errors import InputError
-from hf_paint.files import save_together
 from hf_paint.results.alphas import canonical_alpha
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import finite
 from hf_paint.weights.headers import StoredTensor, WeightFile
 from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import save_sealed
 
 
 def save_patch(
@@ -70,7 +70,7 @@ def save_patch(
         dtype=dtype,
         patching_tasks=tuple(patching_tasks),
     )
-    with save_together(Path(folder), replaces=[PATCH_CONFIG]) as partial:  # the config marks the patch as complete
+    with save_sealed(Path(folder), replaces=[PATCH_CONFIG]) as partial:  # the config marks the patch as complete
         _write_differences(theta_0, theta_1, partial(PATCH_WEIGHTS), dtype)
         partial(PATCH_CONFIG).write_text(config.to_json(), encoding="utf-8")
     return config

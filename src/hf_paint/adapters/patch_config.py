@@ -9,6 +9,7 @@ from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
 from hf_paint.repositories import fetch
 from hf_paint.results.alphas import canonical_alpha
+from hf_paint.weights.manifest import check_whole
 
 
 PATCH_CONFIG = "patch_config.json"
@@ -67,6 +68,7 @@ def read_patch_config(patch: str | Path, revision: str = "main") -> PatchConfig:
         0.5
     """
     path = patch_file(patch, PATCH_CONFIG, revision)
+    check_whole(path.parent)
     try:
         values = read_json(path) or {}
         version = values["format_version"]

@@ -125,10 +125,19 @@ class CardSource:
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of the model at an alpha, from its float32 image tower and its saved dtype."""
+        return fingerprint_values(self.measured(alpha), self.save_dtype)
+
+    def measured(self, alpha: Alpha) -> str:
+        """Return the fingerprint of the float32 image tower that was evaluated at an alpha."""
         weights = {result.weights for result in self.curve.results if result.alpha == canonical(alpha)}
         if len(weights) != 1:
             raise InputError(f"Alpha {format_alpha(alpha)} was not evaluated in this run.")
-        return fingerprint_values(*weights, self.save_dtype)
+        return weights.pop()
+
+    @property
+    def patching_tasks(self) -> Sequence[Task]:
+        """Patching tasks of the run, in their order."""
+        return self.tasks[: len(self.recipe.get("patching_tasks", []))]
 
 
 def license_of(base: str) -> str | None:

@@ -11,23 +11,23 @@ import torch
 
 from hf_paint.adapters.patch import save_patch
 from hf_paint.adapters.patch_config import PatchDtype
-from hf_paint.errors import InputError, JobError
-from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
+from hf_paint.errors import InputError
+from hf_paint.fingerprints import fingerprint_values
 from hf_paint.hub.card_metadata import eval_result_files
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.model_card import render_model_card
-from hf_paint.hub.pull import card_metadata
-from hf_paint.merging.base import RecordedInformation
-from hf_paint.merging.path import WeightPath
+from hf_paint.hub.verification import find_base, is_patched_at, measured_path, theta_0_of
+from hf_paint.merging.path import Line, Steps, WeightPath
+from hf_paint.models.classifier import ClassificationHead, weights_of
 from hf_paint.models.loading import load_clip, save_clip
 from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import move
-from hf_paint.repositories import commit_of, folder_of
+from hf_paint.repositories import commit_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, by_name, canonical_alpha, format_alpha
 from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
-from hf_paint.weights.folders import COMPANIONS, TASKS, copy_files, own_file
-from hf_paint.weights.headers import WEIGHTS, read_checkpoint
+from hf_paint.weights.folders import HEAD_CONFIG, TASKS, copy_files, own_file
+from hf_paint.weights.headers import read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 from hf_paint.weights.manifest import MANIFEST
 
@@ -41,6 +41,7 @@ class Publication:
         repo_id: Hub repository id.
         source: Content of the cards.
         base_folder: Folder of the base, or `theta_0` of a run that trained a head.
+        path: Verified path of weights from theta_0 to the branches that are not copied from `patched/`.
         branches: Mapping from branch to alpha or coefficients (None for a delta), `main` last.
         delta: Dtype of a delta; None for complete models.
     """
@@ -49,6 +50,7 @@ class Publication:
     repo_id: str
     source: CardSource
     base_folder: Path
+    path: WeightPath
     branches: Mapping[str, Alpha | None]
     delta: PatchDtype | None = None
 
@@ -89,19 +91,22 @@ class Publication:
             raise InputError(
                 f"A delta requires a straight path, but that of '{source.method.name}' is not straight. Push variants."
             )
-        base_folder = _base_folder(source)
-        if run.theta_0.exists():
-            if delta:
-                raise InputError(f"A delta contains no head, but the run in {folder} trained one. Push variants.")
-            base_folder = run.theta_0
+        if delta and run.theta_0.exists():
+            raise InputError(f"A delta contains no head, but the run in {folder} trained one. Push variants.")
+        base_folder = theta_0_of(run, find_base(source, run))
         variants = {} if delta else _variants(source, alphas)
         branches: dict[str, Alpha | None] = {**variants, "main": None if delta else source.selected}
-        return cls(run=run, repo_id=repo_id, source=source, base_folder=base_folder, branches=branches, delta=delta)
-
-    @property
-    def theta_1(self) -> Path:
-        """Folder of the fine-tuned model, or of the base if the run saved no fine-tuned model."""
-        return self.run.theta_1 if self.run.theta_1.exists() else self.base_folder
+        given = source.curve.alphas if delta else [alpha for alpha in branches.values() if alpha is not None]
+        computed = [alpha for alpha in given if delta or not is_patched_at(alpha, source, run)]
+        return cls(
+            run=run,
+            repo_id=repo_id,
+            source=source,
+            base_folder=base_folder,
+            path=measured_path(source, run, base_folder, computed),
+            branches=branches,
+            delta=delta,
+        )
 
     @property
     def tasks(self) -> list[Path]:
@@ -112,12 +117,6 @@ class Publication:
         """Return the files that describe a branch beside its card: `tasks.json` and, on `main`, the report."""
         reports = [self.run.report] if branch == "main" and self.run.report.exists() else []
         return [*self.tasks, *reports]
-
-    @property
-    def path(self) -> WeightPath:
-        """Path of image tower weights from theta_0 to theta_1."""
-        theta_0, theta_1 = StoredTower(self.base_folder), StoredTower(self.theta_1)
-        return self.source.method.path(theta_0, theta_1, RecordedInformation(self.run))
 
     @property
     def num_bytes(self) -> int:
@@ -131,8 +130,7 @@ class Publication:
         """Return the fingerprint of the weights on a branch."""
         if alpha is not None:
             return self.source.fingerprint(alpha)
-        theta_1 = fingerprint_weights(StoredTower(self.run.theta_1))
-        return fingerprint_values("delta", self.delta, self.source.recipe["base_fingerprint"], theta_1)
+        return fingerprint_values("delta", self.delta, *self.path.fingerprints)
 
     def card(self, branch: str) -> str:
         """Return the card for a branch."""
@@ -154,31 +152,31 @@ class Publication:
         """
         if alpha is None:
             self._write_delta(folder)
-        elif self._is_saved(alpha):
+        elif is_patched_at(alpha, self.source, self.run):
             copy_files(self.run.patched, folder, without=("README.md", "*.png", TASKS, MANIFEST))
-        elif isinstance(alpha, Coefficients):
-            self._write_step(alpha, folder)
-        elif alpha == 0 or self.source.method.is_line:
-            outputs, dtype = {alpha: folder}, self.source.save_dtype
-            interpolate_checkpoints(self.base_folder, self.theta_1, outputs, save_dtype=dtype, extrapolate=True)
+        elif isinstance(self.path, Steps) and isinstance(alpha, Coefficients):
+            self._interpolate(self.run.step(len(alpha)).patched, 1.0, folder)  # which the run has in float32
+        elif alpha == 0:
+            self._interpolate(self.base_folder, 0.0, folder)
+        elif isinstance(self.path, Line) and not isinstance(alpha, Coefficients):
+            self._interpolate(self.run.theta_1, alpha, folder)
         else:
-            model, processor, _ = load_clip(str(self.base_folder))
-            self.path.write(alpha, model.state_dict())
-            move(model, dtype=getattr(torch, self.source.save_dtype))
-            save_clip(model, processor, folder)
+            self._write_on_path(alpha, folder)
 
-    def _is_saved(self, alpha: Alpha) -> bool:
-        """Return whether `patched/` contains this model; after a killed run, it may contain an earlier one."""
-        if alpha != self.source.selected or not (self.run.patched / "README.md").is_file():
-            return False
-        return bool(card_metadata(self.run.patched).get("weights") == self.fingerprint(alpha))
+    def _write_on_path(self, alpha: Alpha, folder: Path) -> None:
+        """Write a model that is not on a straight line from file to file, with its trained head if there is one."""
+        model, processor, _ = load_clip(self.base_folder)
+        dtype: torch.dtype = getattr(torch, self.source.save_dtype)
+        head = ClassificationHead.load(self.base_folder) if (self.base_folder / HEAD_CONFIG).exists() else None
+        self.path.write(alpha, weights_of(model, head))
+        save_clip(move(model, dtype=dtype), processor, folder)
+        if head is not None:
+            head.save(folder, dtype=dtype)
 
-    def _write_step(self, alpha: Coefficients, folder: Path) -> None:
-        """Write the model after a step in the dtype of the run; the run folder has it in float32."""
-        step = self.run.step(len(alpha)).patched
-        if alpha == self.source.selected and not step.exists():
-            raise InputError(f"The run in {self.run.path} has no model at {alpha_phrase(alpha)}. Rerun it.")
-        interpolate_checkpoints(self.base_folder, step, {1.0: folder}, save_dtype=self.source.save_dtype)
+    def _interpolate(self, theta_1: Path, alpha: float, folder: Path) -> None:
+        """Write a model between the base and another one, in the dtype of the run."""
+        dtype = self.source.save_dtype
+        interpolate_checkpoints(self.base_folder, theta_1, {alpha: folder}, save_dtype=dtype, extrapolate=True)
 
     def _write_delta(self, folder: Path) -> None:
         selected = self.source.selected
@@ -229,22 +227,3 @@ def _variants(source: CardSource, alphas: Sequence[float] | None) -> dict[str, A
                 "numbers. Rerun `hf-paint patch` with this alpha and `sweep: full`."
             )
     return {name: evaluated[name] for name in wanted}  # 0.333333 is the name of 1/3
-
-
-def _base_folder(source: CardSource) -> Path:
-    """Return the folder of the base, downloading it if it is on the Hub.
-
-    Raises:
-        InputError: If the base is missing, or its image tower has changed since the run.
-    """
-    model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
-    missing = Path(model).is_absolute() and not Path(model).is_dir()
-    if missing or model.startswith("a model in memory"):
-        raise InputError(f"Pushing needs the files of the base, but {model} is missing.")
-    try:
-        folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
-    except InputError as error:  # the recipe was valid when the run began
-        raise JobError(str(error)) from error
-    if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
-        raise InputError(f"The image tower of the base {model} has changed since the run.")
-    return folder

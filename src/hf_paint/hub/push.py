@@ -18,6 +18,7 @@ from hf_paint.hub.publication import Publication
 from hf_paint.results.alphas import is_unpatched
 from hf_paint.results.locks import working_in
 from hf_paint.results.run_folder import PUSH_PREFIX, example_plot
+from hf_paint.results.seals import check_sealed
 from hf_paint.weights.manifest import MANIFEST
 
 
@@ -92,6 +93,7 @@ def push_variants(
     options = options or PushOptions()
     folder = Path(run) if isinstance(run, str | Path) else run.run_folder
     with working_in(folder):
+        check_sealed(folder, reads_report=True)
         with hub_errors(f"Planning the push to {repo_id} failed"):
             publication = Publication.from_run(
                 folder,

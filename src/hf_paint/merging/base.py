@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal, Protocol
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerCallback
 
 from hf_paint.errors import InputError
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Line, WeightPath
+from hf_paint.models.sealed import load_sealed_file
 from hf_paint.results.run_folder import RunFolder
 
 
@@ -45,7 +45,7 @@ class RecordedInformation:
 
     def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
         """Return the Fisher information recorded under this name."""
-        return load_file(self.folder.fisher(name))
+        return load_sealed_file(self.folder.fisher(name))
 
 
 class Loss(Protocol):

@@ -13,6 +13,7 @@ from hf_paint.models.loading import load_clip, model_name, processor_of
 from hf_paint.models.task_file import read_tasks
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_readable
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.weights.finite import finite
@@ -29,13 +30,14 @@ def model_of(name_or_path: str | Path) -> str:
     """Return the folder or Hub id of a model; for a run folder, the folder of its patched model.
 
     Raises:
-        InputError: If the run has no patched model yet.
+        InputError: If the run has no patched model yet, or another process works in its folder.
     """
     name = model_name(name_or_path)
     run = RunFolder(Path(name))
     is_model = (run.path / "config.json").is_file() if exists(run.path) else True  # which may lie beside its recipe
     if is_model or not run.recipe.is_file():
         return name
+    check_readable(run.path)
     if not run.patched.is_dir():
         raise InputError(
             f"The run in {name_or_path} has no patched model: it is not finished, or has `selection: none`. Finish it "

@@ -59,6 +59,9 @@ class LazyWeights(Mapping[str, Tensor]):
     Args:
         folder: Folder with `model.safetensors`, or with shards and an index.
 
+    Attributes:
+        floats: Names of the floating-point tensors.
+
     Raises:
         InputError: If the folder has no such files. A tensor with NaN or inf is refused when it is accessed.
 
@@ -69,7 +72,9 @@ class LazyWeights(Mapping[str, Tensor]):
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self._paths = {name: tensor.path for name, tensor in read_checkpoint(folder).tensors.items()}
+        tensors = read_checkpoint(folder).tensors
+        self.floats = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
+        self._paths = {name: tensor.path for name, tensor in tensors.items()}
         self._files = {path: safe_open(path, framework="pt") for path in {*self._paths.values()}}
 
     def __getitem__(self, name: str) -> Tensor:

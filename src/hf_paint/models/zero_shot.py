@@ -1,19 +1,18 @@
 """Build zero-shot heads from class names and prompt templates (Radford et al., 2021, Section 3.1.4)."""
 
+import logging
 from collections.abc import Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from hf_paint.errors import InputError
-from hf_paint.files import save_atomically
+from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
 from hf_paint.models.given import ModelLike, load_given
@@ -21,6 +20,7 @@ from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, memb
 from hf_paint.models.processes import agree, is_first_on_node
 from hf_paint.models.prompt_checks import warn_of_prompts
 from hf_paint.models.prompts import embed_prompts
+from hf_paint.models.sealed import load_sealed_file, save_sealed_file
 from hf_paint.models.task_file import TaskClasses
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -28,8 +28,8 @@ from hf_paint.weights.layers import IMAGE_TOWER
 
 CODE = ("families.py", "prompts.py", "zero_shot.py")
 """Modules that determine a head. After any change to them, cached heads are built again, which takes little time."""
-FINGERPRINT = "fingerprint"
-"""Metadata key of a cached head that holds the fingerprint of its weights."""
+
+logger = logging.getLogger(__name__)
 
 
 def build_task_head(
@@ -136,8 +136,7 @@ def build_zero_shot_head(
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
     head = ZeroShotHead(weight, logit_scale(model))
     if cache is not None and is_first_on_node():
-        metadata = {FINGERPRINT: fingerprint_weights(head.state_dict())}
-        save_atomically(cache, partial(save_file, head.state_dict(), metadata=metadata))
+        save_sealed_file(cache, head.state_dict())
     return head
 
 
@@ -155,11 +154,14 @@ def _cache_file(
 
 
 def _read(path: Path) -> ZeroShotHead | None:
-    """Load a head from a file; return None if the file is missing or damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in ("weight", "logit_scale")}
-            fingerprint = (file.metadata() or {}).get(FINGERPRINT)
-    except (FileNotFoundError, SafetensorError):
+    """Load a head from a file; return None if there is none. A damaged one is dropped with a warning."""
+    if not path.exists():
         return None
-    return ZeroShotHead(**weights) if fingerprint == fingerprint_weights(weights) else None
+    try:
+        weights = load_sealed_file(path)
+        return ZeroShotHead(weights["weight"], weights["logit_scale"])
+    except (InputError, KeyError):
+        logger.warning(f"The cached head {path} is damaged, so it is made again.")
+        with suppress(OSError):  # a read-only cache
+            remove_any(path)
+        return None

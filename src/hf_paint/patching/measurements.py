@@ -1,6 +1,7 @@
 """Measurements for merging methods: scores and losses on validation images, Fisher information on training images."""
 
 import json
+import logging
 from collections import UserDict
 from collections.abc import Iterable, MutableMapping, Sequence
 from fractions import Fraction
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.func import functional_call
 
@@ -18,17 +18,21 @@ from hf_paint.data.images import decode, stream_rows
 from hf_paint.data.splits import load_splits
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
-from hf_paint.files import save_atomically, write_json
+from hf_paint.files import remove_any, write_json
+from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.base import ImageSplit, Loss
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.losses import masked_cross_entropy
+from hf_paint.models.sealed import load_sealed_file, save_sealed_file
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
+from hf_paint.results.identity import bind
 from hf_paint.results.records import Role
 from hf_paint.results.selection import Sides
 
 
+logger = logging.getLogger(__name__)
 BATCH_SIZE = 64
 """Number of images per batch, for learning soup coefficients and for estimating Fisher information."""
 
@@ -108,8 +112,10 @@ class RunMeasurements:
             seed: Seed for sampling images and labels.
         """
         path = self.run.folder.fisher(name)
-        make_once(path, partial(self._save_fisher, path, theta, num_images, seed))
-        return load_file(path)
+        make_once(path, partial(self._save_fisher, path, theta, num_images, seed), is_whole=partial(_is_whole, path))
+        information = load_sealed_file(path)
+        bind(self.run.folder, f"fisher/{name}", fingerprint_weights(information))
+        return information
 
     def _save_fisher(self, path: Path, theta: Weights, num_images: int, seed: int) -> None:
         tower = self.run.tower_with(theta)
@@ -121,7 +127,8 @@ class RunMeasurements:
         first, *others = estimates
         mean = {key: (sum(other[key] for other in others) + x).cpu() / len(estimates) for key, x in first.items()}
         if self.run.folder.write:
-            save_atomically(path, partial(save_file, mean))
+            remove_any(path)
+            save_sealed_file(path, mean)
 
     def _training_pixels(self, task: PreparedTask, num_images: int, seed: int) -> Sequence[Tensor]:
         """Return batches of normalised pixels from random training images, or from the start of a stream."""
@@ -182,6 +189,16 @@ def tempered_loss(logits: Tensor, labels: Tensor, beta: Tensor | float) -> Tenso
 
 def _with_validation(tasks: Iterable[PreparedTask], role: Role) -> list[PreparedTask]:
     return [task for task in tasks if task.role == role and "validation" in task.images]
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether Fisher information can be read; otherwise, it is estimated again, which gives the same."""
+    try:
+        load_sealed_file(path)
+    except InputError:
+        logger.warning(f"{path} is damaged, so it is estimated again.")
+        return False
+    return True
 
 
 class StoredScores(UserDict[str, float]):

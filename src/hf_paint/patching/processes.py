@@ -41,7 +41,7 @@ def wait_for_everyone() -> None:
     PartialState().wait_for_everyone()
 
 
-def make_once(path: Path, make: Callable[[], None]) -> None:
+def make_once(path: Path, make: Callable[[], None], *, is_whole: Callable[[], bool] = lambda: True) -> None:
     """Create a file or folder unless an earlier run created it.
 
     All processes call `make` and share the work, but only the main process writes. Each process checks whether the
@@ -50,8 +50,9 @@ def make_once(path: Path, make: Callable[[], None]) -> None:
     Args:
         path: File or folder to create.
         make: Called as `make()`; creates `path`.
+        is_whole: Called as `is_whole()` if the path exists; if it returns False, the path is created again.
     """
-    exists = path.exists()
+    exists = path.exists() and is_whole()
     wait_for_everyone()
     if not exists:
         make()

@@ -21,6 +21,7 @@ from hf_paint.results.outcome import Outcome
 from hf_paint.results.records import Result, ResultLog
 from hf_paint.results.resuming import makes_weights
 from hf_paint.results.run_folder import ENSEMBLE, RunFolder
+from hf_paint.results.seals import check_readable
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Selection, SelectionRule, check_tolerance
 
 
@@ -105,6 +106,7 @@ def choose_again(
 ) -> NewChoice:
     """Return what `select_alpha` would choose, without writing anything."""
     folder = RunFolder(run_folder, write=True)
+    check_readable(folder.path)
     recipe, curve = _read(folder)
     if alpha is not None:
         if selection is not None or tolerance is not None:

@@ -7,6 +7,7 @@ from hf_paint.report.subject import Subject
 from hf_paint.report.subject_of_model import open_model
 from hf_paint.report.subject_of_run import open_run
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_readable
 
 
 def open_subject(name_or_path: str | Path, base: str | None = None) -> Subject:
@@ -24,6 +25,7 @@ def open_subject(name_or_path: str | Path, base: str | None = None) -> Subject:
     name = model_name(name_or_path)
     folder = Path(name)
     if _is_run(folder):
+        check_readable(folder)
         return open_run(folder, base)
     if folder.is_dir() and _is_run(folder.resolve().parent):
         return open_run(folder.resolve().parent, base)

@@ -10,6 +10,7 @@ from hf_paint.files import check_writable, expand, write_text
 from hf_paint.report.building import report_of
 from hf_paint.report.page import render
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_readable, seal_again
 
 
 SUFFIXES = (".html", ".htm")
@@ -41,8 +42,11 @@ def write_report(runs: str | Path | Sequence[str | Path], output: str | Path | N
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
     if not folders:
         raise InputError("A report needs at least one run folder, got none.")
-    path = _path(folders, output)
-    write_text(path, render(report_of(folders)))
+    for folder in folders:
+        check_readable(expand(folder))
+    path = _write(folders, output)
+    if output is None and len(folders) == 1:
+        seal_again(expand(folders[0]))
     return path
 
 
@@ -51,7 +55,7 @@ def redraw_report(folder: RunFolder) -> None:
     if not folder.write:
         return
     try:
-        write_report(folder.path)
+        _write([folder.path], None)
     except Exception as error:
         with suppress(OSError):  # an earlier one may show another choice, or pictures that were removed
             folder.report.unlink()
@@ -59,6 +63,13 @@ def redraw_report(folder: RunFolder) -> None:
             f"The run in {folder.path} is finished, but its report was not drawn ({type(error).__name__}: "
             f"{one_line(error)}). To try again: hf-paint report {folder.path}"
         )
+
+
+def _write(folders: Sequence[str | Path], output: str | Path | None) -> Path:
+    """Write the report, and return where it is."""
+    path = _path(folders, output)
+    write_text(path, render(report_of(folders)))
+    return path
 
 
 def _path(folders: Sequence[str | Path], output: str | Path | None) -> Path:

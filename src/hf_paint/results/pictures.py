@@ -8,6 +8,7 @@ from hf_paint.errors import InputError
 from hf_paint.results.alphas import AlphaJson
 from hf_paint.results.records import Role
 from hf_paint.results.run_folder import EXAMPLES
+from hf_paint.weights.manifest import check_whole
 
 
 PICTURES = "examples.json"
@@ -60,6 +61,7 @@ def read_pictures(run_folder: str | Path) -> dict[str, TaskPictures]:
             run may come from a stranger, and its pictures are shown and published.
     """
     folder = Path(run_folder) / EXAMPLES
+    check_whole(folder, may_lack_files=True)
     pictures: dict[str, TaskPictures] = read_json(folder / PICTURES) or {}
     for picture in (picture for task in pictures.values() for picture in task["pictures"]):
         if not (folder / picture["file"]).resolve().is_relative_to(folder.resolve()):

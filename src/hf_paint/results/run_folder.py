@@ -14,6 +14,7 @@ from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.history import with_history
 from hf_paint.results.locks import working_in
+from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.results.selection import Selection
 from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import save_folder_sealed
@@ -154,9 +155,11 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         with working_in(self.path):
+            break_seal(self.path)
             self.check(recipe)  # again, because another process may have run here since
             write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
             yield
+            seal_run(self.path)
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
         """Write `selection.json`, which keeps the history of the folder."""

@@ -12,6 +12,7 @@ from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result, Role
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_sealed
 from hf_paint.weights.changes import WeightChanges, measure_weight_changes
 from hf_paint.weights.headers import INDEX, SINGLE
 
@@ -130,6 +131,7 @@ def read_records(files: RunFolder) -> tuple[Json, AlphaCurve]:
             f"{files.path} is not a run folder: it has no {files.recipe.name}. Pass the output_dir of "
             "`hf-paint patch`."
         )
+    check_sealed(files.path)
     recipe, curve = files.load_recipe(), AlphaCurve.from_run(files.path)
     if "model" not in recipe:
         raise InputError(f"{files.recipe} lacks the key `model`.")

@@ -16,8 +16,8 @@ EDITABLE = ("README.md",)
 """Files that people may edit, so they have no checksum."""
 
 
-def seal(folder: Path) -> None:
-    """Write the manifest of a complete folder, with all files in it and below it.
+def seal(folder: Path, patterns: Sequence[str] = ("**/*",)) -> None:
+    """Write the manifest of a complete folder, with the files in it and below it that match any of the patterns.
 
     Example:
         >>> _ = (tmp_path / "model.safetensors").write_bytes(b"weights")
@@ -25,7 +25,7 @@ def seal(folder: Path) -> None:
         >>> damage(tmp_path) is None
         True
     """
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     _write(folder / MANIFEST, {path.relative_to(folder).as_posix(): path for path in files})
 
 
@@ -65,28 +65,42 @@ def damage(folder: Path) -> str | None:
         >>> str(damage(tmp_path)).removeprefix(str(tmp_path))
         '/model.safetensors has other bytes than when it was saved'
     """
+    return next((clause for _, clause in damages(folder)), None)
+
+
+def damages(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield all files of a folder that are missing or damaged, each with a clause that says so (see `damage`)."""
     manifest = folder / MANIFEST
     try:
         stored = read_json(manifest)
     except (InputError, OSError):
-        return f"{manifest} cannot be read"
-    if stored is None:
-        return None
-    files = stored.get("files")
+        yield manifest, f"{manifest} cannot be read"
+        return
+    files = {} if stored is None else stored.get("files")
     if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
-        return f"{manifest} lists no files"
-    clauses = (_damage(folder / name, entry) for name, entry in files.items())
-    return next((clause for clause in clauses if clause), None)
+        yield manifest, f"{manifest} lists no files"
+        return
+    for name, entry in files.items():
+        if (clause := _damage(folder / name, entry)) is not None:
+            yield folder / name, clause
 
 
-def check_whole(folder: Path) -> None:
+def check_whole(folder: Path, *, may_lack_files: bool = False) -> None:
     """Check the files of a folder against its manifest, if it has one.
+
+    Args:
+        folder: The folder.
+        may_lack_files: Whether people may have removed files.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    if (clause := damage(folder)) is not None:
-        raise InputError(f"{clause}: it is damaged. Restore it from a copy, or remove {folder} and make it again.")
+    found = (clause for path, clause in damages(folder) if path.exists() or not may_lack_files)
+    if (clause := next(found, None)) is not None:
+        raise InputError(
+            f"{clause}: it is damaged. Restore it from a copy, or remove {folder} and make it again. If you changed "
+            f"it yourself, delete {folder / MANIFEST}."
+        )
 
 
 def _write(manifest: Path, files: Mapping[str, Path]) -> None:

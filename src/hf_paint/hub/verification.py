@@ -1,0 +1,145 @@
+"""Check that the weights to be published are those that the records of a run were measured on."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from hf_paint.errors import InputError, JobError
+from hf_paint.fingerprints import fingerprint_weights
+from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.pull import card_metadata
+from hf_paint.merging.base import RecordedInformation
+from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.path import Span, Steps, WeightPath
+from hf_paint.models.classifier import ClassificationHead
+from hf_paint.models.content import changed_parts
+from hf_paint.models.stored import LazyWeights, StoredTower, find_tower
+from hf_paint.repositories import folder_of
+from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
+from hf_paint.results.identity import Identity
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import check_sealed
+from hf_paint.weights.folders import COMPANIONS, HEAD_CONFIG
+from hf_paint.weights.headers import HEAD_WEIGHT, WEIGHTS
+from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import MANIFEST
+
+
+def find_base(source: CardSource, run: RunFolder) -> Path:
+    """Return the folder of the base, downloading it if it is on the Hub.
+
+    Raises:
+        InputError: If the base is missing, or has changed since the run.
+    """
+    model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
+    missing = Path(model).is_absolute() and not Path(model).is_dir()
+    if missing or model.startswith("a model in memory"):
+        raise InputError(f"Pushing needs the files of the base, but {model} is missing.")
+    try:
+        folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
+    except InputError as error:  # the recipe was valid when the run began
+        raise JobError(str(error)) from error
+    if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
+        raise InputError(f"The image tower of the base {model} has changed since the run.")
+    identity = Identity.load(run)
+    changed = [] if identity is None else changed_parts(folder, identity.content)
+    if changed:
+        raise InputError(f"Since the run in {run.path}, {', '.join(changed)} has changed: {model}. Restore it.")
+    return folder
+
+
+def is_patched_at(alpha: Alpha, source: CardSource, run: RunFolder) -> bool:
+    """Return whether `patched/` is the model at an alpha; after a killed run, it may be an earlier one.
+
+    Without a manifest, as in runs of earlier versions, nothing says that its weights are those that were saved.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    patched = run.patched
+    card = patched / "README.md"
+    if alpha != source.selected or not card.is_file() or not (patched / MANIFEST).is_file():
+        return False
+    try:
+        if card_metadata(patched).get("weights") != source.fingerprint(alpha):
+            return False
+    except InputError as error:
+        raise InputError(f"{card} is damaged. Run the same `hf-paint patch` again, which makes it.") from error
+    check_sealed(patched)
+    return True
+
+
+def theta_0_of(run: RunFolder, base_folder: Path) -> Path:
+    """Return the folder of theta_0: the base, or `theta_0` of a run that trained a head."""
+    if not run.theta_0.exists():
+        return base_folder
+    _check_frozen(base_folder, [run.theta_0])
+    return run.theta_0
+
+
+def measured_path(source: CardSource, run: RunFolder, base_folder: Path, alphas: Sequence[Alpha]) -> WeightPath:
+    """Return the path of a finished run, after checking that its weights at some alphas are those that were measured.
+
+    Raises:
+        InputError: If the weights at an alpha are others, or a fine-tuned model that they need is missing.
+    """
+    at_base = all(alpha == 0 for alpha in alphas)
+    path = Span(_weights(base_folder), {}) if at_base else _path(source, run, base_folder)
+    for alpha in alphas:
+        if path.fingerprint(alpha) != source.measured(alpha):
+            raise InputError(
+                f"The weights at {alpha_phrase(alpha)} are not those that this run evaluated, so they are not "
+                f"published: the base ({source.recipe['model']}) or a fine-tuned model of the run has changed, or its "
+                "records have. Restore them, or run `hf-paint patch` in another folder."
+            )
+    return path
+
+
+def _path(source: CardSource, run: RunFolder, base_folder: Path) -> WeightPath:
+    """Return the path of a finished run from theta_0, with the trained head if there is one.
+
+    Raises:
+        InputError: If a fine-tuned model is missing, or differs from the base outside of its image tower.
+    """
+    theta_0, names = _weights(base_folder), [task.name for task in source.patching_tasks]
+    if source.strategy == "sequential":
+        steps = {name: _existing(run.step(number).patched) for number, name in enumerate(names, 1)}
+        _check_frozen(base_folder, steps.values())
+        return Steps(theta_0, {name: _weights(folder) for name, folder in steps.items()})
+    if isinstance(source.selected, Coefficients):
+        given = source.recipe.get("thetas", {})
+        found = {n: find_tower(given[n]) if n in given else _existing(run.theta(n).theta_1) for n in names}
+        return Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in found.items()})
+    _check_frozen(base_folder, [_existing(run.theta_1)])
+    return source.method.path(theta_0, _weights(run.theta_1), RecordedInformation(run))
+
+
+def _weights(folder: Path) -> Weights:
+    """Return the image tower in a folder, including the head if it was trained."""
+    tower = StoredTower(folder)
+    if not (folder / HEAD_CONFIG).exists():
+        return tower
+    return dict(tower) | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(
+            f"Pushing needs the fine-tuned weights, but {folder} is missing. Run the recipe again, which makes it."
+        )
+    return folder
+
+
+def _check_frozen(base_folder: Path, folders: Iterable[Path]) -> None:
+    """Check that models equal the base outside of their image tower and head."""
+    base = LazyWeights(base_folder)
+    frozen = [name for name in base.floats if not name.startswith((*IMAGE_TOWER, HEAD_WEIGHT))]
+    for folder in folders:
+        model = LazyWeights(folder)
+        for name in frozen:
+            if name not in model or not torch.equal(base[name].float(), model[name].float()):
+                raise InputError(
+                    f"{folder} differs from the base in '{name}', which no run changes: one of them is damaged. "
+                    f"Restore it, or remove {folder} and run the recipe again."
+                )

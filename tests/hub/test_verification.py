@@ -1,0 +1,130 @@
+"""A push publishes only the weights that the numbers on its cards were measured on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import HfApi
+from safetensors.torch import load_file, save_file
+
+from damaging import flip
+from drawn_tasks import write_task
+from hf_paint import InputError, PushOptions, push_variants
+from hf_paint.hub.publication import Publication
+from hf_paint.results.locks import working_in
+from hf_paint.weights.manifest import MANIFEST
+from patch_runs import parallel, sequential
+
+
+BASE = PushOptions(base_model_id="o/clip")
+DELTA = PushOptions(base_model_id="o/clip", form="delta")
+IMAGE, TEXT = "visual_projection.weight", "text_projection.weight"
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def several(model_folder, tmp_path_factory):
+    """Strategy -> a finished, read-only run on several tasks."""
+    folder = tmp_path_factory.mktemp("several")
+    tasks = [write_task(folder, name, seed=seed) for name, seed in (("first", 0), ("second", 3), ("kept", 7))]
+    patches = {"sequential": sequential, "parallel": parallel}
+    return {name: patch(model_folder, tasks, folder / name).run_folder for name, patch in patches.items()}
+
+
+def change(folder, name):
+    """Change one number of a model that has no manifest, as in earlier versions."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    weights = load_file(folder / "model.safetensors")
+    weights[name].view(-1)[0] += 1e-3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_base(run, model_folder, tmp_path):
+    """Return a copy of the base, from which the run was started."""
+    base = Path(shutil.copytree(model_folder, tmp_path / "base"))
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"model": str(base)}))
+    return base
+
+
+@pytest.mark.parametrize("options", [BASE, DELTA])
+def test_a_run_without_theta_1_is_refused(hub, run, options):
+    shutil.rmtree(run / "theta_1")
+    with pytest.raises(InputError, match="theta_1 is missing"):
+        push_variants(run, "tester/clip", options=options)
+    assert not hub.calls("create_repo")
+
+
+@pytest.mark.parametrize("options", [BASE, DELTA])
+def test_a_theta_1_with_one_other_number_is_refused(hub, run, options):
+    flip(run / "theta_1/model.safetensors")
+    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has other bytes than when it was saved"):
+        push_variants(run, "tester/clip", options=options)
+    change(run / "theta_1", IMAGE)
+    with pytest.raises(InputError, match="are not those that this run evaluated"):
+        push_variants(run, "tester/clip", options=options)
+    assert not hub.calls("create_repo")
+
+
+def test_a_theta_1_with_another_text_tower_is_refused(hub, run):
+    change(run / "theta_1", TEXT)
+    with pytest.raises(InputError, match=f"theta_1 differs from the base in '{TEXT}'"):
+        push_variants(run, "tester/clip", options=BASE)
+
+
+def test_a_base_that_has_changed_is_refused(hub, run, model_folder, tmp_path):
+    base = with_base(run, model_folder, tmp_path)
+    Publication.from_run(run, "tester/clip", base_model_id="o/clip")
+    change(base, TEXT)
+    with pytest.raises(InputError, match="the base model has changed: .*base"):
+        push_variants(run, "tester/clip", options=BASE)
+    shutil.copy(Path(model_folder) / "model.safetensors", base)
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 16}))
+    with pytest.raises(InputError, match="the tokenizer has changed: .*base"):
+        push_variants(run, "tester/clip", options=BASE)
+    assert not hub.calls("create_repo")
+
+
+def test_a_changed_patched_model_is_computed_again(hub, finished_run, run):
+    expected = load_file(finished_run / "patched/model.safetensors")
+    flip(run / "patched/model.safetensors")
+    with pytest.raises(InputError, match=r"patched/model\.safetensors has other bytes"):
+        push_variants(run, "tester/clip", options=BASE)
+    change(run / "patched", IMAGE)
+    push_variants(run, "tester/clip", options=BASE)
+    found = load_file(HfApi().hf_hub_download("tester/clip", "model.safetensors"))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_changed_step_is_refused(hub, several, tmp_path):
+    run = Path(shutil.copytree(several["sequential"], tmp_path / "run"))
+    change(run / "step-1/patched", IMAGE)
+    with pytest.raises(InputError, match="are not those that this run evaluated"):
+        push_variants(run, "tester/clip", options=BASE)
+
+
+def test_a_parallel_run_is_published_from_its_models_or_not_at_all(hub, several, tmp_path):
+    run = Path(shutil.copytree(several["parallel"], tmp_path / "run"))
+    expected = load_file(several["parallel"] / "patched/model.safetensors")
+    change(run / "patched", IMAGE)
+    push_variants(run, "tester/clip", options=BASE)
+    found = load_file(HfApi().hf_hub_download("tester/clip", "model.safetensors"))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    change(run / "thetas/first/theta_1", IMAGE)
+    with pytest.raises(InputError, match="are not those that this run evaluated"):
+        push_variants(run, "tester/clip", options=BASE)
+
+
+def test_nothing_is_pushed_while_a_run_works_in_its_folder(hub, run):
+    with working_in(run), pytest.raises(InputError, match="Another process is using"):
+        push_variants(run, "tester/clip", options=BASE)
+    assert not hub.log

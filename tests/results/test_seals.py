@@ -1,0 +1,77 @@
+"""A run knows whether its records and other small files are those that were saved."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from damaging import flip
+from hf_paint import InputError, push_variants, select_alpha
+from hf_paint.cli.main import main
+from hf_paint.results.locks import working_in
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import break_seal, seal_run
+from hf_paint.weights.manifest import MANIFEST
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy of a finished run, sealed."""
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    seal_run(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "details.jsonl", "recipe.yaml", "selection.json", "curve.png"])
+def test_a_damaged_file_is_named_before_a_run_is_read(run, name, capsys):
+    flip(run / name)
+    for read in (lambda: push_variants(run, "me/clip"), lambda: select_alpha(run, alpha=0.5)):
+        with pytest.raises(InputError, match=f"{name} has other bytes than when it was saved"):
+            read()
+    for command in (["report", str(run)], ["compare", str(run)], ["apply", "base", str(run), "--output_dir", "new"]):
+        assert main(command) == 2
+        assert f"{name} has other bytes" in capsys.readouterr().err
+
+
+def test_what_a_run_can_make_again_is_removed(run, caplog):
+    [first, second, *_] = sorted((run / "correct").iterdir())
+    flip(first)
+    second.unlink()
+    break_seal(run)
+    assert not first.exists()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{first} has other bytes than when it was saved, so it is made again."
+    ]
+    assert not (run / MANIFEST).exists()
+    assert (run / "results.jsonl").exists()
+
+
+def test_records_are_only_valid_together(run):
+    (run / "details.jsonl").unlink()
+    break_seal(run)
+    assert not (run / "results.jsonl").exists()
+
+
+def test_what_a_run_was_started_with_cannot_be_made_again(run):
+    flip(run / "identity.json")
+    with pytest.raises(InputError, match=r"identity\.json has other bytes"):
+        break_seal(run)
+
+
+def test_a_run_is_sealed_while_nobody_works_in_it(run, monkeypatch):
+    monkeypatch.setattr("hf_paint.results.run_folder.seal_run", seal_run)
+    folder = RunFolder(run, write=True)
+    with folder.claimed(folder.load_recipe()):
+        assert not (run / MANIFEST).exists()
+    assert (run / MANIFEST).exists()
+
+
+def test_a_run_in_use_is_not_read(run, capsys):
+    with working_in(run):
+        for command in (
+            ["report", str(run)],
+            ["select", str(run)],
+            ["apply", "base", str(run), "--output_dir", "new"],
+        ):
+            assert main(command) == 2
+            assert "Another process is using" in capsys.readouterr().err
