@@ -46,7 +46,10 @@ def _pack(array: Integers) -> PackedArray:
 
 
 def _unpack(dtype: str, shape: list[int], data: str) -> Integers:
-    kind, number = np.dtype(dtype), math.prod(shape)
+    try:
+        kind, number = np.dtype(dtype), math.prod(shape)
+    except TypeError as error:
+        raise ValueError(f"an array of type {dtype!r}") from error
     if kind.kind not in "iu" or not 0 <= number <= MOST_NUMBERS:
         raise ValueError(f"an array of {number} numbers of type {kind}; at most {MOST_NUMBERS} integers are read")
     size = number * kind.itemsize
