@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hf_paint.cli.recipe_paths import TASKS
 from hf_paint.errors import InputError
-from hf_paint.files import exists, expand
+from hf_paint.files import exists, expand, is_file
 from hf_paint.results.selection import DEFAULT_RULE
 from hf_paint.tasks.registry import get_tasks
 
