@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants, hf_api
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 from transformers.utils import logging
 
 from blank_plots import blank_plots, draw_plots
@@ -29,14 +29,36 @@ from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
 from hub_server import HubServer
+from word_tokenizer import word_tokenizer
 
 
 pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
 torch.set_num_threads(1)
-gc.freeze()  # imported modules are permanent, so garbage collection need not scan them
+gc.set_threshold(50_000, 20, 100)  # most of what tests make is freed without a scan
+os.fsync = lambda file: None  # which matters when the power fails; no test can tell
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
 IMAGE_SIZE = 32
+LONGEST = (
+    "distributed/test_two_processes.py",
+    "cli/test_quickstart.py",
+    "test_reference.py",
+    "training/test_head_training.py",
+    "training/test_trainer.py",
+    "patching/test_strategies.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first: a worker that begins one at the end works alone."""
+    first = {Path(__file__).parent / name for name in LONGEST}
+    items.sort(key=lambda item: item.path not in first)
+
+
+def pytest_collection_finish():
+    """Modules and tests are permanent, so garbage collection need not scan them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,7 +104,7 @@ def shared():
 @pytest.fixture(scope="session")
 def processor():
     corpus = [f"a photo of a {name}." for name in CLASS_NAMES] + ["the number one two three", "abc xyz 0123456789"]
-    tokenizer = CLIPTokenizer().train_new_from_iterator(corpus, vocab_size=600)
+    tokenizer = word_tokenizer(corpus)
     tokenizer.model_max_length = 32
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=size)
