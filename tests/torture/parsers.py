@@ -28,6 +28,7 @@ from hf_paint.results.pictures import read_pictures
 from hf_paint.results.result_log import ResultLog
 from hf_paint.results.robustness_table import RobustnessTable, read_baseline
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.stored import read_named_tasks
 from hf_paint.tasks.registry import get_task, get_tasks
 from hf_paint.weights.changes import StoredChanges, WeightChanges
 from hf_paint.weights.headers import read_checkpoint
@@ -191,7 +192,7 @@ def _run_files(run: Path) -> dict[str, Parser]:
         "robustness.json": of(files.robustness, robustness, ROBUSTNESS),
         "changes.json": of(files.changes, changes),
         "examples.json": of(files.examples / "examples.json", lambda: read_pictures(run)),
-        "tasks.json of a run": of(files.tasks, files.load_tasks),
+        "tasks.json of a run": of(files.tasks, lambda: read_named_tasks(files.tasks)),
         "tasks.json": of(files.tasks, lambda: read_tasks(run)),
     }
 

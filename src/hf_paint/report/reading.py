@@ -17,7 +17,7 @@ from hf_paint.results.records import Result
 from hf_paint.results.run_folder import ENSEMBLE, RECIPE, STEP_RECIPE, RunFolder
 from hf_paint.results.runs import Run, read_chosen, read_records, short_names
 from hf_paint.results.selection import Selection
-from hf_paint.results.stored import CardFacts
+from hf_paint.results.stored import CardFacts, read_named_tasks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +145,7 @@ def _read(path: Path, name: str) -> Recorded:
             f"The run in {path} has no record at alpha 0 yet, so nothing can be compared with the unpatched model. "
             "Run the same `hf-paint patch` again to finish it."
         )
-    facts, tasks = files.load_card_facts() or CardFacts(), files.load_tasks()
+    facts, tasks = files.load_card_facts() or CardFacts(), read_named_tasks(files.tasks)
     ensemble = AlphaCurve.from_run(path, name=ENSEMBLE) if (path / ENSEMBLE).is_file() else None
     return Recorded(
         run=Run(

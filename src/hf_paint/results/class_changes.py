@@ -10,6 +10,7 @@ from hf_paint.results.details import Details
 from hf_paint.results.details_log import RunDetails
 from hf_paint.results.records import ROLES, Role
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.stored import read_named_tasks
 
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ def _changes(
 
 def _class_names(folder: RunFolder) -> Mapping[str, Sequence[str]]:
     """Return task -> names of its classes, in the order of the logits."""
-    return {task["name"]: task["class_names"] for task in folder.load_tasks()}
+    return {task["name"]: task["class_names"] for task in read_named_tasks(folder.tasks)}

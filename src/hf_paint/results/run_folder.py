@@ -16,7 +16,7 @@ from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.history import with_history
 from hf_paint.results.locks import working_in
 from hf_paint.results.selection import Selection
-from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, NamedTask, NamedTasks, OrdersSummary
+from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary
 from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import save_folder_sealed
 
@@ -212,11 +212,6 @@ class RunFolder:
     def load_orders(self) -> OrdersSummary | None:
         """Return the averages over several task orders, or None if the run has one order."""
         return read_shaped(self.orders, OrdersSummary, advice=AGAIN)
-
-    def load_tasks(self) -> Sequence[NamedTask]:
-        """Return the tasks with their class names; empty for a run of an earlier version."""
-        stored = read_shaped(self.tasks, NamedTasks, advice=AGAIN)
-        return stored["tasks"] if stored is not None else []
 
     def load_precision(self) -> Literal["fp32", "bf16"] | None:
         """Return the precision chosen by this run, so that a resumed run uses the same one, or None."""

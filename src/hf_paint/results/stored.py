@@ -1,6 +1,10 @@
 """What the small JSON files of a run folder hold, as the reader of a folder expects it."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
+
+from hf_paint.documents.shapes import read_shaped
 
 
 AGAIN = "Remove this file, and run the same `hf-paint patch` again."
@@ -64,3 +68,9 @@ class NamedTasks(TypedDict):
     """Contents of `tasks.json`."""
 
     tasks: list[NamedTask]
+
+
+def read_named_tasks(path: Path) -> Sequence[NamedTask]:
+    """Return the tasks in a `tasks.json`; a run of an earlier version has none."""
+    stored = read_shaped(path, NamedTasks, advice=AGAIN)
+    return stored["tasks"] if stored is not None else []
