@@ -15,17 +15,22 @@ _said: set[str] = set()
 class InputError(ValueError):
     """Invalid input: a wrong name, file, column or shape.
 
-    The message says what was given, what was expected and what to do. On the command line, it is printed on one line
-    and the exit code is 2. In Python, this is a `ValueError`.
+    The message says what was given, what was expected and what to do, on one line, whatever was given. On the command
+    line, the exit code is 2. In Python, this is a `ValueError`.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class JobError(RuntimeError):
     """A failure caused by neither the program nor its input: a network error, missing permissions or a full disk.
 
-    The message says how far the job got and what to do. On the command line, it is printed on one line and the exit
-    code is 1.
+    The message says how far the job got and what to do, on one line. On the command line, the exit code is 1.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 def one_line(error: BaseException | str, *, limit: int | None = 300) -> str:

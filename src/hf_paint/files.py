@@ -36,6 +36,16 @@ def exists(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file at a path, by the same rule."""
+    return exists(path) and path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder at a path, by the same rule."""
+    return exists(path) and path.is_dir()
+
+
 def check_writable(folder: Path) -> None:
     """Check that a folder can be made, or written to if it exists.
 

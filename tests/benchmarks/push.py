@@ -22,7 +22,8 @@ from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.plots import plot_trade_off
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 
 
 SERVER = Path(__file__).parents[1] / "support" / "hub_server.py"

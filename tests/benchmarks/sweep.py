@@ -30,7 +30,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.merging.path import Line
 from hf_paint.models.towers import image_tower, image_tower_weights
-from hf_paint.results.records import ResultLog
+from hf_paint.results.result_log import ResultLog
 
 
 BATCH_SIZE = 128

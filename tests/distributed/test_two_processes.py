@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from drawn_tasks import write_task_yaml
 from hf_paint import AlphaCurve, InputError
 from hf_paint.cli.main import main
-from hf_paint.results.details import RunDetails
+from hf_paint.results.details_log import RunDetails
 from hf_paint.training.sharding import check_checkpoint
 from scenes_of_colours import write_scenes_yaml
 

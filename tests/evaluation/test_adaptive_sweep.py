@@ -10,7 +10,8 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.interpolation import interpolate
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 
 
 ALPHAS = [step / 40 for step in range(41)]

@@ -12,7 +12,7 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import interpolate
 from hf_paint.models.towers import image_tower, image_tower_weights
-from hf_paint.results.records import ResultLog
+from hf_paint.results.result_log import ResultLog
 from waits import Waits
 
 

@@ -31,7 +31,7 @@ from hf_paint.evaluation.examples import Example, plot_examples
 from hf_paint.patching import examples as patching_examples
 from hf_paint.results.alphas import Coefficients, alpha_from_json
 from hf_paint.results.changed_images import NUM_EXAMPLES, Changes
-from hf_paint.results.details import RunDetails
+from hf_paint.results.details_log import RunDetails
 from hf_paint.results.pictures import read_pictures
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.scenes import SceneStyle

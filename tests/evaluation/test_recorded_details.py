@@ -17,8 +17,8 @@ from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import outputs
 from hf_paint.models.loading import load_clip
 from hf_paint.models.towers import image_tower, image_tower_weights
-from hf_paint.results.details import RunDetails
-from hf_paint.results.records import ResultLog
+from hf_paint.results.details_log import RunDetails
+from hf_paint.results.result_log import ResultLog
 from hf_paint.tasks.scenes import SceneStyle
 from scenes_of_colours import write_scenes
 

@@ -214,7 +214,10 @@ def test_runs_beside_each_other_are_named_by_their_folders(made, copied):
         (lambda folder: (folder / "recipe.yaml").unlink(), "is not a run folder: it has no recipe.yaml"),
         (lambda folder: (folder / "results.jsonl").unlink(), "has no records yet: it lacks results.jsonl"),
         (lambda folder: (folder / "results.jsonl").write_text(""), "has no record at alpha 0 yet"),
-        (lambda folder: write_json(folder / "tasks.json", {"tasks": ["x"]}), "tasks.json is not a list of tasks"),
+        (
+            lambda folder: write_json(folder / "tasks.json", {"tasks": ["x"]}),
+            "tasks.json is damaged: `tasks.0.` must be keys and values",
+        ),
     ],
 )
 def test_what_is_no_run_is_named(copied, break_it, message):

@@ -22,7 +22,9 @@ from hf_paint import (
 )
 from hf_paint.cli.main import main
 from hf_paint.results.alphas import Coefficients
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
+from run_folders import CHOSEN
 
 
 def write_run(folder, accuracies, *, chosen=None, split="test", base="base", **recipe):
@@ -36,7 +38,7 @@ def write_run(folder, accuracies, *, chosen=None, split="test", base="base", **r
     recipe = {"model": f"nowhere/{base}", "base_fingerprint": base} | recipe
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     if chosen is not None:
-        (folder / "selection.json").write_text(json.dumps({"alpha": chosen}))
+        (folder / "selection.json").write_text(json.dumps(CHOSEN | {"alpha": chosen}))
     return folder
 
 
@@ -189,7 +191,9 @@ def test_a_run_that_chose_nothing_shows_its_fine_tuned_end(runs):
 
 def test_other_zero_shot_accuracies_are_said(runs):
     path = runs[2] / "results.jsonl"
-    path.write_text(path.read_text().replace('"correct": 40', '"correct": 41'))
+    path.write_text(
+        path.read_text().replace('"correct": 40', '"correct": 41').replace('"accuracy": 0.4,', '"accuracy": 0.41,')
+    )
     comparison = compare_runs(runs)
     assert "| base | zero-shot | 0.00 | 40.00 |" in comparison.to_markdown()
     [note] = [note for note in comparison.notes if "zero-shot accuracies" in note]
@@ -237,7 +241,7 @@ def no_points(folder):
 
 
 def other_choice(folder):
-    (folder / "selection.json").write_text('{"alpha": 0.7}')
+    (folder / "selection.json").write_text(json.dumps(CHOSEN | {"alpha": 0.7}))
 
 
 def torn_choice(folder):
@@ -246,7 +250,9 @@ def torn_choice(folder):
 
 def other_images(folder):
     path = folder / "results.jsonl"
-    path.write_text(path.read_text().replace('"total": 100', '"total": 101'))
+    records = map(json.loads, path.read_text().splitlines())
+    larger = [record | {"total": 101, "accuracy": record["correct"] / 101} for record in records]
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in larger))
 
 
 def other_tasks(folder):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hf_paint import AlphaCurve, InputError
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75, 1.0]

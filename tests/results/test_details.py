@@ -11,15 +11,19 @@ from sklearn.metrics import confusion_matrix
 
 from hf_paint import InputError
 from hf_paint.results.calibration import Calibration
-from hf_paint.results.details import Answers, Confusion, Details, DetailsLog, RunDetails, sample_images
+from hf_paint.results.details import Answers, Confusion, Details, sample_images
+from hf_paint.results.details_log import DetailsLog, RunDetails
 from hf_paint.results.records import Result
 
 
 GENERATOR = np.random.default_rng(3)
 
 
-def record(weights="w", **keys):
+def record(weights="w", of=None, **keys):
+    """Return a record with the counts of some details."""
     values = {"alpha": 0.0, "task": "t", "role": "patching", "split": "test", "correct": 3, "total": 4, "data": "d"}
+    if of is not None:
+        values |= {"correct": int(of.calibration.correct.sum()), "total": int(of.calibration.images.sum())}
     return Result(weights=weights, **values | keys)
 
 
@@ -92,9 +96,9 @@ def test_a_file_returns_what_was_written(tmp_path, sizes):
     log.append(record("a", split="validation"), without)
     read = RunDetails.of_run(tmp_path / "run")
     for weights, each in written.items():
-        assert_same(read.of(record(weights)), each)
-        assert_same(read.of(record(weights, alpha=0.7)), each)  # the same weights under another alpha
-    assert_same(read.of(record("a", split="validation")), without)
+        assert_same(read.of(record(weights, each)), each)
+        assert_same(read.of(record(weights, each, alpha=0.7)), each)  # the same weights under another alpha
+    assert_same(read.of(record("a", without, split="validation")), without)
     for other in ({"weights": "c"}, {"exact": False}, {"data": "a sample"}, {"precision": "bf16"}, {"role": "shift"}):
         assert read.of(record(**{"weights": "a"} | other)) is None
 
@@ -120,7 +124,9 @@ def test_a_torn_line_is_written_again_and_no_line_twice(tmp_path):
         path.write_text(whole[:length])
         complete = sum(end <= length for end in ends)
         read = RunDetails.of_run(tmp_path)
-        assert [read.of(record(weights)) is not None for weights in "abc"] == [i < complete for i in range(3)]
+        assert [read.of(record(*pair)) is not None for pair in zip("abc", parts, strict=True)] == [
+            i < complete for i in range(3)
+        ]
         log = DetailsLog(tmp_path)
         for weights, each in zip("abc", parts, strict=True):
             log.append(record(weights), each)
@@ -130,11 +136,14 @@ def test_a_torn_line_is_written_again_and_no_line_twice(tmp_path):
 def test_runs_without_details_and_damaged_ones(tmp_path):
     assert RunDetails.of_run(tmp_path).of(record()) is None
     assert RunDetails.of_run(tmp_path / "nowhere").of(record()) is None
-    DetailsLog(tmp_path).append(record(), details())
+    written = details()
+    DetailsLog(tmp_path).append(record(), written)
     path = tmp_path / "details.jsonl"
     line = json.loads(path.read_text())
     path.write_text(json.dumps(line | {"added": "by a later version"}) + "\n")
-    assert RunDetails.of_run(tmp_path).of(record()) is not None
+    assert RunDetails.of_run(tmp_path).of(record(of=written)) is not None
+    with pytest.raises(InputError, match="are damaged: they are of 50 images"):
+        RunDetails.of_run(tmp_path).of(record())
     path.write_text(json.dumps(line) + "\n{}\n")
     with pytest.raises(InputError, match="Line 2 of .* is not a valid record"):
         RunDetails.of_run(tmp_path)

@@ -14,14 +14,16 @@ from hf_paint import AlphaCurve, Task
 from hf_paint.files import write_json
 from hf_paint.results.calibration import Calibration
 from hf_paint.results.class_changes import class_changes
-from hf_paint.results.details import Confusion, Details, DetailsLog
+from hf_paint.results.details import Confusion, Details
+from hf_paint.results.details_log import DetailsLog
 from hf_paint.results.plots.files import save_plot
 from hf_paint.results.plots.kinds import save_run_plots
 from hf_paint.results.plots.shown import Shown
 from hf_paint.results.plots.trade_off import draw_curve
-from hf_paint.results.records import ResultLog
+from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_folder import RunFolder
 from plotted import GRID, made_curve
+from run_folders import CHOSEN
 
 
 NAME = "<b>a_b$c$ &"
@@ -90,10 +92,10 @@ def run(tmp_path_factory):
             entries = [(0, 0, right[0]), (0, 1, 60 - right[0]), (1, 0, 40 - right[1]), (1, 1, right[1])]
             columns = [np.array(column) for column in zip(*entries, strict=True)]
             confusion = Confusion(**dict(zip(("classes", "predicted", "images"), columns, strict=True)))
-            bins = Calibration.of(np.full(2, 0.5, dtype=np.float32), np.array([True, False]))
+            bins = Calibration.of(np.full(100, 0.5, dtype=np.float32), np.arange(100) < sum(right))
             details.append(record, Details(calibration=bins, confusion=confusion, answers=None))
     write_json(folder.tasks, {"tasks": [{"name": name, "class_names": ["cat", "dog"]} for name in ("pets", "others")]})
-    write_json(folder.selection, {"alpha": 1.0})
+    write_json(folder.selection, CHOSEN | {"alpha": 1.0})
     return folder
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from hf_paint import InputError
 from hf_paint.results.alphas import format_alpha
-from hf_paint.results.records import Result, ResultLog, read_results
+from hf_paint.results.records import Result, read_results
+from hf_paint.results.result_log import ResultLog
 
 
 def record(alpha=0.0, **keys):

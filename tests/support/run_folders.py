@@ -11,6 +11,13 @@ from hf_paint.results.details import Answers, Confusion, Details, sample_images
 from hf_paint.results.records import Result
 
 
+CHOSEN = {
+    **{"alpha": 1.0, "rule": "mean", "tolerance": 0.01, "num_alphas": 3},
+    **{"chosen_on": "validation", "reported_on": "test"},
+}
+"""Contents of a `selection.json`."""
+
+
 def write_run(folder, *, tasks=2, alphas=(0.0, 0.5, 1.0), classes=5, images=200, pictures=0, split="test"):
     """Write a finished single run: the first task is patched, the others are supported.
 
@@ -59,8 +66,7 @@ def write_run(folder, *, tasks=2, alphas=(0.0, 0.5, 1.0), classes=5, images=200,
     recipe = {"model": str(folder.parent / "clip"), "strategy": "single", "patching_tasks": names[:1]}
     recipe |= {"supported_tasks": names[1:], "alphas": list(alphas), "selection": "mean", "tolerance": 0.01}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    chosen = {"alpha": alphas[-1], "rule": "mean", "tolerance": 0.01, "num_alphas": len(alphas)}
-    write_json(folder / "selection.json", chosen | {"chosen_on": "validation", "reported_on": split})
+    write_json(folder / "selection.json", CHOSEN | {"alpha": alphas[-1], "reported_on": split})
     write_json(folder / "card.json", {"class_names": class_names[:3], "versions": {}, "base_license": "mit"})
     stored = [{"name": name, "class_names": class_names, "templates": ["a photo of a {}."]} for name in names]
     write_json(folder / "tasks.json", {"format_version": 1, "tasks": stored})
@@ -85,6 +91,12 @@ def _write_pictures(folder, names, pictures, split):
             PILImage.fromarray(noise).resize((224, 224)).save(folder / "examples" / file, quality=80)
             none = {"written": None, "question": None, "candidates": None}
             listed.append({"file": file, "index": index, "labels": [0], **none})
-        found[name] = {"role": "", "split": split, "alpha": 1.0, "note": "Pictures of noise.", "pictures": listed}
+        found[name] = {
+            "role": "patching",
+            "split": split,
+            "alpha": 1.0,
+            "note": "Pictures of noise.",
+            "pictures": listed,
+        }
     if found:
         write_json(folder / "examples" / "examples.json", found)

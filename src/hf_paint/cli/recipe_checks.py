@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hf_paint.cli.recipe_paths import TASKS
 from hf_paint.errors import InputError
-from hf_paint.files import exists, expand
+from hf_paint.files import exists, expand, is_file
 from hf_paint.results.selection import DEFAULT_RULE
 from hf_paint.tasks.registry import get_tasks
 
@@ -33,7 +33,7 @@ def check_names(recipe: Mapping[str, object]) -> None:
         )
     _check_model(str(recipe["model"]))
     for file in _texts(recipe.get("baseline")):
-        if file.endswith((".yaml", ".yml", ".json")) and not expand(file).is_file():
+        if file.endswith((".yaml", ".yml", ".json")) and not is_file(expand(file)):
             raise InputError(f"`baseline` names the file {file}, which does not exist. Check its path.")
 
 

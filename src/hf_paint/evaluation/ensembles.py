@@ -14,7 +14,8 @@ from hf_paint.evaluation.sweep import recall, record, sorted_alphas
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.merging.interpolation import combine_tensor
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 from hf_paint.weights.compatibility import check_alpha
 
 

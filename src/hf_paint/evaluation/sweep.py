@@ -11,7 +11,8 @@ from hf_paint.evaluation.predictions import Predictions, details_of, score
 from hf_paint.evaluation.prepared_task import PreparedTask, num_images
 from hf_paint.results.alphas import Alpha, canonical, canonical_alpha, format_alpha
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 from hf_paint.weights.compatibility import check_alpha
 
 

@@ -17,6 +17,7 @@ from hf_paint.results.public_recipe import public_thetas
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
+from hf_paint.results.stored import CardFacts
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 
@@ -77,16 +78,18 @@ class CardSource:
                 f"{folder.card_facts.name}. Finish it with `hf-paint patch` and a `selection` other than `none`."
             )
         recipe = folder.load_recipe()
+        known = {name: value for name, value in facts.items() if name in CardFacts.__annotations__}
         if base_model_id is not None:
-            facts["base_model_id"] = base_model_id
+            known["base_model_id"] = base_model_id
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(folder.path)
-        if (robustness := folder.load_robustness()) is not None:
-            facts["robustness"] = robustness
-        facts["lists_tasks"] = folder.tasks.exists()
-        facts["plots"] = [path.name for path in folder.measured_plots if path.exists()]
-        facts.pop("plot", None)  # runs of earlier versions name their only plot
-        return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **facts)
+        stored: dict[str, Any] = {
+            **known,  # runs of earlier versions have more keys
+            "robustness": folder.load_robustness() or {},
+            "lists_tasks": folder.tasks.exists(),
+            "plots": [path.name for path in folder.measured_plots if path.exists()],
+        }
+        return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **stored)
 
     @property
     def split(self) -> str:

@@ -18,7 +18,8 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, alpha_phrase, alpha_to_json
 from hf_paint.results.changed_images import Changes
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.details import Answers, RunDetails
+from hf_paint.results.details import Answers
+from hf_paint.results.details_log import RunDetails
 from hf_paint.results.pictures import PICTURES, Picture, TaskPictures, read_pictures
 from hf_paint.results.records import Role
 from hf_paint.results.run_folder import RunFolder, example_plot

@@ -1,6 +1,5 @@
 """Measurements for merging methods: scores and losses on validation images, Fisher information on training images."""
 
-import json
 import logging
 from collections import UserDict
 from collections.abc import Iterable, MutableMapping, Sequence
@@ -16,6 +15,7 @@ from torch.func import functional_call
 
 from hf_paint.data.images import decode, stream_rows
 from hf_paint.data.splits import load_splits
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.files import remove_any, write_json
@@ -30,6 +30,7 @@ from hf_paint.patching.run import PatchRun
 from hf_paint.results.identity import bind
 from hf_paint.results.records import Role
 from hf_paint.results.selection import Sides
+from hf_paint.results.stored import AGAIN
 
 
 logger = logging.getLogger(__name__)
@@ -212,8 +213,7 @@ class StoredScores(UserDict[str, float]):
     def __init__(self, path: Path, *, write: bool) -> None:
         super().__init__()
         self.path, self.write = path, write
-        if path.exists():
-            self.data = json.loads(path.read_text(encoding="utf-8"))
+        self.data = read_shaped(path, dict[str, float], advice=AGAIN) or {}
 
     def __setitem__(self, name: str, score: float) -> None:
         """Set a score and rewrite the file."""

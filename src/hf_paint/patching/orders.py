@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TypedDict
 
 import numpy as np
 
@@ -21,37 +20,12 @@ from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import stages
 from hf_paint.results.records import ROLES, Role
+from hf_paint.results.stored import OrdersSummary, TaskAverage
 from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 
 
 logger = logging.getLogger(__name__)
-
-
-class TaskAverage(TypedDict):
-    """Accuracy of a task over several orders.
-
-    Attributes:
-        task: Task name.
-        role: Task role.
-        zero_shot: Accuracy before the first step.
-        mean: Accuracy after all steps, averaged over the orders.
-        std: Standard deviation over the orders; None if there is only one.
-    """
-
-    task: str
-    role: Role
-    zero_shot: float
-    mean: float
-    std: float | None
-
-
-class OrdersSummary(TypedDict):
-    """Contents of `orders.json`: the evaluated split, the alphas of each order, and the averages."""
-
-    split: str
-    orders: list[str]
-    tasks: list[TaskAverage]
 
 
 def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> PatchResult:

@@ -18,7 +18,8 @@ from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.outcome import Outcome
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 from hf_paint.results.resuming import makes_weights
 from hf_paint.results.run_folder import ENSEMBLE, RunFolder
 from hf_paint.results.seals import check_readable

@@ -13,7 +13,7 @@ from hf_paint.models.towers import ImageTower, move, with_weights
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.identity import Identity
-from hf_paint.results.records import ResultLog
+from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_folder import RESULTS
 
 
@@ -52,7 +52,7 @@ class PatchRun:
 
     def log(self, name: str = RESULTS) -> ResultLog:
         """Return the result log of the run, or the log in another file."""
-        return ResultLog(self.folder.path, write=self.folder.write, name=name)
+        return ResultLog(self.folder.path, write=self.folder.write, name=name, mend=True)
 
     def tower_with(self, weights: Mapping[str, Tensor]) -> ImageTower:
         """Return the image tower with these weights on the device of the run; on a CPU, nothing is copied."""

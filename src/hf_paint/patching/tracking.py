@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, rewrite_logs
 
-from hf_paint.documents.reading import read_json
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import one_line
 from hf_paint.files import write_json
 from hf_paint.fingerprints import fingerprint_values
@@ -23,6 +23,7 @@ from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.outcome_text import outcome_rows
 from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.stored import AGAIN
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -44,7 +45,9 @@ class Tracking:
         self.path = self.folder.path / "trackers.json"
         self.names = [name for name in TRACKERS if name in (self.args.report_to or ()) and self.folder.write]
         self.trackers: dict[str, Tracker] = {}
-        self.told: dict[str, dict[str, object]] = dict(read_json(self.path) or {})
+        self.told: dict[str, dict[str, object]] = (
+            read_shaped(self.path, dict[str, dict[str, object]], advice=AGAIN) or {}
+        )
         self.before = deepcopy(self.told)
 
     def start(self) -> None:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from hf_paint.documents.reading import read_json
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.report.contents import Layer
 from hf_paint.report.reading import Recorded
 from hf_paint.results.runs import changes_of
-from hf_paint.weights.changes import WeightChanges
+from hf_paint.weights.changes import StoredChanges, WeightChanges
 
 
 def layers_of(recorded: Recorded) -> list[Layer]:
@@ -15,7 +15,7 @@ def layers_of(recorded: Recorded) -> list[Layer]:
 
     A run of an earlier version did not measure them. They are then measured now, if all weights are on this disk.
     """
-    stored = read_json(recorded.files.changes)
+    stored = read_shaped(recorded.files.changes, StoredChanges)
     found = [WeightChanges.from_dict(stored)] if stored is not None else changes_of([recorded.run])[0].values()
     return [layer for changes in found for layer in _layers(changes)]
 

@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any
 
-from hf_paint.documents.reading import Json, read_json
 from hf_paint.errors import InputError
 from hf_paint.files import expand
 from hf_paint.results.alphas import Alpha, Coefficients, in_order, is_unpatched, variant_name
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.details import Details, RunDetails
+from hf_paint.results.details import Details
+from hf_paint.results.details_log import RunDetails
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.pictures import TaskPictures, read_pictures
 from hf_paint.results.records import Result
 from hf_paint.results.run_folder import ENSEMBLE, RECIPE, STEP_RECIPE, RunFolder
 from hf_paint.results.runs import Run, read_chosen, read_records, short_names
 from hf_paint.results.selection import Selection
+from hf_paint.results.stored import CardFacts, read_named_tasks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +36,7 @@ class Recorded:
     """
 
     run: Run
-    facts: Json
+    facts: CardFacts
     selection: Selection | None
     details: RunDetails
     class_names: Mapping[str, Sequence[str]]
@@ -128,7 +128,7 @@ def read_recorded(folders: Sequence[str | Path]) -> list[Recorded]:
 
 
 def _with_orders(path: Path) -> list[Path]:
-    orders = read_json(RunFolder(path).orders)
+    orders = RunFolder(path).load_orders()
     return [path] if orders is None else [RunFolder(path).order(1 + i).path for i in range(len(orders["orders"]))]
 
 
@@ -145,7 +145,7 @@ def _read(path: Path, name: str) -> Recorded:
             f"The run in {path} has no record at alpha 0 yet, so nothing can be compared with the unpatched model. "
             "Run the same `hf-paint patch` again to finish it."
         )
-    facts = files.load_card_facts() or {}
+    facts, tasks = files.load_card_facts() or CardFacts(), read_named_tasks(files.tasks)
     ensemble = AlphaCurve.from_run(path, name=ENSEMBLE) if (path / ENSEMBLE).is_file() else None
     return Recorded(
         run=Run(
@@ -159,17 +159,8 @@ def _read(path: Path, name: str) -> Recorded:
         facts=facts,
         selection=files.load_selection(),
         details=RunDetails.of_run(path),
-        class_names=_texts(files, "class_names"),
-        templates=_texts(files, "templates"),
+        class_names={task["name"]: task["class_names"] for task in tasks},
+        templates={task["name"]: task.get("templates", []) for task in tasks},
         pictures=read_pictures(path),
         ensemble=ensemble,
     )
-
-
-def _texts(files: RunFolder, key: str) -> dict[str, list[str]]:
-    """Return task -> class names or templates from `tasks.json`, which runs of earlier versions lack."""
-    stored: dict[str, Any] = read_json(files.tasks) or {"tasks": []}
-    try:
-        return {str(task["name"]): list(map(str, task[key])) for task in stored["tasks"]}
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{files.tasks} is not a list of tasks with `{key}` ({error}).") from error

@@ -69,7 +69,8 @@ def _mean(curve: AlphaCurve, alpha: Alpha, role: Role, split: str) -> float:
 
 def _table(recorded: Recorded, name: str) -> RobustnessTable | None:
     stored = recorded.files.load_robustness() or {}
-    return RobustnessTable.from_dict(stored[name]) if stored.get(name) else None
+    values = stored.get(name)
+    return RobustnessTable.from_dict(values) if values else None
 
 
 def _at(points: Sequence[Alpha], table: RobustnessTable) -> list[RobustnessRow | None]:

@@ -1,12 +1,13 @@
 """Tables of a report: models by task, coefficients, steps, averaged models, and task orders."""
 
-from hf_paint.documents.reading import Json, read_json
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.report.contents import Table
 from hf_paint.report.reading import Recorded
 from hf_paint.report.shifts import robustness_rows
 from hf_paint.results.alphas import Coefficients, format_alpha
 from hf_paint.results.compared_models import models_of, tasks_of
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.stored import AGAIN
 
 
 Cells = list[str | float | None]
@@ -61,7 +62,7 @@ def _steps(recorded: Recorded) -> Table | None:
 
 def _averaged(recorded: Recorded) -> Table | None:
     """Return the validation scores of the averaged models that a method like `greedy_soup` compared."""
-    scores = read_json(recorded.files.scores)
+    scores = read_shaped(recorded.files.scores, dict[str, float], advice=AGAIN)
     if not scores:
         return None
     rows: list[Cells] = [[models, score] for models, score in scores.items()]
@@ -71,11 +72,12 @@ def _averaged(recorded: Recorded) -> Table | None:
 
 def averaged_orders(folder: RunFolder) -> list[Table]:
     """Return the averages over several task orders; empty for a folder without them."""
-    summary: Json | None = read_json(folder.orders)
+    summary = folder.load_orders()
     if summary is None:
         return []
-    keys = ("task", "role", "zero_shot", "mean", "std")
     names = ["zero-shot", "after all steps", "standard deviation"]
     title = f"{len(summary['orders'])} task orders: means and standard deviations on {summary['split']} images"
-    rows: list[Cells] = [[row[key] for key in keys] for row in summary["tasks"]]
+    rows: list[Cells] = [
+        [row["task"], row["role"], row["zero_shot"], row["mean"], row["std"]] for row in summary["tasks"]
+    ]
     return [Table(title=title, columns=["task", "role", *names], percent=names, rows=rows)]

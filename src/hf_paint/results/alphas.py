@@ -68,6 +68,8 @@ class Coefficients(Mapping[str, float]):
         True
     """
 
+    stored_as = dict[str, float]
+
     def __init__(self, values: Mapping[str, float]) -> None:
         self._values = {str(task): canonical_alpha(value) for task, value in values.items()}
 

@@ -1,8 +1,7 @@
 """Calibration: how often a model is right, by how confident it is (Guo et al., 2017, Section 2)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +15,14 @@ def confidence_bins(confidences: ArrayLike, num_bins: int = NUM_BINS) -> NDArray
     """Return the bin of each confidence in [0, 1], shape (num_images,); bin i covers (i / bins, (i + 1) / bins]."""
     confidence = np.asarray(confidences, dtype=np.float64)
     return np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+
+
+class Bins(TypedDict):
+    """A reliability diagram: see `Calibration`."""
+
+    images: list[int]
+    confidence: list[float]
+    correct: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,10 +64,16 @@ class Calibration:
         return {name: getattr(self, name).tolist() for name in type(self).__slots__}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, list[float]]) -> Self:
-        """Read the counts from JSON values."""
-        return cls(
-            images=np.array(values["images"], dtype=np.int64),
-            confidence=np.array(values["confidence"], dtype=np.float64),
-            correct=np.array(values["correct"], dtype=np.int64),
-        )
+    def from_dict(cls, values: Bins) -> Self:
+        """Read the counts from JSON values.
+
+        Raises:
+            ValueError: If they cannot be counts.
+        """
+        images, correct = (np.array(values[name], dtype=np.int64) for name in ("images", "correct"))
+        confidence = np.array(values["confidence"], dtype=np.float64)
+        if not images.shape == correct.shape == confidence.shape == (NUM_BINS,) or not (correct >= 0).all():
+            raise ValueError(f"a reliability diagram has {NUM_BINS} bins of counts")
+        if not (correct <= images).all():
+            raise ValueError("a bin has more correct images than images")
+        return cls(images=images, confidence=confidence, correct=correct)

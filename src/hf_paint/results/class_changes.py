@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from hf_paint.documents.reading import read_json
 from hf_paint.results.alphas import Alpha
-from hf_paint.results.details import Details, RunDetails
+from hf_paint.results.details import Details
+from hf_paint.results.details_log import RunDetails
 from hf_paint.results.records import ROLES, Role
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.stored import read_named_tasks
 
 
 if TYPE_CHECKING:
@@ -83,5 +84,4 @@ def _changes(
 
 def _class_names(folder: RunFolder) -> Mapping[str, Sequence[str]]:
     """Return task -> names of its classes, in the order of the logits."""
-    stored = read_json(folder.tasks) or {"tasks": []}
-    return {task["name"]: task["class_names"] for task in stored["tasks"]}
+    return {task["name"]: task["class_names"] for task in read_named_tasks(folder.tasks)}

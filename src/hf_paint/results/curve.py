@@ -14,6 +14,7 @@ from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.gains import Gain
 from hf_paint.results.notebooks import curve_html, describe_curve
+from hf_paint.results.record_checks import correct_images
 from hf_paint.results.records import ROLES, Result, Role, columns_of, of_one_sample, read_results, roles_of
 from hf_paint.results.run_folder import RESULTS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
@@ -238,10 +239,7 @@ class AlphaCurve:
 
     def correct_images(self, result: Result) -> NDArray[np.bool_] | None:
         """Return whether each image was classified correctly, shape (result.total,); None without per-image data."""
-        if self.folder is None or result.correct_file is None or not (self.folder / result.correct_file).is_file():
-            return None
-        correct: NDArray[np.bool_] = np.load(self.folder / result.correct_file)
-        return correct
+        return None if self.folder is None else correct_images(self.folder, result)
 
 
 def _published(accuracy: float, *, alpha: Alpha, task: str, role: Role, split: str) -> Result:

@@ -4,20 +4,17 @@ A report needs them beside the records of `results.jsonl`, and gets them without
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.results.alphas import alpha_to_json, format_alpha
-from hf_paint.results.calibration import Calibration
-from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines
-from hf_paint.results.packed_arrays import pack, unpack
+from hf_paint.results.alphas import alpha_to_json
+from hf_paint.results.calibration import Bins, Calibration
+from hf_paint.results.packed_arrays import PackedArray, pack, unpack
 from hf_paint.results.run_folder import DETAILS
 
 
@@ -37,6 +34,22 @@ KEY = ("weights", "task", "role", "split", "head", "data", "precision")
 """Attributes of a record that identify its evaluation."""
 
 Key = tuple[str, ...]
+Counts = tuple[int, int]
+"""Numbers of images and of those that are classified correctly."""
+
+
+class Line(TypedDict):
+    """A line of `details.jsonl`: the key of a record, the bins, and packed arrays (see `pack`)."""
+
+    weights: str
+    task: str
+    role: str
+    split: str
+    head: str
+    data: str
+    precision: str
+    bins: Bins
+    arrays: dict[str, PackedArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +75,11 @@ class Confusion:
         width = int(predicted.max(initial=0)) + 1
         pairs, images = np.unique(references * width + predicted, return_counts=True)
         return cls(classes=pairs // width, predicted=pairs % width, images=images)
+
+    @property
+    def counts(self) -> Counts:
+        """Numbers of images and of those that are classified correctly."""
+        return int(self.images.sum()), int(self.images[self.classes == self.predicted].sum())
 
     def total(self, num_classes: int) -> NDArray[np.int64]:
         """Return the number of images of each class, shape (num_classes,)."""
@@ -125,6 +143,11 @@ class Details:
     confusion: Confusion | None
     answers: Answers | None
 
+    @property
+    def counts(self) -> Counts:
+        """Numbers of images and of those that are classified correctly."""
+        return int(self.calibration.images.sum()), int(self.calibration.correct.sum())
+
     def to_json(self, result: "Result") -> str:
         """Return the details of a record as one line of JSON.
 
@@ -147,9 +170,15 @@ class Details:
         return arrays
 
     @classmethod
-    def from_dict(cls, line: Json) -> Self:
-        """Read details from the values of a line."""
+    def from_dict(cls, line: Line) -> Self:
+        """Read details from the values of a line.
+
+        Raises:
+            ValueError: If they are damaged.
+        """
         arrays, confusion, answers = unpack(line["arrays"]), None, None
+        for names in (("classes", "predicted", "images"), ("sample", "candidates", "probabilities")):
+            _check_lengths([arrays[name] for name in names if name in arrays], len(names))
         if "classes" in arrays:
             classes, predicted, images = (arrays[name] for name in ("classes", "predicted", "images"))
             confusion = Confusion(classes=classes.cumsum(), predicted=predicted, images=images)
@@ -158,72 +187,20 @@ class Details:
             answers = Answers(
                 images=arrays["sample"].cumsum(), candidates=arrays["candidates"].T, probabilities=probabilities
             )
-        return cls(calibration=Calibration.from_dict(line["bins"]), confusion=confusion, answers=answers)
+        details = cls(calibration=Calibration.from_dict(line["bins"]), confusion=confusion, answers=answers)
+        if confusion is not None and details.counts != confusion.counts:
+            raise ValueError("the confusion matrix and the bins count other images")
+        return details
 
 
-class RunDetails:
-    """The details of all exact evaluations of a run, read from its folder.
-
-    Example:
-        >>> from hf_paint.results.records import Result
-        >>> details = RunDetails.of_run(tmp_path)  # the run of an earlier version has none
-        >>> details.of(Result(alpha=0.0, task="mnist", role="patching", split="test", correct=9, total=10)) is None
-        True
-    """
-
-    def __init__(self, lines: Mapping[Key, Json], path: Path) -> None:
-        self._lines, self._path = lines, path
-
-    @classmethod
-    def of_run(cls, folder: str | Path) -> Self:
-        """Read the details of a run; a folder without `details.jsonl` has none. Arrays are decoded when asked for.
-
-        Raises:
-            InputError: If a complete line is not a record.
-        """
-        path = Path(folder) / DETAILS
-        return cls(dict(read_lines(path, _parse)) if path.exists() else {}, path)
-
-    def of(self, result: "Result") -> Details | None:
-        """Return the details of a record, or None if there are none.
-
-        Args:
-            result: Record of the run, from `AlphaCurve.get`. Records of the same weights under different alphas have
-                the same details. A record of the output-space ensemble has its own.
-
-        Raises:
-            InputError: If the details are damaged.
-        """
-        if (line := self._lines.get(result.key)) is None:
-            return None
-        try:
-            return Details.from_dict(line)
-        except (ValueError, TypeError, KeyError) as error:
-            what = f"{result.task} ({result.split}) at alpha {format_alpha(result.alpha)}"
-            raise InputError(
-                f"The details of {what} in {self._path} are damaged: {error}. Remove their line."
-            ) from error
-
-
-class DetailsLog:
-    """Appends details to the `details.jsonl` of a run folder, each evaluation once.
-
-    Args:
-        folder: Run folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / DETAILS
-        self._known: set[Key] = set()
-        if self._path.exists():
-            drop_torn_line(self._path)
-            self._known = {key for key, _ in read_lines(self._path, _parse)}
-
-    def append(self, result: "Result", details: Details) -> None:
-        """Add the details of a record, unless a killed process already has."""
-        if result.key not in self._known:
-            append_line(self._path, details.to_json(result), sync=False)  # without them, a record is still usable
-            self._known.add(result.key)
+def _check_lengths(arrays: Sequence[NDArray[np.int64]], number: int) -> None:
+    """Check that arrays that belong together, if any, are there, are not negative, and have as many columns."""
+    lengths = {array.shape[-1] if array.ndim else -1 for array in arrays}
+    shapes = {array.shape for array in arrays if array.ndim > 1}
+    if arrays and (
+        len(arrays) != number or len(lengths) > 1 or len(shapes) > 1 or min(a.min(initial=0) for a in arrays) < MISSING
+    ):
+        raise ValueError("its arrays do not belong together")
 
 
 def sample_images(counted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -237,8 +214,3 @@ def sample_images(counted: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     order = np.random.default_rng(0).permutation(len(counted))
     return np.sort(counted[order[:SAMPLE_SIZE]])
-
-
-def _parse(text: str) -> tuple[Key, Json]:
-    line = json.loads(text)
-    return (*(line[name] for name in KEY), "exact"), {"bins": line["bins"], "arrays": line["arrays"]}

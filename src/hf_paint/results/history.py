@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hf_paint.documents.reading import read_json
+from hf_paint.documents.shapes import read_shaped
+from hf_paint.results.stored import AGAIN
 
 
 CHOICE = ("alpha", "rule", "tolerance")
@@ -20,14 +21,16 @@ def with_history(selection: Mapping[str, object], path: Path) -> dict[str, objec
         selection: New contents, without a history.
         path: Path to `selection.json`, which may not exist yet.
     """
-    before = read_json(path)
+    before = read_shaped(path, dict[str, object], advice=AGAIN)
     if before is None:
         return dict(selection)
     if all(before.get(key) == selection[key] for key in CHOICE):
         return {**selection, **{key: before[key] for key in ("chosen_at", "history") if key in before}}
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     earlier = {key: before.get(key) for key in CHOICE} | {"chosen_at": before.get("chosen_at") or _text(written)}
-    return {**selection, "chosen_at": _text(datetime.now(UTC)), "history": [*before.get("history", []), earlier]}
+    history = before.get("history")
+    earlier_choices = history if isinstance(history, list) else []
+    return {**selection, "chosen_at": _text(datetime.now(UTC)), "history": [*earlier_choices, earlier]}
 
 
 def _text(time: datetime) -> str:

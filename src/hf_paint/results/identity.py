@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Self
+from typing import Self, TypedDict
 
-from hf_paint.documents.reading import read_json
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.files import write_json
 from hf_paint.results.run_folder import RunFolder
@@ -13,6 +13,13 @@ from hf_paint.results.run_folder import RunFolder
 START_OVER = "Choose another output_dir, or remove this folder to start over."
 NUM_SHOWN = 3
 """Maximum number of changes listed in a message."""
+
+
+class StoredIdentity(TypedDict):
+    """Contents of `identity.json`; see `Identity`."""
+
+    num_processes: int
+    content: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +38,8 @@ class Identity:
     @classmethod
     def load(cls, folder: RunFolder) -> Self | None:
         """Read the identity of the run in a folder, or return None if there is none."""
-        stored = read_json(folder.identity)
-        return None if stored is None else cls(**stored)
+        stored = read_shaped(folder.identity, StoredIdentity, advice=START_OVER)
+        return None if stored is None else cls(num_processes=stored["num_processes"], content=stored["content"])
 
     def save(self, folder: RunFolder) -> None:
         """Write the identity of a run, if this process writes to its folder."""

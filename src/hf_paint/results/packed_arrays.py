@@ -13,6 +13,8 @@ from hf_paint.documents.reading import Json
 
 
 Integers: TypeAlias = NDArray[np.integer[Any]]
+PackedArray: TypeAlias = tuple[str, list[int], str]
+"""Dtype, shape, and deflated data in base64."""
 MOST_NUMBERS = 2**24
 """Largest array that is unpacked: a few kilobytes of deflated zeros may claim any size."""
 
@@ -29,7 +31,7 @@ def pack(arrays: Mapping[str, Integers]) -> Json:
     return {name: _pack(_smallest(array)) for name, array in arrays.items()}
 
 
-def unpack(arrays: Json) -> dict[str, NDArray[np.int64]]:
+def unpack(arrays: Mapping[str, PackedArray]) -> dict[str, NDArray[np.int64]]:
     """Return the arrays of the values from `pack`.
 
     Raises:
@@ -38,13 +40,16 @@ def unpack(arrays: Json) -> dict[str, NDArray[np.int64]]:
     return {name: _unpack(*stored).astype(np.int64) for name, stored in arrays.items()}
 
 
-def _pack(array: Integers) -> tuple[str, list[int], str]:
+def _pack(array: Integers) -> PackedArray:
     array = array.astype(array.dtype.newbyteorder("<"))
     return array.dtype.str, list(array.shape), base64.b64encode(zlib.compress(array.tobytes())).decode("ascii")
 
 
 def _unpack(dtype: str, shape: list[int], data: str) -> Integers:
-    kind, number = np.dtype(dtype), math.prod(shape)
+    try:
+        kind, number = np.dtype(dtype), math.prod(shape)
+    except TypeError as error:
+        raise ValueError(f"an array of type {dtype!r}") from error
     if kind.kind not in "iu" or not 0 <= number <= MOST_NUMBERS:
         raise ValueError(f"an array of {number} numbers of type {kind}; at most {MOST_NUMBERS} integers are read")
     size = number * kind.itemsize

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TypedDict
 
-from hf_paint.documents.reading import read_json
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import AlphaJson
 from hf_paint.results.records import Role
 from hf_paint.results.run_folder import EXAMPLES
+from hf_paint.results.stored import AGAIN
 from hf_paint.weights.manifest import check_whole
 
 
@@ -62,7 +63,7 @@ def read_pictures(run_folder: str | Path) -> dict[str, TaskPictures]:
     """
     folder = Path(run_folder) / EXAMPLES
     check_whole(folder, may_lack_files=True)
-    pictures: dict[str, TaskPictures] = read_json(folder / PICTURES) or {}
+    pictures = read_shaped(folder / PICTURES, dict[str, TaskPictures], advice=AGAIN) or {}
     for picture in (picture for task in pictures.values() for picture in task["pictures"]):
         if not (folder / picture["file"]).resolve().is_relative_to(folder.resolve()):
             raise InputError(

@@ -3,24 +3,26 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hf_paint.documents.reading import parse_json
+from hf_paint.documents.shapes import problem_of
 from hf_paint.errors import InputError
-from hf_paint.files import save_atomically
-from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, canonical
-from hf_paint.results.details import KEY, Details, DetailsLog
-from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines
-from hf_paint.results.run_folder import RESULTS
-from hf_paint.results.scores import Scores
+from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, canonical, size
+from hf_paint.results.details import KEY
+from hf_paint.results.json_lines import read_lines
+from hf_paint.results.record_checks import check_place, contradictions
+from hf_paint.results.scores import TOLERANCE, Scores
 
 
 Role = Literal["patching", "supported", "transfer", "shift"]
 ROLES: tuple[Role, ...] = ("patching", "supported", "transfer", "shift")
+UNBOUNDED = ("loss", "ece")
+"""Metrics of a model that has diverged, which may be NaN."""
+LARGEST = 1e6
+"""No alpha is further from theta_0."""
 JSON_KEYS = {"rows_fingerprint": "rows", "correct_file": "examples"}
 """Record attribute -> key in `results.jsonl`, for attributes whose key has a different name."""
 
@@ -91,91 +93,40 @@ class Result(Scores):
         return json.dumps(record)
 
     @classmethod
-    def from_json(cls, line: str) -> Self:
-        """Read a record from one line of `results.jsonl`. Keys added by later versions are ignored."""
-        record = json.loads(line)
-        record["alpha"] = alpha_from_json(record["alpha"])
-        keys = {f.name: JSON_KEYS.get(f.name, f.name) for f in fields(cls)}
-        return cls(**{name: record[key] for name, key in keys.items() if key in record})
+    def from_json(cls, line: str | bytes) -> Self:
+        """Read a record from one line of `results.jsonl`. Keys added by later versions are ignored.
 
-
-class ResultLog:
-    """Append-only log of records, stored in the `results.jsonl` of a run folder.
-
-    Separate files store whether each image was classified correctly, and the details of each exact record.
-
-    Args:
-        folder: Run folder. If None, records are only kept in memory.
-        write: Whether this process writes to disk. Other processes keep the same records in memory.
-        name: File name of the log.
-
-    Example:
-        >>> log = ResultLog(tmp_path)
-        >>> log.append(Result(alpha=0.0, task="mnist", role="patching", split="test", correct=9, total=10))
-        >>> ResultLog(tmp_path).results[0].accuracy
-        0.9
-    """
-
-    def __init__(self, folder: str | Path | None, *, write: bool = True, name: str = RESULTS) -> None:
-        self.folder = Path(folder) if folder is not None else None
-        self.write = write
-        self.name = name
-        self.results: list[Result] = []
-        if self.folder is not None and (self.folder / name).exists():
-            self.results = read_results(self.folder / name)
-            if write:
-                drop_torn_line(self.folder / name)
-        self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
-        self._samples: dict[tuple[str, ...], tuple[int, int] | None] = {}
-        for result in self.results:
-            self._remember(result)
-
-    def find(self, key: tuple[str, ...], alpha: Alpha | None = None) -> Result | None:
-        """Return the record with this key, or None if there is no such record yet.
-
-        Args:
-            key: Key of the record (`Result.key`).
-            alpha: If given, only return a record with this alpha. The same weights may be recorded under several
-                alphas.
+        Raises:
+            InputError: If it is not a record, or one that cannot be: types, ranges and counts are checked.
         """
-        records = self._known.get(key, {})
-        return next(iter(records.values()), None) if alpha is None else records.get(canonical(alpha))
+        record = parse_json(line, "it")
+        if not isinstance(record, dict):
+            raise InputError("it is not a JSON object")
+        values = {f.name: record[key] for f in fields(cls) if (key := JSON_KEYS.get(f.name, f.name)) in record}
+        diverged = [name for name in UNBOUNDED if isinstance(values.get(name), float) and not isfinite(values[name])]
+        if problem := problem_of(values | dict.fromkeys(diverged), cls):
+            raise InputError(problem)
+        result = cls(**values | {"alpha": alpha_from_json(values["alpha"])})
+        result.check()
+        accuracy = record.get("accuracy", result.accuracy)
+        if not isinstance(accuracy, (int, float)) or not abs(accuracy - result.accuracy) < TOLERANCE:
+            raise InputError(f"`accuracy` is {accuracy!r}, but {result.correct} of {result.total} images are correct")
+        return result
 
-    def is_current(self, result: Result) -> bool:
-        """Return whether the last record of this task and split was measured on the same images as this one."""
-        return self._samples[result.role, result.task, result.split] == result.sample
+    def check(self) -> None:
+        """Check that the record can be: its names, numbers and file.
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether records are written to disk by this process."""
-        return self.write and self.folder is not None
-
-    @cached_property
-    def _details(self) -> DetailsLog:
-        return DetailsLog(self.folder or Path())
-
-    def append(self, result: Result, correct: NDArray[np.bool_] | None = None, details: Details | None = None) -> None:
-        """Add a record and flush it to disk.
-
-        The record is written last, so that what belongs to a record is never missing.
-
-        Args:
-            result: Record to add.
-            correct: Whether each image is classified correctly, shape (result.total,).
-            details: Details of the evaluation.
+        Raises:
+            ValueError: If it cannot.
         """
-        if self.write and self.folder is not None:
-            if correct is not None and result.correct_file is not None:
-                save_atomically(self.folder / result.correct_file, lambda path: np.save(path, correct))
-            if details is not None:
-                self._details.append(result, details)
-            append_line(self.folder / self.name, result.to_json())
-        self.results.append(result)
-        self._remember(result)
-
-    def _remember(self, result: Result) -> None:
-        self._known.setdefault(result.key, {})[result.alpha] = result
-        self._samples[result.role, result.task, result.split] = result.sample
+        Scores.check(self)
+        check_place(self.correct_file)
+        if not self.task or not self.split:
+            raise ValueError("`task` or `split` is empty")
+        if size(self.alpha) > LARGEST:
+            raise ValueError(f"`alpha` is {alpha_to_json(self.alpha)}")
+        if self.drawn_from is not None and self.drawn_from < self.total:
+            raise ValueError(f"`total` is {self.total}, drawn from {self.drawn_from} images")
 
 
 def read_results(path: str | Path) -> list[Result]:
@@ -187,7 +138,7 @@ def read_results(path: str | Path) -> list[Result]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist, so {path.parent} is not a run folder with records.")
-    return read_lines(path, Result.from_json)
+    return read_lines(path, Result.from_json, contradictions)
 
 
 def of_one_sample(results: Iterable[Result]) -> list[Result]:

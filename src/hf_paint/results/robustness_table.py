@@ -1,19 +1,21 @@
 """Compute robustness under distribution shift along an alpha curve, and export it as JSON and Markdown."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.documents.reading import Json, parse_yaml, read_yaml
+from hf_paint.documents.shapes import problem_of
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.files import expand
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.records import ROLES, Result
 from hf_paint.results.robustness import Baseline, effective_robustness, fit_baseline, relative_robustness
+from hf_paint.results.stored import AGAIN
 from hf_paint.results.tables import Interval, bold, markdown, marked, percent, points
 
 
@@ -74,10 +76,17 @@ class RobustnessTable:
 
     @classmethod
     def from_dict(cls, values: Json) -> Self:
-        """Create a table from values returned by `to_dict`."""
+        """Create a table from values returned by `to_dict`.
+
+        Raises:
+            InputError: If the values have another shape.
+        """
+        if problem := problem_of(values, cls):
+            raise InputError(f"The stored table of robustness is damaged: {problem}. {AGAIN}")
+        names = [field.name for field in fields(cls)]
         rows = [RobustnessRow(**{**row, "alpha": alpha_from_json(row["alpha"])}) for row in values["rows"]]
-        baseline = Baseline(**values["baseline"]) if values["baseline"] else None
-        return cls(**{**values, "rows": rows, "baseline": baseline})
+        baseline = Baseline(**values["baseline"]) if values.get("baseline") else None
+        return cls(**{name: values[name] for name in names if name in values} | {"rows": rows, "baseline": baseline})
 
     def to_markdown(self, *, selected: Alpha | None = None) -> str:
         """Return the rows of this table as Markdown; see `shown_rows`."""

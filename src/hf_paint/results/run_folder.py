@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 import yaml
 
-from hf_paint.documents.reading import Json, read_json, read_recipe
+from hf_paint.documents.reading import Json, read_recipe
+from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.files import check_writable, write_json, write_text
 from hf_paint.results import checkpoints, resuming
@@ -16,6 +17,7 @@ from hf_paint.results.history import with_history
 from hf_paint.results.locks import working_in
 from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.results.selection import Selection
+from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary
 from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import save_folder_sealed
 
@@ -200,21 +202,24 @@ class RunFolder:
 
     def load_selection(self) -> Selection | None:
         """Return the contents of `selection.json`, or None if no alpha was selected."""
-        return read_json(self.selection)  # type: ignore[return-value]
+        return read_shaped(self.selection, Selection, advice=AGAIN)
 
-    def load_card_facts(self) -> Json | None:
+    def load_card_facts(self) -> CardFacts | None:
         """Return the facts stored for the model card, or None if the run is not finished."""
-        return read_json(self.card_facts)
+        return read_shaped(self.card_facts, CardFacts, advice=AGAIN)
 
-    def load_robustness(self) -> Json | None:
+    def load_robustness(self) -> dict[str, Json | None] | None:
         """Return the robustness tables, or None if the run has no shift tasks."""
-        return read_json(self.robustness)
+        return read_shaped(self.robustness, dict[str, dict[str, object] | None], advice=AGAIN)
+
+    def load_orders(self) -> OrdersSummary | None:
+        """Return the averages over several task orders, or None if the run has one order."""
+        return read_shaped(self.orders, OrdersSummary, advice=AGAIN)
 
     def load_precision(self) -> Literal["fp32", "bf16"] | None:
         """Return the precision chosen by this run, so that a resumed run uses the same one, or None."""
-        choice = read_json(self.precision)
-        precision: Literal["fp32", "bf16"] | None = None if choice is None else choice["precision"]
-        return precision
+        choice = read_shaped(self.precision, ChosenPrecision, advice=AGAIN)
+        return None if choice is None else choice["precision"]
 
     def last_checkpoint(self, needed: Sequence[str] = ()) -> str | None:
         """Return the path to the latest checkpoint that is whole and has these files, or None."""

@@ -6,6 +6,10 @@ from fractions import Fraction
 from typing import Any
 
 
+TOLERANCE = 1e-6
+"""Rounding error of a metric."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """Counts and metrics for a model on one split of one task.
@@ -63,6 +67,25 @@ class Scores:
         }
         types = {f"accuracy_{kind}": right / total for kind, (right, total) in (self.answer_types or {}).items()}
         return {name: value for name, value in (metrics | types).items() if value is not None}
+
+    def check(self) -> None:
+        """Check that the counts and metrics are possible.
+
+        Raises:
+            ValueError: If, for instance, more images are correct than there are.
+        """
+        counts = {"correct": self.correct, "attack_success": self.attack_success}
+        parts = {f"answer_types.{kind}": tuple(pair) for kind, pair in (self.answer_types or {}).items()}
+        of_total = {name: (count, self.total) for name, count in counts.items() if count is not None}
+        for name, pair in {**of_total, **parts}.items():
+            if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= self.total or not pair[1]:
+                raise ValueError(f"`{name}` is {' of '.join(map(str, pair))} images")
+        for name in ("mean_per_class", "mean_average_precision"):
+            if not -TOLERANCE <= (getattr(self, name) or 0) <= 1 + TOLERANCE:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, which is not from 0 to 1")
+        for name in ("ece", "loss", "mean_absolute_error"):
+            if (getattr(self, name) or 0) < -TOLERANCE:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, which is below 0")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of all counts and metrics."""

@@ -44,6 +44,8 @@ def select(
     """
     if rule not in get_args(SelectionRule):
         raise InputError(f"Unknown selection rule '{rule}'.{did_you_mean(rule, get_args(SelectionRule))}")
+    if not sides:
+        raise InputError("There are no records to choose an alpha by.")
     if rule == "mean":
         return max(sides, key=lambda alpha: (sum(sides[alpha]), -size(alpha)))
     if baseline is None and 0.0 not in sides:

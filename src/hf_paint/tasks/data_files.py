@@ -1,12 +1,12 @@
 """The data files that a path leads to: which format reads them, and which split each of them belongs to."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
 
 
@@ -148,12 +148,12 @@ def _saved_to_disk(folder: Path) -> dict[str, list[str]]:
 
 def _arrow_files(folder: Path) -> list[str]:
     files = _read_json(folder / "state.json").get("_data_files")
-    return [str(folder / file["filename"]) for file in files] if isinstance(files, list) else []
+    names = [file.get("filename") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return [str(folder / name) for name in names if isinstance(name, str)]
 
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+        return read_json(path) or {}
+    except InputError:  # it is of something else
         return {}
-    return value if isinstance(value, dict) else {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 from unicodedata import normalize
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.files import exists, expand
+from hf_paint.files import exists, expand, is_file, is_folder
 from hf_paint.tasks.data_files import FORMATS, LOCAL_FILES, MEMORY, SPLIT_WORDS, describe_folder, files_of
 
 
@@ -134,7 +134,7 @@ def _define_path(path: Path) -> dict[str, object]:
 
 def _did_you_mean_beside(path: Path) -> str:
     """Return `" Did you mean 'train'?"` with the closest name in the folder in which a path should be."""
-    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else [])
+    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()] if is_folder(path.parent) else [])
 
 
 def name_of_path(path: Path) -> str:
@@ -181,7 +181,7 @@ def complete_reference(definition: Mapping[str, object], folder: Path | None = N
             return {**_named_by_files(own), "guess": True, **definition}
         return {**(define(text, folder) or {"name": name_of(text), "dataset": text, "guess": True}), **own}
     path = (folder or Path()) / expand(text)
-    return {**files_of(path), **own} if path.suffix.lower() in FORMATS and path.is_file() else dict(definition)
+    return {**files_of(path), **own} if path.suffix.lower() in FORMATS and is_file(path) else dict(definition)
 
 
 def is_complete_definition(definition: Mapping[str, object]) -> bool:

@@ -1,6 +1,5 @@
 """VQA v1 and v2: questions and annotations from visualqa.org as rows for a multiple-choice task."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,13 @@ from typing import NotRequired, TypedDict, cast
 import numpy as np
 from datasets import Dataset, Features, Image, List, Value
 
+from hf_paint.documents.reading import read_json
+from hf_paint.documents.shapes import shaped
 from hf_paint.errors import InputError
+
+
+LARGEST_FILE = 2**30
+"""Size of the largest file of questions or annotations, in bytes."""
 
 
 NUM_CHOICES = 18
@@ -141,10 +146,10 @@ def _read_annotations(path: str | Path) -> list[Annotation]:
 
 
 def _read_entries(path: str | Path, key: str, needed: Sequence[str]) -> list[dict[str, object]]:
-    try:
-        entries: list[dict[str, object]] = json.loads(Path(path).read_text(encoding="utf-8"))[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a VQA file with the key '{key}': {error!r}") from error
+    content = read_json(Path(path), limit=LARGEST_FILE)
+    if content is None or key not in content:
+        raise InputError(f"{path} is not a VQA file with the key '{key}'.")
+    entries = shaped(content[key], list[dict[str, object]], f"{path}", advice="Use the file from visualqa.org.")
     for name in needed:
         if not entries or not all(name in entry for entry in entries):
             raise InputError(

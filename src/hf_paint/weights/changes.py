@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,13 @@ ALL = "all"
 """Key for all tensors together, used alongside the keys for their layers."""
 OUTER = ("embeddings", "projection", "head")
 """Layers before and after those of the encoder."""
+
+
+class StoredChanges(TypedDict):
+    """Contents of `changes.json`; see `WeightChanges`."""
+
+    models: list[str]
+    products: dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +71,19 @@ class WeightChanges:
         return {"models": list(self.models), "products": {name: x.tolist() for name, x in self.products.items()}}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Create changes from values returned by `to_dict`."""
+    def from_dict(cls, values: StoredChanges) -> Self:
+        """Create changes from values returned by `to_dict`.
+
+        Raises:
+            InputError: If a matrix does not have a row and a column for theta_0 and each model, or `all` is missing.
+        """
+        size = 1 + len(values["models"])
+        if ALL not in values["products"] or any(
+            len(x) != size or any(len(row) != size for row in x) for x in values["products"].values()
+        ):
+            raise InputError(
+                f"The products of {size - 1} models must be matrices of size {size}, one of them `{ALL}`."
+            )
         return cls(tuple(values["models"]), {name: np.array(x) for name, x in values["products"].items()})
 
     def _index(self, model: str) -> int:
