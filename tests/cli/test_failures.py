@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -70,27 +71,26 @@ WRITERS = {
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory):
-    """What is said of each writer whose file becomes larger than the system allows, plainly and in a temporary folder."""
+    """What is said of writers whose files become larger than the system allows, plainly and in a temporary folder."""
     folder = tmp_path_factory.mktemp("small")
 
     def write_all():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        sys.stdout = open(os.dup(1), "w", buffering=1)  # noqa: SIM115
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        lines = []
         for name, write in WRITERS.items():
-            for path, save in (
-                (folder / name, write),
-                (folder / "a" / name, lambda p, w=write: save_atomically(p, w)),
-            ):
+            for path, save in ((folder / name, write), (folder / "a" / name, partial(save_atomically, save=write))):
                 try:
                     save(path)
                 except Exception as error:
-                    print(f"{path}|{describe(error)}")
+                    lines.append(f"{path}|{describe(error)}")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print("\n".join(lines))
         return 0
 
     code, printed = Fork(write_all).wait()
     assert code == 0, printed
-    assert [path for path in (folder / "a").iterdir()] == []
+    assert list((folder / "a").iterdir()) == []
     return folder, dict(line.split("|") for line in printed.splitlines() if "|" in line)
 
 
