@@ -1,4 +1,4 @@
-"""Read and write files; files and folders are written atomically, so they are either complete or absent."""
+"""Write files; files and folders are written atomically, so they are either complete or absent."""
 
 import json
 import os
@@ -8,125 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import yaml
 
-from hf_paint.errors import InputError, one_line
+from hf_paint.errors import InputError
 from hf_paint.temporary import temporary_folder
-
-
-Json: TypeAlias = dict[str, Any]
-"""A JSON object or a YAML mapping."""
-TEXT_KEYS = frozenset(
-    {
-        *("name", "extends", "dataset", "config", "revision", "data_files", "data_dir", "splits", "prompt"),
-        *("class_names", "label_names", "class_groups", "class_subset", "only_classes", "templates"),
-        *("image_column", "label_column", "group_column", "text_column"),
-        *("choices_column", "question_column", "answer_column", "answer_type_column"),
-    }
-)
-"""Keys whose values are text, as are the items of lists and the keys of mappings below them."""
-_PREFIX = "tag:yaml.org,2002:"
-_OTHER_TYPES = {_PREFIX + kind for kind in ("bool", "float", "int", "merge", "null", "timestamp", "value")}
-_MERGE = _PREFIX + "merge"
-
-
-def read_json(path: Path) -> Json | None:
-    """Read a JSON object, or return None if the file does not exist.
-
-    Raises:
-        InputError: If the file does not contain a JSON object.
-    """
-    if not path.exists():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {one_line(error)}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must contain a JSON object.")
-    return value
-
-
-def read_recipe(path: str | Path) -> Json:
-    """Read a recipe YAML.
-
-    Raises:
-        InputError: If the file cannot be read or is not a mapping.
-    """
-    try:
-        recipe = load_yaml(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The recipe {path} cannot be read: {one_line(error)}") from error
-    if not isinstance(recipe, dict):
-        raise InputError(f"The recipe {path} must be a mapping of keys to values.")
-    return recipe
-
-
-def load_yaml(text: str) -> Any:
-    """Read a YAML document, keeping names as they are written; a key without a value, or with `null`, is None.
-
-    Raises:
-        yaml.YAMLError: If the text is not valid YAML.
-
-    Example:
-        >>> load_yaml("{class_names: [no, 007, 12:30], class_groups: {1_000: [0x1F]}, label_names: null, seed: 007}")
-        {'class_names': ['no', '007', '12:30'], 'class_groups': {'1_000': ['0x1F']}, 'label_names': None, 'seed': 7}
-    """
-    return yaml.load(text, Loader=_Loader)
-
-
-class _Loader(yaml.SafeLoader):
-    """Loader that reads every plain scalar below a text key as text."""
-
-    def get_single_node(self) -> yaml.Node | None:
-        node: yaml.Node | None = super().get_single_node()
-        if node is not None:
-            _find_texts(node)
-        return node
-
-
-def _find_texts(node: yaml.Node) -> None:
-    """Mark the scalars below the text keys of a document as text."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _find_texts(item)
-    elif isinstance(node, yaml.MappingNode):
-        _refuse_repeated_keys(node)
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in TEXT_KEYS:
-                _mark(value, optional=True)
-            elif not (isinstance(key, yaml.ScalarNode) and key.value == "where"):  # its keys are columns of any name
-                _find_texts(value)
-
-
-def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
-    """Refuse a mapping with a key that occurs twice, of which PyYAML would keep the last value."""
-    known: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-            if key.value in known:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' occurs twice", problem_mark=key.start_mark)
-            known.add(key.value)
-
-
-def _mark(node: yaml.Node, *, optional: bool = False) -> None:
-    """Mark a value and all below it as text, except empty scalars and, if `optional`, other spellings of null."""
-    if isinstance(node, yaml.ScalarNode):
-        is_none = not node.value or (optional and node.tag == _PREFIX + "null")
-        if node.style is None and node.tag in _OTHER_TYPES and not is_none:
-            node.tag = _PREFIX + "str"
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _mark(item)
-    elif isinstance(node, yaml.MappingNode):
-        _refuse_repeated_keys(node)
-        for key, value in node.value:
-            if key.tag != _MERGE:  # `<<: *base` inserts the keys of another mapping
-                _mark(key)
-            _mark(value, optional=True)
 
 
 def save_atomically(path: Path, save: Callable[[Path], None]) -> None:

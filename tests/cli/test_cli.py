@@ -125,7 +125,7 @@ BAD_INPUT = {
     ),
     "thetas no YAML": (
         {"strategy": "parallel", "thetas": "{mnist: ["},
-        "`thetas` is not valid YAML: ",
+        "The value of `thetas` cannot be read: ",
     ),
     "thetas no name": ({"strategy": "parallel", "thetas": {"colours": 1}}, "`thetas` must map tasks to models"),
     "thetas of no task": (

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from drawn_tasks import draw_rows, encode
-from hf_paint import InputError, Task
+from hf_paint import InputError, Task, fingerprints
 from hf_paint.data import checksums
 from hf_paint.data.images import CachedImages, decode
 from hf_paint.data.pixel_cache import cache_limit, open_pixels
@@ -218,7 +218,7 @@ def test_of_several_processes_the_first_verifies_for_all(tmp_path, monkeypatch):
     def bytes_read(*, started=checksums.STARTED):
         """Bytes that another process reads, which started then, to verify the entry."""
         counted.clear()
-        checksums._read_checksum.cache_clear()
+        fingerprints._read_checksum.cache_clear()
         monkeypatch.setattr(checksums, "STARTED", started)
         entry(tmp_path, "a")
         return sum(counted)

@@ -33,6 +33,7 @@ from hf_paint.cli.main import main
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.weights.manifest import MANIFEST
 from hub_server import Fault
 from pushes import selected
 
@@ -180,6 +181,8 @@ def test_main_is_the_patched_folder_of_the_run(hub, run):
     """Byte for byte, without computing it again; a second push recognises it."""
     push_variants(run, "tester/clip", options=BASE)
     files = [path for path in (run / "patched").iterdir() if path.name != "README.md" and path.suffix != ".png"]
+    files.remove(run / "patched" / MANIFEST)  # it is not published
+    assert MANIFEST not in repository(hub)["main"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in files}
     for path in files:
         assert Path(HfApi().hf_hub_download("tester/clip", path.name)).read_bytes() == path.read_bytes(), path.name
@@ -400,7 +403,7 @@ def test_a_dry_run_leaves_a_running_push_alone(hub, run):
     working.mkdir()
     push_variants(run, "tester/clip", dry_run=True, options=BASE)
     assert working.exists()
-    with FileLock(run / ".push.lock"), pytest.raises(InputError, match="Another process is pushing"):
+    with FileLock(run / ".lock"), pytest.raises(InputError, match="Another process is using"):
         push_variants(run, "tester/clip", options=BASE)
     assert working.exists()
     push_variants(run, "tester/clip", options=BASE)

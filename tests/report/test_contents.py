@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import binomtest
 
 from hf_paint import AlphaCurve, InputError
-from hf_paint.files import read_json, write_json
+from hf_paint.documents.reading import read_json
+from hf_paint.files import write_json
 from hf_paint.report.building import report_of
 from report_checks import checked_report
 from run_folders import write_run

@@ -10,7 +10,8 @@ import hf_paint
 from browser import check_page
 from hf_paint import AlphaCurve, PatchResult, select_alpha, write_report
 from hf_paint.cli.main import main
-from hf_paint.files import read_json, write_json
+from hf_paint.documents.reading import read_json
+from hf_paint.files import write_json
 from hf_paint.report import page, writing
 from hf_paint.report.building import report_of
 from hf_paint.results.run_folder import RunFolder

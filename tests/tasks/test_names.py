@@ -10,7 +10,7 @@ from datasets import Value
 from digits import NAMES, digit_task, evaluate, write_parquet
 from hf_paint import InputError, Task, get_task
 from hf_paint.cli.recipe import recipe_arguments
-from hf_paint.files import load_yaml, read_recipe
+from hf_paint.documents.reading import TEXT_KEYS, parse_yaml, read_recipe
 from hf_paint.tasks.names import short_form
 from hf_paint.tasks.registry import get_tasks
 
@@ -72,7 +72,7 @@ def test_other_values_keep_their_types():
     text = (
         "{a: no, b: 007, splits: {train: null, test: 2024}, class_names: null, own_head: yes, x: {label_column: 1_0}}"
     )
-    assert load_yaml(text) == {
+    assert parse_yaml(text, "a.yaml", text_keys=TEXT_KEYS) == {
         "a": False,
         "b": 7,
         "splits": {"train": None, "test": "2024"},
@@ -80,8 +80,10 @@ def test_other_values_keep_their_types():
         "own_head": True,
         "x": {"label_column": "1_0"},
     }
-    assert load_yaml("{where: {name: 1, config: no}}") == {"where": {"name": 1, "config": False}}
-    merged = load_yaml("{base: &base {class_names: [no]}, t: {<<: *base, name: 1_0}}")["t"]
+    where = parse_yaml("{where: {name: 1, config: no}}", "a.yaml", text_keys=TEXT_KEYS)
+    assert where == {"where": {"name": 1, "config": False}}
+    text = "{base: &base {class_names: [no]}, t: {<<: *base, name: 1_0}}"
+    merged = parse_yaml(text, "a.yaml", text_keys=TEXT_KEYS)["t"]
     assert merged == {"class_names": ["no"], "name": "1_0"}
     with pytest.raises(InputError, match="`class_names` must be a list of strings"):
         get_task("{name: t, dataset: parquet, templates: ['{}'], class_names: [a, [b]]}")

@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json, save_together
+from hf_paint.files import save_together
 from hf_paint.repositories import is_repo_id
 from hf_paint.weights.folders import WEIGHTS_AND_HEAD
 

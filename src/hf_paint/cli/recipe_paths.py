@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from hf_paint.files import exists, expand, read_recipe
+from hf_paint.documents.reading import read_recipe
+from hf_paint.files import exists, expand
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.definitions import list_tasks
 

@@ -6,14 +6,13 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-import yaml
-
 from hf_paint.cli.dry_run import print_plan
 from hf_paint.cli.outcome import print_place, report
 from hf_paint.cli.push import publish
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.cli.recipe_keys import RecipeParser, read_keys
-from hf_paint.errors import InputError, one_line
+from hf_paint.documents.reading import parse_yaml
+from hf_paint.errors import InputError
 from hf_paint.hub.push import create_repository
 from hf_paint.merging.base import Method
 from hf_paint.merging.registry import read_method
@@ -113,10 +112,7 @@ def _options(recipe: PatchRecipe) -> PatchOptions:
 
 
 def _from_yaml(key: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"`{key}` is not valid YAML: {one_line(error)}") from error
+    return parse_yaml(text, f"The value of `{key}`")
 
 
 def parse_recipe(config: str | None, flags: list[str]) -> tuple[PatchRecipe, PaintTrainingArguments]:

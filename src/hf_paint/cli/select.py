@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from hf_paint.cli.parser import Commands, add_command
+from hf_paint.documents.reading import parse_yaml
 from hf_paint.errors import InputError, one_line
 
 
@@ -57,12 +58,10 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
 def _alpha(text: str) -> float | Mapping[str, float]:
     """Read a number, or a mapping from task to coefficient."""
-    import yaml
-
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text, "The value of --alpha")
         return {str(task): float(part) for task, part in value.items()} if isinstance(value, dict) else float(text)
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"--alpha must be a number, or {{task: coefficient, ...}}; got '{text}' ({one_line(error)})."
         ) from error

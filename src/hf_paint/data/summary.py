@@ -12,7 +12,8 @@ from hf_paint.data.image_summary import ImageSummary, summarize_images
 from hf_paint.data.label_lists import NO_CLASS, distinct_labels, label_type
 from hf_paint.data.overlaps import count_shared_rows
 from hf_paint.data.splits import Split, load_splits, source_of
-from hf_paint.files import Json, plain
+from hf_paint.documents.reading import Json
+from hf_paint.files import plain
 from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.registry import TaskLike, get_task
 from hf_paint.tasks.subsets import AUTO, DRAWN, STRATIFIED

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from filelock import FileLock, Timeout
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import LocalTokenNotFoundError
 from tqdm.auto import tqdm
@@ -17,7 +16,9 @@ from hf_paint.hub.errors import hub_errors
 from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
 from hf_paint.hub.publication import Publication
 from hf_paint.results.alphas import is_unpatched
+from hf_paint.results.locks import working_in
 from hf_paint.results.run_folder import PUSH_PREFIX, example_plot
+from hf_paint.weights.manifest import MANIFEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,23 +91,20 @@ def push_variants(
     """
     options = options or PushOptions()
     folder = Path(run) if isinstance(run, str | Path) else run.run_folder
-    with hub_errors(f"Planning the push to {repo_id} failed"):
-        publication = Publication.from_run(
-            folder,
-            repo_id,
-            alphas=alphas,
-            base_model_id=options.base_model_id,
-            delta=options.delta_dtype if options.form == "delta" else None,
-        )
-        if not (dry_run or options.allow_unpatched):
-            _refuse_unpatched(publication)
-        plan = plan_push(publication, overwrite=overwrite, private=private, eval_results=options.eval_results)
-    if not dry_run:
-        try:
-            with FileLock(publication.run.push_lock, timeout=0):
-                _execute(plan, publication, private=private, options=options)
-        except Timeout:
-            raise InputError(f"Another process is pushing the run in {folder}. Wait for it to finish.") from None
+    with working_in(folder):
+        with hub_errors(f"Planning the push to {repo_id} failed"):
+            publication = Publication.from_run(
+                folder,
+                repo_id,
+                alphas=alphas,
+                base_model_id=options.base_model_id,
+                delta=options.delta_dtype if options.form == "delta" else None,
+            )
+            if not (dry_run or options.allow_unpatched):
+                _refuse_unpatched(publication)
+            plan = plan_push(publication, overwrite=overwrite, private=private, eval_results=options.eval_results)
+        if not dry_run:
+            _execute(plan, publication, private=private, options=options)
     return plan
 
 
@@ -168,6 +166,7 @@ def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, 
             revision=branch.name,
             commit_message=message,
             parent_commit=branch.commit,
+            ignore_patterns=MANIFEST,
             delete_patterns=_stale_files(branch.action, publication.run.report.name),
         )
 

@@ -17,6 +17,7 @@ from hf_paint.repositories import fetch, split_revision
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
 from hf_paint.weights.headers import INDEX, SINGLE
 from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import check_whole
 
 
 def load_clip(
@@ -39,7 +40,9 @@ def load_clip(
     """
     name_or_path = model_name(name_or_path)
     check_not_a_file(name_or_path)
-    if not Path(name_or_path).is_dir():
+    if Path(name_or_path).is_dir():
+        check_whole(Path(name_or_path))
+    else:
         name_or_path, revision = split_revision(name_or_path, revision)
     fetch(name_or_path, "config.json", revision)  # says in one line what is wrong with a name, after one request
     try:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from torch import Tensor
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json
 
 
 Config = Json

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json
 from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.path import Span, WeightPath
 from hf_paint.merging.registry import read_method

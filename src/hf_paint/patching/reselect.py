@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.files import Json
 from hf_paint.merging.interpolation import Weights
 from hf_paint.patching.examples import plot_saved_examples
 from hf_paint.patching.finish import save_chosen, save_plots, selection_of

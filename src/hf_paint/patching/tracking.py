@@ -10,8 +10,9 @@ from pathlib import Path
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, rewrite_logs
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import one_line
-from hf_paint.files import read_json, write_json
+from hf_paint.files import write_json
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Recipe

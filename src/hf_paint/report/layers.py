@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from hf_paint.files import read_json
+from hf_paint.documents.reading import read_json
 from hf_paint.report.contents import Layer
 from hf_paint.report.reading import Recorded
 from hf_paint.results.runs import changes_of

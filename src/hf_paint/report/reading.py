@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
+from hf_paint.documents.reading import Json, read_json
 from hf_paint.errors import InputError
-from hf_paint.files import Json, expand, read_json
+from hf_paint.files import expand
 from hf_paint.results.alphas import Alpha, Coefficients, in_order, is_unpatched, variant_name
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.details import Details, RunDetails

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json
 from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Line, Span, Steps, WeightPath

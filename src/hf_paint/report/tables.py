@@ -1,6 +1,6 @@
 """Tables of a report: models by task, coefficients, steps, averaged models, and task orders."""
 
-from hf_paint.files import Json, read_json
+from hf_paint.documents.reading import Json, read_json
 from hf_paint.report.contents import Table
 from hf_paint.report.reading import Recorded
 from hf_paint.report.shifts import robustness_rows

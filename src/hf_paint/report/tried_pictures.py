@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_paint.files import Json
+from hf_paint.documents.reading import Json
 from hf_paint.models.task_file import TaskClasses
 from hf_paint.results.pictures import Picture, read_pictures
 from hf_paint.results.records import ROLES

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
-from hf_paint.files import read_json
 
 
 STATE = "trainer_state.json"

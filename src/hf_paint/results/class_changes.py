@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from hf_paint.files import read_json
+from hf_paint.documents.reading import read_json
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.details import Details, RunDetails
 from hf_paint.results.records import ROLES, Role

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json, write_json, write_text
+from hf_paint.files import write_json, write_text
 from hf_paint.results.compared_models import ComparedModel, check_comparable, models_of, notes_of, tasks_of
 from hf_paint.results.comparison_tables import (
     change_numbers,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 
-from hf_paint.files import Json
+from hf_paint.documents.reading import Json
 from hf_paint.results.alphas import Alpha, AlphaJson, alpha_to_json, format_alpha
 from hf_paint.results.compared_models import ComparedModel, mean, specialised_of
 from hf_paint.results.records import Role

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json
 from hf_paint.results.alphas import Alpha, AlphaJson, Coefficients, alpha_from_json, alpha_to_json
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.extra_metrics import EXTRA_METRICS

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json
 from hf_paint.results.alphas import alpha_to_json, format_alpha
 from hf_paint.results.calibration import Calibration
 from hf_paint.results.json_lines import append_line, drop_torn_line, read_lines

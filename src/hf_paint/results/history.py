@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hf_paint.files import read_json
+from hf_paint.documents.reading import read_json
 
 
 CHOICE = ("alpha", "rule", "tolerance")

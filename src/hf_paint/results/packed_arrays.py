@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_paint.files import Json
+from hf_paint.documents.reading import Json
 
 
 Integers: TypeAlias = NDArray[np.integer[Any]]

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TypedDict
 
+from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
-from hf_paint.files import read_json
 from hf_paint.results.alphas import AlphaJson
 from hf_paint.results.records import Role
 from hf_paint.results.run_folder import EXAMPLES

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from hf_paint.documents.reading import Json, parse_yaml, read_yaml
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import Json, expand
+from hf_paint.files import expand
 from hf_paint.results.alphas import Alpha, alpha_from_json, alpha_to_json, format_alpha
 from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.records import ROLES, Result
@@ -151,11 +151,13 @@ def read_baseline(entries: Sequence[str | Sequence[float]]) -> tuple[Pair, ...]:
         InputError: If the file cannot be read, or if an entry is not a pair of numbers.
     """
     try:
-        pairs = [yaml.safe_load(entry) if isinstance(entry, str) else entry for entry in entries]
-        if len(pairs) == 1 and isinstance(pairs[0], str):
-            pairs = yaml.safe_load(expand(pairs[0]).read_text(encoding="utf-8"))
+        read = [parse_yaml(entry, "An entry") if isinstance(entry, str) else entry for entry in entries]
+        is_file = len(read) == 1 and isinstance(read[0], str)
+        pairs: object = read_yaml(expand(str(read[0])), f"The file {read[0]}") if is_file else read
+        if not isinstance(pairs, list):
+            raise TypeError("it is no list")
         return tuple((float(reference), float(shift)) for reference, shift in pairs)
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise InputError(
             "`baseline` must be a list of [reference, shift] accuracies, e.g. [[0.60, 0.40], [0.80, 0.70]], or a YAML "
             f"or JSON file with such a list; got {' '.join(map(str, entries))}: {one_line(error)}"

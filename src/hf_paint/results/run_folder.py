@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from filelock import FileLock, Timeout
 
+from hf_paint.documents.reading import Json, read_json, read_recipe
 from hf_paint.errors import InputError
-from hf_paint.files import Json, check_writable, read_json, read_recipe, save_folder_atomically, write_json, write_text
+from hf_paint.files import check_writable, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, Coefficients, variant_name
 from hf_paint.results.history import with_history
+from hf_paint.results.locks import working_in
 from hf_paint.results.selection import Selection
 from hf_paint.weights.folders import TASKS
+from hf_paint.weights.manifest import save_folder_sealed
 
 
 RECIPE = "recipe.yaml"
@@ -74,7 +76,6 @@ class RunFolder:
         self.changes, self.report = self.path / "changes.json", self.path / "report.html"
         self.data = self.path / "data"
         self.examples = self.path / EXAMPLES
-        self.push_lock = self.path / ".push.lock"
 
     @property
     def plots(self) -> list[Path]:
@@ -152,15 +153,10 @@ class RunFolder:
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                self.check(recipe)  # again, because another process may have run here since
-                write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
-                yield
-        except Timeout:
-            raise InputError(
-                f"Another process is using {self.path}. Wait until it finishes, or choose another output_dir."
-            ) from None
+        with working_in(self.path):
+            self.check(recipe)  # again, because another process may have run here since
+            write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+            yield
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
         """Write `selection.json`, which keeps the history of the folder."""
@@ -187,9 +183,9 @@ class RunFolder:
             write_json(path, value)
 
     def save_folder(self, folder: Path, save: Callable[[Path], None]) -> None:
-        """Call `save` with a temporary folder, which replaces any existing folder once it is complete."""
+        """Call `save` with a temporary folder, which replaces any existing one once it is complete and sealed."""
         if self.write:
-            save_folder_atomically(folder, save)
+            save_folder_sealed(folder, save)
 
     def load_recipe(self) -> Json:
         """Return the resolved recipe.
@@ -201,8 +197,7 @@ class RunFolder:
 
     def load_selection(self) -> Selection | None:
         """Return the contents of `selection.json`, or None if no alpha was selected."""
-        selection: Selection | None = read_json(self.selection)  # type: ignore[assignment]
-        return selection
+        return read_json(self.selection)  # type: ignore[return-value]
 
     def load_card_facts(self) -> Json | None:
         """Return the facts stored for the model card, or None if the run is not finished."""

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
-from hf_paint.files import Json, expand
+from hf_paint.files import expand
 from hf_paint.repositories import cached
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import expand, load_yaml, write_text
+from hf_paint.documents.reading import TEXT_KEYS, parse_yaml, read_yaml
+from hf_paint.errors import InputError, did_you_mean
+from hf_paint.files import expand, write_text
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.keys import read_groups, read_names
 from hf_paint.tasks.names import spelled
@@ -54,10 +55,7 @@ def read_file(path: Path, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
     path = path.resolve()
     if path in seen:
         raise InputError(f"The task file {path} extends itself. Let it extend another task, or remove `extends`.")
-    try:
-        definition = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The task file {path} cannot be read: {one_line(error)}") from error
+    definition = read_yaml(path, f"The task file {path}", text_keys=TEXT_KEYS)
     if not isinstance(definition, dict):
         raise InputError(f"The task file {path} must contain keys and values, for instance `name: mnist`.")
     return complete(complete_reference(definition, path.parent), path.parent, seen=(*seen, path))
@@ -115,8 +113,8 @@ def _read_built_in(name: str) -> dict[str, object]:
             f"`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file. "
             f"{OTHER_REFERENCES}"
         )
-    definition: dict[str, object] = load_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return definition
+    definition = parse_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"), name, text_keys=TEXT_KEYS)
+    return dict(definition) if isinstance(definition, dict) else {}
 
 
 def _derived_name(base: Definition, change: Definition) -> str | None:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, TypeVar
 
-import yaml
-
+from hf_paint.documents.reading import TEXT_KEYS, parse_yaml
 from hf_paint.errors import InputError, did_you_mean, one_line
-from hf_paint.files import load_yaml, plain
+from hf_paint.files import plain
 from hf_paint.tasks.corruptions import Corruption
 from hf_paint.tasks.names import spelled
 from hf_paint.tasks.subsets import GUESS, ClassSplit, Splits
@@ -110,10 +109,9 @@ def read_inline(text: str) -> Mapping[str, object] | str:
     """Parse a definition in braces into a mapping; any other text is returned unchanged."""
     if not text.startswith("{"):
         return text
-    try:
-        definition: dict[str, object] = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"The task {text} cannot be read as YAML: {one_line(error)}") from error
+    definition = parse_yaml(text, f"The task {one_line(text)}", text_keys=TEXT_KEYS)
+    if not isinstance(definition, dict):
+        raise InputError(f"The task {one_line(text)} must consist of keys and values in braces.")
     return definition
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_paint.errors import InputError
 from hf_paint.weights.formats import check_not_a_file, refuse_other_format
+from hf_paint.weights.manifest import check_whole
 
 
 SINGLE = "model.safetensors"
@@ -101,7 +102,7 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read the headers of all weight files in a folder.
+    """Read the headers of all weight files in a folder, after checking the folder's files against its manifest.
 
     Args:
         folder: Folder with `model.safetensors`, or with shards and `model.safetensors.index.json`. The tensors in
@@ -118,6 +119,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     check_not_a_file(path)
     if not path.is_dir():
         raise InputError(f"'{folder}' is not a folder. To download a model, run: hf download ID --local-dir DIR")
+    check_whole(path)
     head = [_read_file(path / HEAD)] if (path / HEAD).exists() else []
     if (path / SINGLE).exists():
         return Checkpoint(path, [*head, _read_file(path / SINGLE)], None)

@@ -1,0 +1,3 @@
+"""JSON and YAML, read within bounds, and checked for the shape that the reader expects."""
+
+__all__ = ["parse_json", "parse_yaml", "read_json", "read_recipe", "read_yaml"]
