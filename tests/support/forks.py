@@ -29,9 +29,13 @@ class Fork:
         """Send a signal, unless the process has ended."""
         signal.pidfd_send_signal(self._ended, number)
 
+    def ends_within(self, seconds):
+        """Whether the process ends within some seconds."""
+        return bool(select.select([self._ended], [], [], seconds)[0])
+
     def wait(self, seconds=60):
         """Return the exit code, negative if a signal has ended the process, and what it has printed."""
-        if not select.select([self._ended], [], [], seconds)[0]:
+        if not self.ends_within(seconds):
             self.signal(signal.SIGKILL)
             os.waitpid(self.pid, 0)
             raise TimeoutError(f"the process was still there after {seconds} s:\n{self.output()}")
