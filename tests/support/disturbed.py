@@ -13,7 +13,6 @@ import subprocess
 import sys
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 
 from huggingface_hub import constants, hf_api
 from huggingface_hub.errors import HfHubHTTPError
@@ -73,7 +72,7 @@ class World:
                 str(self.place / "run"),
             ),
             *("--max_steps", "4", "--save_steps", "2", "--warmup_steps", "1", "--learning_rate", "1e-3"),
-            *("--per_device_train_batch_size", "8"),
+            *("--per_device_train_batch_size", "8", "--use_cpu"),
         ]
 
     def begin(self, name):
@@ -127,6 +126,7 @@ class World:
 def start_process(arguments, **environment):
     """Start the command line as users do."""
     own = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCE, "HF_HUB_OFFLINE": "1"}
+    own |= {name: os.environ[name] for name in ("HF_HOME", "HF_PAINT_CACHE") if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "hf_paint", *arguments],
         env=own

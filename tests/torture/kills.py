@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from disturbed import ENDS, INTERRUPTED, World, at_write, differences, start_process
 from lanes import LANES, in_lanes
 from tally import Budget, Tally
+
+from disturbed import ENDS, INTERRUPTED, World, at_write, differences, start_process
 
 
 COUNTS = {signal.SIGKILL: 100, signal.SIGTERM: 30, signal.SIGINT: 30}
@@ -75,8 +76,6 @@ def undisturbed(world: World, name: str) -> Undisturbed:
     def count() -> None:
         at_write(0, lambda path: None, world.place, counted)
 
-    world.begin(name)
-    world.run(name)
     world.begin(name)
     fork = world.start(name, count)
     code, printed = fork.wait(120)

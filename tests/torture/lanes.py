@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tally import Tally
 
 from blank_plots import blank_plots
 from disturbed import World, use_hub, warm_up
 from forks import Fork
 from hub_server import HubServer
-from tally import Tally
 
 
 LANES = 2
