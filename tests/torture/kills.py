@@ -33,6 +33,7 @@ class Undisturbed:
     left: dict[str, bytes]
     seconds: float
     writes: int
+    requests: int = 0
 
 
 def torture(budget: Budget) -> Iterator[Tally]:
@@ -77,11 +78,13 @@ def undisturbed(world: World, name: str) -> Undisturbed:
         at_write(0, lambda path: None, world.place, counted)
 
     world.begin(name)
+    before = 0 if world.hub is None else len(world.hub.log)
     fork = world.start(name, count)
     code, printed = fork.wait(120)
     if code:
         raise AssertionError(printed)
-    return Undisturbed(world.left(name), fork.seconds, len(counted.read_text().splitlines()))
+    requests = 0 if world.hub is None else len(world.hub.log) - before  # before `left` asks the Hub, too
+    return Undisturbed(world.left(name), fork.seconds, len(counted.read_text().splitlines()), requests)
 
 
 def draw(rng: random.Random, command: Undisturbed) -> float | int:
