@@ -5,6 +5,7 @@ same path, so that files which name it are the same in each run.
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,9 @@ import sys
 from functools import partial
 from importlib import import_module
 
-from huggingface_hub import constants, hf_api
+import yaml
+from datasets import config
+from huggingface_hub import HfApi, constants, hf_api
 from huggingface_hub.errors import HfHubHTTPError
 
 from drawn_tasks import write_task_yaml
@@ -29,6 +32,7 @@ INTERRUPTED = "hf-paint: interrupted; run the same command again to resume"
 LEFTOVER = re.compile(r"partial|^\.push-|^\.tmp|^tmp")
 STAYS = re.compile(r"\.lock$|/verified\.json$")
 """Lock files, which are empty and never deleted, and when the files of a cache entry were last verified."""
+EVALUATIONS = ("cache fill", "pull", "data set", "stream")
 ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
@@ -47,15 +51,23 @@ class World:
         if model is None:
             save_clip(*make("metaclip_2"), self.model)
         few = {"train": 24, "test": 12}
-        self.tasks = [write_task_yaml(folder / "data", name, seed=seed, **few) for name, seed in (("a", 0), ("b", 7))]
-        self.kept = write_task_yaml(folder / "data", "kept", seed=5, **few)
+        self.data = folder / "data"
+        self.tasks = [write_task_yaml(self.data, name, seed=seed, **few) for name, seed in (("a", 0), ("b", 7))]
+        self.kept = write_task_yaml(self.data, "kept", seed=5, **few)
 
     def arguments(self, name):
-        """The arguments of a command: `single`, `sequential` or `parallel` run, `push` or `cache fill`."""
+        """The arguments of a command.
+
+        Args:
+            name: `single`, `sequential` or `parallel` run, `push`, `pull`, `cache fill`, or an evaluation on a data
+                set of the Hub that is loaded (`data set`) or streamed (`stream`).
+        """
         if name == "push":
             return ["push", str(self.place / "run"), "--repo_id", REPOSITORY, "--base_model_id", "o/clip"]
-        if name == "cache fill":
-            return ["evaluate", str(self.model), "--tasks", *self.tasks, "--use_cpu"]
+        evaluated = {"cache fill": self.tasks, "pull": self.tasks[:1]}.get(name, [str(self.folder / f"{name}.yaml")])
+        if name in EVALUATIONS:
+            model = "tester/pulled" if name == "pull" else str(self.model)
+            return ["evaluate", model, "--tasks", *evaluated, "--use_cpu", "--json"]
         return [
             *("patch", "--model", str(self.model), "--strategy", name, "--supported_tasks", self.kept),
             *("--patching_tasks", *(self.tasks[:1] if name == "single" else self.tasks)),
@@ -94,22 +106,40 @@ class World:
         """Start a command in a fork; `disturb()` is called in it before."""
 
         def call():
-            os.environ["HF_PAINT_CACHE"] = str(self.place / "cache")
+            self.use_place()
             if disturb is not None:
                 disturb()
             return main(self.arguments(name))
 
         return Fork(call)
 
+    def use_place(self):
+        """Let this process keep its caches in the place."""
+        os.environ["HF_PAINT_CACHE"] = str(self.place / "cache")
+        constants.HF_HUB_CACHE = str(self.place / "hub")
+        config.HF_DATASETS_CACHE = config.HF_DATASETS_CACHE.__class__(self.place / "datasets")
+
+    def publish(self):
+        """Put a model and a data set on the Hub, for commands that read them from there."""
+        api = HfApi()
+        for kind, repo_id, files in (("model", "tester/pulled", self.model), ("dataset", "tester/data", self.data)):
+            api.create_repo(repo_id, repo_type=kind)
+            api.upload_folder(repo_id=repo_id, folder_path=files, repo_type=kind, allow_patterns=["*.*", "a-*"])
+        for name in ("data set", "stream"):
+            task = {"name": "net", "dataset": "tester/data", "templates": ["a {}."], "streaming": name == "stream"}
+            (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(task))
+
     def run(self, name):
         """Run a command to its end, and return what it leaves."""
         code, printed = self.start(name).wait(120)
         if code:
             raise AssertionError(f"exit code {code}: {printed[-2000:]}")
-        return self.left(name)
+        return self.left(name, printed)
 
-    def left(self, name):
-        """File -> content, of all that a user may find in the place and, after a push, on the Hub."""
+    def left(self, name, printed):
+        """File -> content, of all that a user may find in the place; also what is on the Hub or was printed."""
+        if name in ("pull", "data set", "stream"):  # the caches of other libraries name times and processes
+            return {"printed": json.loads(printed[printed.index("{") : printed.rindex("}") + 1])}
         files = {}
         for path in sorted(self.place.rglob("*")):
             file = path.relative_to(self.place).as_posix()
@@ -152,7 +182,7 @@ def warm_up(world, names):
     listed = world.folder / "modules"
 
     def run_and_list(name):
-        os.environ["HF_PAINT_CACHE"] = str(world.place / "cache")
+        world.use_place()
         code = main(world.arguments(name))
         listed.write_text("\n".join(sys.modules))
         return code
@@ -209,4 +239,5 @@ def use_hub(server):
         **{"HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_DISABLE_TELEMETRY": True},
     }.items():
         setattr(constants, name, value)
-    hf_api.api.endpoint = server.endpoint
+    hf_api.api.endpoint = config.HF_ENDPOINT = server.endpoint
+    config.HF_HUB_OFFLINE = False

@@ -1,62 +1,69 @@
 """A disk and a network that fail at every call in turn; each command says so in one line, and a rerun mends all.
 
 - The disk: every call of Python that writes (opening a file to write, making a folder, moving, removing) fails once,
-  with ENOSPC, EIO or EACCES. Where a compiler is found, a library that is loaded before all others also lets each
-  `write` of Python, PyTorch, safetensors and Arrow fail.
-- The Hub: every request of a push and of a pull fails once, in one of the ways of `hub_http.py`.
-- A data set: the connection is cut while the rows of a data set are loaded and streamed.
+  with ENOSPC, EIO or EACCES.
+- The Hub: every request of a push and of a pull fails once, or from then on, in one of the ways of `hub_http.py`.
+- A data set: the same for the requests that load it, or stream it.
 
-A command may also succeed where it can do without what failed: a cache that cannot be written, a retried request.
+A command may also succeed where it can do without what failed: a cache that cannot be written, a request that is
+tried again. The order is drawn, so that all kinds have their share if time runs out.
 """
 
 import errno
 import os
 import random
+import time
 from collections.abc import Iterator
 
+from kills import Undisturbed, check_rerun, undisturbed
 from lanes import LANES, in_lanes
 from tally import Budget, Tally
 
-from disturbed import LEFTOVER, World, at_write, differences
+from disturbed import LEFTOVER, World, at_write
 from hub_server import Fault
-from kills import Undisturbed, undisturbed
 
 
 NUMBERS = ("ENOSPC", "EIO", "EACCES")
-RUNS = ("single", "sequential", "parallel", "push", "cache fill")
-KINDS = ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow")
-"""Faults of the Hub, as `hub_http.py` knows them."""
+DISK = ("single", "sequential", "parallel", "push", "cache fill")
+NETWORK = ("push", "pull", "data set", "stream")
+KINDS = {
+    "push": ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow", "dead"),
+    "pull": ("500", "429", "401", "403", "cut", "slow", "dead"),
+}
+"""Faults as `hub_http.py` knows them; `dead` cuts this request and all that follow."""
 
 
 def torture(budget: Budget) -> Iterator[Tally]:
-    """Yield a tally for each kind of fault and each command."""
+    """Yield a tally for the disk and one for the network, for each command."""
 
     def work(world: World, lane: int) -> Iterator[Tally]:
         rng = budget.rng(f"faults {lane}")
-        known = {name: undisturbed(world, name) for name in RUNS}
-        disk = {name: Tally(f"writes of {name}") for name in RUNS}
-        hub = Tally("requests of a push")
-        for name, nth, number in _drawn(rng, lane, known):
-            if budget.left < 5 * max(command.seconds for command in known.values()):
+        world.publish()
+        known = {name: undisturbed(world, name) for name in (*DISK, *NETWORK)}
+        tallies = {("write", name): Tally(f"writes, {name}") for name in DISK}
+        tallies |= {("request", name): Tally(f"requests, {name}") for name in NETWORK}
+        for (call, name), tally in tallies.items():
+            tally.notes["calls"] = str(known[name].writes if call == "write" else known[name].requests)
+        for call, name, nth, kind in _drawn(rng, lane, known):
+            if budget.left < 3 * max(command.seconds for command in known.values()):
                 break
-            if name == "hub":
-                with hub.attempt(f"{number} at request {nth} of a push"):
-                    fail_request(world, nth, number, known["push"])
-            else:
-                with disk[name].attempt(f"{number} at write {nth} of {name}"):
-                    fail_write(world, name, nth, number, known[name])
-        for tally in disk.values():
-            tally.notes["writes"] = str(known[tally.kind.removeprefix("writes of ")].writes)
-        yield from (*disk.values(), hub)
+            with tallies[call, name].attempt(f"{kind} at {call} {nth} of {name}"):
+                (fail_write if call == "write" else fail_request)(world, name, nth, kind, known[name])
+        yield from tallies.values()
 
     yield from in_lanes(work)
 
 
-def _drawn(rng: random.Random, lane: int, known: dict[str, Undisturbed]) -> list[tuple[str, int, str]]:
-    """Return what fails in one lane: the short commands and the Hub first, then all writes in an order that is drawn."""
-    faults = [(name, nth) for name in RUNS for nth in range(1, known[name].writes + 1)]
-    drawn = [(name, nth, rng.choice(NUMBERS)) for name, nth in faults if nth % LANES == lane]
-    drawn += [("hub", nth, rng.choice(KINDS)) for nth in range(1, known["push"].requests + 1) if nth % LANES == lane]
+def _drawn(rng: random.Random, lane: int, known: dict[str, Undisturbed]) -> list[tuple[str, str, int, str]]:
+    """Return what fails in one lane: (write or request, command, which of them, how)."""
+    writes = [("write", name, nth, rng.choice(NUMBERS)) for name in DISK for nth in range(1, known[name].writes + 1)]
+    kinds = KINDS["push"], KINDS["pull"]
+    requests = [
+        ("request", name, nth, rng.choice(kinds[name != "push"]))
+        for name in NETWORK
+        for nth in range(1, known[name].requests + 1)
+    ]
+    drawn = [fault for fault in writes + requests if fault[2] % LANES == lane]
     rng.shuffle(drawn)
     return drawn
 
@@ -72,27 +79,34 @@ def fail_write(world: World, name: str, nth: int, number: str, expected: Undistu
     ended, printed = world.start(name, lambda: at_write(nth, fail, world.place)).wait(120)
     check_end(ended, printed)
     check_leftovers(world)
-    if wrong := differences(world.run(name), expected.left):
-        raise AssertionError(f"after exit code {ended} and a rerun: {', '.join(wrong[:8])}")
+    check_rerun(world, name, expected)
 
 
-def fail_request(world: World, nth: int, kind: str, expected: Undisturbed) -> None:
-    """Let one request of a push fail, and do the same."""
-    world.begin("push")
+def fail_request(world: World, name: str, nth: int, kind: str, expected: Undisturbed) -> None:
+    """Let one request fail, or with `dead` all from then on, and do the same."""
+    world.begin(name)
     part = {"part": "response"} if kind == "cut response" else {}
-    world.hub.faults.append(Fault(kind.split()[0], nth=nth, seconds=0.1, **part))
-    ended, printed = world.start("push").wait(120)
+    times = 1_000_000 if kind == "dead" else 1
+    word = "cut" if kind == "dead" else kind.split()[0]
+    world.hub.faults.append(Fault(word, nth=nth, times=times, seconds=0.1, **part))
+    ended, printed = world.start(name, _wait_little).wait(120)
     world.hub.faults.clear()
-    check_end(ended, printed)
+    check_end(ended, printed, refused=kind in ("401", "403"))
     check_leftovers(world)
-    if wrong := differences(world.run("push"), expected.left):
-        raise AssertionError(f"after exit code {ended} and a rerun: {', '.join(wrong[:8])}")
+    check_rerun(world, name, expected)
 
 
-def check_end(code: int, printed: str) -> None:
-    """Check that a command succeeded, or failed with one line that says why."""
+def _wait_little() -> None:
+    """Let clients not wait before they try again."""
+    wait = time.sleep
+    time.sleep = lambda seconds: wait(min(seconds, 0.01))
+
+
+def check_end(code: int, printed: str, *, refused: bool = False) -> None:
+    """Check that a command succeeded, or failed with one line that says why; a refusal may be a wrong input."""
     lines = [line for line in printed.splitlines() if line.startswith("hf-paint: ")]
-    if "Traceback" in printed or "Exception ignored" in printed or code not in (0, 1) or len(lines) != code:
+    codes = (0, 1, 2) if refused else (0, 1)
+    if "Traceback" in printed or "Exception ignored" in printed or code not in codes or len(lines) != bool(code):
         raise AssertionError(f"exit code {code}: {printed[-1500:]}")
 
 

@@ -10,9 +10,11 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from lanes import LANES, in_lanes
 from tally import Budget, Tally
@@ -45,11 +47,11 @@ def torture(budget: Budget) -> Iterator[Tally]:
         real = Tally("as users start it")
         known = {name: undisturbed(world, name) for name in COMMANDS}
         longest = max(command.seconds for command in known.values())
-        for number, moment in zip(COUNTS, rng.sample([0.3, 1.0, 2.0], len(COUNTS)), strict=True):
+        for number, moment in zip(COUNTS, rng.sample([0.0, 1.0, 2.0], len(COUNTS)), strict=True):
             with real.attempt(f"{number.name} after {moment} s"):
                 strike_process(world, number, moment, known["single"])
         for number, name in _drawn(rng):
-            if budget.left < 5 * longest:
+            if budget.left < 3 * longest:
                 break
             moment = draw(rng, known[name])
             with tallies[number, name].attempt(f"seed {budget.seed}, lane {lane}, {name}, {number.name} {moment}"):
@@ -84,7 +86,7 @@ def undisturbed(world: World, name: str) -> Undisturbed:
     if code:
         raise AssertionError(printed)
     requests = 0 if world.hub is None else len(world.hub.log) - before  # before `left` asks the Hub, too
-    return Undisturbed(world.left(name), fork.seconds, len(counted.read_text().splitlines()), requests)
+    return Undisturbed(world.left(name, printed), fork.seconds, len(counted.read_text().splitlines()), requests)
 
 
 def draw(rng: random.Random, command: Undisturbed) -> float | int:
@@ -106,15 +108,26 @@ def strike(world: World, name: str, number: signal.Signals, moment: float | int,
 
 
 def strike_process(world: World, number: signal.Signals, moment: float, expected: Undisturbed) -> None:
-    """Do the same to a process that is started as users do, which may still be importing."""
+    """Do the same to a process that is started as users do, which is still importing."""
     world.begin("single")
     with start_process(world.arguments("single"), HF_PAINT_CACHE=str(world.place / "cache")) as process:
+        wait_for_handlers(process.pid)
         with suppress(subprocess.TimeoutExpired):
             process.wait(moment)
         process.send_signal(number)
         printed, _ = process.communicate(timeout=TIME_TO_END)
     check_end(number, process.returncode, printed)
     check_rerun(world, "single", expected)
+
+
+def wait_for_handlers(process: int) -> None:
+    """Wait until a process handles signals, which Python does not while it starts."""
+    while True:
+        status = Path(f"/proc/{process}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        if caught & 1 << signal.SIGTERM - 1:
+            return
+        time.sleep(0.01)
 
 
 def check_rerun(world: World, name: str, expected: Undisturbed) -> None:

@@ -21,8 +21,18 @@ FEWER = "a smaller `dataloader_num_workers`."
 TYPES = {
     "network": (
         *("builtins.ConnectionError", "builtins.TimeoutError", "socket.gaierror", "ssl.SSLError"),
-        *("httpx.TransportError", "http.client.HTTPException", "urllib3.exceptions.HTTPError", "aiohttp.ClientError"),
-        *("requests.ConnectionError", "requests.Timeout", "requests.exceptions.ChunkedEncodingError"),
+        *(
+            "httpx.TransportError",
+            "httpx2.TransportError",
+            "http.client.HTTPException",
+            "urllib3.exceptions.HTTPError",
+        ),
+        *(
+            "aiohttp.ClientError",
+            "requests.ConnectionError",
+            "requests.Timeout",
+            "requests.exceptions.ChunkedEncodingError",
+        ),
     ),
     "memory": ("builtins.MemoryError", "torch.OutOfMemoryError"),
     "process": ("concurrent.futures.BrokenExecutor",),
@@ -68,7 +78,7 @@ def describe(error: BaseException) -> str | None:
 
 def is_of_the_machine(error: BaseException) -> bool:
     """Return whether something was taken for a wrong input because the network or the machine failed."""
-    links = [link for link in _chain(error) if link is not error]
+    links = list(_chain(error.__cause__ or error.__context__, hidden=True))
     if any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links):  # as the user wanted
         return False
     return any(kind_of(link) in ("network", "memory", "process") or _errno(link) in OF_THE_MACHINE for link in links)
@@ -93,11 +103,11 @@ def _types(names: Sequence[str]) -> tuple[type[BaseException], ...]:
     return tuple(kind for kind in types if isinstance(kind, type))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that caused it."""
+def _chain(error: BaseException | None, *, hidden: bool = False) -> Iterator[BaseException]:
+    """Yield an error and those that caused it; with `hidden`, also those that were being handled when it was raised."""
     while error is not None:
         yield error
-        error = error.__cause__
+        error = error.__cause__ or (error.__context__ if hidden else None)
 
 
 def _text(error: BaseException) -> str:
