@@ -104,7 +104,7 @@ def _types(names: Sequence[str]) -> tuple[type[BaseException], ...]:
 
 
 def _chain(error: BaseException | None, *, hidden: bool = False) -> Iterator[BaseException]:
-    """Yield an error and those that caused it; with `hidden`, also those that were being handled when it was raised."""
+    """Yield an error and those that caused it; with `hidden`, also those during whose handling it was raised."""
     while error is not None:
         yield error
         error = error.__cause__ or (error.__context__ if hidden else None)
