@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants, hf_api
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 from transformers.utils import logging
 
 from blank_plots import blank_plots, draw_plots
@@ -29,6 +29,7 @@ from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
 from hub_server import HubServer
+from word_tokenizer import word_tokenizer
 
 
 pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
@@ -82,7 +83,7 @@ def shared():
 @pytest.fixture(scope="session")
 def processor():
     corpus = [f"a photo of a {name}." for name in CLASS_NAMES] + ["the number one two three", "abc xyz 0123456789"]
-    tokenizer = CLIPTokenizer().train_new_from_iterator(corpus, vocab_size=600)
+    tokenizer = word_tokenizer(corpus)
     tokenizer.model_max_length = 32
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=size)

@@ -200,9 +200,8 @@ def test_layers_by_name_and_by_pattern(model, processor, tasks, tmp_path):
 @pytest.mark.parametrize("patch", [patch_joint, patch_sequential, patch_parallel])
 def test_adapters_of_several_tasks_add_up_to_the_patched_model(patch, model_folder, tasks, tmp_path):
     options = PatchOptions(base_model_id="me/clip", **({"search_budget": 6} if patch is patch_parallel else {}))
-    result = patch(
-        model_folder, tasks[:2], [tasks[2]], arguments(tmp_path / "run", **LORA), alphas=[0.5, 1.0], options=options
-    )
+    keys = {"alphas": [0.5, 1.0], "tolerance": 0.99}  # whatever the supported task loses
+    result = patch(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path / "run", **LORA), options=options, **keys)
     base, folder = CLIPModel.from_pretrained(model_folder), tmp_path / "run" / "patched_adapter"
     patched = weights(result.run_folder / "patched")
     assert distance(patched, weights(model_folder)) > 1e-3

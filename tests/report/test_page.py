@@ -73,6 +73,12 @@ def test_the_slider_shows_every_point_by_arrow_keys(opened):
         assert f"patching {percent(means['patching'])} %" in text(opened, "output")
 
 
+def test_the_unpatched_model_points_to_the_slider(opened):
+    for name, hinted in (("zero-shot", True), ("chosen", False)):
+        opened.page.get_by_role("button", name=name).first.click()
+        assert ("move the slider" in text(opened, ".at")) == hinted
+
+
 def test_what_is_below_follows_the_slider_too(opened):
     for name, alpha in (("zero-shot", "0.00"), ("chosen", "0.50"), ("fine-tuned", "1.00")):
         opened.go(name)

@@ -35,7 +35,8 @@ class Slider {
     this.input.setAttribute("aria-valuetext", this.name(i));
     for (const [position, button] of this.buttons) button.setAttribute("aria-pressed", String(position === i));
     this.output.replaceChildren(make("b", {}, this.name(i)), this.summary(i));
-    this.at.textContent = `The numbers and charts below are at ${this.name(i)}.`;
+    const hint = i === this.run.zero_shot ? " This is the unpatched model; move the slider to see what patching changes." : "";
+    this.at.textContent = `The numbers and charts below are at ${this.name(i)}.${hint}`;
     for (const follow of this.followers) follow(i);
   }
 
