@@ -109,7 +109,9 @@ def install(program: str, environment: Path, listed: list[str]) -> None:
 
 def installed(programs: Path) -> str:
     """Return the versions of the main packages."""
-    lines = subprocess.run([programs / "pip", "freeze"], check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(
+        [programs / "pip", "freeze"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     found = dict(line.split("==") for line in lines if line.count("==") == 1)
     found = {name.lower().replace("-", "_"): version for name, version in found.items()}
     return ", ".join(f"{name} {found.get(name, 'absent')}" for name in SHOWN)

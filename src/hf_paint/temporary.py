@@ -16,7 +16,7 @@ from pathlib import Path
 DAY = 24 * 60 * 60
 _TOKEN = secrets.token_hex(4)
 _NUMBERS = count()
-_NAME = re.compile(r"\.(?P<what>[a-z]+)-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\d+")
+_NAME = re.compile(r"\.(?P<what>[a-z]+)-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\w+")
 _cleaned: set[Path] = set()
 
 
@@ -32,22 +32,21 @@ def temporary_folder(parent: Path, what: str = "partial") -> Iterator[Path]:
         >>> list(tmp_path.iterdir())
         []
     """
-    folder = make_temporary_folder(parent, what)
+    parent.mkdir(parents=True, exist_ok=True)
+    if (place := parent.absolute()) not in _cleaned:
+        remove_leftovers(parent)
+        _cleaned.add(place)
+    folder = parent / f"{own_prefix(what)}{next(_NUMBERS)}"
+    folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_temporary_folder(parent: Path, what: str = "partial") -> Path:
-    """Make a folder that the caller removes; if the process is killed, the next one that makes one here does."""
-    parent.mkdir(parents=True, exist_ok=True)
-    if (place := parent.absolute()) not in _cleaned:
-        remove_leftovers(parent)
-        _cleaned.add(place)
-    folder = parent / f".{what}-{_host()}-{os.getpid()}-{_TOKEN}-{next(_NUMBERS)}"
-    folder.mkdir()
-    return folder
+def own_prefix(what: str) -> str:
+    """Return how the names of temporary folders begin that this process makes in another way."""
+    return f".{what}-{_host()}-{os.getpid()}-{_TOKEN}-"
 
 
 def remove_leftovers(parent: Path) -> None:
