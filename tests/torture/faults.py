@@ -1,7 +1,8 @@
 """A disk and a network that fail at every call in turn; each command says so in one line, and a rerun mends all.
 
 - The disk: every call of Python that writes (opening a file to write, making a folder, moving, removing) fails once,
-  with ENOSPC, EIO or EACCES.
+  with ENOSPC, EIO or EACCES. Besides, the system refuses to let files grow beyond a size that is drawn, which strikes
+  Python, PyTorch, safetensors and Arrow in the middle of a file.
 - The Hub: every request of a push and of a pull fails once, or from then on, in one of the ways of `hub_http.py`.
 - A data set: the same for the requests that load it, or stream it.
 
@@ -12,8 +13,10 @@ tried again. The order is drawn, so that all kinds have their share if time runs
 import errno
 import os
 import random
+import resource
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from kills import Undisturbed, check_rerun, undisturbed
 from lanes import LANES, in_lanes
@@ -25,6 +28,8 @@ from hub_server import Fault
 
 NUMBERS = ("ENOSPC", "EIO", "EACCES")
 DISK = ("single", "sequential", "parallel", "push", "cache fill")
+SIZES = 10
+SMALLEST = 5000
 NETWORK = ("push", "pull", "data set", "stream")
 KINDS = {
     "push": ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow", "dead"),
@@ -41,14 +46,18 @@ def torture(budget: Budget) -> Iterator[Tally]:
         world.publish()
         known = {name: undisturbed(world, name) for name in (*DISK, *NETWORK)}
         tallies = {("write", name): Tally(f"writes, {name}") for name in DISK}
+        tallies |= {("size", name): Tally(f"sizes of files, {name}") for name in DISK}
         tallies |= {("request", name): Tally(f"requests, {name}") for name in NETWORK}
         for (call, name), tally in tallies.items():
-            tally.notes["calls"] = str(known[name].writes if call == "write" else known[name].requests)
+            calls = {"write": known[name].writes, "request": known[name].requests, "size": SIZES}
+            tally.notes["calls"] = str(calls[call])
         for call, name, nth, kind in _drawn(rng, lane, known):
             if budget.left < 3 * max(command.seconds for command in known.values()):
                 break
             with tallies[call, name].attempt(f"{kind} at {call} {nth} of {name}"):
-                (fail_write if call == "write" else fail_request)(world, name, nth, kind, known[name])
+                {"write": fail_write, "request": fail_request, "size": fail_size}[call](
+                    world, name, nth, kind, known[name]
+                )
         yield from tallies.values()
 
     yield from in_lanes(work)
@@ -63,9 +72,26 @@ def _drawn(rng: random.Random, lane: int, known: dict[str, Undisturbed]) -> list
         for name in NETWORK
         for nth in range(1, known[name].requests + 1)
     ]
-    drawn = [fault for fault in writes + requests if fault[2] % LANES == lane]
+    sizes = [("size", name, nth, "EFBIG") for name in DISK for nth in _draw_sizes(rng, known[name])]
+    drawn = [fault for fault in writes + requests + sizes if fault[2] % LANES == lane]
     rng.shuffle(drawn)
     return drawn
+
+
+def _draw_sizes(rng: random.Random, expected: Undisturbed) -> list[int]:
+    """Draw sizes that are too small for some of the files, but not for what a command prints."""
+    sizes = sorted({len(content) for content in expected.left.values() if len(content) > SMALLEST})
+    return [rng.randint(SMALLEST, rng.choice(sizes)) for _ in range(SIZES)] if sizes else []
+
+
+def fail_size(world: World, name: str, size: int, number: str, expected: Undisturbed) -> None:
+    """Let no file become larger than a size, and do the same."""
+    world.begin(name)
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    ended, printed = world.start(name, limit).wait(120)
+    check_end(ended, printed)
+    check_leftovers(world)
+    check_rerun(world, name, expected)
 
 
 def fail_write(world: World, name: str, nth: int, number: str, expected: Undisturbed) -> None:

@@ -40,7 +40,17 @@ TYPES = {
 }
 """Kind -> types of errors, by the modules that have them."""
 OF_THE_MACHINE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE),
+    *(
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ESTALE,
+    ),
 )
 """Reasons for which a file cannot be read or written, whatever its name."""
 WORDS = {
