@@ -39,18 +39,9 @@ TYPES = {
     "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowException"),
 }
 """Kind -> types of errors, by the modules that have them."""
-OF_THE_MACHINE = (
-    *(
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EIO,
-        errno.EROFS,
-        errno.ENOMEM,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ESTALE,
-    ),
+OF_THE_MACHINE = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENOMEM", "EMFILE", "ENFILE", "ESTALE")
 )
 """Reasons for which a file cannot be read or written, whatever its name."""
 WORDS = {
