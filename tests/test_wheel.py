@@ -56,9 +56,10 @@ def test_every_import_is_a_declared_dependency():
 @pytest.mark.slow
 def test_wheel_runs_in_a_clean_environment(wheel, tmp_path):
     """The dependencies come from this environment; the package itself comes from the wheel."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     here = Path(pytest.__file__).parents[1]
     (site / "dependencies.pth").write_text(f"{here}\n")

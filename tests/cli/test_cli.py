@@ -1,10 +1,8 @@
 import json
 import re
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -309,14 +307,11 @@ def test_help_all_lists_every_field(capsys):
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "hf-paint")
 def test_help_is_quick_and_imports_nothing_heavy(command):
     program = (
-        "import sys\nfrom hf_paint.cli import main\n"
+        "import sys, time\nfrom hf_paint.cli import main\n"
         f"try:\n    main({[*command, '--help']!r})\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'datasets', 'evaluate', 'accelerate'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)"
+        "if heavy:\n    sys.exit(f'imported {heavy}')\n"
+        "if time.process_time() > 2:\n    sys.exit(f'took {time.process_time()} seconds')"
     )
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    assert statistics.median(times) < 2
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from forks import Fork
+from forked_calls import Fork
 from hf_paint.cli.failures import describe
 from hf_paint.cli.main import main
 from hf_paint.errors import InputError

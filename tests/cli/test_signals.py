@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from forks import Fork
+from forked_calls import Fork
 from hf_paint.cli import main, signals
 from hf_paint.cli.signals import until_interrupted
 from hf_paint.data.threads import in_threads
@@ -116,7 +116,7 @@ def soon(function):
 def struck():
     """The exit code and the output of each, which run side by side."""
     forks = {name: Fork(soon(function)) for name, function in PLACES.items()}
-    return {name: fork.wait(10) for name, fork in forks.items()}
+    return {name: fork.wait(40) for name, fork in forks.items()}
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -136,7 +136,7 @@ def test_sigterm_is_told_and_ends_in_its_own_code():
     fork = Fork(lambda: until_interrupted(until_signalled))
     fork.wait_for("started")
     fork.signal(signal.SIGTERM)
-    assert fork.wait(10) == (143, f"started\n{LINE}\n")
+    assert fork.wait(40) == (143, f"started\n{LINE}\n")
 
 
 def unwinding_for_long():
@@ -158,14 +158,14 @@ def test_a_second_ctrl_c_ends_at_once_and_a_launchers_sigterm_does_not():
     second = time.monotonic()
     for fork, number in zip(forks, (signal.SIGINT, signal.SIGTERM), strict=True):
         fork.signal(number)
-    code, printed = forks[0].wait(10)
+    code, printed = forks[0].wait(40)
     assert code == 130
     assert time.monotonic() - second < 2
     assert printed.count(LINE) == 1
     forks[1].wait_for("unwinding")
     assert "interrupted" not in forks[1].output()
     forks[1].signal(signal.SIGINT)
-    assert forks[1].wait(10)[0] == 130
+    assert forks[1].wait(40)[0] == 130
 
 
 def test_only_the_first_process_of_a_launcher_speaks():
@@ -173,7 +173,7 @@ def test_only_the_first_process_of_a_launcher_speaks():
         os.environ["RANK"] = "1"
         return until_interrupted(in_the_command)
 
-    assert Fork(second).wait(10) == (130, "")
+    assert Fork(second).wait(40) == (130, "")
 
 
 def test_what_nohup_ignores_stays_ignored():
@@ -181,7 +181,7 @@ def test_what_nohup_ignores_stays_ignored():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return until_interrupted(lambda: strike() or 7)
 
-    assert Fork(ignoring).wait(10) == (7, "")
+    assert Fork(ignoring).wait(40) == (7, "")
 
 
 class SlowRows(torch.utils.data.Dataset):
@@ -203,7 +203,7 @@ def test_dataloader_workers_end_with_their_parent_and_say_nothing(number):
     if number == signal.SIGINT:
         os.kill(worker, number)  # Ctrl+C goes to the workers, too
     fork.signal(number)
-    code, printed = fork.wait(10)
+    code, printed = fork.wait(40)
     assert code == (130 if number == signal.SIGINT else -number)
     assert re.sub(r"worker \d+\n", "", printed) == (f"{LINE}\n" if number == signal.SIGINT else "")
     wait_until_ended(worker)

@@ -3,9 +3,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import zlib
@@ -21,6 +18,7 @@ from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from drawn_tasks import draw_rows, encode
+from forks import exit_code, start_fork
 from hf_paint import InputError, Task, fingerprints
 from hf_paint.data import checksums
 from hf_paint.data.images import CachedImages, decode
@@ -344,28 +342,23 @@ def test_limits_are_in_gigabytes(monkeypatch):
 
 
 def test_processes_decode_a_missing_or_damaged_entry_once(tmp_path):
-    script = f"""
-        import time
-        from pathlib import Path
-        import numpy as np
-        from hf_paint.data.pixel_cache import open_pixels
+    def decode():
+        with (tmp_path / "decoded").open("a") as log:
+            for index in range(20):
+                time.sleep(0.05)
+                log.write("one")
+                yield np.full((3, 4, 4), index, dtype=np.uint8), index
 
-        def decode():
-            with open({str(tmp_path / "decoded")!r}, "a") as log:
-                for index in range(20):
-                    time.sleep(0.05)
-                    log.write("one")
-                    yield np.full((3, 4, 4), index, dtype=np.uint8), index
-
+    def read():
         for name in "ab":
-            pixels, labels = open_pixels(Path({str(tmp_path)!r}) / "pixels" / name, decode, name=name, num_bytes=960)
+            pixels, labels = open_pixels(tmp_path / "pixels" / name, decode, name=name, num_bytes=960)
             assert pixels[:, 0, 0, 0].tolist() == labels.tolist() == list(range(20))
-    """
+
     damaged = ((np.full((3, 4, 4), index, dtype=np.uint8), index) for index in range(20))
     open_pixels(tmp_path / "pixels" / "b", lambda: damaged, name="b", num_bytes=960)
     flip_a_bit(tmp_path / "pixels" / "b" / "pixels.bin")
-    runs = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) for _ in range(2)]
-    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    runs = [start_fork(read) for _ in range(2)]
+    assert [exit_code(run) for run in runs] == [0, 0]
     assert (tmp_path / "decoded").read_text() == "one" * 20 * 2
 
 

@@ -25,7 +25,7 @@ def submit(folder, *arguments, **variables):
     """Run the script on two machines with a launcher that only records its arguments, and return its exit code."""
     environment = fake_slurm(folder, nodes=2, processes=4, accelerate=RECORD) | variables
     command = ["bash", str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, timeout=60, check=False).returncode
+    return subprocess.run(command, cwd=ROOT, env=environment, timeout=300, check=False).returncode
 
 
 def test_every_machine_starts_the_same_run_under_its_own_rank(tmp_path):

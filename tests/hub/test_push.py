@@ -3,9 +3,7 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -15,9 +13,11 @@ import torch
 import yaml
 from filelock import FileLock
 from huggingface_hub import HfApi, ModelCard, constants
-from transformers import CLIPModel
+from PIL import Image
+from transformers import CLIPModel, pipeline
 
 from drawn_tasks import write_task
+from forks import exit_code, start_fork
 from hf_paint import (
     InputError,
     PaintTrainingArguments,
@@ -89,19 +89,15 @@ def test_every_branch_is_a_model_of_plain_transformers(hub, run, thetas):
 
 def test_pulled_where_hf_paint_cannot_be_imported(hub, run):
     push_variants(run, "tester/clip", options=BASE)
-    program = """
-        import sys
+
+    def pull():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "hf_paint"]:
+            del sys.modules[name]
         sys.modules["hf_paint"] = None
-        from transformers import pipeline
-        from PIL import Image
         classify = pipeline("zero-shot-image-classification", model="tester/clip", revision="alpha-0.30")
-        answers = classify(Image.new("RGB", (40, 40), "red"), candidate_labels=["red", "green"])
-        print(len(answers))
-    """
-    environment = {"PATH": "/usr/bin", **hub.environment()}
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[-1] == "2"
+        assert len(classify(Image.new("RGB", (40, 40), "red"), candidate_labels=["red", "green"])) == 2
+
+    assert exit_code(start_fork(pull)) == 0
 
 
 def test_main_is_written_last_and_each_branch_in_one_commit(hub, run):

@@ -34,7 +34,7 @@ STAGES = {
 }
 KINDS = ("500", "429", "401", "403", "412", "507", "cut", "cut response", "slow")
 KILLS = int(os.environ.get("HF_PAINT_KILLS", "2"))
-AT_COMMIT = {"412"} if "HF_PAINT_KILLS" in os.environ else {"412", "429", "401", "507"}
+AT_COMMIT = {"412"} if "HF_PAINT_KILLS" in os.environ else {"412", "429", "401", "403", "507", "slow"}
 """Kinds injected at the commit only: 412 comes from nowhere else; the others are left to the long version."""
 
 

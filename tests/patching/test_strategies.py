@@ -388,11 +388,12 @@ def test_a_task_without_validation_images_cannot_have_a_coefficient(patch, model
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_may_be_moved_and_its_orders_run_again(model_folder, tasks, tmp_path, monkeypatch):
-    whole = sequential(model_folder, tasks, tmp_path / "here")
-    shutil.copytree(tmp_path / "here", tmp_path / "there")
+def test_a_finished_run_may_be_moved_and_its_orders_run_again(
+    sequential_run, model_folder, tasks, tmp_path, monkeypatch
+):
+    shutil.copytree(sequential_run.run_folder, tmp_path / "there")
     monkeypatch.setattr(PaintTrainer, "train", lambda *_, **__: pytest.fail("a fine-tuning was repeated"))
-    assert sequential(model_folder, tasks, tmp_path / "there").curve.results == whole.curve.results
+    assert sequential(model_folder, tasks, tmp_path / "there").curve.results == sequential_run.curve.results
 
 
 def test_a_run_in_bf16_goes_on_after_a_finished_step(model_folder, tasks, tmp_path):
@@ -407,11 +408,11 @@ def test_a_run_in_bf16_goes_on_after_a_finished_step(model_folder, tasks, tmp_pa
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path / "step-2/theta_1").items())
 
 
-def test_a_step_chooses_among_the_alphas_it_was_started_with(model_folder, tasks, tmp_path):
+def test_a_step_chooses_among_the_alphas_it_was_started_with(sequential_run, model_folder, tasks, tmp_path):
     """Each step starts from the previously chosen alpha, so different alphas mean a different run."""
-    sequential(model_folder, tasks, tmp_path)
+    folder = shutil.copytree(sequential_run.run_folder, tmp_path / "run")
     with pytest.raises(InputError, match="a different recipe \\(alphas: "):
-        patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(tmp_path), alphas=[0.0, 0.1])
+        patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=[0.0, 0.1])
 
 
 def test_a_larger_budget_goes_on_and_chooses_among_everything(

@@ -40,7 +40,7 @@ def page(demo):
             lambda sent: None if sent.url.startswith((address, "data:", "blob:")) else problems.append(sent.url),
         )
         opened.goto(address)
-        opened.set_default_timeout(20_000)
+        opened.set_default_timeout(60_000)
         yield opened
         opened.close()
     assert problems == []

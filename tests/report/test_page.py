@@ -180,7 +180,7 @@ def test_a_very_large_report_is_small_and_fast(browser, write, opened):
     render(reports.report())  # makes the script of Vega, once per process
     started = time.process_time()
     path = write(report=report)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 15
     assert path.stat().st_size < 3e6
     with open_report(browser, path) as page:
         slider = page.page.locator("input[type=range]")

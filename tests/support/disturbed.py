@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, constants, hf_api
 from huggingface_hub.errors import HfHubHTTPError
 
 from drawn_tasks import write_task_yaml
-from forks import Fork
+from forked_calls import Fork
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from pushes import REPOSITORY, SOURCE, forget, repository

@@ -1,6 +1,8 @@
 """Tasks of drawn images: noise whose colour is the class."""
 
 import io
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -30,17 +32,25 @@ def draw_rows(num_rows, seed, *, names=CLASS_NAMES, size=(40, 36)):
 def write_task(folder, name="colours", *, train=80, test=40, names=CLASS_NAMES, seed=0, size=(40, 36), **keys):
     """Write parquet files and return the task that reads them."""
     folder.mkdir(parents=True, exist_ok=True)
-    features = Features({"image": Image(), "label": ClassLabel(names=list(names)), "track": Value("int64")})
-    files = {}
+    image_format, files = keys.pop("image_format", None), {}
     for split, count in (("train", train), ("test", test)):
-        rows = draw_rows(count, seed + (split == "test"), names=names, size=size)
-        if keys.get("image_format"):
-            rows["image"] = [encode(image, keys["image_format"]) for image in rows["image"]]
         files[split] = str(folder / f"{name}-{split}.parquet")
-        Dataset.from_dict(rows, features=features).to_parquet(files[split])
+        rows = draw_parquet(count, seed + (split == "test"), tuple(names), size, image_format)
+        Path(files[split]).write_bytes(rows)
     definition = {"name": name, "dataset": "parquet", "data_files": files, "templates": ["a photo of a {}."]}
-    keys.pop("image_format", None)
     return Task.from_dict(definition | keys)
+
+
+@cache
+def draw_parquet(num_rows, seed, names, size, image_format):
+    """The bytes of a parquet file of drawn rows: a thousand tests need the same ones."""
+    rows = draw_rows(num_rows, seed, names=names, size=size)
+    if image_format:
+        rows["image"] = [encode(image, image_format) for image in rows["image"]]
+    features = Features({"image": Image(), "label": ClassLabel(names=list(names)), "track": Value("int64")})
+    file = io.BytesIO()
+    Dataset.from_dict(rows, features=features).to_parquet(file)
+    return file.getvalue()
 
 
 def encode(image, image_format):

@@ -1,77 +1,36 @@
-"""Calls in a forked process: as killable as a real one, and started at once, since everything is imported."""
+"""Functions that run in a fork of the test process: it has imported everything, for which a new one takes seconds."""
 
+import multiprocessing
 import os
-import select
-import signal
 import sys
-import tempfile
-import time
-import traceback
 from pathlib import Path
 
 
-class Fork:
-    """A process that calls a function and exits with the code that it returns."""
-
-    def __init__(self, function):
-        self.started = time.monotonic()
-        handle, name = tempfile.mkstemp(prefix="fork-")
-        self._output = Path(name)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if not self.pid:
-            _call(function, handle)
-        os.close(handle)
-        self._ended = os.pidfd_open(self.pid)
-
-    def signal(self, number):
-        """Send a signal, unless the process has ended."""
-        signal.pidfd_send_signal(self._ended, number)
-
-    def ends_within(self, seconds):
-        """Whether the process ends within some seconds."""
-        return bool(select.select([self._ended], [], [], seconds)[0])
-
-    def wait(self, seconds=60):
-        """Return the exit code, negative if a signal has ended the process, and what it has printed."""
-        if not self.ends_within(seconds):
-            self.signal(signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            raise TimeoutError(f"the process was still there after {seconds} s:\n{self.output()}")
-        _, status = os.waitpid(self.pid, 0)
-        self.seconds = time.monotonic() - self.started
-        os.close(self._ended)
-        printed = self.output()
-        self._output.unlink()
-        return os.waitstatus_to_exitcode(status), printed
-
-    def output(self):
-        """What it has printed so far, stdout and stderr together."""
-        return self._output.read_text(errors="replace")
-
-    def wait_for(self, text, seconds=60):
-        """Wait until it has printed a text."""
-        end = time.monotonic() + seconds
-        while text not in self.output():
-            if time.monotonic() > end or select.select([self._ended], [], [], 0.005)[0]:
-                raise AssertionError(f"never printed {text!r}:\n{self.output()}")
+SECONDS = 300  # no fork takes as long, even on a busy machine
 
 
-def _call(function, handle):
-    """Call the function as a program does that has just been started, and end the process."""
-    code = 99
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", buffering=1, closefd=False)
-        sys.stderr = sys.__stderr__ = os.fdopen(2, "w", buffering=1, closefd=False)
-        code = function()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
+def start_fork(function, *arguments):
+    """Start a fork that calls a function, whose result is its exit code, and return the process.
+
+    An exception makes the exit code 1, as in any other process. What the function prints is dropped.
+    """
+
+    def run():
+        with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+            sys.stdout = sys.stderr = nothing
+            for number in (1, 2):
+                os.dup2(nothing.fileno(), number)
+            sys.exit(function(*arguments))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
+
+
+def exit_code(process):
+    """Wait until a fork ends, and return its exit code: negative if a signal ended it."""
+    process.join(SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(f"a fork was still running after {SECONDS} seconds")
+    return process.exitcode

@@ -3,20 +3,16 @@
 import contextlib
 import io
 import json
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
-import hf_paint
+from forks import exit_code, start_fork
 from hf_paint.cli.main import main
 
 
 REPOSITORY = "tester/clip"
 NOT_OURS = {".gitattributes", "of-another.txt"}
-SOURCE = str(Path(hf_paint.__file__).parents[1])
 
 
 def selected(run):
@@ -65,10 +61,14 @@ def expected_repository(hub, run):
     return expected
 
 
+def push_without_xet(run):
+    constants.HF_HUB_DISABLE_XET = True
+    return push(run)[0]
+
+
 def kill_and_push_again(hub, run, victim, delay, expected):
     """Kill a push shortly after its n-th request, push again, and return where it was killed."""
-    stages, command = [], [sys.executable, "-m", "hf_paint.cli", "push", str(run), "--repo_id", REPOSITORY]
-    started = threading.Event()
+    stages, started = [], threading.Event()
 
     def strike(stage):
         stages.append(stage)
@@ -77,14 +77,9 @@ def kill_and_push_again(hub, run, victim, delay, expected):
             threading.Timer(delay, process.kill).start()
 
     hub.on_request = strike
-    process = subprocess.Popen(
-        [*command, "--base_model_id", "o/clip"],
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCE, **hub.environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_fork(push_without_xet, run)
     started.set()
-    code = process.wait()
+    code = exit_code(process)
     hub.on_request = None
     check_readable(expected)
     assert push(run)[0] == 0

@@ -247,7 +247,7 @@ def test_a_client_killed_while_it_uploads_has_done_nothing(hub, api, tmp_path):
     client = subprocess.Popen(command, env=os.environ | hub.environment(), stderr=subprocess.DEVNULL)
     hub.on_request = lambda stage: client.kill() if stage == "lfs_put" else None
     assert client.wait() == -signal.SIGKILL
-    for _ in range(100):  # until the server has noticed
+    for _ in range(3000):  # until the server has noticed
         if hub.calls("lfs_put"):
             break
         time.sleep(0.02)

@@ -31,7 +31,7 @@ def inked(image):
 def test_all_that_is_written_is_inside_the_image():
     """On a canvas with a border, the border stays clean and the inside equals the canvas without one."""
     fonts = TypographicAttack().font_files
-    for seed, name in enumerate(random_names(2000)):
+    for seed, name in enumerate(random_names(500)):
         lettering = draw_lettering(name, 224, fonts, np.random.default_rng(seed))
         small, large = Image.new("L", (224, 224), 127), Image.new("L", (304, 304), 127)
         lettering.write_on(small)

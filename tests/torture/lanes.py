@@ -13,7 +13,7 @@ from tally import Tally
 
 from blank_plots import blank_plots
 from disturbed import World, use_hub, warm_up
-from forks import Fork
+from forked_calls import Fork
 from hub_server import HubServer
 
 

@@ -256,13 +256,13 @@ def test_warmup_must_end_within_the_epochs_too(model, processor, task, tmp_path)
 
 
 def test_bf16_follows_fp32_and_leaves_the_attention_as_it_was(model, processor, task, tmp_path):
-    """Two hundred steps: each mean of 25 losses within 2 % of the loss at the start."""
+    """A hundred steps: each mean of 25 losses within 2 % of the loss at the start."""
     runs = {}
     for bf16 in (False, True):
         copied = deepcopy(model)
-        keys = {"max_steps": 200, "warmup_steps": 20, "learning_rate": 3e-4, "bf16": bf16}
+        keys = {"max_steps": 100, "warmup_steps": 10, "learning_rate": 6e-4, "bf16": bf16}
         trainer = train(copied, processor, task, tmp_path / str(bf16), **keys)
-        runs[bf16] = torch.tensor(losses(trainer)).unflatten(0, (8, 25)).mean(1)
+        runs[bf16] = torch.tensor(losses(trainer)).unflatten(0, (4, 25)).mean(1)
         assert copied.config.vision_config._attn_implementation == "sdpa"
     assert runs[False][-1] < 0.8 * runs[False][0]
     assert float((runs[True] - runs[False]).abs().max()) < 0.02 * float(runs[False][0])

@@ -23,9 +23,10 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from numpy.typing import NDArray
 
-from hf_paint.data.checksums import file_checksum, is_whole
+from hf_paint.data.checksums import is_whole
 from hf_paint.errors import InputError
 from hf_paint.files import expand
+from hf_paint.fingerprints import file_checksum
 
 
 Label: TypeAlias = int | list[int]

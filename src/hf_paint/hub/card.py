@@ -3,10 +3,12 @@
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 
 from huggingface_hub import ModelCard, ModelCardData
+from jinja2 import Template
 
 from hf_paint.hub.card_metadata import dataset_id
 from hf_paint.hub.card_plots import CardPlot
@@ -155,11 +157,17 @@ class Card:
 
     def render(self) -> str:
         """Return the text of the card, including metadata."""
-        template = TEMPLATE.read_text(encoding="utf-8")
-        return str(ModelCard.from_template(self.metadata, template_str=template, card=self))
+        return str(ModelCard(_template().render(card=self, card_data=self.metadata.to_yaml())))
 
 
-def environment() -> dict[str, str]:
+@cache
+def _template() -> Template:
+    """Compile the template once, for all branches of a push."""
+    return Template(TEMPLATE.read_text(encoding="utf-8"))
+
+
+@cache
+def environment() -> Mapping[str, str]:
     """Return the version of each package that a run depends on."""
     return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
 
