@@ -43,7 +43,7 @@ def test_no_function_body_is_longer_than_40_lines():
 def test_the_first_level_is_short():
     modules = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     others = {path.name for path in SOURCE.iterdir() if path.name[0] not in "_." and path.suffix != ".py"}
-    assert len(modules) <= 4
+    assert len(modules) <= 5
     assert len(PACKAGES) <= 14
     assert others == {path.name for path in PACKAGES} | {"py.typed", "toy_clip"}
 

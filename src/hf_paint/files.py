@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from hf_paint.errors import InputError
+from hf_paint.temporary import temporary_folder
 
 
 def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Write a file atomically: `save(path)` writes a temporary file, which is then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
-    save(partial)
-    partial.replace(path)
+    """Write a file atomically: `save(path)` writes a temporary file of the same name, which is then moved."""
+    with temporary_folder(path.parent) as temporary:
+        save(temporary / path.name)
+        (temporary / path.name).replace(path)
 
 
 def expand(path: str | Path) -> Path:
@@ -61,21 +60,21 @@ def check_writable(folder: Path) -> None:
 
 def save_folder_atomically(folder: Path, save: Callable[[Path], None]) -> None:
     """Write a folder atomically: `save(path)` fills a temporary folder, which then replaces any existing one."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save(partial)
-    remove_any(folder)
-    partial.rename(folder)
+    with temporary_folder(folder.parent) as temporary:
+        partial = temporary / folder.name
+        partial.mkdir()
+        save(partial)
+        remove_any(folder)
+        partial.rename(folder)
 
 
 @contextmanager
 def save_together(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Callable[[str], Path]]:
-    """Save several files under temporary names, then rename them in that order; on failure, all of them are deleted.
+    """Save several files in a temporary folder, then move them in that order; on failure, all of them are deleted.
 
     Args:
         folder: Folder for the files, created if necessary.
-        replaces: Glob patterns for existing files to delete before the new files are renamed.
+        replaces: Glob patterns for existing files to delete before the new files are moved.
 
     Yields:
         A function that takes a file name and returns the temporary path to write to.
@@ -87,21 +86,17 @@ def save_together(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Cal
         >>> sorted(path.name for path in (tmp_path / "model").iterdir())
         ['config.json', 'weights.bin']
     """
-    partials: dict[Path, Path] = {}
+    names: list[str] = []
+    with temporary_folder(folder) as temporary:
 
-    def partial(name: str) -> Path:
-        return partials.setdefault(folder / name, folder / f"{name}.partial")
+        def partial(name: str) -> Path:
+            names.append(name)
+            return temporary / name
 
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
         yield partial
-    except BaseException:
-        for path in partials.values():
-            path.unlink(missing_ok=True)
-        raise
-    remove_files(folder, replaces, keep=partials.values())
-    for final, path in partials.items():
-        path.replace(final)
+        remove_files(folder, replaces)
+        for name in dict.fromkeys(names):
+            (temporary / name).replace(folder / name)
 
 
 def remove_files(folder: Path, patterns: Sequence[str], *, keep: Collection[Path] = ()) -> None:

@@ -3,11 +3,13 @@
 import io
 import logging
 import os
+import select
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -27,6 +29,25 @@ def say(line: str) -> None:
     if not is_first_process():
         time.sleep(TIME_TO_END_THE_JOB)
     tqdm.write(line, file=sys.stderr)
+
+
+def nobody_reads() -> bool:
+    """Return whether the reader of stdout or stderr has ended, as `head` does, and write to nowhere from then on."""
+    closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+    for stream in closed:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  (not a path)
+            os.dup2(nowhere.fileno(), stream.fileno())
+    return bool(closed)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    try:
+        pipe = stream.fileno()
+    except (OSError, ValueError):  # not a file
+        return False
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextmanager

@@ -4,10 +4,13 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
-from hf_paint.cli.console import console, say
+from hf_paint.cli.console import console, nobody_reads, say
+from hf_paint.cli.failures import RESUME, describe, is_of_the_machine
 from hf_paint.cli.parser import Parser, Run
+from hf_paint.cli.signals import until_interrupted
 from hf_paint.cli.version import Version
 from hf_paint.errors import InputError, JobError, one_line
 
@@ -19,17 +22,22 @@ COMMANDS = (
 """Commands, each in the module of its name."""
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-"""As shells report a process that SIGINT ended; one that SIGTERM ends is reported as 143."""
+EXIT_NOBODY_READS = 141
+"""As shells report a process that SIGPIPE ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    It is 0 for success, 1 for a failed job, 2 for invalid input, 130 after Ctrl+C, and otherwise what the command
-    returned.
+    It is 0 for success, 1 for a failed job, 2 for invalid input, 130 after Ctrl+C, 143 after SIGTERM, and otherwise
+    what the command returned.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return until_interrupted(partial(_run, arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command, and say in one line why it failed, unless that is a bug."""
     try:
         parsed, rest = _parser(arguments).parse_known_args(arguments)
         if parsed.command != "patch" and rest:
@@ -37,18 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Run = parsed.run
         with console():
             code = command(parsed, rest)
+        sys.stdout.flush()
     except InputError as error:
-        message = str(error).rpartition("InputError: ")[2]  # a dataloader worker wraps the message in its traceback
-        say(f"hf-paint: {one_line(message, limit=None)}")
+        message = one_line(str(error).rpartition("InputError: ")[2], limit=None)  # a dataloader worker wraps it
+        if is_of_the_machine(error):
+            say(f"hf-paint: {message} {RESUME}")
+            return EXIT_FAILED
+        say(f"hf-paint: {message}")
         return EXIT_BAD_INPUT
     except JobError as error:
         say(f"hf-paint: {one_line(error, limit=None)}")
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        say("hf-paint: interrupted; run the same command again to resume")
-        return EXIT_INTERRUPTED
-    except Exception:
-        say(traceback.format_exc())
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            return EXIT_NOBODY_READS
+        failure = describe(error)
+        say(traceback.format_exc() if failure is None else f"hf-paint: {failure}")
         return EXIT_FAILED
     return code or 0
 

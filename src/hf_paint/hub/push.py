@@ -1,6 +1,5 @@
 """Publishing a run as one repository, with the selected model on `main` and every alpha on a branch."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
 from hf_paint.hub.publication import Publication
 from hf_paint.results.alphas import is_unpatched
 from hf_paint.results.locks import working_in
-from hf_paint.results.run_folder import PUSH_PREFIX, example_plot
+from hf_paint.results.run_folder import example_plot
 from hf_paint.results.seals import check_sealed
+from hf_paint.temporary import temporary_folder
 from hf_paint.weights.manifest import MANIFEST
 
 
@@ -154,8 +154,8 @@ def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, 
 
 def _upload(api: HfApi, repo_id: str, branch: Branch, publication: Publication, *, eval_results: bool) -> None:
     """Upload the files of a branch in one commit, so that weights always come with their card."""
-    with tempfile.TemporaryDirectory(dir=publication.run.path, prefix=PUSH_PREFIX) as temporary:
-        folder = Path(temporary) / branch.name
+    with temporary_folder(publication.run.path, "push") as temporary:
+        folder = temporary / branch.name
         message = "Update the card"
         if branch.action != "update card":
             publication.write_model(branch.alpha, folder)

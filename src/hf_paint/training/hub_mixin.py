@@ -12,7 +12,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
 from hf_paint.errors import InputError
-from hf_paint.results.run_folder import PUSH_PREFIX
+from hf_paint.temporary import own_prefix, remove_leftovers
 
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ class HubMixin(Trainer):
 
     def _repository(self, metadata: dict[str, object]) -> TemporaryDirectory[str]:
         """Write the repository to a temporary folder, so that later steps do not affect a background push."""
-        temporary = TemporaryDirectory(dir=self.args.output_dir, prefix=PUSH_PREFIX)
+        remove_leftovers(Path(str(self.args.output_dir)))
+        temporary = TemporaryDirectory(dir=self.args.output_dir, prefix=own_prefix("push"))
         folder = Path(temporary.name)
         self.save_repository(folder)
         (folder / "README.md").write_text(self.model_card(**metadata), encoding="utf-8")

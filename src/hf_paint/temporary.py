@@ -1,0 +1,92 @@
+"""Temporary folders that tell their owner, so that those of killed processes can be removed, and only those."""
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+
+DAY = 24 * 60 * 60
+_TOKEN = secrets.token_hex(4)
+_NUMBERS = count()
+_NAME = re.compile(r"\.(?P<what>[a-z]+)-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\w+")
+_cleaned: set[Path] = set()
+
+
+@contextmanager
+def temporary_folder(parent: Path, what: str = "partial") -> Iterator[Path]:
+    """Make a folder below `parent`, which is made if necessary, and remove it and all in it after the block.
+
+    Before this process first does so in `parent`, it removes what killed processes have left there.
+
+    Example:
+        >>> with temporary_folder(tmp_path) as folder:
+        ...     _ = (folder / "a.txt").write_text("a")
+        >>> folder.exists()
+        False
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    if (place := parent.absolute()) not in _cleaned:
+        remove_leftovers(parent)
+        _cleaned.add(place)
+    folder = parent / f"{own_prefix(what)}{next(_NUMBERS)}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def own_prefix(what: str) -> str:
+    """Return how the names of temporary folders begin that this process makes in another way."""
+    return f".{what}-{_host()}-{os.getpid()}-{_TOKEN}-"
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove the temporary folders in a folder whose owners have ended.
+
+    Whether a process of another machine has ended is not known, so those of other machines stay for a day.
+    """
+    for path in parent.glob(".*-*-*-*-*"):
+        if (match := _NAME.fullmatch(path.name)) and not _is_owned(path, match):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def without_temporary(path: Path) -> Path:
+    """Return the place that a file in a temporary folder will have.
+
+    Example:
+        >>> without_temporary(Path("run/.partial-0123abcd-17-89abcdef-0/curve.json")).as_posix()
+        'run/curve.json'
+    """
+    return Path(*(part for part in path.parts if not _NAME.fullmatch(part)))
+
+
+def _is_owned(path: Path, match: re.Match[str]) -> bool:
+    if match["host"] != _host():
+        with suppress(OSError):
+            return time.time() - path.stat().st_mtime < DAY
+        return True
+    process = int(match["process"])
+    return match["token"] == _TOKEN if process == os.getpid() else _is_alive(process)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _host() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"

@@ -1,0 +1,81 @@
+"""Temporary folders: those of killed processes are removed, and only those."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hf_paint.files import save_atomically
+from hf_paint.temporary import remove_leftovers, temporary_folder
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from hf_paint.files import save_atomically
+
+def save(path):
+    path.write_text("half")
+    print("written", flush=True)
+    time.sleep(60)
+
+save_atomically(Path(sys.argv[1]), save)
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_rerun_removes_what_a_killed_process_left_but_not_what_another_is_writing(tmp_path):
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "curve.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        [left] = names(tmp_path)
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == [left]
+        process.kill()
+        process.wait()
+    assert names(tmp_path) == [left]
+    save_atomically(tmp_path / "curve.json", lambda path: path.write_text("whole"))
+    assert names(tmp_path) == ["curve.json"]
+
+
+def test_an_earlier_process_of_the_same_number_is_not_this_one(tmp_path):
+    with temporary_folder(tmp_path) as own:
+        what, host, process, _, number = own.name.split("-")
+        (tmp_path / "-".join((what, host, process, "00000000", number))).mkdir()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == [own.name]
+
+
+def test_folders_of_another_machine_stay_for_a_day(tmp_path):
+    other = tmp_path / ".partial-00000000-1-00000000-0"
+    other.mkdir()
+    remove_leftovers(tmp_path)
+    assert other.exists()
+    yesterday = time.time() - 25 * 60 * 60
+    os.utime(other, (yesterday, yesterday))
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing(tmp_path, error):
+    def save(path: Path):
+        path.write_text("half")
+        path.with_name(".tmpXyZ").write_text("of a library")
+        raise error
+
+    with pytest.raises(error):
+        save_atomically(tmp_path / "a" / "x.npy", save)
+    assert names(tmp_path / "a") == []
+
+
+def test_a_name_as_long_as_the_file_system_allows(tmp_path):
+    name = f"{'x' * 251}.npy"
+    save_atomically(tmp_path / name, lambda path: path.write_text("whole"))
+    assert names(tmp_path) == [name]
