@@ -1,6 +1,5 @@
 """A run as a repository: its branches with their cards and files, written one branch at a time."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from hf_paint.models.stored import StoredTower
 from hf_paint.models.towers import move
 from hf_paint.repositories import commit_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, by_name, canonical_alpha, format_alpha
-from hf_paint.results.run_folder import PUSH_PREFIX, RunFolder
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.checkpoints import interpolate_checkpoints
 from hf_paint.weights.folders import HEAD_CONFIG, TASKS, copy_files, own_file
 from hf_paint.weights.headers import read_checkpoint
@@ -200,11 +199,6 @@ class Publication:
         return {name: text.encode() for name, text in texts.items()} | {
             path.name: own_file(path).read_bytes() for path in paths
         }
-
-    def clean_up(self) -> None:
-        """Remove temporary folders left by killed pushes."""
-        for stale in self.run.path.glob(f"{PUSH_PREFIX}*"):
-            shutil.rmtree(stale, ignore_errors=True)
 
     def eval_results(self, alpha: Alpha | None) -> dict[str, str]:
         """Return the paths and contents of the files in `.eval_results/`; empty for a delta."""

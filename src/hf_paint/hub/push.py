@@ -136,7 +136,6 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
 
 def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
     api, repo_id = HfApi(), plan.repo_id
-    publication.clean_up()
     first = create_repository(repo_id, private=private)  # an empty commit, unlike `main`, which may have other weights
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):

@@ -33,8 +33,6 @@ EXAMPLES = "examples"
 """Folder with pictures that the patch changes."""
 ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
-PUSH_PREFIX = ".push-"
-"""Prefix for temporary folders used when pushing to the Hub."""
 PARTS_OF_A_RUN = (
     *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
@@ -72,8 +70,7 @@ class RunFolder:
         self.patched = self.path / "patched"
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
-        self.robustness = self.path / "robustness.json"
-        self.robustness_plot = self.path / "robustness.png"
+        self.robustness, self.robustness_plot = self.path / "robustness.json", self.path / "robustness.png"
         self.scores = self.path / "scores.json"
         self.orders = self.path / "orders.json"
         self.changes, self.report = self.path / "changes.json", self.path / "report.html"

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer
+from transformers.trainer_utils import TrainOutput
 
 from hf_paint.errors import JobError
 from hf_paint.weights.finite import is_finite
@@ -18,6 +19,7 @@ class DivergenceMixin(Trainer):
     gradients overflow, so that only its weights are checked.
     """
 
+    model: nn.Module
     _diverged_at: Tensor | None = None
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -29,7 +31,7 @@ class DivergenceMixin(Trainer):
             self._diverged_at = torch.where((seen == 0) & ~loss.isfinite(), step, seen)
         return loss
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`.
 
         Raises:

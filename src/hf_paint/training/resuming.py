@@ -8,7 +8,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from hf_paint.errors import InputError, JobError, one_line
 from hf_paint.merging.averaging import WeightAveraging
@@ -22,6 +22,8 @@ class ResumingMixin(Trainer):
     `Trainer` takes one more step when it resumes from the checkpoint of the last step in the middle of an epoch,
     forgets for how long early stopping has waited, and sorts checkpoints by the time at which they were modified.
     """
+
+    model: nn.Module
 
     def last_checkpoint(self) -> str | None:
         """Return the newest whole checkpoint in the output folder, or None. Damaged ones are removed.
@@ -37,7 +39,7 @@ class ResumingMixin(Trainer):
             broadcast_object_list(found)
         return None if found[0] is None else str(found[0])
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`; True stands for the newest whole checkpoint.
 
         Raises:
@@ -52,9 +54,10 @@ class ResumingMixin(Trainer):
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Start counting, or go on where a checkpoint stopped, also with how long early stopping has waited."""
         started: tuple[int, int] = super()._init_training_state(*args, **kwargs)
+        states: Any = self.state.stateful_callbacks
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, EarlyStoppingCallback):
-                stored = self.state.stateful_callbacks[type(callback).__name__] if self.state.global_step else {}
+                stored = states[type(callback).__name__] if self.state.global_step else {}
                 last = stored[-1] if isinstance(stored, list) else stored
                 counter = "early_stopping_patience_counter"
                 setattr(callback, counter, last.get("attributes", {}).get(counter, 0))
@@ -65,7 +68,7 @@ class ResumingMixin(Trainer):
         if self._has_ended():
             self.control.should_training_stop = True
         else:
-            super()._run_epoch(*args, **kwargs)
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _has_ended(self) -> bool:
         stoppers = [x for x in self.callback_handler.callbacks if isinstance(x, EarlyStoppingCallback)]
