@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from hub_server import HubServer
 from word_tokenizer import word_tokenizer
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs of the background, and in what they start
 pytest.register_assert_rewrite("method_runs", "pushes", "tensors")
 torch.set_num_threads(1)
 gc.set_threshold(50_000, 20, 100)  # most of what tests make is freed without a scan

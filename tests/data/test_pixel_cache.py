@@ -202,7 +202,7 @@ def test_checksums_are_those_of_the_files_and_compared_once_per_process(tmp_path
     meta = json.loads((folder / "meta.json").read_text())
     assert meta["crc32"] == {name: crc32((folder / name).read_bytes()) for name in ("pixels.bin", "labels.npy")}
     assert meta["shape"] == [4, 3, 500, 500]
-    monkeypatch.setattr(zlib, "crc32", lambda data, start: counted.append(len(data)) or crc32(data, start))
+    monkeypatch.setattr(zlib, "crc32", lambda data, start=0: counted.append(len(data)) or crc32(data, start))
     for _ in range(3):
         entry(tmp_path, "a")
     assert sum(counted) == 3 * MEGABYTE + (folder / "labels.npy").stat().st_size
@@ -211,7 +211,7 @@ def test_checksums_are_those_of_the_files_and_compared_once_per_process(tmp_path
 def test_of_several_processes_the_first_verifies_for_all(tmp_path, monkeypatch):
     entry(tmp_path, "a")
     counted, crc32 = [], zlib.crc32
-    monkeypatch.setattr(zlib, "crc32", lambda data, start: counted.append(len(data)) or crc32(data, start))
+    monkeypatch.setattr(zlib, "crc32", lambda data, start=0: counted.append(len(data)) or crc32(data, start))
 
     def bytes_read(*, started=checksums.STARTED):
         """Bytes that another process reads, which started then, to verify the entry."""

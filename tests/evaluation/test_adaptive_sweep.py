@@ -23,7 +23,7 @@ def line(model, processor, task, other_task):
     """theta_0, theta_1, and two tasks on which predictions change along the line."""
     generator = torch.Generator().manual_seed(1)
     theta_0 = {name: tensor.clone() for name, tensor in image_tower_weights(model).items()}
-    theta_1 = {n: t + 0.03 * torch.randn(t.shape, generator=generator) for n, t in theta_0.items()}
+    theta_1 = {n: t + 0.05 * torch.randn(t.shape, generator=generator) for n, t in theta_0.items()}
     tasks = [prepare_task(task, model, processor, role="patching"), prepare_task(other_task, model, processor)]
     return theta_0, theta_1, tasks, image_tower(model)
 

@@ -33,6 +33,7 @@ from hf_paint.cli.main import main
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.temporary import own_prefix
 from hf_paint.weights.manifest import MANIFEST
 from hub_server import Fault
 from pushes import selected
@@ -395,8 +396,9 @@ def test_a_public_repository_is_not_made_private(hub, run):
 
 
 def test_a_dry_run_leaves_a_running_push_alone(hub, run):
-    working = run / ".push-running"
-    working.mkdir()
+    killed = start_fork(lambda: (run / f"{own_prefix('push')}0").mkdir())
+    assert exit_code(killed) == 0
+    [working] = run.glob(".push-*")
     push_variants(run, "tester/clip", dry_run=True, options=BASE)
     assert working.exists()
     with FileLock(run / ".lock"), pytest.raises(InputError, match="Another process is using"):

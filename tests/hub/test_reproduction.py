@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, hf_hub_download
 
 from drawn_tasks import draw_rows
 from hf_paint import InputError, PushOptions, load_classifier, push_variants
 from hf_paint.cli.main import main
-from hf_paint.hub.pull import load_curve, read_card
+from hf_paint.hub.pull import load_curve
 
 
 BASE = PushOptions(base_model_id="o/clip")
@@ -38,7 +38,8 @@ def test_the_headline_number(hub, finished_run):
                 == expected.correct
             )
     call = 'load_classifier("tester/clip", revision="alpha-1.00", task="colours")'
-    assert call in ModelCard.load(read_card("tester/clip", "alpha-1.00")).content
+    card = hf_hub_download("tester/clip", "README.md", revision="alpha-1.00")
+    assert call in ModelCard.load(card).content
     with pytest.raises(InputError, match="'tester/clip' has several tasks. Name one of them: colours, others"):
         load_classifier("tester/clip")
 

@@ -18,6 +18,7 @@ from hf_paint.report.demo import Demo
 from hf_paint.report.opening import open_subject
 from hf_paint.results.alphas import Coefficients
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.weights.manifest import MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def run(finished_run, tmp_path_factory):
     lost = picture | {"file": "lost.jpg"}
     saved = {"role": "patching", "split": "test", "alpha": 0.5, "note": "", "pictures": [picture, lost, asked]}
     (folder / "examples" / "examples.json").write_text(json.dumps({"colours": saved}))
+    (folder / "examples" / MANIFEST).unlink()
     return folder
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 import yaml
 from datasets import config
@@ -24,7 +25,7 @@ from drawn_tasks import write_task_yaml
 from forked_calls import Fork
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
-from pushes import REPOSITORY, SOURCE, forget, repository
+from pushes import REPOSITORY, forget, repository
 from tiny_families import make
 
 
@@ -33,6 +34,7 @@ LEFTOVER = re.compile(r"partial|^\.push-|^\.tmp|^tmp")
 STAYS = re.compile(r"\.lock$|/verified\.json$")
 """Lock files, which are empty and never deleted, and when the files of a cache entry were last verified."""
 EVALUATIONS = ("cache fill", "pull", "data set", "stream")
+SOURCE = Path(__file__).parents[2] / "src"
 ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
@@ -155,8 +157,7 @@ class World:
 
 def start_process(arguments, **environment):
     """Start the command line as users do."""
-    own = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCE, "HF_HUB_OFFLINE": "1"}
-    own |= {name: os.environ[name] for name in ("HF_HOME", "HF_PAINT_CACHE") if name in os.environ}
+    own = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "hf_paint", *arguments],
         env=own

@@ -16,6 +16,7 @@ from PIL import Image
 from browser import check_page
 from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import AlphaCurve, InputError, PaintTrainer, PaintTrainingArguments, get_task
+from hf_paint.cli.main import main
 from hf_paint.cli.run_recipe import run_recipe
 from hf_paint.data.images import CachedImages, data_fingerprint, decode
 from hf_paint.data.joint_images import JointImages
@@ -269,6 +270,7 @@ def test_patching_an_attacked_task_end_to_end(tmp_path, model_folder, sweep):
     recipe |= {"output_dir": args.output_dir, "use_cpu": True, "disable_tqdm": True, "max_steps": 2, "warmup_steps": 1}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"learning_rate": 1e-3}))
     run_recipe(str(tmp_path / "recipe.yaml"), [])
+    assert main(["select", str(tmp_path / "run"), "--alpha", "1"]) == 0  # whatever two steps gain
     records = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     for record in records:
         assert (record["attack_success"] is not None) == (record["task"] == "colours-attack")

@@ -200,7 +200,7 @@ def test_candidates_that_are_the_same_to_the_model_are_reported(questions, model
     short = Task.from_dict(questions.to_dict() | {"prompt": "{answer}"})
     prepare_task(short, model, processor, cache_dir=tmp_path)
     assert "the same as another" not in caplog.text
-    cut = Task.from_dict(questions.to_dict() | {"prompt": "{question} {answer}"})
+    cut = Task.from_dict(questions.to_dict() | {"prompt": "{question} {question} {answer}"})
     prepare_task(cut, model, processor, cache_dir=tmp_path)
     assert "candidates of task 'questions' have the same embedding as another" in caplog.text
 

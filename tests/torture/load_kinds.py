@@ -29,7 +29,8 @@ from hf_paint.models.zero_shot import build_zero_shot_head
 from hf_paint.report.building import report_of
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.outcome import Outcome
-from hf_paint.results.records import Result, ResultLog
+from hf_paint.results.records import Result
+from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.tasks.classification import ClassificationTask
 from hf_paint.weights.checkpoints import interpolate_checkpoints

@@ -39,6 +39,7 @@ from hf_paint.cli.main import main
 from hf_paint.data.splits import load_splits
 from hf_paint.models.loading import load_clip
 from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import MANIFEST
 from training_runs import ROUNDING_ONLY, largest_difference, losses
 
 
@@ -341,6 +342,7 @@ def test_heads_of_other_classes_are_not_mixed(run, tmp_path):
     head = json.loads((other / "head.json").read_text())
     head["class_names"][1:] = reversed(head["class_names"][1:])
     (other / "head.json").write_text(json.dumps(head))
+    (other / MANIFEST).unlink()
     with pytest.raises(InputError, match="have different classes; the first difference is in row 1"):
         interpolate_checkpoints(run / "theta_0", other, {0.5: tmp_path / "half"})
     assert not (tmp_path / "half").exists()

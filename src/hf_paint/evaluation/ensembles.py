@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
+import torch
 from torch import Tensor, nn
 
 from hf_paint.errors import InputError
@@ -113,4 +114,6 @@ def ensemble_logits(logits_0: Tensor, logits_1: Tensor, alpha: float) -> Tensor:
     if logits_0.shape != logits_1.shape or logits_0.dtype != logits_1.dtype:
         specs = " and ".join(f"{tuple(logits.shape)} {logits.dtype}" for logits in (logits_0, logits_1))
         raise InputError(f"The logits of both models must have the same shape and dtype, got {specs}.")
-    return combine_tensor("logits", logits_0, [(logits_1, alpha)])
+    padding = logits_0.isneginf()  # of images with fewer candidates than others
+    mixed = combine_tensor("logits", logits_0.masked_fill(padding, 0), [(logits_1.masked_fill(padding, 0), alpha)])
+    return mixed.masked_fill(padding, -torch.inf)

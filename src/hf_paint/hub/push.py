@@ -18,7 +18,7 @@ from hf_paint.results.alphas import is_unpatched
 from hf_paint.results.locks import working_in
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.seals import check_sealed
-from hf_paint.temporary import temporary_folder
+from hf_paint.temporary import remove_leftovers, temporary_folder
 from hf_paint.weights.manifest import MANIFEST
 
 
@@ -136,6 +136,7 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
 
 def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
     api, repo_id = HfApi(), plan.repo_id
+    remove_leftovers(publication.run.path)
     first = create_repository(repo_id, private=private)  # an empty commit, unlike `main`, which may have other weights
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):

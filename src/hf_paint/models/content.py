@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import transformers
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError, one_line
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import find_family
 from hf_paint.models.loading import load_clip
+from hf_paint.models.pretrained import from_pretrained
 from hf_paint.models.stored import LazyWeights
 
 
@@ -41,9 +41,8 @@ def changed_parts(folder: Path, content: Mapping[str, str]) -> list[str]:
         InputError: If the model cannot be read.
     """
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        kind = getattr(transformers, find_family(config, str(folder)).processor)
-        processor = kind.from_pretrained(folder)
+        config = from_pretrained("AutoConfig", folder)
+        processor = from_pretrained(find_family(config, str(folder)).processor, folder)
     except InputError:
         raise
     except Exception as error:  # a damaged file raises many types of errors

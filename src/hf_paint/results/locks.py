@@ -1,7 +1,7 @@
 """The lock of a run folder: one process at a time works in it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,12 +24,10 @@ def working_in(folder: Path) -> Iterator[None]:
         yield
         return
     lock = FileLock(folder / ".lock")
-    try:
+    with suppress(Timeout):
         lock.acquire(timeout=PATIENCE)
-    except Timeout:
-        raise InputError(
-            f"Another process is using {folder}. Wait until it finishes, or choose another folder."
-        ) from None
+    if not lock.is_locked:
+        raise InputError(f"Another process is using {folder}. Wait until it finishes, or choose another folder.")
     try:
         yield
     finally:

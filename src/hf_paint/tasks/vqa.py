@@ -84,6 +84,7 @@ def read_vqa(
         InputError: If a file is not in VQA format, or an image is missing.
 
     Example:
+        >>> import json
         >>> question = {"image_id": 42, "question_id": 7, "question": "Is it red?", "multiple_choices": ["yes", "no"]}
         >>> _ = (tmp_path / "q.json").write_text(json.dumps({"questions": [question]}))
         >>> answer = {"question_id": 7, "multiple_choice_answer": "yes", "answer_type": "yes/no"}
