@@ -1,12 +1,12 @@
 """Temporary folders that tell their owner, so that those of killed processes can be removed, and only those."""
 
+import hashlib
 import os
 import re
 import secrets
 import shutil
 import socket
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -89,4 +89,4 @@ def _is_alive(process: int) -> bool:
 
 
 def _host() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]

@@ -11,6 +11,7 @@ from drawn_tasks import draw_rows
 from hf_paint import InputError, PushOptions, load_classifier, push_variants
 from hf_paint.cli.main import main
 from hf_paint.hub.pull import load_curve
+from hf_paint.weights.manifest import MANIFEST
 
 
 BASE = PushOptions(base_model_id="o/clip")
@@ -61,6 +62,7 @@ def test_a_run_of_an_earlier_version_is_pushed_without_and_completed_later(hub, 
     run = shutil.copytree(finished_run, tmp_path / "run")
     for folder in (run, run / "patched"):
         (folder / "tasks.json").unlink()
+    (run / "patched" / MANIFEST).unlink()
     push_variants(run, "tester/clip", options=BASE, alphas=[0.0])
     assert "tasks.json" not in HfApi().list_repo_files("tester/clip")
     assert main(["evaluate", str(run / "theta_1"), "--use_cpu"]) == 0

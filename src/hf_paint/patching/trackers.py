@@ -114,8 +114,8 @@ class WandB(Tracker):
         self.run.log({**values, axis: x})
 
     def log_table(self, name: str, rows: Sequence[Sequence[str]]) -> None:
-        """Log a table."""
-        self.run.log_table(name, columns=list(rows[0]), data=[list(row) for row in rows[1:]])
+        """Log a table; W&B takes a cell of `Markdown` for one of another type."""
+        self.run.log_table(name, columns=list(rows[0]), data=[[str(cell) for cell in row] for row in rows[1:]])
 
     def log_plot(self, name: str, path: Path) -> None:
         """Log an image file."""
