@@ -27,6 +27,8 @@ from hf_paint.models.loading import load_clip
 
 MOST = 3.0
 """Largest CPU time of 2n inputs relative to that of n: 2 if it is proportional to their number, 4 if quadratic."""
+TRIES = 4
+"""Most measurements of each size."""
 MOST_MEMORY = 1 << 30
 """Largest growth of the memory of this process, in bytes, while it reads hostile pictures."""
 
@@ -45,18 +47,23 @@ def torture(budget: Budget) -> Iterator[Tally]:
     yield hostile_pictures()
 
 
-def measure(kind: Kind, tally: Tally, *, tries: int = 1) -> float:
-    """Count an attempt, which is lost if twice as much takes more than `MOST` times as long; return that ratio."""
-    seconds = []
+def measure(kind: Kind, tally: Tally) -> float:
+    """Count an attempt, which is lost if twice as much takes more than `MOST` times as long; return that ratio.
+
+    As other processes slow down this one, a ratio above `MOST` is measured again; the least time of each size counts.
+    """
+    seconds, ratio = [float("inf"), float("inf")], float("inf")
     with tally.attempt(f"python tests/torture/run.py load: {kind.name}, size {kind.size}"):
-        for size in (kind.size // 2, kind.size):
-            seconds.append(min(_cpu_seconds(kind, size) for _ in range(tries)))
-        ratio = seconds[1] / max(seconds[0], 1e-3)
+        for _ in range(TRIES):
+            for i, size in enumerate((kind.size // 2, kind.size)):
+                seconds[i] = min(seconds[i], _cpu_seconds(kind, size))
+            ratio = seconds[1] / max(seconds[0], 1e-3)
+            if ratio <= MOST:
+                break
         tally.notes |= {"CPU": f"{seconds[0]:.2f} s and {seconds[1]:.2f} s", "peak memory": f"{_peak() / 1e6:.0f} MB"}
         if ratio > MOST:
             raise ValueError(f"twice as much took {ratio:.1f} times as long")
-        return ratio
-    return float("inf")
+    return ratio
 
 
 def _cpu_seconds(kind: Kind, size: int) -> float:

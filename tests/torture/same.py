@@ -297,6 +297,6 @@ def _stable(path: Path) -> bytes:
 def _without(value: object) -> object:
     if isinstance(value, dict):
         timed = ("train_runtime", "per_second")
-        left_out = (*HOW, *UNSTABLE, "trainer_state.json")  # the last two in a manifest
+        left_out = (*HOW, *UNSTABLE, "trainer_state.json", "recipe.yaml")  # the last three in a manifest
         return {k: _without(v) for k, v in value.items() if k not in left_out and not any(t in str(k) for t in timed)}
     return [_without(part) for part in value] if isinstance(value, list) else value
