@@ -1,5 +1,6 @@
 """Training checkpoints in a folder: which of them are whole, and which may go."""
 
+import json
 import logging
 import re
 import shutil
@@ -7,7 +8,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
 from hf_paint.weights import manifest
 from hf_paint.weights.headers import read_weight_file
@@ -53,6 +53,18 @@ def last_checkpoint(
     return None
 
 
+def best_of(checkpoint: Path) -> Path | None:
+    """Return the best checkpoint so far, by the state of a whole one, or None if there is none yet.
+
+    It lies beside this one, also if their folder has been moved or copied since.
+    """
+    best = json.loads((checkpoint / STATE).read_bytes()).get("best_model_checkpoint")
+    if best is None:
+        return None
+    beside = checkpoint.parent / Path(best).name
+    return beside if beside.is_dir() else Path(best)
+
+
 def complete(checkpoint: Path) -> None:
     """Write the manifest of a checkpoint that is complete."""
     manifest.seal(checkpoint)
@@ -80,8 +92,8 @@ def _by_step(folder: Path) -> list[Path]:
 
 def _has_best(checkpoint: Path) -> bool:
     """Return whether the best checkpoint so far, by the state of a whole one, is whole; there may be none yet."""
-    best = (read_json(checkpoint / STATE) or {}).get("best_model_checkpoint")
-    return best is None or (Path(best).is_dir() and _damage(Path(best)) is None)
+    best = best_of(checkpoint)
+    return best is None or (best.is_dir() and _damage(best) is None)
 
 
 def _damage(checkpoint: Path) -> str | None:
@@ -98,12 +110,12 @@ def _is_readable(path: Path) -> bool:
     """Return whether a file is whole as far as its format tells."""
     try:
         if path.suffix == ".json":
-            return read_json(path) is not None
+            return isinstance(json.loads(path.read_bytes()), dict)  # of any size: some tokenizers have 34 MB
         if path.suffix in ARCHIVES:
             with ZipFile(path) as archive:
                 return archive.testzip() is None
         if path.suffix == ".safetensors":
             return bool(read_weight_file(path).tensors)
-    except (InputError, BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
+    except (InputError, BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RecursionError):
         return False
     return True

@@ -24,6 +24,7 @@ class ResumingMixin(Trainer):
     """
 
     model: nn.Module
+    _resumed_from: str | None = None
 
     def last_checkpoint(self) -> str | None:
         """Return the newest whole checkpoint in the output folder, or None. Damaged ones are removed.
@@ -49,15 +50,19 @@ class ResumingMixin(Trainer):
             resume_from_checkpoint = self.last_checkpoint()
             if resume_from_checkpoint is None:
                 raise InputError(f"{self.args.output_dir} has no whole checkpoint to resume from.")
+        self._resumed_from = resume_from_checkpoint or None
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Start counting, or go on where a checkpoint stopped, also with how long early stopping has waited."""
         started: tuple[int, int] = super()._init_training_state(*args, **kwargs)
+        if self.state.global_step and self._resumed_from is not None:
+            best = checkpoints.best_of(Path(self._resumed_from))
+            self.state.best_model_checkpoint = None if best is None or not best.is_dir() else str(best)
         states: Any = self.state.stateful_callbacks
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, EarlyStoppingCallback):
-                stored = states[type(callback).__name__] if self.state.global_step else {}
+                stored = states.setdefault(type(callback).__name__, {}) if self.state.global_step else {}
                 last = stored[-1] if isinstance(stored, list) else stored
                 counter = "early_stopping_patience_counter"
                 setattr(callback, counter, last.get("attributes", {}).get(counter, 0))

@@ -15,6 +15,7 @@ from hf_paint.models.classifier import ClassificationHead, tower_of
 from hf_paint.models.loading import save_clip
 from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.weights.layers import IMAGE_TOWER
+from hf_paint.weights.manifest import MANIFEST
 
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class TrainedClip:
         clip, trained = self.model.state_dict(), state_dict or tower.state_dict()
         weights = {name: tensor for name, tensor in clip.items() if not name.startswith(IMAGE_TOWER)}
         weights |= {name: tensor for name, tensor in trained.items() if name.startswith(IMAGE_TOWER)}
+        (folder / MANIFEST).unlink(missing_ok=True)  # of what was saved here before
         save_clip(self.model, self.processor, folder, state_dict=weights)
         if self.head is not None:
             self.head.save(folder)

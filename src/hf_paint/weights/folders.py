@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
+from hf_paint.weights.manifest import MANIFEST
 
 
 HEAD_CONFIG = "head.json"
@@ -19,8 +20,8 @@ COMPANIONS = (
 )
 """Files to copy along with the weights. The model card and training state describe the original and are left out."""
 
-WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*", TASKS)
-"""Files to remove when a model is replaced, because the new model may have fewer of them."""
+WEIGHTS_AND_HEAD = ("model*.safetensors*", "head.*", TASKS, MANIFEST)
+"""Files to remove when a model is replaced: the new model may have fewer of them, and has other checksums."""
 
 SIGNS_OF_A_MODEL = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
 
