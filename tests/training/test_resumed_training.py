@@ -148,6 +148,47 @@ def test_a_checkpoint_without_a_manifest_is_checked_as_far_as_its_formats_allow(
     assert last_checkpoint(run) == run / "checkpoint-2"
 
 
+def test_a_checkpoint_without_a_manifest_may_hold_any_tokenizer(saved, tmp_path):
+    """That of SigLIP 2 has 34 MB, and some have no longest text, which transformers writes as a number of 31 digits."""
+    run = tmp_path / "run"
+    shutil.copytree(saved[0], run)
+    (run / "checkpoint-3/hf_paint_manifest.json").unlink()
+    (run / "checkpoint-3/tokenizer.json").write_text(json.dumps({"vocab": " " * 2**24}))
+    (run / "checkpoint-3/tokenizer_config.json").write_text(json.dumps({"model_max_length": int(1e30)}))
+    assert last_checkpoint(run, remove=True) == run / "checkpoint-3"
+
+
+def test_a_training_whose_folder_was_moved_ends_with_its_best_checkpoint(model, processor, task, tmp_path):
+    keys = {**SHORT, "max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
+    keys |= {"metric_for_best_model": "mean_accuracy", "greater_is_better": True}
+
+    def trained(model, folder, resume):
+        options = {"train_task": task, "processing_class": processor, "eval_tasks": [task]}
+        trainer = Watched(model, arguments(folder, **keys), **options)
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    again = deepcopy(model)
+    trained(model, tmp_path / "run", None)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved/checkpoint-4")
+    trainer = trained(again, tmp_path / "moved", True)
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "moved/checkpoint-1")
+    assert largest_difference(model, again) == 0
+
+
+def test_early_stopping_may_be_added_to_a_training_that_is_resumed(model, processor, task, tmp_path):
+    keys = {**SHORT, "max_steps": 4, "eval_strategy": "steps", "eval_steps": 1}
+    keys |= {"metric_for_best_model": "mean_accuracy", "greater_is_better": True}
+    options = {"train_task": task, "processing_class": processor, "eval_tasks": [task]}
+    Watched(deepcopy(model), arguments(tmp_path, **keys), **options).train()
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    stopping = EarlyStoppingCallback(early_stopping_patience=9)
+    trainer = Watched(model, arguments(tmp_path, **keys), callbacks=[stopping], **options)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 4
+
+
 def test_a_training_that_ends_with_its_best_checkpoint_needs_it_whole(saved, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(saved[0], run)

@@ -19,6 +19,7 @@ from hf_paint import InputError, combine, combine_checkpoints, interpolate, inte
 from hf_paint.cli.main import main
 from hf_paint.weights import streaming
 from hf_paint.weights.headers import read_checkpoint
+from hf_paint.weights.manifest import seal
 
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -353,6 +354,7 @@ def test_folders_that_are_taken(tmp_path):
     save(out, weights(seed=2), shards=2)
     with pytest.raises(InputError, match="already contains a model"):
         interpolate_checkpoints(*folders, {0.5: out})
+    seal(out)
     interpolate_checkpoints(*folders, {0.5: out}, overwrite=True)
     assert files(out).keys() == {"model.safetensors"}
     assert_same_bits(load(out), interpolate(weights(), weights(seed=1), 0.5))

@@ -24,6 +24,8 @@ SIMPLE: Mapping[object, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a text"),
 }
 """Type -> types of the values that fit, and the words for it."""
+MOST = 2**63
+"""Bound of whole numbers, which arrays hold in 64 bits."""
 MOST_SHOWN = 60
 
 
@@ -120,6 +122,7 @@ def _not(words: str, value: object) -> str:
 def _simple(types: tuple[type, ...], words: str) -> Check:
     def check(value: object) -> str | None:
         fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        fits = fits and (not isinstance(value, int) or abs(value) < MOST)
         return None if fits and (not isinstance(value, float) or math.isfinite(value)) else _not(words, value)
 
     return check

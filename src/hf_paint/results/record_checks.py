@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_paint.errors import InputError, one_line
+from hf_paint.files import is_file, is_folder
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.details_log import whole_details
 from hf_paint.results.json_lines import AGAIN
@@ -39,9 +40,9 @@ def correct_images(folder: Path, result: "Result") -> NDArray[np.bool_] | None:
 
 
 def _read_correct(folder: Path, result: "Result") -> NDArray[np.bool_] | None:
-    if result.correct_file is None or not (path := folder / result.correct_file).parent.is_dir():
+    if result.correct_file is None or not is_folder((path := folder / result.correct_file).parent):
         return None
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"its file {result.correct_file} is missing")
     try:
         stored: object = np.load(path, mmap_mode="r", allow_pickle=False)  # the header may claim any size

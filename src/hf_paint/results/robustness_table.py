@@ -83,10 +83,12 @@ class RobustnessTable:
         """
         if problem := problem_of(values, cls):
             raise InputError(f"The stored table of robustness is damaged: {problem}. {AGAIN}")
-        names = [field.name for field in fields(cls)]
-        rows = [RobustnessRow(**{**row, "alpha": alpha_from_json(row["alpha"])}) for row in values["rows"]]
-        baseline = Baseline(**values["baseline"]) if values.get("baseline") else None
-        return cls(**{name: values[name] for name in names if name in values} | {"rows": rows, "baseline": baseline})
+        rows = [
+            RobustnessRow(**{**_known(RobustnessRow, row), "alpha": alpha_from_json(row["alpha"])})
+            for row in values["rows"]
+        ]
+        baseline = Baseline(**_known(Baseline, values["baseline"])) if values.get("baseline") else None
+        return cls(**_known(cls, values) | {"rows": rows, "baseline": baseline})
 
     def to_markdown(self, *, selected: Alpha | None = None) -> str:
         """Return the rows of this table as Markdown; see `shown_rows`."""
@@ -190,6 +192,12 @@ def _on(curve: "AlphaCurve", alpha: Alpha, tasks: Sequence[str], split: str) -> 
     """Return the record for each task in any role, or None if there is none."""
     candidates = [[curve.get(alpha, role, task, split) for role in ROLES] for task in tasks]
     return [next(filter(None, results), None) for results in candidates]
+
+
+def _known(kind: type, values: Json) -> Json:
+    """Return the values whose keys are fields of a dataclass; later versions may write others."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _row(

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from hf_paint.documents.reading import read_json
-from hf_paint.errors import InputError
+from hf_paint.errors import InputError, one_line
+from hf_paint.files import is_folder
 
 
 MEMORY = "memory"
@@ -107,10 +108,14 @@ def _loader_of(path: Path) -> str | None:
 def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     """Yield the files below a folder, following links, without hidden ones."""
     above |= {os.path.realpath(folder)}
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be read: {one_line(error)}") from error
+    for path in paths:
         if path.name.startswith("."):
             continue
-        if not path.is_dir():
+        if not is_folder(path):
             yield path
         elif os.path.realpath(path) not in above:
             yield from _walk(path, above)
