@@ -64,7 +64,7 @@ def file_checksum(path: Path) -> int:
     return _read_checksum(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=2**17)  # more files than a run with 1001 alphas and 50 tasks has
 def _read_checksum(path: Path, inode: int, size: int, modified_ns: int) -> int:
     crc32 = 0
     with path.open("rb") as file:

@@ -9,6 +9,7 @@ from damaging import flip
 from hf_paint import InputError, push_variants, select_alpha
 from hf_paint.cli.main import main
 from hf_paint.results.locks import working_in
+from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.weights.manifest import MANIFEST
@@ -40,7 +41,7 @@ def test_what_a_run_can_make_again_is_removed(run, caplog):
     break_seal(run)
     assert not first.exists()
     assert [record.getMessage() for record in caplog.records] == [
-        f"{first} has other bytes than when it was saved, so it is made again."
+        f"{first} has other bytes than when it was saved, so its damaged parts are made again."
     ]
     assert not (run / MANIFEST).exists()
     assert (run / "results.jsonl").exists()
@@ -50,6 +51,17 @@ def test_records_are_only_valid_together(run):
     (run / "details.jsonl").unlink()
     break_seal(run)
     assert not (run / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "details.jsonl"])
+def test_only_the_damaged_lines_of_records_are_evaluated_again(run, name):
+    before = len(ResultLog(run).results)
+    whole = (run / name).read_bytes().splitlines()
+    damaged = [whole[0], whole[1].replace(b'"alpha"', b'"Alpha"', 1), *whole[2:-1]]  # and its owner removed one line
+    (run / name).write_bytes(b"\n".join(damaged) + b"\n")
+    break_seal(run)
+    assert (run / name).read_bytes().splitlines() == [whole[0], *whole[2:-1]]
+    assert len(ResultLog(run, mend=True).results) == before - 2
 
 
 def test_what_a_run_was_started_with_cannot_be_made_again(run):

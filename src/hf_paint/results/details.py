@@ -99,7 +99,7 @@ class Confusion:
         if both.min(initial=0) < 0 or both.max(initial=-1) >= num_classes:
             raise InputError(
                 f"{DETAILS} counts images of class {both.max()}, but the task has {num_classes} classes. Remove this "
-                "file to do without it."
+                "file, and run the same `hf-paint patch` again."
             )
         return np.bincount(self.classes[chosen], self.images[chosen], num_classes).astype(np.int64)
 

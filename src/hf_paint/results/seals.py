@@ -6,14 +6,14 @@ from pathlib import Path
 from hf_paint.errors import InputError
 from hf_paint.files import remove_any
 from hf_paint.results.locks import check_idle
-from hf_paint.weights.manifest import MANIFEST, damages, seal
+from hf_paint.weights.manifest import MANIFEST, damages, keep_whole_lines, seal
 
 
 REPORT = "report.html"
 SEALED = ("*.json", "*.jsonl", "*.yaml", "*.png", "correct/*", "predictions/*", REPORT)
 """Glob patterns for the files that have a checksum; models have a manifest of their own."""
 RECORDS = ("results.jsonl", "ensemble.jsonl", "details.jsonl")
-"""Files with a line for each evaluation, which are only valid together."""
+"""Files with a line for each evaluation. Damaged lines are removed; if a file is missing, so are the other ones."""
 KEPT = ("recipe.yaml", "step.yaml", "identity.json", "selection.json")
 """Files that no run can make again as they were: what it was started with, and what people chose."""
 
@@ -35,9 +35,12 @@ def break_seal(folder: Path) -> None:
         if path.name in (*KEPT, MANIFEST):
             raise InputError(f"{clause}. Restore it from a copy, or delete {folder / MANIFEST} if you changed it.")
         if path.exists() or path.name in RECORDS:
-            logger.warning(f"{clause}, so it is made again.")
-        for damaged in (folder / name for name in RECORDS) if path.name in RECORDS else [path]:
-            remove_any(damaged)
+            logger.warning(f"{clause}, so its damaged parts are made again.")
+        if path.name in RECORDS and path.is_file():
+            keep_whole_lines(path)
+        else:
+            for damaged in (folder / name for name in RECORDS) if path.name in RECORDS else [path]:
+                remove_any(damaged)
     (folder / MANIFEST).unlink(missing_ok=True)
 
 

@@ -1,17 +1,20 @@
 """Checksums of the files of an artifact (a folder), written when it is complete and verified when it is read."""
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hf_paint.documents.reading import read_json
 from hf_paint.errors import InputError
-from hf_paint.files import save_folder_atomically, save_together, write_json
+from hf_paint.files import save_atomically, save_folder_atomically, save_together, write_json
 from hf_paint.fingerprints import file_checksum
 
 
 MANIFEST = "hf_paint_manifest.json"
 """File with the size and the CRC-32 of every other file in its folder; it is never published."""
+LARGEST = 2**28
+"""Size of the largest manifest that is read: that of a run with a million records."""
 EDITABLE = ("README.md",)
 """Files that people may edit, so they have no checksum."""
 
@@ -72,7 +75,7 @@ def damages(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield all files of a folder that are missing or damaged, each with a clause that says so (see `damage`)."""
     manifest = folder / MANIFEST
     try:
-        stored = read_json(manifest)
+        stored = read_json(manifest, limit=LARGEST)
     except (InputError, OSError):
         yield manifest, f"{manifest} cannot be read"
         return
@@ -83,6 +86,18 @@ def damages(folder: Path) -> Iterator[tuple[Path, str]]:
     for name, entry in files.items():
         if (clause := _damage(folder / name, entry)) is not None:
             yield folder / name, clause
+
+
+def keep_whole_lines(path: Path) -> None:
+    """Keep those lines of a damaged `.jsonl` file that are in the manifest of its folder, and remove all others."""
+    files = (read_json(path.parent / MANIFEST, limit=LARGEST) or {})["files"]
+    known = set(files[path.name].get("lines", []))
+    content = b"".join(line for line in _lines(path) if zlib.crc32(line) in known)
+
+    def save(partial: Path) -> None:
+        partial.write_bytes(content)
+
+    save_atomically(path, save)
 
 
 def check_whole(folder: Path, *, may_lack_files: bool = False) -> None:
@@ -106,8 +121,18 @@ def check_whole(folder: Path, *, may_lack_files: bool = False) -> None:
 def _write(manifest: Path, files: Mapping[str, Path]) -> None:
     """Write a manifest of files, name -> where it is now."""
     listed = {name: path for name, path in files.items() if name not in (MANIFEST, *EDITABLE)}
-    entries = {name: {"size": path.stat().st_size, "crc32": file_checksum(path)} for name, path in listed.items()}
-    write_json(manifest, {"files": entries})
+    write_json(manifest, {"files": {name: _entry(path) for name, path in listed.items()}})
+
+
+def _entry(path: Path) -> dict[str, object]:
+    entry: dict[str, object] = {"size": path.stat().st_size, "crc32": file_checksum(path)}
+    if path.suffix == ".jsonl":
+        entry["lines"] = [zlib.crc32(line) for line in _lines(path)]
+    return entry
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
 
 
 def _damage(path: Path, entry: Mapping[str, object]) -> str | None:
