@@ -93,6 +93,43 @@ def test_a_base_that_has_changed_is_refused(hub, run, model_folder, tmp_path):
     assert not hub.calls("create_repo")
 
 
+def test_a_base_may_hold_tensors_that_transformers_does_not_read(hub, run, model_folder, tmp_path):
+    base = with_base(run, model_folder, tmp_path)
+    weights = load_file(base / "model.safetensors")
+    save_file(weights | {"text_model.pooler.weight": torch.ones(2)}, base / "model.safetensors", {"format": "pt"})
+    push_variants(run, "tester/clip", options=DELTA)
+    assert hub.calls("create_repo")
+    change(run / "theta_1", TEXT)
+    with pytest.raises(InputError, match=f"theta_1 differs from the base in '{TEXT}'"):
+        push_variants(run, "tester/clip", options=DELTA)
+
+
+def test_another_version_of_transformers_may_describe_the_same_base_otherwise(hub, run, model_folder, tmp_path):
+    base = with_base(run, model_folder, tmp_path)
+    identity = json.loads((run / "identity.json").read_text())
+    identity["content"] |= {"the config of the base model": "0", "the tokenizer": "0"}
+    (run / "identity.json").write_text(json.dumps(identity))
+    with pytest.raises(InputError, match="the tokenizer has changed"):
+        push_variants(run, "tester/clip", options=BASE)
+    facts = json.loads((run / "card.json").read_text())
+    (run / "card.json").write_text(json.dumps(facts | {"versions": facts["versions"] | {"transformers": "5.0.0"}}))
+    push_variants(run, "tester/clip", options=BASE)
+    change(base, TEXT)
+    with pytest.raises(InputError, match="the base model has changed"):
+        push_variants(run, "tester/clip", options=BASE)
+
+
+def test_a_push_can_be_planned_from_a_read_only_folder(hub, run, monkeypatch):
+    def denied(folder):
+        raise PermissionError(folder)
+
+    monkeypatch.setattr("hf_paint.hub.push.working_in", denied)
+    assert push_variants(run, "tester/clip", dry_run=True, options=BASE).branches
+    monkeypatch.undo()
+    with working_in(run), pytest.raises(InputError, match="Another process is using"):
+        push_variants(run, "tester/clip", dry_run=True, options=BASE)
+
+
 def test_a_changed_patched_model_is_computed_again(hub, finished_run, run):
     expected = load_file(finished_run / "patched/model.safetensors")
     flip(run / "patched/model.safetensors")

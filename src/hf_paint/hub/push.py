@@ -1,6 +1,7 @@
 """Publishing a run as one repository, with the selected model on `main` and every alpha on a branch."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,7 +16,7 @@ from hf_paint.hub.errors import hub_errors
 from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
 from hf_paint.hub.publication import Publication
 from hf_paint.results.alphas import is_unpatched
-from hf_paint.results.locks import working_in
+from hf_paint.results.locks import check_idle, working_in
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.seals import check_sealed
 from hf_paint.temporary import remove_leftovers, temporary_folder
@@ -92,7 +93,8 @@ def push_variants(
     """
     options = options or PushOptions()
     folder = Path(run) if isinstance(run, str | Path) else run.run_folder
-    with working_in(folder):
+    check_idle(folder)
+    with nullcontext() if dry_run else working_in(folder):  # whoever only plans needs no right to write there
         check_sealed(folder, reads_report=True)
         with hub_errors(f"Planning the push to {repo_id} failed"):
             publication = Publication.from_run(

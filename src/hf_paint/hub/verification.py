@@ -1,6 +1,7 @@
 """Check that the weights to be published are those that the records of a run were measured on."""
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -13,7 +14,9 @@ from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Span, Steps, WeightPath
 from hf_paint.models.classifier import ClassificationHead
+from hf_paint.models.content import WEIGHTS as BASE_WEIGHTS
 from hf_paint.models.content import changed_parts
+from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower, find_tower
 from hf_paint.repositories import folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
@@ -44,6 +47,8 @@ def find_base(source: CardSource, run: RunFolder) -> Path:
         raise InputError(f"The image tower of the base {model} has changed since the run.")
     identity = Identity.load(run)
     changed = [] if identity is None else changed_parts(folder, identity.content)
+    if source.versions.get("transformers") != version("transformers"):  # which describes the same files in another way
+        changed = [part for part in changed if part == BASE_WEIGHTS]
     if changed:
         raise InputError(f"Since the run in {run.path}, {', '.join(changed)} has changed: {model}. Restore it.")
     return folder
@@ -115,6 +120,11 @@ def _path(source: CardSource, run: RunFolder, base_folder: Path) -> WeightPath:
     return source.method.path(theta_0, _weights(run.theta_1), RecordedInformation(run))
 
 
+def _frozen(weights: Weights) -> set[str]:
+    floats = weights.floats if isinstance(weights, LazyWeights) else weights
+    return {name for name in floats if not name.startswith((*IMAGE_TOWER, HEAD_WEIGHT))}
+
+
 def _weights(folder: Path) -> Weights:
     """Return the image tower in a folder, including the head if it was trained."""
     tower = StoredTower(folder)
@@ -133,12 +143,14 @@ def _existing(folder: Path) -> Path:
 
 def _check_frozen(base_folder: Path, folders: Iterable[Path]) -> None:
     """Check that models equal the base outside of their image tower and head."""
-    base = LazyWeights(base_folder)
-    frozen = [name for name in base.floats if not name.startswith((*IMAGE_TOWER, HEAD_WEIGHT))]
+    stored = LazyWeights(base_folder)
     for folder in folders:
-        model = LazyWeights(folder)
-        for name in frozen:
-            if name not in model or not torch.equal(base[name].float(), model[name].float()):
+        model: Weights = LazyWeights(folder)
+        base: Weights = stored
+        if _frozen(stored) != _frozen(model):  # the file may hold tensors that transformers does not read, or renames
+            model, base = (load_clip(x)[0].state_dict() for x in (folder, base_folder))
+        for name in sorted(_frozen(base)):
+            if not torch.equal(base[name].float(), model[name].float()):
                 raise InputError(
                     f"{folder} differs from the base in '{name}', which no run changes: one of them is damaged. "
                     f"Restore it, or remove {folder} and run the recipe again."
