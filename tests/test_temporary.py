@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import hf_paint.temporary
 from hf_paint.files import save_atomically
 from hf_paint.temporary import remove_leftovers, temporary_folder
 
@@ -50,6 +51,16 @@ def test_an_earlier_process_of_the_same_number_is_not_this_one(tmp_path):
         (tmp_path / "-".join((what, host, process, "00000000", number))).mkdir()
         remove_leftovers(tmp_path)
         assert names(tmp_path) == [own.name]
+
+
+def test_folders_of_another_container_with_the_same_host_name_stay(tmp_path, monkeypatch):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
+    other = hf_paint.temporary._host.__wrapped__
+    monkeypatch.setattr("os.readlink", lambda path: "pid:[1]")
+    left = tmp_path / f".partial-{other()}-{int(ended.stdout)}-00000000-0"
+    left.mkdir()
+    remove_leftovers(tmp_path)
+    assert left.exists()
 
 
 def test_folders_of_another_machine_stay_for_a_day(tmp_path):

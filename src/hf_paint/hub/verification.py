@@ -14,8 +14,7 @@ from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Span, Steps, WeightPath
 from hf_paint.models.classifier import ClassificationHead
-from hf_paint.models.content import WEIGHTS as BASE_WEIGHTS
-from hf_paint.models.content import changed_parts
+from hf_paint.models.content import WEIGHTS as BASE_WEIGHTS, changed_parts
 from hf_paint.models.loading import load_clip
 from hf_paint.models.stored import LazyWeights, StoredTower, find_tower
 from hf_paint.repositories import folder_of
