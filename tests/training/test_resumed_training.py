@@ -6,6 +6,7 @@ import os
 import shutil
 from copy import deepcopy
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from drawn_tasks import write_task
 from hf_paint import EMACallback, InputError, PaintTrainer, SWACallback
 from hf_paint.errors import JobError
 from hf_paint.models.loading import load_clip
+from hf_paint.patching.trained_head import train_head_alone
 from hf_paint.results.checkpoints import last_checkpoint
+from hf_paint.results.run_folder import RunFolder
 from training_runs import arguments, largest_difference, losses, train
 
 
@@ -149,7 +152,7 @@ def test_a_checkpoint_without_a_manifest_is_checked_as_far_as_its_formats_allow(
 
 
 def test_a_checkpoint_without_a_manifest_may_hold_any_tokenizer(saved, tmp_path):
-    """That of SigLIP 2 has 34 MB, and some have no longest text, which transformers writes as a number of 31 digits."""
+    """That of SigLIP 2 has 34 MB, and transformers writes a text length without limit as a number of 31 digits."""
     run = tmp_path / "run"
     shutil.copytree(saved[0], run)
     (run / "checkpoint-3/hf_paint_manifest.json").unlink()
@@ -201,6 +204,23 @@ def test_a_training_that_ends_with_its_best_checkpoint_needs_it_whole(saved, tmp
     truncate(run / "checkpoint-2/model.safetensors")
     assert last_checkpoint(run) == run / "checkpoint-3"
     assert last_checkpoint(run, best=True) == run / "checkpoint-1"
+
+
+def test_a_head_is_trained_alone_again_if_joint_training_starts_over(saved, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(saved[0], run)
+    shutil.rmtree(run / "checkpoint-1")
+    best = {"best_model_checkpoint": str(run / "checkpoint-1")}
+    for step in (2, 3):
+        (run / f"checkpoint-{step}/hf_paint_manifest.json").unlink()
+        path = run / f"checkpoint-{step}/trainer_state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | best))
+    args = Mock(freeze_tower=False, head_steps=1, head_learning_rate=1e-3, load_best_model_at_end=True)
+    args.with_changes.side_effect = InterruptedError("it trains the head")
+    with pytest.raises(InterruptedError):
+        train_head_alone(None, None, args, RunFolder(run), callbacks=[])
+    args.load_best_model_at_end = False
+    train_head_alone(None, None, args, RunFolder(run), callbacks=[])
 
 
 def test_resuming_past_damage_equals_no_damage(saved, model, processor, tmp_path):

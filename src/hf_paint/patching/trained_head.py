@@ -69,7 +69,7 @@ def train_head_alone(
         callbacks: Callbacks of the training.
     """
     if not args.freeze_tower:
-        if not args.head_steps or folder.last_checkpoint() is not None:
+        if not args.head_steps or folder.last_checkpoint(best=args.load_best_model_at_end) is not None:
             return
         folder = folder.head
         rate = args.head_learning_rate or args.learning_rate

@@ -218,9 +218,12 @@ class RunFolder:
         choice = read_shaped(self.precision, ChosenPrecision, advice=AGAIN)
         return None if choice is None else choice["precision"]
 
-    def last_checkpoint(self, needed: Sequence[str] = ()) -> str | None:
-        """Return the path to the latest checkpoint that is whole and has these files, or None."""
-        checkpoint = checkpoints.last_checkpoint(self.path, needed, warn=self.write)
+    def last_checkpoint(self, needed: Sequence[str] = (), *, best: bool = False) -> str | None:
+        """Return the path to the latest checkpoint that is whole and has these files, or None.
+
+        With `best`, the best checkpoint so far must be whole too.
+        """
+        checkpoint = checkpoints.last_checkpoint(self.path, needed, best=best, warn=self.write)
         return None if checkpoint is None else str(checkpoint)
 
 
