@@ -49,6 +49,7 @@ class World:
 
     def __init__(self, folder, model=None, hub=None):
         self.folder, self.place, self.hub = folder, folder / "place", hub
+        self.published = set()
         self.model = folder / "clip" if model is None else model
         if model is None:
             save_clip(*make("metaclip_2"), self.model)
@@ -101,7 +102,7 @@ class World:
             self.place.rename(finished)
         shutil.copytree(finished, self.place)
         with contextlib.suppress(HfHubHTTPError):  # there is none
-            forget(self.hub)
+            forget(self.hub, keep=self.published)
         return None
 
     def start(self, name, disturb=None):
@@ -130,6 +131,7 @@ class World:
         for name in ("data set", "stream"):
             task = {"name": "net", "dataset": "tester/data", "templates": ["a {}."], "streaming": name == "stream"}
             (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(task))
+        self.published = {blob.name for blob in (self.hub.store.root / "blobs").iterdir()}
 
     def run(self, name):
         """Run a command to its end, and return what it leaves."""

@@ -47,11 +47,12 @@ def check_readable(expected):
     assert "main" not in complete or complete == expected.keys()
 
 
-def forget(hub):
-    """Delete the repository and the blobs that the Hub would recognise."""
+def forget(hub, *, keep=()):
+    """Delete the repository and the blobs that the Hub would recognise, except those of other repositories."""
     HfApi().delete_repo(REPOSITORY)
     for blob in (hub.store.root / "blobs").iterdir():
-        blob.unlink()
+        if blob.name not in keep:
+            blob.unlink()
 
 
 def expected_repository(hub, run):

@@ -133,9 +133,10 @@ class RunFolder:
             return
         stored = self.load_recipe()
         if keys := resuming.conflicts(stored, recipe):
+            changed = resuming.describe(keys, stored, recipe)
             raise InputError(
-                f"{self.path} contains a run with a different recipe ({resuming.describe(keys, stored, recipe)}). "
-                "Choose another output_dir, or remove this folder."
+                f"{self.path} contains a run with a different {self.recipe.name} ({changed}). Choose another "
+                "output_dir, or remove this folder."
             )
 
     def has_parts(self) -> bool:
