@@ -65,8 +65,7 @@ class RunFolder:
         self.card_facts = self.path / "card.json"
         self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
         self.per_class_plot = self.path / PER_CLASS_PLOT
-        self.theta_0 = self.path / "theta_0"
-        self.theta_1 = self.path / "theta_1"
+        self.theta_0, self.theta_1 = self.path / "theta_0", self.path / "theta_1"
         self.patched = self.path / "patched"
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
