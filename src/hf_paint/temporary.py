@@ -14,6 +14,11 @@ from pathlib import Path
 
 
 DAY = 24 * 60 * 60
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+PROCESSES = Path("/proc/self/ns/pid")
+"""On Linux: what changes when the machine starts, and the namespace in which its processes are numbered."""
+KNOWS_PROCESSES = os.name == "posix"
+"""Whether one may ask for a process: on Windows, `os.kill` would send it a Ctrl+C."""
 _TOKEN = secrets.token_hex(4)
 _NUMBERS = count()
 _NAME = re.compile(r"\.(?P<what>[a-z]+)-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\w+")
@@ -52,7 +57,7 @@ def own_prefix(what: str) -> str:
 def remove_leftovers(parent: Path) -> None:
     """Remove the temporary folders in a folder whose owners have ended.
 
-    Whether a process of another machine has ended is not known, so those of other machines stay for a day.
+    Whether a process of another machine or container has ended is not known, so those of others stay for a day.
     """
     for path in parent.glob(".*-*-*-*-*"):
         if (match := _NAME.fullmatch(path.name)) and not _is_owned(path, match):
@@ -70,7 +75,7 @@ def without_temporary(path: Path) -> Path:
 
 
 def _is_owned(path: Path, match: re.Match[str]) -> bool:
-    if match["host"] != _host():
+    if match["host"] != _host() or not KNOWS_PROCESSES:
         with suppress(OSError):
             return time.time() - path.stat().st_mtime < DAY
         return True
@@ -89,4 +94,8 @@ def _is_alive(process: int) -> bool:
 
 
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Return what stands for all processes that see each other: containers may share the name of their machine."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts += [BOOT.read_text(), str(PROCESSES.readlink())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

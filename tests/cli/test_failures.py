@@ -168,6 +168,10 @@ def test_a_failure_is_one_line(monkeypatch, capsys, error, words):
 BUGS = {
     "a bug": ZeroDivisionError("division by zero"),
     "a bug that says file": RuntimeError("the file is a tensor"),
+    "a closed file": OSError(errno.EBADF, "Bad file descriptor"),
+    "a wrong argument": OSError(errno.EINVAL, "Invalid argument"),
+    "a column that does not exist": pa.ArrowKeyError("Column 'x' does not exist"),
+    "a wrong type": pa.ArrowTypeError("Expected bytes, got a 'int' object"),
     "a wrong shape": RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"),
 }
 
@@ -178,6 +182,11 @@ def test_a_bug_is_a_traceback(monkeypatch, capsys, error):
     assert code == 1
     assert said.startswith("Traceback")
     assert str(error) in said
+
+
+def test_a_disk_that_does_not_allow_a_name_is_no_bug(monkeypatch, capsys):
+    code, said = fail_with(monkeypatch, capsys, OSError(errno.EINVAL, "Invalid argument", "a:b"))
+    assert (code, said) == (1, f"hf-paint: a:b: Invalid argument. {RESUME}\n")
 
 
 INPUTS = {

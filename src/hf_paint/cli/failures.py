@@ -36,7 +36,7 @@ TYPES = {
     ),
     "memory": ("builtins.MemoryError", "torch.OutOfMemoryError"),
     "process": ("concurrent.futures.BrokenExecutor",),
-    "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowException"),
+    "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowInvalid"),
 }
 """Kind -> types of errors, by the modules that have them."""
 OF_THE_MACHINE = tuple(
@@ -44,6 +44,11 @@ OF_THE_MACHINE = tuple(
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENOMEM", "EMFILE", "ENFILE", "ESTALE")
 )
 """Reasons for which a file cannot be read or written, whatever its name."""
+MISTAKES = tuple(
+    getattr(errno, name)
+    for name in ("EBADF", "ECHILD", "EDOM", "EFAULT", "EINVAL", "ENOTTY", "ERANGE", "ESPIPE", "ESRCH")
+)
+"""Reasons that a program has itself to blame for, unless the error names a file, which may be on a strange disk."""
 WORDS = {
     "memory": r"can't allocate memory|CUDA out of memory|MPS backend out of memory|failed to allocate memory",
     "process": r"DataLoader worker .*(killed by signal|exited unexpectedly)|bus error encountered in worker"
@@ -94,6 +99,8 @@ def kind_of(error: BaseException) -> str | None:
         for kind, words in WORDS.items():
             if re.search(words, str(error)):
                 return kind
+    if isinstance(error, OSError) and error.errno in MISTAKES and error.filename is None:
+        return None
     return next((kind for kind, names in TYPES.items() if isinstance(error, _types(names))), None)
 
 
