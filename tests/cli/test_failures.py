@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.errors import HfHubHTTPError
 from matplotlib.figure import Figure
 from PIL import Image
@@ -192,6 +193,7 @@ def test_a_disk_that_does_not_allow_a_name_is_no_bug(monkeypatch, capsys):
 INPUTS = {
     "a wrong path": (FileNotFoundError(errno.ENOENT, "No such file"), 2),
     "no permission": (PermissionError(errno.EACCES, "Permission denied"), 2),
+    "no permission in a cache": (PermissionError(errno.EACCES, "Permission denied", f"{HF_DATASETS_CACHE}/x.lock"), 1),
     "a broken disk": (OSError(errno.EIO, "Input/output error"), 1),
     "the network": (ConnectionResetError("cut"), 1),
     "a network that datasets wraps": (raised(RuntimeError("generating failed"), httpx.ReadTimeout("slow")), 1),

@@ -31,8 +31,9 @@ from tiny_families import make
 
 INTERRUPTED = "hf-paint: interrupted; run the same command again to resume"
 LEFTOVER = re.compile(r"partial|^\.push-|^\.tmp|^tmp")
-STAYS = re.compile(r"\.lock$|/verified\.json$")
-"""Lock files, which are empty and never deleted, and when the files of a cache entry were last verified."""
+STAYS = re.compile(r"\.lock$|/verified\.json$|^hub/")
+"""Lock files, which are empty and never deleted, when the files of a cache entry were last verified, and the cache of
+the Hub's client, which holds what a push finds there."""
 EVALUATIONS = ("cache fill", "pull", "data set", "stream")
 SOURCE = Path(__file__).parents[2] / "src"
 ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}

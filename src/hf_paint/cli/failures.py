@@ -39,6 +39,11 @@ TYPES = {
     "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowInvalid"),
 }
 """Kind -> types of errors, by the modules that have them."""
+CACHES = (
+    *(("datasets.config", "HF_DATASETS_CACHE"), ("datasets.config", "HF_MODULES_CACHE")),
+    ("huggingface_hub.constants", "HF_HOME"),
+)
+"""Where caches are: module and the name of its variable."""
 OF_THE_MACHINE = tuple(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENOMEM", "EMFILE", "ENFILE", "ESTALE")
@@ -87,7 +92,19 @@ def is_of_the_machine(error: BaseException) -> bool:
     links = list(_chain(error.__cause__ or error.__context__, hidden=True))
     if any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links):  # as the user wanted
         return False
-    return any(kind_of(link) in ("network", "memory", "process") or _errno(link) in OF_THE_MACHINE for link in links)
+    return any(
+        kind_of(link) in ("network", "memory", "process") or _errno(link) in OF_THE_MACHINE or _is_cache_closed(link)
+        for link in links
+    )
+
+
+def _is_cache_closed(error: BaseException) -> bool:
+    """Return whether an error says that a file in a cache may not be read or written, which no user named."""
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, (str, os.PathLike)):
+        return False
+    places = [getattr(sys.modules.get(module), name, None) for module, name in CACHES]
+    places.append(os.environ.get("HF_PAINT_CACHE"))
+    return any(Path(error.filename).is_relative_to(Path(place)) for place in places if place)
 
 
 def kind_of(error: BaseException) -> str | None:
