@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint acceptance benchmark torture gpu clean
+.PHONY: quickstart test lint acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -27,6 +27,9 @@ benchmark: $(READY)
 
 torture: $(READY)
 	$(BIN)/python tests/torture/run.py
+
+matrix:
+	$(PYTHON) tests/matrix.py
 
 gpu: $(READY)
 	$(BIN)/python tests/benchmarks/gpu.py

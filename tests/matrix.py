@@ -38,7 +38,8 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether all went well, or there was nothing to try."""
-        return self.tests.startswith("not installed") or (self.check == "ok" and " failed" not in self.tests)
+        passed = " passed" in self.tests and not re.search("failed|error", self.tests)
+        return self.tests.startswith("not installed") or (self.check == "ok" and passed)
 
 
 def main() -> int:
@@ -58,7 +59,8 @@ def main() -> int:
 
 def run(python: str, bounds: str, folder: Path, tests: list[str]) -> Outcome:
     """Make one environment and test it."""
-    if (program := shutil.which(f"python{python}")) is None:
+    program = f"python{python}"
+    if not is_installed(program):
         return Outcome(python, bounds, "", "", "not installed here")
     environment = folder / f"{python}-{bounds}"
     if not (environment / "ready").exists():
@@ -75,6 +77,12 @@ def run(python: str, bounds: str, folder: Path, tests: list[str]) -> Outcome:
         check="ok" if check.startswith("No broken") else check,
         tests=_last_line(command).strip("= "),
     )
+
+
+def is_installed(program: str) -> bool:
+    """Return whether a Python runs; pyenv has programs for those that it could run elsewhere."""
+    found = shutil.which(program)
+    return found is not None and subprocess.run([found, "--version"], capture_output=True).returncode == 0
 
 
 def requirements(bounds: str) -> list[str]:
@@ -127,7 +135,7 @@ def _last_line(command: list[object]) -> str:
     """Run a command, show its output, and return the last line."""
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True)
     sys.stdout.write(done.stdout[-4000:])
-    return (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
+    return (done.stdout.strip() or done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
 
 
 if __name__ == "__main__":

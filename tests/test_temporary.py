@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import hf_paint.temporary
 from hf_paint.files import save_atomically
-from hf_paint.temporary import remove_leftovers, temporary_folder
+from hf_paint.temporary import own_prefix, remove_leftovers, temporary_folder
 
 
 PROGRAM = """
@@ -53,16 +52,6 @@ def test_an_earlier_process_of_the_same_number_is_not_this_one(tmp_path):
         assert names(tmp_path) == [own.name]
 
 
-def test_folders_of_another_container_with_the_same_host_name_stay(tmp_path, monkeypatch):
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
-    other = hf_paint.temporary._host.__wrapped__
-    monkeypatch.setattr("os.readlink", lambda path: "pid:[1]")
-    left = tmp_path / f".partial-{other()}-{int(ended.stdout)}-00000000-0"
-    left.mkdir()
-    remove_leftovers(tmp_path)
-    assert left.exists()
-
-
 def test_folders_of_another_machine_stay_for_a_day(tmp_path):
     other = tmp_path / ".partial-00000000-1-00000000-0"
     other.mkdir()
@@ -90,3 +79,28 @@ def test_a_name_as_long_as_the_file_system_allows(tmp_path):
     name = f"{'x' * 251}.npy"
     save_atomically(tmp_path / name, lambda path: path.write_text("whole"))
     assert names(tmp_path) == [name]
+
+
+def test_folders_of_another_container_of_this_machine_stay_for_a_day(tmp_path, monkeypatch):
+    def leave(number):
+        what, host, _, token, _ = own_prefix("partial").split("-")
+        folder = tmp_path / f"{what}-{host}-{2**22 + 1}-{token}-{number}"  # the number of no process here
+        folder.mkdir()
+        return folder
+
+    own = leave(0)
+    with monkeypatch.context() as patch:
+        (tmp_path / "pid").symlink_to("pid:[1]")
+        patch.setattr("hf_paint.temporary.PROCESSES", tmp_path / "pid")
+        other = leave(1)
+    remove_leftovers(tmp_path)
+    assert (own.exists(), other.exists()) == (False, True)
+
+
+def test_where_processes_cannot_be_asked_for_folders_stay_for_a_day(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_paint.temporary.KNOWS_PROCESSES", False)
+    monkeypatch.setattr("os.kill", None)
+    left = tmp_path / f"{own_prefix('partial').replace(f'-{os.getpid()}-', '-1-')}0"
+    left.mkdir()
+    remove_leftovers(tmp_path)
+    assert left.exists()

@@ -69,3 +69,11 @@ def test_wheel_runs_in_a_clean_environment(wheel, tmp_path):
     command = [tmp_path / "venv" / "bin" / "hf-paint", "tasks", "mnist"]
     output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert "ylecun/mnist" in output
+
+
+def test_the_page_on_dependencies_lists_each_with_its_lower_bound():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *(x for name in ("demo", "peft", "quickstart") for x in extras[name])]
+    rows = [line.split("|")[1:3] for line in (ROOT / "docs/dependencies.md").read_text().splitlines()[7:] if line]
+    assert {(name.strip(), bound.strip()) for name, bound in rows} == {tuple(x.split(">=")) for x in listed}

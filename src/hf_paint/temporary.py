@@ -9,12 +9,16 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import count
 from pathlib import Path
 
 
 DAY = 24 * 60 * 60
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+PROCESSES = Path("/proc/self/ns/pid")
+"""On Linux: what changes when the machine starts, and the namespace in which its processes are numbered."""
+KNOWS_PROCESSES = os.name == "posix"
+"""Whether one may ask for a process: on Windows, `os.kill` would send it a Ctrl+C."""
 _TOKEN = secrets.token_hex(4)
 _NUMBERS = count()
 _NAME = re.compile(r"\.(?P<what>[a-z]+)-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\w+")
@@ -42,7 +46,8 @@ def temporary_folder(parent: Path, what: str = "partial") -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(2):  # again, for a file that could not be removed the first time
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def own_prefix(what: str) -> str:
@@ -53,7 +58,7 @@ def own_prefix(what: str) -> str:
 def remove_leftovers(parent: Path) -> None:
     """Remove the temporary folders in a folder whose owners have ended.
 
-    Whether a process of another machine has ended is not known, so those of other machines stay for a day.
+    Whether a process of another machine or container has ended is not known, so those of others stay for a day.
     """
     for path in parent.glob(".*-*-*-*-*"):
         if (match := _NAME.fullmatch(path.name)) and not _is_owned(path, match):
@@ -71,7 +76,7 @@ def without_temporary(path: Path) -> Path:
 
 
 def _is_owned(path: Path, match: re.Match[str]) -> bool:
-    if match["host"] != _host():
+    if match["host"] != _host() or not KNOWS_PROCESSES:
         with suppress(OSError):
             return time.time() - path.stat().st_mtime < DAY
         return True
@@ -89,10 +94,9 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-@cache
 def _host() -> str:
-    """Return what identifies a machine, or a container, which numbers its processes itself."""
-    numbering = ""
+    """Return what stands for all processes that see each other: containers may share the name of their machine."""
+    parts = [socket.gethostname()]
     with suppress(OSError):
-        numbering = str(Path("/proc/self/ns/pid").readlink())
-    return hashlib.sha256(f"{socket.gethostname()} {numbering}".encode()).hexdigest()[:8]
+        parts += [BOOT.read_text(), str(PROCESSES.readlink())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

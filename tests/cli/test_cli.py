@@ -237,7 +237,7 @@ def test_output_folder_of_another_recipe(recipe, capsys):
     assert recipe() == 0
     capsys.readouterr()
     assert recipe(max_steps=5) == 2
-    assert_one_line(capsys, "contains a run with a different recipe (max_steps: 4 there, 5 here)")
+    assert_one_line(capsys, "contains a run with a different recipe.yaml (max_steps: 4 there, 5 here)")
 
 
 @pytest.mark.parametrize("flags", [["--learning_rat", "1"], ["--learning_rat=1"]])

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.errors import HfHubHTTPError
 from matplotlib.figure import Figure
 from PIL import Image
@@ -168,6 +169,10 @@ def test_a_failure_is_one_line(monkeypatch, capsys, error, words):
 BUGS = {
     "a bug": ZeroDivisionError("division by zero"),
     "a bug that says file": RuntimeError("the file is a tensor"),
+    "a closed file": OSError(errno.EBADF, "Bad file descriptor"),
+    "a wrong argument": OSError(errno.EINVAL, "Invalid argument"),
+    "a column that does not exist": pa.ArrowKeyError("Column 'x' does not exist"),
+    "a wrong type": pa.ArrowTypeError("Expected bytes, got a 'int' object"),
     "a wrong shape": RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"),
 }
 
@@ -180,9 +185,15 @@ def test_a_bug_is_a_traceback(monkeypatch, capsys, error):
     assert str(error) in said
 
 
+def test_a_disk_that_does_not_allow_a_name_is_no_bug(monkeypatch, capsys):
+    code, said = fail_with(monkeypatch, capsys, OSError(errno.EINVAL, "Invalid argument", "a:b"))
+    assert (code, said) == (1, f"hf-paint: a:b: Invalid argument. {RESUME}\n")
+
+
 INPUTS = {
     "a wrong path": (FileNotFoundError(errno.ENOENT, "No such file"), 2),
     "no permission": (PermissionError(errno.EACCES, "Permission denied"), 2),
+    "no permission in a cache": (PermissionError(errno.EACCES, "Permission denied", f"{HF_DATASETS_CACHE}/x.lock"), 1),
     "a broken disk": (OSError(errno.EIO, "Input/output error"), 1),
     "the network": (ConnectionResetError("cut"), 1),
     "a network that datasets wraps": (raised(RuntimeError("generating failed"), httpx.ReadTimeout("slow")), 1),

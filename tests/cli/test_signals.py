@@ -240,3 +240,52 @@ def test_a_program_that_calls_the_command_handles_signals_as_before(capsys):
         strike()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGTERM, before)
+
+
+WITHOUT_POSIX = """
+import ctypes, os, select, signal, sys
+del os.fork, os.register_at_fork, os.set_blocking, select.poll, signal.pthread_kill
+LIBRARY = ctypes.CDLL
+def load(name, *arguments, **options):
+    if name is None:
+        raise TypeError("LoadLibrary() argument 1 must be str, not None")
+    return LIBRARY(name, *arguments, **options)
+ctypes.CDLL = load
+import hf_paint.cli.tasks
+from hf_paint.cli import main
+def interrupt(*_):
+    raise {error}
+hf_paint.cli.tasks.run = interrupt
+sys.exit(main(["tasks"]))
+"""
+
+
+@pytest.mark.parametrize(("error", "code"), [("KeyboardInterrupt", 130), ("BrokenPipeError(32, 'Broken pipe')", 1)])
+def test_windows_has_neither_signals_nor_forks(error, code):
+    program = WITHOUT_POSIX.format(error=error)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == code
+    assert done.stderr.startswith(LINE if code == 130 else "hf-paint: the network failed")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", ["ConnectionResetError", "EOFError", "ValueError"])
+def test_a_worker_says_nothing_of_a_parent_that_has_ended(error):
+    """Its thread that hands tensors to the parent may be in the middle of it."""
+    program = f"""
+import os, sys
+from hf_paint.cli.signals import until_interrupted
+def fork():
+    if not os.fork():
+        try:
+            raise {error}
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+        os._exit(0)
+    os.wait()
+    return 0
+sys.exit(until_interrupted(fork))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert ("Traceback" in done.stderr) == (error == "ValueError")

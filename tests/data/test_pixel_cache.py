@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, CLIPProcessor
 
 from drawn_tasks import draw_rows, encode
-from forks import exit_code, start_fork
+from forked_calls import Fork
 from hf_paint import InputError, Task, fingerprints
 from hf_paint.data import checksums
 from hf_paint.data.images import CachedImages, decode
@@ -357,8 +357,8 @@ def test_processes_decode_a_missing_or_damaged_entry_once(tmp_path):
     damaged = ((np.full((3, 4, 4), index, dtype=np.uint8), index) for index in range(20))
     open_pixels(tmp_path / "pixels" / "b", lambda: damaged, name="b", num_bytes=960)
     flip_a_bit(tmp_path / "pixels" / "b" / "pixels.bin")
-    runs = [start_fork(read) for _ in range(2)]
-    assert [exit_code(run) for run in runs] == [0, 0]
+    runs = [Fork(read) for _ in range(2)]
+    assert [run.wait(300) for run in runs] == [(0, "")] * 2
     assert (tmp_path / "decoded").read_text() == "one" * 20 * 2
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from hf_paint import InputError, get_task
 from hf_paint.documents.limits import MOST_BYTES, MOST_LEVELS
-from hf_paint.documents.reading import parse_json, parse_yaml, read_json, read_recipe, read_yaml
+from hf_paint.documents.reading import TEXT_KEYS, parse_json, parse_yaml, read_json, read_recipe, read_yaml
 
 
 NAMES = list(zip("abcdefghi", "bcdefghij", strict=True))
@@ -119,3 +119,9 @@ def test_a_file_beyond_the_limit_a_folder_and_no_file(tmp_path):
         read_yaml(tmp_path / "none", "It")
     with pytest.raises(InputError, match="null"):
         read_yaml(tmp_path / "a\0b", "It")
+
+
+def test_only_numbers_that_are_read_as_such_may_not_be_long():
+    digits = "1234567890" * 4
+    recipe = parse_yaml(f"{{revision: {digits}, alpha: 0.{digits}, note: '{digits}'}}", "It", text_keys=TEXT_KEYS)
+    assert recipe == {"revision": digits, "alpha": float(f"0.{digits}"), "note": digits}

@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import CLIPModel, pipeline
 
 from drawn_tasks import write_task
-from forks import exit_code, start_fork
+from forked_calls import Fork
 from hf_paint import (
     InputError,
     PaintTrainingArguments,
@@ -98,7 +98,8 @@ def test_pulled_where_hf_paint_cannot_be_imported(hub, run):
         classify = pipeline("zero-shot-image-classification", model="tester/clip", revision="alpha-0.30")
         assert len(classify(Image.new("RGB", (40, 40), "red"), candidate_labels=["red", "green"])) == 2
 
-    assert exit_code(start_fork(pull)) == 0
+    code, printed = Fork(pull).wait(300)
+    assert code == 0, printed
 
 
 def test_main_is_written_last_and_each_branch_in_one_commit(hub, run):
@@ -396,8 +397,8 @@ def test_a_public_repository_is_not_made_private(hub, run):
 
 
 def test_a_dry_run_leaves_a_running_push_alone(hub, run):
-    killed = start_fork(lambda: (run / f"{own_prefix('push')}0").mkdir())
-    assert exit_code(killed) == 0
+    killed = Fork(lambda: (run / f"{own_prefix('push')}0").mkdir())
+    assert killed.wait(300) == (0, "")
     [working] = run.glob(".push-*")
     push_variants(run, "tester/clip", dry_run=True, options=BASE)
     assert working.exists()

@@ -12,6 +12,7 @@ import hf_paint
 from hf_paint import InputError, Task
 from hf_paint.data.sources import load_rows
 from hf_paint.models.loading import load_clip
+from hf_paint.models.pretrained import check_config
 
 
 SOURCE = Path(hf_paint.__file__).parent
@@ -92,3 +93,12 @@ def test_pickles_are_no_data_set(tmp_path):
     task = Task.from_dict({"name": "rows", "dataset": "pandas", "templates": ["{}"], "data_files": {"test": "x.pkl"}})
     with pytest.raises(InputError, match="pickles"):
         load_rows(task, "test")
+
+
+def test_a_size_beyond_all_reason_is_damage_and_any_other_number_is_not():
+    check_config(
+        {"created": 1_700_000_000, "num_parameters": 151_277_313, "text_config": {"vocab_size": 256_000}}, "x"
+    )
+    for config in ({"projection_dim": 10**8}, {"vision_config": {"num_hidden_layers": 2000}}, {"vocab_size": 10**9}):
+        with pytest.raises(InputError, match="The config.json of 'x' is damaged"):
+            check_config(config, "x")

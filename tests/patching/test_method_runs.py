@@ -190,7 +190,7 @@ def test_recipe_and_what_it_resolves_to(model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluator, "predict", None)
     run_recipe(str(resolved), [])
     assert resolved.read_text() == before
-    with pytest.raises(InputError, match="contains a run with a different recipe .*method"):
+    with pytest.raises(InputError, match="contains a run with a different recipe.yaml .*method"):
         run_recipe(str(resolved), ["--method", "uniform_soup"])
 
 

@@ -148,7 +148,7 @@ def test_precision_is_decided_once_in_a_run(run, model_folder, tmp_path, monkeyp
 def test_another_recipe_is_refused_and_nothing_is_lost(run, model_folder):
     folder, tasks, _ = run
     before = (folder / "results.jsonl").read_bytes()
-    with pytest.raises(InputError, match=r"a different recipe .*learning_rate: 0.001 there, 0.002 here"):
+    with pytest.raises(InputError, match=r"a different recipe.yaml .*learning_rate: 0.001 there, 0.002 here"):
         patch_single(model_folder, tasks[0], [tasks[1]], arguments(folder, learning_rate=2e-3), alphas=ALPHAS)
     assert (folder / "results.jsonl").read_bytes() == before
 
@@ -175,7 +175,7 @@ def test_an_edited_task_is_another_recipe(run, model_folder):
     folder, tasks, _ = run
     edited = Task.from_dict(tasks[0].to_dict() | {"templates": ["one {}"]})
     options = PatchOptions(save_variants=True)
-    with pytest.raises(InputError, match="a different recipe .patching_tasks"):
+    with pytest.raises(InputError, match="a different recipe.yaml .patching_tasks"):
         patch_single(model_folder, edited, [tasks[1]], arguments(folder), alphas=ALPHAS, options=options)
 
 

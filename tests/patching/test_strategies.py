@@ -411,7 +411,7 @@ def test_a_run_in_bf16_goes_on_after_a_finished_step(model_folder, tasks, tmp_pa
 def test_a_step_chooses_among_the_alphas_it_was_started_with(sequential_run, model_folder, tasks, tmp_path):
     """Each step starts from the previously chosen alpha, so different alphas mean a different run."""
     folder = shutil.copytree(sequential_run.run_folder, tmp_path / "run")
-    with pytest.raises(InputError, match="a different recipe \\(alphas: "):
+    with pytest.raises(InputError, match="a different recipe.yaml \\(alphas: "):
         patch_sequential(model_folder, tasks[:2], [tasks[2]], arguments(folder), alphas=[0.0, 0.1])
 
 

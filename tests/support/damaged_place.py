@@ -244,7 +244,7 @@ def _comparable(path):
     """Return the content of a file without what depends on the time, and without the order of records."""
     content = path.read_bytes()
     if path.name == "selection.json":
-        return {key: value for key, value in json.loads(content).items() if key != "history"}
+        return {key: value for key, value in json.loads(content).items() if key not in ("history", "chosen_at")}
     return sorted(content.splitlines()) if path.suffix == ".jsonl" else content
 
 

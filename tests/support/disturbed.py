@@ -31,8 +31,9 @@ from tiny_families import make
 
 INTERRUPTED = "hf-paint: interrupted; run the same command again to resume"
 LEFTOVER = re.compile(r"partial|^\.push-|^\.tmp|^tmp")
-STAYS = re.compile(r"\.lock$|/verified\.json$")
-"""Lock files, which are empty and never deleted, and when the files of a cache entry were last verified."""
+STAYS = re.compile(r"\.lock$|/verified\.json$|^hub/")
+"""Lock files, which are empty and never deleted, when the files of a cache entry were last verified, and the cache of
+the Hub's client, which holds what a push finds there."""
 EVALUATIONS = ("cache fill", "pull", "data set", "stream")
 SOURCE = Path(__file__).parents[2] / "src"
 ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -49,6 +50,7 @@ class World:
 
     def __init__(self, folder, model=None, hub=None):
         self.folder, self.place, self.hub = folder, folder / "place", hub
+        self.published = set()
         self.model = folder / "clip" if model is None else model
         if model is None:
             save_clip(*make("metaclip_2"), self.model)
@@ -101,7 +103,7 @@ class World:
             self.place.rename(finished)
         shutil.copytree(finished, self.place)
         with contextlib.suppress(HfHubHTTPError):  # there is none
-            forget(self.hub)
+            forget(self.hub, keep=self.published)
         return None
 
     def start(self, name, disturb=None):
@@ -130,6 +132,7 @@ class World:
         for name in ("data set", "stream"):
             task = {"name": "net", "dataset": "tester/data", "templates": ["a {}."], "streaming": name == "stream"}
             (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(task))
+        self.published = {blob.name for blob in (self.hub.store.root / "blobs").iterdir()}
 
     def run(self, name):
         """Run a command to its end, and return what it leaves."""

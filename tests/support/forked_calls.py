@@ -1,5 +1,6 @@
 """Calls in a forked process: as killable as a real one, and started at once, since everything is imported."""
 
+import contextlib
 import os
 import select
 import signal
@@ -7,7 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
-from pathlib import Path
+import weakref
 
 
 class Fork:
@@ -15,19 +16,19 @@ class Fork:
 
     def __init__(self, function):
         self.started = time.monotonic()
-        handle, name = tempfile.mkstemp(prefix="fork-")
-        self._output = Path(name)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (no name: nothing is left, whatever happens)
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _call(function, handle)
-        os.close(handle)
+            _call(function, self._output.fileno())
         self._ended = os.pidfd_open(self.pid)
+        weakref.finalize(self, os.close, self._ended)
 
     def signal(self, number):
         """Send a signal, unless the process has ended."""
-        signal.pidfd_send_signal(self._ended, number)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._ended, number)
 
     def ends_within(self, seconds):
         """Whether the process ends within some seconds."""
@@ -41,14 +42,12 @@ class Fork:
             raise TimeoutError(f"the process was still there after {seconds} s:\n{self.output()}")
         _, status = os.waitpid(self.pid, 0)
         self.seconds = time.monotonic() - self.started
-        os.close(self._ended)
-        printed = self.output()
-        self._output.unlink()
-        return os.waitstatus_to_exitcode(status), printed
+        return os.waitstatus_to_exitcode(status), self.output()
 
     def output(self):
         """What it has printed so far, stdout and stderr together."""
-        return self._output.read_text(errors="replace")
+        handle = self._output.fileno()
+        return os.pread(handle, os.fstat(handle).st_size, 0).decode(errors="replace")
 
     def wait_for(self, text, seconds=60):
         """Wait until it has printed a text."""

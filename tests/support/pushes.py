@@ -3,11 +3,13 @@
 import contextlib
 import io
 import json
+import signal
 import threading
+from functools import partial
 
 from huggingface_hub import HfApi, constants
 
-from forks import exit_code, start_fork
+from forked_calls import Fork
 from hf_paint.cli.main import main
 
 
@@ -47,11 +49,12 @@ def check_readable(expected):
     assert "main" not in complete or complete == expected.keys()
 
 
-def forget(hub):
-    """Delete the repository and the blobs that the Hub would recognise."""
+def forget(hub, *, keep=()):
+    """Delete the repository and the blobs that the Hub would recognise, except those of other repositories."""
     HfApi().delete_repo(REPOSITORY)
     for blob in (hub.store.root / "blobs").iterdir():
-        blob.unlink()
+        if blob.name not in keep:
+            blob.unlink()
 
 
 def expected_repository(hub, run):
@@ -74,12 +77,12 @@ def kill_and_push_again(hub, run, victim, delay, expected):
         stages.append(stage)
         if len(stages) == victim:
             started.wait()
-            threading.Timer(delay, process.kill).start()
+            threading.Timer(delay, process.signal, [signal.SIGKILL]).start()
 
     hub.on_request = strike
-    process = start_fork(push_without_xet, run)
+    process = Fork(partial(push_without_xet, run))
     started.set()
-    code = exit_code(process)
+    code, _ = process.wait(300)
     hub.on_request = None
     check_readable(expected)
     assert push(run)[0] == 0

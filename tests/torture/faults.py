@@ -17,6 +17,7 @@ import resource
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 
 from kills import Undisturbed, check_rerun, undisturbed
 from lanes import LANES, in_lanes
@@ -64,18 +65,23 @@ def torture(budget: Budget) -> Iterator[Tally]:
 
 
 def _drawn(rng: random.Random, lane: int, known: dict[str, Undisturbed]) -> list[tuple[str, str, int, str]]:
-    """Return what fails in one lane: (write or request, command, which of them, how)."""
-    writes = [("write", name, nth, rng.choice(NUMBERS)) for name in DISK for nth in range(1, known[name].writes + 1)]
-    kinds = KINDS["push"], KINDS["pull"]
-    requests = [
-        ("request", name, nth, rng.choice(kinds[name != "push"]))
+    """Return what fails in one lane: (write, request or size, command, which of them, how); all kinds in turn."""
+    writes = {name: [("write", name, nth, rng.choice(NUMBERS)) for nth in _up_to(known[name].writes)] for name in DISK}
+    sizes = {name: [("size", name, nth, "EFBIG") for nth in _draw_sizes(rng, known[name])] for name in DISK}
+    requests = {
+        name: [
+            ("request", name, nth, rng.choice(KINDS.get(name, KINDS["pull"]))) for nth in _up_to(known[name].requests)
+        ]
         for name in NETWORK
-        for nth in range(1, known[name].requests + 1)
-    ]
-    sizes = [("size", name, nth, "EFBIG") for name in DISK for nth in _draw_sizes(rng, known[name])]
-    drawn = [fault for fault in writes + requests + sizes if fault[2] % LANES == lane]
-    rng.shuffle(drawn)
-    return drawn
+    }
+    groups = [group[lane::LANES] for kind in (requests, writes, sizes) for group in kind.values()]
+    for group in groups:
+        rng.shuffle(group)
+    return [fault for turn in zip_longest(*groups) for fault in turn if fault is not None]
+
+
+def _up_to(last: int) -> range:
+    return range(1, last + 1)
 
 
 def _draw_sizes(rng: random.Random, expected: Undisturbed) -> list[int]:

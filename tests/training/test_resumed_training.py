@@ -152,7 +152,7 @@ def test_a_checkpoint_without_a_manifest_is_checked_as_far_as_its_formats_allow(
 
 
 def test_a_checkpoint_without_a_manifest_may_hold_any_tokenizer(saved, tmp_path):
-    """That of SigLIP 2 has 34 MB, and transformers writes a text length without limit as a number of 31 digits."""
+    """That of SigLIP 2 has 34 MB, and transformers writes a missing longest text as a number of 31 digits."""
     run = tmp_path / "run"
     shutil.copytree(saved[0], run)
     (run / "checkpoint-3/hf_paint_manifest.json").unlink()

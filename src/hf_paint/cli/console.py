@@ -41,6 +41,8 @@ def nobody_reads() -> bool:
 
 
 def _is_closed(stream: TextIO) -> bool:
+    if not hasattr(select, "poll"):  # as on Windows
+        return False
     try:
         pipe = stream.fileno()
     except (OSError, ValueError):  # not a file

@@ -36,14 +36,24 @@ TYPES = {
     ),
     "memory": ("builtins.MemoryError", "torch.OutOfMemoryError"),
     "process": ("concurrent.futures.BrokenExecutor",),
-    "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowException"),
+    "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowInvalid"),
 }
 """Kind -> types of errors, by the modules that have them."""
+CACHES = (
+    *(("datasets.config", "HF_DATASETS_CACHE"), ("datasets.config", "HF_MODULES_CACHE")),
+    ("huggingface_hub.constants", "HF_HOME"),
+)
+"""Where caches are: module and the name of its variable."""
 OF_THE_MACHINE = tuple(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENOMEM", "EMFILE", "ENFILE", "ESTALE")
 )
 """Reasons for which a file cannot be read or written, whatever its name."""
+MISTAKES = tuple(
+    getattr(errno, name)
+    for name in ("EBADF", "ECHILD", "EDOM", "EFAULT", "EINVAL", "ENOTTY", "ERANGE", "ESPIPE", "ESRCH")
+)
+"""Reasons that a program has itself to blame for, unless the error names a file, which may be on a strange disk."""
 WORDS = {
     "memory": r"can't allocate memory|CUDA out of memory|MPS backend out of memory|failed to allocate memory",
     "process": r"DataLoader worker .*(killed by signal|exited unexpectedly)|bus error encountered in worker"
@@ -82,7 +92,19 @@ def is_of_the_machine(error: BaseException) -> bool:
     links = list(_chain(error.__cause__ or error.__context__, hidden=True))
     if any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links):  # as the user wanted
         return False
-    return any(kind_of(link) in ("network", "memory", "process") or _errno(link) in OF_THE_MACHINE for link in links)
+    return any(
+        kind_of(link) in ("network", "memory", "process") or _errno(link) in OF_THE_MACHINE or _is_cache_closed(link)
+        for link in links
+    )
+
+
+def _is_cache_closed(error: BaseException) -> bool:
+    """Return whether an error says that a file in a cache may not be read or written, which no user named."""
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, (str, os.PathLike)):
+        return False
+    places = [getattr(sys.modules.get(module), name, None) for module, name in CACHES]
+    places.append(os.environ.get("HF_PAINT_CACHE"))
+    return any(Path(error.filename).is_relative_to(Path(place)) for place in places if place)
 
 
 def kind_of(error: BaseException) -> str | None:
@@ -94,6 +116,8 @@ def kind_of(error: BaseException) -> str | None:
         for kind, words in WORDS.items():
             if re.search(words, str(error)):
                 return kind
+    if isinstance(error, OSError) and error.errno in MISTAKES and error.filename is None:
+        return None
     return next((kind for kind, names in TYPES.items() if isinstance(error, _types(names))), None)
 
 

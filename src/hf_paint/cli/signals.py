@@ -6,6 +6,8 @@ an `except` clause turns it into another error, and a lock that was just taken m
 - an `Interrupted` that dies before it has arrived here is raised again;
 - whatever arrives here after a signal is the interruption, whatever it was on its way;
 - a thread that waits for nothing but a pipe ends the process if that takes too long, or at a second Ctrl+C.
+
+Windows has no such signals: there, Ctrl+C is the `KeyboardInterrupt` that Python makes of it.
 """
 
 import ctypes
@@ -19,9 +21,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from types import FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from hf_paint.cli.console import say
 from hf_paint.errors import is_first_process
@@ -35,7 +38,9 @@ DOUBLE = 0.2
 MESSAGE = "hf-paint: interrupted; run the same command again to resume"
 PR_SET_PDEATHSIG = 1
 """Option of Linux: the signal that a process gets when the thread that started it ends."""
+IS_POSIX = hasattr(os, "register_at_fork")
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+ExceptHook: TypeAlias = Callable[..., object]
 _pipes: dict[int, int] = {}
 """Pipe -> the main thread, for each command that runs."""
 
@@ -53,7 +58,7 @@ def until_interrupted(command: Callable[[], int]) -> int:
     if threading.current_thread() is not threading.main_thread():
         return command()
     interruption = _Interruption()
-    with _handled(interruption):
+    with _handled(interruption) if IS_POSIX else nullcontext():
         try:
             try:
                 code = command()
@@ -195,7 +200,15 @@ def _leave_to_parent() -> None:
     for pipe in _pipes:
         os.close(pipe)  # else the parent would not see that it is closed
     _pipes.clear()
+    sys.excepthook = partial(_say_unless_cut_off, sys.excepthook)
 
 
-_LIBC = ctypes.CDLL(None)
-os.register_at_fork(after_in_child=_leave_to_parent)
+def _say_unless_cut_off(say_error: ExceptHook, kind: type[BaseException], error: BaseException, *rest: Any) -> None:
+    """Say an error, except in the thread of a worker that hands tensors to the parent when the parent has ended."""
+    if not isinstance(error, (ConnectionError, EOFError)):
+        say_error(kind, error, *rest)
+
+
+if IS_POSIX:
+    _LIBC = ctypes.CDLL(None)
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -8,7 +8,7 @@ from hf_paint.documents.limits import MOST_LEVELS, MOST_NODES, TOO_DEEP, check_d
 _PREFIX = "tag:yaml.org,2002:"
 _KINDS = {_PREFIX + kind for kind in ("bool", "float", "int", "map", "null", "seq", "str")}
 _TEXT, _NULL, _MERGE = (_PREFIX + kind for kind in ("str", "null", "merge"))
-_NUMBERS = {_PREFIX + "float", _PREFIX + "int"}
+_FLOAT, _INTEGER = (_PREFIX + kind for kind in ("float", "int"))
 FAULTS = (yaml.YAMLError, ArithmeticError, LookupError, TypeError, ValueError)
 """What PyYAML raises for text that is not YAML, e.g. a `KeyError` for `!!bool maybe`."""
 
@@ -46,10 +46,15 @@ class PlainLoader(yaml.SafeLoader):
         node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[arg-type]
         if isinstance(node, yaml.ScalarNode):
             check_text(node.value)
-            if node.tag in _NUMBERS:
-                check_digits(node.value)
         self._level -= 1
         return node
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        """Return the text of a scalar; of a whole number or one to the base 60, only if it is short."""
+        text: str = super().construct_scalar(node)
+        if node.tag == _INTEGER or (node.tag == _FLOAT and ":" in text):
+            check_digits(text)
+        return text
 
 
 def _count(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:

@@ -31,12 +31,13 @@ def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str
 
 def metric_results(source: CardSource, alpha: Alpha) -> list[EvalResult]:
     """Return the accuracy and other metrics of every task at an alpha."""
-    tasks = {task.name: task for task in source.tasks}
+    exact = [result for result in source.curve.results if result.exact]
     return [
         metric
-        for result in source.curve.results
-        if (result.alpha, result.split) == (alpha, source.split) and result.exact and result.task in tasks
-        for metric in _results_of(result, tasks[result.task], _place(result))
+        for task in source.tasks  # the order of records changes if some are measured again
+        for result in exact
+        if (result.alpha, result.split, result.task) == (alpha, source.split, task.name)
+        for metric in _results_of(result, task, _place(result))
     ]
 
 

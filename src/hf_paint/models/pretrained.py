@@ -14,6 +14,8 @@ IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 LARGEST = {"num_hidden_layers": 1000, "image_size": 10_000}
 """Largest sizes of a model, which is laid out before its weights are read."""
 LARGEST_OTHER = 10**7
+SIZES = ("size", "dim", "layers", "heads", "channels", "embeddings", "positions", "length", "depth", "width", "labels")
+"""How the keys of sizes end; the numbers of others, such as a seed or a date, take no memory."""
 
 
 def from_pretrained(class_name: str, name: str | Path | None, **options: object) -> Any:
@@ -49,7 +51,7 @@ def check_config(config: object, name: str | Path) -> None:
                 f"'{name}' asks for the kernel '{value}' in its config.json (`{key}`), which is code from the Hub. "
                 "hf_paint runs no code of a repository; remove the key from a copy of the model."
             )
-        if type(value) is int and value > LARGEST.get(key, LARGEST_OTHER):
+        if type(value) is int and key.endswith(SIZES) and value > LARGEST.get(key, LARGEST_OTHER):
             raise InputError(f"The config.json of '{name}' is damaged: `{key}` is {value}.")
 
 

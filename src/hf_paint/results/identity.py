@@ -83,6 +83,7 @@ def bind(folder: RunFolder, name: str, fingerprint: str) -> None:
         return
     if identity.content.get(name, fingerprint) != fingerprint:
         raise InputError(
-            f"{folder.path} contains records for another {name} than the one that is there now. {START_OVER}"
+            f"{folder.path} contains records for another {name} than the one that is there now, as its "
+            f"{folder.identity.name} says. {START_OVER}"
         )
     replace(identity, content={**identity.content, name: fingerprint}).save(folder)

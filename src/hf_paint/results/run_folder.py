@@ -65,8 +65,7 @@ class RunFolder:
         self.card_facts = self.path / "card.json"
         self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
         self.per_class_plot = self.path / PER_CLASS_PLOT
-        self.theta_0 = self.path / "theta_0"
-        self.theta_1 = self.path / "theta_1"
+        self.theta_0, self.theta_1 = self.path / "theta_0", self.path / "theta_1"
         self.patched = self.path / "patched"
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
@@ -133,9 +132,10 @@ class RunFolder:
             return
         stored = self.load_recipe()
         if keys := resuming.conflicts(stored, recipe):
+            changed = resuming.describe(keys, stored, recipe)
             raise InputError(
-                f"{self.path} contains a run with a different recipe ({resuming.describe(keys, stored, recipe)}). "
-                "Choose another output_dir, or remove this folder."
+                f"{self.path} contains a run with a different {self.recipe.name} ({changed}). Choose another "
+                "output_dir, or remove this folder."
             )
 
     def has_parts(self) -> bool:
