@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ gc.set_threshold(50_000, 20, 100)  # most of what tests make is freed without a 
 os.fsync = lambda file: None  # which matters when the power fails; no test can tell
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[2] / "shared"))
+HOME = os.environ["HF_HOME"]
 IMAGE_SIZE = 32
 LONGEST = (
     "distributed/test_two_processes.py",
@@ -55,6 +57,11 @@ def pytest_collection_modifyitems(items):
     """The longest files come first: a worker that begins one at the end works alone."""
     first = {Path(__file__).parent / name for name in LONGEST}
     items.sort(key=lambda item: item.path not in first)
+
+
+def pytest_unconfigure():
+    """Leave no caches behind."""
+    shutil.rmtree(HOME, ignore_errors=True)
 
 
 def pytest_collection_finish():

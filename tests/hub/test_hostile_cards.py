@@ -12,7 +12,7 @@ from hf_paint.hub.applied_card import Applied, applied_card
 from hf_paint.hub.card import Accuracy, Card, Training, Usage
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.model_card import render_model_card
-from hf_paint.results.markdown import Markdown
+from hf_paint.results.markdown import Markdown, address_or_text
 from hf_paint.results.records import Result
 
 
@@ -147,3 +147,15 @@ def test_an_escaped_text_is_shown_as_it_is_written(text):
 def test_ordinary_names_stay_as_they_are():
     for name in ("openai/clip-vit-base-patch32", "cifar10-attack", "a_b", "48.3 % → 91.1 % (+42.8 points)", "0.40"):
         assert Markdown.escape(name) == name
+
+
+@pytest.mark.parametrize("address", ["https://a.org/~b/c_d?x=1&y=2#z", "https://en.wikipedia.org/wiki/A_(b)"])
+def test_the_address_of_a_page_stays_a_link(address):
+    assert address_or_text(address) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["[x](https://a.org)", "https://a.org/<b>", "https://a.org and more_", "javascript:x"]
+)
+def test_what_is_no_address_is_a_text(text):
+    assert address_or_text(text) == Markdown.escape(text)

@@ -4,13 +4,17 @@ Each must end with the results of the undamaged place, file by file, or with one
 code 1 or 2: never with a traceback, and never with other numbers.
 """
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 
-os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="hf-paint-torture-"))
+if "HF_HOME" not in os.environ:
+    os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-paint-torture-")
+    atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from tally import Budget, Tally

@@ -14,7 +14,7 @@ from markupsafe import Markup
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _SPECIAL = re.compile(r"[\\`*\[\]<|$&]|~(?=.*~)|(?<![^\W_])_|_(?![^\W_])")
 _START = re.compile(r"( ?\d{0,9})(>|(?:[-=#]+|[+.)])(?=\s|$))")
-_ADDRESS = re.compile(r"https?://[\w.~:/?#@!&'*+,;=%-]+", re.ASCII)
+_ADDRESS = re.compile(r"https?://[\w.~:/?#@!&'*+,;=%()-]+", re.ASCII)
 
 
 class Markdown(Markup):
