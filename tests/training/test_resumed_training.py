@@ -161,6 +161,18 @@ def test_a_checkpoint_without_a_manifest_may_hold_any_tokenizer(saved, tmp_path)
     assert last_checkpoint(run, remove=True) == run / "checkpoint-3"
 
 
+def test_a_checkpoint_whose_writer_was_killed_is_completed(saved, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(saved[0], run)
+    manifest = run / "checkpoint-3/hf_paint_manifest.json"
+    expected = manifest.read_bytes()
+    manifest.unlink()
+    last_checkpoint(run)
+    assert not manifest.exists()
+    last_checkpoint(run, remove=True)
+    assert manifest.read_bytes() == expected
+
+
 def test_a_training_whose_folder_was_moved_ends_with_its_best_checkpoint(model, processor, task, tmp_path):
     keys = {**SHORT, "max_steps": 4, "eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
     keys |= {"metric_for_best_model": "mean_accuracy", "greater_is_better": True}

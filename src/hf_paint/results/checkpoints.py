@@ -9,6 +9,7 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from hf_paint.errors import InputError
+from hf_paint.temporary import remove_leftovers
 from hf_paint.weights import manifest
 from hf_paint.weights.headers import read_weight_file
 
@@ -36,7 +37,8 @@ def last_checkpoint(
         needed: Names of other files without which the training cannot resume, e.g. the average of its weights.
         best: Whether the training ends with the best of its checkpoints, so that this one must be whole too.
         warn: Log which later checkpoints are passed over; one process is enough.
-        remove: Remove those of them that are damaged. The others stay: they may have been saved for another purpose.
+        remove: Remove those of them that are damaged, and complete the one that is returned. The others stay: they may
+            have been saved for another purpose.
     """
     for checkpoint in reversed(_by_step(folder)):
         damage = _damage(checkpoint)
@@ -44,6 +46,9 @@ def last_checkpoint(
         if damage is None and best and not _has_best(checkpoint):
             missing.append("whole best checkpoint")
         if damage is None and not missing:
+            if remove and not (checkpoint / manifest.MANIFEST).exists():  # its writer was killed
+                remove_leftovers(checkpoint)
+                complete(checkpoint)
             return checkpoint
         if warn:
             fate = "is removed" if remove and damage else "is passed over"
