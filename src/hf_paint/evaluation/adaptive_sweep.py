@@ -19,9 +19,9 @@ from hf_paint.evaluation.sweep import recall, record, sorted_alphas
 from hf_paint.files import save_atomically
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.image_files import predictions_file
 from hf_paint.results.records import Result
 from hf_paint.results.result_log import ResultLog
-from hf_paint.results.run_folder import predictions_file
 
 
 NUM_ANCHORS = 8

@@ -23,8 +23,8 @@ from hf_paint.models.compilation import compile_blocks, is_compiled, pays
 from hf_paint.models.devices import free_memory
 from hf_paint.models.towers import copy_with
 from hf_paint.results.alphas import Alpha
+from hf_paint.results.image_files import correct_file
 from hf_paint.results.records import Result
-from hf_paint.results.run_folder import correct_file
 
 
 Precision = Literal["fp32", "bf16"]
