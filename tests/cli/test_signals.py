@@ -160,7 +160,7 @@ def test_a_second_ctrl_c_ends_at_once_and_a_launchers_sigterm_does_not():
         fork.signal(number)
     code, printed = forks[0].wait(40)
     assert code == 130
-    assert time.monotonic() - second < 2
+    assert time.monotonic() - second < 3  # less than what it would wait for
     assert printed.count(LINE) == 1
     forks[1].wait_for("unwinding")
     assert "interrupted" not in forks[1].output()
@@ -209,7 +209,7 @@ def test_dataloader_workers_end_with_their_parent_and_say_nothing(number):
     wait_until_ended(worker)
 
 
-def wait_until_ended(process, seconds=5):
+def wait_until_ended(process, seconds=40):
     """Wait until a process that is no child has ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -223,9 +223,16 @@ def wait_until_ended(process, seconds=5):
 
 def test_a_signal_after_the_end_ends_the_process_without_a_traceback():
     program = """
-import atexit, os, signal, sys, threading, time
+import signal, sys, threading, time
 from hf_paint.cli import main
-threading.Thread(target=lambda: (threading.main_thread().join(), os.kill(os.getpid(), 2), time.sleep(60))).start()
+
+def strike():
+    threading.main_thread().join()
+    time.sleep(0.5)  # until it waits for this thread
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # as the system does with a Ctrl+C
+    time.sleep(60)
+
+threading.Thread(target=strike).start()
 sys.exit(main(["tasks", "mnist"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
