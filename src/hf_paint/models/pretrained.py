@@ -1,6 +1,7 @@
-"""The one door through which models, processors and tokenizers are loaded. No code of a repository passes it."""
+"""Load models, processors and tokenizers of transformers without running any code of a repository."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def from_pretrained(class_name: str, name: str | Path | None, **options: object)
 
 
 def check_config(config: object, name: str | Path) -> None:
-    """Check what transformers would believe: kernels from the Hub, which are code, and sizes beyond all reason.
+    """Check what transformers would believe: kernels from the Hub, which are code, and impossible sizes.
 
     Args:
         config: Contents of `config.json`.
@@ -46,13 +47,18 @@ def check_config(config: object, name: str | Path) -> None:
         InputError: If it asks for a kernel, or for a model of such a size.
     """
     for key, value in _items(config):
-        if key.removeprefix("_").removesuffix("_internal") in IMPLEMENTATIONS and "/" in str(value):
+        if key.removeprefix("_").removesuffix("_internal") in IMPLEMENTATIONS and _is_on_hub(str(value)):
             raise InputError(
                 f"'{name}' asks for the kernel '{value}' in its config.json (`{key}`), which is code from the Hub. "
                 "hf_paint runs no code of a repository; remove the key from a copy of the model."
             )
         if type(value) is int and key.endswith(SIZES) and value > LARGEST.get(key, LARGEST_OTHER):
             raise InputError(f"The config.json of '{name}' is damaged: `{key}` is {value}.")
+
+
+def _is_on_hub(kernel: str) -> bool:
+    """Return whether transformers would load a kernel from the Hub, as it does without the package `flash_attn`."""
+    return "/" in kernel or ("flash" in kernel and find_spec("flash_attn") is None)
 
 
 def _items(config: object) -> Iterator[tuple[str, object]]:
