@@ -148,7 +148,7 @@ def _clip_config(source: str, config: Config) -> CLIPConfig:
     try:
         return CLIPConfig(**values)
     except Exception as error:  # sizes that do not fit together raise many types of errors
-        raise InputError(f"The {OPEN_CLIP_CONFIG} of '{source}' is of no CLIP model: {one_line(error)}") from error
+        raise InputError(f"The {OPEN_CLIP_CONFIG} of '{source}' describes no CLIP model: {one_line(error)}") from error
 
 
 def _read_weights(source: str, revision: str) -> dict[str, Tensor]:

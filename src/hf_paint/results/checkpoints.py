@@ -80,12 +80,12 @@ def remove_oldest(folder: Path, limit: int | None, *, keep: Collection[Path]) ->
 
     Args:
         folder: Folder with `checkpoint-*` folders.
-        limit: Number of checkpoints; None or 0 for any number.
+        limit: Number of checkpoints; None for any number.
         keep: Checkpoints that stay and count.
     """
     names = {path.name for path in keep}
     others = [path for path in _by_step(folder) if path.name not in names]
-    if limit:
+    if limit is not None:
         for path in others[: max(0, len(others) + len(names) - limit)]:
             shutil.rmtree(path, ignore_errors=True)
 

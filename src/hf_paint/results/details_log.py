@@ -80,7 +80,7 @@ class DetailsLog:
     def append(self, result: "Result", details: Details) -> None:
         """Add the details of a record, unless a killed process already has."""
         if result.key not in self._known:
-            append_line(self._path, details.to_json(result), sync=False)  # without them, a record is still usable
+            append_line(self._path, details.to_json(result), sync=False)  # without them, a record is evaluated again
             self._known.add(result.key)
 
 

@@ -65,7 +65,7 @@ class DivergenceMixin(Trainer):
     def _divergence(self, what: str) -> JobError:
         precision = ", or with `bf16: true` instead of `fp16`" if self.args.fp16 else ""
         return JobError(
-            f"The training diverged: {what}. Nothing of it is kept. Train with a `learning_rate` below "
+            f"The training diverged: {what}. No theta_1 is saved. Train with a `learning_rate` below "
             f"{self.args.learning_rate:g}{precision}, in another output_dir."
         )
 
