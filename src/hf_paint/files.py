@@ -23,8 +23,11 @@ def save_atomically(path: Path, save: Callable[[Path], None]) -> None:
 
 
 def expand(path: str | Path) -> Path:
-    """Return a path in which `~` stands for the home folder; that of a user who does not exist stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  (`Path.expanduser` raises an error without the user's name)
+    """Return a path in which `~` stands for the home folder; that of a user who cannot exist stays as it is."""
+    try:
+        return Path(os.path.expanduser(path))  # noqa: PTH111  (`Path.expanduser` raises an error for an unknown user)
+    except ValueError:  # a null character in the user's name
+        return Path(path)
 
 
 def exists(path: Path) -> bool:
