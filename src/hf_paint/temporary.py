@@ -46,7 +46,8 @@ def temporary_folder(parent: Path, what: str = "partial") -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for _ in range(2):  # again, for a file that could not be removed the first time
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():  # one of its files could not be removed the first time
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Read JSON and YAML, whoever wrote it: bounded in size, depth and aliases, and an `InputError` for all that is wrong.
+"""Read JSON and YAML within limits of size, depth and aliases; whatever is wrong is an `InputError`.
 
 Files of a run, of a model or of the Hub may be damaged or hostile. A document is read only if it consists of mappings
 with text keys that are written once, lists, text that can be encoded, numbers, true, false and null.

@@ -1,4 +1,4 @@
-"""The metadata at the top of a model card (README.md), whoever wrote it. Does not import torch."""
+"""The metadata at the top of a model card (README.md), which anyone may have written. Does not import torch."""
 
 import re
 from pathlib import Path
