@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from hf_paint.results.outcome import Outcome as Outcome
     from hf_paint.results.search import search_coefficients as search_coefficients
     from hf_paint.tasks import (
+        TASK_GROUPS as TASK_GROUPS,
         Task as Task,
         TypographicAttack as TypographicAttack,
         corrupted as corrupted,
@@ -109,6 +110,7 @@ _PACKAGES = {
     "data.summary": ("summarize",),
     "errors": ("InputError",),
     "tasks": (
+        "TASK_GROUPS",
         "Task",
         "TypographicAttack",
         "corrupted",

@@ -50,7 +50,7 @@ COMMON_TRAINING_FIELDS = {
 """Help texts of common training fields, with defaults in parentheses."""
 
 
-TASKS_ARE = "built-in names, task files, folders of pictures, data files or data set ids on the Hub"
+TASKS_ARE = "built-in names or groups, task files, folders of pictures, data files or data set ids on the Hub"
 
 
 def _key(help_text: str, **options: Any) -> Any:
