@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         "name",
         nargs="?",
         metavar="TASK",
-        help="built-in task, whose definition is shown; group of tasks, which are listed; or a folder, data file, task "
+        help="built-in task, whose definition is shown; group, whose tasks are listed; or a folder, data file, task "
         "YAML, Hub data set or definition in braces, whose data is opened",
     )
     command.add_argument("--data", action="store_true", help="open the data of a built-in task too")
