@@ -146,6 +146,11 @@ class PatchRecipe:
         "With `sequential`: number of random task orders to run and average; 1 keeps the listed order.",
         default=1,
     )
+    merge: Literal["sequential", "projection"] = _key(
+        "With `sequential`: `sequential` fine-tunes the patched model of the previous step; `projection` fine-tunes "
+        "the base on each task and adds what is orthogonal to the tasks before (OPCM).",
+        default="sequential",
+    )
     base_fingerprint: str | None = _key(
         "Expected fingerprint of the base's image tower, as in a resolved recipe.", default=None
     )

@@ -9,6 +9,7 @@ from hf_paint.merging.isotropic import iso_c, iso_cts
 from hf_paint.merging.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.merging.learned_soups import learned_soup
 from hf_paint.merging.model_stock import interpolate_model_stock
+from hf_paint.merging.projection import merge_by_projection
 from hf_paint.merging.registry import METHODS, read_method
 from hf_paint.merging.soups import greedy_soup, uniform_soup
 from hf_paint.merging.task_arithmetic import add_task_vectors
@@ -35,6 +36,7 @@ __all__ = [
     "iso_cts",
     "learned_soup",
     "lines_alphas",
+    "merge_by_projection",
     "read_method",
     "ties",
     "tsv",

@@ -172,6 +172,7 @@ class Recipe(Settings):
             "num_examples": options.num_examples,
             "base_fingerprint": self.base.fingerprint,
             "num_orders": options.num_orders if options.num_orders != 1 else None,
+            "merge": options.merge if options.merge != "sequential" else None,
             "search": options.search if self.searches else None,
             "search_budget": options.search_budget if self.searches else None,
             "step": self.step,
