@@ -1,13 +1,15 @@
 """Sequential patching by projection: what each step trains, merges and chooses, its history, card and resumption."""
 
 import json
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 import yaml
 
 from drawn_tasks import write_task
-from hf_paint import PatchOptions
+from hf_paint import PatchOptions, PatchResult
 from hf_paint.patching import projecting
 from hf_paint.results.alphas import Coefficients
 from hf_paint.results.curve import AlphaCurve
@@ -16,27 +18,48 @@ from opcm import opcm_written_out
 from patch_runs import sequential, weights
 
 
-OPTIONS = {"merge": "projection"}
-
-
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     return [write_task(folder, name, seed=seed) for name, seed in (("first", 0), ("second", 3), ("kept", 7))]
 
 
+class Orders(NamedTuple):
+    """A run in both orders of two tasks, the folder of each by the task that came first, and the trainings counted."""
+
+    result: PatchResult
+    folders: dict[str, Path]
+    trainings: list[int]
+
+
 @pytest.fixture(scope="module")
 def orders(model_folder, tasks, tmp_path_factory):
-    """A run in both orders of two tasks: its result and the folder of each order, by the task that came first."""
-    folder = tmp_path_factory.mktemp("orders")
-    result = sequential(model_folder, tasks, folder, options=PatchOptions(num_orders=2, num_examples=1, **OPTIONS))
+    """The run is killed in its first merge, and started again."""
+    folder, options = tmp_path_factory.mktemp("orders"), PatchOptions(num_orders=2, num_examples=1, merge="projection")
+    train, trainings = PaintTrainer.train, []
+
+    def counting(*args, **keys):
+        trainings.append(len(trainings) + 1)
+        return train(*args, **keys)
+
+    def killed(*args, **keys):
+        assert len(trainings) == 2
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(PaintTrainer, "train", counting)
+        with patching.context() as merging:
+            merging.setattr(projecting, "merge_by_projection", killed)
+            with pytest.raises(KeyboardInterrupt):
+                sequential(model_folder, tasks, folder, options=options)
+        result = sequential(model_folder, tasks, folder, options=options)
     found = {yaml.safe_load((path / "step-1/step.yaml").read_text())["step"]: path for path in folder.glob("order-*")}
     assert sorted(found) == ["first", "second"]
-    return result, found
+    return Orders(result, found, trainings)
 
 
 def test_each_task_is_fine_tuned_from_the_base_whatever_came_before(orders, model_folder):
-    _, folders = orders
+    folders = orders.folders
     for first, second in (("first", "second"), ("second", "first")):
         alone = weights(folders[first] / "step-1/theta_1")
         later = weights(folders[second] / f"step-2/thetas/{first}/theta_1")
@@ -47,9 +70,8 @@ def test_each_task_is_fine_tuned_from_the_base_whatever_came_before(orders, mode
 
 
 def test_a_step_merges_and_chooses_a_point_on_the_line_to_what_it_merged(orders, model_folder):
-    result, folders = orders
     theta_0, merged = weights(model_folder), {}
-    for first, folder in folders.items():
+    for first, folder in orders.folders.items():
         other = {"first": "second", "second": "first"}[first]
         thetas = {first: folder / "step-1/theta_1", other: folder / f"step-2/thetas/{other}/theta_1"}
         tower = [name for name in theta_0 if name.startswith("vis")]
@@ -62,11 +84,11 @@ def test_a_step_merges_and_chooses_a_point_on_the_line_to_what_it_merged(orders,
             point = theta_0[name].double() + alpha * (merged[first][name].double() - theta_0[name].double())
             torch.testing.assert_close(patched[name].double(), point, rtol=0, atol=1e-6)
     assert any(not torch.equal(x, merged["second"][name]) for name, x in merged["first"].items())
-    assert result.run_folder in folders.values()
+    assert orders.result.run_folder in orders.folders.values()
 
 
 def test_the_history_and_the_card_say_what_happened(orders):
-    _, folders = orders
+    folders = orders.folders
     folder = folders["first"]
     alphas = json.loads((folder / "selection.json").read_text())["alpha"]
     curve = AlphaCurve.from_run(folder)
@@ -80,17 +102,5 @@ def test_the_history_and_the_card_say_what_happened(orders):
     assert all(row["std"] is not None for row in summary["tasks"])
 
 
-def test_a_killed_merge_repeats_no_training(model_folder, tasks, orders, tmp_path, monkeypatch):
-    merge, options = projecting.merge_by_projection, PatchOptions(num_examples=1, **OPTIONS)
-
-    def killed(*args, **keys):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(projecting, "merge_by_projection", killed)
-    with pytest.raises(KeyboardInterrupt):
-        sequential(model_folder, tasks, tmp_path, options=options)
-    monkeypatch.setattr(projecting, "merge_by_projection", merge)
-    monkeypatch.setattr(PaintTrainer, "train", lambda *_, **__: pytest.fail("a fine-tuning was repeated"))
-    result = sequential(model_folder, tasks, tmp_path, options=options)
-    expected = AlphaCurve.from_run(orders[1]["first"])
-    assert result.curve.results == expected.results
+def test_a_killed_merge_repeated_no_training(orders):
+    assert orders.trainings == [1, 2, 3, 4]
