@@ -80,11 +80,11 @@ if TYPE_CHECKING:
     from hf_paint.results.outcome import Outcome as Outcome
     from hf_paint.results.search import search_coefficients as search_coefficients
     from hf_paint.tasks import (
-        TASK_GROUPS as TASK_GROUPS,
         Task as Task,
         TypographicAttack as TypographicAttack,
         corrupted as corrupted,
         get_task as get_task,
+        list_task_groups as list_task_groups,
         list_tasks as list_tasks,
     )
     from hf_paint.tasks.scene_tasks import (
@@ -111,11 +111,11 @@ _PACKAGES = {
     "data.summary": ("summarize",),
     "errors": ("InputError",),
     "tasks": (
-        "TASK_GROUPS",
         "Task",
         "TypographicAttack",
         "corrupted",
         "get_task",
+        "list_task_groups",
         "list_tasks",
     ),
     "tasks.scene_tasks": ("write_counting_task", "write_questions_task", "write_shapes_task"),

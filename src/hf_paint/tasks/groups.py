@@ -20,3 +20,13 @@ TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
 eight tasks of task arithmetic (Ilharco et al., 2023) became those of model merging; Wang et al. ("Localizing Task
 Information for Improved Model Merging and Compression", 2024) added six, and then another six.
 """
+
+
+def list_task_groups() -> dict[str, list[str]]:
+    """Return the groups of built-in tasks, name -> tasks; a group stands for its tasks wherever tasks are listed.
+
+    Example:
+        >>> list_task_groups()["paint_supported5"]
+        ['imagenet', 'cifar10', 'cifar100', 'stl10', 'food101']
+    """
+    return {group: [*tasks] for group, tasks in TASK_GROUPS.items()}

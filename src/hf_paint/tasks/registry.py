@@ -57,7 +57,7 @@ def corrupted(
 
 
 def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
-    """Return tasks as `get_task` does; a group from `TASK_GROUPS` stands for its tasks, in their order.
+    """Return tasks as `get_task` does; a group from `list_task_groups` stands for its tasks, in their order.
 
     `{corrupted: cifar10}` stands for all tasks returned by `corrupted`. Other arguments of `corrupted` are additional
     keys: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
