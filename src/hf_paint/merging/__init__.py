@@ -10,6 +10,7 @@ from hf_paint.merging.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.merging.learned_soups import learned_soup
 from hf_paint.merging.model_stock import interpolate_model_stock
 from hf_paint.merging.registry import METHODS, read_method
+from hf_paint.merging.regmean import collect_grams, regmean
 from hf_paint.merging.soups import greedy_soup, uniform_soup
 from hf_paint.merging.task_arithmetic import add_task_vectors
 from hf_paint.merging.ties import ties
@@ -22,6 +23,7 @@ __all__ = [
     "Method",
     "SWACallback",
     "add_task_vectors",
+    "collect_grams",
     "combine",
     "dare",
     "estimate_fisher",
@@ -36,6 +38,7 @@ __all__ = [
     "learned_soup",
     "lines_alphas",
     "read_method",
+    "regmean",
     "ties",
     "tsv",
     "uniform_soup",
