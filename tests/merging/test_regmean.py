@@ -111,7 +111,7 @@ def test_other_dtypes_are_rounded_once(dtype, atol):
     assert {name: x.dtype for name, x in merged.items()} == {name: x.dtype for name, x in thetas["a"].items()}
     expected = normal_equations(thetas, inputs, 0.9)
     torch.testing.assert_close(merged["w"].double(), expected, rtol=torch.finfo(dtype).eps, atol=atol)
-    same = regmean({name: thetas["a"] for name in thetas}, grams_of(inputs))
+    same = regmean(dict.fromkeys(thetas, thetas["a"]), grams_of(inputs))
     for name, x in thetas["a"].items():
         assert torch.equal(same[name].view(torch.uint8), x.view(torch.uint8)), name
 
