@@ -51,8 +51,8 @@ def split_into_patches(images: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     rows, columns = images.shape[2] // height, images.shape[3] // width
     images = images[:, :, : rows * height, : columns * width]
-    patches = images.unflatten(3, (columns, width)).unflatten(2, (rows, height)).permute(0, 2, 4, 1, 3, 5)
-    return patches.flatten(3)
+    grid: Tensor = images.unflatten(3, (columns, width)).unflatten(2, (rows, height)).permute(0, 2, 4, 1, 3, 5)
+    return grid.flatten(3)
 
 
 def use_matrix_products(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.merging.interpolation import Weights
-from hf_paint.merging.regmean import collect_grams
+from hf_paint.merging.layer_inputs import collect_grams
 from hf_paint.models.sealed import SealedFile, is_whole, save_sealed_file
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
