@@ -46,7 +46,7 @@ def collect_grams(tower: ImageTower, batches: Iterable[Tensor]) -> dict[str, Ten
                 handle = layer.register_forward_pre_hook(partial(inputs.add, f"{name}.weight"))
                 hooks.callback(handle.remove)
         hooks.callback(tower.train, was_training)
-        tower.eval()
+        tower.train(False)
         for batch in batches:
             tower(pixel_values=batch)
     if not inputs.sums:

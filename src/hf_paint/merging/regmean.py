@@ -144,7 +144,8 @@ def _solve(matrix: Tensor, target: Tensor, rounding: float) -> Tensor:
         return scale * torch.cholesky_solve(target, factor)
     values, vectors = torch.linalg.eigh(matrix)
     values, vectors = values[values > rounding], vectors[:, values > rounding]
-    return scale * (vectors @ (vectors.T @ target / values[:, None]))
+    solution: Tensor = vectors @ (vectors.T @ target / values[:, None])
+    return scale * solution
 
 
 @dataclass(frozen=True, kw_only=True)
