@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from damaging import flip
 from drawn_tasks import write_task
-from hf_paint import InputError, PushOptions, push_variants
+from hf_paint import InputError, PushOptions, push_variants, write_report
 from hf_paint.hub.publication import Publication
 from hf_paint.results.locks import working_in
+from hf_paint.results.seals import seal_run
 from hf_paint.weights.manifest import MANIFEST
 from patch_runs import parallel, sequential
 
@@ -123,7 +124,7 @@ def test_a_push_can_be_planned_from_a_read_only_folder(hub, run, monkeypatch):
     def denied(folder):
         raise PermissionError(folder)
 
-    monkeypatch.setattr("hf_paint.hub.push.working_in", denied)
+    monkeypatch.setattr("hf_paint.hub.push.reading", denied)
     assert push_variants(run, "tester/clip", dry_run=True, options=BASE).branches
     monkeypatch.undo()
     with working_in(run), pytest.raises(InputError, match="Another process is using"):
@@ -158,6 +159,36 @@ def test_a_parallel_run_is_published_from_its_models_or_not_at_all(hub, several,
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     change(run / "thetas/first/theta_1", IMAGE)
     with pytest.raises(InputError, match="are not those that this run evaluated"):
+        push_variants(run, "tester/clip", options=BASE)
+
+
+def test_a_run_may_be_read_but_not_worked_in_while_it_is_pushed(hub, run, tmp_path, monkeypatch):
+    def upload(*args, **kwargs):
+        write_report(run, tmp_path / "report.html")
+        push_variants(run, "tester/other", dry_run=True, options=BASE)
+        with pytest.raises(InputError, match="Another process is using"):
+            working_in(run).__enter__()
+
+    monkeypatch.setattr("hf_paint.hub.push._upload", upload)
+    push_variants(run, "tester/clip", options=BASE)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_plots_are_published_if_they_are_there_and_whole(hub, run, caplog):
+    seal_run(run)
+    (run / "curve.png").unlink()
+    (run / "examples-colours.png").unlink()
+    push_variants(run, "tester/clip", options=BASE)
+    assert "curve.png is missing, so it is not published" in caplog.text
+    files = HfApi().list_repo_files("tester/clip")
+    card = Path(HfApi().hf_hub_download("tester/clip", "README.md")).read_text()
+    assert {"curve.png", "examples-colours.png"}.isdisjoint(files)
+    assert "accuracy.png" in files
+    assert "accuracy.png" in card
+    assert "curve.png" not in card
+    assert "examples-colours.png" not in card
+    flip(run / "accuracy.png")
+    with pytest.raises(InputError, match=r"accuracy\.png has other bytes"):
         push_variants(run, "tester/clip", options=BASE)
 
 

@@ -21,11 +21,10 @@ from hf_paint.repositories import folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
 from hf_paint.results.identity import Identity
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.seals import check_sealed
 from hf_paint.weights.folders import COMPANIONS, HEAD_CONFIG
 from hf_paint.weights.headers import HEAD_WEIGHT, WEIGHTS
 from hf_paint.weights.layers import IMAGE_TOWER
-from hf_paint.weights.manifest import MANIFEST
+from hf_paint.weights.manifest import MANIFEST, check_whole
 
 
 def find_base(source: CardSource, run: RunFolder) -> Path:
@@ -70,7 +69,7 @@ def is_patched_at(alpha: Alpha, source: CardSource, run: RunFolder) -> bool:
             return False
     except InputError as error:
         raise InputError(f"{card} is damaged. Run the same `hf-paint patch` again, which makes it.") from error
-    check_sealed(patched)
+    check_whole(patched)
     return True
 
 
