@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from hf_paint.errors import InputError, JobError
-from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.pull import card_metadata
 from hf_paint.merging.base import RecordedInformation
@@ -41,7 +40,7 @@ def find_base(source: CardSource, run: RunFolder) -> Path:
         folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
     except InputError as error:  # the recipe was valid when the run began
         raise JobError(str(error)) from error
-    if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
+    if StoredTower(folder).fingerprint != source.recipe["base_fingerprint"]:
         raise InputError(f"The image tower of the base {model} has changed since the run.")
     identity = Identity.load(run)
     changed = [] if identity is None else changed_parts(folder, identity.content)
