@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, hf_api
+from huggingface_hub import hf_api
 
 from blank_plots import blank_plots
 from damaging import DAMAGES, replace_by
@@ -22,6 +22,7 @@ from hf_paint.results.run_files import DRAWN, is_one_of
 from hf_paint.results.seals import seal_run
 from hf_paint.training.trainer import PaintTrainer
 from hf_paint.weights.manifest import MANIFEST
+from hub_client import log_in
 from hub_server import HubServer
 from tiny_families import make
 
@@ -228,18 +229,7 @@ def damaged_place(folder):
     with pytest.MonkeyPatch.context() as patch, HubServer(folder / "hub") as hub:
         blank_plots(patch)
         patch.setattr("hf_paint.results.run_folder.seal_run", seal_run)
-        for name, value in hub.environment().items():
-            if name != "HF_HOME":
-                patch.setenv(name, value)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        for name, value in {
-            "ENDPOINT": hub.endpoint,
-            "HUGGINGFACE_CO_URL_TEMPLATE": template,
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-        }.items():
-            patch.setattr(constants, name, value)
-        patch.setattr(hf_api.api, "endpoint", hub.endpoint)
+        log_in(hub, patch, HF_HOME=os.environ["HF_HOME"])
         patch.setenv("HF_PAINT_CACHE", str(folder / "place" / "cache"))
         yield DamagedPlace(folder, hub)
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import yaml
 
 from hf_paint.documents.reading import Json, read_recipe
-from hf_paint.documents.shapes import read_shaped
+from hf_paint.documents.shapes import read_shaped, shaped
 from hf_paint.errors import InputError
 from hf_paint.files import check_writable, write_json, write_text
 from hf_paint.results import checkpoints, resuming
@@ -38,7 +38,7 @@ from hf_paint.results.run_files import (
 )
 from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.results.selection import Selection
-from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary
+from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary, StoredRecipe
 from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import save_folder_sealed
 
@@ -196,9 +196,11 @@ class RunFolder:
         """Return the resolved recipe.
 
         Raises:
-            InputError: If the recipe cannot be read.
+            InputError: If the recipe cannot be read, or holds values that no run writes.
         """
-        return read_recipe(self.recipe)
+        recipe = read_recipe(self.recipe)
+        shaped(recipe, StoredRecipe, str(self.recipe), advice="Restore it from a copy.")
+        return recipe
 
     def load_selection(self) -> Selection | None:
         """Return the contents of `selection.json`, or None if no alpha was selected."""
