@@ -84,7 +84,7 @@ class CardSource:
             known["base_model_id"] = base_model_id
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(folder.path)
-        notes = known.get("examples") or {}
+        notes = facts.get("examples", {})
         stored: dict[str, Any] = {
             **known,  # runs of earlier versions have more keys
             "examples": {task: note for task, note in notes.items() if (folder.path / example_plot(task)).exists()},
