@@ -19,7 +19,6 @@ from copy import deepcopy
 import pytest
 import torch
 import yaml
-from huggingface_hub import constants, hf_api
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 from transformers.utils import logging
 
@@ -30,6 +29,7 @@ from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
+from hub_client import log_in
 from hub_server import HubServer
 from word_tokenizer import word_tokenizer
 
@@ -245,24 +245,5 @@ def recipe(model_folder, tasks_folder, tmp_path):
 def hub(tmp_path, monkeypatch):
     """A local Hub (see hub_server.py); the client of this process is logged in as `tester`."""
     with HubServer(tmp_path / "hub") as server:
-        for name, value in server.environment(xet=True).items():
-            monkeypatch.setenv(name, value)
-        home = os.environ["HF_HOME"]
-        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        # The modules read all of these from the environment at import.
-        for name, value in {
-            "ENDPOINT": server.endpoint,
-            "HUGGINGFACE_CO_URL_TEMPLATE": template,
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_TELEMETRY": True,
-            "HF_HOME": home,
-            "HF_HUB_CACHE": f"{home}/hub",
-            "HF_TOKEN_PATH": f"{home}/token",
-            "HF_STORED_TOKENS_PATH": f"{home}/stored_tokens",
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setattr(hf_api.api, "endpoint", server.endpoint)
-        monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
-        monkeypatch.setattr("datasets.config.HF_ENDPOINT", server.endpoint)
-        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+        log_in(server, monkeypatch, HF_HUB_DISABLE_XET="0")
         yield server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hf_paint.files import save_atomically
-from hf_paint.temporary import own_prefix, remove_leftovers, temporary_folder
+from hf_paint.temporary import _host, own_prefix, remove_leftovers, temporary_folder
 
 
 PROGRAM = """
@@ -90,6 +90,7 @@ def test_folders_of_another_container_of_this_machine_stay_for_a_day(tmp_path, m
 
     own = leave(0)
     with monkeypatch.context() as patch:
+        patch.setattr("hf_paint.temporary._host", _host.__wrapped__)  # which is remembered
         (tmp_path / "pid").symlink_to("pid:[1]")
         patch.setattr("hf_paint.temporary.PROCESSES", tmp_path / "pid")
         other = leave(1)

@@ -1,5 +1,6 @@
 """Temporary folders that tell their owner, so that those of killed processes can be removed, and only those."""
 
+import functools
 import hashlib
 import os
 import re
@@ -95,6 +96,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+@functools.cache
 def _host() -> str:
     """Return what stands for all processes that see each other: containers may share the name of their machine."""
     parts = [socket.gethostname()]

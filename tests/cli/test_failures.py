@@ -190,6 +190,25 @@ def test_a_disk_that_does_not_allow_a_name_is_no_bug(monkeypatch, capsys):
     assert (code, said) == (1, f"hf-paint: a:b: Invalid argument. {RESUME}\n")
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No file", "a.json"), InputError("no"), KeyError()])
+def test_a_traceback_is_shown_if_it_is_wanted(monkeypatch, capsys, error):
+    plain_code, plain = fail_with(monkeypatch, capsys, error)
+    monkeypatch.setenv("HF_PAINT_TRACEBACK", "1")
+    code, said = fail_with(monkeypatch, capsys, error)
+    assert code == plain_code
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1] == plain.splitlines()[-1]
+    assert ("Traceback" in plain) == isinstance(error, KeyError)
+
+
+def test_a_missing_file_may_be_a_bug_and_tells_how_to_see_it(monkeypatch, capsys):
+    _, said = fail_with(monkeypatch, capsys, FileNotFoundError(errno.ENOENT, "No such file", "a.json"))
+    assert "report it with what HF_PAINT_TRACEBACK=1 shows" in said
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "HF_PAINT_TRACEBACK=1" in capsys.readouterr().out
+
+
 INPUTS = {
     "a wrong path": (FileNotFoundError(errno.ENOENT, "No such file"), 2),
     "no permission": (PermissionError(errno.EACCES, "Permission denied"), 2),

@@ -12,9 +12,16 @@ from safetensors.torch import load_file, save_file
 
 from damaging import flip
 from drawn_tasks import write_task
-from hf_paint import InputError, PushOptions, push_variants
+from hf_paint import InputError, PushOptions, push_variants, write_report
+from hf_paint.cli.main import main
+from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.hub.publication import Publication
+from hf_paint.models import stored
+from hf_paint.models.loading import load_clip
+from hf_paint.patching.recorded import recorded_run
 from hf_paint.results.locks import working_in
+from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.seals import seal_run
 from hf_paint.weights.manifest import MANIFEST
 from patch_runs import parallel, sequential
 
@@ -49,9 +56,15 @@ def change(folder, name):
 def with_base(run, model_folder, tmp_path):
     """Return a copy of the base, from which the run was started."""
     base = Path(shutil.copytree(model_folder, tmp_path / "base"))
+    with_model(run, base)
+    return base
+
+
+def with_model(run, base):
+    """Let a run name another base."""
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"model": str(base)}))
-    return base
+    return run
 
 
 @pytest.mark.parametrize("options", [BASE, DELTA])
@@ -79,6 +92,17 @@ def test_a_theta_1_with_another_text_tower_is_refused(hub, run):
         push_variants(run, "tester/clip", options=BASE)
 
 
+def test_a_push_reads_each_tower_once_to_check_it(hub, run, monkeypatch):
+    read = []
+    monkeypatch.setattr(stored, "fingerprint_weights", lambda w: read.append(w.folder) or fingerprint_weights(w))
+    Publication.from_run(run, "tester/clip", base_model_id="o/clip")
+    assert sorted({*read}) == sorted(read)
+    assert len(read) <= 2
+    (run / "theta_1" / "model.safetensors").touch()
+    Publication.from_run(run, "tester/clip", base_model_id="o/clip")
+    assert read[-1] == run / "theta_1"
+
+
 def test_a_base_that_has_changed_is_refused(hub, run, model_folder, tmp_path):
     base = with_base(run, model_folder, tmp_path)
     Publication.from_run(run, "tester/clip", base_model_id="o/clip")
@@ -91,6 +115,37 @@ def test_a_base_that_has_changed_is_refused(hub, run, model_folder, tmp_path):
     with pytest.raises(InputError, match="the tokenizer has changed: .*base"):
         push_variants(run, "tester/clip", options=BASE)
     assert not hub.calls("create_repo")
+
+
+def as_snapshot(folder, cache):
+    """Lay a model out as the cache of the Hub does: links to blobs, and return the folder with the links."""
+    snapshot = cache / "models--o--clip/snapshots/0123"
+    (blobs := cache / "models--o--clip/blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(Path(folder).iterdir())):
+        shutil.copy(path, blobs / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    return snapshot
+
+
+def test_a_base_may_be_a_snapshot_in_the_cache_of_the_hub(hub, run, model_folder, patch_folder, tmp_path):
+    base = as_snapshot(model_folder, tmp_path)
+    assert Publication.from_run(with_model(run, base), "tester/clip", base_model_id="o/clip").base_folder == base
+    push_variants(run, "tester/clip", options=BASE)
+    files = HfApi().list_repo_files("tester/clip", revision="alpha-0.50")
+    assert {"tokenizer.json", "preprocessor_config.json", "model.safetensors"} <= {*files}
+    assert main(["apply", str(base), patch_folder, "--output_dir", str(tmp_path / "applied")]) == 0
+    assert load_clip(tmp_path / "applied")
+    assert recorded_run(RunFolder(run), RunFolder(run).load_recipe()).base.name == str(base)
+
+
+def test_a_base_with_links_to_other_files_is_loaded_but_not_published(hub, run, model_folder, tmp_path):
+    base = Path(shutil.copytree(model_folder, tmp_path / "base"))
+    (base / "tokenizer.json").rename(tmp_path / "elsewhere.json")
+    (base / "tokenizer.json").symlink_to("../elsewhere.json")
+    assert load_clip(base)
+    with pytest.raises(InputError, match=r"tokenizer\.json is a link to a file outside its folder"):
+        push_variants(with_model(run, base), "tester/clip", options=BASE)
 
 
 def test_a_base_may_hold_tensors_that_transformers_does_not_read(hub, run, model_folder, tmp_path):
@@ -123,7 +178,7 @@ def test_a_push_can_be_planned_from_a_read_only_folder(hub, run, monkeypatch):
     def denied(folder):
         raise PermissionError(folder)
 
-    monkeypatch.setattr("hf_paint.hub.push.working_in", denied)
+    monkeypatch.setattr("hf_paint.hub.push.reading", denied)
     assert push_variants(run, "tester/clip", dry_run=True, options=BASE).branches
     monkeypatch.undo()
     with working_in(run), pytest.raises(InputError, match="Another process is using"):
@@ -158,6 +213,36 @@ def test_a_parallel_run_is_published_from_its_models_or_not_at_all(hub, several,
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     change(run / "thetas/first/theta_1", IMAGE)
     with pytest.raises(InputError, match="are not those that this run evaluated"):
+        push_variants(run, "tester/clip", options=BASE)
+
+
+def test_a_run_may_be_read_but_not_worked_in_while_it_is_pushed(hub, run, tmp_path, monkeypatch):
+    def upload(*args, **kwargs):
+        write_report(run, tmp_path / "report.html")
+        push_variants(run, "tester/other", dry_run=True, options=BASE)
+        with pytest.raises(InputError, match="Another process is using"):
+            working_in(run).__enter__()
+
+    monkeypatch.setattr("hf_paint.hub.push._upload", upload)
+    push_variants(run, "tester/clip", options=BASE)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_plots_are_published_if_they_are_there_and_whole(hub, run, caplog):
+    seal_run(run)
+    (run / "curve.png").unlink()
+    (run / "examples-colours.png").unlink()
+    push_variants(run, "tester/clip", options=BASE)
+    assert "curve.png is missing, so it is not published" in caplog.text
+    files = HfApi().list_repo_files("tester/clip")
+    card = Path(HfApi().hf_hub_download("tester/clip", "README.md")).read_text()
+    assert {"curve.png", "examples-colours.png"}.isdisjoint(files)
+    assert "accuracy.png" in files
+    assert "accuracy.png" in card
+    assert "curve.png" not in card
+    assert "examples-colours.png" not in card
+    flip(run / "accuracy.png")
+    with pytest.raises(InputError, match=r"accuracy\.png has other bytes"):
         push_variants(run, "tester/clip", options=BASE)
 
 

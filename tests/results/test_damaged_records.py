@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 
 from hf_paint import AlphaCurve, InputError
 from hf_paint.cli.main import main
@@ -213,3 +214,12 @@ def test_a_json_file_of_another_shape_is_named(run, name, value):
     with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
         report_of([run])
     assert name in str(caught.value) or "matrices" in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{"patching_tasks": 3}, {"model": []}, {"alphas": ["a"]}, {"method": 1}])
+def test_a_recipe_with_values_that_no_run_writes_is_named(run, values, capsys):
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | values))
+    for command in (["report", str(run)], ["compare", str(run)], ["push", str(run), "--repo_id", "me/x"]):
+        assert main(command) == 2
+        assert f"recipe.yaml is damaged: `{next(iter(values))}" in capsys.readouterr().err

@@ -1,18 +1,19 @@
 """A run knows whether its records and other small files are those that were saved."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from damaging import flip
-from hf_paint import InputError, push_variants, select_alpha
+from hf_paint import InputError, push_variants, select_alpha, write_report
 from hf_paint.cli.main import main
 from hf_paint.results.locks import working_in
 from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.seals import break_seal, seal_run
-from hf_paint.weights.manifest import MANIFEST
+from hf_paint.results.seals import break_seal, check_readable, seal_run
+from hf_paint.weights.manifest import MANIFEST, damages, seal
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run(finished_run, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("name", ["results.jsonl", "details.jsonl", "recipe.yaml", "selection.json", "curve.png"])
+@pytest.mark.parametrize("name", ["results.jsonl", "details.jsonl", "recipe.yaml", "selection.json", "card.json"])
 def test_a_damaged_file_is_named_before_a_run_is_read(run, name, capsys):
     flip(run / name)
     for read in (lambda: push_variants(run, "me/clip"), lambda: select_alpha(run, alpha=0.5)):
@@ -32,6 +33,39 @@ def test_a_damaged_file_is_named_before_a_run_is_read(run, name, capsys):
     for command in (["report", str(run)], ["compare", str(run)], ["apply", "base", str(run), "--output_dir", "new"]):
         assert main(command) == 2
         assert f"{name} has other bytes" in capsys.readouterr().err
+
+
+def test_what_people_add_or_remove_is_no_damage(run, tmp_path):
+    (run / "notes.json").write_text("mine")
+    (run / "curve copy.png").write_bytes((run / "curve.png").read_bytes())
+    seal_run(run)
+    (run / "notes.json").write_text("mine, edited")
+    (run / "curve copy.png").unlink()
+    for name in ("curve.png", "report.html", "examples-colours.png"):
+        (run / name).unlink()
+    shutil.rmtree(run / "correct")
+    check_readable(run)
+    write_report(run, tmp_path / "report.html")
+
+
+def test_a_new_report_has_a_checksum_and_hides_no_damage(run):
+    flip(run / "curve.png")
+    (run / "report.html").write_text("an old one")
+    write_report(run)
+    assert [damage.name for damage in damages(run)] == ["curve.png"]
+
+
+def test_earlier_versions_have_sealed_more_files(run):
+    (run / "notes.json").write_text("mine")
+    seal(run, ["*"])
+    (run / "notes.json").unlink()
+    check_readable(run)
+
+
+def test_every_file_of_a_run_is_sealed(run):
+    paths = (path for path in [*run.iterdir(), *(run / "correct").iterdir()] if path.is_file())
+    own = {path.relative_to(run).as_posix() for path in paths if not path.name.endswith((".lock", ".svg", MANIFEST))}
+    assert json.loads((run / MANIFEST).read_text())["files"].keys() == own
 
 
 def test_what_a_run_can_make_again_is_removed(run, caplog):

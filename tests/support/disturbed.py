@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 from datasets import config
-from huggingface_hub import HfApi, constants, hf_api
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from drawn_tasks import write_task_yaml
@@ -232,16 +232,3 @@ def _written(event, arguments):
     if event in ("os.rename", "os.link", "os.symlink"):
         return arguments[1]
     return arguments[0] if event in ("os.mkdir", "os.truncate", "os.remove", "os.rmdir") else None
-
-
-def use_hub(server):
-    """Point the Hub client of this process to a server, as `tester`."""
-    os.environ.update(server.environment() | {"HF_HOME": os.environ["HF_HOME"]})
-    for name, value in {
-        "ENDPOINT": server.endpoint,
-        "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-        **{"HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_DISABLE_TELEMETRY": True},
-    }.items():
-        setattr(constants, name, value)
-    hf_api.api.endpoint = config.HF_ENDPOINT = server.endpoint
-    config.HF_HUB_OFFLINE = False

@@ -49,14 +49,14 @@ class HubServer(ThreadingHTTPServer):
     def endpoint(self):
         return f"http://127.0.0.1:{self.server_port}"
 
-    def environment(self, token="hf_test", *, xet=False):
+    def environment(self, token="hf_test"):
         """The environment that points a subprocess to this server; without Xet, as LFS requires."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_TOKEN": token or "",
             "HF_HOME": str(self.store.root / "client"),
             "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "0" if xet else "1",
+            "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }

@@ -12,8 +12,9 @@ import torch
 from tally import Tally
 
 from blank_plots import blank_plots
-from disturbed import World, use_hub, warm_up
+from disturbed import World, warm_up
 from forked_calls import Fork
+from hub_client import log_in
 from hub_server import HubServer
 
 
@@ -56,7 +57,7 @@ class _Lane:
 
     def _work(self) -> int:
         with HubServer(self.folder / "hub") as hub:
-            use_hub(hub)
+            log_in(hub, pytest.MonkeyPatch(), HF_HOME=os.environ["HF_HOME"])
             tallies = list(self.work(World(self.folder, hub=hub), self.lane))
         (self.folder / "tallies").write_bytes(pickle.dumps(tallies))
         return 0

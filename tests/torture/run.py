@@ -2,8 +2,9 @@
 
     python tests/torture/run.py [kills faults ...] [--minutes 25] [--seed 0] [--json FILE]
 
-Whatever is lost is printed with how to repeat it, and the exit code is 1. After each part, the rows are written to
-tests/torture/results.json. Run on an idle machine; on two cores, it takes 25 minutes.
+Whatever is lost is printed with how to repeat it, and the exit code is 1, as it is if time was too short to try
+something. After each part, the rows are written to tests/torture/results.json. Run on an idle machine; on two cores,
+it takes 25 minutes.
 """
 
 import argparse
@@ -23,7 +24,7 @@ PARTS = {"kills": 8, "faults": 6, "damage": 2.5, "fuzz": 3, "hostile": 1, "load"
 
 
 def main() -> int:
-    """Run the parts and print the table; the exit code is 1 if anything was lost."""
+    """Run the parts and print the table; the exit code is 1 if anything was lost, or time was too short to try it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", help="which; by default all", metavar="PART")
     parser.add_argument("--minutes", type=float, default=25, help="time for all parts together")
@@ -43,12 +44,13 @@ def main() -> int:
             print(*_lines(tally), sep="\n", flush=True)
         _write(parsed.json, rows, parsed)
     print("", _table(rows), sep="\n")
-    return 1 if any(tally.lost for tallies in rows.values() for tally in tallies) else 0
+    return 1 if any(tally.lost or not tally.tried for tallies in rows.values() for tally in tallies) else 0
 
 
 def _lines(tally: Tally) -> list[str]:
     """Return a tally as lines: the counts, then all that was lost."""
-    return [f"  {tally.kind}: {tally.survived} of {tally.tried}", *(f"    LOST {line}" for line in tally.lost)]
+    counts = f"{tally.survived} of {tally.tried}" if tally.tried else "not tried"
+    return [f"  {tally.kind}: {counts}", *(f"    LOST {line}" for line in tally.lost)]
 
 
 def _table(rows: dict[str, list[Tally]]) -> str:
@@ -57,7 +59,8 @@ def _table(rows: dict[str, list[Tally]]) -> str:
     for part, tallies in rows.items():
         for x in tallies:
             notes = ", ".join(f"{name} {value}" for name, value in x.notes.items())
-            lines.append(f"| {part} | {x.kind} | {x.tried} | {x.survived} | {len(x.lost)} | {notes} |")
+            counts = f"{x.tried} | {x.survived} | {len(x.lost)}" if x.tried else "0 | not tried | not tried"
+            lines.append(f"| {part} | {x.kind} | {counts} | {notes} |")
     return "\n".join(lines)
 
 

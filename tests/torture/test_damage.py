@@ -8,6 +8,7 @@ from damaged_place import REPLACED, damaged_place
 ATTEMPTS = [
     ("finished run", "push", "run/theta_1/model.safetensors", "one bit flipped"),
     ("finished run", "push", "run/results.jsonl", REPLACED),
+    ("finished run", "push", "run/curve.png", "removed"),
     ("finished run", "select", "run/theta_1/model.safetensors", REPLACED),
     ("finished run", "select", "run/selection.json", "truncated"),
     ("finished run", "apply", "run/patched/model.safetensors", "one bit flipped"),

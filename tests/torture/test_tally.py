@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import run
+from tally import Tally
 
 
 RUN = Path(__file__).with_name("run.py")
@@ -17,6 +21,7 @@ def torture(budget):
             if number == 1:
                 raise ValueError("one")
     yield tally
+    yield Tally("letters")
 """
 
 
@@ -28,5 +33,13 @@ def test_what_is_lost_is_shown(tmp_path):
     assert done.returncode == 1, done.stderr
     assert "LOST number 1: ValueError: one" in done.stdout
     assert "| same | numbers | 3 | 2 | 1 | largest 2 |" in done.stdout
-    [row] = json.loads((tmp_path / "results.json").read_text())["parts"]["same"]
+    assert "| same | letters | 0 | not tried | not tried |  |" in done.stdout
+    row, _ = json.loads((tmp_path / "results.json").read_text())["parts"]["same"]
     assert (row["tried"], row["survived"], row["lost"]) == (3, 2, ["number 1: ValueError: one"])
+
+
+def test_what_was_never_tried_has_not_survived(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "import_module", lambda part: SimpleNamespace(torture=lambda budget: [Tally("letters")]))
+    monkeypatch.setattr("sys.argv", ["run.py", "load", "--json", str(tmp_path / "results.json")])
+    assert run.main() == 1
+    assert "letters: not tried" in capsys.readouterr().out

@@ -16,6 +16,11 @@ from hf_paint.temporary import without_temporary
 
 
 RESUME = "Once that is fixed, run the same command again to resume."
+TRACEBACK = "HF_PAINT_TRACEBACK"
+"""Variable of the environment with which every failure shows its traceback."""
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""Reasons that a program may have itself to blame for, as well as whoever changes files while it runs."""
+MAY_BE_A_BUG = f" If the files are as they should be, report it with what {TRACEBACK}=1 shows."
 LESS = "Run the same command again with"
 FEWER = "a smaller `dataloader_num_workers`."
 TYPES = {
@@ -83,7 +88,7 @@ def describe(error: BaseException) -> str | None:
             case "storage":
                 file = _file(link)
                 place = "" if file is None else f"{without_temporary(file)}: "
-                return f"{place}{_reason(link, file)}. {RESUME}"
+                return f"{place}{_reason(link, file)}. {RESUME}{MAY_BE_A_BUG if _errno(link) in MISSING else ''}"
     return None
 
 

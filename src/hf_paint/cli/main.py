@@ -1,6 +1,7 @@
 """The command line: `hf-paint COMMAND ...`. Commands import their dependencies only when run, so help is fast."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from functools import partial
 from importlib import import_module
 
 from hf_paint.cli.console import console, nobody_reads, say
-from hf_paint.cli.failures import RESUME, describe, is_of_the_machine
+from hf_paint.cli.failures import RESUME, TRACEBACK, describe, is_of_the_machine
 from hf_paint.cli.parser import Parser, Run
 from hf_paint.cli.signals import until_interrupted
 from hf_paint.cli.version import Version
@@ -49,20 +50,24 @@ def _run(arguments: list[str]) -> int:
     except InputError as error:
         message = one_line(str(error).rpartition("InputError: ")[2], limit=None)  # a dataloader worker wraps it
         if is_of_the_machine(error):
-            say(f"hf-paint: {message} {RESUME}")
-            return EXIT_FAILED
-        say(f"hf-paint: {message}")
-        return EXIT_BAD_INPUT
+            return _failed(f"{message} {RESUME}", EXIT_FAILED)
+        return _failed(message, EXIT_BAD_INPUT)
     except JobError as error:
-        say(f"hf-paint: {one_line(error, limit=None)}")
-        return EXIT_FAILED
+        return _failed(one_line(error, limit=None), EXIT_FAILED)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             return EXIT_NOBODY_READS
-        failure = describe(error)
-        say(traceback.format_exc() if failure is None else f"hf-paint: {failure}")
-        return EXIT_FAILED
+        return _failed(describe(error), EXIT_FAILED)
     return code or 0
+
+
+def _failed(message: str | None, code: int) -> int:
+    """Say why a command failed, with the traceback of a bug or if the user wants it, and return the exit code."""
+    if message is None or os.environ.get(TRACEBACK):
+        say(traceback.format_exc())
+    if message is not None:
+        say(f"hf-paint: {message}")
+    return code
 
 
 def _parser(arguments: Sequence[str]) -> Parser:
@@ -70,7 +75,7 @@ def _parser(arguments: Sequence[str]) -> Parser:
     parser = Parser(
         prog="hf-paint",
         description="Patch open-vocabulary models: improve accuracy on one task and preserve it on the others.",
-        epilog="example:\n  hf-paint quickstart",
+        epilog=f"example:\n  hf-paint quickstart\n\nSet {TRACEBACK}=1 to see the traceback of a failure.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hf_paint.hub.card_source import CardSource
 from hf_paint.results.alphas import alpha_phrase
 from hf_paint.results.plots.shown import default_split
-from hf_paint.results.run_folder import ACCURACY_PLOT, CURVE_PLOT, PER_CLASS_PLOT
+from hf_paint.results.run_files import ACCURACY_PLOT, CURVE_PLOT, PER_CLASS_PLOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

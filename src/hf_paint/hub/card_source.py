@@ -15,6 +15,7 @@ from hf_paint.results.alphas import Alpha, alpha_from_json, canonical, format_al
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.public_recipe import public_thetas
 from hf_paint.results.records import ROLES
+from hf_paint.results.run_files import example_plot
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
 from hf_paint.results.stored import CardFacts
@@ -83,8 +84,10 @@ class CardSource:
             known["base_model_id"] = base_model_id
         tasks = [get_task(task) for role in ROLES for task in recipe.get(f"{role}_tasks", [])]
         curve = AlphaCurve.from_run(folder.path)
+        notes = facts.get("examples", {})
         stored: dict[str, Any] = {
             **known,  # runs of earlier versions have more keys
+            "examples": {task: note for task, note in notes.items() if (folder.path / example_plot(task)).exists()},
             "robustness": folder.load_robustness() or {},
             "lists_tasks": folder.tasks.exists(),
             "plots": [path.name for path in folder.measured_plots if path.exists()],

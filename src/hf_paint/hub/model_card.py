@@ -27,7 +27,7 @@ from hf_paint.results.markdown import Markdown, code_span, hub_link
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
-from hf_paint.results.run_folder import example_plot
+from hf_paint.results.run_files import example_plot
 from hf_paint.results.tables import percent, points, table
 from hf_paint.tasks.task import Task
 

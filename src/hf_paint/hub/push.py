@@ -16,8 +16,8 @@ from hf_paint.hub.errors import hub_errors
 from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
 from hf_paint.hub.publication import Publication
 from hf_paint.results.alphas import is_unpatched
-from hf_paint.results.locks import check_idle, working_in
-from hf_paint.results.run_folder import example_plot
+from hf_paint.results.locks import check_idle, reading
+from hf_paint.results.run_files import example_plot
 from hf_paint.results.seals import check_sealed
 from hf_paint.temporary import remove_leftovers, temporary_folder
 from hf_paint.weights.manifest import MANIFEST
@@ -94,8 +94,8 @@ def push_variants(
     options = options or PushOptions()
     folder = Path(run) if isinstance(run, str | Path) else run.run_folder
     check_idle(folder)
-    with nullcontext() if dry_run else working_in(folder):  # whoever only plans needs no right to write there
-        check_sealed(folder, reads_report=True)
+    with nullcontext() if dry_run else reading(folder):  # whoever only plans needs no right to write there
+        check_sealed(folder, is_published=True)
         with hub_errors(f"Planning the push to {repo_id} failed"):
             publication = Publication.from_run(
                 folder,

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from hf_paint.errors import InputError, JobError
-from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.pull import card_metadata
 from hf_paint.merging.base import RecordedInformation
@@ -21,11 +20,10 @@ from hf_paint.repositories import folder_of
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
 from hf_paint.results.identity import Identity
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.seals import check_sealed
 from hf_paint.weights.folders import COMPANIONS, HEAD_CONFIG
 from hf_paint.weights.headers import HEAD_WEIGHT, WEIGHTS
 from hf_paint.weights.layers import IMAGE_TOWER
-from hf_paint.weights.manifest import MANIFEST
+from hf_paint.weights.manifest import MANIFEST, check_whole
 
 
 def find_base(source: CardSource, run: RunFolder) -> Path:
@@ -42,7 +40,7 @@ def find_base(source: CardSource, run: RunFolder) -> Path:
         folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
     except InputError as error:  # the recipe was valid when the run began
         raise JobError(str(error)) from error
-    if fingerprint_weights(StoredTower(folder)) != source.recipe["base_fingerprint"]:
+    if StoredTower(folder).fingerprint != source.recipe["base_fingerprint"]:
         raise InputError(f"The image tower of the base {model} has changed since the run.")
     identity = Identity.load(run)
     changed = [] if identity is None else changed_parts(folder, identity.content)
@@ -70,7 +68,7 @@ def is_patched_at(alpha: Alpha, source: CardSource, run: RunFolder) -> bool:
             return False
     except InputError as error:
         raise InputError(f"{card} is damaged. Run the same `hf-paint patch` again, which makes it.") from error
-    check_sealed(patched)
+    check_whole(patched)
     return True
 
 

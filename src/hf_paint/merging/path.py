@@ -12,6 +12,7 @@ from torch import Tensor
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_combination, fingerprint_weights
 from hf_paint.merging.interpolation import Weights, combine_plain, combine_tensor, plain_tensors
+from hf_paint.models.stored import StoredTower
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import finite
@@ -95,7 +96,7 @@ class WeightPath(ABC):
     @cached_property
     def fingerprints(self) -> tuple[str, ...]:
         """Fingerprints of theta_0 and of the other weights."""
-        return tuple(fingerprint_weights(weights) for weights in self.inputs)
+        return tuple(w.fingerprint if isinstance(w, StoredTower) else fingerprint_weights(w) for w in self.inputs)
 
 
 def _num_bytes(weights: Weights) -> int:

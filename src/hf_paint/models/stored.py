@@ -3,15 +3,22 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 from safetensors import safe_open
 from torch import Tensor
 
+from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.repositories import folder_of
 from hf_paint.weights.finite import finite
 from hf_paint.weights.formats import check_model
 from hf_paint.weights.headers import FLOATS, WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
+
+
+State: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""Path, inode, size and time of modification of each weight file."""
+_fingerprints: dict[State, str] = {}
 
 
 class StoredTower(Mapping[str, Tensor]):
@@ -24,12 +31,21 @@ class StoredTower(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        self._stored = LazyWeights(folder)
+        self.folder, self._stored = Path(folder), LazyWeights(folder)
         tensors = read_checkpoint(folder).tensors
         self._names = [n for n, tensor in tensors.items() if n.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS]
         missing = [name for name in frozen if name.startswith("visual_projection.") and name not in self._names]
         self.frozen = {name: frozen[name] for name in missing}
         self.nbytes = sum(4 * tensors[n].size for n in self._names) + sum(x.nbytes for x in self.frozen.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the weights; this process reads them again only if their files have been modified."""
+        if self.frozen:
+            return fingerprint_weights(self)
+        if (state := self._stored.state) not in _fingerprints:
+            _fingerprints[state] = fingerprint_weights(self)
+        return _fingerprints[state]
 
     def __getitem__(self, name: str) -> Tensor:
         return self.frozen[name] if name in self.frozen else self._stored[name].float()
@@ -76,6 +92,12 @@ class LazyWeights(Mapping[str, Tensor]):
         self.floats = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
         self._paths = {name: tensor.path for name, tensor in tensors.items()}
         self._files = {path: safe_open(path, framework="pt") for path in {*self._paths.values()}}
+
+    @property
+    def state(self) -> State:
+        """What tells one state of the files from another without reading them."""
+        files = [(str(path.resolve()), path.stat()) for path in sorted(self._files)]
+        return tuple((path, status.st_ino, status.st_size, status.st_mtime_ns) for path, status in files)
 
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self._files[self._paths[name]].get_tensor(name)

@@ -22,7 +22,8 @@ from hf_paint.results.details import Answers
 from hf_paint.results.details_log import RunDetails
 from hf_paint.results.pictures import PICTURES, Picture, TaskPictures, read_pictures
 from hf_paint.results.records import Role
-from hf_paint.results.run_folder import RunFolder, example_plot
+from hf_paint.results.run_files import example_plot
+from hf_paint.results.run_folder import RunFolder
 
 
 MAX_PICTURES = 60

@@ -31,7 +31,7 @@ from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import begin_stage
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.robustness_table import robustness_table
-from hf_paint.results.run_folder import ENSEMBLE
+from hf_paint.results.run_files import ENSEMBLE
 from hf_paint.results.selection import BY_HAND, Selection
 
 

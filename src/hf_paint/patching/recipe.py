@@ -17,7 +17,8 @@ from hf_paint.patching.processes import is_main_process
 from hf_paint.repositories import pinned
 from hf_paint.results.alphas import Alpha, canonical_alpha
 from hf_paint.results.curve import AlphaCurve
-from hf_paint.results.run_folder import RECIPE, STEP_RECIPE, RunFolder
+from hf_paint.results.run_files import RECIPE, STEP_RECIPE
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Sides, mean_score, penalised_score
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task

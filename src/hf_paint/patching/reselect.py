@@ -21,7 +21,8 @@ from hf_paint.results.outcome import Outcome
 from hf_paint.results.records import Result
 from hf_paint.results.result_log import ResultLog
 from hf_paint.results.resuming import makes_weights
-from hf_paint.results.run_folder import ENSEMBLE, RunFolder
+from hf_paint.results.run_files import ENSEMBLE
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.seals import check_readable
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Selection, SelectionRule, check_tolerance
 

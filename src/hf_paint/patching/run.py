@@ -14,7 +14,7 @@ from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.identity import Identity
 from hf_paint.results.result_log import ResultLog
-from hf_paint.results.run_folder import RESULTS
+from hf_paint.results.run_files import RESULTS
 
 
 class PatchRun:

@@ -22,6 +22,7 @@ from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.outcome_text import outcome_rows
 from hf_paint.results.records import ROLES
+from hf_paint.results.run_files import TRACKER_IDS
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.stored import AGAIN
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -42,7 +43,7 @@ class Tracking:
     def __init__(self, recipe: Recipe) -> None:
         self.args, self.folder = recipe.args, recipe.folder
         self.recipe = recipe.to_dict()
-        self.path = self.folder.path / "trackers.json"
+        self.path = self.folder.path / TRACKER_IDS
         self.names = [name for name in TRACKERS if name in (self.args.report_to or ()) and self.folder.write]
         self.trackers: dict[str, Tracker] = {}
         self.told: dict[str, dict[str, object]] = (

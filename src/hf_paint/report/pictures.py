@@ -8,7 +8,7 @@ from hf_paint.report.contents import Picture
 from hf_paint.report.reading import Recorded
 from hf_paint.results.details import Answers, Details
 from hf_paint.results.pictures import Picture as Stored, TaskPictures
-from hf_paint.results.run_folder import EXAMPLES
+from hf_paint.results.run_files import EXAMPLES
 
 
 DIGITS = 5

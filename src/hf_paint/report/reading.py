@@ -14,7 +14,8 @@ from hf_paint.results.details_log import RunDetails
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.pictures import TaskPictures, read_pictures
 from hf_paint.results.records import Result
-from hf_paint.results.run_folder import ENSEMBLE, RECIPE, STEP_RECIPE, RunFolder
+from hf_paint.results.run_files import ENSEMBLE, RECIPE, STEP_RECIPE
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.runs import Run, read_chosen, read_records, short_names
 from hf_paint.results.selection import Selection
 from hf_paint.results.stored import CardFacts, read_named_tasks

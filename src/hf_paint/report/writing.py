@@ -10,7 +10,8 @@ from hf_paint.files import check_writable, expand, write_text
 from hf_paint.report.building import report_of
 from hf_paint.report.page import render
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.results.seals import check_readable, seal_again
+from hf_paint.results.seals import check_readable
+from hf_paint.weights.manifest import seal_file
 
 
 SUFFIXES = (".html", ".htm")
@@ -46,7 +47,7 @@ def write_report(runs: str | Path | Sequence[str | Path], output: str | Path | N
         check_readable(expand(folder))
     path = _write(folders, output)
     if output is None and len(folders) == 1:
-        seal_again(expand(folders[0]))
+        seal_file(path)
     return path
 
 

@@ -104,7 +104,7 @@ def _has_best(checkpoint: Path) -> bool:
 def _damage(checkpoint: Path) -> str | None:
     """Return what is wrong with the files of a checkpoint, or None."""
     if (checkpoint / manifest.MANIFEST).exists():
-        return manifest.damage(checkpoint)
+        return next((damage.clause for damage in manifest.damages(checkpoint)), None)
     if not (checkpoint / STATE).exists():
         return f"it has no {STATE}, which is written last"
     files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file())

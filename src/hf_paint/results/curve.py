@@ -16,7 +16,7 @@ from hf_paint.results.gains import Gain
 from hf_paint.results.notebooks import curve_html, describe_curve
 from hf_paint.results.record_checks import correct_images
 from hf_paint.results.records import ROLES, Result, Role, columns_of, of_one_sample, read_results, roles_of
-from hf_paint.results.run_folder import RESULTS
+from hf_paint.results.run_files import RESULTS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, SelectionRule, Sides, select
 from hf_paint.results.tables import FINE_TUNED, markdown
 

@@ -15,7 +15,7 @@ from hf_paint.errors import InputError
 from hf_paint.results.alphas import alpha_to_json
 from hf_paint.results.calibration import Bins, Calibration
 from hf_paint.results.packed_arrays import PackedArray, pack, unpack
-from hf_paint.results.run_folder import DETAILS
+from hf_paint.results.run_files import DETAILS
 
 
 if TYPE_CHECKING:

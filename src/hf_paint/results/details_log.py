@@ -10,7 +10,7 @@ from hf_paint.errors import InputError, one_line
 from hf_paint.results.alphas import format_alpha
 from hf_paint.results.details import KEY, Counts, Details, Key, Line
 from hf_paint.results.json_lines import AGAIN, append_line, drop_torn_line, keep_lines, read_lines
-from hf_paint.results.run_folder import DETAILS
+from hf_paint.results.run_files import DETAILS
 
 
 if TYPE_CHECKING:

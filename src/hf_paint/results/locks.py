@@ -1,5 +1,8 @@
-"""The lock of a run folder: one process at a time works in it."""
+"""The lock of a run folder: one process works in it, or any number of processes read it."""
 
+import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,13 +12,19 @@ from filelock import FileLock, Timeout
 from hf_paint.errors import InputError
 
 
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = ".lock"
 PATIENCE = 0.5
 """Seconds to wait for another process that only looks whether the folder is in use."""
 
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder; nothing is done if there is no such folder.
+    """Hold the lock of a run folder, so that no other process works in it or reads it.
+
+    Nothing is done if there is no such folder.
 
     Raises:
         InputError: If another process holds it.
@@ -23,26 +32,64 @@ def working_in(folder: Path) -> Iterator[None]:
     if not folder.is_dir():
         yield
         return
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     with suppress(Timeout):
         lock.acquire(timeout=PATIENCE)
     if not lock.is_locked:
-        raise InputError(f"Another process is using {folder}. Wait until it finishes, or choose another folder.")
+        raise _in_use(folder)
     try:
         yield
     finally:
         lock.release()
 
 
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Share the lock of a run folder with others that read it, so that no process works in it.
+
+    Windows has no such locks: there, nobody else may read it either.
+
+    Raises:
+        InputError: If a process works in it.
+    """
+    if sys.platform == "win32" or not folder.is_dir():
+        with working_in(folder):
+            yield
+        return
+    file = os.open(folder / LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not _share(file):
+            if time.monotonic() > end:
+                raise _in_use(folder)
+            time.sleep(PATIENCE / 10)
+        yield
+    finally:
+        os.close(file)
+
+
 def check_idle(folder: Path) -> None:
     """Check that no process works in a run folder, before it is read.
 
     Raises:
-        InputError: If a process holds its lock.
+        InputError: If a process works in it.
     """
     try:
-        (folder / ".lock").open("rb").close()
-        with working_in(folder):
+        (folder / LOCK).open("rb").close()
+        with reading(folder):
             pass
     except OSError:  # nobody ever worked here, or the lock belongs to another user
         return
+
+
+def _share(file: int) -> bool:
+    """Share the lock of an open file, and return whether that was possible."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_use(folder: Path) -> InputError:
+    return InputError(f"Another process is using {folder}. Wait until it finishes, or choose another folder.")

@@ -7,7 +7,7 @@ from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import AlphaJson
 from hf_paint.results.records import Role
-from hf_paint.results.run_folder import EXAMPLES
+from hf_paint.results.run_files import EXAMPLES
 from hf_paint.results.stored import AGAIN
 from hf_paint.weights.manifest import check_whole
 

@@ -14,7 +14,7 @@ from hf_paint.results.details_log import DetailsLog
 from hf_paint.results.json_lines import append_line, drop_torn_line, keep_lines
 from hf_paint.results.record_checks import contradictions, without_details, without_images
 from hf_paint.results.records import Result, read_results
-from hf_paint.results.run_folder import RESULTS
+from hf_paint.results.run_files import RESULTS
 
 
 class ResultLog:

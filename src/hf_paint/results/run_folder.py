@@ -8,36 +8,39 @@ from typing import Literal, Self
 import yaml
 
 from hf_paint.documents.reading import Json, read_recipe
-from hf_paint.documents.shapes import read_shaped
+from hf_paint.documents.shapes import read_shaped, shaped
 from hf_paint.errors import InputError
 from hf_paint.files import check_writable, write_json, write_text
 from hf_paint.results import checkpoints, resuming
 from hf_paint.results.alphas import Alpha, variant_name
 from hf_paint.results.history import with_history
 from hf_paint.results.locks import working_in
+from hf_paint.results.run_files import (
+    ACCURACY_PLOT,
+    CARD_FACTS,
+    CHANGES,
+    CURVE_PLOT,
+    EXAMPLES,
+    IDENTITY,
+    ORDERS,
+    PARTS_OF_A_RUN,
+    PER_CLASS_PLOT,
+    PRECISION,
+    RECIPE,
+    REPORT,
+    RESULTS,
+    ROBUSTNESS,
+    ROBUSTNESS_PLOT,
+    SCORES,
+    SELECTION,
+    STEP_RECIPE,
+    example_plot,
+)
 from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.results.selection import Selection
-from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary
+from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary, StoredRecipe
 from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import save_folder_sealed
-
-
-RECIPE = "recipe.yaml"
-STEP_RECIPE = "step.yaml"
-"""Recipe of one step of sequential patching, which cannot be run by itself."""
-RESULTS = "results.jsonl"
-CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT = "curve.png", "accuracy.png", "per_class.png"
-DETAILS = "details.jsonl"
-"""Calibration, confusion and best candidates of each exact evaluation."""
-EXAMPLES = "examples"
-"""Folder with pictures that the patch changes."""
-ENSEMBLE = "ensemble.jsonl"
-"""Records for the output-space ensemble, kept separate from the records for interpolated weights."""
-PARTS_OF_A_RUN = (
-    *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", "scores.json", "fisher", "grams", "theta_0", "head", "adapter"),
-)
-"""Files and folders that belong to a run. A folder without a recipe must not contain them."""
 
 
 class RunFolder:
@@ -57,23 +60,23 @@ class RunFolder:
         self.path = Path(path)
         self.write = write
         self.recipe = self.path / recipe_name
-        self.identity = self.path / "identity.json"
+        self.identity = self.path / IDENTITY
         self.results = self.path / RESULTS
-        self.selection = self.path / "selection.json"
+        self.selection = self.path / SELECTION
         self.tasks = self.path / TASKS
-        self.precision = self.path / "precision.json"
-        self.card_facts = self.path / "card.json"
+        self.precision = self.path / PRECISION
+        self.card_facts = self.path / CARD_FACTS
         self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
         self.per_class_plot = self.path / PER_CLASS_PLOT
         self.theta_0, self.theta_1 = self.path / "theta_0", self.path / "theta_1"
         self.patched = self.path / "patched"
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
-        self.robustness, self.robustness_plot = self.path / "robustness.json", self.path / "robustness.png"
-        self.scores = self.path / "scores.json"
+        self.robustness, self.robustness_plot = self.path / ROBUSTNESS, self.path / ROBUSTNESS_PLOT
+        self.scores = self.path / SCORES
         self.grams = self.path / "grams"
-        self.orders = self.path / "orders.json"
-        self.changes, self.report = self.path / "changes.json", self.path / "report.html"
+        self.orders = self.path / ORDERS
+        self.changes, self.report = self.path / CHANGES, self.path / REPORT
         self.data = self.path / "data"
         self.examples = self.path / EXAMPLES
 
@@ -194,9 +197,11 @@ class RunFolder:
         """Return the resolved recipe.
 
         Raises:
-            InputError: If the recipe cannot be read.
+            InputError: If the recipe cannot be read, or holds values that no run writes.
         """
-        return read_recipe(self.recipe)
+        recipe = read_recipe(self.recipe)
+        shaped(recipe, StoredRecipe, str(self.recipe), advice="Restore it from a copy.")
+        return recipe
 
     def load_selection(self) -> Selection | None:
         """Return the contents of `selection.json`, or None if no alpha was selected."""
@@ -226,8 +231,3 @@ class RunFolder:
         """
         checkpoint = checkpoints.last_checkpoint(self.path, needed, best=best, warn=self.write)
         return None if checkpoint is None else str(checkpoint)
-
-
-def example_plot(task: str) -> str:
-    """Return the file name of a task's plot of example images before and after patching."""
-    return f"examples-{task}.png"

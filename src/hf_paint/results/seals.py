@@ -1,21 +1,14 @@
-"""The seal of a run: checksums of its records and other small files, as long as no process works in its folder."""
+"""The seal of a run: checksums of the files that it wrote, as long as no process works in its folder."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
-from hf_paint.errors import InputError
 from hf_paint.files import remove_any
 from hf_paint.results.locks import check_idle
-from hf_paint.weights.manifest import MANIFEST, damages, keep_whole_lines, seal
+from hf_paint.results.run_files import DRAWN, KEPT, PER_IMAGE, RECORDS, SEALED, is_one_of
+from hf_paint.weights.manifest import MANIFEST, Damage, damages, keep_whole_lines, seal
 
-
-REPORT = "report.html"
-SEALED = ("*.json", "*.jsonl", "*.yaml", "*.png", "correct/*", "predictions/*", REPORT)
-"""Glob patterns for the files that have a checksum; models have a manifest of their own."""
-RECORDS = ("results.jsonl", "ensemble.jsonl", "details.jsonl")
-"""Files with a line for each evaluation. Damaged lines are removed; if a file is missing, so are the other ones."""
-KEPT = ("recipe.yaml", "step.yaml", "identity.json", "selection.json")
-"""Files that no run can make again as they were: what it was started with, and what people chose."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +24,16 @@ def break_seal(folder: Path) -> None:
     Raises:
         InputError: If a file is damaged that cannot be made again.
     """
-    for path, clause in [*damages(folder)]:
-        if path.name in (*KEPT, MANIFEST):
-            raise InputError(f"{clause}. Restore it from a copy, or delete {folder / MANIFEST} if you changed it.")
-        if path.exists() or path.name in RECORDS:
-            logger.warning(f"{clause}, so its damaged parts are made again.")
-        if path.name in RECORDS and path.is_file():
-            keep_whole_lines(path)
+    for damage in [*_damages(folder)]:
+        if is_one_of((*KEPT, MANIFEST), damage.name):
+            raise damage.error("Restore it from a copy.")
+        if damage.path.exists() or damage.name in RECORDS:
+            logger.warning(f"{damage.clause}, so its damaged parts are made again.")
+        if damage.name in RECORDS and damage.path.is_file():
+            keep_whole_lines(damage.path)
         else:
-            for damaged in (folder / name for name in RECORDS) if path.name in RECORDS else [path]:
-                remove_any(damaged)
+            for lost in RECORDS if damage.name in RECORDS else [damage.name]:
+                remove_any(folder / lost)
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
@@ -48,31 +41,33 @@ def check_readable(folder: Path) -> None:
     """Check that no process works in a run folder, and that its files are those that were saved, before it is read.
 
     Raises:
-        InputError: If a process holds its lock, or a file is damaged.
+        InputError: If a process works in it, or a file is damaged.
     """
     check_idle(folder)
     check_sealed(folder)
 
 
-def check_sealed(folder: Path, *, reads_report: bool = False) -> None:
-    """Check that the files of a run, or of one of its models, are those that were saved.
+def check_sealed(folder: Path, *, is_published: bool = False) -> None:
+    """Check that the files of a run are those that were saved.
+
+    Whoever needs a missing per-image file says so. Plots and the report, which people may remove, only matter for a
+    push: it publishes those that are there.
 
     Args:
-        folder: Run folder, or a folder in it.
-        reads_report: Whether the report is read too.
+        folder: Run folder.
+        is_published: Whether the run is published.
 
     Raises:
-        InputError: If a file is missing or damaged.
+        InputError: If a file is damaged, or missing and needed.
     """
-    for path, clause in damages(folder):
-        if reads_report or path.name != REPORT:
-            raise InputError(
-                f"{clause}. Restore it from a copy, or run the same `hf-paint patch` again; if you changed it "
-                f"yourself, delete {folder / MANIFEST}."
-            )
+    for damage in _damages(folder):
+        is_drawn, is_missing = is_one_of(DRAWN, damage.name), not damage.path.exists()
+        if is_drawn and is_missing and is_published:
+            logger.warning(f"{damage.clause}, so it is not published. The same `hf-paint patch` draws it again.")
+        if not (is_missing if is_one_of(PER_IMAGE, damage.name) else is_drawn and (is_missing or not is_published)):
+            raise damage.error("Restore it from a copy, or run the same `hf-paint patch` again.")
 
 
-def seal_again(folder: Path) -> None:
-    """Write the checksums of a verified run of which a file has been written again, if it has any."""
-    if (folder / MANIFEST).is_file():
-        seal_run(folder)
+def _damages(folder: Path) -> Iterator[Damage]:
+    """Yield what is wrong with the files that a run writes; earlier versions have sealed other files too."""
+    return (damage for damage in damages(folder) if is_one_of((*SEALED, MANIFEST), damage.name))

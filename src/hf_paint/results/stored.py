@@ -11,6 +11,26 @@ AGAIN = "Remove this file, and run the same `hf-paint patch` again."
 """What to do about a damaged file that a run writes at its end."""
 
 
+class StoredRecipe(TypedDict, total=False):
+    """The keys of a run's recipe that are read from a finished run; a run of an earlier version may lack some."""
+
+    model: str
+    model_revision: str | None
+    strategy: str | None
+    patching_tasks: list[str | dict[str, object]]
+    supported_tasks: list[str | dict[str, object]] | None
+    transfer_tasks: list[str | dict[str, object]] | None
+    shift_tasks: list[str | dict[str, object]] | None
+    alphas: list[float]
+    selection: str
+    tolerance: float | None
+    method: str | dict[str, dict[str, object] | None]
+    thetas: dict[str, str] | None
+    save_dtype: str | None
+    base_model_id: str | None
+    base_fingerprint: str | None
+
+
 class CardFacts(TypedDict, total=False):
     """Contents of `card.json`: what the model card needs beside the records and the recipe; see `CardSource`."""
 

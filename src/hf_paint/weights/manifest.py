@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hf_paint.documents.reading import read_json
@@ -15,8 +16,32 @@ MANIFEST = "hf_paint_manifest.json"
 """File with the size and the CRC-32 of every other file in its folder; it is never published."""
 LARGEST = 2**28
 """Size of the largest manifest that is read: that of a run with a million records."""
-EDITABLE = ("README.md",)
-"""Files that people may edit, so they have no checksum."""
+EDITABLE = ("README.md", "*.png")
+"""Glob patterns for what a model shows to people, who may edit or remove it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with a file of a folder that has a manifest.
+
+    Attributes:
+        folder: The folder.
+        name: Path to the file, relative to the folder.
+        clause: What is wrong, as a clause that names the file.
+    """
+
+    folder: Path
+    name: str
+    clause: str
+
+    @property
+    def path(self) -> Path:
+        """Path to the file."""
+        return self.folder / self.name
+
+    def error(self, advice: str) -> InputError:
+        """Return the error for this damage, with a sentence on what to do."""
+        return InputError(f"{self.clause}. {advice} If you changed it yourself, delete {self.folder / MANIFEST}.")
 
 
 def seal(folder: Path, patterns: Sequence[str] = ("**/*",)) -> None:
@@ -25,11 +50,18 @@ def seal(folder: Path, patterns: Sequence[str] = ("**/*",)) -> None:
     Example:
         >>> _ = (tmp_path / "model.safetensors").write_bytes(b"weights")
         >>> seal(tmp_path)
-        >>> damage(tmp_path) is None
-        True
+        >>> list(damages(tmp_path))
+        []
     """
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     _write(folder / MANIFEST, {path.relative_to(folder).as_posix(): path for path in files})
+
+
+def seal_file(path: Path) -> None:
+    """Write the checksum of a file that has been written again into the manifest of its folder, if that has one."""
+    manifest = path.parent / MANIFEST
+    if (stored := read_json(manifest, limit=LARGEST)) is not None:
+        write_json(manifest, {"files": {**stored["files"], path.name: _entry(path)}})
 
 
 def save_folder_sealed(folder: Path, save: Callable[[Path], None]) -> None:
@@ -55,8 +87,8 @@ def save_sealed(folder: Path, *, replaces: Sequence[str] = ()) -> Iterator[Calla
         _write(partial(MANIFEST), files)
 
 
-def damage(folder: Path) -> str | None:
-    """Return what is wrong with the files of a folder, as a clause that names the file, or None if they are whole.
+def damages(folder: Path) -> Iterator[Damage]:
+    """Yield what is wrong with the files of a folder.
 
     A folder without a manifest, such as one of an earlier version or from the Hub, counts as whole. A file is read
     only once by each process unless it is modified, at about 4 GB/s.
@@ -65,27 +97,22 @@ def damage(folder: Path) -> str | None:
         >>> _ = (tmp_path / "model.safetensors").write_bytes(b"weights")
         >>> seal(tmp_path)
         >>> _ = (tmp_path / "model.safetensors").write_bytes(b"Weights")
-        >>> str(damage(tmp_path)).removeprefix(str(tmp_path))
-        '/model.safetensors has other bytes than when it was saved'
+        >>> [damage.clause.removeprefix(str(tmp_path)) for damage in damages(tmp_path)]
+        ['/model.safetensors has other bytes than when it was saved']
     """
-    return next((clause for _, clause in damages(folder)), None)
-
-
-def damages(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield all files of a folder that are missing or damaged, each with a clause that says so (see `damage`)."""
     manifest = folder / MANIFEST
     try:
         stored = read_json(manifest, limit=LARGEST)
     except (InputError, OSError):
-        yield manifest, f"{manifest} cannot be read"
+        yield Damage(folder, MANIFEST, f"{manifest} cannot be read")
         return
     files = {} if stored is None else stored.get("files")
     if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
-        yield manifest, f"{manifest} lists no files"
+        yield Damage(folder, MANIFEST, f"{manifest} lists no files")
         return
     for name, entry in files.items():
         if (clause := _damage(folder / name, entry)) is not None:
-            yield folder / name, clause
+            yield Damage(folder, name, clause)
 
 
 def keep_whole_lines(path: Path) -> None:
@@ -105,23 +132,20 @@ def check_whole(folder: Path, *, may_lack_files: bool = False) -> None:
 
     Args:
         folder: The folder.
-        may_lack_files: Whether people may have removed files.
+        may_lack_files: Whether people may have removed any file.
 
     Raises:
-        InputError: If a file is missing or damaged.
+        InputError: If a file is missing or damaged, other than those that people may edit.
     """
-    found = (clause for path, clause in damages(folder) if path.exists() or not may_lack_files)
-    if (clause := next(found, None)) is not None:
-        raise InputError(
-            f"{clause}: it is damaged. Restore it from a copy, or remove {folder} and make it again. If you changed "
-            f"it yourself, delete {folder / MANIFEST}."
-        )
+    for damage in damages(folder):
+        is_editable = any(damage.path.match(pattern) for pattern in EDITABLE)
+        if not (is_editable or (may_lack_files and not damage.path.exists())):
+            raise damage.error(f"Restore it from a copy, or remove {folder} and make it again.")
 
 
 def _write(manifest: Path, files: Mapping[str, Path]) -> None:
     """Write a manifest of files, name -> where it is now."""
-    listed = {name: path for name, path in files.items() if name not in (MANIFEST, *EDITABLE)}
-    write_json(manifest, {"files": {name: _entry(path) for name, path in listed.items()}})
+    write_json(manifest, {"files": {name: _entry(path) for name, path in files.items() if name != MANIFEST}})
 
 
 def _entry(path: Path) -> dict[str, object]:

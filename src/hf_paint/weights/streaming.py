@@ -113,12 +113,12 @@ def _check(name: str, tensor: StoredTensor, values: Array) -> None:
 
 
 def _is_finite(values: Array, dtype: str) -> bool:
-    """Return whether stored numbers are neither NaN nor inf; the sum tells unless it overflows."""
+    """Return whether stored numbers are neither NaN nor inf; the sum of squares tells unless it overflows."""
     wide = _widened(values, dtype)
     if wide.dtype.kind != "f":
         return True
     with np.errstate(over="ignore", invalid="ignore"):
-        total = wide.sum(dtype=np.float32 if dtype == "F16" else None)
+        total = wide.sum(dtype=np.float32) if dtype == "F16" else np.einsum("i,i->", wide, wide)
     return bool(np.isfinite(total)) or bool(np.isfinite(wide).all())
 
 
@@ -128,13 +128,13 @@ def _work(
     name, tensors, begin = piece
     inputs, outputs = tensors[: -len(alphas)], tensors[-len(alphas) :]
     stored = [_read(files[tensor.path], tensor, begin) for tensor in inputs]
-    for tensor, values in zip(inputs, stored, strict=True):
-        _check(name, tensor, values)
     written = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # whatever overflows is refused
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and inf of an input reach the outputs that it is part of
         chunks = _combine(stored, [tensor.dtype for tensor in inputs], alphas, outputs[0].dtype)
         for output, values in zip(outputs, chunks, strict=True):
             if not _is_finite(values, output.dtype):
+                for tensor, read in zip(inputs, stored, strict=True):
+                    _check(name, tensor, read)
                 raise overflow(name, FLOATS[output.dtype])
             _write(files[output.path], values, output.offset + begin * ITEM_SIZES[output.dtype])
             written += values.nbytes

@@ -11,7 +11,8 @@ from hf_paint.results.change_text import measured_images, what_changed
 from hf_paint.results.changes import changes_of
 from hf_paint.results.proportions import accuracy_interval
 from hf_paint.results.records import Result, Role
-from hf_paint.results.run_folder import ENSEMBLE, RunFolder
+from hf_paint.results.run_files import ENSEMBLE
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tables import FINE_TUNED, Interval, percent
 
 
