@@ -78,10 +78,10 @@ class PatchRecipe:
         default_factory=list,
     )
     alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
-    selection: Literal["mean", "supported_within", "none"] = _key(
+    selection: Literal["mean", "supported_within", "entropy", "none"] = _key(
         "Rule that chooses alpha on validation images. `supported_within` maximises patching accuracy while supported "
         "accuracy drops by at most `tolerance`; `mean` maximises the mean of patching and supported accuracy; "
-        "`none` chooses nothing.",
+        "`entropy` takes the lowest mean entropy of predictions, without labels; `none` chooses nothing.",
         default=DEFAULT_RULE,
     )
     tolerance: float = _key(

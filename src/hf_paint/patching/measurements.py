@@ -27,6 +27,7 @@ from hf_paint.models.losses import masked_cross_entropy
 from hf_paint.models.sealed import load_sealed_file, save_sealed_file
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
+from hf_paint.results.entropies import mean_of_sides
 from hf_paint.results.identity import bind
 from hf_paint.results.records import Role
 from hf_paint.results.selection import Sides
@@ -163,6 +164,10 @@ class _Scorer:
 
     def by_rule(self, theta: Weights) -> float:
         """Return the score under the selection rule of the run."""
+        if self._run.rule.selection == "entropy":
+            self._carrier.load_state_dict(dict(theta), strict=False)
+            sides = [_with_validation(self._run.tasks, role) for role in ("patching", "supported")]
+            return -mean_of_sides([[self._entropy(task) for task in side] for side in sides])
         side = Sides(*self._accuracies(theta, "patching", "supported"))
         return self._run.rule.score(side, side if self._run.rule.selection == "mean" else self._side_0)
 
@@ -176,6 +181,10 @@ class _Scorer:
         self._carrier.load_state_dict(dict(theta), strict=False)
         groups = [_with_validation(self._run.tasks, role) for role in roles]
         return [sum(map(self._accuracy, tasks), Fraction(0)) / len(tasks) for tasks in groups]
+
+    def _entropy(self, task: PreparedTask) -> float:
+        entropies = self._evaluator.predict(self._carrier, task, "validation").relative_entropy
+        return 0.0 if entropies is None else float(np.mean(entropies, dtype=np.float64))
 
     def _accuracy(self, task: PreparedTask) -> Fraction:
         correct = self._evaluator.predict(self._carrier, task, "validation").correct
