@@ -110,7 +110,7 @@ class PatchRecipe:
     method: str = _key(
         "Method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuned "
         "model: interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, "
-        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts.",
+        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts, adamerging.",
         default="interpolate",
     )
     ingredients: list[str] = _key(

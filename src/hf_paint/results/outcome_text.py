@@ -113,7 +113,7 @@ def _why_nothing(outcome: Outcome) -> str:
     if outcome.rule == "mean":
         return f"{none} raises the mean of patching and supported accuracy on validation images"
     if outcome.rule == "entropy":
-        return f"{none} has a lower mean entropy of predictions on validation images (the rule `entropy`)"
+        return f"{none} has a lower mean entropy of predictions on validation images, compared without labels"
     if not outcome.improvable:
         return f"{none} improves {patching} on validation images"
     tolerance = Fraction(str(outcome.tolerance))

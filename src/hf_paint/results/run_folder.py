@@ -35,7 +35,7 @@ ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PARTS_OF_A_RUN = (
     *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
+    *("step-*", "thetas", "order-*", "scores.json", "coefficients.json", "fisher", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
 
@@ -70,7 +70,7 @@ class RunFolder:
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
         self.robustness, self.robustness_plot = self.path / "robustness.json", self.path / "robustness.png"
-        self.scores = self.path / "scores.json"
+        self.scores, self.coefficients = self.path / "scores.json", self.path / "coefficients.json"
         self.orders = self.path / "orders.json"
         self.changes, self.report = self.path / "changes.json", self.path / "report.html"
         self.data = self.path / "data"
@@ -176,6 +176,10 @@ class RunFolder:
         """Write `robustness.json`, with the tables for interpolated weights and for the output-space ensemble."""
         self._save(self.robustness, tables)
 
+    def save_coefficients(self, coefficients: Mapping[str, object]) -> None:
+        """Write `coefficients.json`: group of tensors -> model -> coefficient, as a merging method learned them."""
+        self._save(self.coefficients, coefficients)
+
     def save_orders(self, summary: Mapping[str, object]) -> None:
         """Write `orders.json`, with averages over several task orders."""
         self._save(self.orders, summary)
@@ -208,6 +212,10 @@ class RunFolder:
     def load_robustness(self) -> dict[str, Json | None] | None:
         """Return the robustness tables, or None if the run has no shift tasks."""
         return read_shaped(self.robustness, dict[str, dict[str, object] | None], advice=AGAIN)
+
+    def load_coefficients(self) -> dict[str, dict[str, float]]:
+        """Return the coefficients that a merging method learned: group of tensors -> model -> coefficient."""
+        return read_shaped(self.coefficients, dict[str, dict[str, float]], advice=AGAIN) or {}
 
     def load_orders(self) -> OrdersSummary | None:
         """Return the averages over several task orders, or None if the run has one order."""
