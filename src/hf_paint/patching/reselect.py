@@ -149,7 +149,7 @@ def save_choice(choice: NewChoice) -> PatchResult:
         for copy in choice.copies:
             log.append(copy)
         ensemble = AlphaCurve.from_run(folder.path, name=ENSEMBLE) if (folder.path / ENSEMBLE).exists() else None
-        save_plots(run, curve, alpha, ensemble)
+        save_plots(run, curve, alpha, ensemble, rule=choice.selection["rule"])
         facts["examples"] = plot_saved_examples(folder, curve, alpha)
         model = save_chosen(run, alpha, weights, selection=choice.selection, facts=facts)
         redraw_report(folder)
