@@ -23,6 +23,7 @@ from hf_paint.patching.recipe import Rule
 from hf_paint.results.entropies import mean_entropy
 from method_runs import tower
 from patch_runs import arguments
+from report_checks import checked_report
 
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]
@@ -95,6 +96,9 @@ def test_what_is_said_of_a_choice_and_a_merge_without_labels(merged):
     spread = f"one {sum(values) / 4:.2f} ({min(values):.2f} to {max(values):.2f})"
     assert f"The learned coefficients, means over the layers and their ranges: {spread}" in card
     assert "without labels" in merged.summary
+    tables = checked_report(merged.run_folder)["runs"][0]["tables"]
+    (learned,) = [table for table in tables if "tensors" in table["columns"]]
+    assert learned["rows"] == [[group, *values.values()] for group, values in stored.items()]
     recipe = yaml.safe_load((merged.run_folder / "recipe.yaml").read_text())
     assert (recipe["selection"], recipe["method"]["adamerging"]["images"]) == ("entropy", "validation")
 
