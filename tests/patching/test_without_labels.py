@@ -20,7 +20,11 @@ from hf_paint.merging.adamerging import AdaMerging
 from hf_paint.merging.registry import read_method
 from hf_paint.models.loading import load_clip
 from hf_paint.patching.recipe import Rule
+from hf_paint.results.alternatives import rules_of
 from hf_paint.results.entropies import mean_entropy
+from hf_paint.results.outcome import Outcome
+from hf_paint.results.outcome_text import why
+from hf_paint.results.records import Result
 from method_runs import tower
 from patch_runs import arguments
 from report_checks import checked_report
@@ -142,6 +146,29 @@ def test_records_without_entropy_are_refused(merged):
     with pytest.raises(InputError, match="needs the entropy of the predictions, which the record of one"):
         old.select("entropy")
     assert old.select("mean") == merged.curve.select("mean")
+
+
+def test_the_choice_is_the_lowest_mean_over_both_sides():
+    """Both sides have the same weight, whatever the number of their tasks; of equal means, the smaller alpha wins."""
+    entropies = {0.0: (0.6, 0.6, 0.3), 0.25: (0.2, 0.4, 0.5), 0.5: (0.1, 0.5, 0.5), 1.0: (0.1, 0.1, 0.9)}
+    roles = {"one": "patching", "two": "patching", "kept": "supported"}
+    curve = AlphaCurve(
+        Result(alpha=a, task=task, role=role, split="validation", correct=5, total=10, relative_entropy=value)
+        for a, values in entropies.items()
+        for (task, role), value in zip(roles.items(), values, strict=True)
+    )
+    means = {a: ((one + two) / 2 + kept) / 2 for a, (one, two, kept) in entropies.items()}
+    assert curve.select("entropy") == min(a for a in means if means[a] == pytest.approx(min(means.values()))) == 0.25
+    selection = {"alpha": 0.25, "rule": "entropy", "tolerance": 0.01}
+    assert why(Outcome.of(curve, selection, {"selection": "entropy"})).endswith(
+        "the rule `entropy` takes the lowest mean entropy of predictions, without labels"
+    )
+    others = rules_of(curve, selection | {"rule": "mean"}, {})
+    assert others["entropy"].alpha == 0.25
+    assert others["entropy"].flags == "--selection entropy"
+    assert "entropy" not in rules_of(
+        AlphaCurve(replace(r, relative_entropy=None) for r in curve.results), selection, {}
+    )
 
 
 @pytest.mark.parametrize("images", ["validation", "test"])

@@ -54,9 +54,10 @@ def rules_of(curve: AlphaCurve, selection: Selection | None, recipe: Mapping[str
     tolerance = float(str(recipe.get("tolerance", DEFAULT_TOLERANCE)))
     given = "" if tolerance == DEFAULT_TOLERANCE else f" --tolerance {tolerance:g}"
     own = None if selection is None else selection["rule"]
+    flags: dict[SelectionRule, str] = {"mean": "", DEFAULT_RULE: given, "entropy": ""}
     return {
         rule: _choice_of(sided, sides, chosen, rule, tolerance, f"--selection {rule}{with_tolerance}")
-        for rule, with_tolerance in {"mean": "", DEFAULT_RULE: given, "entropy": ""}.items()
+        for rule, with_tolerance in flags.items()
         if rule != own and (rule != "entropy" or have_entropies(sided, sides))
     }
 

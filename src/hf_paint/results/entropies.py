@@ -1,17 +1,19 @@
 """Entropies of predictions, by which the rule `entropy` chooses alpha without labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import fsum
 from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, format_alpha, size
-from hf_paint.results.selection import Sides
+from hf_paint.results.records import ROLES, Result, Role
 
 
 if TYPE_CHECKING:
     from hf_paint.results.curve import AlphaCurve
-    from hf_paint.results.records import Result
+
+SIDES = ROLES[:2]
+"""The patching and the supported tasks."""
 
 
 def select_by_entropy(curve: "AlphaCurve", alphas: Iterable[Alpha]) -> Alpha:
@@ -35,7 +37,7 @@ def mean_entropy(curve: "AlphaCurve", alpha: Alpha) -> float:
         InputError: If a task has no record at this alpha, or a record has no entropy.
     """
     curve.sides(alpha)  # no task may be missing
-    return mean_of_sides([[_entropy_of(r) for r in _records(curve, alpha, role)] for role in Sides._fields])
+    return mean_of_sides([[_entropy_of(r) for r in _records(curve, alpha, role)] for role in SIDES])
 
 
 def mean_of_sides(sides: Sequence[Sequence[float]]) -> float:
@@ -45,17 +47,16 @@ def mean_of_sides(sides: Sequence[Sequence[float]]) -> float:
 
 def have_entropies(curve: "AlphaCurve", alphas: Iterable[Alpha]) -> bool:
     """Return whether the rule `entropy` can choose among these alphas."""
-    records = [r for alpha in alphas for role in Sides._fields for r in _records(curve, alpha, role)]
+    records = [r for alpha in alphas for role in SIDES for r in _records(curve, alpha, role)]
     return bool(records) and all(record.relative_entropy is not None for record in records)
 
 
-def _records(curve: "AlphaCurve", alpha: Alpha, role: str) -> "list[Result]":
-    by_role: Mapping[str, Sequence[str]] = dict(curve.tasks)
-    found = [curve.get(alpha, role, task, "validation") for task in by_role.get(role, ())]
+def _records(curve: "AlphaCurve", alpha: Alpha, role: Role) -> list[Result]:
+    found = [curve.get(alpha, role, task, "validation") for task in curve.tasks.get(role, ())]
     return [result for result in found if result is not None]
 
 
-def _entropy_of(result: "Result") -> float:
+def _entropy_of(result: Result) -> float:
     if result.relative_entropy is None:
         raise InputError(
             f"The rule `entropy` needs the entropy of the predictions, which the record of {result.task} "
