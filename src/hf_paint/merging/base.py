@@ -90,6 +90,16 @@ class Measurements(Information, Protocol):
     def record(self, coefficients: Mapping[str, Mapping[str, float]]) -> None:
         """Save learned coefficients: name of a group of tensors -> model -> coefficient."""
 
+    def grams(self, name: str, theta: Weights, *, num_images: int, seed: int) -> Weights:
+        """Return the Gram matrices of a fine-tuned model on training images of its task, for `regmean`.
+
+        Args:
+            name: Name of the model.
+            theta: Its weights, name -> tensor.
+            num_images: Number of images to measure them on.
+            seed: Random seed for drawing the images.
+        """
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
