@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hf_paint.merging import (
         EMACallback as EMACallback,
         SWACallback as SWACallback,
+        adamerging as adamerging,
         add_task_vectors as add_task_vectors,
         collect_grams as collect_grams,
         combine as combine,
@@ -151,6 +152,7 @@ _PACKAGES = {
     "merging": (
         "EMACallback",
         "SWACallback",
+        "adamerging",
         "add_task_vectors",
         "collect_grams",
         "combine",

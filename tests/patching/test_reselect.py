@@ -248,7 +248,7 @@ def test_a_run_without_a_rule_gets_a_model(model_folder, tasks, runs, tmp_path, 
     (folder / "selection.json").unlink()
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"selection": "none"}))
-    with pytest.raises(InputError, match="Pass one of mean, supported_within, or an alpha"):
+    with pytest.raises(InputError, match="Pass one of mean, supported_within, entropy, or an alpha"):
         select_alpha(folder)
     select_alpha(folder, selection="mean")
     for name in ("selection.json", "patched/model.safetensors"):

@@ -204,6 +204,7 @@ JSON_FILES = {
     "tasks.json": [{"tasks": 5}, {"tasks": [{"name": "a"}]}, {"tasks": [5]}],
     "changes.json": [{}, {"models": ["a"], "products": {"all": [[1.0]]}}, {"models": 5, "products": {}}],
     "scores.json": [{"a": "b"}, {"a": None}],
+    "coefficients.json": [{"all tensors": 0.3}, {"all tensors": {"a": "b"}}],
     "robustness.json": [{"weights": 5}],
 }
 

@@ -78,10 +78,10 @@ class PatchRecipe:
         default_factory=list,
     )
     alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])
-    selection: Literal["mean", "supported_within", "none"] = _key(
+    selection: Literal["mean", "supported_within", "entropy", "none"] = _key(
         "Rule that chooses alpha on validation images. `supported_within` maximises patching accuracy while supported "
         "accuracy drops by at most `tolerance`; `mean` maximises the mean of patching and supported accuracy; "
-        "`none` chooses nothing.",
+        "`entropy` takes the lowest mean entropy of predictions, without labels; `none` chooses nothing.",
         default=DEFAULT_RULE,
     )
     tolerance: float = _key(
@@ -110,7 +110,7 @@ class PatchRecipe:
     method: str = _key(
         "Method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuned "
         "model: interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, "
-        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts, regmean.",
+        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts, adamerging, regmean.",
         default="interpolate",
     )
     ingredients: list[str] = _key(

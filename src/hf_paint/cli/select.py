@@ -24,8 +24,9 @@ def add(commands: Commands) -> None:
     command.add_argument("run_folder", metavar="RUN_DIR", help="run folder (output_dir of `hf-paint patch`)")
     command.add_argument(
         "--selection",
-        choices=["supported_within", "mean"],
-        help="rule that chooses alpha (default: supported_within with --tolerance, or else the rule of the recipe)",
+        choices=["supported_within", "mean", "entropy"],
+        help="rule that chooses alpha; entropy takes the lowest mean entropy of predictions, without labels (default: "
+        "supported_within with --tolerance, or else the rule of the recipe)",
     )
     command.add_argument(
         "--tolerance",

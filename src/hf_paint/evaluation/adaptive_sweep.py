@@ -48,9 +48,9 @@ def sweep_adaptively(
     Eight alphas, including both ends, are evaluated on all images. The intervals between them are then bisected: at
     the midpoint of two alphas, only the images on which the two predictions differ are evaluated, and all other images
     are assigned the prediction they share. If a prediction changes and changes back within an interval, this is
-    missed. Records for these alphas contain `exact: false`. For images that were not evaluated, the loss and
-    confidence are interpolated. The mean average precision of multi-label tasks needs the scores of all images, so
-    these records do not contain it.
+    missed. Records for these alphas contain `exact: false`. For images that were not evaluated, the loss,
+    confidence and entropy are interpolated. The mean average precision of multi-label tasks needs the scores of all
+    images, so these records do not contain it.
 
     Arguments, return value and errors are the same as for `sweep_alphas`.
 
@@ -196,13 +196,18 @@ class _AdaptiveSweep:
         predicted = before.predicted.copy()
         confidence = (1 - share) * before.confidence + share * after.confidence
         loss = (1 - share) * before.loss + share * after.loss
+        entropy = None
+        if before.relative_entropy is not None and after.relative_entropy is not None:
+            entropy = (1 - share) * before.relative_entropy + share * after.relative_entropy
         differing = np.flatnonzero(before.predicted != after.predicted)
         if len(differing):
             self.num_evaluated += len(differing)
             exact = self.carrier.evaluator.predict(self.carrier.at(alpha), task, split, indices=differing)
             predicted[differing], confidence[differing] = exact.predicted, exact.confidence
             loss[differing] = exact.loss
-        return Predictions(before.labels, predicted, confidence, loss, before.written)
+            if entropy is not None and exact.relative_entropy is not None:
+                entropy[differing] = exact.relative_entropy
+        return Predictions(before.labels, predicted, confidence, loss, before.written, relative_entropy=entropy)
 
     def _load_predictions(self, records: Sequence[Result]) -> Predictions | None:
         """Return the predictions of the first record whose predictions were saved, or None."""

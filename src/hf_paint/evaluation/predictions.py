@@ -20,7 +20,7 @@ from hf_paint.evaluation.metrics import (
     MeanPerClassAccuracy,
 )
 from hf_paint.evaluation.prepared_task import PreparedTask
-from hf_paint.models.losses import losses
+from hf_paint.models.losses import losses, relative_entropies
 from hf_paint.results.calibration import Calibration
 from hf_paint.results.details import MISSING, NUM_CANDIDATES, Answers, Confusion, Details, sample_images
 from hf_paint.results.scores import Scores
@@ -43,6 +43,8 @@ class Predictions:
         candidates: Indices of the most probable classes or answers, best first, shape (num_images, up to 3); -1 if an
             image has fewer. None if not all images were evaluated.
         probabilities: Their probabilities, shape (num_images, up to 3). None if not all images were evaluated.
+        relative_entropy: Entropy of the predicted probabilities as a fraction of the largest one, log(number of
+            classes or answers). None for a multi-label task.
     """
 
     labels: NDArray[np.int64]
@@ -53,6 +55,7 @@ class Predictions:
     average_precisions: NDArray[np.float64] | None = None
     candidates: NDArray[np.int64] | None = None
     probabilities: NDArray[np.float32] | None = None
+    relative_entropy: NDArray[np.float32] | None = None
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -106,6 +109,7 @@ def predictions_from_outputs(columns: Mapping[str, Tensor], written: NDArray[np.
         average_precisions=_average_precisions(columns) if "scores" in columns else None,
         candidates=candidates,
         probabilities=probabilities,
+        relative_entropy=columns["relative_entropy"].numpy() if "relative_entropy" in columns else None,
     )
 
 
@@ -114,10 +118,13 @@ def _average_precisions(columns: Mapping[str, Tensor]) -> NDArray[np.float64]:
 
 
 def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return labels and losses, both (batch,), and the best candidates with their probabilities, (batch, up to 3).
+    """Return labels, losses and relative entropies, (batch,), and the best candidates with their probabilities.
+
+    Candidates and probabilities are (batch, up to 3).
 
     Logits are (batch, num_classes); minus infinity stands for a missing candidate, which is returned as -1. If images
-    can have several classes, i.e. labels are (batch, max_classes), the logits are returned as `scores`.
+    can have several classes, i.e. labels are (batch, max_classes), the logits are returned as `scores`, and no
+    entropies: one distribution over the classes does not say which of them an image shows.
     """
     candidates = _best_candidates(logits)
     columns = {
@@ -126,7 +133,8 @@ def outputs(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "probabilities": logits.softmax(dim=-1).gather(-1, candidates.clamp(min=0)),
         "loss": losses(logits, labels),
     }
-    return columns if labels.dim() == 1 else columns | {"scores": logits}
+    own = {"relative_entropy": relative_entropies(logits)} if labels.dim() == 1 else {"scores": logits}
+    return columns | own
 
 
 def _best_candidates(logits: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
         confidences=predictions.confidence[counted],
         losses=predictions.loss[counted],
     )
-    precisions = predictions.average_precisions
+    precisions, entropy = predictions.average_precisions, predictions.relative_entropy
     return Scores(
         correct=values["correct"],
         total=values["total"],
@@ -161,6 +169,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
         ece=values["ece"],
         mean_absolute_error=_counting_error(predictions, task),
         mean_average_precision=None if precisions is None else mean_average_precision(precisions),
+        relative_entropy=None if entropy is None else float(np.mean(entropy, dtype=np.float64)),
         answer_types=None if choices is None else _by_type(predictions.correct, choices.answer_types),
     )
 

@@ -41,6 +41,7 @@ class CardSource:
         num_processes: Number of processes that shared a training batch.
         versions: Mapping from package name to the version used in the run.
         robustness: Contents of `robustness.json`; empty for a run without shift tasks.
+        coefficients: Contents of `coefficients.json`; empty if no method learned any.
         examples: Mapping from task name to a description of how the images in its example plot were chosen.
         lists_tasks: Whether `tasks.json` is stored with the model, which runs of earlier versions lack.
     """
@@ -58,6 +59,7 @@ class CardSource:
     num_processes: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
+    coefficients: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     lists_tasks: bool = False
 
@@ -89,6 +91,7 @@ class CardSource:
             **known,  # runs of earlier versions have more keys
             "examples": {task: note for task, note in notes.items() if (folder.path / example_plot(task)).exists()},
             "robustness": folder.load_robustness() or {},
+            "coefficients": folder.load_coefficients(),
             "lists_tasks": folder.tasks.exists(),
             "plots": [path.name for path in folder.measured_plots if path.exists()],
         }

@@ -1,6 +1,7 @@
 """Sentences in the card of a patched model: introduction, branches, training and limits."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from hf_paint.hub.card_source import CardSource
@@ -58,9 +59,23 @@ def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> Markdown:
         _strategy(source, tasks, alpha),
         _given_thetas(source.thetas),
         source.method.sentence(),
+        _coefficients(source.coefficients),
         _adapter(source.recipe),
     ]
     return Markdown(" ").join(filter(None, sentences))
+
+
+def _coefficients(coefficients: Mapping[str, Mapping[str, float]]) -> Markdown:
+    """Return the learned coefficient of each model: its mean over the layers and its range, if there are several."""
+    if not coefficients:
+        return Markdown()
+    layers, listed = [*coefficients.values()], []
+    for model in layers[0]:
+        values = [layer[model] for layer in layers if model in layer]
+        spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+        listed.append(f"{model} {fmean(values):.2f}{spread}")
+    over = ", means over the layers and their ranges" if len(layers) > 1 else ""
+    return Markdown("The learned coefficients{}: {}.").format(over, ", ".join(listed))
 
 
 def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha) -> Markdown:

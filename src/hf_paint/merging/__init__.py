@@ -1,5 +1,6 @@
 """Methods that compute theta_alpha from theta_0 and fine-tuned models, one module per paper."""
 
+from hf_paint.merging.adamerging import adamerging
 from hf_paint.merging.averaging import EMACallback, SWACallback
 from hf_paint.merging.base import Method
 from hf_paint.merging.dare import dare
@@ -24,6 +25,7 @@ __all__ = [
     "EMACallback",
     "Method",
     "SWACallback",
+    "adamerging",
     "add_task_vectors",
     "collect_grams",
     "combine",

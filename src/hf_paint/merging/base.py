@@ -1,6 +1,6 @@
 """Base class for merging methods, which turn fine-tuned models into a path of weights starting at theta_0."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -16,6 +16,7 @@ from hf_paint.results.run_folder import RunFolder
 
 
 ImageSplit = Literal["validation", "train"]
+AnySplit = Literal["validation", "train", "test"]
 LINE = "`(1 - alpha) * theta_0 + alpha * theta_1`"
 
 
@@ -76,6 +77,19 @@ class Measurements(Information, Protocol):
             images: Split from which the batches are drawn.
         """
 
+    def entropies(self, images: AnySplit = "validation") -> Callable[[Weights], Tensor]:
+        """Return a function that computes the entropy of predictions, drawing a new batch of images on every call.
+
+        It is in nats, summed over the patching tasks, and differentiable with respect to the weights; no label is
+        read.
+
+        Args:
+            images: Split from which the batches are drawn.
+        """
+
+    def record(self, coefficients: Mapping[str, Mapping[str, float]]) -> None:
+        """Save learned coefficients: name of a group of tensors -> model -> coefficient."""
+
     def grams(self, name: str, theta: Weights, *, num_images: int, seed: int) -> Weights:
         """Return the Gram matrices of a fine-tuned model on training images of its task, for `regmean`.
 
@@ -100,6 +114,7 @@ class Method:
         fewest: Smallest number of fine-tuned models the method is defined for.
         merges: Whether the method computes theta_1. If False, theta_1 is the fine-tuned model itself.
         samples_labels: Whether `path` samples class labels, so that every patching task must have classes.
+        reads_entropy: Whether the method needs the entropy of predictions, which multi-label tasks do not have.
         chooses: Whether the method itself decides how far theta_1 is from theta_0. If so, theta_1 is saved when there
             is no selection rule.
         formula: Formula for theta_alpha to show on model cards. Empty if `sentence` already contains it.
@@ -114,6 +129,7 @@ class Method:
     fewest: ClassVar[int] = 1
     merges: ClassVar[bool] = False
     samples_labels: ClassVar[bool] = False
+    reads_entropy: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     formula: ClassVar[str] = LINE
     extrapolates: ClassVar[bool] = True
@@ -128,6 +144,11 @@ class Method:
     @property
     def needs_train(self) -> bool:
         """Whether the method needs training images for the patching tasks, even if no model is fine-tuned."""
+        return False
+
+    @property
+    def needs_test(self) -> bool:
+        """Whether the method needs test images for the patching tasks."""
         return False
 
     @property

@@ -77,7 +77,7 @@ def learned_soup(
     for _ in range(steps):
         optimizer.zero_grad()
         coefficients = {key: parameters.softmax(dim=0) for key, parameters in free.items()}
-        mixed = {name: _mix(first[name], tau, coefficients[groups[name]]) for name, tau in moved.items()}
+        mixed = {name: mix(first[name], tau, coefficients[groups[name]][1:]) for name, tau in moved.items()}
         loss({**first, **mixed}).backward()
         optimizer.step()
     learned = {key: parameters.softmax(dim=0).tolist() for key, parameters in free.items()}
@@ -88,9 +88,9 @@ def learned_soup(
     return LearnedSoupResult(theta, {key: dict(zip(thetas, values, strict=True)) for key, values in learned.items()})
 
 
-def _mix(x_0: Tensor, taus: Tensor, coefficients: Tensor) -> Tensor:
-    """Return `x_0 + sum_i a_i tau_i`, differentiable in the coefficients; taus has shape (num_models - 1, *shape)."""
-    step = torch.tensordot(coefficients[1:].to(taus.dtype), taus, dims=1)
+def mix(x_0: Tensor, taus: Tensor, coefficients: Tensor) -> Tensor:
+    """Return `x_0 + sum_i a_i tau_i`, differentiable in the coefficients a (n,); taus has shape (n, *shape)."""
+    step = torch.tensordot(coefficients.to(taus.dtype), taus, dims=1)
     mixed: Tensor = x_0.detach().to(taus.dtype) + step
     return mixed.to(x_0.dtype)
 

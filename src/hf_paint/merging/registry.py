@@ -5,6 +5,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.merging.adamerging import AdaMerging
 from hf_paint.merging.averaging import EMA, SWA
 from hf_paint.merging.base import Interpolate, Method
 from hf_paint.merging.dare import Dare
@@ -25,7 +26,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         *(Interpolate, Lines, Layerwise, Fisher, SWA, EMA),
         *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
-        *(TSV, IsoC, IsoCTS, RegMean),
+        *(TSV, IsoC, IsoCTS, AdaMerging, RegMean),
     )
 }
 MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]

@@ -66,6 +66,29 @@ def losses(logits: Tensor, labels: Tensor) -> Tensor:
     return _spread(logits.log_softmax(dim=-1), labels)
 
 
+def entropies(logits: Tensor) -> Tensor:
+    """Return the entropy of each image's softmax in nats, shape (batch,); it is differentiable.
+
+    Args:
+        logits: shape (batch, num_columns); minus infinity for columns that stay out of an image's softmax.
+
+    Example:
+        >>> entropies(torch.tensor([[0.0, 0.0, -torch.inf]]))  # log(2)
+        tensor([0.6931])
+    """
+    log_p = logits.log_softmax(dim=-1)
+    return -(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0)).sum(dim=-1)  # 0 * inf would be NaN
+
+
+def relative_entropies(logits: Tensor) -> Tensor:
+    """Return each image's entropy as a fraction of the largest one, log(number of columns), shape (batch,).
+
+    It is in [0, 1], so that tasks with different numbers of classes can be compared, and 0 if there is one column.
+    """
+    largest = (~logits.isneginf()).sum(dim=-1).clamp(min=2).log()
+    return entropies(logits) / largest
+
+
 def has_class(labels: Tensor) -> Tensor:
     """Return whether each image of a multi-label task has a class, shape (batch,); labels are (batch, max_classes)."""
     return (labels >= 0).any(dim=1)

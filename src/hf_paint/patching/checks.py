@@ -14,6 +14,7 @@ from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.search import check_search
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.task import Task
 from hf_paint.training.training_set import check_trainable
@@ -42,6 +43,12 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError(
             f"The method '{recipe.method.name}' samples class labels, but a task with `choices_column` has no "
             "classes. Choose another method."
+        )
+    several = [task.name for task in recipe.patching_tasks if isinstance(task, MultiLabelTask)]
+    if recipe.method.reads_entropy and several:
+        raise InputError(
+            f"The method '{recipe.method.name}' minimises the entropy of predictions, which is not defined for the "
+            f"multi-label task '{several[0]}'. Choose another method."
         )
     trained = recipe.trained_tasks
     for task in recipe.tasks_to_read:

@@ -57,7 +57,7 @@ def finish(
     alpha = alpha if by_hand is None else by_hand
     if alpha is not None and run.folder.write:
         write_tasks(run.folder.path, [task.classes for task in run.tasks])
-    save_plots(run, curve, alpha, ensemble)
+    save_plots(run, curve, alpha, ensemble, rule=run.rule.selection if by_hand is None else BY_HAND)
     has_card = run.recipe.step is None  # steps have no card
     facts = _card_facts(run) if has_card else {}
     model = None
@@ -178,7 +178,9 @@ def _card_facts(run: PatchRun) -> dict[str, object]:
     }
 
 
-def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: AlphaCurve | None) -> None:
+def save_plots(
+    run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: AlphaCurve | None, *, rule: str
+) -> None:
     """Write the plots of what was measured and, if there are shift tasks, `robustness.json`.
 
     Args:
@@ -186,6 +188,7 @@ def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: 
         curve: Results of the run.
         alpha: Chosen alpha, if any.
         ensemble: Curve of the output-space ensemble, for comparison.
+        rule: Rule that chose alpha, or `by hand`.
     """
     if not run.folder.write:
         return
@@ -198,7 +201,7 @@ def save_plots(run: PatchRun, curve: AlphaCurve, alpha: Alpha | None, ensemble: 
         tables = {name: robustness_table(c, baseline=baseline) for name, c in curves.items() if c is not None}
         run.folder.save_robustness({name: tables[name].to_dict() if name in tables else None for name in curves})
     split, end = shown.default_split(curve), run.method.end
-    what = shown.Shown(curve=curve, split=split, selected=alpha, ensemble=ensemble, end=end)
+    what = shown.Shown(curve=curve, split=split, selected=alpha, ensemble=ensemble, end=end, rule=rule)
     kinds.save_run_plots(run.folder, what, tables)
 
 

@@ -1,7 +1,6 @@
-"""Measurements for merging methods: scores and losses on images; Fisher information and inputs on training images."""
+"""Measurements for merging methods: scores, losses and entropies on images; Fisher information and inputs."""
 
-from collections import UserDict
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,28 +10,30 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
-from hf_paint.files import remove_any, write_json
+from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.merging.base import ImageSplit, Loss
+from hf_paint.merging.base import AnySplit, ImageSplit, Loss
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
-from hf_paint.models.losses import masked_cross_entropy
+from hf_paint.models.losses import entropies, masked_cross_entropy
 from hf_paint.models.sealed import is_whole, load_sealed_file, save_sealed_file
 from hf_paint.patching.grams import stored_grams
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.stored_scores import StoredScores
 from hf_paint.patching.training_pixels import share_of, training_pixels
+from hf_paint.results.entropies import mean_of_sides
 from hf_paint.results.identity import bind
 from hf_paint.results.records import Role
 from hf_paint.results.selection import Sides
-from hf_paint.results.stored import AGAIN
 
 
 BATCH_SIZE = 64
 """Number of images per batch, for learning soup coefficients and for estimating Fisher information."""
+ENTROPY_BATCH_SIZE = 16
+"""Number of images of each task per step of AdaMerging (Yang et al., 2024)."""
 
 
 class RunMeasurements:
@@ -72,22 +73,44 @@ class RunMeasurements:
         Args:
             images: Split from which the images are drawn.
         """
-        generator = np.random.default_rng(self.run.args.seed)
-        tower = self.run.tower_with(self.run.base.theta_0)
-        tasks = _with_validation(self.run.tasks, "patching") if images == "validation" else self._on_train()
+        outputs = self._outputs(images, BATCH_SIZE)
 
         def loss(theta: Weights, beta: Tensor | float = 1.0) -> Tensor:
-            losses = []
+            return torch.stack([tempered_loss(logits, labels, beta) for logits, labels in outputs(theta)]).mean()
+
+        return loss
+
+    def entropies(self, images: AnySplit = "validation") -> Callable[[Weights], Tensor]:
+        """Return a differentiable function of weights: the entropy of predictions on a new random batch at each call.
+
+        It is summed over the patching tasks, as in AdaMerging, and in nats. No label is read.
+
+        Args:
+            images: Split from which the images are drawn.
+        """
+        outputs = self._outputs(images, ENTROPY_BATCH_SIZE)
+        return lambda theta: torch.stack([entropies(logits).mean() for logits, _ in outputs(theta)]).sum()
+
+    def record(self, coefficients: Mapping[str, Mapping[str, float]]) -> None:
+        """Save learned coefficients: name of a group of tensors -> model -> coefficient."""
+        self.run.folder.save_coefficients(coefficients)
+
+    def _outputs(self, images: AnySplit, size: int) -> Callable[[Weights], Iterator[tuple[Tensor, Tensor]]]:
+        """Return a function of weights that yields logits and labels of a new random batch of each patching task."""
+        generator = np.random.default_rng(self.run.args.seed)
+        tower = self.run.tower_with(self.run.base.theta_0)
+        tasks = self._on_train() if images == "train" else _with_split(self.run.tasks, "patching", images)
+
+        def outputs(theta: Weights) -> Iterator[tuple[Tensor, Tensor]]:
             for task in tasks:
                 source = task.images[images]
-                indices = generator.integers(len(source), size=BATCH_SIZE).tolist()
+                indices = generator.integers(len(source), size=size).tolist()
                 batch = {key: value.to(self.device) for key, value in source.__getitems__(indices).items()}
                 pixels = task.transform.normalize(batch["pixel_values"])
                 embeds = functional_call(tower, dict(theta), kwargs={"pixel_values": pixels}).image_embeds
-                losses.append(tempered_loss(*task.head.to(self.device).compare(embeds, batch["labels"]), beta))
-            return torch.stack(losses).mean()
+                yield task.head.to(self.device).compare(embeds, batch["labels"])
 
-        return loss
+        return outputs
 
     def _on_train(self) -> list[PreparedTask]:
         """Return the patching tasks with the images of their train splits, which are decoded now."""
@@ -160,6 +183,10 @@ class _Scorer:
 
     def by_rule(self, theta: Weights) -> float:
         """Return the score under the selection rule of the run."""
+        if self._run.rule.selection == "entropy":
+            self._carrier.load_state_dict(dict(theta), strict=False)
+            sides = [_with_split(self._run.tasks, role, "validation") for role in ("patching", "supported")]
+            return -mean_of_sides([[self._entropy(task) for task in side] for side in sides])
         side = Sides(*self._accuracies(theta, "patching", "supported"))
         return self._run.rule.score(side, side if self._run.rule.selection == "mean" else self._side_0)
 
@@ -171,8 +198,12 @@ class _Scorer:
     def _accuracies(self, theta: Weights, *roles: Role) -> list[Fraction]:
         """Return the unweighted mean accuracy over the tasks of each role."""
         self._carrier.load_state_dict(dict(theta), strict=False)
-        groups = [_with_validation(self._run.tasks, role) for role in roles]
+        groups = [_with_split(self._run.tasks, role, "validation") for role in roles]
         return [sum(map(self._accuracy, tasks), Fraction(0)) / len(tasks) for tasks in groups]
+
+    def _entropy(self, task: PreparedTask) -> float:
+        entropies = self._evaluator.predict(self._carrier, task, "validation").relative_entropy
+        return 0.0 if entropies is None else float(np.mean(entropies, dtype=np.float64))
 
     def _accuracy(self, task: PreparedTask) -> Fraction:
         correct = self._evaluator.predict(self._carrier, task, "validation").correct
@@ -185,25 +216,5 @@ def tempered_loss(logits: Tensor, labels: Tensor, beta: Tensor | float) -> Tenso
     return masked_cross_entropy(beta * logits.masked_fill(padding, 0), labels, padding)
 
 
-def _with_validation(tasks: Iterable[PreparedTask], role: Role) -> list[PreparedTask]:
-    return [task for task in tasks if task.role == role and "validation" in task.images]
-
-
-class StoredScores(UserDict[str, float]):
-    """A dictionary stored in a JSON file, which is rewritten whenever a value is set.
-
-    Args:
-        path: Path to the JSON file.
-        write: Whether this process writes the file.
-    """
-
-    def __init__(self, path: Path, *, write: bool) -> None:
-        super().__init__()
-        self.path, self.write = path, write
-        self.data = read_shaped(path, dict[str, float], advice=AGAIN) or {}
-
-    def __setitem__(self, name: str, score: float) -> None:
-        """Set a score and rewrite the file."""
-        super().__setitem__(name, score)
-        if self.write:
-            write_json(self.path, self.data)
+def _with_split(tasks: Iterable[PreparedTask], role: Role, split: str) -> list[PreparedTask]:
+    return [task for task in tasks if task.role == role and split in task.images]

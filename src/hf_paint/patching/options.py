@@ -23,7 +23,7 @@ from hf_paint.tasks.registry import TaskLike
 from hf_paint.training.callbacks import CallbackLike
 
 
-Selection = Literal["mean", "supported_within", "none"]
+Selection = Literal["mean", "supported_within", "entropy", "none"]
 SaveDtype = Literal["float32", "bfloat16", "float16"]
 MergeOfSteps = Literal["sequential", "projection"]
 

@@ -63,7 +63,8 @@ def patch_parallel(
         args: Training arguments, used for every task.
         alphas: Uniform coefficients that the search evaluates first, on a grid of 0.01 and thinned out to a fifth of
             its budget. With one task, only these are evaluated.
-        selection: Rule that chooses the coefficients: `mean` or `supported_within` (see `AlphaCurve.select`).
+        selection: Rule that chooses the coefficients: `supported_within`, `mean` or `entropy` (see
+            `AlphaCurve.select`).
         tolerance: Accuracy loss that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 
@@ -188,7 +189,7 @@ class _Combinations:
     def score(self, alpha: Coefficients) -> float:
         """Return the score that the search maximises."""
         curve = AlphaCurve([*self.before, *self.evaluate(alpha, "validation")])
-        return self.run.rule.score(curve.sides(alpha), curve.sides(0.0))
+        return self.run.rule.score_of(curve, alpha)
 
     def report(self, alpha: Coefficients) -> AlphaCurve:
         """Evaluate what is reported: both ends on all splits, and each theta_i on the test images of its task."""

@@ -17,6 +17,7 @@ from hf_paint.patching.processes import is_main_process
 from hf_paint.repositories import pinned
 from hf_paint.results.alphas import Alpha, canonical_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.entropies import mean_entropy
 from hf_paint.results.run_files import RECIPE, STEP_RECIPE
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Sides, mean_score, penalised_score
@@ -34,6 +35,7 @@ class Rule:
 
     By default, this is the alpha with the highest patching accuracy among those that lose at most one point of
     supported accuracy. The rule compares validation accuracies with those of alpha 0, so it needs supported tasks.
+    `entropy` looks at no labels, but at the predictions on the validation images of the same tasks.
 
     Attributes:
         alphas: Alphas to evaluate, stored in their canonical form and without duplicates.
@@ -57,8 +59,14 @@ class Rule:
             return None
         return curve.select(self.selection, tolerance=self.tolerance, baseline=self.baseline)
 
+    def score_of(self, curve: AlphaCurve, alpha: Alpha) -> float:
+        """Return the score that a search maximises for one alpha of a curve, which also has alpha 0."""
+        if self.selection == "entropy":
+            return -mean_entropy(curve, alpha)
+        return self.score(curve.sides(alpha), curve.sides(0.0))
+
     def score(self, side: Sides, side_0: Sides) -> float:
-        """Return the score that a search maximises: the selection rule, with a penalty instead of its limit.
+        """Return the score of two accuracies: the selection rule, with a penalty instead of its limit.
 
         Args:
             side: Mean accuracies of the weights to score.

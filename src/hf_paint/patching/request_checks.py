@@ -14,6 +14,7 @@ from hf_paint.patching.request import Request
 from hf_paint.patching.unread_options import check_everything_is_read
 from hf_paint.results.robustness import fit_baseline
 from hf_paint.results.selection import check_tolerance
+from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.registry import get_tasks
 from hf_paint.tasks.task import Task
 from hf_paint.training.callbacks import check_callbacks
@@ -86,6 +87,12 @@ def _check_sides(request: Request) -> None:
     """Check that both sides of the selection have a task that may have validation images."""
     each = request.strategy == "sequential" or request.searches
     sides: dict[str, Sequence[Task]] = {"patching": request.patching_tasks, "supported": request.supported_tasks}
+    several = [task.name for side in sides.values() for task in side if isinstance(task, MultiLabelTask)]
+    if request.rule.selection == "entropy" and several:
+        raise InputError(
+            f"`selection: entropy` is not defined for the multi-label task '{several[0]}': a prediction of several "
+            "classes is not less certain than one of a single class. Choose by `mean` or `supported_within`."
+        )
     for role, tasks in sides.items():
         if all(task.splits.validation is None for task in tasks):
             raise InputError(no_validation(request.rule.selection, role, each=each))

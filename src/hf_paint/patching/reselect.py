@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError, did_you_mean
@@ -24,7 +23,14 @@ from hf_paint.results.resuming import makes_weights
 from hf_paint.results.run_files import ENSEMBLE
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.seals import check_readable
-from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Selection, SelectionRule, check_tolerance
+from hf_paint.results.selection import (
+    DEFAULT_RULE,
+    DEFAULT_TOLERANCE,
+    RULES,
+    Selection,
+    SelectionRule,
+    check_tolerance,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,8 +82,8 @@ def select_alpha(
 
     Args:
         run_folder: Folder of a finished run. It may be interrupted and repeated.
-        selection: Rule that chooses alpha: `mean` or `supported_within`; by default, `supported_within` if a tolerance
-            is given, or else the rule of the recipe.
+        selection: Rule that chooses alpha: `supported_within`, `mean` or `entropy`; by default,
+            `supported_within` if a tolerance is given, or else the rule of the recipe.
         tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction: 0.01 is one point. By
             default, that of the recipe.
         alpha: Alpha to use instead of a rule, which must have been evaluated; after parallel patching, the coefficient
@@ -144,7 +150,7 @@ def save_choice(choice: NewChoice) -> PatchResult:
         for copy in choice.copies:
             log.append(copy)
         ensemble = AlphaCurve.from_run(folder.path, name=ENSEMBLE) if (folder.path / ENSEMBLE).exists() else None
-        save_plots(run, curve, alpha, ensemble)
+        save_plots(run, curve, alpha, ensemble, rule=choice.selection["rule"])
         facts["examples"] = plot_saved_examples(folder, curve, alpha)
         model = save_chosen(run, alpha, weights, selection=choice.selection, facts=facts)
         redraw_report(folder)
@@ -173,14 +179,13 @@ def _rule(recipe: Mapping[str, object], selection: SelectionRule | None, toleran
     """Return the rule to choose by: what was asked for, and else the rule of the recipe."""
     stored = str(recipe.get("selection", DEFAULT_RULE))
     name = selection or (DEFAULT_RULE if tolerance is not None else stored)
-    if name not in get_args(SelectionRule):
+    rule = next((rule for rule in RULES if rule == name), None)
+    if rule is None:
         what = "The recipe has no selection rule" if selection is None else f"Unknown selection rule '{name}'"
-        names = get_args(SelectionRule)
-        raise InputError(f"{what}.{did_you_mean(name, names)} Pass one of {', '.join(names)}, or an alpha.")
-    rule: SelectionRule = "mean" if name == "mean" else DEFAULT_RULE
-    if rule == "mean":
+        raise InputError(f"{what}.{did_you_mean(name, RULES)} Pass one of {', '.join(RULES)}, or an alpha.")
+    if rule != DEFAULT_RULE:
         if tolerance is not None:
-            raise InputError("The rule `mean` has no tolerance. Remove it, or choose by `supported_within`.")
+            raise InputError(f"The rule `{rule}` has no tolerance. Remove it, or choose by `{DEFAULT_RULE}`.")
         return Rule(alphas=(), selection=rule)
     allowed = float(str(recipe.get("tolerance", DEFAULT_TOLERANCE))) if tolerance is None else tolerance
     check_tolerance(allowed)

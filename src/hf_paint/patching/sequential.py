@@ -67,7 +67,7 @@ def patch_sequential(
         supported_tasks: Tasks whose accuracy must be preserved.
         args: Training arguments, used for every step.
         alphas: Alphas to evaluate in each step; 0 is always added.
-        selection: Rule that chooses each alpha: `mean` or `supported_within` (see `AlphaCurve.select`).
+        selection: Rule that chooses each alpha: `supported_within`, `mean` or `entropy` (see `AlphaCurve.select`).
         tolerance: Accuracy loss that `supported_within` allows over all steps, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 

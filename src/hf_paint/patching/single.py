@@ -45,7 +45,7 @@ def patch_single(
         supported_tasks: Tasks whose accuracy must be preserved.
         args: Training arguments.
         alphas: Alphas to evaluate; 0 is always added.
-        selection: Rule that chooses alpha: `supported_within`, `mean` or `none` (see `AlphaCurve.select`).
+        selection: Rule that chooses alpha: `supported_within`, `mean`, `entropy` or `none` (see `AlphaCurve.select`).
         tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction: 0.01 is one point.
         options: Options that most runs leave at their defaults.
 

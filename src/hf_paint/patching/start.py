@@ -161,6 +161,8 @@ def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
     has_validation = any("validation" in task.images for task in tasks if task.role == "patching")
     if method.needs_validation and not has_validation:
         raise InputError(f"The method '{method.name}' needs validation images, but no patching task has any.")
+    if method.needs_test and not any("test" in task.images for task in tasks if task.role == "patching"):
+        raise InputError(f"The method '{method.name}' needs test images, but no patching task has any.")
     if method.needs_selection and selection == "none":
         raise InputError(f"With `score: selection`, the method '{method.name}' needs a `selection` other than `none`.")
 

@@ -1,4 +1,4 @@
-"""Tables of a report: models by task, coefficients, steps, averaged models, and task orders."""
+"""Tables of a report: models by task, coefficients, steps, averaged models, learned coefficients, task orders."""
 
 from hf_paint.documents.shapes import read_shaped
 from hf_paint.report.contents import Table
@@ -20,6 +20,7 @@ def tables_of(recorded: Recorded, means: dict[str, list[float | None]]) -> list[
         _coefficients(recorded, means) if recorded.is_search else None,
         _steps(recorded),
         _averaged(recorded),
+        _learned(recorded),
     ]
     return [table for table in found if table is not None] + robustness_rows(recorded)
 
@@ -68,6 +69,14 @@ def _averaged(recorded: Recorded) -> Table | None:
     rows: list[Cells] = [[models, score] for models, score in scores.items()]
     title = "Averaged models and their scores on validation images"
     return Table(title=title, columns=["models", "score"], percent=["score"], rows=rows)
+
+
+def _learned(recorded: Recorded) -> Table | None:
+    """Return the coefficients that a method like `adamerging` learned, by group of tensors."""
+    coefficients = recorded.files.load_coefficients()
+    models = list(dict.fromkeys(model for values in coefficients.values() for model in values))
+    rows: list[Cells] = [[group, *(values.get(model) for model in models)] for group, values in coefficients.items()]
+    return Table(title="Learned coefficients", columns=["tensors", *models], percent=[], rows=rows) if rows else None
 
 
 def averaged_orders(folder: RunFolder) -> list[Table]:

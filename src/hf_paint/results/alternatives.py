@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.entropies import have_entropies
 from hf_paint.results.selection import (
     BY_HAND,
     DEFAULT_RULE,
     DEFAULT_TOLERANCE,
+    RULES,
     Selection,
     SelectionRule,
     Sides,
     least_tolerance,
-    select,
 )
 
 
@@ -51,13 +52,14 @@ def rules_of(curve: AlphaCurve, selection: Selection | None, recipe: Mapping[str
     if sides is None or recipe.get("strategy") == "sequential":
         return {}
     tolerance = float(str(recipe.get("tolerance", DEFAULT_TOLERANCE)))
-    flags = f"--selection {DEFAULT_RULE}" + ("" if tolerance == DEFAULT_TOLERANCE else f" --tolerance {tolerance:g}")
+    given = "" if tolerance == DEFAULT_TOLERANCE else f" --tolerance {tolerance:g}"
     own = None if selection is None else selection["rule"]
-    found = {
-        "mean": _choice_of(sided, sides, chosen, "mean", 0.0, "--selection mean"),
-        DEFAULT_RULE: _choice_of(sided, sides, chosen, DEFAULT_RULE, tolerance, flags),
+    flags: dict[SelectionRule, str] = {"mean": "", DEFAULT_RULE: given, "entropy": ""}
+    return {
+        rule: _choice_of(sided, sides, chosen, rule, tolerance, f"--selection {rule}{with_tolerance}")
+        for rule, with_tolerance in flags.items()
+        if rule != own and (rule != "entropy" or have_entropies(sided, sides))
     }
-    return {rule: choice for rule, choice in found.items() if rule != own}
 
 
 def _sides(curve: AlphaCurve, chosen: Alpha) -> dict[Alpha, Sides] | None:
@@ -80,8 +82,8 @@ def alternative_of(curve: AlphaCurve, selection: Selection, recipe: Mapping[str,
         if needed is None:
             return None
         flags, tolerance = f"--tolerance {needed:g}", needed
-    elif selection["rule"] == BY_HAND and recipe.get("selection") == "mean":
-        rule, flags = "mean", "--selection mean"
+    elif selection["rule"] == BY_HAND and (own := _without_tolerance(recipe.get("selection"))):
+        rule, flags = own, f"--selection {own}"
     elif selection["rule"] == BY_HAND and recipe.get("selection") == DEFAULT_RULE:
         tolerance = float(str(recipe.get("tolerance", tolerance)))
     found = _choice_of(curve, sides, chosen, rule, tolerance, flags)
@@ -89,10 +91,14 @@ def alternative_of(curve: AlphaCurve, selection: Selection, recipe: Mapping[str,
     return None if same else found
 
 
+def _without_tolerance(name: object) -> SelectionRule | None:
+    return next((rule for rule in RULES if rule == name and rule != DEFAULT_RULE), None)
+
+
 def _choice_of(
     curve: AlphaCurve, sides: Mapping[Alpha, Sides], chosen: Alpha, rule: SelectionRule, tolerance: float, flags: str
 ) -> Alternative:
-    alpha = select(sides, rule, tolerance=tolerance)
+    alpha = curve.select(rule, tolerance=tolerance)
     gains = Sides(*(after - before for after, before in zip(sides[alpha], sides[0.0], strict=True)))
     keeps_more = sides[alpha].supported > sides[chosen].supported
     exact = alpha in curve.exact_alphas

@@ -11,7 +11,7 @@ from hf_paint.results.gains import Gain
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.outcome_text import summarise, why
 from hf_paint.results.records import Result
-from hf_paint.results.selection import BY_HAND, EarlierChoice, Selection
+from hf_paint.results.selection import BY_ENTROPY, BY_HAND, EarlierChoice, Selection
 from hf_paint.results.tables import in_points, percent, points
 
 
@@ -80,6 +80,7 @@ def selection_sentences(strategy: str, selection: Selection) -> str:
             f"the highest patching accuracy among the {candidates} whose supported accuracy is at most "
             f"{in_points(selection['tolerance'])} below the unpatched model's"
         ),
+        "entropy": f"{BY_ENTROPY}; patching and supported tasks have equal weights",
     }
     choice = f"Of {selection['num_alphas']} {candidates}, the rule `{rule}` chose {format_alpha(alpha)}, which has"
     if strategy == "sequential":
@@ -102,4 +103,9 @@ def limit_of_choice(rule: str, when: str) -> str:
         return f"Alpha was chosen by hand {when}, so the accuracies above may be optimistic."
     if rule == "none":
         return f"Alpha was not chosen on any images, and the model was made {when}."
+    if rule == "entropy":
+        return (
+            f"Alpha was chosen without labels, on a single validation split per task, {when}. Predictions can be "
+            "certain and wrong, so another alpha may be more accurate."
+        )
     return f"Alpha was chosen on a single validation split per task, {when}."

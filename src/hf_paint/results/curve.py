@@ -12,6 +12,7 @@ from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, canonical, format_alpha, in_order
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve_table import curve_rows
+from hf_paint.results.entropies import select_by_entropy
 from hf_paint.results.gains import Gain
 from hf_paint.results.notebooks import curve_html, describe_curve
 from hf_paint.results.record_checks import correct_images
@@ -139,26 +140,27 @@ class AlphaCurve:
         tolerance: float = DEFAULT_TOLERANCE,
         baseline: Fraction | None = None,
     ) -> Alpha:
-        """Select alpha based on validation accuracies.
+        """Select alpha based on validation images.
 
         Args:
             rule: `supported_within` selects the highest patching accuracy among all alphas whose supported accuracy is
                 at most `tolerance` below that of alpha 0. `mean` selects the highest mean of patching and supported
-                accuracy, with equal weights regardless of the number of tasks (PAINT, Section 2).
-            tolerance: Loss of supported accuracy to allow with `supported_within`, as a fraction of 1 (0.01 is one
-                point).
+                accuracy, with equal weights regardless of the number of tasks (PAINT, Section 2). `entropy` selects
+                the lowest mean entropy of predictions with the same weights, without labels.
+            tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction (0.01 is one point).
             baseline: Supported accuracy to measure the loss from, instead of that of alpha 0.
 
         Returns:
-            The selected alpha. In case of ties, this is the smallest one, or the one with the smallest sum of
-            coefficients. If no alpha is within the tolerance, which can only happen with a `baseline`, it is the one
-            with the highest supported accuracy.
+            The selected alpha; of ties, the smallest one, or that with the smallest sum of coefficients. If none is
+            within the tolerance, which only happens with a `baseline`, that with the highest supported accuracy.
 
         Raises:
             InputError: If the rule is unknown, or if a required record is missing, e.g. that of one task at one alpha.
         """
         candidates = {r.alpha for r in self.results if r.split == "validation" and r.role in Sides._fields}
         sides = {alpha: self.sides(alpha) for alpha in self.alphas if alpha in candidates or not candidates}
+        if rule == "entropy":
+            return select_by_entropy(self, sides)
         return select(sides, rule, tolerance=tolerance, baseline=baseline)
 
     def sides(self, alpha: Alpha) -> Sides:

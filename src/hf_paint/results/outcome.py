@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         alpha: Chosen alpha, or None if none was chosen.
-        rule: Rule that chose it: `mean`, `supported_within`, `none` for the method itself, or `by hand`.
+        rule: Rule that chose it: `mean`, `supported_within`, `entropy`, `none` for the method itself, or `by hand`.
         tolerance: Loss of supported accuracy that `supported_within` allows, as a fraction of 1.
         strategy: Patching strategy.
         method: Name of the method.

@@ -18,7 +18,7 @@ from hf_paint.results.change_text import (
 from hf_paint.results.changes import mean_loss
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.records import Role
-from hf_paint.results.selection import BY_HAND
+from hf_paint.results.selection import BY_ENTROPY, BY_HAND
 from hf_paint.results.tables import in_points, marked, percent
 
 
@@ -69,9 +69,11 @@ def why(outcome: Outcome) -> str:
         return "this alpha was chosen by hand"
     if outcome.rule == "none":
         return f"no rule chose it, the method `{outcome.method}` decides how far to go"
+    where = "in each step, " if outcome.strategy == "sequential" else ""
     if outcome.rule == "mean":
-        where = "in each step, " if outcome.strategy == "sequential" else ""
         return f"{where}the rule `mean` weighs both sides the same"
+    if outcome.rule == "entropy":
+        return f"{where}the rule `entropy` takes {BY_ENTROPY}"
     return _what_is_kept(outcome)
 
 
@@ -110,6 +112,8 @@ def _why_nothing(outcome: Outcome) -> str:
     none, patching = _no_other(outcome.candidates), _mean_of(outcome, "patching")
     if outcome.rule == "mean":
         return f"{none} raises the mean of patching and supported accuracy on validation images"
+    if outcome.rule == "entropy":
+        return f"{none} has a lower mean entropy of predictions on validation images, compared without labels"
     if not outcome.improvable:
         return f"{none} improves {patching} on validation images"
     tolerance = Fraction(str(outcome.tolerance))

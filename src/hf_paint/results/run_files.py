@@ -16,6 +16,7 @@ DETAILS = "details.jsonl"
 ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PRECISION, CARD_FACTS, ROBUSTNESS, SCORES = "precision.json", "card.json", "robustness.json", "scores.json"
+COEFFICIENTS = "coefficients.json"
 ORDERS, CHANGES, TRACKER_IDS = "orders.json", "changes.json", "trackers.json"
 CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT = "curve.png", "accuracy.png", "per_class.png"
 ROBUSTNESS_PLOT = "robustness.png"
@@ -33,7 +34,7 @@ KEPT = (RECIPE, STEP_RECIPE, IDENTITY, SELECTION)
 """Files that no run can make again as they were: what it was started with, and what people chose."""
 RECORDS = (RESULTS, ENSEMBLE, DETAILS)
 """Files with a line for each evaluation. Damaged lines are removed; if a file is missing, so are the other ones."""
-FACTS = (PRECISION, CARD_FACTS, ROBUSTNESS, SCORES, ORDERS, CHANGES, TRACKER_IDS, TASKS)
+FACTS = (PRECISION, CARD_FACTS, ROBUSTNESS, SCORES, COEFFICIENTS, ORDERS, CHANGES, TRACKER_IDS, TASKS)
 """What a run found out once, and finds out again."""
 PER_IMAGE = ("correct/*.npy", "predictions/*.npz")
 """A file for each evaluation. Without it, the evaluation is done again when the run is; few readers need it."""
@@ -43,7 +44,7 @@ SEALED = (*KEPT, *RECORDS, *FACTS, *PER_IMAGE, *DRAWN)
 """Glob patterns for the files that have a checksum; models have a manifest of their own."""
 PARTS_OF_A_RUN = (
     *(RESULTS, DETAILS, EXAMPLES, SELECTION, "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", SCORES, "fisher", "grams", "theta_0", "head", "adapter"),
+    *("step-*", "thetas", "order-*", SCORES, COEFFICIENTS, "fisher", "grams", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
 

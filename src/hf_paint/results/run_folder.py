@@ -19,6 +19,7 @@ from hf_paint.results.run_files import (
     ACCURACY_PLOT,
     CARD_FACTS,
     CHANGES,
+    COEFFICIENTS,
     CURVE_PLOT,
     EXAMPLES,
     IDENTITY,
@@ -73,7 +74,7 @@ class RunFolder:
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
         self.robustness, self.robustness_plot = self.path / ROBUSTNESS, self.path / ROBUSTNESS_PLOT
-        self.scores = self.path / SCORES
+        self.scores, self.coefficients = self.path / SCORES, self.path / COEFFICIENTS
         self.grams = self.path / "grams"
         self.orders = self.path / ORDERS
         self.changes, self.report = self.path / CHANGES, self.path / REPORT
@@ -180,6 +181,10 @@ class RunFolder:
         """Write `robustness.json`, with the tables for interpolated weights and for the output-space ensemble."""
         self._save(self.robustness, tables)
 
+    def save_coefficients(self, coefficients: Mapping[str, object]) -> None:
+        """Write `coefficients.json`: group of tensors -> model -> coefficient, as a merging method learned them."""
+        self._save(self.coefficients, coefficients)
+
     def save_orders(self, summary: Mapping[str, object]) -> None:
         """Write `orders.json`, with averages over several task orders."""
         self._save(self.orders, summary)
@@ -214,6 +219,10 @@ class RunFolder:
     def load_robustness(self) -> dict[str, Json | None] | None:
         """Return the robustness tables, or None if the run has no shift tasks."""
         return read_shaped(self.robustness, dict[str, dict[str, object] | None], advice=AGAIN)
+
+    def load_coefficients(self) -> dict[str, dict[str, float]]:
+        """Return the coefficients that a merging method learned: group of tensors -> model -> coefficient."""
+        return read_shaped(self.coefficients, dict[str, dict[str, float]], advice=AGAIN) or {}
 
     def load_orders(self) -> OrdersSummary | None:
         """Return the averages over several task orders, or None if the run has one order."""

@@ -26,6 +26,8 @@ class Scores:
         mean_average_precision: Average precision of each class over all images, averaged over the classes that some
             but not all images have, in [0, 1], for multi-label tasks. These have no `mean_per_class`; their loss is
             the cross-entropy with a target spread evenly over the classes of an image.
+        relative_entropy: Mean entropy of the predicted probabilities as a fraction of the largest one, log(number of
+            classes or answers), in [0, 1]; needs no labels. None for multi-label tasks.
         answer_types: Answer type -> [correct, total], for multiple-choice tasks.
     """
 
@@ -37,6 +39,7 @@ class Scores:
     ece: float | None = None
     mean_absolute_error: float | None = None
     mean_average_precision: float | None = None
+    relative_entropy: float | None = None
     answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
 
     @property
@@ -80,7 +83,7 @@ class Scores:
         for name, pair in {**of_total, **parts}.items():
             if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= self.total or not pair[1]:
                 raise ValueError(f"`{name}` is {' of '.join(map(str, pair))} images")
-        for name in ("mean_per_class", "mean_average_precision"):
+        for name in ("mean_per_class", "mean_average_precision", "relative_entropy"):
             if not -TOLERANCE <= (getattr(self, name) or 0) <= 1 + TOLERANCE:
                 raise ValueError(f"`{name}` is {getattr(self, name)}, which is not from 0 to 1")
         for name in ("ece", "loss", "mean_absolute_error"):

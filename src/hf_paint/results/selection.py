@@ -1,4 +1,4 @@
-"""Rules for selecting alpha from validation accuracies, and the contents of `selection.json`."""
+"""Rules for selecting alpha on validation images, and the contents of `selection.json`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,11 @@ from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results.alphas import Alpha, AlphaJson, size
 
 
-SelectionRule = Literal["mean", "supported_within"]
+AccuracyRule = Literal["mean", "supported_within"]
+SelectionRule = Literal["mean", "supported_within", "entropy"]
+RULES: tuple[SelectionRule, ...] = get_args(SelectionRule)
+BY_ENTROPY: Final = "the lowest mean entropy of predictions, without labels"
+"""What the rule `entropy` looks for (see `hf_paint.results.entropies`)."""
 DEFAULT_RULE: Final = "supported_within"
 """A patch is to improve one task and to break nothing else, and only this rule says how much may be lost: it compares
 the validation accuracy of every alpha with that of alpha 0. `mean`, the rule of the papers, takes two points on the
@@ -30,19 +34,20 @@ class Sides(NamedTuple):
 
 
 def select(
-    sides: Mapping[Alpha, Sides], rule: SelectionRule, *, tolerance: float, baseline: Fraction | None = None
+    sides: Mapping[Alpha, Sides], rule: AccuracyRule, *, tolerance: float, baseline: Fraction | None = None
 ) -> Alpha:
-    """Select one of the alphas; see `AlphaCurve.select`.
+    """Select one of the alphas by its accuracies; see `AlphaCurve.select`.
 
     Raises:
-        InputError: If the rule is unknown, or if `supported_within` has neither a baseline nor a record for alpha 0.
+        InputError: If the rule is unknown, there are no alphas, or `supported_within` has neither a baseline nor a
+            record for alpha 0.
 
     Example:
         >>> sides = {0.0: Sides(Fraction(1, 2), Fraction(9, 10)), 1.0: Sides(Fraction(1), Fraction(4, 5))}
         >>> select(sides, "mean", tolerance=0), select(sides, "supported_within", tolerance=0.01)
         (1.0, 0.0)
     """
-    if rule not in get_args(SelectionRule):
+    if rule not in get_args(AccuracyRule):
         raise InputError(f"Unknown selection rule '{rule}'.{did_you_mean(rule, get_args(SelectionRule))}")
     if not sides:
         raise InputError("There are no records to choose an alpha by.")

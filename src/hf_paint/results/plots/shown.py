@@ -13,6 +13,7 @@ from hf_paint.results.proportions import accuracy_interval
 from hf_paint.results.records import Result, Role
 from hf_paint.results.run_files import ENSEMBLE
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.selection import BY_ENTROPY
 from hf_paint.results.tables import FINE_TUNED, Interval, percent
 
 
@@ -33,6 +34,7 @@ class Shown:
         selected: Chosen alpha, if any.
         ensemble: Curve of the output-space ensemble, for comparison.
         end: Name of the model at alpha 1, or an empty string if it is not known.
+        rule: Rule that chose alpha, if that is known.
     """
 
     curve: "AlphaCurve"
@@ -40,6 +42,7 @@ class Shown:
     selected: Alpha | None = None
     ensemble: "AlphaCurve | None" = None
     end: str = FINE_TUNED
+    rule: str = ""
 
     @classmethod
     def of(cls, curve: "AlphaCurve", split: str | None = None) -> Self:
@@ -60,6 +63,7 @@ class Shown:
             selected=None if selection is None else alpha_from_json(selection["alpha"]),
             ensemble=type(curve).from_run(folder.path, name=ENSEMBLE) if has_file(folder.path / ENSEMBLE) else None,
             end="" if has_method else FINE_TUNED,
+            rule="" if selection is None else selection["rule"],
         )
 
     @property
@@ -106,6 +110,8 @@ class Shown:
             notes.append("Hollow points: measured on some of the images, inferred for the others (adaptive sweep).")
         if any(r.mean_average_precision is not None for r in self.records):
             notes.append("Accuracy of a task with several classes per image: the best class is one of them (top 1).")
+        if self.rule == "entropy":
+            notes.append(f"Alpha was chosen by {BY_ENTROPY}.")
         return notes
 
     def named(self, alpha: Alpha) -> str:
