@@ -1,4 +1,4 @@
-"""The order of the tests, their caches and their temporary folders; the fixtures are in `support/common_fixtures.py`."""
+"""The order of the tests, their caches and temporary folders; the fixtures are in `support/common_fixtures.py`."""
 
 import gc
 import os
@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items):
     """The longest files come first: a worker that begins one at the end works alone."""
     first = {Path(__file__).parent / name for name in LONGEST}
     items.sort(key=lambda item: item.path not in first)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Leave no temporary folders in memory, unless a test failed."""
+    if exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(session.config._tmp_path_factory.getbasetemp(), ignore_errors=True)
 
 
 def pytest_unconfigure():

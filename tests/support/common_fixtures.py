@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate.utils import memory
 from huggingface_hub import constants, hf_api
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 from transformers.utils import logging
@@ -17,6 +18,7 @@ from drawn_tasks import CLASS_NAMES, write_task, write_task_yaml
 from hf_paint import ClassificationHead, PaintTrainingArguments, patch_single
 from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
+from hf_paint.data.read_once import reading_once
 from hf_paint.models.loading import save_clip
 from hf_paint.models.towers import image_tower_weights
 from hub_server import HubServer
@@ -26,6 +28,7 @@ from word_tokenizer import word_tokenizer
 torch.set_num_threads(1)
 gc.set_threshold(50_000, 20, 100)  # most of what tests make is freed without a scan
 os.fsync = lambda file: None  # which matters when the power fails; no test can tell
+memory.clear_device_cache = lambda garbage_collection=False: None  # a full collection before and after each training
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[3] / "shared"))
 IMAGE_SIZE = 32
@@ -69,6 +72,13 @@ def _reports_are_drawn():
 def _nothing_said(monkeypatch):
     """What is said once per process is said once per test."""
     monkeypatch.setattr("hf_paint.errors._said", set())
+
+
+@pytest.fixture(scope="module")
+def _data_stay_the_same():
+    """The data sets of this module never change, so all its runs together read each of them once."""
+    with reading_once():
+        yield
 
 
 @pytest.fixture(scope="session")
