@@ -8,7 +8,6 @@ import pytest
 from drawn_tasks import write_task
 from folders import draw_folder, several
 from hf_paint import InputError, Task
-from hf_paint.data import builders, sources
 from hf_paint.data.read_once import reading_once
 from hf_paint.data.splits import load_splits
 
@@ -27,16 +26,6 @@ def test_inside_a_run_a_split_is_loaded_once(drawn):
         again = load_splits(Task.from_dict(drawn.to_dict()))
     assert all(again[name] is split for name, split in first.items())
     assert load_splits(drawn)["test"] is not first["test"]
-
-
-def test_a_run_opens_a_data_set_once(drawn, monkeypatch):
-    opened, load = [], builders.load_dataset_builder
-    monkeypatch.setattr(builders, "load_dataset_builder", lambda **keys: opened.append(keys["path"]) or load(**keys))
-    monkeypatch.setattr(sources, "load_dataset", lambda **_: pytest.fail("it was opened again"))
-    with reading_once():
-        for names in (SPLITS, ("validation",), ("test",)):
-            load_splits(drawn, names)
-    assert opened == ["parquet"]
 
 
 def test_the_next_run_sees_files_that_changed(drawn, tmp_path):

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builder
 from numpy.typing import NDArray
 
-from hf_paint.data.builders import builder_of, load_split, source_arguments
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
 from hf_paint.data.csv_labels import infer_labels, label_converters
 from hf_paint.data.folders import folder_splits, is_folder, read_folder
 from hf_paint.data.memory_rows import memory_splits, read_memory
 from hf_paint.data.picture_paths import resolve_pictures
-from hf_paint.data.row_ids import number_rows
+from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
@@ -21,6 +21,16 @@ from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.data_files import LOCAL_FILES, MEMORY
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic_photos import TypographicTask
+
+
+class SourceArguments(TypedDict):
+    """Arguments of `datasets.load_dataset` that identify a data set."""
+
+    path: str
+    name: str | None
+    data_files: dict[str, str | list[str]] | None
+    data_dir: str | None
+    revision: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,9 @@ def _load_rows(task: Task, source: str) -> Rows:
         class_files = _class_files(task)
         if class_files is not None:
             return _load_class_files(task, source, class_files)
-        rows = _load_table(task, source)
+        options: dict[str, object] = {"converters": label_converters(task)} if _is_csv(task) else {}
+        options |= {"sep": "\t"} if _is_tsv(task) else {}
+        rows = load_dataset(**_source_arguments(task), **options, split=source, streaming=task.streaming)
         if isinstance(rows, IterableDataset):
             rows = rows._resolve_features()  # CSV rows have no column types until the first of them are read
             return Rows(resolve_pictures(task, rows, _files_of(task, source)))
@@ -88,14 +100,6 @@ def _load_rows(task: Task, source: str) -> Rows:
     return Rows(resolve_pictures(task, rows, _files_of(task, source)), ids)
 
 
-def _load_table(task: Task, source: str) -> Dataset | IterableDataset:
-    options: dict[str, object] = {"converters": label_converters(task)} if _is_csv(task) else {}
-    options |= {"sep": "\t"} if _is_tsv(task) else {}
-    if task.dataset in LOCAL_FILES and not options and not task.streaming:
-        return load_split(task, source)
-    return load_dataset(**source_arguments(task), **options, split=source, streaming=task.streaming)
-
-
 def list_splits(task: Task) -> list[str]:
     """Return the splits of a task's data set.
 
@@ -109,7 +113,7 @@ def list_splits(task: Task) -> list[str]:
     if task.data_files is not None:
         return list(task.data_files)
     try:
-        builder = builder_of(task)
+        builder = load_dataset_builder(**_source_arguments(task))
     except Exception as error:  # as in `_load_rows`
         raise InputError(f"'{task.dataset}' (task '{task.name}') cannot be opened: {one_line(error)}.") from error
     return [str(name) for name in builder.info.splits or builder.config.data_files or ()]
@@ -130,7 +134,7 @@ def stream_length(task: Task, source: str) -> int:
     """
     if is_folder(task):
         return len(read_folder(task, source).table)
-    splits = builder_of(task).info.splits or {}
+    splits = load_dataset_builder(**_source_arguments(task)).info.splits or {}
     if source not in splits or not splits[source].num_examples:
         raise InputError(
             f"'{task.dataset}' does not report the number of rows in '{source}', so task '{task.name}' cannot take an "
@@ -146,13 +150,13 @@ def stream_fingerprint(task: Task, name: str) -> str:
         files = [read_folder(task, source).table._fingerprint for source in task.splits.named()]
         return fingerprint_values(files, name, splits)
     class_files = _class_files(task)
-    cache_dir = builder_of(task).cache_dir
+    cache_dir = load_dataset_builder(**_source_arguments(task)).cache_dir
     return fingerprint_values(cache_dir, name, splits, *([class_files.fingerprint] if class_files else []))
 
 
 def stream_files(task: Task, source: str) -> list[str]:
     """Return the paths or addresses of the files that one split of a stream is read from."""
-    builder = builder_of(task)
+    builder = load_dataset_builder(**_source_arguments(task))
     files = builder.config.data_files or {}
     return [str(file) for file in files[source]] if source in files else [str(builder.cache_dir)]
 
@@ -186,7 +190,7 @@ def _is_tsv(task: Task) -> bool:
 def _class_files(task: Task) -> ClassFiles | None:
     """Return the files of a local data set if they name their classes differently."""
     is_local = task.dataset in FORMATS.values() or Path(task.dataset).is_dir()
-    return find_class_files(task, builder_of(task)) if is_local else None
+    return find_class_files(task, load_dataset_builder(**_source_arguments(task))) if is_local else None
 
 
 def _load_class_files(task: Task, source: str, class_files: ClassFiles) -> Rows:
@@ -204,7 +208,7 @@ def _find_files(task: Task) -> dict[str, list[str]]:
     folder = Path("" if task.dataset in LOCAL_FILES else task.dataset, task.data_dir or "")
     if not folder.name or not folder.is_dir():
         return {}
-    config = builder_of(task).config
+    config = load_dataset_builder(**_source_arguments(task)).config
     files = {str(split): list(map(str, paths)) for split, paths in (config.data_files or {}).items()}
     read = {Path(path).resolve() for paths in files.values() for path in paths}
     suffixes = {path.suffix for path in read}
@@ -215,3 +219,22 @@ def _find_files(task: Task) -> dict[str, list[str]]:
             f"read: {len(unread)}, for instance '{unread[0].name}'. List files as `data_files` to read them all."
         )
     return files
+
+
+def _version(task: Task) -> str | None:
+    files = task.data_files if task.dataset in LOCAL_FILES and task.data_files is not None else {}
+    return version_of([path for paths in files.values() for path in ([paths] if isinstance(paths, str) else paths)])
+
+
+def _source_arguments(task: Task) -> SourceArguments:
+    if task.dataset == "pandas":
+        raise InputError(
+            f"Task '{task.name}' reads pickles (`dataset: pandas`), which can run any code. Write the data as Parquet."
+        )
+    return {
+        "path": task.dataset,
+        "name": task.config or _version(task),
+        "data_files": dict(task.data_files) if task.data_files else None,
+        "data_dir": task.data_dir,
+        "revision": task.revision,
+    }
