@@ -41,6 +41,9 @@ ALPHAS = [0.0, 0.25, 0.5, 0.75]
 LORA = {"use_peft": True, "lora_r": 4, "learning_rate": 1e-2}
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")

@@ -17,7 +17,9 @@ import hf_paint
 from blank_plots import draw_plots
 from browser import check_page
 from hf_paint import AlphaCurve, PushOptions, interpolate, push_variants
+from hf_paint.cli import run_quickstart
 from hf_paint.cli.main import main
+from hf_paint.tasks.rendering import rendered_task
 from report_checks import checked_report
 
 
@@ -33,11 +35,17 @@ def test_toy_is_small_and_holds_no_path():
     assert sum(p.numel() for p in CLIPModel.from_pretrained(TOY).parameters()) < 1_000_000
 
 
+def fewer_if_unseen(name, num_images, seed):
+    return rendered_task(name, 120 if name.startswith("unseen") else num_images, seed)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    """A user's run, but with fewer images of the transfer tasks, which change neither the models nor the choice."""
     folder = tmp_path_factory.mktemp("quickstart") / "run"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         draw_plots(patch)
+        patch.setattr(run_quickstart, "rendered_task", fewer_if_unseen)
         assert main(["quickstart", "--output_dir", str(folder)]) == 0
     return folder, printed.getvalue()
 

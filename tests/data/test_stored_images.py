@@ -16,7 +16,7 @@ from hf_paint import InputError, Task
 from hf_paint.cli.main import main
 from hf_paint.data.images import CachedImages, decode, stream_rows
 from hf_paint.data.splits import load_splits
-from hf_paint.data.stored_images import decode_value
+from hf_paint.data.stored_images import decode_value, with_file_states
 from hf_paint.data.transforms import PixelTransform
 from printed import printed_rows
 
@@ -80,6 +80,12 @@ def test_replaced_files_are_decoded_again(kind, kept, streaming, processor, tmp_
     after = pixels_of(task, processor, tmp_path / "cache")
     assert np.array_equal(after, pixels_of(task, processor, tmp_path / "new cache"))
     assert not np.array_equal(after, before)
+
+
+def test_a_table_with_its_images_is_not_copied_to_look_for_files(tmp_path, monkeypatch):
+    rows = load_splits(write_task(tmp_path))["test"].rows
+    monkeypatch.setattr(Dataset, "cast_column", lambda *_: pytest.fail("the table was copied"))
+    assert with_file_states("as before", rows, "image") == "as before"
 
 
 def test_a_deleted_file_is_named_though_its_pixels_were_cached(processor, tmp_path):

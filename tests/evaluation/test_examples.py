@@ -38,6 +38,9 @@ from hf_paint.tasks.scenes import SceneStyle
 from patch_runs import arguments
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 def test_images_that_change_come_first_and_both_ways_take_turns():
     generator = np.random.default_rng(1)
     before, after, fine_tuned = generator.random((3, 400)) < [[0.9], [0.95], [0.8]]

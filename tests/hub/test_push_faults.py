@@ -52,6 +52,19 @@ def make_run(model_folder, folder):
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def undisturbed(run):
+    """A function that pushes without faults, once for all tests, and returns the repository."""
+    found = []
+
+    def push_once(hub):
+        if not found:
+            found.append(expected_repository(hub, run))
+        return found[0]
+
+    return push_once
+
+
 @pytest.fixture
 def lfs_hub(hub, monkeypatch):
     """A Hub that receives weights by LFS, and a client that does not wait between retries."""
@@ -96,8 +109,8 @@ def report():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_at_any_stage_ends_in_the_same_repository(lfs_hub, run, report, kind):
-    expected = expected_repository(lfs_hub, run)
+def test_a_fault_at_any_stage_ends_in_the_same_repository(lfs_hub, run, undisturbed, report, kind):
+    expected = undisturbed(lfs_hub)
     assert expected.keys() == {"alpha-0.00", "alpha-0.50", "alpha-1.00", "main"}
     outcomes = {}
     for stage in ["commit"] if kind in AT_COMMIT else STAGES:
@@ -109,8 +122,8 @@ def test_a_fault_at_any_stage_ends_in_the_same_repository(lfs_hub, run, report, 
 
 @pytest.mark.parametrize("nth", [2, 4])
 @pytest.mark.parametrize("kind", ["500", "cut", "cut response", "412", "507"])
-def test_a_fault_in_the_commit_of_a_later_branch(lfs_hub, run, report, kind, nth):
-    expected = expected_repository(lfs_hub, run)
+def test_a_fault_in_the_commit_of_a_later_branch(lfs_hub, run, undisturbed, report, kind, nth):
+    expected = undisturbed(lfs_hub)
     report.append((f"{kind} at commit {nth}", inject(lfs_hub, run, "commit", kind, expected, nth=nth)))
 
 
@@ -133,13 +146,13 @@ def test_a_branch_is_what_its_card_says(lfs_hub, run):
         assert card_metadata(REPOSITORY, revision=branch)["weights"] == expected
 
 
-def test_killed_pushes_end_in_the_same_repository(hub, run, report, monkeypatch):
+def test_killed_pushes_end_in_the_same_repository(hub, run, undisturbed, report, monkeypatch):
     hub.lfs_threshold = 1000
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     push(run)
     requests = len(hub.log)
     forget(hub)
-    expected = expected_repository(hub, run)
+    expected = undisturbed(hub)
     generator = random.Random(0)
     for _ in range(KILLS):
         moment = generator.randrange(1, requests), generator.uniform(0, 0.02)

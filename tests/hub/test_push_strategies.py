@@ -24,6 +24,9 @@ STRATEGIES = {"joint": joint, "sequential": sequential, "parallel": parallel}
 SEVERAL = ["sequential", "parallel"]
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")

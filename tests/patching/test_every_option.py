@@ -101,6 +101,9 @@ REFUSED_ARGUMENTS = {
 """Training argument -> a value that training on one task, without publishing, does not read."""
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")

@@ -29,6 +29,9 @@ from report_checks import checked_report
 from task_matrices import iso_cts_written_out, tsv_written_out
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 def test_greedy_soup_is_the_recipe_on_validation(greedy, tasks, model_folder):
     folder = greedy.run_folder
     scores = json.loads((folder / "scores.json").read_text())

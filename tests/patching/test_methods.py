@@ -24,6 +24,9 @@ from method_runs import NAMES, SHORT, assert_close, by_transformers, mean, patch
 from patch_runs import arguments
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 def model_stock(x_0, parts):
     taus = [(x - x_0).flatten() for x in parts]
     cosines = [a @ b / (a.norm() * b.norm()) for a, b in combinations(taus, 2)]

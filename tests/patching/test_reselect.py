@@ -25,6 +25,9 @@ ALPHAS = [0.0, 0.25, 0.5, 1.0]
 SHORT = {"max_steps": 3, "warmup_steps": 1, "learning_rate": 3e-3}
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return tmp_path_factory.mktemp("data")

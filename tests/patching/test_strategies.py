@@ -33,6 +33,9 @@ from patch_runs import ALPHAS, arguments, joint, parallel, sequential, weights
 from report_checks import checked_report
 
 
+pytestmark = pytest.mark.usefixtures("_data_stay_the_same")
+
+
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     """Two patching tasks, the second with other names for the colours, and one supported task."""

@@ -6,6 +6,7 @@ import yaml
 
 from hf_paint import InputError, Task, get_task, list_tasks
 from hf_paint.data.labels import match_class_names
+from hf_paint.tasks.definitions import _parse_built_in, read_definition
 from hf_paint.tasks.subsets import ClassSplit
 
 
@@ -234,3 +235,14 @@ def test_classes_of_another_task_by_name_or_index():
     assert kinds.label_names is None
     for task in (odd, fish, kinds):
         assert Task.from_dict(yaml.safe_load(yaml.safe_dump(task.to_dict()))) == task
+
+
+def test_a_built_in_task_is_parsed_once_and_given_as_a_copy():
+    first = read_definition("mnist")
+    first["class_names"][0] = "changed"
+    first["templates"].append("changed")
+    assert read_definition("mnist")["class_names"][0] != "changed"
+    assert "changed" not in read_definition("mnist")["templates"]
+    before = _parse_built_in.cache_info().misses
+    read_definition("mnist")
+    assert _parse_built_in.cache_info().misses == before

@@ -153,7 +153,7 @@ def _array_dtype(rows: Rows, column: str) -> np.dtype[Any] | None:
 
 def image_files(rows: Rows, column: str) -> Iterator[str]:
     """Yield the paths of the images that are not contained in the rows."""
-    if _array_dtype(rows, column):
+    if _array_dtype(rows, column) or _holds_images(rows, column):
         return
     encoded = rows.cast_column(column, Image(decode=False)).select_columns([column])
     if isinstance(encoded, Dataset):
@@ -166,6 +166,13 @@ def image_files(rows: Rows, column: str) -> Iterator[str]:
     first = next(images, {})
     if first.get("path") and first.get("bytes") is None and is_local(first["path"]):  # bytes are not read twice
         yield from (image["path"] for image in chain([first], images) if image.get("path"))
+
+
+def _holds_images(rows: Rows, column: str) -> bool:
+    """Return whether a table contains all its images, which its columns tell without a cast or a copy."""
+    if not isinstance(rows, Dataset) or not isinstance(rows.features.get(column), Image):
+        return False
+    return not any(chunk.field("bytes").null_count for chunk in rows.data.column(column).chunks)
 
 
 def is_local(path: str) -> bool:

@@ -1,6 +1,8 @@
 """Task definitions: built-in tasks, task YAMLs, and tasks that extend another task with `extends`."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -124,8 +126,14 @@ def _read_built_in(name: str) -> dict[str, object]:
             f"`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file. "
             f"{OTHER_REFERENCES}"
         )
-    definition = parse_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"), name, text_keys=TEXT_KEYS)
+    definition = deepcopy(_parse_built_in(name))
     return dict(definition) if isinstance(definition, dict) else {}
+
+
+@cache
+def _parse_built_in(name: str) -> object:
+    """Parse a file of this package, which does not change; a thousand classes take a tenth of a second."""
+    return parse_yaml((DEFINITIONS / f"{name}.yaml").read_text(encoding="utf-8"), name, text_keys=TEXT_KEYS)
 
 
 def _derived_name(base: Definition, change: Definition) -> str | None:
