@@ -22,6 +22,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 from hf_paint.data.prefetching import DeviceCopies
 from hf_paint.errors import InputError
 from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
+from hf_paint.models.linear_layers import undo_onednn
 from hf_paint.models.losses import cross_entropy
 from hf_paint.training.batch_size import images_of_run
 from hf_paint.training.divergence import DivergenceMixin
@@ -186,6 +187,7 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
             yield
         finally:
             undo_compilation(self.model)
+            undo_onednn(self.model)  # which a callback may have applied
 
     def _start_over(self, batch_size: int) -> None:
         """Save the initial weights on the first call; restore them and the seed on later calls."""
