@@ -35,11 +35,11 @@ SECTIONS = {
     "many": ("gpu_runs", 90),
     "syncs": ("gpu_training", 60),
     "faults": ("gpu_runs", 90),
-    "memory": ("gpu_runs", 45),
-    "lora": ("gpu_training", 45),
+    "merges": ("gpu_merges", 45),
+    "memory": ("gpu_memory", 45),
     "pipeline": ("gpu_pipeline", 75),
+    "lora": ("gpu_training", 45),
     "head": ("gpu_sweep", 45),
-    "merges": ("gpu_merges", 60),
     "precision": ("gpu_sweep", 40),
 }
 """Section -> the module with a function of this name, and its limit in seconds, from the most important on."""

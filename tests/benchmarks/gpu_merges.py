@@ -5,7 +5,9 @@ from functools import partial
 
 import torch
 from common import FOLDER
+from counted import counted
 from gpu_figures import Figure, Figures, Setting
+from gpu_training import card
 from material import fine_tuned, make_clip
 from torch import Tensor
 from transformers import TrainerControl, TrainerState
@@ -39,18 +41,27 @@ def merges(setting: Setting) -> Figures:
     there = to(theta_0, setting), {name: to(theta, setting) for name, theta in thetas.items()}
     for name, way in ways.items():
         merged = way(*there)
-        difference = largest_difference(way(theta_0, thetas), merged)
+        expected: list[Weights] = []
+        counts = counted(lambda way=way, expected=expected: expected.append(way(theta_0, thetas)))
+        difference = largest_difference(expected[0], merged)
         here = setting.once(partial(way, theta_0, thetas))
         yield Figure(
             name=f"{name} of 3 ViT-B/32, two layers, beside the CPU",
             value=setting.seconds(partial(way, *there)),
             unit="s",
             beside=here,
+            predicted=setting.predicted(counts.seconds(card())),
             target=f"equal within {ROUNDING:g}",
             met=difference <= ROUNDING,
             note=f"difference {difference:.1e}",
         )
-        yield Figure(name=f"{name} of 3 ViT-B/32", value=setting.once(partial(way, whole_0, wholes)), unit="s")
+        larger = sum(x.numel() for x in whole_0.values()) / sum(x.numel() for x in theta_0.values())
+        yield Figure(
+            name=f"{name} of 3 ViT-B/32",
+            value=setting.once(partial(way, whole_0, wholes)),
+            unit="s",
+            predicted=setting.predicted(counts.seconds(card(), larger=larger, more=len(whole_0) / len(theta_0))),
+        )
     yield from extraction(setting, there[0], there[1]["a"], theta_0, thetas["a"])
     yield from fisher(setting, model)
     yield from averaging(setting, model)

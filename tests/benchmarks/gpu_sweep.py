@@ -11,7 +11,7 @@ from gpu_training import card
 from head import plain_head
 from machines import Job
 from material import fine_tuned, make_clip, make_processor
-from simulation import sweep_memory, sweep_seconds
+from simulation import prompt_rate, sweep_memory, sweep_seconds
 from sweep import Sweep
 from torch._dynamo.utils import counters
 from torch.utils.data import Subset
@@ -128,13 +128,21 @@ def head(setting: Setting) -> Figures:
     prompts = [template.replace("{}", name) for name in names for template in templates]
     processor = make_processor(prompts)
     model = make_clip("ViT-B/32", processor, only="text", quick=setting.tiny).to(setting.device)
+    some = processor.tokenizer(prompts[:: max(1, len(prompts) // 500)]).input_ids
+    num_tokens = sum(map(len, some)) / len(some)
     weights = {}
     for precision in ("fp32", "bf16"):
         start = time.perf_counter()
         found = build_zero_shot_head(model, processor.tokenizer, names, templates, precision=precision)
         weights[precision] = found.weight
         rate = len(prompts) / (time.perf_counter() - start)
-        yield Figure(name=f"ViT-B/32 head, {len(prompts)} prompts, {precision}", value=rate, unit="prompts/s")
+        predicted = prompt_rate(clip_config("ViT-B/32"), card(), num_tokens, bf16=precision == "bf16")
+        yield Figure(
+            name=f"ViT-B/32 head, {len(prompts)} prompts, {precision}",
+            value=rate,
+            unit="prompts/s",
+            predicted=setting.predicted(predicted),
+        )
     few = names[:: len(names) // 4][:4]
     rows: list[torch.Tensor] = []
     with torch.device(setting.device):
