@@ -84,7 +84,8 @@ class PatchRun:
     def _evaluator_in(self, precision: Precision) -> Evaluator:
         accelerator, args = self.args.make_accelerator(), self.args
         batch_size = args.given_eval_batch_size
-        options = {"compile": args.torch_compile, "onednn": args.onednn}
+        onednn = self.folder.load_onednn() if args.onednn is None else args.onednn
+        options = {"compile": args.torch_compile, "onednn": onednn}
         return Evaluator(accelerator, batch_size=batch_size, precision=precision, **options)
 
     def _compare_precisions(self, thetas: Sequence[Mapping[str, Tensor]]) -> Precision:
