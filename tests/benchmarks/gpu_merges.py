@@ -10,6 +10,7 @@ from gpu_figures import Figure, Figures, Setting
 from gpu_training import card
 from material import fine_tuned, make_clip
 from torch import Tensor
+from towers import flops_per_image
 from transformers import TrainerControl, TrainerState
 
 from hf_paint import ZeroShotHead, dare, extract_lora, ties, uniform_soup
@@ -114,7 +115,9 @@ def fisher(setting: Setting, model: torch.nn.Module) -> Figures:
     for chunk in (2, 16):
         way = partial(estimate_fisher, tower, there, [pixels.to(setting.device)], chunk_size=chunk)
         rate = number / setting.seconds(way, rounds=1)
-        yield Figure(name=f"Fisher, {chunk} images at once", value=rate, unit="images/s")
+        products = 3 * flops_per_image(tower.config)  # forward and backward, in float32
+        predicted = setting.predicted(card().matrix_fp32 / products)
+        yield Figure(name=f"Fisher, {chunk} images at once", value=rate, unit="images/s", predicted=predicted)
 
 
 def averaging(setting: Setting, model: torch.nn.Module) -> Figures:

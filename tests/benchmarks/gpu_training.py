@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def train(setting: Setting) -> Figures:
             training.options |= {"torch_compile": False, "torch_compile_backend": None}
             images = training.batch_size * (training.num_steps - 1)
             fp32 = images / training.trainer(bf16=False)[0].seconds
-            yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s")
+            exact = replace(card(), matrix=card().matrix_fp32)
+            predicted = setting.predicted(training_rate(clip_config(shape), exact, Plan(), training.batch_size))
+            yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s", predicted=predicted)
 
 
 def train_once(setting: Setting, shape: str, training: Training, peak: float, *, compiled: bool) -> Figures:
