@@ -28,8 +28,8 @@ def merges(setting: Setting) -> Figures:
 
     The results are compared with those on the CPU for two layers, and all layers are timed on the device.
     """
-    model = make_clip("ViT-B/32", only="vision", quick=setting.tiny)
-    small = make_clip("ViT-B/32", only="vision", quick=True)
+    small = make_clip("ViT-B/32", only="neither" if setting.tiny else "vision", quick=True)
+    model = small if setting.tiny else make_clip("ViT-B/32", only="vision")
     theta_0 = {name: x.clone() for name, x in image_tower_weights(small).items()}
     thetas = {name: fine_tuned(theta_0) for name in "abc"}
     whole_0 = to(image_tower_weights(model), setting)
