@@ -6,6 +6,7 @@ PyTorch multiplies float32 matrices with MKL, which reaches half of oneDNN's spe
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Protocol
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -51,18 +52,26 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return output
 
 
+class _Context(Protocol):
+    """What the forward pass of a product keeps for its backward pass."""
+
+    saved_tensors: tuple[Tensor, Tensor]
+    needs_input_grad: tuple[bool, bool, bool]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _Product(torch.autograd.Function):
     """oneDNN's product, which has no gradients of its own."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return _product(x, weight, bias)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        [gradient] = gradients
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         rows = gradient.flatten(0, -2)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.utils.import_utils import is_torch_tf32_available
 
@@ -22,36 +22,40 @@ def say_tf32(args: PaintTrainingArguments) -> None:
         )
 
 
-class LinearLayers(TrainerCallback, ExportableState):  # type: ignore[misc]
+class LinearLayers(TrainerCallback, ExportableState):
     """Lets oneDNN compute the linear layers of a float32 training on a CPU, if it is faster or `onednn` says so.
 
     Checkpoints record the choice, because a resumed training that rounded products differently would not give the
     weights of an uninterrupted one.
 
+    Args:
+        wanted: What the training arguments say; None leaves it to a measurement.
+
     Attributes:
         onednn: The choice; None before training.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: bool | None) -> None:
+        self.wanted = wanted
         self.onednn: bool | None = None
 
     def on_train_begin(
         self,
-        args: PaintTrainingArguments,
+        args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         model: nn.Module | None = None,
         **kwargs: object,
     ) -> None:
         """Choose, or follow the checkpoint that the training resumes from."""
-        wanted, exact = args.onednn, not (args.bf16 or args.fp16)
+        wanted, recorded, exact = self.wanted, self._recorded(state), not (args.bf16 or args.fp16)
         if wanted is None and state.global_step:
-            wanted = self._recorded(state)
+            wanted = recorded
         self.onednn = model is not None and exact and choose_onednn(model, wanted, args.device)
 
     def _recorded(self, state: TrainerState) -> bool:
         """Return the choice in a checkpoint. One of an earlier version has none, and was trained without oneDNN."""
-        states: dict[str, Any] = state.stateful_callbacks
+        states: Any = state.stateful_callbacks
         stored = states.setdefault(type(self).__name__, {})
         return bool(stored.get("attributes", {}).get("onednn"))
 

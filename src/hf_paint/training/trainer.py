@@ -113,7 +113,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
             train_dataset=training_set.images,
             eval_dataset={task.task.name: task.images["validation"] for task in tasks} or None,
             processing_class=processing_class,
-            callbacks=[EpochCallback(training_set.images), WorkerSeeds(), LinearLayers(), *callbacks],
+            callbacks=[EpochCallback(training_set.images), WorkerSeeds(), LinearLayers(args.onednn), *callbacks],
         )
         check_sharding(self.accelerator, args, callbacks)
         load_complete_models(self.accelerator)
