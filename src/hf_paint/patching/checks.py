@@ -1,7 +1,7 @@
 """Checks that reject incompatible arguments, options, methods and models before training."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
@@ -44,9 +44,9 @@ def check_recipe(recipe: Recipe) -> None:
             "classes. Choose another method."
         )
     trained = recipe.trained_tasks
-    for task in trained:
+    for task in recipe.tasks_to_read:
         _check_train_split(task)
-    _check_overlaps(recipe, trained)
+    _check_overlaps(recipe)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, recipe.args)
     _check_weights(recipe)
@@ -156,10 +156,12 @@ def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
         )
 
 
-def _check_overlaps(recipe: Recipe, trained: Sequence[Task]) -> None:
-    """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
+def _check_overlaps(recipe: Recipe) -> None:
+    """Compare the splits that the run uses: those it evaluates and, for some patching tasks, the train split."""
     for task in (*recipe.patching_tasks, *recipe.supported_tasks):
-        splits = load_splits(task, ("train", "validation", "test") if task in trained else ("validation", "test"))
+        splits = load_splits(
+            task, ("train", "validation", "test") if task in recipe.tasks_to_read else ("validation", "test")
+        )
         _check_classes(task, splits)
         refuse_shared_rows(splits)
         if is_main_process(recipe.args):
