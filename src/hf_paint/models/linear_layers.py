@@ -48,7 +48,7 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return _product(x, weight, bias)
-    output: Tensor = _Product.apply(x, weight, bias)
+    output: Tensor = _Product.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -104,7 +104,8 @@ def use_onednn(model: nn.Module) -> None:
 def undo_onednn(model: nn.Module) -> None:
     """Undo `use_onednn`."""
     for module in model.modules():
-        if type(module) is OneDNNLinear:
+        kind: type[nn.Module] = type(module)
+        if kind is OneDNNLinear:
             module.__class__ = nn.Linear
 
 
