@@ -5,9 +5,12 @@ from functools import partial
 
 import torch
 from common import FOLDER
+from counted import counted
 from gpu_figures import Figure, Figures, Setting
+from gpu_training import card
 from material import fine_tuned, make_clip
 from torch import Tensor
+from towers import flops_per_image
 from transformers import TrainerControl, TrainerState
 
 from hf_paint import ZeroShotHead, dare, extract_lora, ties, uniform_soup
@@ -25,8 +28,8 @@ def merges(setting: Setting) -> Figures:
 
     The results are compared with those on the CPU for two layers, and all layers are timed on the device.
     """
-    model = make_clip("ViT-B/32", only="vision", quick=setting.tiny)
-    small = make_clip("ViT-B/32", only="vision", quick=True)
+    small = make_clip("ViT-B/32", only="neither" if setting.tiny else "vision", quick=True)
+    model = small if setting.tiny else make_clip("ViT-B/32", only="vision")
     theta_0 = {name: x.clone() for name, x in image_tower_weights(small).items()}
     thetas = {name: fine_tuned(theta_0) for name in "abc"}
     whole_0 = to(image_tower_weights(model), setting)
@@ -39,18 +42,27 @@ def merges(setting: Setting) -> Figures:
     there = to(theta_0, setting), {name: to(theta, setting) for name, theta in thetas.items()}
     for name, way in ways.items():
         merged = way(*there)
-        difference = largest_difference(way(theta_0, thetas), merged)
+        expected: list[Weights] = []
+        counts = counted(lambda way=way, expected=expected: expected.append(way(theta_0, thetas)))
+        difference = largest_difference(expected[0], merged)
         here = setting.once(partial(way, theta_0, thetas))
         yield Figure(
             name=f"{name} of 3 ViT-B/32, two layers, beside the CPU",
             value=setting.seconds(partial(way, *there)),
             unit="s",
             beside=here,
+            predicted=setting.predicted(counts.seconds(card())),
             target=f"equal within {ROUNDING:g}",
             met=difference <= ROUNDING,
             note=f"difference {difference:.1e}",
         )
-        yield Figure(name=f"{name} of 3 ViT-B/32", value=setting.once(partial(way, whole_0, wholes)), unit="s")
+        larger = sum(x.numel() for x in whole_0.values()) / sum(x.numel() for x in theta_0.values())
+        yield Figure(
+            name=f"{name} of 3 ViT-B/32",
+            value=setting.once(partial(way, whole_0, wholes)),
+            unit="s",
+            predicted=setting.predicted(counts.seconds(card(), larger=larger, more=len(whole_0) / len(theta_0))),
+        )
     yield from extraction(setting, there[0], there[1]["a"], theta_0, thetas["a"])
     yield from fisher(setting, model)
     yield from averaging(setting, model)
@@ -103,7 +115,9 @@ def fisher(setting: Setting, model: torch.nn.Module) -> Figures:
     for chunk in (2, 16):
         way = partial(estimate_fisher, tower, there, [pixels.to(setting.device)], chunk_size=chunk)
         rate = number / setting.seconds(way, rounds=1)
-        yield Figure(name=f"Fisher, {chunk} images at once", value=rate, unit="images/s")
+        products = 3 * flops_per_image(tower.config)  # forward and backward, in float32
+        predicted = setting.predicted(card().matrix_fp32 / products)
+        yield Figure(name=f"Fisher, {chunk} images at once", value=rate, unit="images/s", predicted=predicted)
 
 
 def averaging(setting: Setting, model: torch.nn.Module) -> Figures:

@@ -9,8 +9,12 @@ import numpy as np
 from common import FOLDER
 from datasets import ClassLabel, Dataset as Table, Features, Image
 from gpu_figures import Figure, Figures, Setting
+from gpu_training import card
+from machines import Plan
 from material import make_image_task, make_processor
 from PIL import Image as PILImage
+from simulation import feeding_rate, training_rate
+from towers import clip_config
 from transformers import PrinterCallback, TrainerCallback
 
 from hf_paint import PaintTrainer, PaintTrainingArguments, Task
@@ -31,9 +35,15 @@ def pipeline(setting: Setting) -> Figures:
     batch, large, small = (4, 12, 12) if setting.tiny else (256, 8192, 12288)
     training = Training("ViT-B/32", setting.device, batch, 1, quick=setting.tiny)
     pure = from_memory(training, 3 if setting.tiny else 30)
-    yield Figure(name=f"ViT-B/32, batch {batch}, pixels on the device", value=pure, unit="images/s")
+    trains = training_rate(clip_config("ViT-B/32"), card(), Plan(), batch)
+    yield Figure(
+        name=f"ViT-B/32, batch {batch}, pixels on the device",
+        value=pure,
+        unit="images/s",
+        predicted=setting.predicted(trains),
+    )
     jpegs, kind = make_image_task(FOLDER, large)
-    for task, name in ((jpegs, kind), (small_pictures(small), f"{small} pictures of 28x28")):
+    for task, name in ((small_pictures(small), f"{small} pictures of 28x28"), (jpegs, kind)):
         trained = Task.from_dict(task.to_dict() | {"splits": {"train": "test", "validation": None, "test": None}})
         for way, options in list(WAYS.items())[2 if setting.tiny else 0 :]:
             if setting.tiny:
@@ -43,8 +53,16 @@ def pipeline(setting: Setting) -> Figures:
             rate, chosen = from_task(training, trained, skipped, steps, options)
             share = rate / pure
             goal = setting.goal(f"at least {MIN_SHARE:.0%}", share >= MIN_SHARE) if "card" in way else {}
-            note = f"{share:.0%} of the card, {chosen} workers"
-            yield Figure(name=f"from {name}, {way}", value=rate, unit="images/s", beside=pure, note=note, **goal)
+            predicted = feeding_rate(trains, card(), workers=None if "card" in way else chosen)
+            yield Figure(
+                name=f"from {name}, {way}",
+                value=rate,
+                unit="images/s",
+                beside=pure,
+                predicted=setting.predicted(predicted) if task is jpegs else None,
+                note=f"{share:.0%} of the card, {chosen} workers",
+                **goal,
+            )
 
 
 def small_pictures(number: int) -> Task:

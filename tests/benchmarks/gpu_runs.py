@@ -13,7 +13,6 @@ import torch
 import yaml
 from common import FOLDER
 from gpu_figures import Figure, Figures, Setting, last_error
-from gpu_training import make_training
 from safetensors.torch import load_file
 
 from hf_paint.cli import run_quickstart
@@ -119,13 +118,16 @@ def same(setting: Setting) -> Figures:
         runs["fp32"] = start(data, "fp32", use_cpu=cpu, environment=strict, **keys)
         runs["fp32 again"] = start(data, "again", use_cpu=cpu, environment=strict, **keys)
         runs["default"] = start(data, "default", use_cpu=cpu, **keys)
+        runs["compiled"] = start(data, "compiled", use_cpu=cpu, environment=strict, torch_compile=True, **keys)
+        crops = {"augmentation_device": "cuda", "environment": strict}
+        runs["crops on the device"] = start(data, "crops", use_cpu=cpu, **crops, **keys)
     found = {name: finish(run) for name, run in runs.items()}
     for name in list(runs)[1:]:
         expected, correct = found["cpu"]["correct"], found[name]["correct"]
         worst = max(abs(correct[key][0] - count) / total for key, (count, total) in expected.items())
         off = max(abs(correct[key][0] - count) for key, (count, _) in expected.items())
         equal = found[name]["alpha"] == found["cpu"]["alpha"]
-        exact = name in ("fp32", "fp32 again")
+        exact = name in ("fp32", "fp32 again", "compiled")
         yield Figure(
             name=f"toy in {name} on {found[name]['device']}, beside the CPU: largest difference in accuracy",
             value=100 * worst,
@@ -143,51 +145,38 @@ def same(setting: Setting) -> Figures:
 
 
 def faults(setting: Setting) -> Figures:
-    """A run killed after its first checkpoint and resumed, with deterministic algorithms; and memory that runs out."""
+    """A run killed after its first checkpoint and resumed, with deterministic algorithms, eager and compiled."""
     data = write_data(setting)
     keys = length(setting) | {"full_determinism": True, "use_cpu": setting.device == "cpu"}
+    ways = {"": {"torch_compile": False}} | ({} if setting.tiny else {", compiled": {"torch_compile": True}})
     environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    whole = start(data, "whole", environment=environment, **keys)
-    process, folder = start(data, "killed", environment=environment, **keys)
-    stop = time.monotonic() + 60
-    while not any(folder.glob("checkpoint-*")) and not any(folder.glob("theta_1/checkpoint-*")):
-        if process.poll() is not None or time.monotonic() > stop:
+    for number, (name, options) in enumerate(ways.items()):
+        options = keys | options | {"environment": environment}
+        whole = start(data, f"whole-{number}", **options)
+        killed = kill_after_checkpoint(start(data, f"killed-{number}", **options))
+        resumed = start(data, f"killed-{number}", **options)
+        expected, found = finish(whole), finish(resumed)
+        drift = difference(whole.folder, resumed.folder)
+        yield Figure(
+            name=f"toy killed after a checkpoint and resumed{name}: theta_1 beside the uninterrupted run's",
+            value=drift,
+            target="bit for bit, same counts",
+            met=killed and drift == 0 and expected["correct"] == found["correct"],
+            note="" if killed else "it was over before it could be killed",
+        )
+
+
+def kill_after_checkpoint(run: Run, *, limit: float = 60.0) -> bool:
+    """Kill a run once it has written a checkpoint, and return whether it was still running."""
+    stop = time.monotonic() + limit
+    while not any(run.folder.glob("checkpoint-*")) and not any(run.folder.glob("theta_1/checkpoint-*")):
+        if run.process.poll() is not None or time.monotonic() > stop:
             break
         time.sleep(0.002)
-    killed = process.poll() is None
-    process.kill()
-    process.wait()
-    resumed = start(data, "killed", environment=environment, **keys)
-    expected, found = finish(whole), finish(resumed)
-    drift = difference(whole.folder, folder)
-    yield Figure(
-        name="toy killed after a checkpoint and resumed: theta_1 beside the uninterrupted run's",
-        value=drift,
-        target="bit for bit, same counts",
-        met=killed and drift == 0 and expected["correct"] == found["correct"],
-        note="" if killed else "it was over before it could be killed",
-    )
-
-
-def memory(setting: Setting) -> Figures:
-    """Less memory than the batch needs, with `auto_find_batch_size`, eager and compiled."""
-    if setting.device == "cpu":
-        return
-    total = torch.cuda.get_device_properties(0).total_memory
-    for compiled, limit in ((False, 36e9), (True, 24e9)):
-        training = make_training(setting, "ViT-L/14", auto_find_batch_size=True, torch_compile=compiled)
-        training.num_steps = 2
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
-        used = setting.memory(lambda ways=training: ways.trainer(bf16=True))  # raises an error if no batch fits
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        yield Figure(
-            name=f"ViT-L/14 in {limit / 1e9:.0f} GB with auto_find_batch_size{', compiled' * compiled}",
-            value=used / 1e9,
-            unit="GB",
-            target=f"at most {limit / 1e9:.0f}",
-            met=used <= limit,
-        )
-        del training
+    was_running = run.process.poll() is None
+    run.process.kill()
+    run.process.wait()
+    return was_running
 
 
 def many(setting: Setting) -> Figures:

@@ -11,7 +11,7 @@ from gpu_training import card
 from head import plain_head
 from machines import Job
 from material import fine_tuned, make_clip, make_processor
-from simulation import sweep_memory, sweep_seconds
+from simulation import prompt_rate, sweep_memory, sweep_seconds
 from sweep import Sweep
 from torch._dynamo.utils import counters
 from torch.utils.data import Subset
@@ -36,18 +36,27 @@ def sweep(setting: Setting) -> Figures:
         jobs = Sweep(shape, 8 if setting.tiny else 2000, (), device=setting.device, quick=setting.tiny)
         images = len(jobs.images)
         decoding = setting.once(jobs.prepare)
-        yield Figure(name=f"{shape}, decoding {images} images once", value=images / decoding, unit="images/s")
+        yield Figure(
+            name=f"{shape}, decoding {images} images once",
+            value=images / decoding,
+            unit="images/s",
+            predicted=setting.predicted(card().decoding),
+        )
         plain = plain_rate(setting, jobs)
         for compiled in (False, True):
             yield from one_sweep(setting, shape, jobs, peak, plain, compiled=compiled)
         if shape == "ViT-B/32":
             jobs.alphas = alphas(setting, compiled=True)
-            whole = images * len(jobs.alphas) / setting.once(partial(jobs.ours, jobs.evaluator("bf16")))
+            count = images * len(jobs.alphas)
+            whole = count / setting.once(partial(jobs.ours, jobs.evaluator("bf16")))
+            job = Job(num_alphas=len(jobs.alphas), num_images=images)
+            parts = sweep_seconds(clip_config(shape), card(), job)._replace(disk=0, hashing=0)
             yield Figure(
                 name=f"{shape}, the whole sweep with decoding, beside the plain loop",
                 value=whole,
                 unit="images/s",
                 beside=plain,
+                predicted=setting.predicted(count / parts.total()),
                 **setting.goal(f"at least {MIN_SPEEDUP:g}x", whole >= MIN_SPEEDUP * plain),
             )
 
@@ -128,13 +137,21 @@ def head(setting: Setting) -> Figures:
     prompts = [template.replace("{}", name) for name in names for template in templates]
     processor = make_processor(prompts)
     model = make_clip("ViT-B/32", processor, only="text", quick=setting.tiny).to(setting.device)
+    some = processor.tokenizer(prompts[:: max(1, len(prompts) // 500)]).input_ids
+    num_tokens = sum(map(len, some)) / len(some)
     weights = {}
     for precision in ("fp32", "bf16"):
         start = time.perf_counter()
         found = build_zero_shot_head(model, processor.tokenizer, names, templates, precision=precision)
         weights[precision] = found.weight
         rate = len(prompts) / (time.perf_counter() - start)
-        yield Figure(name=f"ViT-B/32 head, {len(prompts)} prompts, {precision}", value=rate, unit="prompts/s")
+        predicted = prompt_rate(clip_config("ViT-B/32"), card(), num_tokens, bf16=precision == "bf16")
+        yield Figure(
+            name=f"ViT-B/32 head, {len(prompts)} prompts, {precision}",
+            value=rate,
+            unit="prompts/s",
+            predicted=setting.predicted(predicted),
+        )
     few = names[:: len(names) // 4][:4]
     rows: list[torch.Tensor] = []
     with torch.device(setting.device):

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from gpu_figures import Figure, Figures, Setting
 from machines import PRESETS, Job, Machine, Plan
 from material import DrawnImages
-from simulation import training_memory, training_seconds
+from simulation import training_memory, training_rate
 from sweep import Sweep
 from torch import Tensor
 from torch._dynamo.utils import counters
@@ -86,7 +87,9 @@ def train(setting: Setting) -> Figures:
             training.options |= {"torch_compile": False, "torch_compile_backend": None}
             images = training.batch_size * (training.num_steps - 1)
             fp32 = images / training.trainer(bf16=False)[0].seconds
-            yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s")
+            exact = replace(card(), matrix=card().matrix_fp32)
+            predicted = setting.predicted(training_rate(clip_config(shape), exact, Plan(), training.batch_size))
+            yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s", predicted=predicted)
 
 
 def train_once(setting: Setting, shape: str, training: Training, peak: float, *, compiled: bool) -> Figures:
@@ -110,7 +113,7 @@ def train_once(setting: Setting, shape: str, training: Training, peak: float, *,
     again = now(training.device) - start
     bare, ours = (max(found) for found in runs.values())
     job, plan = Job(batch_size=training.batch_size, num_steps=1), Plan(compiled=compiled)
-    predicted = job.batch_size / training_seconds(clip_config(shape), card(), plan, job).total()
+    predicted = training_rate(clip_config(shape), card(), plan, job.batch_size)
     yield Figure(
         name=f"{name}, batch {training.batch_size}: PaintTrainer beside the bare loop",
         value=ours,
@@ -206,6 +209,11 @@ def lora(setting: Setting) -> Figures:
     shape = setting.shapes[0]
     compiled = {"torch_compile": True, "torch_compile_backend": setting.backend}
     ways = {"all weights": {}, "LoRA": {"use_peft": True}, "LoRA, compiled": {"use_peft": True, **compiled}}
+    plans = {
+        "all weights": Plan(),
+        "LoRA": Plan(lora_rank=16),
+        "LoRA, compiled": Plan(lora_rank=16, compiled=True),
+    }
     rates: dict[str, float] = {}
     for name, options in ways.items():
         training, runs = make_training(setting, shape, **options), []
@@ -217,6 +225,7 @@ def lora(setting: Setting) -> Figures:
             value=rates[name],
             unit="images/s",
             beside=rates["all weights"],
+            predicted=setting.predicted(training_rate(clip_config(shape), card(), plans[name], training.batch_size)),
             note=f"{memory:.1f} GB, {counters['stats']['unique_graphs']} graphs",
         )
         del training

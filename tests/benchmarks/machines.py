@@ -20,6 +20,7 @@ class Machine:
         host_memory: Bytes of host memory apart from the devices; 0 on a CPU, where all memory is shared.
         matrix: Floating-point operations of matrix products in bfloat16, per device.
         matrix_backward: The same for the backward pass; `matrix` by default.
+        matrix_fp32: Floating-point operations of matrix products in float32 (without TF32), per device.
         elementwise: Bytes moved by all other operations, per device.
         cores: Bytes moved by host operations when interpolating files.
         link: Bytes transferred between devices.
@@ -27,6 +28,7 @@ class Machine:
         network: Bytes uploaded.
         hashing: Bytes hashed with SHA-256 on one core.
         decoding: Images decoded and resized, on all cores.
+        tokenizing: Prompts tokenized, on one core.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Machine:
     host_memory: float = 0.0
     matrix: float
     matrix_backward: float = 0.0
+    matrix_fp32: float = 0.0
     elementwise: float
     cores: float = 40e9
     link: float = 300e9
@@ -42,6 +45,7 @@ class Machine:
     network: float
     hashing: float = 1.1e9
     decoding: float
+    tokenizing: float = 15e3
 
     @property
     def is_cpu(self) -> bool:
@@ -151,6 +155,7 @@ ONE = Machine(
     memory=80e9,
     host_memory=256e9,
     matrix=600e12,
+    matrix_fp32=45e12,
     elementwise=2.4e12,
     disk=1e9,
     network=0.1e9,
@@ -161,7 +166,7 @@ EIGHT = replace(
 )
 PRESETS = (ONE, EIGHT, replace(ONE, name="one GPU of 141 GB", memory=141e9, elementwise=3.4e12))
 """Assumed, not measured: some two thirds of the published peaks, 0.8 and 1.6 Gbit/s of network, 16 and 96 cores."""
-H100 = replace(ONE, name="H100 SXM, published peaks", matrix=989e12, elementwise=3.35e12)
+H100 = replace(ONE, name="H100 SXM, published peaks", matrix=989e12, matrix_fp32=67e12, elementwise=3.35e12)
 H200 = replace(H100, name="H200 SXM, published peaks", memory=141e9, elementwise=4.8e12)
 PUBLISHED = (H100, H200)
 """What NVIDIA's data sheets state (dense bfloat16, memory bandwidth), which no program reaches: limits, no plans."""

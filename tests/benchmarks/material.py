@@ -41,7 +41,7 @@ def make_clip(shape: str, processor: CLIPProcessor | None = None, *, only: str =
     Args:
         shape: A name in SHAPES.
         processor: Its tokenizer defines the end-of-text token.
-        only: `vision` or `text`; the other tower is made small.
+        only: `vision` or `text`: the other tower is made small; `neither`: both are.
         quick: Two layers instead of all.
     """
     towers = {}

@@ -21,6 +21,10 @@ from towers import (
 from transformers import CLIPConfig
 
 
+IMAGES_PER_CORE = 370
+"""ImageNet photographs that a core decodes and resizes in a second (see `PRESETS`)."""
+
+
 def training_memory(config: CLIPConfig, machine: Machine, plan: Plan, job: Job) -> Memory:
     """Return a training run's peak memory: float32 weights, their bfloat16 casts, AdamW, and saved activations.
 
@@ -66,6 +70,41 @@ def training_seconds(config: CLIPConfig, machine: Machine, plan: Plan, job: Job)
         link=link_seconds(trained, machine, plan, job),
         overlap=not machine.is_cpu,
     )
+
+
+def training_rate(config: CLIPConfig, machine: Machine, plan: Plan, batch_size: int) -> float:
+    """Return the images per second of training steps whose images are decoded already."""
+    decoded = replace(machine, decoding=math.inf)
+    return batch_size / training_seconds(config, decoded, plan, Job(batch_size=batch_size, num_steps=1)).total()
+
+
+def prompt_rate(config: CLIPConfig, machine: Machine, num_tokens: float, *, bf16: bool) -> float:
+    """Return the prompts per second that become a zero-shot head: one core tokenizes them, the device embeds them.
+
+    Args:
+        config: The model.
+        machine: The machine.
+        num_tokens: Tokens of a prompt, on average.
+        bf16: Whether the text tower runs in bfloat16 rather than float32.
+    """
+    text = config.text_config
+    matrix = machine.matrix if bf16 else machine.matrix_fp32
+    layers, item_size = num_tokens * text.num_hidden_layers, 2 if bf16 else 4
+    flops = 2 * layers * layer_parameters(text)
+    moved = item_size * layers * (14 * text.hidden_size + 7 * text.intermediate_size)
+    return min(machine.tokenizing, 1 / (flops / matrix + moved / machine.elementwise))
+
+
+def feeding_rate(trains: float, machine: Machine, *, workers: int | None) -> float:
+    """Return the images per second of training from JPEGs, whichever of training and decoding is slower.
+
+    Args:
+        trains: Images per second with decoded images.
+        machine: The machine.
+        workers: Worker processes that decode the images, one core each; None if they are decoded once before.
+    """
+    cores = machine.decoding / IMAGES_PER_CORE
+    return trains if workers is None else min(trains, max(1, min(workers, cores)) * IMAGES_PER_CORE)
 
 
 def link_seconds(trained: int, machine: Machine, plan: Plan, job: Job) -> float:

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -98,3 +99,15 @@ def test_sections_run_in_order_and_those_without_speeds_together():
     assert gpu.groups(sections, together=True) == [["rates"], ["train"], ["same", "many"], ["lora"]]
     assert gpu.groups(sections, together=False) == [[section] for section in sections]
     assert gpu.groups(["lora"], together=True) == [["lora"]]
+
+
+def test_a_section_that_fails_keeps_its_figures_and_stops_no_other(monkeypatch):
+    def rates(setting):
+        yield gpu_figures.Figure(name="before", value=1.0)
+        raise ValueError("no luck")
+
+    monkeypatch.setitem(sys.modules, "broken", SimpleNamespace(rates=rates))
+    monkeypatch.setitem(gpu.SECTIONS, "rates", ("broken", 1))
+    found = gpu.run_here("rates", "cpu")
+    assert [figure["name"] for figure in found["figures"]] == ["before"]
+    assert "no luck" in found["error"]

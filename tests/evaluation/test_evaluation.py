@@ -1,4 +1,5 @@
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,11 @@ from accelerate import Accelerator
 from drawn_tasks import write_task
 from hf_paint import InputError, evaluate_tasks, prepare_task, sweep_alphas
 from hf_paint.data.images import CachedImages
+from hf_paint.evaluation import evaluator as evaluator_module
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import interpolate
+from hf_paint.models.compilation import compile_blocks
 from hf_paint.models.towers import image_tower, image_tower_weights
 from hf_paint.results.result_log import ResultLog
 from waits import Waits
@@ -144,6 +147,22 @@ def test_a_compiled_sweep_is_the_same_and_is_not_compiled_again_for_each_alpha(m
     assert 1 <= counters["stats"]["unique_graphs"] - before <= 2  # one for a full batch, one for the last
     assert [result.correct for result in compiled.results] == [result.correct for result in plain.results]
     assert [result.loss for result in compiled.results] == pytest.approx([r.loss for r in plain.results], abs=1e-4)
+
+
+def test_one_graph_serves_all_tasks_splits_and_alphas(model, processor, task, other_task, monkeypatch):
+    """The backend `eager` finds the graphs without compiling them. The last batch of a split has fewer images."""
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(evaluator_module, "compile_blocks", partial(compile_blocks, backend="eager"))
+    theta_0, theta_1 = moved(model)
+    tasks = [prepare_task(each, model, processor) for each in (task, other_task)]
+    evaluator = Evaluator(Accelerator(cpu=True), batch_size=12, compile=True)
+    assert all(len(images) % 12 for each in tasks for images in each.images.values())
+    torch._dynamo.reset()
+    counters.clear()
+    curve = sweep_alphas(theta_0, theta_1, [0.3, 0.6, 1.0], tasks, model=image_tower(model), evaluator=evaluator)
+    assert len(curve.results) == 4 * sum(len(each.images) for each in tasks)
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3, 7])

@@ -1,11 +1,14 @@
 """Float64 on devices that have it, and on the CPU for those that do not."""
 
+import ast
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import hf_paint
 from apple_gpu import AppleGPU, on_apple_gpu
 from hf_paint import EMACallback, SWACallback
 from hf_paint.adapters.lora_extraction import extract_lora
@@ -76,3 +79,14 @@ def test_devices_with_float64_keep_their_tensors():
     x = drawn(2)
     assert to_float64(x.double()).dtype == to_float64(x.bfloat16()).dtype == torch.float64
     assert torch.equal(to_float64(x), x.double())
+
+
+def test_tensors_become_float64_in_one_place():
+    """Elsewhere, a conversion would fail on a device without float64, which no machine that runs these tests has."""
+    found = []
+    for path in Path(hf_paint.__file__).parent.rglob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name, given = getattr(call.func, "attr", ""), [ast.unparse(x) for x in call.args]
+            if name == "double" or (name in ("to", "type") and "torch.float64" in given):
+                found.append(path.name)
+    assert found == ["devices.py"]

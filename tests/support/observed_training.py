@@ -212,6 +212,7 @@ def train_tower(folder, model, processor, tasks, **fields):
         "logs": logs(trainer),
         "decay": [[group["weight_decay"], len(group["params"])] for group in trainer.optimizer.param_groups],
         "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
+        "choices": plain(trainer.state.stateful_callbacks.get("LinearLayers")),
         "best": [trainer.state.best_global_step, trainer.state.best_metric],
         "checkpointing": [plain(getattr(function, "keywords", None)) for function in functions],
         "scales": [plain(module.scaling) for module in trainer.model.modules() if hasattr(module, "scaling")],

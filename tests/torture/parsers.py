@@ -187,6 +187,7 @@ def _run_files(run: Path) -> dict[str, Parser]:
         ),
         "card.json": of(files.card_facts, files.load_card_facts),
         "precision.json": of(files.precision, files.load_precision, {"precision": "fp32"}),
+        "onednn.json": of(files.onednn, files.load_onednn, {"onednn": True}),
         "orders.json": of(files.orders, files.load_orders, ORDERS),
         "identity.json": of(files.identity, lambda: Identity.load(files), identity),
         "robustness.json": of(files.robustness, robustness, ROBUSTNESS),

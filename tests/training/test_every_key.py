@@ -109,6 +109,7 @@ TOWER = {
     "augmentation": "none",
     "augmentation_device": "cuda",
     "decay_all_parameters": False,
+    "onednn": True,
     "activation_checkpointing": True,
     "gradient_checkpointing": True,
     "activation_checkpointing_kwargs": (SOME_LAYERS, CHECKPOINTED),

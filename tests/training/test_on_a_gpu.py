@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch._dynamo.utils import counters
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from hf_paint.merging.averaging import EMACallback
+from hf_paint.models.towers import image_tower
 from hf_paint.training import arithmetic, base_trainer
 from training_runs import largest_difference, train
 from waits import Waits
@@ -89,6 +90,16 @@ def test_the_watch_sees_what_waits():
         x = torch.ones(2)
         float(x.sum()), bool(x[0] > 0), x[x > 0], torch.equal(x, x)
     assert len(waits.found) == 4
+
+
+def test_parameters_are_counted_once_and_as_before(model, processor, task, tmp_path, monkeypatch):
+    """Counting them at every step took as long as launching a layer."""
+    tower, counts, count = type(image_tower(model)), [], PreTrainedModel.num_parameters
+    monkeypatch.setattr(tower, "num_parameters", lambda self, **keys: counts.append(keys) or count(self, **keys))
+    trainer = train(model, processor, task, tmp_path / "run", logging_strategy="no", max_steps=4)
+    assert counts.count({"exclude_embeddings": True}) == 1
+    values = 4 * 16 * 3 * 32 * 32
+    assert trainer.state.total_flos == 6 * values * count(trainer.model, exclude_embeddings=True)
 
 
 def test_memory_of_a_failed_attempt_is_freed_before_the_next(model, processor, task, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ KINDS = {"int": "a whole number, like 100", "float": "a number, like 0.5 or 1e-5
 LISTS = frozenset(name for name, kind in get_type_hints(PatchRecipe).items() if get_origin(kind) is list)
 
 
-AUTOMATIC = frozenset(["torch_compile"])
+AUTOMATIC = frozenset(["torch_compile", "onednn"])
 """Training fields that take true and false, and by default choose themselves, which is spelled `auto`."""
 
 

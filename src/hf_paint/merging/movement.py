@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from hf_paint.merging.path import WeightPath
+from hf_paint.models.devices import to_float64
 from hf_paint.weights.changes import WeightChanges, sum_changes
 from hf_paint.weights.streaming import CHUNK
 
@@ -29,4 +30,4 @@ def _chunks(path: WeightPath) -> Iterator[tuple[str, NDArray[np.float64]]]:
     for name in path.theta_0:
         tensors = [theta[name].detach().cpu().flatten() for theta in thetas]
         for parts in zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True):
-            yield name, torch.stack([part.double() for part in parts]).numpy()
+            yield name, torch.stack([to_float64(part) for part in parts]).numpy()

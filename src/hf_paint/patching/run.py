@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, replace
 
 from torch import Tensor
 
 from hf_paint.evaluation.evaluator import Evaluator, Precision
 from hf_paint.evaluation.precision import compare_precisions
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.models.linear_layers import measured_choice
 from hf_paint.models.towers import ImageTower, move, with_weights
 from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.identity import Identity
 from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_files import RESULTS
+from hf_paint.training.training_args import PaintTrainingArguments
 
 
 class PatchRun:
@@ -47,8 +50,19 @@ class PatchRun:
         wait_for_everyone()
         with self.folder.claimed(recipe):
             self.identity.check(self.folder).save(self.folder)
+            self.args = self._decided()
+            self.recipe = replace(self.recipe, args=self.args)
             wait_for_everyone()
             yield
+
+    def _decided(self) -> PaintTrainingArguments:
+        """Return the arguments with `onednn` decided once per run, as its products round differently."""
+        args, known = copy(self.args), self.folder.load_onednn()
+        if args.onednn is None:
+            args.onednn = measured_choice(self.base.tower(), args.device) if known is None else known
+        if known is None and args.onednn is not None:
+            self.folder.save_onednn(args.onednn)
+        return args
 
     def log(self, name: str = RESULTS) -> ResultLog:
         """Return the result log of the run, or the log in another file."""
@@ -70,7 +84,9 @@ class PatchRun:
     def _evaluator_in(self, precision: Precision) -> Evaluator:
         accelerator, args = self.args.make_accelerator(), self.args
         batch_size = args.given_eval_batch_size
-        return Evaluator(accelerator, batch_size=batch_size, precision=precision, compile=args.torch_compile)
+        onednn = self.folder.load_onednn() if args.onednn is None else args.onednn
+        options = {"compile": args.torch_compile, "onednn": onednn}
+        return Evaluator(accelerator, batch_size=batch_size, precision=precision, **options)
 
     def _compare_precisions(self, thetas: Sequence[Mapping[str, Tensor]]) -> Precision:
         towers = (self.tower_with(theta) for theta in (self.base.theta_0, *thetas))

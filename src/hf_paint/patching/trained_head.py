@@ -76,7 +76,7 @@ def train_head_alone(
         steps = {"max_steps": args.head_steps, "learning_rate": rate, "warmup_steps": HEAD_WARMUP}
         changes = {"output_dir": str(folder.path), "eval_strategy": "no", "load_best_model_at_end": False}
         args = args.with_changes(**steps, **changes)
-    evaluator = Evaluator(args.make_accelerator(), batch_size=args.given_eval_batch_size)
+    evaluator = Evaluator(args.make_accelerator(), batch_size=args.given_eval_batch_size, onednn=args.onednn)
     image_embeds, labels = evaluator.embed(classifier.train(mode=False), train_split(), "train")
     args = args.with_changes(report_to=own_reports(args))
     trainer = HeadTrainer(classifier.head, args, image_embeds=image_embeds, labels=labels, callbacks=callbacks)

@@ -108,5 +108,8 @@ ARGUMENTS: Mapping[str, Reader[Request]] = {
 }
 """Training argument -> when a run reads it. `READERS` says when the training of a run reads the others."""
 
-WITHOUT_TRAINING = ("output_dir", "use_cpu", "per_device_eval_batch_size", "seed", "torch_compile", "disable_tqdm")
+WITHOUT_TRAINING = (
+    *("output_dir", "use_cpu", "per_device_eval_batch_size", "seed"),
+    *("torch_compile", "onednn", "disable_tqdm"),
+)
 """Training arguments that a run reads even if nothing is trained."""

@@ -16,7 +16,7 @@ DETAILS = "details.jsonl"
 ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PRECISION, CARD_FACTS, ROBUSTNESS, SCORES = "precision.json", "card.json", "robustness.json", "scores.json"
-COEFFICIENTS = "coefficients.json"
+COEFFICIENTS, ONEDNN = "coefficients.json", "onednn.json"
 ORDERS, CHANGES, TRACKER_IDS = "orders.json", "changes.json", "trackers.json"
 CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT = "curve.png", "accuracy.png", "per_class.png"
 ROBUSTNESS_PLOT = "robustness.png"
@@ -34,7 +34,7 @@ KEPT = (RECIPE, STEP_RECIPE, IDENTITY, SELECTION)
 """Files that no run can make again as they were: what it was started with, and what people chose."""
 RECORDS = (RESULTS, ENSEMBLE, DETAILS)
 """Files with a line for each evaluation. Damaged lines are removed; if a file is missing, so are the other ones."""
-FACTS = (PRECISION, CARD_FACTS, ROBUSTNESS, SCORES, COEFFICIENTS, ORDERS, CHANGES, TRACKER_IDS, TASKS)
+FACTS = (PRECISION, ONEDNN, CARD_FACTS, ROBUSTNESS, SCORES, COEFFICIENTS, ORDERS, CHANGES, TRACKER_IDS, TASKS)
 """What a run found out once, and finds out again."""
 PER_IMAGE = ("correct/*.npy", "predictions/*.npz")
 """A file for each evaluation. Without it, the evaluation is done again when the run is; few readers need it."""

@@ -23,6 +23,7 @@ from hf_paint.results.run_files import (
     CURVE_PLOT,
     EXAMPLES,
     IDENTITY,
+    ONEDNN,
     ORDERS,
     PARTS_OF_A_RUN,
     PER_CLASS_PLOT,
@@ -39,7 +40,7 @@ from hf_paint.results.run_files import (
 )
 from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.results.selection import Selection
-from hf_paint.results.stored import AGAIN, CardFacts, ChosenPrecision, OrdersSummary, StoredRecipe
+from hf_paint.results.stored import AGAIN, CardFacts, ChosenOneDNN, ChosenPrecision, OrdersSummary, StoredRecipe
 from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import save_folder_sealed
 
@@ -65,7 +66,7 @@ class RunFolder:
         self.results = self.path / RESULTS
         self.selection = self.path / SELECTION
         self.tasks = self.path / TASKS
-        self.precision = self.path / PRECISION
+        self.precision, self.onednn = self.path / PRECISION, self.path / ONEDNN
         self.card_facts = self.path / CARD_FACTS
         self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
         self.per_class_plot = self.path / PER_CLASS_PLOT
@@ -173,6 +174,10 @@ class RunFolder:
         """Write `precision.json`."""
         self._save(self.precision, check)
 
+    def save_onednn(self, chosen: bool) -> None:
+        """Write `onednn.json`, which says whether oneDNN computes the linear layers of this run."""
+        self._save(self.onednn, {"onednn": chosen})
+
     def save_card_facts(self, facts: Mapping[str, object]) -> None:
         """Write `card.json`, with the facts that the model card needs in addition to the records and the recipe."""
         self._save(self.card_facts, facts)
@@ -232,6 +237,11 @@ class RunFolder:
         """Return the precision chosen by this run, so that a resumed run uses the same one, or None."""
         choice = read_shaped(self.precision, ChosenPrecision, advice=AGAIN)
         return None if choice is None else choice["precision"]
+
+    def load_onednn(self) -> bool | None:
+        """Return whether oneDNN computes the linear layers of this run, also when it is resumed, or None."""
+        choice = read_shaped(self.onednn, ChosenOneDNN, advice=AGAIN)
+        return None if choice is None else choice["onednn"]
 
     def last_checkpoint(self, needed: Sequence[str] = (), *, best: bool = False) -> str | None:
         """Return the path to the latest checkpoint that is whole and has these files, or None.

@@ -50,6 +50,12 @@ class ChosenPrecision(TypedDict):
     precision: Literal["fp32", "bf16"]
 
 
+class ChosenOneDNN(TypedDict):
+    """Contents of `onednn.json`."""
+
+    onednn: bool
+
+
 class TaskAverage(TypedDict):
     """Accuracy of a task over several orders.
 

@@ -22,6 +22,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 from hf_paint.data.prefetching import DeviceCopies
 from hf_paint.errors import InputError
 from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
+from hf_paint.models.linear_layers import undo_onednn
 from hf_paint.models.losses import cross_entropy
 from hf_paint.training.batch_size import images_of_run
 from hf_paint.training.divergence import DivergenceMixin
@@ -127,6 +128,20 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
         """Return a micro-batch on the training device. A GPU copies it while it computes the step before."""
         return self.copies.finish(self.copies.start(batch))
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return what `Trainer` returns, which walks through the whole model at every step to count its parameters."""
+        values = inputs.get(self._main_input)
+        return self._operations_per_value * values.numel() if torch.is_tensor(values) else 0
+
+    @property
+    def _main_input(self) -> str:
+        return str(getattr(self.model, "main_input_name", "input_ids"))
+
+    @cached_property
+    def _operations_per_value(self) -> int:
+        operations: int = super().floating_point_ops({self._main_input: torch.empty(1)})
+        return operations
+
     def _num_left(self, batch_size: int) -> int:
         """Return how many images in the last batch of an epoch are not padding; they come first in the batch."""
         dataset, together = self.train_dataset, batch_size * self.args.world_size
@@ -186,6 +201,7 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
             yield
         finally:
             undo_compilation(self.model)
+            undo_onednn(self.model)  # which a callback may have applied
 
     def _start_over(self, batch_size: int) -> None:
         """Save the initial weights on the first call; restore them and the seed on later calls."""

@@ -23,7 +23,7 @@ from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
-from hf_paint.training.arithmetic import say_tf32
+from hf_paint.training.arithmetic import LinearLayers, say_tf32
 from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
@@ -113,7 +113,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
             train_dataset=training_set.images,
             eval_dataset={task.task.name: task.images["validation"] for task in tasks} or None,
             processing_class=processing_class,
-            callbacks=[EpochCallback(training_set.images), WorkerSeeds(), *callbacks],
+            callbacks=[EpochCallback(training_set.images), WorkerSeeds(), LinearLayers(args.onednn), *callbacks],
         )
         check_sharding(self.accelerator, args, callbacks)
         load_complete_models(self.accelerator)
