@@ -11,33 +11,10 @@ from hf_paint.documents.reading import Json, read_recipe
 from hf_paint.documents.shapes import read_shaped, shaped
 from hf_paint.errors import InputError
 from hf_paint.files import check_writable, write_json, write_text
-from hf_paint.results import checkpoints, resuming
+from hf_paint.results import checkpoints, resuming, run_files
 from hf_paint.results.alphas import Alpha, variant_name
 from hf_paint.results.history import with_history
 from hf_paint.results.locks import working_in
-from hf_paint.results.run_files import (
-    ACCURACY_PLOT,
-    CARD_FACTS,
-    CHANGES,
-    COEFFICIENTS,
-    CURVE_PLOT,
-    EXAMPLES,
-    IDENTITY,
-    ONEDNN,
-    ORDERS,
-    PARTS_OF_A_RUN,
-    PER_CLASS_PLOT,
-    PRECISION,
-    RECIPE,
-    REPORT,
-    RESULTS,
-    ROBUSTNESS,
-    ROBUSTNESS_PLOT,
-    SCORES,
-    SELECTION,
-    STEP_RECIPE,
-    example_plot,
-)
 from hf_paint.results.seals import break_seal, seal_run
 from hf_paint.results.selection import Selection
 from hf_paint.results.stored import AGAIN, CardFacts, ChosenOneDNN, ChosenPrecision, OrdersSummary, StoredRecipe
@@ -58,29 +35,29 @@ class RunFolder:
         'theta_1'
     """
 
-    def __init__(self, path: str | Path, *, write: bool = False, recipe_name: str = RECIPE) -> None:
+    def __init__(self, path: str | Path, *, write: bool = False, recipe_name: str = run_files.RECIPE) -> None:
         self.path = Path(path)
         self.write = write
         self.recipe = self.path / recipe_name
-        self.identity = self.path / IDENTITY
-        self.results = self.path / RESULTS
-        self.selection = self.path / SELECTION
+        self.identity = self.path / run_files.IDENTITY
+        self.results = self.path / run_files.RESULTS
+        self.selection = self.path / run_files.SELECTION
         self.tasks = self.path / TASKS
-        self.precision, self.onednn = self.path / PRECISION, self.path / ONEDNN
-        self.card_facts = self.path / CARD_FACTS
-        self.curve_plot, self.accuracy_plot = self.path / CURVE_PLOT, self.path / ACCURACY_PLOT
-        self.per_class_plot = self.path / PER_CLASS_PLOT
+        self.precision, self.onednn = self.path / run_files.PRECISION, self.path / run_files.ONEDNN
+        self.card_facts = self.path / run_files.CARD_FACTS
+        self.curve_plot, self.accuracy_plot = self.path / run_files.CURVE_PLOT, self.path / run_files.ACCURACY_PLOT
+        self.per_class_plot = self.path / run_files.PER_CLASS_PLOT
         self.theta_0, self.theta_1 = self.path / "theta_0", self.path / "theta_1"
         self.patched = self.path / "patched"
         self.adapter = self.path / "adapter"
         self.patched_adapter = self.path / "patched_adapter"
-        self.robustness, self.robustness_plot = self.path / ROBUSTNESS, self.path / ROBUSTNESS_PLOT
-        self.scores, self.coefficients = self.path / SCORES, self.path / COEFFICIENTS
+        self.robustness, self.robustness_plot = self.path / run_files.ROBUSTNESS, self.path / run_files.ROBUSTNESS_PLOT
+        self.scores, self.coefficients = self.path / run_files.SCORES, self.path / run_files.COEFFICIENTS
         self.grams = self.path / "grams"
-        self.orders = self.path / ORDERS
-        self.changes, self.report = self.path / CHANGES, self.path / REPORT
+        self.orders = self.path / run_files.ORDERS
+        self.changes, self.report = self.path / run_files.CHANGES, self.path / run_files.REPORT
         self.data = self.path / "data"
-        self.examples = self.path / EXAMPLES
+        self.examples = self.path / run_files.EXAMPLES
 
     @property
     def plots(self) -> list[Path]:
@@ -95,7 +72,7 @@ class RunFolder:
     @property
     def example_plots(self) -> list[Path]:
         """Paths to the plots of example images before and after patching."""
-        return sorted(self.path.glob(example_plot("*")))
+        return sorted(self.path.glob(run_files.example_plot("*")))
 
     @property
     def head(self) -> Self:
@@ -108,7 +85,7 @@ class RunFolder:
 
     def step(self, number: int) -> Self:
         """Return the folder for one step of sequential patching, counted from 1."""
-        return self._inner(f"step-{number}", recipe_name=STEP_RECIPE)
+        return self._inner(f"step-{number}", recipe_name=run_files.STEP_RECIPE)
 
     def order(self, number: int) -> Self:
         """Return the folder for the run with one of several task orders, counted from 1."""
@@ -122,7 +99,7 @@ class RunFolder:
         """Return the path to the Fisher information of `theta_0` or `theta_1`."""
         return self.path / "fisher" / f"{name}.safetensors"
 
-    def _inner(self, name: str, *, recipe_name: str = RECIPE) -> Self:
+    def _inner(self, name: str, *, recipe_name: str = run_files.RECIPE) -> Self:
         return type(self)(self.path / name, write=self.write, recipe_name=recipe_name)
 
     def check(self, recipe: Mapping[str, object]) -> None:
@@ -134,7 +111,9 @@ class RunFolder:
         check_writable(self.path)
         if not self.recipe.exists():
             if self.has_parts():
-                raise InputError(f"{self.path} contains parts of a run but no {RECIPE}. Choose another output_dir.")
+                raise InputError(
+                    f"{self.path} contains parts of a run but no {run_files.RECIPE}. Choose another output_dir."
+                )
             return
         stored = self.load_recipe()
         if keys := resuming.conflicts(stored, recipe):
@@ -146,7 +125,7 @@ class RunFolder:
 
     def has_parts(self) -> bool:
         """Return whether the folder contains parts of a run other than its recipe."""
-        return any(next(self.path.glob(pattern), None) for pattern in PARTS_OF_A_RUN)
+        return any(next(self.path.glob(pattern), None) for pattern in run_files.PARTS_OF_A_RUN)
 
     @contextmanager
     def claimed(self, recipe: Mapping[str, object]) -> Iterator[None]:
