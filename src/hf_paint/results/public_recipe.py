@@ -18,7 +18,16 @@ PUBLIC_KEYS = (
     *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
-    *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
+    *(
+        "regularization",
+        "task_sampling",
+        "sampling_temperature",
+        "seed",
+        "data_seed",
+        "bf16",
+        "fp16",
+        "base_fingerprint",
+    ),
 )
 """Recipe keys that a card and a report show. They affect the results and contain no paths or secrets."""
 TASK_KEYS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks")

@@ -24,11 +24,11 @@ from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.training.arithmetic import say_tf32
-from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
 from hf_paint.training.model_card import FineTuning, last_accuracies, render_fine_tuned_card
+from hf_paint.training.regularization_mixin import RegularizationMixin
 from hf_paint.training.sharding import check_checkpoint, check_sharding, is_sharded, load_complete_models
 from hf_paint.training.trained_clip import TrainedClip
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -37,7 +37,7 @@ from hf_paint.training.workers import WorkerSeeds, with_workers
 from hf_paint.weights.headers import HEAD_WEIGHT
 
 
-class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
+class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
     `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings, so training
