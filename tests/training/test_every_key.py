@@ -119,6 +119,7 @@ TOWER = {
     "use_rslora": (True, PEFT),
     "use_dora": (True, PEFT),
     "regularization": {"l2_sp": 1.0},
+    "replay_share": (0.6, {"replay_share": 0.3}),
     "task_sampling": ("uniform", {"task_sampling": "temperature"}),
     "sampling_temperature": (0.6, {"task_sampling": "temperature"}),
     "eval_strategy": "epoch",

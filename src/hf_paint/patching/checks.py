@@ -44,11 +44,12 @@ def check_recipe(recipe: Recipe) -> None:
             "classes. Choose another method."
         )
     trained = recipe.trained_tasks
-    for task in trained:
+    replayed = recipe.replayed_tasks
+    for task in (*trained, *replayed):
         _check_train_split(task)
-    _check_overlaps(recipe, trained)
+    _check_overlaps(recipe, [*trained, *replayed])
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
-        check_trainable(together, recipe.args)
+        check_trainable(together, recipe.args, replayed)
     _check_weights(recipe)
 
 
@@ -140,10 +141,10 @@ def _check_search(recipe: Recipe) -> None:
 def _check_train_split(task: Task) -> None:
     if task.splits.validation is not None and task.splits.validation == task.splits.train:
         raise InputError(
-            f"Task '{task.name}' is a patching task, so its validation split must differ from its train split."
+            f"Task '{task.name}' is trained on, so its validation split must differ from its train split."
         )
     if "train" not in load_splits(task, ("train",)):
-        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+        raise InputError(f"Task '{task.name}' has no train split, so it cannot be trained on.")
 
 
 def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
@@ -158,7 +159,8 @@ def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
 
 def _check_overlaps(recipe: Recipe, trained: Sequence[Task]) -> None:
     """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
-    for task in (*recipe.patching_tasks, *recipe.supported_tasks):
+    tasks = {task.name: task for task in (*recipe.patching_tasks, *recipe.supported_tasks, *recipe.replayed_tasks)}
+    for task in tasks.values():
         splits = load_splits(task, ("train", "validation", "test") if task in trained else ("validation", "test"))
         _check_classes(task, splits)
         refuse_shared_rows(splits)

@@ -109,6 +109,11 @@ class Settings:
         trains = options.ingredients or not options.thetas or self.method.needs_train
         return self.patching_tasks if trains else []
 
+    @property
+    def replayed_tasks(self) -> Sequence[Task]:
+        """Tasks whose training images are mixed into those of every training."""
+        return get_tasks(self.options.replay_tasks)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe(Settings):
@@ -153,6 +158,7 @@ class Recipe(Settings):
             "supported_tasks": _references(self.supported_tasks),
             "transfer_tasks": _references(get_tasks(options.transfer_tasks)),
             "shift_tasks": _references(get_tasks(options.shift_tasks)),
+            "replay_tasks": _references(self.replayed_tasks),
             "alphas": self.rule.alphas,
             "selection": self.rule.selection,
             "tolerance": self.rule.tolerance,

@@ -36,6 +36,10 @@ from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import make_training_images
 
 
+OTHER_TASKS = ("transfer_tasks", "shift_tasks", "replay_tasks")
+"""Options that list tasks; those of the first two are only evaluated."""
+
+
 def resolve(
     strategy: Strategy,
     model: str | Path | PreTrainedModel,
@@ -65,6 +69,7 @@ def resolve(
     )
     args, options = request.args, request.options
     _check_names(request)
+    _check_replay(request)
     check_request(request)
     is_main_process(args)  # comes first because it sets up the processes and their device
     check_launch(args)
@@ -75,9 +80,7 @@ def resolve(
         patching_tasks=_opened(request.patching_tasks),
         supported_tasks=_opened(request.supported_tasks),
         rule=rule,
-        options=replace(
-            options, transfer_tasks=_opened(options.transfer_tasks), shift_tasks=_opened(options.shift_tasks)
-        ),
+        options=replace(options, **{key: _opened(getattr(options, key)) for key in OTHER_TASKS}),
         method=request.method,
     )
     started = Identity.load(recipe.folder)
@@ -89,9 +92,7 @@ def resolve(
 
 def _with_tasks(options: PatchOptions) -> PatchOptions:
     """Return options whose tasks are looked up."""
-    return replace(
-        options, transfer_tasks=get_tasks(options.transfer_tasks), shift_tasks=get_tasks(options.shift_tasks)
-    )
+    return replace(options, **{key: get_tasks(getattr(options, key)) for key in OTHER_TASKS})
 
 
 def _opened(tasks: Sequence[TaskLike]) -> list[Task]:
@@ -115,7 +116,7 @@ def prepare(recipe: Recipe) -> PatchRun:
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
     makers: list[Callable[[], PreparedTask | None]] = [
-        partial(_read_train_images, recipe, task) for task in recipe.trained_tasks
+        partial(_read_train_images, recipe, task) for task in (*recipe.trained_tasks, *recipe.replayed_tasks)
     ]
     described = count(sum(map(len, roles.values())), "task")
     begin_stage("heads", described)
@@ -149,6 +150,24 @@ def _check_names(request: Request) -> None:
             raise InputError(
                 f"Task '{name}' is listed twice. A task can have only one role in a run; if these are different data, "
                 f"name one of them: {{name: other-{name}, dataset: ...}}."
+            )
+
+
+def _check_replay(request: Request) -> None:
+    """Refuse to replay a task that has another role than to be supported, or a supported task with other data."""
+    options, supported = request.options, {task.name: task for task in request.supported_tasks}
+    others = {"patching_tasks": request.patching_tasks, **{key: getattr(options, key) for key in OTHER_TASKS[:2]}}
+    for task in request.replayed_tasks:
+        for key, tasks in others.items():
+            if task.name in [other.name for other in get_tasks(tasks)]:
+                raise InputError(
+                    f"Task '{task.name}' is in both `{key}` and `replay_tasks`. Replay supported tasks, or tasks that "
+                    "are not evaluated."
+                )
+        if task != supported.get(task.name, task):
+            raise InputError(
+                f"Task '{task.name}' is in both `supported_tasks` and `replay_tasks`, but with different data. Give "
+                "the same in both, or name one of them differently."
             )
 
 

@@ -11,6 +11,7 @@ from hf_paint.repositories import is_repo_id, split_revision
 
 PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
+    *("replay_tasks", "replay_share"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
     *("max_eval_images", "baseline", "save_dtype", "precision"),
     *("train_head", "freeze_tower", "head_steps", "head_learning_rate"),
@@ -30,7 +31,7 @@ PUBLIC_KEYS = (
     ),
 )
 """Recipe keys that a card and a report show. They affect the results and contain no paths or secrets."""
-TASK_KEYS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks")
+TASK_KEYS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks", "replay_tasks")
 LOCAL = "a local folder"
 """What stands for a path."""
 

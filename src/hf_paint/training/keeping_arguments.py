@@ -18,6 +18,11 @@ class KeepingArguments(DataArguments):
         },
     )
 
+    replay_share: float = field(
+        default=0.25,
+        metadata={"help": "With replay_tasks: share of their images among those of an epoch, drawn at random."},
+    )
+
     def __setattr__(self, name: str, value: object) -> None:
         """Set a field; `regularization` is read, whatever its form."""
         super().__setattr__(name, read_weights(value) if name == "regularization" else value)

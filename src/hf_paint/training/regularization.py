@@ -33,8 +33,8 @@ def ldifs(features: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
         The mean distance over the images, shape ().
 
     Example:
-        >>> float(ldifs([torch.tensor([[[3.0], [4.0]]])], [torch.tensor([[[4.0], [3.0]]])]))  # 0.6, 0.8 and 0.8, 0.6
-        0.04...
+        >>> ldifs([torch.tensor([[[3.0], [4.0]]])], [torch.tensor([[[4.0], [3.0]]])])  # 0.6, 0.8 and 0.8, 0.6
+        tensor(0.0400)
     """
     distances = [(_unit(h) - _unit(g)).square().mean() for h, g in zip(features, original, strict=True)]
     return torch.stack(distances).mean()
@@ -73,10 +73,10 @@ def read_weights(given: object) -> dict[str, float] | None:
         if name not in PENALTIES:
             hint = did_you_mean(str(name), PENALTIES)
             raise InputError(f"`regularization` {EXPECTED}; got the penalty '{name}'.{hint}")
-    return {str(name): _weight(name, value) for name, value in values.items()}
+    return {name: _weight(name, values[name]) for name in PENALTIES if name in values}
 
 
-def _weight(name: object, value: object) -> float:
+def _weight(name: str, value: object) -> float:
     try:
         weight = math.nan if isinstance(value, bool) else float(str(value))
     except ValueError:

@@ -1,7 +1,7 @@
 """The penalties of a training, computed from the model that it started from."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 
@@ -108,11 +108,12 @@ class Features:
     def hooked(self) -> Iterator[None]:
         """Let features be recorded inside the block."""
         last = NUM_DEPTHS - 1
+        # not part of the graph of a compiled block, so that blocks with and without a hook share it
+        record: Callable[[Tensor | tuple[Tensor, ...]], None] = torch.compiler.disable(self._record)
         depths = {math.ceil(len(self.blocks) * quarter / last) for quarter in range(1, NUM_DEPTHS)}
-        handles = [self.blocks[0].register_forward_pre_hook(lambda _, given: self._record(given))]
+        handles = [self.blocks[0].register_forward_pre_hook(lambda _, given: record(given))]
         handles += [
-            self.blocks[depth - 1].register_forward_hook(lambda *given: self._record(given[-1]))
-            for depth in sorted(depths)
+            self.blocks[depth - 1].register_forward_hook(lambda *given: record(given[-1])) for depth in sorted(depths)
         ]
         try:
             yield
@@ -129,7 +130,6 @@ class Features:
         finally:
             self._found = None
 
-    @torch.compiler.disable  # so that blocks with and without a hook share a graph
     def _record(self, value: Tensor | tuple[Tensor, ...]) -> None:
         if self._found is not None:
             self._found.append(value if isinstance(value, Tensor) else value[0])

@@ -58,6 +58,8 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
         args: Training arguments. Plain `transformers.TrainingArguments` keep the values they hold.
         train_task: Task, or what `get_task` makes one of, whose train split to train on. Several tasks are sampled
             according to `args.task_sampling`, and each image is compared with the classes of its own task.
+        replay_tasks: Tasks whose train images are mixed into those of `train_task`, so that the model does not forget
+            them; `args.replay_share` of the images are theirs. Each is compared with the classes of its own task.
         train_dataset: Data set to use instead of `train_task`. Its examples have `pixel_values` (3, height, width) of
             type uint8 and `labels`, an integer or a list of them. A `datasets.Dataset` may have an image and a label
             column instead.
@@ -81,12 +83,13 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
     model: PreTrainedModel
     processing_class: ProcessorMixin
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (`Trainer` takes even more)
         self,
         model: ModelLike,
         args: TrainingArguments | None = None,
         *,
         train_task: TaskLike | Sequence[TaskLike] | None = None,
+        replay_tasks: TaskLike | Sequence[TaskLike] = (),
         train_dataset: Dataset[Any] | None = None,
         head: ZeroShotHead | None = None,
         eval_tasks: EvaluationSets = (),
@@ -100,7 +103,13 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
         model, processing_class = load_given(model, processing_class)
         model.float()
         training_set = make_training_set(
-            model, processing_class, args, train_task=train_task, train_dataset=train_dataset, head=head
+            model,
+            processing_class,
+            args,
+            train_task=train_task,
+            replay_tasks=replay_tasks,
+            train_dataset=train_dataset,
+            head=head,
         )
         args = with_workers(args, training_set.images)
         trained_head = training_set.trainable_head(args) if args.train_head else None
@@ -120,7 +129,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
         if not is_sharded(self.accelerator):
             move(model, args.device)  # the text tower too, so that the whole model is on one device
         self.clip, self.clip_model = clip, model
-        self.train_tasks, self.tasks = training_set.tasks, tasks
+        self.train_tasks, self.replay_tasks, self.tasks = training_set.tasks, training_set.replay_tasks, tasks
         self.transform = PixelTransform(processing_class)
         self.head = training_set.head.to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
@@ -181,6 +190,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
             args=self.args,
             steps=step,
             train_tasks=self.train_tasks,
+            replay_tasks=self.replay_tasks,
             eval_tasks=[task.task for task in self.tasks],
             accuracies=last_accuracies(self.state.log_history, step),
         )
