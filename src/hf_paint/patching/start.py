@@ -36,10 +36,6 @@ from hf_paint.training.training_args import PaintTrainingArguments
 from hf_paint.training.training_set import make_training_images
 
 
-OTHER_TASKS = ("transfer_tasks", "shift_tasks", "replay_tasks")
-"""Options that list tasks; those of the first two are only evaluated."""
-
-
 def resolve(
     strategy: Strategy,
     model: str | Path | PreTrainedModel,
@@ -64,7 +60,7 @@ def resolve(
         patching_tasks=get_tasks(patching_tasks),
         supported_tasks=get_tasks(supported_tasks),
         rule=rule,
-        options=_with_tasks(options or PatchOptions()),
+        options=_with_tasks(options or PatchOptions(), get_tasks),
         method=read_method(options.method if options else "interpolate"),
     )
     args, options = request.args, request.options
@@ -80,7 +76,7 @@ def resolve(
         patching_tasks=_opened(request.patching_tasks),
         supported_tasks=_opened(request.supported_tasks),
         rule=rule,
-        options=replace(options, **{key: _opened(getattr(options, key)) for key in OTHER_TASKS}),
+        options=_with_tasks(options, _opened),
         method=request.method,
     )
     started = Identity.load(recipe.folder)
@@ -90,9 +86,14 @@ def resolve(
     return recipe
 
 
-def _with_tasks(options: PatchOptions) -> PatchOptions:
+def _with_tasks(options: PatchOptions, look_up: Callable[[Sequence[TaskLike]], Sequence[Task]]) -> PatchOptions:
     """Return options whose tasks are looked up."""
-    return replace(options, **{key: get_tasks(getattr(options, key)) for key in OTHER_TASKS})
+    return replace(
+        options,
+        transfer_tasks=look_up(options.transfer_tasks),
+        shift_tasks=look_up(options.shift_tasks),
+        replay_tasks=look_up(options.replay_tasks),
+    )
 
 
 def _opened(tasks: Sequence[TaskLike]) -> list[Task]:
@@ -156,7 +157,11 @@ def _check_names(request: Request) -> None:
 def _check_replay(request: Request) -> None:
     """Refuse to replay a task that has another role than to be supported, or a supported task with other data."""
     options, supported = request.options, {task.name: task for task in request.supported_tasks}
-    others = {"patching_tasks": request.patching_tasks, **{key: getattr(options, key) for key in OTHER_TASKS[:2]}}
+    others: dict[str, Sequence[TaskLike]] = {
+        "patching_tasks": request.patching_tasks,
+        "transfer_tasks": options.transfer_tasks,
+        "shift_tasks": options.shift_tasks,
+    }
     for task in request.replayed_tasks:
         for key, tasks in others.items():
             if task.name in [other.name for other in get_tasks(tasks)]:
