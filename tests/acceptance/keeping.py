@@ -11,10 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 from datasets import disable_progress_bars
 
-from hf_paint import AlphaCurve, PaintTrainingArguments, PatchOptions, PatchResult, get_task, patch_single
+from hf_paint import (
+    AlphaCurve,
+    PaintTrainingArguments,
+    PatchOptions,
+    PatchResult,
+    compare_runs,
+    get_task,
+    patch_single,
+)
 from hf_paint.tasks.task import Task
 
 
@@ -45,7 +52,8 @@ def main() -> None:
     for name, result in results.items():
         cells = [*shown(accuracies(result.curve, 1.0)), f"{result.alpha:.1f}"]
         print(f"| {' | '.join([name, *cells, *shown(accuracies(result.curve, float(str(result.alpha))))])} |")
-    draw({name: result.curve for name, result in results.items()})
+    plot = compare_runs([result.run_folder for result in results.values()]).plot("trade_off")
+    PICTURE.write_bytes(plot.encoded("png"))
 
 
 def patch(name: str, keys: dict[str, Any]) -> PatchResult:
@@ -76,20 +84,6 @@ def accuracies(curve: AlphaCurve, alpha: float) -> tuple[float, float]:
 def shown(values: tuple[float, float]) -> list[str]:
     """Return accuracies as cells of the table."""
     return [f"{value:.1f}" for value in values]
-
-
-def draw(curves: dict[str, AlphaCurve]) -> None:
-    """Draw one curve per way, from alpha 0 to alpha 1."""
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, curve in curves.items():
-        points = [accuracies(curve, alpha) for alpha in ALPHAS]
-        style = "--" if name.startswith("l2_sp") else "-"
-        axes.plot(
-            *zip(*points, strict=True), style, marker="o", markersize=3, label=name, lw=2.5 - 1.5 * ("l" in name)
-        )
-    axes.set(xlabel="test accuracy on MNIST (patched), in percent", ylabel="on CIFAR-10 (supported), in percent")
-    axes.legend(frameon=False)
-    figure.savefig(PICTURE, dpi=120)
 
 
 if __name__ == "__main__":
