@@ -10,10 +10,11 @@ import yaml
 from torch.nn import functional
 
 from drawn_tasks import write_task, write_task_yaml
-from hf_paint import InputError, PatchOptions, build_zero_shot_head, patch_single
+from hf_paint import InputError, PatchOptions, build_zero_shot_head, patch_parallel, patch_sequential, patch_single
 from hf_paint.cli.main import main
 from hf_paint.data.joint_images import JointImages
 from hf_paint.data.splits import load_splits
+from hf_paint.patching import fine_tuning
 from patch_runs import arguments as run_arguments
 from training_runs import StopAfter, largest_difference, losses, make_trainer, train
 
@@ -143,6 +144,23 @@ def test_a_run_refuses_what_it_cannot_replay(options, message, model_folder, thr
             selection="none",
             options=PatchOptions(**options(learned, kept, other)),
         )
+
+
+@pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
+def test_every_training_of_a_strategy_replays(patch, model_folder, three, tmp_path, monkeypatch):
+    seen = []
+
+    def note(model, args, *, train_task, replay_tasks, **options):
+        seen.append([[task.name for task in train_task], [task.name for task in replay_tasks]])
+        raise InterruptedError
+
+    monkeypatch.setattr(fine_tuning, "PaintTrainer", note)
+    automatic = {"splits": {"validation": "auto"}}
+    learned, kept, known = (task.to_dict() | automatic for task in three)
+    options = PatchOptions(replay_tasks=[known])
+    with pytest.raises(InterruptedError):
+        patch(model_folder, [learned], [kept], run_arguments(tmp_path / "run"), alphas=[1.0], options=options)
+    assert seen == [[["learned"], ["known"]]]
 
 
 def test_a_recipe_that_keeps_what_the_model_knew(model_folder, tmp_path, capsys):
