@@ -75,7 +75,7 @@ NEVER_READ: Mapping[str, Reader[Arguments]] = {
     "local_rank": _never("The launcher sets it in the environment."),
     "warmup_ratio": _never(
         "`warmup_steps` below 1 is a share of the steps."
-    ),  # removed by transformers, like the next
+    ),  # both are gone from transformers
     "logging_dir": _never("Logs are written into `output_dir`."),
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), _FULL_EVAL),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), _LIGER),
