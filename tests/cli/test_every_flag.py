@@ -41,6 +41,7 @@ KEYS = {
     "compare_ensemble": True,
     "num_examples": 3,
     "num_orders": 2,
+    "merge": "projection",
     "base_fingerprint": "abc",
 }
 """Recipe key -> a value other than the default."""

@@ -104,7 +104,7 @@ def test_a_built_in_task_is_shown_without_its_data(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--json"], "--json needs a task: a built-in name, a folder, a data file or a task YAML."),
+        (["--json"], "--json needs one task: a built-in name, a folder, a data file or a task YAML."),
         (["mnist", "--yaml", "--json"], "--yaml and --json exclude each other. Remove one of them."),
         (["mnist", "--output", "x.yaml"], "--output is the file for --yaml or --json. Add one of them."),
         (["no_such_folder/"], "There is no file or folder 'no_such_folder'"),

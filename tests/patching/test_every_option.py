@@ -49,6 +49,7 @@ CHANGES = {
     "num_examples": 1,
     "compare_ensemble": True,
     "num_orders": (2, {"strategy": "sequential"}),
+    "merge": ("projection", {"strategy": "sequential"}),
 }
 """Option -> a value that changes the run folder, or (value, other options it is used with)."""
 
@@ -72,6 +73,12 @@ REFUSED = {
     "search of another strategy": ({"search": "random"}, "`search` needs `strategy: parallel`"),
     "orders of another strategy": ({"num_orders": 2}, "`num_orders` needs `strategy: sequential`"),
     "nothing to train with": ({"replay_tasks": ["third"], "thetas": {"x": "THETA"}}, "nothing is trained"),
+    "merge of another strategy": ({"merge": "projection"}, "`merge` needs `strategy: sequential`"),
+    "unknown merge": ({"merge": "opcm"}, "`merge` must be one of sequential, projection, got 'opcm'"),
+    "a method of steps by projection": (
+        {"merge": "projection", "method": "lines", "strategy": "sequential"},
+        "merges the models of the tasks itself",
+    ),
     "unknown dtype": ({"save_dtype": "int8"}, "`save_dtype` must be one of float32, bfloat16, float16, got 'int8'"),
     "unknown precision": ({"precision": "fp16"}, "`precision` must be one of auto, fp32, bf16, got 'fp16'"),
     "no images": ({"max_eval_images": 0}, "`max_eval_images` must be a positive number of images, got 0"),

@@ -95,10 +95,23 @@ DISTANCES = """\
 | base | joint (joint) | -9.00 | -17.00 | -4.00 | -2.00 | -13.00 | -3.00 |
 | base | joint (joint), fine-tuned | -1.00 | -3.00 | -20.00 | -20.00 | -2.00 | -20.00 |
 """
+NORMALISED = """\
+| base | method | mnist | svhn | cifar | food | mean patching | mean supported |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| base | zero-shot | 40.40 | 20.62 | 100.00 | 100.00 | 30.51 | 100.00 |
+| base | mnist (single) | 85.86 |  | 97.78 | 98.75 |  | 98.26 |
+| base | mnist (single), fine-tuned | 100.00 |  | 66.67 | 62.50 |  | 64.58 |
+| base | svhn (single) |  | 56.70 | 98.89 | 100.00 |  | 99.44 |
+| base | svhn (single), fine-tuned |  | 100.00 | 55.56 | 52.50 |  | 54.03 |
+| base | joint (joint) | 90.91 | 82.47 | 95.56 | 97.50 | 86.69 | 96.53 |
+| base | joint (joint), fine-tuned | 98.99 | 96.91 | 77.78 | 75.00 | 97.95 | 76.39 |
+"""
 
 
 def test_tables_written_out(runs):
     text = compare_runs(runs).to_markdown()
+    title = "Normalised accuracy: accuracy divided by that of the specialised model, %"
+    assert f"## {title}\n\n{NORMALISED}\n" in text
     assert f"## Accuracy on the test split, %\n\n{METHODS}\n" in text
     assert f"## Distance to the specialised models, points\n\n{DISTANCES}\n" in text
     assert (
@@ -119,6 +132,10 @@ def test_json_holds_every_number(runs, tmp_path):
     assert joint["means"] == {"mean patching": 0.85, "mean supported": 0.82}
     expected = {"mnist": -0.09, "svhn": -0.17, "cifar": -0.04, "food": -0.02, "mean patching": -0.13}
     assert joint["distance_to_specialised"] == pytest.approx(expected | {"mean supported": -0.03})
+    shares = {"mnist": 90 / 99, "svhn": 80 / 97, "cifar": 86 / 90, "food": 78 / 80}
+    shares["mean patching"] = (90 / 99 + 80 / 97) / 2
+    shares["mean supported"] = (86 / 90 + 78 / 80) / 2
+    assert joint["normalised_accuracy"] == pytest.approx(shares)
     assert rows["specialised models"]["fine_tuned_in"] == {"mnist": "mnist", "svhn": "svhn"}
     assert rows["mnist (single)"]["means"]["mean patching"] is None
     assert numbers["runs"][2]["curve"][1] == {"alpha": 0.5, "supported": 0.82, "patching": 0.85}
@@ -187,6 +204,34 @@ def test_a_run_that_chose_nothing_shows_its_fine_tuned_end(runs):
     names = [method.name for method in comparison.methods if method.run == "svhn"]
     assert names == ["svhn (single), fine-tuned"]
     assert "svhn has no selected alpha (not finished, or `selection: none`)." in comparison.notes
+
+
+def test_published_numbers_stand_beside_runs_on_built_in_tasks(tmp_path):
+    model = "openai/clip-vit-base-patch32"
+    lines = {0.0: {"mnist (patching)": 48, "svhn (patching)": 32, "cifar10 (supported)": 90}}
+    lines[1.0] = {"mnist (patching)": 99, "svhn (patching)": 97, "cifar10 (supported)": 60}
+    tasks = {"patching_tasks": ["mnist", "svhn"], "supported_tasks": ["cifar10"]}
+    other = {"patching_tasks": [{"name": "mnist", "dataset": "me/digits"}, "svhn"], "supported_tasks": ["cifar10"]}
+    run = write_run(tmp_path / "a", lines, chosen=1.0, strategy="joint", model=model, **tasks)
+    comparison = compare_runs([run])
+    text = comparison.to_markdown()
+    title = "Published accuracy, %, not measured in these runs"
+    header = "| base | published | source | mnist | svhn | cifar10 | mean patching | mean supported |"
+    assert f"## {title}\n\n{header}" in text
+    start = "| clip-vit-base-patch32 | zero-shot | fusion_bench, docs/modelpool/clip_vit.md |"
+    assert f"{start} 48.30 | 31.60 | 89.80 | 39.95 | 89.80 |" in text
+    start = "| clip-vit-base-patch32 | joint, 8000 steps | mlfoundations/task_vectors, issue 5 |"
+    assert f"{start} 99.45 | 95.80 |  | 97.62 |  |" in text
+    rows = {row["name"]: row["percent"] for row in comparison.to_dict()["published"]}
+    assert rows["specialised models"] == {"mnist": 99.6, "svhn": 97.3}
+    assert "so no accuracy is normalised" in text
+    cases = {"mine": {"model": model, **other}, "other": {"model": "me/clip-vit-base-patch32", **tasks}}
+    found = {
+        name: compare_runs([write_run(tmp_path / name, lines, chosen=1.0, **case)]) for name, case in cases.items()
+    }
+    assert "mnist" not in found["mine"].published[0][1].percent
+    assert not found["other"].published
+    assert title not in found["other"].to_markdown()
 
 
 def test_other_zero_shot_accuracies_are_said(runs):

@@ -10,13 +10,18 @@ from hf_paint.tasks.subsets import ClassSplit
 
 
 COUNTS = {  # classes and templates, from the released code of PAINT and WiSE-FT and the prompts of CLIP
+    "caltech101": (102, 34),
     "cars": (196, 8),
     "cifar10": (10, 18),
     "cifar100": (100, 18),
     "clevr_count": (8, 1),
     "dtd": (47, 8),
+    "emnist_letters": (26, 1),
     "eurosat": (10, 3),
     "fashion_mnist": (10, 8),
+    "fer2013": (7, 6),
+    "fgvc_aircraft": (100, 2),
+    "flowers102": (102, 1),
     "food101": (101, 1),
     "gtsrb": (43, 3),
     "imagenet": (1000, 80),
@@ -25,9 +30,13 @@ COUNTS = {  # classes and templates, from the released code of PAINT and WiSE-FT
     "imagenet_sketch": (1000, 80),
     "imagenet_v2": (1000, 80),
     "kitti_distance": (4, 1),
+    "kmnist": (10, 1),
     "mnist": (10, 1),
     "objectnet": (113, 80),
+    "oxford_pets": (37, 1),
     "paint_typographic": (None, 1),
+    "pcam": (2, 1),
+    "rendered_sst2": (2, 1),
     "resisc45": (45, 18),
     "scam": (None, 1),
     "scam_clean": (None, 1),
@@ -35,6 +44,7 @@ COUNTS = {  # classes and templates, from the released code of PAINT and WiSE-FT
     "stl10": (10, 2),
     "sun397": (397, 2),
     "svhn": (10, 1),
+    "ucf101": (101, 48),
 }
 MINIMAL = {"name": "t", "dataset": "me/data", "templates": ["a {}"]}
 
@@ -62,6 +72,8 @@ def test_built_in_definition(name):
 def test_class_names_and_templates_are_the_original_ones(shared):
     prompts = json.loads((shared / "facts" / "prompts" / "openai_prompts.json").read_text())
     original = {"cifar10": "CIFAR10", "gtsrb": "GTSRB", "imagenet": "ImageNet", "sun397": "SUN397", "mnist": "MNIST"}
+    original |= {"flowers102": "Flowers102", "oxford_pets": "OxfordPets", "pcam": "PatchCamelyon", "ucf101": "UCF101"}
+    original |= {"rendered_sst2": "SST2", "caltech101": "Caltech101", "fgvc_aircraft": "FGVCAircraft"}
     for name, key in original.items():
         task = get_task(name)
         assert sorted(task.class_names) == sorted(prompts[key]["class_names"])

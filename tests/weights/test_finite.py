@@ -17,6 +17,7 @@ from hf_paint.merging.layerwise import interpolate_layerwise
 from hf_paint.merging.learned_soups import learned_soup
 from hf_paint.merging.model_stock import interpolate_model_stock
 from hf_paint.merging.path import Line
+from hf_paint.merging.regmean import regmean
 from hf_paint.merging.soups import greedy_soup, uniform_soup
 from hf_paint.merging.ties import ties
 from hf_paint.merging.tsv import tsv
@@ -64,6 +65,7 @@ SEVERAL = {
     "tsv": tsv,
     "iso_c": iso_c,
     "iso_cts": iso_cts,
+    "regmean": lambda theta_0, thetas: regmean(thetas, {key: {"w": torch.eye(6)} for key in thetas}),
     "uniform_soup": lambda theta_0, thetas: uniform_soup(thetas),
     "uniform_soup of one": lambda theta_0, thetas: uniform_soup({"b": thetas["b"]}),
     "greedy_soup": lambda theta_0, thetas: greedy_soup(thetas, total),

@@ -11,8 +11,10 @@ EXAMPLE = """\
 
 The first table shows accuracies, one row per model: zero-shot, the specialised models (theta_1 of each run on a single
 task), and each run at its chosen alpha and at its fine-tuned end. The other tables show the distance from each model
-to the specialised models, and the weight changes by layer. Each run is compared with its own base. The command reads
-only local results and weights; it runs no model and downloads nothing.
+to the specialised models; the normalised accuracy, which is the accuracy divided by that of the specialised model, as
+in papers on model merging, but of supported tasks too; numbers that others published, marked as such; and the weight
+changes by layer. Each run is compared with its own base. The command reads only local results and weights; it runs no
+model and downloads nothing.
 """
 
 

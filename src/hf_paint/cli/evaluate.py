@@ -29,7 +29,10 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "evaluate", run, summary=text, example=epilog)
     command.add_argument("model", metavar="MODEL", help="Hub repository id, folder, or run folder")
     command.add_argument(
-        "--tasks", nargs="+", metavar="TASK", help="built-in names or task YAML files (default: the tasks of the run)"
+        "--tasks",
+        nargs="+",
+        metavar="TASK",
+        help="built-in tasks or groups, or task YAML files (default: the tasks of the run)",
     )
     add_split(command)
     command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")

@@ -52,7 +52,7 @@ COMMON_TRAINING_FIELDS = {
 """Help texts of common training fields, with defaults in parentheses."""
 
 
-TASKS_ARE = "built-in names, task files, folders of pictures, data files or data set ids on the Hub"
+TASKS_ARE = "built-in names or groups, task files, folders of pictures, data files or data set ids on the Hub"
 
 
 def _key(help_text: str, **options: Any) -> Any:
@@ -116,7 +116,7 @@ class PatchRecipe:
     method: str = _key(
         "Method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuned "
         "model: interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, "
-        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts.",
+        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts, regmean.",
         default="interpolate",
     )
     ingredients: list[str] = _key(
@@ -151,6 +151,11 @@ class PatchRecipe:
     num_orders: int = _key(
         "With `sequential`: number of random task orders to run and average; 1 keeps the listed order.",
         default=1,
+    )
+    merge: Literal["sequential", "projection"] = _key(
+        "With `sequential`: `sequential` fine-tunes the patched model of the previous step; `projection` fine-tunes "
+        "the base on each task and adds what is orthogonal to the tasks before (OPCM).",
+        default="sequential",
     )
     base_fingerprint: str | None = _key(
         "Expected fingerprint of the base's image tower, as in a resolved recipe.", default=None

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from hf_paint.documents.reading import read_recipe
 from hf_paint.files import exists, expand
 from hf_paint.tasks.data_files import LOCAL_FILES
-from hf_paint.tasks.definitions import list_tasks
+from hf_paint.tasks.definitions import is_built_in
 
 
 Value: TypeAlias = object
@@ -56,7 +56,7 @@ def _locate_tasks(value: Value, folder: Path) -> Value:
         return [_locate_tasks(item, folder) for item in value]
     if isinstance(value, Mapping):
         return _locate_definition(value, folder)
-    return value if value in list_tasks() else _locate(value, folder)
+    return value if is_built_in(value) else _locate(value, folder)
 
 
 def _locate_definition(definition: Mapping[str, Value], folder: Path) -> dict[str, Value]:

@@ -1,8 +1,9 @@
-"""`hf-paint tasks`: list the built-in tasks, or look at the data of a task before a run."""
+"""`hf-paint tasks`: list the built-in tasks and groups, or look at the data of a task before a run."""
 
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -11,21 +12,22 @@ from hf_paint.cli.parser import Commands, add_command
 from hf_paint.cli.tables import print_table
 from hf_paint.errors import InputError
 from hf_paint.tasks.definitions import list_tasks
-from hf_paint.tasks.registry import get_task
+from hf_paint.tasks.groups import TASK_GROUPS
+from hf_paint.tasks.registry import get_task, get_tasks
 from hf_paint.tasks.task import Task
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    text = "List the built-in tasks, show the definition of one, or look at the data of any task before a run."
+    text = "List the built-in tasks and groups, show one of them, or look at the data of any task before a run."
     example = "  hf-paint tasks textures/\n  hf-paint tasks textures/ --yaml --output textures.yaml"
     command = add_command(commands, "tasks", run, summary=text, example=example)
     command.add_argument(
         "name",
         nargs="?",
         metavar="TASK",
-        help="built-in task, whose definition is shown; or a folder, data file, task YAML, Hub data set or definition "
-        "in braces, whose data is opened",
+        help="built-in task, whose definition is shown; group, whose tasks are listed; or a folder, data file, task "
+        "YAML, Hub data set or definition in braces, whose data is opened",
     )
     command.add_argument("--data", action="store_true", help="open the data of a built-in task too")
     command.add_argument("--all", action="store_true", help="list every class and every repeated image")
@@ -38,7 +40,11 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
     _check_flags(parsed)
     if parsed.name is None:
-        print_table(_list_tasks())
+        print_table(_rows_of(map(get_task, list_tasks())))
+        sys.stdout.write("\n")
+        print_table([["group", "tasks"], *([group, ", ".join(tasks)] for group, tasks in TASK_GROUPS.items())])
+    elif parsed.name in TASK_GROUPS:
+        print_table(_rows_of(get_tasks(parsed.name)))
     elif parsed.name in list_tasks() and not (parsed.data or parsed.json or parsed.all):
         _write_task(get_task(parsed.name), parsed.output)
     else:
@@ -47,21 +53,22 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
 
 def _check_flags(parsed: argparse.Namespace) -> None:
     flags = [name for name in ("data", "all", "yaml", "json", "output") if getattr(parsed, name)]
-    if parsed.name is None and flags:
-        raise InputError(f"--{flags[0]} needs a task: a built-in name, a folder, a data file or a task YAML.")
+    if flags and (parsed.name is None or parsed.name in TASK_GROUPS):
+        raise InputError(f"--{flags[0]} needs one task: a built-in name, a folder, a data file or a task YAML.")
     if parsed.yaml and parsed.json:
         raise InputError("--yaml and --json exclude each other. Remove one of them.")
     if parsed.output and not (parsed.yaml or parsed.json):
         raise InputError("--output is the file for --yaml or --json. Add one of them.")
 
 
-def _list_tasks() -> list[list[str]]:
+def _rows_of(tasks: Iterable[Task]) -> list[list[str]]:
     rows = [["task", "data set", "classes", "prompts", "train", "validation", "test"]]
-    for name in list_tasks():
-        task = get_task(name)
+    for task in tasks:
         splits = [task.splits.train, task.splits.validation, task.splits.test]
         classes = len(task.class_names) if task.class_names else "-"  # defined by the data
-        rows.append([name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)])
+        rows.append(
+            [task.name, task.dataset, str(classes), str(len(task.templates)), *(split or "-" for split in splits)]
+        )
     return rows
 
 

@@ -83,8 +83,20 @@ def _trained_head(recipe: Mapping[str, Any], tasks: Sequence[str], alpha: Alpha)
     ).format(", ".join(tasks), order, LINE, format_alpha(alpha))
 
 
+def _projection(alpha: Coefficients) -> Markdown:
+    return Markdown(
+        "the image tower was fine-tuned on one task after another ({}), each time from the original weights and "
+        "against {}. The change for each task was added without the directions of those before it "
+        "([OPCM](https://arxiv.org/abs/2501.09522)), and the sum was scaled to the mean norm of the changes. After "
+        "each step, the original weights were interpolated with the merged ones, {}, with the alphas {}; the model is "
+        "that of the last step."
+    ).format(", ".join(alpha), FROZEN_HEAD, LINE, format_alpha(alpha))
+
+
 def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
     names, method = ", ".join(tasks), source.method
+    if isinstance(alpha, Coefficients) and source.recipe.get("merge") == "projection":
+        return _projection(alpha)
     if isinstance(alpha, Coefficients) and source.strategy == "sequential":
         return (
             f"the image tower was fine-tuned on one task after another ({', '.join(alpha)}), against {FROZEN_HEAD}, "

@@ -6,10 +6,13 @@ from hf_paint.merging.dare import dare
 from hf_paint.merging.fisher import estimate_fisher, interpolate_fisher
 from hf_paint.merging.interpolation import combine, interpolate, interpolated
 from hf_paint.merging.isotropic import iso_c, iso_cts
+from hf_paint.merging.layer_inputs import collect_grams
 from hf_paint.merging.layerwise import interpolate_layerwise, lines_alphas
 from hf_paint.merging.learned_soups import learned_soup
 from hf_paint.merging.model_stock import interpolate_model_stock
+from hf_paint.merging.projection import merge_by_projection
 from hf_paint.merging.registry import METHODS, read_method
+from hf_paint.merging.regmean import regmean
 from hf_paint.merging.soups import greedy_soup, uniform_soup
 from hf_paint.merging.task_arithmetic import add_task_vectors
 from hf_paint.merging.ties import ties
@@ -22,6 +25,7 @@ __all__ = [
     "Method",
     "SWACallback",
     "add_task_vectors",
+    "collect_grams",
     "combine",
     "dare",
     "estimate_fisher",
@@ -35,7 +39,9 @@ __all__ = [
     "iso_cts",
     "learned_soup",
     "lines_alphas",
+    "merge_by_projection",
     "read_method",
+    "regmean",
     "ties",
     "tsv",
     "uniform_soup",

@@ -76,6 +76,16 @@ class Measurements(Information, Protocol):
             images: Split from which the batches are drawn.
         """
 
+    def grams(self, name: str, theta: Weights, *, num_images: int, seed: int) -> Weights:
+        """Return the Gram matrices of a fine-tuned model on training images of its task, for `regmean`.
+
+        Args:
+            name: Name of the model.
+            theta: Its weights, name -> tensor.
+            num_images: Number of images to measure them on.
+            seed: Random seed for drawing the images.
+        """
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:

@@ -13,6 +13,7 @@ from hf_paint.merging.isotropic import IsoC, IsoCTS
 from hf_paint.merging.layerwise import Layerwise, Lines
 from hf_paint.merging.learned_soups import LearnedSoup
 from hf_paint.merging.model_stock import ModelStock
+from hf_paint.merging.regmean import RegMean
 from hf_paint.merging.soups import GreedySoup, UniformSoup
 from hf_paint.merging.task_arithmetic import TaskArithmetic
 from hf_paint.merging.ties import Ties
@@ -24,7 +25,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         *(Interpolate, Lines, Layerwise, Fisher, SWA, EMA),
         *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
-        *(TSV, IsoC, IsoCTS),
+        *(TSV, IsoC, IsoCTS, RegMean),
     )
 }
 MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]

@@ -1,6 +1,7 @@
 """Weights in a single file that knows what it should contain, so that damage is found when it is read."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 
 
+logger = logging.getLogger(__name__)
 SEAL = "fingerprint"
 """Metadata key that holds the fingerprint of the file's name and weights."""
 
@@ -28,21 +30,55 @@ def save_sealed_file(path: Path, weights: Mapping[str, Tensor]) -> None:
     save_atomically(path, partial(save_file, dict(weights), metadata={SEAL: _seal(path, weights)}))
 
 
-def load_sealed_file(path: Path) -> dict[str, Tensor]:
-    """Read weights and check them against their fingerprint, which files of earlier versions do not have.
+class SealedFile(Mapping[str, Tensor]):
+    """Weights in a file, name -> tensor, which are checked once against their fingerprint and read on demand.
+
+    Files of earlier versions have no fingerprint.
+
+    Args:
+        path: Path to the file.
 
     Raises:
         InputError: If the file is damaged, or is another file of this kind under this name.
     """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = safe_open(path, "pt")
+            self._names = [*self._file.keys()]
+            seal = (self._file.metadata() or {}).get(SEAL)
+            as_saved = seal in (None, _seal(path, self))
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is damaged and cannot be read. Remove it; it is made again.") from error
+        if not as_saved:
+            raise InputError(
+                f"{path} is damaged: its weights are not those that were saved. Remove it; it is made again."
+            )
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def load_sealed_file(path: Path) -> dict[str, Tensor]:
+    """Read all weights of a file into memory, after checking them (see `SealedFile`)."""
+    return dict(SealedFile(path))
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a file can be read as it was saved; if not, say that it is made again."""
     try:
-        with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seal = (file.metadata() or {}).get(SEAL)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged and cannot be read. Remove it; it is made again.") from error
-    if seal not in (None, _seal(path, weights)):
-        raise InputError(f"{path} is damaged: its weights are not those that were saved. Remove it; it is made again.")
-    return weights
+        SealedFile(path)
+    except InputError:
+        logger.warning(f"{path} is damaged, so it is made again.")
+        return False
+    return True
 
 
 def _seal(path: Path, weights: Mapping[str, Tensor]) -> str:

@@ -1,7 +1,7 @@
 """Checks that reject incompatible arguments, options, methods and models before training."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hf_paint.adapters.lora import check_lora_layers, import_peft
 from hf_paint.data.overlaps import refuse_shared_rows, warn_of_equal_images
@@ -45,9 +45,9 @@ def check_recipe(recipe: Recipe) -> None:
         )
     trained = recipe.trained_tasks
     replayed = recipe.replayed_tasks
-    for task in (*trained, *replayed):
+    for task in (*recipe.tasks_to_read, *replayed):
         _check_train_split(task)
-    _check_overlaps(recipe, [*trained, *replayed])
+    _check_overlaps(recipe)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
         check_trainable(together, recipe.args, replayed)
     _check_weights(recipe)
@@ -157,11 +157,12 @@ def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
         )
 
 
-def _check_overlaps(recipe: Recipe, trained: Sequence[Task]) -> None:
+def _check_overlaps(recipe: Recipe) -> None:
     """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
     tasks = {task.name: task for task in (*recipe.patching_tasks, *recipe.supported_tasks, *recipe.replayed_tasks)}
+    with_train = [*recipe.tasks_to_read, *recipe.replayed_tasks]
     for task in tasks.values():
-        splits = load_splits(task, ("train", "validation", "test") if task in trained else ("validation", "test"))
+        splits = load_splits(task, ("train", "validation", "test") if task in with_train else ("validation", "test"))
         _check_classes(task, splits)
         refuse_shared_rows(splits)
         if is_main_process(recipe.args):

@@ -34,4 +34,4 @@ def content_of(recipe: Recipe) -> dict[str, str]:
 
 
 def _patching_splits(recipe: Recipe, task: Task) -> tuple[str, ...]:
-    return ("train", "validation", "test") if task in recipe.trained_tasks else ("validation", "test")
+    return ("train", "validation", "test") if task in recipe.tasks_to_read else ("validation", "test")

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from hf_paint.adapters.lora import merge_lora, save_lora
 from hf_paint.evaluation.prepared_task import prepare_task
+from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.classifier import ClassificationHead, image_classifier, weights_of
@@ -91,6 +92,8 @@ def merge(run: PatchRun, folders: Mapping[str, Path]) -> None:
         run.folder.save_folder(run.folder.theta_1, lambda folder: run.base.save(folder, theta_1))
 
     make_once(run.folder.theta_1, save)
+    if run.folder.write:
+        remove_any(run.folder.grams)  # gigabytes, which only an interrupted merge would read again
 
 
 def fine_tune(run: PatchRun, tasks: Sequence[Task], folder: RunFolder, args: PaintTrainingArguments) -> None:

@@ -1,11 +1,9 @@
-"""Measurements for merging methods: scores and losses on validation images, Fisher information on training images."""
+"""Measurements for merging methods: scores and losses on images; Fisher information and inputs on training images."""
 
-import logging
 from collections import UserDict
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping
 from fractions import Fraction
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from hf_paint.data.images import decode, stream_rows
-from hf_paint.data.splits import load_splits
 from hf_paint.documents.shapes import read_shaped
 from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
@@ -24,16 +20,17 @@ from hf_paint.merging.base import ImageSplit, Loss
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.losses import masked_cross_entropy
-from hf_paint.models.sealed import load_sealed_file, save_sealed_file
+from hf_paint.models.sealed import is_whole, load_sealed_file, save_sealed_file
+from hf_paint.patching.grams import stored_grams
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
+from hf_paint.patching.training_pixels import share_of, training_pixels
 from hf_paint.results.identity import bind
 from hf_paint.results.records import Role
 from hf_paint.results.selection import Sides
 from hf_paint.results.stored import AGAIN
 
 
-logger = logging.getLogger(__name__)
 BATCH_SIZE = 64
 """Number of images per batch, for learning soup coefficients and for estimating Fisher information."""
 
@@ -113,7 +110,7 @@ class RunMeasurements:
             seed: Seed for sampling images and labels.
         """
         path = self.run.folder.fisher(name)
-        make_once(path, partial(self._save_fisher, path, theta, num_images, seed), is_whole=partial(_is_whole, path))
+        make_once(path, partial(self._save_fisher, path, theta, num_images, seed), is_whole=partial(is_whole, path))
         information = load_sealed_file(path)
         bind(self.run.folder, f"fisher/{name}", fingerprint_weights(information))
         return information
@@ -123,7 +120,7 @@ class RunMeasurements:
         tasks = [task for task in self.run.tasks if task.role == "patching"]
         estimates = []
         for task in tasks:
-            batches = self._training_pixels(task, -(-num_images // len(tasks)), seed)
+            batches = training_pixels(self.run, task, share_of(num_images, tasks), seed=seed, batch_size=BATCH_SIZE)
             estimates.append(estimate_fisher(tower, task.head.to(self.device), batches, seed=seed))
         first, *others = estimates
         mean = {key: (sum(other[key] for other in others) + x).cpu() / len(estimates) for key, x in first.items()}
@@ -131,16 +128,16 @@ class RunMeasurements:
             remove_any(path)
             save_sealed_file(path, mean)
 
-    def _training_pixels(self, task: PreparedTask, num_images: int, seed: int) -> Sequence[Tensor]:
-        """Return batches of normalised pixels from random training images, or from the start of a stream."""
-        split = load_splits(task.task, ("train",))["train"]
-        if task.task.streaming:
-            images = [row[task.task.image_column] for row in islice(stream_rows(split), num_images)]
-        else:
-            order = np.random.default_rng(seed).permutation(len(split.rows))[:num_images]
-            images = [decode(split, int(index)) for index in order]
-        pixels = torch.stack([task.transform.resize_and_crop(image) for image in images])
-        return [task.transform.normalize(batch.to(self.device)) for batch in pixels.split(BATCH_SIZE)]
+    def grams(self, name: str, theta: Weights, *, num_images: int, seed: int) -> Weights:
+        """Return the Gram matrices of a model on training images of its task; they are measured once and saved.
+
+        Args:
+            name: Name of the model: that of its task with `strategy: parallel`.
+            theta: Mapping from tensor name to weight.
+            num_images: Number of training images. With several tasks, each has an equal share.
+            seed: Seed for drawing the images.
+        """
+        return stored_grams(self.run, name, theta, num_images=num_images, seed=seed)
 
 
 class _Scorer:
@@ -190,16 +187,6 @@ def tempered_loss(logits: Tensor, labels: Tensor, beta: Tensor | float) -> Tenso
 
 def _with_validation(tasks: Iterable[PreparedTask], role: Role) -> list[PreparedTask]:
     return [task for task in tasks if task.role == role and "validation" in task.images]
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether Fisher information can be read; otherwise, it is estimated again, which gives the same."""
-    try:
-        load_sealed_file(path)
-    except InputError:
-        logger.warning(f"{path} is damaged, so it is estimated again.")
-        return False
-    return True
 
 
 class StoredScores(UserDict[str, float]):

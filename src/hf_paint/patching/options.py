@@ -25,6 +25,7 @@ from hf_paint.training.callbacks import CallbackLike
 
 Selection = Literal["mean", "supported_within", "none"]
 SaveDtype = Literal["float32", "bfloat16", "float16"]
+MergeOfSteps = Literal["sequential", "projection"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,6 +65,9 @@ class PatchOptions:
         compare_ensemble: Also evaluate the output-space ensemble of theta_0 and theta_1 at every alpha.
         num_orders: Number of random task orders to run and average in sequential patching. With 1, tasks are patched
             in the given order.
+        merge: How sequential patching adds a task: `sequential` fine-tunes the patched model of the previous step;
+            `projection` fine-tunes theta_0 and merges the result with those of the previous steps (OPCM, see
+            `merge_by_projection`).
         callbacks: Callbacks of `transformers.Trainer` for every training of the run; each training makes its own of a
             class. They are code, so the recipe does not record them: pass the same ones to resume a run.
     """
@@ -91,6 +95,7 @@ class PatchOptions:
     num_examples: int = NUM_EXAMPLES
     compare_ensemble: bool = False
     num_orders: int = 1
+    merge: MergeOfSteps = "sequential"
     callbacks: Sequence[CallbackLike] = ()
 
 

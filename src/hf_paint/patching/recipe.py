@@ -102,12 +102,16 @@ class Settings:
 
     @property
     def trained_tasks(self) -> Sequence[Task]:
-        """Tasks whose training images the run reads; empty if every model is already fine-tuned."""
+        """Tasks that the run fine-tunes models on; empty if every model is already fine-tuned."""
         options = self.options
         if self.strategy == "parallel":
             return [task for task in self.patching_tasks if task.name not in options.thetas]
-        trains = options.ingredients or not options.thetas or self.method.needs_train
-        return self.patching_tasks if trains else []
+        return self.patching_tasks if options.ingredients or not options.thetas else []
+
+    @property
+    def tasks_to_read(self) -> Sequence[Task]:
+        """Tasks whose training images the run reads, to train on them or because its method measures something."""
+        return self.patching_tasks if self.method.needs_train else self.trained_tasks
 
     @property
     def replayed_tasks(self) -> Sequence[Task]:
@@ -178,6 +182,7 @@ class Recipe(Settings):
             "num_examples": options.num_examples,
             "base_fingerprint": self.base.fingerprint,
             "num_orders": options.num_orders if options.num_orders != 1 else None,
+            "merge": options.merge if options.merge != "sequential" else None,
             "search": options.search if self.searches else None,
             "search_budget": options.search_budget if self.searches else None,
             "step": self.step,

@@ -23,7 +23,10 @@ from hf_paint.weights.compatibility import check_alpha
 from hf_paint.weights.formats import check_model
 
 
-OPTIONS_OF: dict[Strategy, tuple[str, ...]] = {"parallel": ("search", "search_budget"), "sequential": ("num_orders",)}
+OPTIONS_OF: dict[Strategy, tuple[str, ...]] = {
+    "parallel": ("search", "search_budget"),
+    "sequential": ("num_orders", "merge"),
+}
 """Options that apply to one strategy only."""
 
 
@@ -114,6 +117,11 @@ def _check_method(request: Request) -> None:
                 f"`{key}` supports only plain interpolation with one fine-tuned model. Remove `method`, `ingredients` "
                 "and `thetas`."
             )
+    if options.merge == "projection" and (several or args.use_peft):
+        raise InputError(
+            "`merge: projection` merges the models of the tasks itself and adds up all of their weights. Remove "
+            "`method`, `ingredients` and `use_peft`."
+        )
     if method.callbacks() and options.thetas:
         raise InputError(
             f"The method '{method.name}' averages weights during training, but `thetas` are trained already. "

@@ -1,4 +1,4 @@
-"""Patching one task after another: each step starts from the patched model of the previous step (PAINT, Section 5)."""
+"""Patching one task after another, from the patched model of the previous step (PAINT, Section 5) or by projection."""
 
 import os
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from hf_paint.patching.options import PatchOptions, PatchResult, Selection
 from hf_paint.patching.orders import patch_orders
 from hf_paint.patching.processes import wait_for_everyone, with_progress
 from hf_paint.patching.progress import say_progress
+from hf_paint.patching.projecting import project_theta_1
 from hf_paint.patching.recipe import Recipe, Rule
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.stages import count, stages_of
@@ -52,6 +53,10 @@ def patch_sequential(
     Each step fine-tunes the patched model of the previous step on its own task. Its alpha is chosen on the validation
     images of the supported tasks and of the patching tasks so far; `supported_within` measures the loss relative to
     the model before the first step. With one task, the result is the same as with `patch_single`.
+
+    With `merge="projection"`, each step instead fine-tunes theta_0 on its task. Theta_1 of a step merges the models of
+    the tasks so far with `merge_by_projection`, and its alpha is a position on the line from theta_0 to this theta_1.
+    The patched model is that of the last step, so it does not depend on the alphas before.
 
     Each step is a run in its own folder: `step-1`, `step-2` etc. The curve of the whole run is its history, which has
     the accuracy of every task before the first step and after each step, with the alphas of the steps so far.
@@ -113,7 +118,9 @@ def _patch_step(run: PatchRun, before: Sequence[PatchResult]) -> PatchResult:
     step = PatchRun(_step_recipe(run, before), _step_tasks(run, number))
     with step.claimed():
         say_progress(step)
-        result = sweep_and_finish(step, make_theta_1(step, [task]))
+        projects = run.options.merge == "projection" and before
+        theta_1 = project_theta_1(step, [result.run_folder for result in before]) if projects else None
+        result = sweep_and_finish(step, theta_1 or make_theta_1(step, [task]))
     return replace(result, model=None)  # one model in memory is enough
 
 
@@ -124,6 +131,7 @@ def _step_recipe(run: PatchRun, before: Sequence[PatchResult]) -> Recipe:
     options = replace(run.options, transfer_tasks=(), shift_tasks=(), save_dtype="float32", save_variants=False)
     if before:
         options = replace(options, precision=_precision(run))
+    if before and run.options.merge == "sequential":
         options = replace(options, model_revision="main", base_fingerprint=None, base_model_id=None)
         start = os.path.relpath(before[-1].patched, folder.path)  # relative, so the run folder can be moved
         base = replace(Base.load(before[-1].patched, options), name=start)

@@ -14,12 +14,14 @@ OPENING = ("heads", "decode")
 def stages_of(recipe: Recipe) -> list[str]:
     """Return the stages of a run in order: `heads`, `decode`, `train`, `merge`, `sweep` and `write`.
 
-    Sequential patching trains, sweeps and writes in every step, and then measures all steps together.
+    Sequential patching trains, sweeps and writes in every step, and then measures all steps together. By projection,
+    it also merges in every step but the first.
     """
     trainings = ["train"] * _num_trainings(recipe)
     if recipe.strategy == "sequential":
-        steps = ["train", "sweep", "write"] * len(recipe.patching_tasks)
-        return [*OPENING, *steps, "sweep", "write"] * recipe.options.num_orders
+        merges = ["merge"] if recipe.options.merge == "projection" else []
+        later = ["train", *merges, "sweep", "write"] * (len(recipe.patching_tasks) - 1)
+        return [*OPENING, "train", "sweep", "write", *later, "sweep", "write"] * recipe.options.num_orders
     return [*OPENING, *trainings, *(["merge"] if _merges(recipe) else []), "sweep", "write"]
 
 

@@ -117,7 +117,7 @@ def prepare(recipe: Recipe) -> PatchRun:
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
     makers: list[Callable[[], PreparedTask | None]] = [
-        partial(_read_train_images, recipe, task) for task in (*recipe.trained_tasks, *recipe.replayed_tasks)
+        partial(_read_train_images, recipe, task) for task in (*recipe.tasks_to_read, *recipe.replayed_tasks)
     ]
     described = count(sum(map(len, roles.values())), "task")
     begin_stage("heads", described)

@@ -52,6 +52,11 @@ class ComparedModel:
         pairs = [(self.accuracy(task), specialised.accuracy(task)) for task in tasks]
         return [None if own is None or other is None else own - other for own, other in pairs]
 
+    def normalised(self, specialised: "ComparedModel", tasks: Sequence[str]) -> list[Fraction | None]:
+        """Return the accuracy on each task divided by that of its specialised model, if that is above 0."""
+        pairs = [(self.accuracy(task), specialised.accuracy(task)) for task in tasks]
+        return [own / other if own is not None and other else None for own, other in pairs]
+
 
 def mean(values: Sequence[Fraction | None]) -> Fraction | None:
     """Return the mean, or None if a value is missing or there are no values."""
@@ -115,6 +120,12 @@ def notes_of(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -
     sampled = {r.task: r.num_images for model in models for r in model.results.values() if r.sample is not None}
     notes += [f"Of {task}, only a sample was evaluated: {number} {split} images." for task, number in sampled.items()]
     zero_shot = {model.base: model.results for model in models if model.name == ZERO_SHOT}
+    for base in dict.fromkeys(run.base for run in runs):
+        if specialised_of(models, base) is None:
+            notes.append(
+                f"No run of {base} evaluated a model that was fine-tuned on one task, so no accuracy is normalised. "
+                "Add runs on one task each, or a `parallel` run without `method`."
+            )
     for run in runs:
         if run.chosen is None:
             notes.append(f"{run.name} has no selected alpha (not finished, or `selection: none`).")

@@ -1,7 +1,7 @@
 """Compare runs in tables, numbers and plots."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,10 +16,13 @@ from hf_paint.results.comparison_tables import (
     mean_columns,
     method_numbers,
     method_table,
+    normalised_table,
     pair_numbers,
+    published_table,
     run_numbers,
     size_table,
 )
+from hf_paint.results.published import Published, published_for
 from hf_paint.results.records import Role
 from hf_paint.results.runs import Run, changes_of, read_runs
 from hf_paint.weights.changes import WeightChanges
@@ -40,6 +43,7 @@ class Comparison:
         split: Split to compare accuracies on.
         tasks: Role -> tasks.
         methods: Models to compare, one per row.
+        published: (base, numbers that others published for it on built-in tasks) for each such row.
         changes: Base -> weight changes in its runs, for bases whose weights are on this disk.
         notes: Notes on the tables.
     """
@@ -48,6 +52,7 @@ class Comparison:
     split: str
     tasks: Mapping[Role, Sequence[str]]
     methods: Sequence[ComparedModel]
+    published: Sequence[tuple[str, Published]]
     changes: Mapping[str, WeightChanges]
     notes: Sequence[str]
 
@@ -56,6 +61,10 @@ class Comparison:
         tables = {
             f"Accuracy on the {self.split} split, %": method_table(self.methods, self.tasks),
             "Distance to the specialised models, points": distance_table(self.methods, self.tasks),
+            "Normalised accuracy: accuracy divided by that of the specialised model, %": normalised_table(
+                self.methods, self.tasks
+            ),
+            "Published accuracy, %, not measured in these runs": published_table(self.published, self.tasks),
         }
         if len({run.base for run in self.runs}) > 1:
             tables["Against the size of the model"] = size_table(self.runs, self.methods, self.changes, self.split)
@@ -70,6 +79,7 @@ class Comparison:
             "split": self.split,
             "tasks": {role: list(names) for role, names in self.tasks.items()},
             "methods": [method_numbers(method, self.methods, self.tasks) for method in self.methods],
+            "published": [{"base": base, **asdict(row)} for base, row in self.published],
             "runs": [run_numbers(run, self.split) for run in self.runs],
             "changes": [row for base, changes in self.changes.items() for row in change_numbers(base, changes)],
             "pairs": [row for base, changes in self.changes.items() for row in pair_numbers(base, changes)],
@@ -146,6 +156,7 @@ def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Compa
         split=split,
         tasks=tasks,
         methods=models,
+        published=published_for(runs, split),
         changes=changes,
         notes=[*notes_of(runs, models, split), *missing],
     )

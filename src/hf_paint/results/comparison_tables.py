@@ -8,6 +8,7 @@ from itertools import combinations
 from hf_paint.documents.reading import Json
 from hf_paint.results.alphas import Alpha, AlphaJson, alpha_to_json, format_alpha
 from hf_paint.results.compared_models import ComparedModel, mean, specialised_of
+from hf_paint.results.published import Published
 from hf_paint.results.records import Role
 from hf_paint.results.runs import Run
 from hf_paint.results.tables import markdown, marked, number, percent, points
@@ -35,14 +36,49 @@ def method_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
 
 def distance_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
     """Return a table of differences in accuracy from the specialised models, in points, for bases that have these."""
+    return _table(_against_specialised(methods, tasks, ComparedModel.distances, points))
+
+
+def normalised_table(methods: Sequence[ComparedModel], tasks: Tasks) -> str:
+    """Return a table of accuracies divided by those of the specialised models, in percent, for bases that have these.
+
+    Papers on model merging call this the normalised accuracy. Its mean is that of the quotients.
+    """
+    return _table(_against_specialised(methods, tasks, ComparedModel.normalised, percent))
+
+
+def _against_specialised(
+    methods: Sequence[ComparedModel],
+    tasks: Tasks,
+    compare: Callable[[ComparedModel, ComparedModel, Sequence[str]], list[Fraction | None]],
+    form: Callable[[Fraction | None], str],
+) -> list[list[str]]:
     columns = {task: [task] for role in AVERAGED for task in tasks.get(role, [])} | mean_columns(tasks)
     rows = [["base", "method", *columns]]
     for method in methods:
         specialised = specialised_of(methods, method.base)
         if specialised is not None and method is not specialised:
-            distances = [mean(method.distances(specialised, names)) for names in columns.values()]
-            rows.append([method.base, method.name, *map(points, distances)])
-    return _table(rows)
+            values = [mean(compare(method, specialised, names)) for names in columns.values()]
+            rows.append([method.base, method.name, *map(form, values)])
+    return rows
+
+
+def published_table(published: Sequence[tuple[str, Published]], tasks: Tasks) -> str:
+    """Return a table of published accuracies in percent, as they were published, and their means."""
+    columns = {task: [task] for names in tasks.values() for task in names} | mean_columns(tasks)
+    columns = {
+        title: names for title, names in columns.items() if any(names[0] in row.percent for _, row in published)
+    }
+    rows = [["base", "published", "source", *columns]]
+    for base, row in published:
+        means = [_published_mean(row, names) for names in columns.values()]
+        rows.append([base, row.name, row.source, *map(number, means)])
+    return markdown(rows, text_columns=3) if published else ""
+
+
+def _published_mean(row: Published, tasks: Sequence[str]) -> float | None:
+    known = [row.percent[task] for task in tasks if task in row.percent]
+    return sum(known) / len(known) if len(known) == len(tasks) else None
 
 
 def size_table(
@@ -119,9 +155,14 @@ def method_numbers(method: ComparedModel, methods: Sequence[ComparedModel], task
         return numbers | {"fine_tuned_in": dict(method.sources)}
     if specialised is None:
         return numbers
-    distances = dict(zip(compared, method.distances(specialised, compared), strict=True))
-    of_means = {title: _float(mean([distances[task] for task in names])) for title, names in means.items()}
-    return numbers | {"distance_to_specialised": {t: _float(d) for t, d in distances.items()} | of_means}
+    for key, values in (
+        ("distance_to_specialised", method.distances(specialised, compared)),
+        ("normalised_accuracy", method.normalised(specialised, compared)),
+    ):
+        of_tasks = dict(zip(compared, values, strict=True))
+        of_means = {title: _float(mean([of_tasks[task] for task in names])) for title, names in means.items()}
+        numbers[key] = {task: _float(value) for task, value in of_tasks.items()} | of_means
+    return numbers
 
 
 def run_numbers(run: Run, split: str) -> Json:

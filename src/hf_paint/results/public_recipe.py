@@ -13,6 +13,7 @@ PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
     *("replay_tasks", "replay_share"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
+    *("merge",),
     *("max_eval_images", "baseline", "save_dtype", "precision"),
     *("train_head", "freeze_tower", "head_steps", "head_learning_rate"),
     *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora"),

@@ -35,7 +35,7 @@ ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 PARTS_OF_A_RUN = (
     *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
+    *("step-*", "thetas", "order-*", "scores.json", "fisher", "grams", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
 
@@ -71,6 +71,7 @@ class RunFolder:
         self.patched_adapter = self.path / "patched_adapter"
         self.robustness, self.robustness_plot = self.path / "robustness.json", self.path / "robustness.png"
         self.scores = self.path / "scores.json"
+        self.grams = self.path / "grams"
         self.orders = self.path / "orders.json"
         self.changes, self.report = self.path / "changes.json", self.path / "report.html"
         self.data = self.path / "data"

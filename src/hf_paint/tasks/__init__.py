@@ -3,6 +3,7 @@
 from hf_paint.tasks.classification import ClassificationTask
 from hf_paint.tasks.counting import CountingTask
 from hf_paint.tasks.definitions import list_tasks
+from hf_paint.tasks.groups import list_task_groups
 from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.multiple_choice import MultipleChoiceTask
 from hf_paint.tasks.registry import corrupted, get_task, get_tasks
@@ -22,5 +23,6 @@ __all__ = [
     "corrupted",
     "get_task",
     "get_tasks",
+    "list_task_groups",
     "list_tasks",
 ]

@@ -10,6 +10,7 @@ from hf_paint.documents.reading import TEXT_KEYS, parse_yaml, read_yaml
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.files import expand, write_text
 from hf_paint.tasks.data_files import LOCAL_FILES
+from hf_paint.tasks.groups import TASK_GROUPS
 from hf_paint.tasks.keys import read_groups, read_names
 from hf_paint.tasks.names import spelled
 from hf_paint.tasks.references import OTHER_REFERENCES, complete_reference, define
@@ -27,6 +28,11 @@ def list_tasks() -> list[str]:
         True
     """
     return sorted(path.name.removesuffix(".yaml") for path in DEFINITIONS.iterdir() if path.name.endswith(".yaml"))
+
+
+def is_built_in(name: object) -> bool:
+    """Return whether a name stands for a built-in task or a group of them, and so is no path."""
+    return name in TASK_GROUPS or name in list_tasks()
 
 
 def read_definition(reference: str, folder: Path | None = None, *, seen: tuple[Path, ...] = ()) -> dict[str, object]:
@@ -107,9 +113,14 @@ def complete(definition: Definition, folder: Path | None = None, *, seen: tuple[
 
 
 def _read_built_in(name: str) -> dict[str, object]:
+    if name in TASK_GROUPS:
+        raise InputError(
+            f"'{name}' is a group of {len(TASK_GROUPS[name])} tasks, and one task is needed here. Name one of them: "
+            f"{', '.join(TASK_GROUPS[name])}."
+        )
     if name not in list_tasks():
         raise InputError(
-            f"Task '{name}' is unknown.{did_you_mean(name, list_tasks())} "
+            f"Task '{name}' is unknown.{did_you_mean(name, [*list_tasks(), *TASK_GROUPS])} "
             f"`hf-paint tasks` lists the built-in tasks; for your own task, give the path to a YAML file. "
             f"{OTHER_REFERENCES}"
         )

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from hf_paint.errors import InputError
 from hf_paint.tasks.corruptions import SEVERITIES, STRENGTHS, Corruption
 from hf_paint.tasks.definitions import list_tasks, read_definition
+from hf_paint.tasks.groups import TASK_GROUPS
 from hf_paint.tasks.keys import check_keys, read_inline
 from hf_paint.tasks.references import (
     InMemory,
@@ -56,9 +57,10 @@ def corrupted(
 
 
 def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
-    """Return tasks as `get_task` does; `{corrupted: cifar10}` expands to all tasks returned by `corrupted`.
+    """Return tasks as `get_task` does; a group from `list_task_groups` stands for its tasks, in their order.
 
-    Other arguments of `corrupted` are additional keys: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
+    `{corrupted: cifar10}` stands for all tasks returned by `corrupted`. Other arguments of `corrupted` are additional
+    keys: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
 
     Args:
         references: Tasks, or a single one.
@@ -69,12 +71,16 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
     Example:
         >>> [task.name for task in get_tasks(["mnist", {"corrupted": "cifar10", "names": ["jpeg"]}])][:3]
         ['mnist', 'cifar10-jpeg-1', 'cifar10-jpeg-2']
+        >>> [task.name for task in get_tasks(["merging8", "kmnist"])][-3:]
+        ['mnist', 'dtd', 'kmnist']
     """
     tasks: list[Task] = []
     for reference in each_reference(references):
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
+        elif isinstance(reference, str) and reference in TASK_GROUPS:
+            tasks += map(get_task, TASK_GROUPS[reference])
         else:
             tasks.append(get_task(reference))
     return tasks

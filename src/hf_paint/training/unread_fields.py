@@ -73,9 +73,7 @@ NEVER_READ: Mapping[str, Reader[Arguments]] = {
     "neftune_noise_alpha": _never("Only embeddings of texts get this noise."),
     "logging_nan_inf_filter": _never("A training stops when its loss is NaN or inf."),
     "local_rank": _never("The launcher sets it in the environment."),
-    "warmup_ratio": _never(
-        "`warmup_steps` below 1 is a share of the steps."
-    ),  # both are gone from transformers
+    "warmup_ratio": _never("`warmup_steps` below 1 is a share of the steps."),  # only old versions have these two
     "logging_dir": _never("Logs are written into `output_dir`."),
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), _FULL_EVAL),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), _LIGER),

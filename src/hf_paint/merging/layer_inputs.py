@@ -1,0 +1,86 @@
+"""The inputs of the layers of an image tower, measured on images without labels."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from hf_paint.errors import InputError
+from hf_paint.models.devices import to_float64
+from hf_paint.models.patch_embedding import PatchEmbedding, split_into_patches
+from hf_paint.models.towers import ImageTower
+
+
+@torch.no_grad()
+def collect_grams(tower: ImageTower, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Measure how the inputs of each layer of an image tower are correlated, for `regmean`.
+
+    The layers are those with a matrix of weights: all linear layers, and the patch convolution, whose inputs are the
+    pixels of the patches. Only layers that the tower calls as modules are measured; the pooling attention of SigLIP,
+    whose weights torch reads directly, is left out.
+
+    Args:
+        tower: Image tower with the weights of one fine-tuned model. It is left unchanged.
+        batches: Batches of normalised pixels of this model's task, with shape (batch, 3, height, width); they need
+            no labels. The batch size does not affect the result.
+
+    Returns:
+        Name of a weight -> `X.T @ X / num_rows`, where a row of X is the input of the layer for one token or patch:
+        shape (num_inputs, num_inputs), in float64. Layers with the same input, such as the queries, keys and values
+        of attention, share one tensor.
+
+    Raises:
+        InputError: If there are no images, or if an input is not finite.
+
+    Example:
+        >>> grams = collect_grams(image_tower(model), [torch.randn(4, 3, 32, 32)])
+        >>> grams["visual_projection.weight"].shape
+        torch.Size([48, 48])
+    """
+    inputs, was_training = _Inputs(), tower.training
+    with ExitStack() as hooks:
+        for name, layer in tower.named_modules():
+            if isinstance(layer, (nn.Linear, PatchEmbedding)):
+                handle = layer.register_forward_pre_hook(partial(inputs.add, f"{name}.weight"))
+                hooks.callback(handle.remove)
+        hooks.callback(tower.train, was_training)
+        tower.train(False)
+        for batch in batches:
+            tower(pixel_values=batch)
+    if not inputs.sums:
+        raise InputError("Measuring the inputs of layers requires at least one image, got none.")
+    return inputs.means()
+
+
+class _Inputs:
+    """Sums of `X.T @ X` over the inputs of layers, in float64."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self._num_rows: dict[str, int] = {}
+        self._same_as: dict[str, str] = {}
+        self._last: tuple[str, Tensor] | None = None
+
+    def add(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Add an input of a layer; the one that the layer before it got too is counted only once."""
+        (x,) = inputs
+        if self._last is not None and x is self._last[1]:
+            self._same_as[name] = self._last[0]
+            return
+        self._last = name, x
+        if isinstance(layer, PatchEmbedding):
+            x = split_into_patches(x, layer.weight.shape[2:])
+        rows = to_float64(x).flatten(0, -2)  # (num_rows, num_inputs)
+        if name not in self.sums:
+            self.sums[name], self._num_rows[name] = rows.new_zeros(rows.shape[1], rows.shape[1]), 0
+        self.sums[name].addmm_(rows.T, rows)
+        self._num_rows[name] += len(rows)
+
+    def means(self) -> dict[str, Tensor]:
+        """Return weight -> mean over all rows."""
+        for name, total in self.sums.items():
+            if not bool(total.div_(self._num_rows[name]).isfinite().all()):
+                raise InputError(f"The inputs of '{name}' are not finite. Check the weights and the pixels.")
+        return self.sums | {name: self.sums[other] for name, other in self._same_as.items()}
