@@ -287,7 +287,7 @@ def test_patch_help_lists_keys_and_fields_as_they_are(capsys):
     listed = {line.split()[0] for line in output.splitlines() if line.startswith("  ") and line[2:3].strip()}
     assert {f.name for f in fields(PatchRecipe)} <= listed
     assert {"strategy", "thetas", "search", "search_budget", "num_orders", "task_sampling"} <= listed
-    assert len(COMMON_TRAINING_FIELDS) == 32
+    assert len(COMMON_TRAINING_FIELDS) == 34
     args = PaintTrainingArguments(output_dir="x", use_cpu=True)
     plain = {"report_to": "none", "use_cpu": False, "num_train_epochs": None, "output_dir": None}
     plain |= {"dataloader_num_workers": None}

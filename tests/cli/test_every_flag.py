@@ -20,6 +20,7 @@ KEYS = {
     "supported_tasks": ["mnist"],
     "transfer_tasks": ["mnist"],
     "shift_tasks": ["mnist"],
+    "replay_tasks": ["mnist"],
     "alphas": [0.25],
     "selection": "none",
     "tolerance": 0.2,

@@ -67,8 +67,8 @@ def recipes_for(launch, model_folder, data):
         "accumulated": line | accumulated | {"gradient_checkpointing": True},
         "joint": several
         | sampled
-        | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 8}
-        | {"augmentation_device": "cuda"},  # which is the CPU here
+        | {"strategy": "joint", "task_sampling": "uniform", "max_steps": 8, "replay_tasks": [kept]}
+        | {"augmentation_device": "cuda", "regularization": {"ldifs": 10, "l2_sp": 1}},  # which is the CPU here
         "sequential": several | {"strategy": "sequential"},
         "parallel": several | {"strategy": "parallel", "search_budget": 8},
         "head": line | head | {"selection": "none", "augmentation": "none", "max_steps": 4},

@@ -31,6 +31,7 @@ CHANGES = {
     "selection": "none",
     "transfer_tasks": ["third"],
     "shift_tasks": ["third"],
+    "replay_tasks": ["third"],
     "save_variants": True,
     "save_dtype": "bfloat16",
     "base_model_id": "me/clip",
@@ -71,6 +72,7 @@ REFUSED = {
     "budget for one coefficient": ({"search_budget": 3, "strategy": "parallel", "one": True}, "nothing to search"),
     "search of another strategy": ({"search": "random"}, "`search` needs `strategy: parallel`"),
     "orders of another strategy": ({"num_orders": 2}, "`num_orders` needs `strategy: sequential`"),
+    "nothing to train with": ({"replay_tasks": ["third"], "thetas": {"x": "THETA"}}, "nothing is trained"),
     "merge of another strategy": ({"merge": "projection"}, "`merge` needs `strategy: sequential`"),
     "unknown merge": ({"merge": "opcm"}, "`merge` must be one of sequential, projection, got 'opcm'"),
     "a method of steps by projection": (
@@ -88,6 +90,7 @@ REFUSED = {
 
 REFUSED_ARGUMENTS = {
     "task_sampling": "uniform",
+    "replay_share": 0.5,
     "resume_from_checkpoint": "/nowhere",
     "do_train": True,
     "do_eval": True,
@@ -128,7 +131,7 @@ def unchanged():
 def run(model_folder, tasks, folder, *, theta=None, strategy="single", one=False, seed=0, **options):
     """Run with training replaced by noise that depends on the tasks and the seed, and without plots."""
     rule = {name: options.pop(name) for name in ("alphas", "selection", "tolerance") if name in options}
-    for role in ("transfer_tasks", "shift_tasks"):
+    for role in ("transfer_tasks", "shift_tasks", "replay_tasks"):
         if role in options:
             options[role] = [tasks[name] for name in options[role]]
     if "thetas" in options:

@@ -202,8 +202,10 @@ def train_tower(folder, model, processor, tasks, **fields):
     values = {"max_steps": 2, "warmup_steps": 1, "learning_rate": 1e-3, "per_device_train_batch_size": 4}
     values |= {"save_steps": 1, "logging_steps": 1, "use_cpu": True, "disable_tqdm": True}
     args = PaintTrainingArguments(output_dir=str(folder), **values | fields)
+    replayed = tasks[1:] if "replay_share" in fields else ()
     tasks = tasks if args.task_sampling != "proportional" else tasks[:1]
-    trainer = PaintTrainer(model, args, train_task=tasks, eval_tasks=tasks[:1], processing_class=processor)
+    options = {"replay_tasks": replayed, "eval_tasks": tasks[:1], "processing_class": processor}
+    trainer = PaintTrainer(model, args, train_task=tasks, **options)
     trainer.train()
     modules = [m for m in trainer.model.modules() if getattr(m, "gradient_checkpointing", False)]
     functions = [getattr(m, "_gradient_checkpointing_func", None) for m in modules]

@@ -24,9 +24,13 @@ def arguments(folder, **keys):
     return PaintTrainingArguments(output_dir=str(folder), **(defaults | keys))
 
 
-def train(model, processor, task, folder, resume=None, callbacks=(), **keys):
-    options = {"train_task": task, "processing_class": processor, "callbacks": callbacks}
-    trainer = PaintTrainer(model, arguments(folder, **keys), **options)
+def make_trainer(model, processor, task, folder, *, callbacks=(), replay_tasks=(), **keys):
+    options = {"train_task": task, "replay_tasks": replay_tasks, "processing_class": processor, "callbacks": callbacks}
+    return PaintTrainer(model, arguments(folder, **keys), **options)
+
+
+def train(model, processor, task, folder, resume=None, **keys):
+    trainer = make_trainer(model, processor, task, folder, **keys)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 

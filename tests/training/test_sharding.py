@@ -100,9 +100,9 @@ def test_deepspeed_settings_that_would_lose_the_weights_are_refused(monkeypatch,
 
 def test_what_does_not_go_with_sharded_weights_is_refused(monkeypatch, tmp_path):
     sharded = accelerator(launched("fsdp2", monkeypatch))
-    for key in ("train_head", "auto_find_batch_size"):
+    for key, value in {"train_head": True, "auto_find_batch_size": True, "regularization": {"ldifs": 1}}.items():
         with pytest.raises(InputError, match=f"`{key}` does not support sharded weights"):
-            check_sharding(sharded, arguments(tmp_path, **{key: True}))
+            check_sharding(sharded, arguments(tmp_path, **{key: value}))
     with pytest.raises(InputError, match="The methods `ema` and `swa`"):
         check_sharding(sharded, arguments(tmp_path), [EMACallback(decay=0.9)])
 

@@ -75,7 +75,9 @@ def _training(plan: Plan) -> Iterator[str]:
     for training in plan.trainings:
         passes = ", ".join(f"{number:.3g} epochs of {name}" for name, number in training.epochs.items())
         length = f"{training.steps} steps of up to {training.images} images ({passes or 'a stream'})"
-        lines.append(f"Training on {', '.join(training.tasks)}: {length}")
+        replayed = [name for name in training.epochs if name not in training.tasks]
+        mixed = f", mixed with {', '.join(replayed)}" if replayed else ""
+        lines.append(f"Training on {', '.join(training.tasks)}{mixed}: {length}")
     yield from dict.fromkeys(lines)
     if len(plan.trainings) > 1:
         yield f"Models to fine-tune: {len(plan.trainings)}"

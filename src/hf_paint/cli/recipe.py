@@ -38,6 +38,8 @@ COMMON_TRAINING_FIELDS = {
     "lora_r": "With use_peft: rank of the adapter (16).",
     "lora_alpha": "With use_peft: the adapter is scaled by lora_alpha / lora_r (32).",
     "lora_target_modules": "With use_peft: names or regular expressions of the layers to adapt (attention and MLP).",
+    "regularization": "Penalties that keep what the model knew: {ldifs: 10}, {l2_sp: 0.01} or both (none).",
+    "replay_share": "With replay_tasks: share of their images among those of an epoch (0.25).",
     "task_sampling": "How to sample from several tasks: `proportional`, `uniform` or `temperature` (proportional).",
     "sampling_temperature": "With `temperature`: n images have weight n ** (1 / sampling_temperature) (2.0).",
     "seed": "Seed for the image order and augmentation (42).",
@@ -75,6 +77,10 @@ class PatchRecipe:
     transfer_tasks: list[str] = _key("Tasks that are only evaluated, to measure broad transfer.", default_factory=list)
     shift_tasks: list[str] = _key(
         "Tasks that are only evaluated, to measure robustness; `{corrupted: cifar10}` adds its corrupted copies.",
+        default_factory=list,
+    )
+    replay_tasks: list[str] = _key(
+        "Tasks whose train images are mixed into every training, so that the model does not forget them.",
         default_factory=list,
     )
     alphas: list[float] = _key("Alphas to evaluate; 0 is always added.", default_factory=lambda: [*DEFAULT_ALPHAS])

@@ -13,7 +13,7 @@ from hf_paint.tasks.definitions import is_built_in
 Value: TypeAlias = object
 PATHS = ("model", "thetas", "baseline", "deepspeed", "fsdp_config", "accelerator_config")
 """Keys whose values may be paths of files to read; `output_dir` is not among them."""
-TASKS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks")
+TASKS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks", "replay_tasks")
 TASKS_IN_TASKS = ("corrupted", "extends")
 """Keys in the definition of a task that name another task."""
 DATA_OF_TASKS = ("data_dir", "data_files")

@@ -102,7 +102,7 @@ def _options(recipe: PatchRecipe) -> PatchOptions:
     """Return the recipe keys that are options; the other keys are arguments of the strategy function."""
     names = {f.name for f in fields(PatchOptions)} & {f.name for f in fields(PatchRecipe)}
     options = {name: getattr(recipe, name) for name in names}
-    options |= {key: get_tasks(options[key]) for key in ("transfer_tasks", "shift_tasks")}
+    options |= {key: get_tasks(options[key]) for key in ("transfer_tasks", "shift_tasks", "replay_tasks")}
     options["baseline"] = read_baseline(recipe.baseline)
     thetas = _from_yaml("thetas", recipe.thetas or "{}")
     if not isinstance(thetas, dict) or not all(isinstance(name, str) for name in thetas.values()):

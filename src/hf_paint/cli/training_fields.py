@@ -45,6 +45,7 @@ def text_or_list() -> frozenset[str]:
 def _types() -> Mapping[str, Annotation]:
     fields = _fields(_transformers() / "training_args.py", "TrainingArguments")
     fields |= _fields(PACKAGE / "training" / "data_arguments.py", "DataArguments")
+    fields |= _fields(PACKAGE / "training" / "keeping_arguments.py", "KeepingArguments")
     return fields | _fields(PACKAGE / "training" / "training_args.py", "PaintTrainingArguments")
 
 

@@ -1,4 +1,4 @@
-"""Joint training on several tasks: a data set that mixes their images by a sampling rule."""
+"""Training on the images of several tasks: a data set that mixes them by a sampling rule, or replays some of them."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ TaskSampling = Literal["proportional", "uniform", "temperature"]
 class JointImages(Dataset[Example]):
     """The training images of several tasks combined; a sampling rule sets how many come from each task.
 
-    An epoch contains as many images as all tasks have in total. The images of a task are drawn in passes: each pass
+    An epoch contains as many images as all tasks have in total. If the last tasks are replayed, these do not count:
+    an epoch contains as many images as the other tasks have, and so many more from the replayed ones, the same number
+    from each, that they are `replay_share` of all. The images of a task are drawn in passes: each pass
     goes through all of them in a new order, and continues in the next epoch where the last one stopped. After
     any epoch, each image of a task has thus been drawn equally often, give or take one. As in `TrainImages`, an image
     and its augmentation are determined by (seed, epoch, index), and the epoch is in shared memory.
@@ -37,6 +39,8 @@ class JointImages(Dataset[Example]):
             `n ** (1 / temperature)`).
         temperature: 1 is equivalent to `proportional`, infinity to `uniform`.
         seed: Random seed for the order.
+        num_replayed: Number of tasks, counted from the last, that are replayed.
+        replay_share: Share of their images, above 0 and below 1.
 
     Raises:
         InputError: If a task would get no images.
@@ -56,12 +60,17 @@ class JointImages(Dataset[Example]):
         sampling: TaskSampling = "proportional",
         temperature: float = 2.0,
         seed: int = 0,
+        num_replayed: int = 0,
+        replay_share: float = 0.25,
     ) -> None:
         self.images = images
         self.offsets = [0, *accumulate(num_classes)][:-1]
+        self.num_learned = len(images) - num_replayed
         self.shuffle = sampling != "proportional"  # if proportional, the sampler shuffles
         self.seed = seed
-        counts = images_per_epoch([len(task_images) for task_images in images], sampling, temperature=temperature)
+        sizes = [len(task_images) for task_images in images[: self.num_learned]]
+        counts = images_per_epoch(sizes, sampling, temperature=temperature)
+        counts += replayed_per_epoch(sum(counts), num_replayed, replay_share)
         self.bounds = [0, *accumulate(counts)]
         self.drawn = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()  # the row and pass for each index
         self.set_epoch(0)
@@ -92,7 +101,7 @@ class JointImages(Dataset[Example]):
 
     def _order(self, task: int, number: int) -> NDArray[np.int64]:
         num_rows = len(self.images[task])
-        if not self.shuffle:
+        if not self.shuffle and task < self.num_learned:
             return np.arange(num_rows)
         return np.random.default_rng((self.seed, task, number)).permutation(num_rows)
 
@@ -105,6 +114,28 @@ def _shifted(label: Label, offset: int) -> Label:
     if isinstance(label, list):
         return [offset + index for index in label if index != NO_CLASS]
     return offset + label
+
+
+def replayed_per_epoch(num_learned: int, num_tasks: int, share: float) -> list[int]:
+    """Return how many images an epoch replays from each of some tasks, beside those that are learned.
+
+    Raises:
+        InputError: If a task would get no images.
+
+    Example:
+        >>> replayed_per_epoch(90, 2, 0.25)  # 30 of 120 images
+        [15, 15]
+    """
+    if not num_tasks:
+        return []
+    total = round(num_learned * share / (1 - share))
+    if total < num_tasks:
+        raise InputError(
+            f"With `replay_share: {share:g}`, {total} images are replayed beside the {num_learned} of an epoch, which "
+            f"leaves none for one of {num_tasks} replay tasks. Raise `replay_share`."
+        )
+    counts = largest_remainders(np.full(num_tasks, total / num_tasks), total)
+    return [int(count) for count in counts]
 
 
 def images_per_epoch(sizes: Sequence[int], sampling: TaskSampling, *, temperature: float) -> list[int]:

@@ -107,7 +107,7 @@ def metadata(source: CardSource, name: str, alpha: Alpha, delta: str | None) -> 
         library_name="hf_paint" if delta else "transformers",
         pipeline_tag="zero-shot-image-classification",
         license=source.base_license,
-        datasets=sorted(set(filter(None, map(dataset_id, source.tasks)))) or None,
+        datasets=sorted(set(filter(None, map(dataset_id, [*source.tasks, *source.replay_tasks])))) or None,
         metrics=list(dict.fromkeys(["accuracy", *(result.metric_type for result in results)])),
         tags=[source.model_type, "hf_paint", "merge", "paint"],
         eval_results=results or None,

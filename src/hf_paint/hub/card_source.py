@@ -144,6 +144,11 @@ class CardSource:
         return weights.pop()
 
     @property
+    def replay_tasks(self) -> list[Task]:
+        """Tasks whose train images were mixed into every training."""
+        return [get_task(task) for task in self.recipe.get("replay_tasks", [])]
+
+    @property
     def patching_tasks(self) -> Sequence[Task]:
         """Patching tasks of the run, in their order."""
         return self.tasks[: len(self.recipe.get("patching_tasks", []))]

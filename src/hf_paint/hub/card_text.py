@@ -15,6 +15,12 @@ from hf_paint.results.tables import INEXACT, INEXACT_NOTE
 
 
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
+REPLAY_SHARE = 0.25
+"""Default of `replay_share`, which a recipe omits."""
+PENALTIES = {
+    "ldifs": Markdown("of features ([LDIFS](https://arxiv.org/abs/2308.13320))"),
+    "l2_sp": Markdown("of weights ([L2-SP](https://arxiv.org/abs/1802.01483))"),
+}
 FROZEN_HEAD = "a frozen zero-shot head made of text embeddings"
 
 
@@ -54,13 +60,14 @@ def introduction(
 def _method(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> Markdown:
     """Return the sentences on fine-tuning and interpolation."""
     if source.trains_head:
-        return _trained_head(source.recipe, tasks, alpha)
+        return Markdown(" ").join(filter(None, [_trained_head(source.recipe, tasks, alpha), _kept(source)]))
     sentences = [
         _strategy(source, tasks, alpha),
         _given_thetas(source.thetas),
         source.method.sentence(),
         _coefficients(source.coefficients),
         _adapter(source.recipe),
+        _kept(source),
     ]
     return Markdown(" ").join(filter(None, sentences))
 
@@ -135,6 +142,35 @@ def _adapter(recipe: Mapping[str, Any]) -> str:
         return ""
     kind = "DoRA" if recipe.get("use_dora") else "LoRA"
     return f"A {kind} adapter of rank {recipe.get('lora_r', 16)} was trained and merged into these weights."
+
+
+def _kept(source: CardSource) -> Markdown:
+    names = [task.name for task in source.replay_tasks]
+    share = float(source.recipe.get("replay_share", REPLAY_SHARE))
+    return kept_sentences(names, share, source.recipe.get("regularization") or {})
+
+
+def kept_sentences(replayed: Sequence[str], share: float, regularization: Mapping[str, float]) -> Markdown:
+    """Return how fine-tuning was kept from changing too much; nothing if it was not.
+
+    Args:
+        replayed: Names of the tasks whose train images were mixed in.
+        share: Share of their images.
+        regularization: Penalty -> weight.
+    """
+    sentences, weights = [], {name: weight for name, weight in regularization.items() if weight}
+    if replayed:
+        sentences.append(
+            Markdown(
+                "In training, {} of the images were train images of {}, each compared with the classes of its task."
+            ).format(f"{100 * share:g} %", ", ".join(replayed))
+        )
+    if weights:
+        shown = Markdown(" and ").join(
+            Markdown("{}, with weight {}").format(PENALTIES[name], f"{weight:g}") for name, weight in weights.items()
+        )
+        sentences.append(Markdown("The loss also penalised changes {}.").format(shown))
+    return Markdown(" ").join(sentences)
 
 
 def training_sentence(source: CardSource, tasks: Sequence[str], prompt: Markdown) -> Markdown:

@@ -86,7 +86,7 @@ def render_model_card(
         tasks=source.tasks,
         licence=licence_sentences(model.base, source.base_license, "patched"),
         limits=limits(source),
-        citations=citations_of(source.tasks),
+        citations=citations_of([*source.tasks, *source.replay_tasks]),
     ).render()
 
 

@@ -51,11 +51,12 @@ def check_recipe(recipe: Recipe) -> None:
             f"multi-label task '{several[0]}'. Choose another method."
         )
     trained = recipe.trained_tasks
-    for task in recipe.tasks_to_read:
+    replayed = recipe.replayed_tasks
+    for task in (*recipe.tasks_to_read, *replayed):
         _check_train_split(task)
     _check_overlaps(recipe)
     for together in [trained] if recipe.strategy == "joint" else [[task] for task in trained]:
-        check_trainable(together, recipe.args)
+        check_trainable(together, recipe.args, replayed)
     _check_weights(recipe)
 
 
@@ -147,10 +148,10 @@ def _check_search(recipe: Recipe) -> None:
 def _check_train_split(task: Task) -> None:
     if task.splits.validation is not None and task.splits.validation == task.splits.train:
         raise InputError(
-            f"Task '{task.name}' is a patching task, so its validation split must differ from its train split."
+            f"Task '{task.name}' is trained on, so its validation split must differ from its train split."
         )
     if "train" not in load_splits(task, ("train",)):
-        raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+        raise InputError(f"Task '{task.name}' has no train split, so it cannot be trained on.")
 
 
 def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
@@ -164,11 +165,11 @@ def _check_classes(task: Task, splits: Mapping[str, Split]) -> None:
 
 
 def _check_overlaps(recipe: Recipe) -> None:
-    """Compare the splits that the run uses: those it evaluates and, for some patching tasks, the train split."""
-    for task in (*recipe.patching_tasks, *recipe.supported_tasks):
-        splits = load_splits(
-            task, ("train", "validation", "test") if task in recipe.tasks_to_read else ("validation", "test")
-        )
+    """Compare the splits that the run uses: those it evaluates and, for tasks that it trains on, the train split."""
+    tasks = {task.name: task for task in (*recipe.patching_tasks, *recipe.supported_tasks, *recipe.replayed_tasks)}
+    with_train = [*recipe.tasks_to_read, *recipe.replayed_tasks]
+    for task in tasks.values():
+        splits = load_splits(task, ("train", "validation", "test") if task in with_train else ("validation", "test"))
         _check_classes(task, splits)
         refuse_shared_rows(splits)
         if is_main_process(recipe.args):

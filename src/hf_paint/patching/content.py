@@ -21,6 +21,7 @@ def content_of(recipe: Recipe) -> dict[str, str]:
     roles = [
         *((task, _patching_splits(recipe, task)) for task in recipe.patching_tasks),
         *((task, ("validation", "test")) for task in recipe.supported_tasks),
+        *((task, ("train",)) for task in recipe.replayed_tasks),
         *((task, ("test",)) for task in get_tasks([*recipe.options.transfer_tasks, *recipe.options.shift_tasks])),
     ]
     for task, names in roles:

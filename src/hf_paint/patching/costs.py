@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hf_paint.data.joint_images import images_per_epoch
+from hf_paint.data.joint_images import images_per_epoch, replayed_per_epoch
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split
 from hf_paint.data.transforms import PixelTransform
@@ -27,7 +27,7 @@ class Training:
         args: Training arguments.
         steps: Number of optimizer steps.
         images: Number of images in a step, over all processes.
-        epochs: Task -> how often each of its images is seen; empty for a stream.
+        epochs: Task -> how often each of its images is seen, replayed tasks last; empty for a stream.
     """
 
     tasks: tuple[str, ...]
@@ -58,14 +58,17 @@ def _training(
 ) -> Training:
     images = images_per_step(args, recipe.num_processes)
     sizes = {name: len(train[name].rows) for name in names if not train[name].task.streaming}
-    total = sum(sizes.values())
+    replayed = {task.name: len(train[task.name].rows) for task in recipe.replayed_tasks}
+    again = replayed_per_epoch(sum(sizes.values()), len(replayed), args.replay_share)
+    total = sum(sizes.values()) + sum(again)
     steps = int(args.max_steps or 0)
     if steps <= 0:  # `check_stream` requires max_steps for a stream
         steps = math.ceil((args.num_train_epochs or 0.0) * _steps_per_epoch(args, total, images))
     shares, passes = dict[str, int](), 0.0
     if sizes:
         drawn = images_per_epoch([*sizes.values()], args.task_sampling, temperature=args.sampling_temperature)
-        shares = dict(zip(sizes, drawn, strict=True))
+        sizes |= replayed
+        shares = dict(zip(sizes, [*drawn, *again], strict=True))
         passes = _passes(steps, _steps_per_epoch(args, total, images), images, total)
     epochs = {name: passes * shares[name] / size for name, size in sizes.items()}
     return Training(tasks=tuple(names), args=args, steps=steps, images=images, epochs=epochs)
@@ -141,7 +144,7 @@ def _pictures_kept(run: PatchRun, trainings: Sequence[Training], train: Mapping[
     for training in trainings:
         if training.args.augmentation == "none" or training.args.freeze_tower:
             continue
-        for split in (train[name] for name in training.tasks if not train[name].task.streaming):
+        for split in (train[name] for name in training.epochs):
             pictures = make_train_images(split, transform, training.args, cache_dir=cache_dir).pictures
             if pictures.cache_dir is not None:
                 sizes[split.task.name] = pictures.num_bytes

@@ -157,6 +157,7 @@ def make_trainer(
         model,
         args,
         train_task=tasks,
+        replay_tasks=run.recipe.replayed_tasks,
         eval_tasks=evaluated,
         processing_class=run.base.processor,
         callbacks=callbacks,

@@ -35,6 +35,8 @@ class PatchOptions:
     Attributes:
         transfer_tasks: Tasks (see `get_task`) that are evaluated but not used for selection, to measure broad
             transfer.
+        replay_tasks: Tasks whose train images are mixed into every training, so that the model does not forget them;
+            supported tasks or others. The training argument `replay_share` says how many.
         shift_tasks: Tasks that are evaluated but not used for selection, to measure robustness to distribution shift.
         model_revision: Branch, tag or commit of the model on the Hub.
         save_variants: Also save the model at every alpha.
@@ -72,6 +74,7 @@ class PatchOptions:
 
     transfer_tasks: Sequence[TaskLike] = ()
     shift_tasks: Sequence[TaskLike] = ()
+    replay_tasks: Sequence[TaskLike] = ()
     model_revision: str = "main"
     save_variants: bool = False
     save_dtype: SaveDtype | None = None

@@ -125,7 +125,9 @@ def plan(
 
 def _plan(run: PatchRun, opening_seconds: float) -> Plan:
     recipe = run.recipe
-    train = {task.name: load_splits(task, ("train",))["train"] for task in recipe.trained_tasks}
+    train = {
+        task.name: load_splits(task, ("train",))["train"] for task in (*recipe.trained_tasks, *recipe.replayed_tasks)
+    }
     trainings = trainings_of(recipe, train)
     begin_stage("measure", "the speed of training and evaluation on a sample")
     zero_shot, speed = sample_zero_shot(run)

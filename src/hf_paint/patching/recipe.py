@@ -122,6 +122,11 @@ class Settings:
         """Tasks whose training images the run reads, to train on them or because its method measures something."""
         return self.patching_tasks if self.method.needs_train else self.trained_tasks
 
+    @property
+    def replayed_tasks(self) -> Sequence[Task]:
+        """Tasks whose training images are mixed into those of every training."""
+        return get_tasks(self.options.replay_tasks)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe(Settings):
@@ -166,6 +171,7 @@ class Recipe(Settings):
             "supported_tasks": _references(self.supported_tasks),
             "transfer_tasks": _references(get_tasks(options.transfer_tasks)),
             "shift_tasks": _references(get_tasks(options.shift_tasks)),
+            "replay_tasks": _references(self.replayed_tasks),
             "alphas": self.rule.alphas,
             "selection": self.rule.selection,
             "tolerance": self.rule.tolerance,

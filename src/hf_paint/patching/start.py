@@ -60,11 +60,12 @@ def resolve(
         patching_tasks=get_tasks(patching_tasks),
         supported_tasks=get_tasks(supported_tasks),
         rule=rule,
-        options=_with_tasks(options or PatchOptions()),
+        options=_with_tasks(options or PatchOptions(), get_tasks),
         method=read_method(options.method if options else "interpolate"),
     )
     args, options = request.args, request.options
     _check_names(request)
+    _check_replay(request)
     check_request(request)
     is_main_process(args)  # comes first because it sets up the processes and their device
     check_launch(args)
@@ -75,9 +76,7 @@ def resolve(
         patching_tasks=_opened(request.patching_tasks),
         supported_tasks=_opened(request.supported_tasks),
         rule=rule,
-        options=replace(
-            options, transfer_tasks=_opened(options.transfer_tasks), shift_tasks=_opened(options.shift_tasks)
-        ),
+        options=_with_tasks(options, _opened),
         method=request.method,
     )
     started = Identity.load(recipe.folder)
@@ -87,10 +86,13 @@ def resolve(
     return recipe
 
 
-def _with_tasks(options: PatchOptions) -> PatchOptions:
+def _with_tasks(options: PatchOptions, look_up: Callable[[Sequence[TaskLike]], Sequence[Task]]) -> PatchOptions:
     """Return options whose tasks are looked up."""
     return replace(
-        options, transfer_tasks=get_tasks(options.transfer_tasks), shift_tasks=get_tasks(options.shift_tasks)
+        options,
+        transfer_tasks=look_up(options.transfer_tasks),
+        shift_tasks=look_up(options.shift_tasks),
+        replay_tasks=look_up(options.replay_tasks),
     )
 
 
@@ -115,7 +117,7 @@ def prepare(recipe: Recipe) -> PatchRun:
     identity = Identity(num_processes=recipe.num_processes, content=content_of(recipe)).check(recipe.folder)
     model, processor = recipe.base.model, recipe.base.processor
     makers: list[Callable[[], PreparedTask | None]] = [
-        partial(_read_train_images, recipe, task) for task in recipe.tasks_to_read
+        partial(_read_train_images, recipe, task) for task in (*recipe.tasks_to_read, *recipe.replayed_tasks)
     ]
     described = count(sum(map(len, roles.values())), "task")
     begin_stage("heads", described)
@@ -149,6 +151,28 @@ def _check_names(request: Request) -> None:
             raise InputError(
                 f"Task '{name}' is listed twice. A task can have only one role in a run; if these are different data, "
                 f"name one of them: {{name: other-{name}, dataset: ...}}."
+            )
+
+
+def _check_replay(request: Request) -> None:
+    """Refuse to replay a task that has another role than to be supported, or a supported task with other data."""
+    options, supported = request.options, {task.name: task for task in request.supported_tasks}
+    others: dict[str, Sequence[TaskLike]] = {
+        "patching_tasks": request.patching_tasks,
+        "transfer_tasks": options.transfer_tasks,
+        "shift_tasks": options.shift_tasks,
+    }
+    for task in request.replayed_tasks:
+        for key, tasks in others.items():
+            if task.name in [other.name for other in get_tasks(tasks)]:
+                raise InputError(
+                    f"Task '{task.name}' is in both `{key}` and `replay_tasks`. Replay supported tasks, or tasks that "
+                    "are not evaluated."
+                )
+        if task != supported.get(task.name, task):
+            raise InputError(
+                f"Task '{task.name}' is in both `supported_tasks` and `replay_tasks`, but with different data. Give "
+                "the same in both, or name one of them differently."
             )
 
 

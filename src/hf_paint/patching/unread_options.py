@@ -54,6 +54,10 @@ _SEARCH = Reader[Request](
     "With one patching task, there is nothing to search: all `alphas` are evaluated. Remove it.",
 )
 
+_TRAINING = Reader[Request](
+    lambda request: bool(request.trained_tasks), "Every model is given in `thetas`, so nothing is trained. Remove it."
+)
+
 OPTIONS: Mapping[str, Reader[Request]] = {
     "model_revision": _needs("a model on the Hub", _is_on_the_hub),
     "processor": Reader(
@@ -74,10 +78,8 @@ OPTIONS: Mapping[str, Reader[Request]] = {
         lambda request: request.chooses or request.args.use_peft,
         "It goes into the card of a patched model. Set a `selection`, or remove it.",
     ),
-    "callbacks": Reader(
-        lambda request: bool(request.trained_tasks),
-        "Every model is given in `thetas`, so nothing is trained. Remove it.",
-    ),
+    "callbacks": _TRAINING,
+    "replay_tasks": _TRAINING,
     "verify": _needs("`sweep: adaptive`", lambda request: request.options.sweep == "adaptive"),
     "search": _SEARCH,
     "search_budget": _SEARCH,
@@ -98,6 +100,7 @@ ARGUMENTS: Mapping[str, Reader[Request]] = {
     "do_predict": _SCRIPT,
     "hub_always_push": Reader(lambda request: False, "Only the finished run is published. Remove it."),
     **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_strategy", "hub_revision"), _HUB),
+    "replay_share": _needs("`replay_tasks`", lambda request: bool(request.options.replay_tasks)),
     **dict.fromkeys(
         ("task_sampling", "sampling_temperature"),
         _needs(

@@ -11,6 +11,7 @@ from hf_paint.repositories import is_repo_id, split_revision
 
 PUBLIC_KEYS = (
     *("model", "strategy", "patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks"),
+    *("replay_tasks", "replay_share"),
     *("alphas", "selection", "tolerance", "method", "ingredients", "thetas", "extrapolate", "search", "search_budget"),
     *("merge",),
     *("max_eval_images", "baseline", "save_dtype", "precision"),
@@ -19,10 +20,19 @@ PUBLIC_KEYS = (
     *("learning_rate", "weight_decay", "max_steps", "num_train_epochs", "warmup_steps", "lr_scheduler_type", "optim"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "max_grad_norm"),
     *("augmentation", "decay_all_parameters", "adam_beta1", "adam_beta2", "adam_epsilon", "train_sampling_strategy"),
-    *("task_sampling", "sampling_temperature", "seed", "data_seed", "bf16", "fp16", "base_fingerprint"),
+    *(
+        "regularization",
+        "task_sampling",
+        "sampling_temperature",
+        "seed",
+        "data_seed",
+        "bf16",
+        "fp16",
+        "base_fingerprint",
+    ),
 )
 """Recipe keys that a card and a report show. They affect the results and contain no paths or secrets."""
-TASK_KEYS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks")
+TASK_KEYS = ("patching_tasks", "supported_tasks", "transfer_tasks", "shift_tasks", "replay_tasks")
 LOCAL = "a local folder"
 """What stands for a path."""
 

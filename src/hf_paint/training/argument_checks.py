@@ -11,6 +11,7 @@ from transformers.integrations.integration_utils import (
 from hf_paint.data.joint_images import TaskSampling
 from hf_paint.data.transforms import Augmentation, AugmentationDevice
 from hf_paint.errors import InputError, did_you_mean
+from hf_paint.training.regularization import weights_in_use
 
 
 if TYPE_CHECKING:
@@ -84,12 +85,31 @@ def check_lora(args: "PaintTrainingArguments", given: Collection[str]) -> None:
         raise InputError(f"`{lora_keys[0]}` requires `use_peft: true`.")
     if args.use_peft and args.train_head:
         raise InputError("`use_peft` trains only an adapter for the image tower. Remove `train_head`.")
-    checkpointing = args.gradient_checkpointing_kwargs
-    reentrant = isinstance(checkpointing, dict) and checkpointing.get("use_reentrant")
-    if args.use_peft and args.gradient_checkpointing and reentrant:
+    if args.use_peft and _is_reentrant(args):
         raise InputError(
             "With `use_reentrant: true`, adapters get no gradients, because the layers before them have none. "
             "Remove `gradient_checkpointing_kwargs`."
+        )
+
+
+def _is_reentrant(args: "PaintTrainingArguments") -> bool:
+    keywords = args.gradient_checkpointing_kwargs
+    return bool(args.gradient_checkpointing and isinstance(keywords, dict) and keywords.get("use_reentrant"))
+
+
+def check_regularization(args: "PaintTrainingArguments") -> None:
+    """Check that the penalties can be computed for what is trained.
+
+    Raises:
+        InputError: If they cannot; the message says what to remove.
+    """
+    weights = weights_in_use(args.regularization)
+    if args.use_peft and "l2_sp" in weights:
+        raise InputError("`l2_sp` penalises changed weights, which an adapter leaves as they are. Use `ldifs`.")
+    if weights and _is_reentrant(args):
+        raise InputError(
+            "With `use_reentrant: true`, the gradients of `regularization` would be incomplete. Remove "
+            "`gradient_checkpointing_kwargs`."
         )
 
 

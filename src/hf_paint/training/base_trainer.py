@@ -71,9 +71,15 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the contribution of a micro-batch to the mean loss over the step, and its logits if requested."""
-        features = self.features(model, inputs)
-        loss = self.share_of_step(self.mean_loss(features, inputs["labels"]), inputs, num_items_in_batch)
+        loss, features = self.loss_and_features(model, inputs, num_items_in_batch)
         return (loss, {"logits": self.logits(features)}) if return_outputs else loss
+
+    def loss_and_features(
+        self, model: nn.Module, inputs: dict[str, Tensor], num_images: Tensor | int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the contribution of a micro-batch to the mean loss over the step, and its features."""
+        features = self.features(model, inputs)
+        return self.share_of_step(self.mean_loss(features, inputs["labels"]), inputs, num_images), features
 
     def share_of_step(self, loss: Tensor, batch: dict[str, Tensor], num_images: Tensor | int | None) -> Tensor:
         """Return the contribution of a micro-batch to the mean loss over the images of the step.

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCardData
 from hf_paint.hub.card import Accuracy, Card, Training, Usage, citations_of, environment
 from hf_paint.hub.card_metadata import accuracy_result, dataset_id
 from hf_paint.hub.card_source import license_of
+from hf_paint.hub.card_text import kept_sentences
 from hf_paint.hub.model_card import MODEL_ID, base_link, licence_sentences
 from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
@@ -17,6 +18,7 @@ from hf_paint.results.markdown import Markdown
 from hf_paint.results.public_recipe import PUBLIC_KEYS
 from hf_paint.results.tables import percent, table
 from hf_paint.tasks.task import Task
+from hf_paint.training.regularization import weights_in_use
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -31,6 +33,7 @@ class FineTuning:
         args: Training arguments.
         steps: Number of optimizer steps taken to get these weights.
         train_tasks: Tasks trained on; empty if the user passed a data set and a head.
+        replay_tasks: Tasks whose train images were mixed into those of the train tasks.
         eval_tasks: Tasks that the trainer evaluates.
         accuracies: Mapping from task name to the accuracy of these weights on its validation images.
     """
@@ -41,6 +44,7 @@ class FineTuning:
     args: PaintTrainingArguments
     steps: int
     train_tasks: Sequence[Task]
+    replay_tasks: Sequence[Task]
     eval_tasks: Sequence[Task]
     accuracies: Mapping[str, float]
 
@@ -62,7 +66,7 @@ class FineTuning:
     @property
     def tasks(self) -> dict[str, Task]:
         """Mapping from name to task, train tasks first."""
-        return {task.name: task for task in (*self.train_tasks, *self.eval_tasks)}
+        return {task.name: task for task in (*self.train_tasks, *self.replay_tasks, *self.eval_tasks)}
 
     @property
     def trained_on(self) -> str:
@@ -106,13 +110,13 @@ def render_fine_tuned_card(fine_tuning: FineTuning, **metadata: object) -> str:
         accuracy=_accuracy(fine_tuning),
         training=Training(
             summary=f"Trained for {fine_tuning.steps} steps of {batch_size} images, with these arguments:",
-            recipe=_public_arguments(args, joint=len(tasks) > 1).strip(),
+            recipe=_public_arguments(args, joint=len(tasks) > 1, replays=bool(fine_tuning.replay_tasks)).strip(),
             versions=environment(),
         ),
         tasks=list(fine_tuning.tasks.values()),
         licence=licence_sentences(base, fine_tuning.base_license, "fine-tuned"),
         limits=LIMITS,
-        citations=citations_of(tasks),
+        citations=citations_of([*tasks, *fine_tuning.replay_tasks]),
     ).render()
 
 
@@ -132,9 +136,15 @@ def _introduction(fine_tuning: FineTuning, base: Markdown) -> Markdown:
         joint = " The tasks were trained jointly: each image was compared with the classes of its own task."
     return Markdown(
         "This is an ordinary {} model. Use it like its base model.\n\nThe image tower of {} was fine-tuned on {} "
-        "against {}. This is the first step of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{} The text tower "
-        "is unchanged."
-    ).format(fine_tuning.family.name, base, fine_tuning.trained_on, head, joint)
+        "against {}. This is the first step of patching ([PAINT](https://arxiv.org/abs/2208.05592)).{}{} The text "
+        "tower is unchanged."
+    ).format(fine_tuning.family.name, base, fine_tuning.trained_on, head, joint, _kept(fine_tuning))
+
+
+def _kept(fine_tuning: FineTuning) -> Markdown:
+    args, names = fine_tuning.args, [task.name for task in fine_tuning.replay_tasks]
+    kept = kept_sentences(names, args.replay_share, weights_in_use(args.regularization))
+    return Markdown(" {}").format(kept) if kept else Markdown()
 
 
 def _accuracy(fine_tuning: FineTuning) -> Accuracy:
@@ -149,7 +159,8 @@ def _accuracy(fine_tuning: FineTuning) -> Accuracy:
 
 def _metadata(fine_tuning: FineTuning) -> dict[str, object]:
     base = fine_tuning.base_model_id
-    data_sets = list(dict.fromkeys(filter(None, map(dataset_id, fine_tuning.train_tasks))))
+    trained = [*fine_tuning.train_tasks, *fine_tuning.replay_tasks]
+    data_sets = list(dict.fromkeys(filter(None, map(dataset_id, trained))))
     results = [
         accuracy_result(name, fine_tuning.tasks.get(name), accuracy, split="validation", metric_name="top-1 accuracy")
         for name, accuracy in fine_tuning.accuracies.items()
@@ -168,7 +179,7 @@ def _metadata(fine_tuning: FineTuning) -> dict[str, object]:
     }
 
 
-def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
+def _public_arguments(args: PaintTrainingArguments, *, joint: bool, replays: bool) -> str:
     """Return the arguments that affect the results as YAML, without paths, secrets or unused arguments."""
     values: dict[str, object] = args.to_dict()  # type: ignore[no-untyped-call]
     epochs = args.max_steps is None or args.max_steps <= 0
@@ -177,6 +188,8 @@ def _public_arguments(args: PaintTrainingArguments, *, joint: bool) -> str:
         "num_train_epochs": not epochs,
         "max_steps": epochs,
         "task_sampling": not joint,
+        "replay_share": not replays,
+        "regularization": not args.regularization,
         "train_head": not args.train_head,
         "freeze_tower": not args.freeze_tower,
         "head_steps": not args.head_steps,

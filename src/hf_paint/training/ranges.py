@@ -59,6 +59,7 @@ RANGES = {
     **dict.fromkeys(("learning_rate", "head_learning_rate", "weight_decay", "adam_epsilon"), NOT_NEGATIVE),
     **dict.fromkeys(("warmup_steps", "logging_steps", "eval_steps", "save_steps", "eval_delay"), NOT_NEGATIVE),
     **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout"), Range(below=1)),
+    "replay_share": Range(above=True, below=1),
     **dict.fromkeys(("head_steps", "dataloader_num_workers"), Range(whole=True)),
     **dict.fromkeys(("seed", "data_seed"), SEED),
     "max_steps": Range(whole=True, also=-1),  # -1 leaves the length to `num_train_epochs`

@@ -13,7 +13,7 @@ from hf_paint.merging.averaging import WeightAveraging
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-UNSHARDED_KEYS = ("train_head", "use_peft", "auto_find_batch_size", "push_to_hub")
+UNSHARDED_KEYS = ("train_head", "use_peft", "regularization", "auto_find_batch_size", "push_to_hub")
 """Arguments that require the complete weights on one process."""
 
 

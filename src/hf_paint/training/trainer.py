@@ -24,11 +24,11 @@ from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.training.arithmetic import LinearLayers, say_tf32
-from hf_paint.training.base_trainer import BaseTrainer
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
 from hf_paint.training.hub_mixin import HubMixin, check_hub_strategy
 from hf_paint.training.model_card import FineTuning, last_accuracies, render_fine_tuned_card
+from hf_paint.training.regularization_mixin import RegularizationMixin
 from hf_paint.training.sharding import check_checkpoint, check_sharding, is_sharded, load_complete_models
 from hf_paint.training.trained_clip import TrainedClip
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -37,7 +37,7 @@ from hf_paint.training.workers import WorkerSeeds, with_workers
 from hf_paint.weights.headers import HEAD_WEIGHT
 
 
-class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
+class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
     """Fine-tune the image tower of a CLIP model on one task (PAINT, Section 2), or on several jointly (Section 5).
 
     `vision_model.*` and `visual_projection` are trained against a frozen head made of text embeddings, so training
@@ -58,6 +58,8 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         args: Training arguments. Plain `transformers.TrainingArguments` keep the values they hold.
         train_task: Task, or what `get_task` makes one of, whose train split to train on. Several tasks are sampled
             according to `args.task_sampling`, and each image is compared with the classes of its own task.
+        replay_tasks: Tasks whose train images are mixed into those of `train_task`, so that the model does not forget
+            them; `args.replay_share` of the images are theirs. Each is compared with the classes of its own task.
         train_dataset: Data set to use instead of `train_task`. Its examples have `pixel_values` (3, height, width) of
             type uint8 and `labels`, an integer or a list of them. A `datasets.Dataset` may have an image and a label
             column instead.
@@ -81,12 +83,13 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
     model: PreTrainedModel
     processing_class: ProcessorMixin
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (`Trainer` takes even more)
         self,
         model: ModelLike,
         args: TrainingArguments | None = None,
         *,
         train_task: TaskLike | Sequence[TaskLike] | None = None,
+        replay_tasks: TaskLike | Sequence[TaskLike] = (),
         train_dataset: Dataset[Any] | None = None,
         head: ZeroShotHead | None = None,
         eval_tasks: EvaluationSets = (),
@@ -100,7 +103,13 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         model, processing_class = load_given(model, processing_class)
         model.float()
         training_set = make_training_set(
-            model, processing_class, args, train_task=train_task, train_dataset=train_dataset, head=head
+            model,
+            processing_class,
+            args,
+            train_task=train_task,
+            replay_tasks=replay_tasks,
+            train_dataset=train_dataset,
+            head=head,
         )
         args = with_workers(args, training_set.images)
         trained_head = training_set.trainable_head(args) if args.train_head else None
@@ -120,7 +129,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
         if not is_sharded(self.accelerator):
             move(model, args.device)  # the text tower too, so that the whole model is on one device
         self.clip, self.clip_model = clip, model
-        self.train_tasks, self.tasks = training_set.tasks, tasks
+        self.train_tasks, self.replay_tasks, self.tasks = training_set.tasks, training_set.replay_tasks, tasks
         self.transform = PixelTransform(processing_class)
         self.head = training_set.head.to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
@@ -181,6 +190,7 @@ class PaintTrainer(HubMixin, EvaluationMixin, BaseTrainer):
             args=self.args,
             steps=step,
             train_tasks=self.train_tasks,
+            replay_tasks=self.replay_tasks,
             eval_tasks=[task.task for task in self.tasks],
             accuracies=last_accuracies(self.state.log_history, step),
         )

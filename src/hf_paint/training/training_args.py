@@ -11,9 +11,16 @@ from transformers import TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.files import plain
-from hf_paint.training.argument_checks import check_choices, check_head, check_length, check_lora, check_machine
-from hf_paint.training.data_arguments import DataArguments
+from hf_paint.training.argument_checks import (
+    check_choices,
+    check_head,
+    check_length,
+    check_lora,
+    check_machine,
+    check_regularization,
+)
 from hf_paint.training.field_types import check_field_types
+from hf_paint.training.keeping_arguments import KeepingArguments
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
 from hf_paint.training.ranges import check_ranges
 from hf_paint.training.readers import defaults_of, is_default
@@ -29,7 +36,7 @@ BEST_METRIC = "eval_mean_accuracy"
 
 
 @dataclass
-class PaintTrainingArguments(DataArguments):
+class PaintTrainingArguments(KeepingArguments):
     """`transformers.TrainingArguments` with PAINT defaults and extra fields for heads, adapters and joint training.
 
     The defaults follow the papers: AdamW with a learning rate of 1e-5 and weight decay 0.1 on every parameter, 2000
@@ -165,6 +172,7 @@ class PaintTrainingArguments(DataArguments):
         check_length(self)
         check_head(self)
         check_lora(self, self._given)
+        check_regularization(self)
         check_machine(self)
         optimizer_settings(self)
         schedule_settings(self)

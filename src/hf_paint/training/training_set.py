@@ -39,12 +39,14 @@ class TrainingSet:
         head: Zero-shot head whose rows the labels index.
         tasks: Tasks that the images belong to; empty if the user passed a data set.
         class_names: Class names of a single task, in label order.
+        replay_tasks: Tasks whose images are mixed into those of `tasks`.
     """
 
     images: Images
     head: ZeroShotHead
     tasks: Sequence[Task] = ()
     class_names: Sequence[str] = ()
+    replay_tasks: Sequence[Task] = ()
 
     @classmethod
     def of_task(
@@ -57,7 +59,7 @@ class TrainingSet:
         """
         split = load_splits(task, ("train",)).get("train")
         if split is None:
-            raise InputError(f"Task '{task.name}' has no train split, so it cannot be patched.")
+            raise InputError(f"Task '{task.name}' has no train split, so it cannot be trained on.")
         return cls.of_split(split, model, processor, args)
 
     @classmethod
@@ -105,15 +107,21 @@ class TrainingSet:
 
     @classmethod
     def of_tasks(
-        cls, tasks: Sequence[Task], model: PreTrainedModel, processor: ProcessorMixin, args: PaintTrainingArguments
+        cls,
+        tasks: Sequence[Task],
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        args: PaintTrainingArguments,
+        *,
+        replay_tasks: Sequence[Task] = (),
     ) -> "TrainingSet":
         """Load the train splits of tasks and build their heads; several tasks are trained jointly.
 
         Raises:
             InputError: If a task cannot be trained on, alone or together with the others.
         """
-        check_trainable(tasks, args)
-        parts = [cls.of_task(task, model, processor, args) for task in tasks]
+        check_trainable(tasks, args, replay_tasks)
+        parts = [cls.of_task(task, model, processor, args) for task in (*tasks, *replay_tasks)]
         if len(parts) == 1:
             return parts[0]
         images = JointImages(
@@ -122,8 +130,11 @@ class TrainingSet:
             sampling=args.task_sampling,
             temperature=args.sampling_temperature,
             seed=args.seed,
+            num_replayed=len(replay_tasks),
+            replay_share=args.replay_share,
         )
-        return cls(images=images, head=JointHead([part.head for part in parts]), tasks=tasks)
+        head = JointHead([part.head for part in parts])
+        return cls(images=images, head=head, tasks=tasks, replay_tasks=replay_tasks)
 
     def trainable_head(self, args: PaintTrainingArguments) -> ClassificationHead:
         """Return a head to train with the image tower, initialised as the zero-shot head (WiSE-FT).
@@ -149,6 +160,7 @@ def make_training_set(
     args: PaintTrainingArguments,
     *,
     train_task: TaskLike | Sequence[TaskLike] | None,
+    replay_tasks: TaskLike | Sequence[TaskLike],
     train_dataset: Images | None,
     head: ZeroShotHead | None,
 ) -> TrainingSet:
@@ -157,24 +169,37 @@ def make_training_set(
     Raises:
         InputError: If both or neither are passed, or a task cannot be trained on.
     """
+    if replay_tasks and not train_task:
+        raise InputError("`replay_tasks` are mixed into the images of a task. Pass a `train_task`, or remove them.")
     if isinstance(train_dataset, datasets.Dataset) and not train_task:
         return TrainingSet.of_dataset(train_dataset, head, model, processor, args)
     if train_dataset is not None and head is not None and not train_task:
         return TrainingSet(images=train_dataset, head=head)
     if train_task and train_dataset is None and head is None:
-        return TrainingSet.of_tasks(get_tasks(train_task), model, processor, args)
+        replayed = get_tasks(replay_tasks)
+        return TrainingSet.of_tasks(get_tasks(train_task), model, processor, args, replay_tasks=replayed)
     raise InputError(
         "Pass either `train_task`, or `train_dataset` with its `head`. Only a `datasets.Dataset` whose labels are a "
         "`ClassLabel` needs no `head`."
     )
 
 
-def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments) -> None:
-    """Check that tasks can be trained together with these arguments.
+def check_trainable(tasks: Sequence[Task], args: PaintTrainingArguments, replay_tasks: Sequence[Task] = ()) -> None:
+    """Check that tasks can be trained together with these arguments, while others are replayed.
 
     Raises:
         InputError: If a task is listed twice, can only be trained alone, or is incompatible with the arguments.
     """
+    if replay_tasks and args.train_head:
+        raise InputError(
+            "`train_head` trains the head of one task, so no other can be replayed. Remove `replay_tasks`."
+        )
+    if replay_tasks and args.train_sampling_strategy == "sequential":
+        raise InputError(
+            "With `train_sampling_strategy: sequential`, `replay_tasks` would come after all other images. Remove one "
+            "of the two."
+        )
+    tasks = [*tasks, *replay_tasks]
     names = [task.name for task in tasks]
     for task in tasks:
         if task.streaming:

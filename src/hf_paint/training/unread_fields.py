@@ -112,6 +112,9 @@ READERS: Mapping[str, Reader[Arguments]] = {
         _needs("activation_checkpointing", _checkpoints_activations),
     ),
     "augmentation_device": _needs("augmentation: paint", lambda args: args.augmentation == "paint"),
+    "regularization": Reader(
+        lambda args: not args.freeze_tower, "With `freeze_tower`, what it keeps cannot change. Remove one of the two."
+    ),
     "sampling_temperature": _needs("task_sampling: temperature", lambda args: args.task_sampling == "temperature"),
 }
 """Field -> when a training reads it. A field that is not listed here is always read.
