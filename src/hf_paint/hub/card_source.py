@@ -18,6 +18,7 @@ from hf_paint.results.records import ROLES
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
 from hf_paint.results.stored import CardFacts
+from hf_paint.results.tried_methods import read_tried
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 
@@ -41,6 +42,7 @@ class CardSource:
         versions: Mapping from package name to the version used in the run.
         robustness: Contents of `robustness.json`; empty for a run without shift tasks.
         examples: Mapping from task name to a description of how the images in its example plot were chosen.
+        tried: Records of the merges among which `method: auto` chose.
         lists_tasks: Whether `tasks.json` is stored with the model, which runs of earlier versions lack.
     """
 
@@ -59,6 +61,7 @@ class CardSource:
     robustness: Mapping[str, Any] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     lists_tasks: bool = False
+    tried: AlphaCurve | None = None
 
     @classmethod
     def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
@@ -87,6 +90,7 @@ class CardSource:
             **known,  # runs of earlier versions have more keys
             "robustness": folder.load_robustness() or {},
             "lists_tasks": folder.tasks.exists(),
+            "tried": read_tried(folder.path),
             "plots": [path.name for path in folder.measured_plots if path.exists()],
         }
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **stored)

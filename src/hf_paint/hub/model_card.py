@@ -29,6 +29,7 @@ from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.tables import percent, points, table
+from hf_paint.results.tried_methods import TRIED_CAPTION, rule_of_recipe, tried_rows
 from hf_paint.tasks.task import Task
 
 
@@ -75,9 +76,7 @@ def render_model_card(
         accuracy=_accuracy(model),
         examples=_examples(source),
         robustness=_robustness(model),
-        selection=_with_note(
-            selection_sentences(source.strategy, source.selection), source, source.selection["chosen_on"] or ""
-        ),
+        selection=_selection(source),
         training=Training(
             summary=training_sentence(source, model.task_names, code_span(model.tasks[0].example_prompt)),
             recipe=public_recipe(source.recipe, source.base_model_id).strip(),
@@ -185,6 +184,18 @@ def _accuracy(model: _Model) -> Accuracy:
 def _with_note(text: str, source: CardSource, split: str) -> str:
     """Return a text on the images of a split, followed by a note if samples of them were evaluated."""
     return " ".join(filter(None, [text, sample_note(source.curve, split)]))
+
+
+def _selection(source: CardSource) -> Markdown:
+    """Return how alpha was chosen and, for `method: auto`, what each merge reached."""
+    chosen_on = source.selection["chosen_on"] or ""
+    text = _with_note(selection_sentences(source.strategy, source.selection), source, chosen_on)
+    if source.tried is None:
+        return Markdown("{}").format(text)
+    rule = rule_of_recipe(source.recipe)
+    return Markdown("{}\n\n{}\n\n{}").format(
+        text, TRIED_CAPTION, table(tried_rows(source.tried, rule), text_columns=1)
+    )
 
 
 def _gains(model: _Model) -> str:

@@ -33,8 +33,10 @@ EXAMPLES = "examples"
 """Folder with pictures that the patch changes."""
 ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
+TRIED = "methods.jsonl"
+"""Records of the merges that `method: auto` tried, whose alpha is a mapping from the merge to its alpha."""
 PARTS_OF_A_RUN = (
-    *(RESULTS, DETAILS, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
+    *(RESULTS, DETAILS, TRIED, EXAMPLES, "selection.json", "theta_1", "patched", "variants", "checkpoint-*"),
     *("step-*", "thetas", "order-*", "scores.json", "fisher", "theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
@@ -156,9 +158,14 @@ class RunFolder:
         with working_in(self.path):
             break_seal(self.path)
             self.check(recipe)  # again, because another process may have run here since
-            write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+            self.save_recipe(recipe)
             yield
             seal_run(self.path)
+
+    def save_recipe(self, recipe: Mapping[str, object]) -> None:
+        """Write the recipe of the run."""
+        if self.write:
+            write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
         """Write `selection.json`, which keeps the history of the folder."""
