@@ -114,7 +114,7 @@ def test_the_card_and_the_report_say_what_each_merge_reached(auto):
         at = [Coefficients({name: value}) for value in (0.5, 1.0)]
         assert sum(sides) / 2 == pytest.approx(float(max(mean_accuracy(tried, one) for one in at)))
         shown = " | ".join(f"{100 * side:.2f}" for side in sides)
-        assert f"| {name.replace('_', chr(92) + '_')} | {alpha} | {shown} |" in card.replace("\\=", "=")
+        assert f"| {name} | {alpha} | {shown} |" in card
 
 
 @pytest.mark.parametrize("last", [8, 21])
