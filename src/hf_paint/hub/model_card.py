@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Usage, citations_of, environment
+from hf_paint.hub.card_choice import choice_section
 from hf_paint.hub.card_metadata import metadata
 from hf_paint.hub.card_plots import accuracy_plots
 from hf_paint.hub.card_source import CardSource
@@ -21,7 +22,7 @@ from hf_paint.hub.card_text import (
 from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
-from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
+from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.markdown import Markdown, code_span, hub_link
 from hf_paint.results.outcome import Outcome
@@ -29,7 +30,6 @@ from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
 from hf_paint.results.run_folder import example_plot
 from hf_paint.results.tables import percent, points, table
-from hf_paint.results.tried_methods import TRIED_CAPTION, rule_of_recipe, tried_rows
 from hf_paint.tasks.task import Task
 
 
@@ -76,7 +76,7 @@ def render_model_card(
         accuracy=_accuracy(model),
         examples=_examples(source),
         robustness=_robustness(model),
-        selection=_selection(source),
+        selection=choice_section(source),
         training=Training(
             summary=training_sentence(source, model.task_names, code_span(model.tasks[0].example_prompt)),
             recipe=public_recipe(source.recipe, source.base_model_id).strip(),
@@ -184,18 +184,6 @@ def _accuracy(model: _Model) -> Accuracy:
 def _with_note(text: str, source: CardSource, split: str) -> str:
     """Return a text on the images of a split, followed by a note if samples of them were evaluated."""
     return " ".join(filter(None, [text, sample_note(source.curve, split)]))
-
-
-def _selection(source: CardSource) -> Markdown:
-    """Return how alpha was chosen and, for `method: auto`, what each merge reached."""
-    chosen_on = source.selection["chosen_on"] or ""
-    text = _with_note(selection_sentences(source.strategy, source.selection), source, chosen_on)
-    if source.tried is None:
-        return Markdown("{}").format(text)
-    rule = rule_of_recipe(source.recipe)
-    return Markdown("{}\n\n{}\n\n{}").format(
-        text, TRIED_CAPTION, table(tried_rows(source.tried, rule), text_columns=1)
-    )
 
 
 def _gains(model: _Model) -> str:
