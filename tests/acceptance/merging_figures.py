@@ -20,8 +20,8 @@ SECTION = """
 ## On a small real CLIP
 
 [`merging_table.py`](../tests/acceptance/merging_table.py) patches MNIST, GTSRB and a task made of ImageNet photos
-(what is wrong with this photo?) into a CLIP with 3.2 million parameters, and keeps CIFAR-10. Each model is fine-tuned for
-{steps} steps; `joint` takes as many per task. Alpha is chosen on up to {images} validation images per task by
+(what is wrong with this photo?) into a CLIP with 3.2 million parameters, and keeps CIFAR-10. Each model is fine-tuned
+for {steps} steps; `joint` takes as many per task. Alpha is chosen on up to {images} validation images per task by
 `supported_within` with a tolerance of one point, and up to {images} test images per task are reported. Accuracies are
 in percent, means over {seeds} seeds with 95 % intervals; the interval of the images alone is that of one run. Time and
 memory leave out the fine-tuning of the models that merges start from.
