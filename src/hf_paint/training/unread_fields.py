@@ -51,6 +51,11 @@ def _builds(name: str, build: Callable[[Arguments], object], part: str) -> Reade
     return Reader(reads, f"What {part} chooses does not read it. Choose another, or remove it.")
 
 
+def _checkpoints_activations(args: Arguments) -> bool:
+    """Return whether activations are computed twice; transformers 5.10 calls it gradient checkpointing only."""
+    return bool(getattr(args, "activation_checkpointing", args.gradient_checkpointing))
+
+
 _EVALUATOR = _never("Tasks are evaluated by hf_paint's own evaluator, which has no such setting.")
 _FULL_EVAL = _never("Evaluation during training runs in the precision of the training, which `bf16` sets.")
 _LAUNCHER = _never("The launcher decides how weights are sharded: accelerate launch --config_file FILE.")
@@ -68,6 +73,8 @@ NEVER_READ: Mapping[str, Reader[Arguments]] = {
     "neftune_noise_alpha": _never("Only embeddings of texts get this noise."),
     "logging_nan_inf_filter": _never("A training stops when its loss is NaN or inf."),
     "local_rank": _never("The launcher sets it in the environment."),
+    "warmup_ratio": _never("`warmup_steps` below 1 is a share of the steps."),  # transformers removed this and the next
+    "logging_dir": _never("Logs are written into `output_dir`."),
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), _FULL_EVAL),
     **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), _LIGER),
     **dict.fromkeys(("prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object"), _EVALUATOR),
@@ -102,7 +109,7 @@ READERS: Mapping[str, Reader[Arguments]] = {
     **dict.fromkeys(("dataloader_multiprocessing_context", "dataloader_in_order"), _WORKERS),
     **dict.fromkeys(
         ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"),
-        _needs("activation_checkpointing", lambda args: bool(args.activation_checkpointing)),
+        _needs("activation_checkpointing", _checkpoints_activations),
     ),
     "augmentation_device": _needs("augmentation: paint", lambda args: args.augmentation == "paint"),
     "sampling_temperature": _needs("task_sampling: temperature", lambda args: args.task_sampling == "temperature"),
