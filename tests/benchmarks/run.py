@@ -18,7 +18,7 @@ from common import FOLDER, Row, add_arguments, read_rows, report
 SCRIPTS = {
     "cpu": (
         *("interpolation", "head", "pixels", "feeding", "sweep", "adaptive", "training", "linear_classifier"),
-        *("push", "search", "typographic", "live"),
+        *("merging", "push", "search", "typographic", "live"),
     ),
     "cuda": ("sweep", "training"),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from hf_paint.cli.tables import print_table
 from hf_paint.errors import RANK
 from hf_paint.patching.costs import num_alphas
+from hf_paint.patching.method_choice import num_trials, tried_labels
 from hf_paint.patching.plan import Plan
 from hf_paint.patching.timing import ZeroShot
 from hf_paint.results.tables import percent
@@ -89,6 +90,9 @@ def _evaluation(plan: Plan) -> Iterator[str]:
     what = "combinations of coefficients" if run.recipe.searches else "alphas"
     most = "at most " if run.options.sweep == "adaptive" else ""
     total = f"{most}{plan.num_images} images in all"
+    trials = num_trials(run.recipe)
+    if trials:
+        yield f"Choosing the method: {trials} models on the validation images: {', '.join(tried_labels(run.recipe))}"
     yield f"Evaluation: {num_alphas(run)} {what}, {per_alpha} images for all splits; {total}"
 
 

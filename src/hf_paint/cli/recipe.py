@@ -116,7 +116,7 @@ class PatchRecipe:
     method: str = _key(
         "Method that computes theta_1 and the path to it: a name, or {name: {option: value}}. For one fine-tuned "
         "model: interpolate, lines, layerwise, fisher, swa, ema; for several: uniform_soup, greedy_soup, "
-        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts, adamerging, regmean.",
+        "learned_soup, model_stock, task_arithmetic, ties, dare, tsv, iso_c, iso_cts, adamerging, regmean, auto.",
         default="interpolate",
     )
     ingredients: list[str] = _key(
@@ -133,7 +133,9 @@ class PatchRecipe:
     search: Literal["cobyqa", "random"] = _key(
         "With `parallel`: coefficient search; `random` is a baseline.", default="cobyqa"
     )
-    search_budget: int = _key("With `parallel`: maximum number of combinations to evaluate.", default=50)
+    search_budget: int = _key(
+        "With `parallel`: maximum number of combinations, or with `method: auto` of merges, to evaluate.", default=50
+    )
     baseline: list[str] = _key(
         "For effective robustness: [reference, shift] accuracies of models trained on the reference only, or a YAML "
         "or JSON file that lists them.",

@@ -33,11 +33,15 @@ class Carrier:
     """
 
     def __init__(self, path: WeightPath, tower: nn.Module, evaluator: Evaluator) -> None:
-        device = evaluator.accelerator.device
-        self.path = path.to(device) if path.nbytes < free_memory(device) / 2 else path
         self.evaluator = evaluator
         self._tower = evaluator.carrier(tower)
         self._weights = self._tower.state_dict()
+        self.follow(path)
+
+    def follow(self, path: WeightPath) -> None:
+        """Load the weights of this path from now on."""
+        device = self.evaluator.accelerator.device
+        self.path = path.to(device) if path.nbytes < free_memory(device) / 2 else path
         self._alpha: Alpha | None = None
 
     @classmethod

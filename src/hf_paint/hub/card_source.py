@@ -19,6 +19,7 @@ from hf_paint.results.run_files import example_plot
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
 from hf_paint.results.stored import CardFacts
+from hf_paint.results.tried_methods import read_tried
 from hf_paint.tasks.registry import get_task
 from hf_paint.tasks.task import Task
 
@@ -43,6 +44,7 @@ class CardSource:
         robustness: Contents of `robustness.json`; empty for a run without shift tasks.
         coefficients: Contents of `coefficients.json`; empty if no method learned any.
         examples: Mapping from task name to a description of how the images in its example plot were chosen.
+        tried: Records of the merges among which `method: auto` chose.
         lists_tasks: Whether `tasks.json` is stored with the model, which runs of earlier versions lack.
     """
 
@@ -62,6 +64,7 @@ class CardSource:
     coefficients: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     lists_tasks: bool = False
+    tried: AlphaCurve | None = None
 
     @classmethod
     def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
@@ -93,6 +96,7 @@ class CardSource:
             "robustness": folder.load_robustness() or {},
             "coefficients": folder.load_coefficients(),
             "lists_tasks": folder.tasks.exists(),
+            "tried": read_tried(folder.path),
             "plots": [path.name for path in folder.measured_plots if path.exists()],
         }
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **stored)

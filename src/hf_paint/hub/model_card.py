@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hf_paint.hub.card import Accuracy, Card, Examples, Robustness, Training, Usage, citations_of, environment
+from hf_paint.hub.card_choice import choice_section
 from hf_paint.hub.card_metadata import metadata
 from hf_paint.hub.card_plots import accuracy_plots
 from hf_paint.hub.card_source import CardSource
@@ -21,7 +22,7 @@ from hf_paint.hub.card_text import (
 from hf_paint.models.families import Family
 from hf_paint.results.alphas import Alpha, Coefficients, canonical, format_alpha, is_unpatched
 from hf_paint.results.bootstrap import NUM_RESAMPLES
-from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note, selection_sentences
+from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.markdown import Markdown, code_span, hub_link
 from hf_paint.results.outcome import Outcome
@@ -75,9 +76,7 @@ def render_model_card(
         accuracy=_accuracy(model),
         examples=_examples(source),
         robustness=_robustness(model),
-        selection=_with_note(
-            selection_sentences(source.strategy, source.selection), source, source.selection["chosen_on"] or ""
-        ),
+        selection=choice_section(source),
         training=Training(
             summary=training_sentence(source, model.task_names, code_span(model.tasks[0].example_prompt)),
             recipe=public_recipe(source.recipe, source.base_model_id).strip(),

@@ -70,6 +70,14 @@ class Measurements(Information, Protocol):
     def score(self, theta: Weights, rule: str) -> float:
         """Return the validation score of `theta`: patching accuracy, or the score the selection rule assigns to it."""
 
+    def choose(self, methods: Mapping[str, "Method"], thetas: Mapping[str, Weights]) -> "Method":
+        """Return the merge of `thetas` that does best on the validation images.
+
+        Args:
+            methods: Label -> merge to try.
+            thetas: Model -> weights after fine-tuning.
+        """
+
     def losses(self, images: ImageSplit = "validation") -> Loss:
         """Return a function that computes the cross-entropy on the patching tasks, drawing a new batch on every call.
 
@@ -121,6 +129,8 @@ class Method:
         extrapolates: Whether alpha may be outside [0, 1].
         is_line: Whether the path is a straight line, so any alpha can be computed from file to file.
         spans: Whether several fine-tuned models can each have their own coefficient (`strategy: parallel`).
+        cheap: Whether the method merges models of different tasks and needs no images, so that `auto` tries it.
+        tries: Whether the method compares merges on the validation images, within the run's `search_budget`.
     """
 
     name: ClassVar[str]
@@ -135,6 +145,8 @@ class Method:
     extrapolates: ClassVar[bool] = True
     is_line: ClassVar[bool] = True
     spans: ClassVar[bool] = False
+    cheap: ClassVar[bool] = False
+    tries: ClassVar[bool] = False
 
     @property
     def needs_validation(self) -> bool:

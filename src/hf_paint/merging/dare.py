@@ -56,6 +56,7 @@ class Dare(Several):
 
     name: ClassVar[str] = "dare"
     end: ClassVar[str] = "DARE"
+    cheap: ClassVar[bool] = True
     density: float = 0.1
     seed: int = 0
 

@@ -131,6 +131,7 @@ class IsoC(Several):
     name: ClassVar[str] = "iso_c"
     end: ClassVar[str] = ISO_C
     fewest: ClassVar[int] = 2
+    cheap: ClassVar[bool] = True
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return theta_0 plus the merged task vector, computed on the device of the run."""
@@ -152,6 +153,7 @@ class IsoCTS(Several):
     name: ClassVar[str] = "iso_cts"
     end: ClassVar[str] = ISO_CTS
     fewest: ClassVar[int] = 2
+    cheap: ClassVar[bool] = True
     common_fraction: float = 0.8
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.adamerging import AdaMerging
+from hf_paint.merging.auto import Auto
 from hf_paint.merging.averaging import EMA, SWA
 from hf_paint.merging.base import Interpolate, Method
 from hf_paint.merging.dare import Dare
@@ -26,7 +27,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         *(Interpolate, Lines, Layerwise, Fisher, SWA, EMA),
         *(UniformSoup, GreedySoup, LearnedSoup, ModelStock, TaskArithmetic, Ties, Dare),
-        *(TSV, IsoC, IsoCTS, AdaMerging, RegMean),
+        *(TSV, IsoC, IsoCTS, AdaMerging, RegMean, Auto),
     )
 }
 MethodLike: TypeAlias = str | Mapping[str, Mapping[str, object] | None]
@@ -58,11 +59,16 @@ def read_method(method: MethodLike) -> Method:
         if option not in options:
             hint = did_you_mean(str(option), options) or f" Options: {', '.join(options) or 'none'}."
             raise InputError(f"Unknown option '{option}' for the method '{name}'.{hint}")
-    return METHODS[name](**{option: _value(name, options[option], value) for option, value in (values or {}).items()})
+    given = {option: _value(name, options[option], value) for option, value in (values or {}).items()}
+    if METHODS[name].tries and "methods" not in given:
+        given["methods"] = tuple(method() for method in METHODS.values() if method.cheap)
+    return METHODS[name](**given)
 
 
 def _value(method: str, option: "Field[Any]", value: Any) -> Any:
     """Convert a value to the type of the option's default, since YAML reads `1e-3` as a string."""
+    if METHODS[method].tries:
+        return _methods(method, option.name, value)
     if option.default is MISSING:  # a mapping or a list, which the method itself checks
         return value
     kind = type(option.default)
@@ -74,3 +80,13 @@ def _value(method: str, option: "Field[Any]", value: Any) -> Any:
     if type(value) is not kind:
         raise InputError(f"`{option.name}` of the method '{method}' must be a {kind.__name__}, got {value!r}.")
     return value
+
+
+def _methods(method: str, option: str, value: object) -> "Method | tuple[Method, ...]":
+    """Read the merges to try, or the one that was chosen."""
+    if option == "chosen" and isinstance(value, (str, Mapping)):
+        return read_method(value)
+    if option == "methods" and isinstance(value, (list, tuple)):
+        return tuple(read_method(one) for one in value)
+    what = "a list of methods, like [ties, tsv]" if option == "methods" else "a method"
+    raise InputError(f"`{option}` of the method '{method}' must be {what}, got {value!r}.")

@@ -132,6 +132,7 @@ class UniformSoup(Several):
 
     name: ClassVar[str] = "uniform_soup"
     end: ClassVar[str] = "soup"
+    cheap: ClassVar[bool] = True
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the weights of the uniform soup."""

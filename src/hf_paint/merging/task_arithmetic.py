@@ -79,6 +79,7 @@ class TaskArithmetic(Several):
 
     name: ClassVar[str] = "task_arithmetic"
     end: ClassVar[str] = "sum"
+    cheap: ClassVar[bool] = True
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return theta_0 plus the sum of all task vectors."""

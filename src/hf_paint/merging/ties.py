@@ -83,6 +83,7 @@ class Ties(Several):
 
     name: ClassVar[str] = "ties"
     end: ClassVar[str] = "TIES"
+    cheap: ClassVar[bool] = True
     density: float = 0.2
 
     def __post_init__(self) -> None:

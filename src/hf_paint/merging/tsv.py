@@ -63,6 +63,7 @@ class TSV(Several):
     name: ClassVar[str] = "tsv"
     end: ClassVar[str] = END
     fewest: ClassVar[int] = 2
+    cheap: ClassVar[bool] = True
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return theta_0 plus the merged task vector, computed on the device of the run."""

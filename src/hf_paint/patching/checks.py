@@ -11,6 +11,7 @@ from hf_paint.merging.soups import check_names
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.models.towers import image_tower
 from hf_paint.patching.ingredients import ingredient_arguments
+from hf_paint.patching.method_choice import tried_alphas
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.search import check_search
@@ -125,6 +126,7 @@ def _check_parallel(recipe: Recipe) -> None:
         )
     if recipe.searches:
         _check_search(recipe)
+    tried_alphas(recipe)
 
 
 def _check_search(recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.sweep import sorted_alphas
 from hf_paint.patching.ingredients import ingredient_arguments
+from hf_paint.patching.method_choice import num_trials
 from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
 from hf_paint.training.augmenting import make_train_images
@@ -99,7 +100,8 @@ def images_to_evaluate(run: PatchRun) -> int:
         own = [task for task in run.tasks if task.role == "patching"]  # each theta_i is reported on its own task
         return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test") + _count(own, "test")
     if run.recipe.strategy != "sequential":
-        return alphas * everything + (2 * everything if run.options.compare_ensemble else 0)
+        ensemble = 2 * everything if run.options.compare_ensemble else 0
+        return alphas * everything + ensemble + num_trials(run.recipe) * _count(run.tasks, "validation")
     names = [task.name for task in run.recipe.patching_tasks]
     supported = [task for task in run.tasks if task.role == "supported"]
     patching = {task.task.name: task for task in run.tasks if task.role == "patching"}

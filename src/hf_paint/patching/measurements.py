@@ -14,12 +14,13 @@ from hf_paint.errors import InputError
 from hf_paint.evaluation.prepared_task import PreparedTask, prepare_task
 from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_weights
-from hf_paint.merging.base import AnySplit, ImageSplit, Loss
+from hf_paint.merging.base import AnySplit, ImageSplit, Loss, Method
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
 from hf_paint.models.losses import entropies, masked_cross_entropy
 from hf_paint.models.sealed import is_whole, load_sealed_file, save_sealed_file
 from hf_paint.patching.grams import stored_grams
+from hf_paint.patching.method_choice import choose_method
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.stored_scores import StoredScores
@@ -63,6 +64,10 @@ class RunMeasurements:
         if self._scorer is None:
             self._scorer = _Scorer(self.run, theta)
         return self._scorer.patching(theta) if rule == "patching" else self._scorer.by_rule(theta)
+
+    def choose(self, methods: Mapping[str, Method], thetas: Mapping[str, Weights]) -> Method:
+        """Return the merge of `thetas` that does best on the validation images; see `choose_method`."""
+        return choose_method(self.run, methods, thetas, self)
 
     def losses(self, images: ImageSplit = "validation") -> Loss:
         """Return a differentiable loss, called as `loss(weights, beta)`, that draws a new random batch on each call.

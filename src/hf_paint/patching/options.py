@@ -57,7 +57,8 @@ class PatchOptions:
         thetas: Fine-tuned models to use instead of training, each a folder or a Hub repository id. Keys are task names
             in parallel patching, and arbitrary names otherwise.
         search: Coefficient search in parallel patching: `cobyqa` or `random`.
-        search_budget: Number of combinations to evaluate in parallel patching.
+        search_budget: Maximum number of combinations to evaluate in parallel patching or, with `method="auto"`, of
+            merges.
         baseline: (reference, shift) accuracies of models trained on the reference only, to compute effective
             robustness in a run with shift tasks.
         num_examples: Maximum number of images per task to save and plot with predictions before and after patching.

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 from hf_paint.evaluation.sweep import sorted_alphas
 from hf_paint.patching.ingredients import ingredient_arguments
+from hf_paint.patching.method_choice import num_trials
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.checkpoints import last_checkpoint
 from hf_paint.results.run_folder import RunFolder
+from hf_paint.results.tried_methods import read_tried
 
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,9 @@ def _evaluations(run: PatchRun) -> Iterator[str]:
         if combinations:
             yield f"Search: {len(combinations)} combinations are on record."
     elif run.recipe.strategy != "sequential":
+        tried = read_tried(run.folder.path)
+        if num_trials(run.recipe) and tried is not None:
+            yield f"Choosing the method: {len(tried.points('validation'))} evaluations are on record."
         done, total = recorded_alphas(run)
         if done:
             yield f"Sweep: {done} of {total} alphas are on record."

@@ -105,6 +105,11 @@ class Settings:
         return self.strategy == "parallel" and self.method.takes == "one"
 
     @property
+    def has_budget(self) -> bool:
+        """Whether the run searches for coefficients or for a merge, within `search_budget` evaluations."""
+        return self.searches or self.method.tries
+
+    @property
     def chooses(self) -> bool:
         """Whether the run chooses an alpha, and so saves a patched model with a card."""
         return self.rule.selection != "none" or self.method.chooses
@@ -193,7 +198,7 @@ class Recipe(Settings):
             "num_orders": options.num_orders if options.num_orders != 1 else None,
             "merge": options.merge if options.merge != "sequential" else None,
             "search": options.search if self.searches else None,
-            "search_budget": options.search_budget if self.searches else None,
+            "search_budget": options.search_budget if self.has_budget else None,
             "step": self.step,
         }
         values = {key: plain(value) for key, value in keys.items()}

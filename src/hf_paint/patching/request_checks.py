@@ -134,15 +134,20 @@ def _check_method(request: Request) -> None:
             f"The method '{method.name}' averages weights during training, but `thetas` are trained already. "
             "Remove them."
         )
+    if method.tries and request.strategy != "parallel":
+        raise InputError(
+            f"The method '{method.name}' chooses how to merge models of different tasks, so it needs `strategy: "
+            f"parallel`, got `{request.strategy}`. To choose among models of one task, use `greedy_soup`."
+        )
     if options.extrapolate and not method.extrapolates:
         raise InputError(f"The method '{method.name}' supports only alphas in [0, 1]. Remove `extrapolate`.")
 
 
 def _check_search_options(request: Request) -> None:
-    """Reject search options if the run has a single alpha."""
+    """Reject search options if the run has a single alpha, except for the budget to choose its method."""
     if request.strategy == "parallel" and not request.searches:
         for name in OPTIONS_OF["parallel"]:
-            if _is_set(request.options, name):
+            if _is_set(request.options, name) and not (name == "search_budget" and request.has_budget):
                 raise InputError(
                     f"`search` and `search_budget` control the coefficient search, but the method "
                     f"'{request.method.name}' has a single alpha. Remove them."

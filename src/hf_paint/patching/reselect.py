@@ -126,7 +126,7 @@ def choose_again(
     rule = _rule(recipe, selection, tolerance)
     if makes_weights(recipe) and (rule.selection, rule.tolerance) != (recipe["selection"], recipe["tolerance"]):
         raise InputError(
-            f"theta_1 of the run in {folder.path} was made with its selection rule (`score: selection`), so another "
+            f"theta_1 of the run in {folder.path} was made with its selection rule, so another "
             "rule needs another run. Choose an alpha by hand instead."
         )
     recipe |= {"selection": rule.selection, "tolerance": rule.tolerance}

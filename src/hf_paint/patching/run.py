@@ -16,7 +16,7 @@ from hf_paint.patching.processes import wait_for_everyone
 from hf_paint.patching.recipe import Recipe
 from hf_paint.results.identity import Identity
 from hf_paint.results.result_log import ResultLog
-from hf_paint.results.run_files import RESULTS
+from hf_paint.results.run_files import RESULTS, TRIED
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -65,8 +65,11 @@ class PatchRun:
         return args
 
     def log(self, name: str = RESULTS) -> ResultLog:
-        """Return the result log of the run, or the log in another file."""
-        return ResultLog(self.folder.path, write=self.folder.write, name=name, mend=True)
+        """Return the result log of the run, or the log in another file. It knows what choosing a method evaluated."""
+        log = ResultLog(self.folder.path, write=self.folder.write, name=name, mend=True)
+        if self.method.tries and name == RESULTS:
+            log.borrow(self.log(TRIED).results)
+        return log
 
     def tower_with(self, weights: Mapping[str, Tensor]) -> ImageTower:
         """Return the image tower with these weights on the device of the run; on a CPU, nothing is copied."""

@@ -18,6 +18,7 @@ from hf_paint.merging.registry import read_method
 from hf_paint.patching.base import Base
 from hf_paint.patching.checks import check_recipe
 from hf_paint.patching.content import content_of
+from hf_paint.patching.method_choice import with_choice
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import is_main_process
 from hf_paint.patching.recipe import Recipe, Rule, Strategy
@@ -79,8 +80,10 @@ def resolve(
         options=_with_tasks(options, _opened),
         method=request.method,
     )
-    started = Identity.load(recipe.folder)
-    recipe = replace(recipe, num_processes=args.world_size if started is None else started.num_processes)
+    started, method = Identity.load(recipe.folder), with_choice(recipe.method, recipe.folder)
+    recipe = replace(
+        recipe, method=method, num_processes=args.world_size if started is None else started.num_processes
+    )
     check_recipe(recipe)
     recipe.folder.check(recipe.to_dict())
     return recipe
@@ -188,7 +191,10 @@ def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
     if method.needs_test and not any("test" in task.images for task in tasks if task.role == "patching"):
         raise InputError(f"The method '{method.name}' needs test images, but no patching task has any.")
     if method.needs_selection and selection == "none":
-        raise InputError(f"With `score: selection`, the method '{method.name}' needs a `selection` other than `none`.")
+        raise InputError(
+            f"The method '{method.name}' compares models by the selection rule, so it needs a `selection` other than "
+            "`none`."
+        )
 
 
 def _check_selection(recipe: Recipe, role: Role, tasks: Sequence[PreparedTask]) -> None:

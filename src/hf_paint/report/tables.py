@@ -8,6 +8,7 @@ from hf_paint.results.alphas import Coefficients, format_alpha
 from hf_paint.results.compared_models import models_of, tasks_of
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.stored import AGAIN
+from hf_paint.results.tried_methods import reached, read_tried, rule_of_recipe
 
 
 Cells = list[str | float | None]
@@ -21,6 +22,7 @@ def tables_of(recorded: Recorded, means: dict[str, list[float | None]]) -> list[
         _steps(recorded),
         _averaged(recorded),
         _learned(recorded),
+        _tried(recorded),
     ]
     return [table for table in found if table is not None] + robustness_rows(recorded)
 
@@ -77,6 +79,18 @@ def _learned(recorded: Recorded) -> Table | None:
     models = list(dict.fromkeys(model for values in coefficients.values() for model in values))
     rows: list[Cells] = [[group, *(values.get(model) for model in models)] for group, values in coefficients.items()]
     return Table(title="Learned coefficients", columns=["tensors", *models], percent=[], rows=rows) if rows else None
+
+
+def _tried(recorded: Recorded) -> Table | None:
+    """Return what each merge reached among which `method: auto` chose."""
+    tried = read_tried(recorded.files.path)
+    if tried is None:
+        return None
+    found = reached(tried, rule_of_recipe(recorded.run.recipe))
+    rows: list[Cells] = [[r.method, format_alpha(r.alpha), *map(float, r.sides)] for r in found]
+    sides = ["patching", "supported"]
+    title = "Merges that were tried, at their best alphas: mean accuracies on validation images"
+    return Table(title=title, columns=["merge", "alpha", *sides], percent=sides, rows=rows)
 
 
 def averaged_orders(folder: RunFolder) -> list[Table]:

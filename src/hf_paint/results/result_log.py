@@ -1,6 +1,6 @@
 """The log of a run's records: read when the run starts or resumes, and written line by line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class ResultLog:
                 drop_torn_line(self.folder / name)
         self._known: dict[tuple[str, ...], dict[Alpha, Result]] = {}
         self._samples: dict[tuple[str, ...], tuple[int, int] | None] = {}
+        self._borrowed: dict[tuple[str, ...], Result] = {}
         for result in self.results:
             self._remember(result)
 
@@ -70,7 +71,13 @@ class ResultLog:
                 alphas.
         """
         records = self._known.get(key, {})
-        return next(iter(records.values()), None) if alpha is None else records.get(canonical(alpha))
+        return (
+            next(iter(records.values()), self._borrowed.get(key)) if alpha is None else records.get(canonical(alpha))
+        )
+
+    def borrow(self, results: Iterable[Result]) -> None:
+        """Know records in another log of the same folder, so that these weights are not evaluated again."""
+        self._borrowed |= {result.key: result for result in results}
 
     def is_current(self, result: Result) -> bool:
         """Return whether the last record of this task and split was measured on the same images as this one."""

@@ -19,6 +19,8 @@ FIXED_IN_SEQUENCE = ("alphas", "sweep", "max_eval_images", *RULE)
 FIXED_IN_TRAINING = ("max_eval_images",)
 """Free keys that may not change if theta_1 may depend on what is measured: a method scores models, or the trainer
 evaluates checkpoints."""
+FIXED_IN_CHOOSING = ("alphas", "search_budget")
+"""Free keys that may not change if the method was chosen by what was measured (`auto`)."""
 MODEL_LOCATION = ("model", "model_revision")
 TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
 """Keys that say where a model or data set is. They may change, because a run is bound to the content (`Identity`)."""
@@ -42,10 +44,17 @@ def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> li
 
 
 def makes_weights(recipe: Mapping[str, object]) -> bool:
-    """Return whether the weights of a run depend on its selection rule: a soup with `score: selection`."""
+    """Return whether weights depend on the selection rule: `auto`, or a soup with `score: selection`."""
     method = recipe.get("method")
     options = method.values() if isinstance(method, Mapping) else ()
-    return any(isinstance(option, Mapping) and option.get("score") == "selection" for option in options)
+    return _chooses_method(recipe) or any(
+        isinstance(option, Mapping) and option.get("score") == "selection" for option in options
+    )
+
+
+def _chooses_method(recipe: Mapping[str, object]) -> bool:
+    method = recipe.get("method")
+    return isinstance(method, Mapping) and "auto" in method
 
 
 def _fixed_here(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
@@ -55,6 +64,8 @@ def _fixed_here(stored: Mapping[str, object], current: Mapping[str, object]) -> 
         fixed += FIXED_IN_SEQUENCE
     if any(key in recipe for key in ("method", "eval_strategy") for recipe in (stored, current)):
         fixed += FIXED_IN_TRAINING
+    if _chooses_method(stored):
+        fixed += FIXED_IN_CHOOSING
     if makes_weights(stored) or (current.get("selection") == "none" != stored.get("selection")):
         fixed += RULE  # without a rule, a run would leave the patched model that is there
     return fixed

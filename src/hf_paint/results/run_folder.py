@@ -141,9 +141,14 @@ class RunFolder:
         with working_in(self.path):
             break_seal(self.path)
             self.check(recipe)  # again, because another process may have run here since
-            write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
+            self.save_recipe(recipe)
             yield
             seal_run(self.path)
+
+    def save_recipe(self, recipe: Mapping[str, object]) -> None:
+        """Write the recipe of the run."""
+        if self.write:
+            write_text(self.recipe, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
 
     def save_selection(self, selection: Mapping[str, object]) -> None:
         """Write `selection.json`, which keeps the history of the folder."""

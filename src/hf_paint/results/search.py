@@ -86,7 +86,7 @@ def search_coefficients(
         if method == "random":
             _draw(evaluated, len(names), seed)
         else:
-            _climb(evaluated, len(names), _thin_out(diagonal, budget if len(names) == 1 else budget // DIAGONAL_SHARE))
+            _climb(evaluated, len(names), thin_out(diagonal, budget if len(names) == 1 else budget // DIAGONAL_SHARE))
     except _BudgetSpent:
         pass
     return evaluated.result()
@@ -110,10 +110,10 @@ def _draw(evaluated: "_Evaluated", num_tasks: int, seed: int) -> None:
         evaluated(generator.integers(NUM_STEPS + 1, size=num_tasks) / NUM_STEPS)
 
 
-def _thin_out(diagonal: Sequence[float], most: int) -> list[float]:
+def thin_out(points: Sequence[float], most: int) -> list[float]:
     """Return at most `most` (but at least one) evenly spaced points. If there is only one, it is the middle one."""
-    count = min(len(diagonal), max(1, most))
-    return [diagonal[(2 * i + 1) * len(diagonal) // (2 * count)] for i in range(count)]
+    count = min(len(points), max(1, most))
+    return [points[(2 * i + 1) * len(points) // (2 * count)] for i in range(count)]
 
 
 def check_search(names: Sequence[str], *, budget: int, method: str, diagonal: Sequence[float]) -> None:
