@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.files import save_atomically
+from hf_paint.results.locks import working_in
 from hf_paint.temporary import _host, own_prefix, remove_leftovers, temporary_folder
 
 
@@ -50,6 +52,19 @@ def test_an_earlier_process_of_the_same_number_is_not_this_one(tmp_path):
         (tmp_path / "-".join((what, host, process, "00000000", number))).mkdir()
         remove_leftovers(tmp_path)
         assert names(tmp_path) == [own.name]
+
+
+def test_what_was_left_after_the_last_write_goes_when_a_run_or_a_cache_is_used_again(tmp_path, monkeypatch):
+    """A process that is killed between moving its file and removing the folder leaves an empty one."""
+    what, host, *_ = own_prefix("partial").split("-")
+    left = f"{what}-{host}-{2**22 + 1}-00000000-0"  # Linux numbers no process that high
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    for place in (run / "checkpoint-2" / left, cache / "scans" / left):
+        place.mkdir(parents=True)
+    monkeypatch.setenv("HF_PAINT_CACHE", str(cache))
+    with working_in(run):
+        assert names(run / "checkpoint-2") == []
+    assert names(default_cache_dir() / "scans") == []
 
 
 def test_folders_of_another_machine_stay_for_a_day(tmp_path):

@@ -23,7 +23,8 @@ KNOWS_PROCESSES = os.name == "posix"
 _TOKEN = secrets.token_hex(4)
 _NUMBERS = count()
 _NAME = re.compile(r"\.(?P<what>[a-z]+)-(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\w+")
-_cleaned: set[Path] = set()
+_cleaned: set[tuple[int, Path]] = set()
+"""(process, folder): forked processes clean up for themselves."""
 
 
 @contextmanager
@@ -39,9 +40,8 @@ def temporary_folder(parent: Path, what: str = "partial") -> Iterator[Path]:
         False
     """
     parent.mkdir(parents=True, exist_ok=True)
-    if (place := parent.absolute()) not in _cleaned:
+    if _is_first(parent):
         remove_leftovers(parent)
-        _cleaned.add(place)
     folder = parent / f"{own_prefix(what)}{next(_NUMBERS)}"
     folder.mkdir()
     try:
@@ -67,6 +67,22 @@ def remove_leftovers(parent: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def remove_leftovers_below(folder: Path) -> None:
+    """Remove the temporary folders in a folder, and in all folders below it, whose owners have ended.
+
+    Whoever is killed after the last file was moved leaves an empty folder where nothing may be written again.
+    """
+    for parent, names, _ in os.walk(folder):
+        remove_leftovers(Path(parent))
+        names[:] = [name for name in names if not _NAME.fullmatch(name)]
+
+
+def clean_once(folder: Path) -> None:
+    """Remove the leftovers in a folder and in all folders below it, the first time that this process asks."""
+    if _is_first(folder / "**"):
+        remove_leftovers_below(folder)
+
+
 def without_temporary(path: Path) -> Path:
     """Return the place that a file in a temporary folder will have.
 
@@ -75,6 +91,13 @@ def without_temporary(path: Path) -> Path:
         'run/curve.json'
     """
     return Path(*(part for part in path.parts if not _NAME.fullmatch(part)))
+
+
+def _is_first(place: Path) -> bool:
+    known = os.getpid(), place.absolute()
+    is_first = known not in _cleaned
+    _cleaned.add(known)
+    return is_first
 
 
 def _is_owned(path: Path, match: re.Match[str]) -> bool:

@@ -27,6 +27,7 @@ from hf_paint.data.checksums import is_whole
 from hf_paint.errors import InputError
 from hf_paint.files import expand
 from hf_paint.fingerprints import file_checksum
+from hf_paint.temporary import clean_once
 
 
 Label: TypeAlias = int | list[int]
@@ -198,4 +199,6 @@ def _usage(folder: Path) -> tuple[float, int]:
 
 def default_cache_dir() -> Path:
     """Return the cache folder for heads and pixels: `$HF_PAINT_CACHE`, or `hf_paint` in the Hugging Face home."""
-    return expand(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint"))
+    folder = expand(os.environ.get("HF_PAINT_CACHE", Path(constants.HF_HOME) / "hf_paint"))
+    clean_once(folder)
+    return folder

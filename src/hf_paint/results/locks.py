@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hf_paint.errors import InputError
+from hf_paint.temporary import remove_leftovers_below
 
 
 if sys.platform != "win32":
@@ -22,7 +23,7 @@ PATIENCE = 0.5
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder, so that no other process works in it or reads it.
+    """Hold the lock of a run folder, so that no other process works in it or reads it; killed ones leave nothing.
 
     Nothing is done if there is no such folder.
 
@@ -38,6 +39,7 @@ def working_in(folder: Path) -> Iterator[None]:
     if not lock.is_locked:
         raise _in_use(folder)
     try:
+        remove_leftovers_below(folder)
         yield
     finally:
         lock.release()
