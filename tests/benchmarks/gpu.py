@@ -4,7 +4,7 @@
 
 Works offline with random ViT-B/32 and ViT-L/14 weights, the toy CLIP, and JPEGs that it draws. Each section runs in a
 process of its own with a time limit, and the JSON file and the table are written after each, so that a stop loses
-nothing. Without a GPU, the sections run with `--tiny` shapes, which only shows that the script works.
+nothing. Without a GPU, the sections run with `--tiny` shapes, which shows that the script works, and no speeds.
 """
 
 import argparse
@@ -17,15 +17,16 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from common import FOLDER, arguments
 from gpu_figures import HEADER, Figure, Setting, last_error
+from gpu_processes import Fork
 
 
 SECTIONS = {
@@ -48,6 +49,8 @@ TOGETHER = ("same", "many", "syncs", "faults")
 """Sections that measure no speed, and run at the same time."""
 NEEDED = ("accelerate", "datasets", "huggingface_hub", "peft", "safetensors", "sklearn", "torch", "transformers")
 TOTAL = 480
+TINY_LIMIT = 240
+"""Seconds for a tiny section, far above the few that one takes on idle cores."""
 
 
 def main() -> int:
@@ -62,24 +65,25 @@ def main() -> int:
     parsed.tiny |= parsed.device == "cpu"
     parsed.limit = parsed.limit or (math.inf if parsed.tiny else TOTAL)
     if parsed.out:
-        return run_section(parsed)
+        run_section(parsed.sections[0], Setting(device=parsed.device, tiny=parsed.tiny), parsed.out)
+        return 0
     missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
     if missing:
         print(f"Not installed: {', '.join(missing)}; what needs them fails below.", flush=True)
+    elif parsed.tiny:
+        for module in {module for module, _ in SECTIONS.values()}:
+            importlib.import_module(module)  # once, for all forks
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing goes on without this process
     start, results = time.monotonic(), {"machine": machine(parsed.device), "tiny": parsed.tiny, "sections": {}}
-    print(results["machine"], flush=True)
+    print(results["machine"], "tiny shapes: these are no speeds" if parsed.tiny else "", flush=True)
     for group in groups(parsed.sections or list(SECTIONS), together=not parsed.tiny):
-        left = parsed.limit - (time.monotonic() - start)
-        with ThreadPoolExecutor(len(group)) as pool:
-            found = pool.map(lambda section, left=left: run_child(section, parsed, left), group)
-            results["sections"] |= zip(group, found, strict=True)
+        results["sections"] |= run_group(group, parsed, parsed.limit - (time.monotonic() - start))
         if parsed.json:
             parsed.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
         print("\n".join(table(section, results["sections"][section]) for section in group), flush=True)
     figures = [figure for found in results["sections"].values() for figure in found.get("figures", [])]
     failed = any("error" in found for found in results["sections"].values())
-    return int(failed or (not parsed.tiny and any(figure["met"] is False for figure in figures)))
+    return int(failed or any(figure["met"] is False for figure in figures))
 
 
 def groups(sections: list[str], *, together: bool) -> list[list[str]]:
@@ -90,23 +94,25 @@ def groups(sections: list[str], *, together: bool) -> list[list[str]]:
     return [*first, shared, *rest[len(first) :]] if shared else rest
 
 
-def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str, object]:
-    """Run a section in its own process, and return its figures, its seconds, and what went wrong.
+def run_group(group: list[str], parsed: argparse.Namespace, left: float) -> dict[str, dict[str, object]]:
+    """Run sections at the same time."""
+    if len(group) == 1:  # in the main thread: a fork of another one could not end in order
+        return {group[0]: run_child(group[0], parsed, left)}
+    with ThreadPoolExecutor(len(group)) as pool:
+        found = pool.map(lambda section: run_child(section, parsed, left), group)
+        return dict(zip(group, found, strict=True))
 
-    Tiny ones run in this process, because they take less time than the imports.
-    """
+
+def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str, object]:
+    """Run a section in its own process, and return its figures, its seconds, and what went wrong."""
     if left <= 0:
         return {"error": "no time was left"}
-    if parsed.tiny:
-        return run_here(section, parsed.device)
     out, log = FOLDER / f"{section}.jsonl", FOLDER / f"{section}.log"
     out.touch()
-    flags = ["--device", parsed.device, "--out", str(out), "--threads", str(parsed.threads)]
-    command = [sys.executable, __file__, section, *flags]
-    limit = min(left, SECTIONS[section][1])
+    limit = min(left, TINY_LIMIT if parsed.tiny else SECTIONS[section][1])
     start, error = time.monotonic(), ""
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        process = begin(section, parsed, out, file.fileno())
         try:
             if process.wait(limit):
                 error = f"exit code {process.returncode}: {last_error(log.read_text())}"
@@ -120,27 +126,22 @@ def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str
     return found | ({"error": error} if error else {})
 
 
-def run_here(section: str, device: str) -> dict[str, object]:
-    """Run a tiny section in this process, and return what `run_child` does."""
-    start, found = time.monotonic(), dict[str, object]()
-    figures: list[dict[str, object]] = []
-    try:
-        function = getattr(importlib.import_module(SECTIONS[section][0]), section)
-        figures.extend(figure.to_dict() for figure in function(Setting(device=device, tiny=True)))
-    except Exception:
-        found["error"] = last_error(traceback.format_exc())  # the other sections run all the same
-    return {"seconds": round(time.monotonic() - start, 1), "figures": figures} | found
+def begin(section: str, parsed: argparse.Namespace, out: Path, log: int) -> subprocess.Popen | Fork:
+    """Start a section: a fork for tiny shapes, which take less time than the imports, and else a new process."""
+    if parsed.tiny:
+        return Fork(partial(run_section, section, Setting(device=parsed.device, tiny=True), out), log, alone=True)
+    flags = ["--device", parsed.device, "--out", str(out), "--threads", str(parsed.threads)]
+    command = [sys.executable, __file__, section, *flags]
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def run_section(parsed: argparse.Namespace) -> int:
+def run_section(section: str, setting: Setting, out: Path) -> None:
     """Run one section in this process; every figure is written as soon as it is there."""
-    (section,) = parsed.sections
     function = getattr(importlib.import_module(SECTIONS[section][0]), section)
-    with parsed.out.open("a", encoding="utf-8") as file:
-        for figure in function(Setting(device=parsed.device, tiny=parsed.tiny)):
+    with out.open("a", encoding="utf-8") as file:
+        for figure in function(setting):
             file.write(json.dumps(figure.to_dict()) + "\n")
             file.flush()
-    return 0
 
 
 def table(section: str, found: dict) -> str:

@@ -9,22 +9,28 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
 def main() -> None:
-    """Patch and write the selected alpha and every accuracy to RUN/found.json."""
+    """Patch as the command line says."""
     data, folder, *keys = sys.argv[1:]
-    values = {name: json.loads(value) for name, value in (key.split("=", 1) for key in keys)}
+    patch(data, folder, {name: json.loads(value) for name, value in (key.split("=", 1) for key in keys)})
+
+
+def patch(data: str, folder: str, values: dict[str, Any]) -> None:
+    """Patch and write the selected alpha and every accuracy to `found.json` in the folder."""
     from hf_paint import PaintTrainingArguments, PatchOptions, get_task, patch_single
     from hf_paint.cli.run_quickstart import TOY
 
-    precision, steps = values.pop("precision", "fp32"), values.pop("alphas", 10)
+    fields = dict(values)
+    precision, steps = fields.pop("precision", "fp32"), fields.pop("alphas", 10)
     tasks = [get_task(str(Path(data) / f"{name}.yaml")) for name in ("digits", "shapes")]
     defaults = {"learning_rate": 3e-4, "max_steps": 60, "warmup_steps": 10, "per_device_train_batch_size": 64}
     defaults |= {"save_steps": 20, "report_to": "none", "disable_tqdm": True, "logging_steps": 10}
-    args = PaintTrainingArguments(output_dir=folder, **(defaults | values))
+    args = PaintTrainingArguments(output_dir=folder, **(defaults | fields))
     result = patch_single(
         str(TOY),
         tasks[0],

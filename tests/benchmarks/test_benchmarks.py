@@ -1,7 +1,10 @@
 """The benchmarks' arithmetic, compared with explicit numbers."""
 
+import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -101,13 +104,67 @@ def test_sections_run_in_order_and_those_without_speeds_together():
     assert gpu.groups(["lora"], together=True) == [["lora"]]
 
 
-def test_a_section_that_fails_keeps_its_figures_and_stops_no_other(monkeypatch):
+@pytest.fixture
+def tiny_section(monkeypatch, tmp_path):
+    """Give a function that runs a generator of figures as a tiny section."""
+
+    def run(section):
+        monkeypatch.setitem(sys.modules, "drawn_up", SimpleNamespace(rates=section))
+        monkeypatch.setattr(gpu, "FOLDER", tmp_path)
+        monkeypatch.setitem(gpu.SECTIONS, "rates", ("drawn_up", 1))
+        return gpu.run_child("rates", SimpleNamespace(tiny=True, device="cpu"), 100.0)
+
+    return run
+
+
+def test_a_section_that_fails_keeps_its_figures_and_stops_no_other(tiny_section):
     def rates(setting):
         yield gpu_figures.Figure(name="before", value=1.0)
         raise ValueError("no luck")
 
-    monkeypatch.setitem(sys.modules, "broken", SimpleNamespace(rates=rates))
-    monkeypatch.setitem(gpu.SECTIONS, "rates", ("broken", 1))
-    found = gpu.run_here("rates", "cpu")
+    found = tiny_section(rates)
     assert [figure["name"] for figure in found["figures"]] == ["before"]
     assert "no luck" in found["error"]
+
+
+def test_a_tiny_section_that_hangs_is_stopped_at_its_limit_with_its_processes(tiny_section, monkeypatch, tmp_path):
+    def rates(setting):
+        process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(100)"])
+        (tmp_path / "pid").write_text(str(process.pid))
+        yield gpu_figures.Figure(name="before", value=1.0)
+        time.sleep(100)
+
+    monkeypatch.setattr(gpu, "TINY_LIMIT", 2.0)
+    found = tiny_section(rates)
+    assert [figure["name"] for figure in found["figures"]] == ["before"]
+    assert "stopped at its limit" in found["error"]
+    stop = time.monotonic() + 20
+    while is_running(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < stop
+        time.sleep(0.01)
+
+
+def is_running(pid):
+    """Return whether a process is there and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_failed_section_is_the_exit_code_after_the_others_ran(monkeypatch, tmp_path, capsys):
+    def run_child(section, parsed, left):
+        return {"seconds": 1.0, "figures": []} | ({"error": "no luck"} if section == "rates" else {})
+
+    keys = {"device": "cpu", "tiny": False, "limit": None, "out": None, "json": tmp_path / "found.json"}
+    monkeypatch.setattr(gpu, "run_child", run_child)
+    monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "drawn_up", SimpleNamespace())
+    monkeypatch.setattr(gpu, "SECTIONS", {"rates": ("drawn_up", 1), "head": ("drawn_up", 1)})
+    for sections, expected in ((["rates", "head"], 1), (["head"], 0)):
+        parsed = SimpleNamespace(sections=sections, **keys)
+        monkeypatch.setattr(gpu, "arguments", lambda *_, parsed=parsed, **__: parsed)
+        assert gpu.main() == expected
+        found = json.loads((tmp_path / "found.json").read_text())
+        assert (found["tiny"], list(found["sections"])) == (True, sections)
+        assert "tiny shapes" in capsys.readouterr().out
