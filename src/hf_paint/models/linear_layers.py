@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hf_paint.errors import inform_once, warn_once
@@ -62,7 +63,7 @@ class _Context(Protocol):
 
 
 class _Product(torch.autograd.Function):
-    """oneDNN's product, which has no gradients of its own."""
+    """oneDNN's product, whose operator in PyTorch has no gradients. These are products too, without gradients."""
 
     @staticmethod
     def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -70,6 +71,7 @@ class _Product(torch.autograd.Function):
         return _product(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         [gradient] = gradients
         x, weight = ctx.saved_tensors
@@ -83,6 +85,7 @@ class _Product(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    bias = None if bias is None else bias.contiguous()  # oneDNN ignores the strides of a bias
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
 

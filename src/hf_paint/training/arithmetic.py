@@ -60,5 +60,5 @@ class LinearLayers(TrainerCallback, ExportableState):
         return bool(stored.get("attributes", {}).get("onednn"))
 
     def state(self) -> dict[str, dict[str, bool | None]]:
-        """Return what a checkpoint records."""
-        return {"args": {}, "attributes": {"onednn": self.onednn}}
+        """Return what a checkpoint records, from which `Trainer` can make this callback again."""
+        return {"args": {"wanted": self.wanted}, "attributes": {"onednn": self.onednn}}
