@@ -151,7 +151,7 @@ FAILURES = {
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         "not enough memory: CUDA",
     ),
-    "a process pool": (BrokenProcessPool("A process was terminated abruptly"), "another process has ended"),
+    "a process pool": (BrokenProcessPool("A process was terminated abruptly"), "another process died"),
     "a worker": (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "dataloader_num_workers"),
 }
 

@@ -67,6 +67,7 @@ def _merge(
     layers = _layers(thetas, grams)
 
     def merge_tensor(name: str, taus: Mapping[str, Tensor]) -> Tensor:
+        """Return the merged change of a tensor: by RegMean if its inputs are known, else the mean."""
         first, *_ = parts = [*taus.values()]
         if name not in layers or not any(bool(tau.any()) for tau in parts):
             return mean(parts)
