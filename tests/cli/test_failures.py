@@ -203,7 +203,7 @@ def test_a_traceback_is_shown_if_it_is_wanted(monkeypatch, capsys, error):
 
 def test_a_missing_file_may_be_a_bug_and_tells_how_to_see_it(monkeypatch, capsys):
     _, said = fail_with(monkeypatch, capsys, FileNotFoundError(errno.ENOENT, "No such file", "a.json"))
-    assert "report it with what HF_PAINT_TRACEBACK=1 shows" in said
+    assert "please report this with the output of HF_PAINT_TRACEBACK=1" in said
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "HF_PAINT_TRACEBACK=1" in capsys.readouterr().out
