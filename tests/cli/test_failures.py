@@ -248,7 +248,7 @@ def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("fail", "words"), [(full_disk, "No space left on device"), (killed, "process has ended")])
+@pytest.mark.parametrize(("fail", "words"), [(full_disk, "No space left on device"), (killed, "process died")])
 def test_what_happens_to_a_dataloader_worker_is_told(monkeypatch, capsys, fail, words):
     monkeypatch.setattr("hf_paint.cli.tasks.run", lambda *_: list(DataLoader(Rows(fail), num_workers=1)))
     assert main(["tasks"]) == 1
