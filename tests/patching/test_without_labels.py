@@ -20,7 +20,7 @@ from hf_paint.merging.adamerging import AdaMerging
 from hf_paint.merging.registry import read_method
 from hf_paint.models.loading import load_clip
 from hf_paint.patching.recipe import Rule
-from hf_paint.results.alternatives import rules_of
+from hf_paint.results.alternatives import alternative_of, rules_of
 from hf_paint.results.entropies import mean_entropy
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.outcome_text import why
@@ -168,6 +168,9 @@ def test_the_choice_is_the_lowest_mean_over_both_sides():
     assert others["entropy"].flags == "--selection entropy"
     old = AlphaCurve(replace(result, relative_entropy=None) for result in curve.results)
     assert "entropy" not in rules_of(old, selection, {})
+    by_hand = {"alpha": 1.0, "rule": "by hand", "tolerance": 0.01}
+    assert alternative_of(curve, by_hand, {"selection": "entropy"}).alpha == 0.25
+    assert alternative_of(old, by_hand, {"selection": "entropy"}) is None
 
 
 @pytest.mark.parametrize("images", ["validation", "test"])
