@@ -283,7 +283,7 @@ def test_what_cannot_be_chosen(run, model_folder, tasks, tmp_path):
             select_alpha(run, **keys)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     shutil.copy(tmp_path / "run/patched/model.safetensors", run / "theta_1/model.safetensors")
-    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has \d+ bytes instead of .* damaged"):
+    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has \d+ bytes instead of \d+\."):
         select_alpha(run, alpha=1.0)
     (run / "theta_1" / MANIFEST).unlink()  # as in a run of an earlier version
     with pytest.raises(InputError, match="are not those that this run evaluated"):

@@ -117,7 +117,7 @@ def _merge_matrices(
     for model, matrix in matrices.items():
         gram = grams[model]()
         epsilon = torch.finfo(torch.promote_types(gram.dtype, torch.float32)).eps
-        gram = gram.double()
+        gram = to_float64(gram).to(middle.device)
         diagonal = gram.diagonal().clone()
         gram = gram.mul(reduction)
         gram.diagonal().copy_(diagonal)
