@@ -155,6 +155,22 @@ def test_damaged_trials_are_evaluated_again_or_named(auto, material, tmp_path, m
     assert path.read_text().splitlines() == [*lines[:3], *lines[4:]]
 
 
+@pytest.mark.parametrize("lost", ["methods.jsonl", "details.jsonl"])
+def test_a_finished_run_stays_whole_if_a_trial_of_alpha_0_is_lost(auto, material, tmp_path, monkeypatch, lost):
+    """The choice is made, so its trials are not repeated; without alpha 0, they cannot be compared with anything."""
+    shutil.copytree(auto[0].run_folder, tmp_path / "run")
+    path = tmp_path / "run" / lost
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first.replace(b"0", b"7") + b"".join(others))
+    result = material(tmp_path / "run", **AUTO)
+    assert result.alpha == auto[0].alpha
+    assert read_tried(tmp_path / "run") is None
+    card = (tmp_path / "run/patched/README.md").read_text()
+    assert "This merge was chosen on the validation images." in card
+    assert "uniform_soup | 0.5" not in card
+    assert report_of([tmp_path / "run"])["runs"]
+
+
 def test_the_dry_run_counts_what_is_tried(auto, material, tmp_path):
     found = material(tmp_path, call=plan, **AUTO)
     sizes = {split: sum(len(task.images[split]) for task in found.run.tasks) for split in ("validation", "test")}
