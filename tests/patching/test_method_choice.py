@@ -216,7 +216,7 @@ def test_cheap_merges_need_no_images_and_auto_tries_all_of_them():
     [
         ({"method": "auto", "call": patch_single}, "needs `strategy: parallel`, got `single`"),
         ({"method": "auto", "search_budget": 7}, "`search_budget` must be at least 8 to try 7 merges"),
-        ({"method": "auto", "search": "random"}, "has a single alpha. Remove them"),
+        ({"method": "auto", "search": "random"}, "has a single alpha. Remove `search`"),
         ({"method": "auto", "selection": "none"}, "so it needs a `selection` other than `none`"),
         ({"method": "auto", "alphas": [0.0]}, "0 is the only one"),
         ({"method": {"auto": {"methods": ["greedy_soup"]}}}, "need no images, but 'greedy_soup' is not one"),
@@ -229,12 +229,13 @@ def test_cheap_merges_need_no_images_and_auto_tries_all_of_them():
         ({"method": {"auto": {"density": 5}}}, "Unknown option 'density' for the method 'auto'"),
     ],
 )
-def test_what_cannot_be_chosen_is_refused_in_one_line(material, tmp_path, options, message):
+def test_what_cannot_be_chosen_is_refused_in_one_line(material, tmp_path, monkeypatch, options, message):
     def single(model, patching, *rest, **keys):
         return patch_single(model, patching[0], *rest, **keys)
 
     if "call" in options:
         options = options | {"call": single}
+    monkeypatch.setattr("hf_paint.patching.start.prepare_task", None)  # no data are read before
     with pytest.raises(InputError, match=message) as caught:
         material(tmp_path / "run", **options)
     assert "\n" not in str(caught.value)

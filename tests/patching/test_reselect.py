@@ -273,7 +273,7 @@ def test_what_cannot_be_chosen(run, model_folder, tasks, tmp_path):
         select_alpha(tmp_path)
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     for changes, keys, message in (
-        ({"strategy": "sequential"}, {"alpha": 0.5}, "each step starts from the alpha chosen before it"),
+        ({"strategy": "sequential"}, {"alpha": 0.5}, "each step chose its own alpha"),
         ({"method": {"greedy_soup": {"score": "selection"}}}, {"tolerance": 0.5}, "another rule needs another run"),
         ({"model": "a model in memory (1234)"}, {"alpha": 0.5}, "needs the files of the base"),
         ({"base_fingerprint": "1234"}, {"alpha": 0.5}, "The base has changed"),

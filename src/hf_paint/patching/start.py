@@ -195,11 +195,6 @@ def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
                 f"The method '{method.name}' needs {split} images of every patching task, but '{without[0]}' has "
                 "none. Name a split for it, or draw the images from another one with `images`."
             )
-    if method.needs_selection and selection == "none":
-        raise InputError(
-            f"The method '{method.name}' compares models by the selection rule, so it needs a `selection` other than "
-            "`none`."
-        )
 
 
 def _check_selection(recipe: Recipe, role: Role, tasks: Sequence[PreparedTask]) -> None:
