@@ -70,7 +70,8 @@ def remove_leftovers(parent: Path) -> None:
 def remove_leftovers_below(folder: Path) -> None:
     """Remove the temporary folders in a folder, and in all folders below it, whose owners have ended.
 
-    Whoever is killed after the last file was moved leaves an empty folder where nothing may be written again.
+    A process that is killed just after it has moved its last file leaves an empty folder, and no later call may
+    write there.
     """
     for parent, names, _ in os.walk(folder):
         remove_leftovers(Path(parent))

@@ -151,7 +151,7 @@ FAILURES = {
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         "not enough memory: CUDA",
     ),
-    "a process pool": (BrokenProcessPool("A process was terminated abruptly"), "another process has ended"),
+    "a process pool": (BrokenProcessPool("A process was terminated abruptly"), "another process died"),
     "a worker": (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "dataloader_num_workers"),
 }
 
@@ -203,7 +203,7 @@ def test_a_traceback_is_shown_if_it_is_wanted(monkeypatch, capsys, error):
 
 def test_a_missing_file_may_be_a_bug_and_tells_how_to_see_it(monkeypatch, capsys):
     _, said = fail_with(monkeypatch, capsys, FileNotFoundError(errno.ENOENT, "No such file", "a.json"))
-    assert "report it with what HF_PAINT_TRACEBACK=1 shows" in said
+    assert "please report this with the output of HF_PAINT_TRACEBACK=1" in said
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "HF_PAINT_TRACEBACK=1" in capsys.readouterr().out
@@ -248,7 +248,7 @@ def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("fail", "words"), [(full_disk, "No space left on device"), (killed, "process has ended")])
+@pytest.mark.parametrize(("fail", "words"), [(full_disk, "No space left on device"), (killed, "process died")])
 def test_what_happens_to_a_dataloader_worker_is_told(monkeypatch, capsys, fail, words):
     monkeypatch.setattr("hf_paint.cli.tasks.run", lambda *_: list(DataLoader(Rows(fail), num_workers=1)))
     assert main(["tasks"]) == 1

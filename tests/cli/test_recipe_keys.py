@@ -160,7 +160,8 @@ def test_versions_are_shown_without_imports(program):
     assert not {"torch", "transformers", "datasets", "accelerate"} & imported
     shown = dict(line.split() for line in done.stdout.splitlines())
     assert shown["hf-paint"] == hf_paint.__version__
-    assert (shown["torch"], shown["transformers"]) == (torch.__version__, transformers.__version__)
+    assert shown["torch"].split("+")[0] == torch.__version__.split("+")[0]  # only one of them may name the CUDA build
+    assert shown["transformers"] == transformers.__version__
 
 
 @pytest.mark.parametrize("text", ["--learning_rate", "--", "-", "--seed=3", "-x"])

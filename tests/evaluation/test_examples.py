@@ -249,11 +249,12 @@ def test_tasks_share_the_pictures_of_a_run(run, tasks, model_folder, tmp_path, m
 
 def test_another_alpha_is_shown_with_the_same_pictures(run, tmp_path, monkeypatch):
     folder, shown = shutil.copytree(run[0], tmp_path / "run"), {}
-    monkeypatch.setattr(
-        patching_examples,
-        "plot_examples",
-        lambda examples, path, **texts: shown.update({path.name: (examples, texts)}),
-    )
+
+    def plot(examples, path, **texts):
+        shown[path.name] = (examples, texts)
+        path.touch()
+
+    monkeypatch.setattr(patching_examples, "plot_examples", plot)
     first = alpha_from_json(json.loads((folder / "selection.json").read_text())["alpha"])
     second = 1.0 if first != 1.0 else 0.6
     select_alpha(folder, alpha=second)

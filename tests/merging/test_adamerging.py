@@ -1,11 +1,15 @@
 """AdaMerging: coefficients learned without labels."""
 
+import sys
+from weakref import WeakSet
+
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad
 
 from hf_paint import InputError, adamerging
+from hf_paint.merging.interpolation import subtract
 from hf_paint.models.losses import entropies, relative_entropies
 
 
@@ -103,6 +107,23 @@ def test_the_optimum_of_a_quadratic_is_found_within_the_bounds():
             best = torch.tensor([1.0, float((rest @ taus[1] / (taus[1] @ taus[1])).clamp(0, 1))])
         assert list(merged.coefficients[None].values()) == pytest.approx(best.tolist(), abs=5e-3)
         assert torch.equal(merged.theta["kept"], theta_0["kept"])
+
+
+def test_task_vectors_are_held_once(monkeypatch):
+    """While they are stacked, only those of one tensor exist a second time."""
+    theta_0 = {f"w{number}": torch.zeros(2) for number in range(9)}
+    thetas = {n: {k: x + 1 for k, x in theta_0.items()} for n in "ab"}
+    alive, most = WeakSet(), []
+
+    def watched(*given):
+        alive.add(tau := subtract(*given))
+        most.append(len(alive))
+        return tau
+
+    monkeypatch.setattr(sys.modules["hf_paint.merging.adamerging"], "subtract", watched)
+    adamerging(theta_0, thetas, lambda theta: theta["w0"].sum(), steps=1)
+    assert len(most) == 18
+    assert max(most) <= 4  # those of the tensor before live until the list is replaced
 
 
 def test_half_precision_keeps_its_dtype():

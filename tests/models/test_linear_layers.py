@@ -9,7 +9,14 @@ from torch._dynamo.utils import counters
 
 from hf_paint.models import linear_layers
 from hf_paint.models.compilation import compile_blocks
-from hf_paint.models.linear_layers import OneDNNLinear, choose_onednn, measured_choice, undo_onednn, use_onednn
+from hf_paint.models.linear_layers import (
+    OneDNNLinear,
+    choose_onednn,
+    measured_choice,
+    multiply,
+    undo_onednn,
+    use_onednn,
+)
 from hf_paint.models.towers import image_tower
 
 
@@ -69,6 +76,20 @@ def test_outputs_and_gradients_are_those_of_the_formula(shape, bias, calls):
     with torch.inference_mode():
         assert torch.equal(layer(x), output)
     assert len(calls) == 5
+
+
+def test_a_bias_need_not_be_contiguous():
+    """oneDNN ignores the strides of a bias."""
+    x, weight, bias = drawn(3, 16), drawn(6, 16, seed=1), drawn(12, seed=2)[::2]
+    assert torch.allclose(multiply(x, weight, bias), x @ weight.T + bias, atol=1e-5)
+
+
+def test_gradients_of_gradients_are_refused():
+    """They would be zeros."""
+    x, weight = drawn(3, 16).requires_grad_(), drawn(6, 16, seed=1).requires_grad_()
+    [gradient] = torch.autograd.grad(multiply(x, weight, None).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
 
 
 def test_other_arithmetic_is_left_to_pytorch(calls):

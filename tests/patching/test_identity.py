@@ -146,7 +146,7 @@ def test_another_theta_1_in_the_folder_is_refused(copied, idle):
     changed = weights(copied / "run/theta_1")
     changed["visual_projection.weight"] += 0.1
     save_file(changed, copied / "run/theta_1/model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has .* bytes .*damaged"):
+    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has other bytes than when it was saved"):
         patch(copied)
     (copied / "run/theta_1" / MANIFEST).unlink()  # as in a run of an earlier version
     with pytest.raises(InputError, match="contains records for another theta_1 than the one that is there now"):

@@ -37,3 +37,13 @@ def test_what_is_given_counts(decide):
 def test_nothing_is_recorded_if_there_is_nothing_to_choose(decide, tmp_path):
     assert decide(None) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_all_processes_read_what_is_known_before_one_writes_it(decide, monkeypatch):
+    """A process that read it later would not take part in the measurement, and the others would wait for it."""
+    calls = []
+    monkeypatch.setattr(module, "wait_for_everyone", lambda: calls.append("wait"))
+    for name in ("load_onednn", "save_onednn"):
+        monkeypatch.setattr(RunFolder, name, lambda folder, *given, name=name: calls.append(name))
+    decide(True)
+    assert calls == ["load_onednn", "wait", "save_onednn"]

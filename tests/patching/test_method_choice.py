@@ -155,6 +155,22 @@ def test_damaged_trials_are_evaluated_again_or_named(auto, material, tmp_path, m
     assert path.read_text().splitlines() == [*lines[:3], *lines[4:]]
 
 
+@pytest.mark.parametrize("lost", ["methods.jsonl", "details.jsonl"])
+def test_a_finished_run_stays_whole_if_a_trial_of_alpha_0_is_lost(auto, material, tmp_path, monkeypatch, lost):
+    """The choice is made, so its trials are not repeated; without alpha 0, they cannot be compared with anything."""
+    shutil.copytree(auto[0].run_folder, tmp_path / "run")
+    path = tmp_path / "run" / lost
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first.replace(b"0", b"7") + b"".join(others))
+    result = material(tmp_path / "run", **AUTO)
+    assert result.alpha == auto[0].alpha
+    assert read_tried(tmp_path / "run") is None
+    card = (tmp_path / "run/patched/README.md").read_text()
+    assert "This merge was chosen on the validation images." in card
+    assert "uniform_soup | 0.5" not in card
+    assert report_of([tmp_path / "run"])["runs"]
+
+
 def test_the_dry_run_counts_what_is_tried(auto, material, tmp_path):
     found = material(tmp_path, call=plan, **AUTO)
     sizes = {split: sum(len(task.images[split]) for task in found.run.tasks) for split in ("validation", "test")}
@@ -200,7 +216,7 @@ def test_cheap_merges_need_no_images_and_auto_tries_all_of_them():
     [
         ({"method": "auto", "call": patch_single}, "needs `strategy: parallel`, got `single`"),
         ({"method": "auto", "search_budget": 7}, "`search_budget` must be at least 8 to try 7 merges"),
-        ({"method": "auto", "search": "random"}, "has a single alpha. Remove them"),
+        ({"method": "auto", "search": "random"}, "has a single alpha. Remove `search`"),
         ({"method": "auto", "selection": "none"}, "so it needs a `selection` other than `none`"),
         ({"method": "auto", "alphas": [0.0]}, "0 is the only one"),
         ({"method": {"auto": {"methods": ["greedy_soup"]}}}, "need no images, but 'greedy_soup' is not one"),
@@ -213,12 +229,13 @@ def test_cheap_merges_need_no_images_and_auto_tries_all_of_them():
         ({"method": {"auto": {"density": 5}}}, "Unknown option 'density' for the method 'auto'"),
     ],
 )
-def test_what_cannot_be_chosen_is_refused_in_one_line(material, tmp_path, options, message):
+def test_what_cannot_be_chosen_is_refused_in_one_line(material, tmp_path, monkeypatch, options, message):
     def single(model, patching, *rest, **keys):
         return patch_single(model, patching[0], *rest, **keys)
 
     if "call" in options:
         options = options | {"call": single}
+    monkeypatch.setattr("hf_paint.patching.start.prepare_task", None)  # no data are read before
     with pytest.raises(InputError, match=message) as caught:
         material(tmp_path / "run", **options)
     assert "\n" not in str(caught.value)

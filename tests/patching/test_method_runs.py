@@ -222,7 +222,7 @@ def test_every_method_round_trips():
         ),
         ({"method": {"ties": {"density": 2}}}, "must be above 0 and at most 1, got 2"),
         ({"method": {"iso_cts": {"common_fraction": 0}}}, "common_fraction must be above 0 and at most 1, got 0"),
-        ({"method": {"lines": {"beta": "much"}}}, "`beta` of the method 'lines' must be a float, got 'much'"),
+        ({"method": {"lines": {"beta": "much"}}}, "`beta` of the method 'lines' must be a number, got 'much'"),
         ({"method": {"swa": {"every": 0}}}, "every at least 1"),
         ({"method": {"ema": None, "swa": None}}, "`method` must be a name, or a name with options"),
         ({"method": "layerwise"}, "needs `factors`"),

@@ -273,7 +273,7 @@ def test_what_cannot_be_chosen(run, model_folder, tasks, tmp_path):
         select_alpha(tmp_path)
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     for changes, keys, message in (
-        ({"strategy": "sequential"}, {"alpha": 0.5}, "each step starts from the alpha chosen before it"),
+        ({"strategy": "sequential"}, {"alpha": 0.5}, "each step chose its own alpha"),
         ({"method": {"greedy_soup": {"score": "selection"}}}, {"tolerance": 0.5}, "another rule needs another run"),
         ({"model": "a model in memory (1234)"}, {"alpha": 0.5}, "needs the files of the base"),
         ({"base_fingerprint": "1234"}, {"alpha": 0.5}, "The base has changed"),
@@ -283,7 +283,7 @@ def test_what_cannot_be_chosen(run, model_folder, tasks, tmp_path):
             select_alpha(run, **keys)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     shutil.copy(tmp_path / "run/patched/model.safetensors", run / "theta_1/model.safetensors")
-    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has \d+ bytes instead of .* damaged"):
+    with pytest.raises(InputError, match=r"theta_1/model\.safetensors has \d+ bytes instead of \d+\."):
         select_alpha(run, alpha=1.0)
     (run / "theta_1" / MANIFEST).unlink()  # as in a run of an earlier version
     with pytest.raises(InputError, match="are not those that this run evaluated"):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from hf_paint.merging.adamerging import AdaMerging
 from hf_paint.merging.registry import read_method
 from hf_paint.models.loading import load_clip
 from hf_paint.patching.recipe import Rule
-from hf_paint.results.alternatives import rules_of
+from hf_paint.patching.start import _check_validation
+from hf_paint.results.alternatives import alternative_of, rules_of
 from hf_paint.results.entropies import mean_entropy
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.outcome_text import why
@@ -168,6 +170,9 @@ def test_the_choice_is_the_lowest_mean_over_both_sides():
     assert others["entropy"].flags == "--selection entropy"
     old = AlphaCurve(replace(result, relative_entropy=None) for result in curve.results)
     assert "entropy" not in rules_of(old, selection, {})
+    by_hand = {"alpha": 1.0, "rule": "by hand", "tolerance": 0.01}
+    assert alternative_of(curve, by_hand, {"selection": "entropy"}).alpha == 0.25
+    assert alternative_of(old, by_hand, {"selection": "entropy"}) is None
 
 
 @pytest.mark.parametrize("images", ["validation", "test"])
@@ -217,3 +222,15 @@ def test_tasks_with_several_classes_per_image_are_refused(options, model_folder,
     options = {"method": "ties"} | options
     with pytest.raises(InputError, match="not defined for the multi-label task 'several'"):
         merge(model_folder, [several, *tasks[1:]], tmp_path / "run", **options)
+
+
+def test_each_task_needs_the_images_that_its_coefficients_are_learned_on():
+    """The coefficient of a task without images would follow the entropy of the other tasks alone."""
+    images = {"one": {"validation": [], "test": []}, "two": {"test": []}}
+    tasks = [SimpleNamespace(role="patching", images=i, task=SimpleNamespace(name=name)) for name, i in images.items()]
+    rule = SimpleNamespace(selection="none")
+    message = "'adamerging' needs validation images of every patching task, but 'two' has none"
+    with pytest.raises(InputError, match=message):
+        _check_validation(SimpleNamespace(method=AdaMerging(), rule=rule), tasks)
+    _check_validation(SimpleNamespace(method=AdaMerging(images="test"), rule=rule), tasks)
+    _check_validation(SimpleNamespace(method=read_method("learned_soup"), rule=rule), tasks)

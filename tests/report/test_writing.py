@@ -14,6 +14,7 @@ from hf_paint.documents.reading import read_json
 from hf_paint.files import write_json
 from hf_paint.report import page, writing
 from hf_paint.report.building import report_of
+from hf_paint.results.locks import working_in
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.weights.changes import measure_weight_changes
 from report_checks import checked_report
@@ -53,6 +54,21 @@ def test_an_earlier_run_is_measured_if_its_weights_are_there(run):
     (run / "changes.json").unlink()
     again = report_of([run])["runs"][0]["layers"]
     assert [layer["norm"] for layer in again] == pytest.approx([layer["norm"] for layer in measured])
+
+
+def test_no_run_starts_while_the_report_and_its_checksum_are_written(run, monkeypatch):
+    """A run removes the checksums, so that those of a report drawn meanwhile would be all that is left."""
+    drawn = []
+
+    def draw(report):
+        with pytest.raises(hf_paint.InputError, match="Another process is using"), working_in(run):
+            pass
+        drawn.append(run)
+        return page.render(report)
+
+    monkeypatch.setattr(writing, "render", draw)
+    write_report(run)
+    assert drawn == [run]
 
 
 def test_the_report_follows_another_choice(run):

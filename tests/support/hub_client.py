@@ -1,20 +1,18 @@
 """Pointing the Hub client of this process to a local Hub."""
 
-import os
-
 from huggingface_hub import constants, hf_api
 
 
 def log_in(server, patch, **environment):
-    """Log in as `tester`, until `patch` is undone; this process keeps its caches.
+    """Log in as `tester`, until `patch` is undone.
 
     Args:
         server: A `HubServer`.
         patch: A `pytest.MonkeyPatch`.
-        environment: What subprocesses have in their environment instead of `server.environment()`.
+        environment: What the environment has instead of `server.environment()`, for instance `HF_HOME`.
     """
-    home = os.environ["HF_HOME"]
     environment = server.environment() | environment
+    home = environment["HF_HOME"]
     for name, value in environment.items():
         patch.setenv(name, value)
     # The modules read all of these from the environment at import.

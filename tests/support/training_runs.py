@@ -29,8 +29,8 @@ def make_trainer(model, processor, task, folder, *, callbacks=(), replay_tasks=(
     return PaintTrainer(model, arguments(folder, **keys), **options)
 
 
-def train(model, processor, task, folder, resume=None, **keys):
-    trainer = make_trainer(model, processor, task, folder, **keys)
+def train(model, processor, task, folder, resume=None, callbacks=(), **keys):
+    trainer = make_trainer(model, processor, task, folder, callbacks=callbacks, **keys)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 

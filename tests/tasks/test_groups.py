@@ -42,6 +42,15 @@ def test_groups_stand_in_recipes_and_flags(tmp_path):
     assert names["supported_tasks"] == ["imagenet", "cifar10", "cifar100", "stl10", "food101", "kmnist"]
 
 
+def test_a_task_of_several_groups_is_taken_once():
+    assert [task.name for task in get_tasks(["merging8", "merging14", "merging8"])] == [*GROUPS["merging14"]]
+    assert [task.name for task in get_tasks(["mnist", "merging8", "dtd"])] == [
+        "mnist", "sun397", "cars", "resisc45", "eurosat", "svhn", "gtsrb", "dtd",
+    ]  # fmt: skip
+    other = {"extends": "mnist", "name": "mnist", "templates": ["{}"]}
+    assert [task.name for task in get_tasks(["merging8", other])][-3:] == ["mnist", "dtd", "mnist"]  # a run refuses it
+
+
 def test_a_group_is_not_one_task():
     with pytest.raises(InputError, match=r"'merging8' is a group of 8 tasks, and one task is needed.*sun397, cars"):
         get_task("merging8")

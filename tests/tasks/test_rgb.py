@@ -6,6 +6,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import transformers
+from packaging.version import Version
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 from transformers.image_utils import load_image
@@ -128,7 +130,15 @@ def transparent_files():
         yield name, file.getvalue()
 
 
-def test_transparency_is_dropped_as_pipelines_do_and_not_put_on_white_as_processors_do():
+def test_transparency_is_dropped_as_pipelines_do():
+    for name, data in transparent_files():
+        ours = np.asarray(to_rgb(Image.open(io.BytesIO(data))))
+        assert np.array_equal(ours, load_image(Image.open(io.BytesIO(data)))), name
+        assert np.array_equal(ours, Image.open(io.BytesIO(data)).convert("RGB")), name
+
+
+@pytest.mark.skipif(Version(transformers.__version__) < Version("5.20"), reason="older processors drop some of it too")
+def test_transparency_is_not_put_on_white_as_processors_do():
     keep = dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize"), False)
     processor, differ = CLIPImageProcessorPil(**keep), set()
 
@@ -137,8 +147,6 @@ def test_transparency_is_dropped_as_pipelines_do_and_not_put_on_white_as_process
 
     for name, data in transparent_files():
         ours = np.asarray(to_rgb(Image.open(io.BytesIO(data))))
-        assert np.array_equal(ours, load_image(Image.open(io.BytesIO(data)))), name
-        assert np.array_equal(ours, Image.open(io.BytesIO(data)).convert("RGB")), name
         given = processed(Image.open(io.BytesIO(data)))
         white = Image.open(io.BytesIO(data)).convert("RGBA")
         expected = Image.alpha_composite(Image.new("RGBA", white.size, "white"), white).convert("RGB")

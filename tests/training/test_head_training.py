@@ -388,6 +388,7 @@ def test_a_finished_run_is_read_again(run, model_folder, tasks, monkeypatch):
 
 
 ENDS = {"both": {}, "head": {"freeze_tower": True}, "first": {"head_steps": 5, "head_learning_rate": 1e-2}}
+ENDS["near the first"] = ENDS["first"] | {"regularization": {"l2_sp": 2.0}}
 
 
 @pytest.mark.parametrize(
@@ -397,6 +398,7 @@ ENDS = {"both": {}, "head": {"freeze_tower": True}, "first": {"head_steps": 5, "
         ("head", ["checkpoint-6"]),
         ("first", ["checkpoint-6"]),
         ("first", ["checkpoint-3", "checkpoint-6", "head/checkpoint-5"]),
+        ("near the first", ["checkpoint-6"]),
     ],
 )
 def test_resumed_equals_uninterrupted(model_folder, tasks, tmp_path, mode, lost):

@@ -227,7 +227,9 @@ def test_a_head_is_trained_alone_again_if_joint_training_starts_over(saved, tmp_
         (run / f"checkpoint-{step}/hf_paint_manifest.json").unlink()
         path = run / f"checkpoint-{step}/trainer_state.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | best))
-    args = Mock(freeze_tower=False, head_steps=1, head_learning_rate=1e-3, load_best_model_at_end=True)
+    args = Mock(
+        freeze_tower=False, head_steps=1, head_learning_rate=1e-3, load_best_model_at_end=True, regularization=None
+    )
     args.with_changes.side_effect = InterruptedError("it trains the head")
     with pytest.raises(InterruptedError):
         train_head_alone(None, None, args, RunFolder(run), callbacks=[])

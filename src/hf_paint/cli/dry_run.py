@@ -35,7 +35,7 @@ def print_plan(plan: Plan, flags: Sequence[str]) -> None:
         _print(f"Reused: {line}")
     for line in plan.concerns:
         _print(f"Warning: {line}")
-    _print(f"Nothing was trained or written. To start it:\n  {_command(flags)}")
+    _print(f"Nothing was trained or written. To start the run:\n  {_command(flags)}")
 
 
 def _print(line: str) -> None:

@@ -17,10 +17,10 @@ from hf_paint.temporary import without_temporary
 
 RESUME = "Once that is fixed, run the same command again to resume."
 TRACEBACK = "HF_PAINT_TRACEBACK"
-"""Variable of the environment with which every failure shows its traceback."""
+"""Environment variable that makes every failure show its traceback."""
 MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-"""Reasons that a program may have itself to blame for, as well as whoever changes files while it runs."""
-MAY_BE_A_BUG = f" If the files are as they should be, report it with what {TRACEBACK}=1 shows."
+"""Error numbers that may mean a bug, or that someone changed files during the run."""
+MAY_BE_A_BUG = f" If the files look right, please report this with the output of {TRACEBACK}=1."
 LESS = "Run the same command again with"
 FEWER = "a smaller `dataloader_num_workers`."
 TYPES = {
@@ -43,37 +43,37 @@ TYPES = {
     "process": ("concurrent.futures.BrokenExecutor",),
     "storage": ("builtins.OSError", "safetensors.SafetensorError", "pyarrow.ArrowInvalid"),
 }
-"""Kind -> types of errors, by the modules that have them."""
+"""Kind -> error types, named with their modules."""
 CACHES = (
     *(("datasets.config", "HF_DATASETS_CACHE"), ("datasets.config", "HF_MODULES_CACHE")),
     ("huggingface_hub.constants", "HF_HOME"),
 )
-"""Where caches are: module and the name of its variable."""
+"""Variables that hold the paths of caches: module and name."""
 OF_THE_MACHINE = tuple(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENOMEM", "EMFILE", "ENFILE", "ESTALE")
 )
-"""Reasons for which a file cannot be read or written, whatever its name."""
+"""Error numbers that blame the machine, whichever file is named."""
 MISTAKES = tuple(
     getattr(errno, name)
     for name in ("EBADF", "ECHILD", "EDOM", "EFAULT", "EINVAL", "ENOTTY", "ERANGE", "ESPIPE", "ESRCH")
 )
-"""Reasons that a program has itself to blame for, unless the error names a file, which may be on a strange disk."""
+"""Error numbers that mean a bug, unless the error names a file, which may be on an unusual file system."""
 WORDS = {
     "memory": r"can't allocate memory|CUDA out of memory|MPS backend out of memory|failed to allocate memory",
     "process": r"DataLoader worker .*(killed by signal|exited unexpectedly)|bus error encountered in worker"
     r"|subprocesses has abruptly died",
     "storage": r"inline_container|PytorchStreamWriter|iostream error|Parent directory .* does not exist",
 }
-"""Kind -> what a RuntimeError of this kind says; PyTorch has no other types for these."""
+"""Kind -> pattern of its messages, for errors that PyTorch raises as plain RuntimeErrors."""
 FULL = 1_000_000
-"""With fewer free bytes than this, a disk is full as far as a library is concerned that does not say why it failed."""
+"""Free bytes below which a disk counts as full if a library does not say why it failed."""
 
 
 def describe(error: BaseException) -> str | None:
     """Return one line for a failure that is neither a mistake of the user nor a bug, or None.
 
-    An error in which a library has wrapped another one is of the same kind.
+    An error that wraps another one is of the same kind.
     """
     for link in _chain(error):
         match kind_of(link):
@@ -84,7 +84,7 @@ def describe(error: BaseException) -> str | None:
             case "memory":
                 return f"there is not enough memory: {_text(link)}. {LESS} smaller batches."
             case "process":
-                return f"another process has ended, which happens when memory runs out: {_text(link)}. {LESS} {FEWER}"
+                return f"another process died, perhaps because memory ran out: {_text(link)}. {LESS} {FEWER}"
             case "storage":
                 file = _file(link)
                 place = "" if file is None else f"{without_temporary(file)}: "
@@ -93,7 +93,7 @@ def describe(error: BaseException) -> str | None:
 
 
 def is_of_the_machine(error: BaseException) -> bool:
-    """Return whether something was taken for a wrong input because the network or the machine failed."""
+    """Return whether an input was blamed for a failure of the network or the machine."""
     links = list(_chain(error.__cause__ or error.__context__, hidden=True))
     if any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links):  # as the user wanted
         return False
@@ -104,7 +104,7 @@ def is_of_the_machine(error: BaseException) -> bool:
 
 
 def _is_cache_closed(error: BaseException) -> bool:
-    """Return whether an error says that a file in a cache may not be read or written, which no user named."""
+    """Return whether permission was denied for a file in a cache, whose path no user chose."""
     if not isinstance(error, PermissionError) or not isinstance(error.filename, (str, os.PathLike)):
         return False
     places = [getattr(sys.modules.get(module), name, None) for module, name in CACHES]
@@ -141,14 +141,14 @@ def _chain(error: BaseException | None, *, hidden: bool = False) -> Iterator[Bas
 
 
 def _text(error: BaseException) -> str:
-    """Return the last line of an error that tells how it arose in another process, or the whole of another one."""
+    """Return the message of an error; if it contains the traceback of another process, only its last line."""
     text = str(error) or type(error).__name__
     text = text.strip().splitlines()[-1] if "Original Traceback" in text else text
     return one_line(text).rstrip(".")
 
 
 def _errno(error: BaseException | None) -> int | None:
-    """Return the number of an error of the system, also if a library tells it only in words or has hidden it."""
+    """Return the errno of an error, even if a library gives it only in its message or replaced the error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
@@ -167,9 +167,9 @@ def _reason(error: BaseException, file: Path | None) -> str:
 
 
 def _file(error: BaseException) -> Path | None:
-    """Return the file that an error is about, or that the function which failed was writing.
+    """Return the file that an error names, or else a file that the failing function was using.
 
-    An error of writing to an open file does not name it.
+    Errors from writing to an open file do not name it.
     """
     names = [getattr(error, "filename", None), *re.findall(r'at path "(.+?)"', str(error))]
     for name in names:

@@ -39,7 +39,7 @@ COMMON_TRAINING_FIELDS = {
     "lora_alpha": "With use_peft: the adapter is scaled by lora_alpha / lora_r (32).",
     "lora_target_modules": "With use_peft: names or regular expressions of the layers to adapt (attention and MLP).",
     "regularization": "Penalties that keep what the model knew: {ldifs: 10}, {l2_sp: 0.01} or both (none).",
-    "replay_share": "With replay_tasks: share of their images among those of an epoch (0.25).",
+    "replay_share": "With replay_tasks: their share of the images of an epoch (0.25).",
     "task_sampling": "How to sample from several tasks: `proportional`, `uniform` or `temperature` (proportional).",
     "sampling_temperature": "With `temperature`: n images have weight n ** (1 / sampling_temperature) (2.0).",
     "seed": "Seed for the image order and augmentation (42).",

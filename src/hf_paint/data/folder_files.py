@@ -216,6 +216,7 @@ def _below(listing: Listing, names: tuple[str, ...], modified: int | None = None
     """Return a listing as seen from a folder further up."""
 
     def move(files: Sequence[File]) -> Iterator[File]:
+        """Yield files with the folders above them."""
         for file in files:
             changed = file.modified if modified is None else modified
             yield replace(file, folders=(*names, *file.folders), modified=changed)

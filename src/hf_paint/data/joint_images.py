@@ -24,12 +24,12 @@ TaskSampling = Literal["proportional", "uniform", "temperature"]
 class JointImages(Dataset[Example]):
     """The training images of several tasks combined; a sampling rule sets how many come from each task.
 
-    An epoch contains as many images as all tasks have in total. If the last tasks are replayed, these do not count:
-    an epoch contains as many images as the other tasks have, and so many more from the replayed ones, the same number
-    from each, that they are `replay_share` of all. The images of a task are drawn in passes: each pass
-    goes through all of them in a new order, and continues in the next epoch where the last one stopped. After
-    any epoch, each image of a task has thus been drawn equally often, give or take one. As in `TrainImages`, an image
-    and its augmentation are determined by (seed, epoch, index), and the epoch is in shared memory.
+    An epoch contains as many images as all tasks have in total. Tasks that are replayed do not count towards this
+    total: their images are added to it until they make up `replay_share` of the epoch, the same number from each task.
+    The images of a task are drawn in passes: each pass goes through all of them in a new order, and continues in the
+    next epoch where the last one stopped. After any epoch, each image of a task has thus been drawn equally often,
+    give or take one. As in `TrainImages`, an image and its augmentation are determined by (seed, epoch, index), and
+    the epoch is in shared memory.
 
     Args:
         images: Training images of each task.
@@ -40,7 +40,7 @@ class JointImages(Dataset[Example]):
         temperature: 1 is equivalent to `proportional`, infinity to `uniform`.
         seed: Random seed for the order.
         num_replayed: Number of tasks, counted from the last, that are replayed.
-        replay_share: Share of their images, above 0 and below 1.
+        replay_share: Their share of the images of an epoch, above 0 and below 1.
 
     Raises:
         InputError: If a task would get no images.
@@ -117,7 +117,7 @@ def _shifted(label: Label, offset: int) -> Label:
 
 
 def replayed_per_epoch(num_learned: int, num_tasks: int, share: float) -> list[int]:
-    """Return how many images an epoch replays from each of some tasks, beside those that are learned.
+    """Return how many images an epoch replays from each replay task, beside the images that are learned.
 
     Raises:
         InputError: If a task would get no images.

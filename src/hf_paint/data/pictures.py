@@ -1,4 +1,4 @@
-"""The pictures of a split as they are before augmentation: decoded once into the pixel cache, or each time."""
+"""The pictures of a split before augmentation: decoded once into the pixel cache, or on every read."""
 
 import os
 import shutil
@@ -62,7 +62,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """RGB pictures of a split, at their own size or reduced to a shorter side of `max_side`.
+    """RGB pictures of a split, at full size or with their shorter side reduced to `max_side`.
 
     Attributes:
         split: Split to read, which is not streamed.
@@ -89,7 +89,7 @@ class Pictures:
         return Picture(pixels[starts[index] : starts[index + 1]].reshape(height, width, 3))
 
     def load(self) -> None:
-        """Decode the pictures into the cache, unless they are there."""
+        """Decode the pictures into the cache, unless they are already there."""
         if self.cache_dir is not None:
             len(self._cached)
 
@@ -125,7 +125,7 @@ class Pictures:
 
     @cached_property
     def _cached(self) -> tuple[NDArray[np.uint8], list[int], list[list[int]]]:
-        """All pictures one after another, where each of them starts, and the height and width of each."""
+        """The concatenated pixels of all pictures, where each picture starts, and its height and width."""
         folder = self._folder(self.cache_dir or Path())
         name = f"{self.split.name} pictures of task '{self.split.task.name}'"
         pixels, sizes = open_pixels(folder, self._decode_all, name=name, num_bytes=self.num_bytes)

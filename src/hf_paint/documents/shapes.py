@@ -121,6 +121,7 @@ def _not(words: str, value: object) -> str:
 
 def _simple(types: tuple[type, ...], words: str) -> Check:
     def check(value: object) -> str | None:
+        """Return what is wrong, or None if a value is of these types and in bounds."""
         fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
         fits = fits and (not isinstance(value, int) or abs(value) < MOST)
         return None if fits and (not isinstance(value, float) or math.isfinite(value)) else _not(words, value)
@@ -130,6 +131,7 @@ def _simple(types: tuple[type, ...], words: str) -> Check:
 
 def _union(checks: Sequence[Check]) -> Check:
     def check(value: object) -> str | None:
+        """Return what is wrong, or None if a value passes one of the checks."""
         found = [check(value) for check in checks]
         if None in found:
             return None
@@ -142,6 +144,7 @@ def _union(checks: Sequence[Check]) -> Check:
 
 def _list(part: Check) -> Check:
     def check(value: object) -> str | None:
+        """Return what is wrong, or None if a value is a list whose items pass."""
         if not isinstance(value, (list, tuple)):
             return _not("a list", value)
         return next((f"[{i}]{text}" for i, text in enumerate(map(part, value)) if text is not None), None)
@@ -151,6 +154,7 @@ def _list(part: Check) -> Check:
 
 def _tuple(parts: Sequence[Check]) -> Check:
     def check(value: object) -> str | None:
+        """Return what is wrong, or None if a value is a list of this length whose items pass."""
         if not isinstance(value, (list, tuple)) or len(value) != len(parts):
             return _not(f"a list of {len(parts)}", value)
         found = (part(item) for part, item in zip(parts, value, strict=True))
@@ -161,6 +165,7 @@ def _tuple(parts: Sequence[Check]) -> Check:
 
 def _mapping(part: Check) -> Check:
     def check(value: object) -> str | None:
+        """Return what is wrong, or None if a value maps strings to what passes."""
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return _not("keys and values", value)
         found = ((key, part(item)) for key, item in value.items())
@@ -171,6 +176,7 @@ def _mapping(part: Check) -> Check:
 
 def _keys(checks: Mapping[str, Check], required: frozenset[str]) -> Check:
     def check(value: object) -> str | None:
+        """Return what is wrong, or None if a value has the keys, with values that pass."""
         if not isinstance(value, Mapping):
             return _not("keys and values", value)
         for key, part in checks.items():

@@ -71,9 +71,11 @@ def adamerging(
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
     base, models = dict(FiniteWeights(theta_0, "theta_0")), all_finite(thetas)
-    taus = {name: [subtract(name, x_0, theta[name]) for theta in models.values()] for name, x_0 in base.items()}
-    moved = {name: torch.stack(parts) for name, parts in taus.items() if any(bool(tau.any()) for tau in parts)}
-    del taus
+    moved = {}
+    for name, x_0 in base.items():
+        taus = [subtract(name, x_0, theta[name]) for theta in models.values()]
+        if any(bool(tau.any()) for tau in taus):
+            moved[name] = torch.stack(taus)
     groups, start = {name: group(name) for name in base}, torch.full((len(thetas),), initial)
     device = next(iter(base.values())).device
     free = {key: start.clone().to(device).requires_grad_() for key in dict.fromkeys(map(groups.get, moved or base))}

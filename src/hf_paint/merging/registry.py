@@ -78,8 +78,11 @@ def _value(method: str, option: "Field[Any]", value: Any) -> Any:
     except (TypeError, ValueError):
         pass
     if type(value) is not kind:
-        raise InputError(f"`{option.name}` of the method '{method}' must be a {kind.__name__}, got {value!r}.")
+        raise InputError(f"`{option.name}` of the method '{method}' must be {_KINDS[kind]}, got {value!r}.")
     return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def _methods(method: str, option: str, value: object) -> "Method | tuple[Method, ...]":

@@ -67,6 +67,7 @@ def _merge(
     layers = _layers(thetas, grams)
 
     def merge_tensor(name: str, taus: Mapping[str, Tensor]) -> Tensor:
+        """Return the merged change of a tensor: by RegMean if its inputs are known, else the mean."""
         first, *_ = parts = [*taus.values()]
         if name not in layers or not any(bool(tau.any()) for tau in parts):
             return mean(parts)
@@ -117,7 +118,7 @@ def _merge_matrices(
     for model, matrix in matrices.items():
         gram = grams[model]()
         epsilon = torch.finfo(torch.promote_types(gram.dtype, torch.float32)).eps
-        gram = gram.double()
+        gram = to_float64(gram).to(middle.device)
         diagonal = gram.diagonal().clone()
         gram = gram.mul(reduction)
         gram.diagonal().copy_(diagonal)

@@ -145,6 +145,7 @@ def merge_matrices(
         check_compatible(theta_0, theta, model)
 
     def merge_tensor(name: str, taus: Mapping[str, Tensor]) -> Tensor:
+        """Return the merged change of a tensor: by the method if it is a matrix, else the mean."""
         first, *_ = parts = [*taus.values()]
         if not any(bool(tau.any()) for tau in parts):
             return first

@@ -23,9 +23,9 @@ def compile_blocks(
 ) -> None:
     """Compile the repeated blocks of a model in place, for batches of one size, with or without gradients.
 
-    Everything else, like the last batch of a split, and an evaluation during training, runs without the compiled
-    code. So there is one graph, whatever the number of epochs, tasks and alphas. Names and parameters of the model do
-    not change, and copies of it are not compiled. If the compiler fails, the model runs without it, and a warning says
+    Everything else, such as the last batch of a split or an evaluation during training, runs uncompiled, so there is
+    one graph however many epochs, tasks and alphas there are. Names and parameters of the model do not change, and
+    copies of it are not compiled. If the compiler fails, the model runs without it, and a warning says
     so. A model without repeated blocks is compiled as a whole.
 
     Args:
@@ -105,12 +105,12 @@ def _form(block: nn.Module) -> object:
 
 @dataclass(kw_only=True)
 class _Kind:
-    """The kind of calls that run compiled.
+    """Which calls run compiled.
 
     Attributes:
         size: The size of their batches.
         backward: Whether gradients are computed.
-        works: Whether the compiler has not failed.
+        works: False once the compiler has failed.
     """
 
     size: int
@@ -126,7 +126,7 @@ class _Kind:
 
 @dataclass(frozen=True)
 class _Call:
-    """The call of a block: compiled if it is of the kind that is."""
+    """Calls a block, compiled if the call is of this kind."""
 
     kind: _Kind
     plain: Callable[..., object]

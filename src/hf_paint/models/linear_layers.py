@@ -1,4 +1,4 @@
-"""Linear layers that oneDNN multiplies in float32 on CPUs, where it is faster than the library that PyTorch chooses.
+"""Linear layers that oneDNN computes in float32 on CPUs where it is faster than the library that PyTorch chooses.
 
 PyTorch multiplies float32 matrices with MKL, which reaches half of oneDNN's speed on some AMD processors.
 """
@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hf_paint.errors import inform_once, warn_once
@@ -19,15 +20,15 @@ from hf_paint.models.compilation import operations_per_image
 
 MIN_SPEEDUP = 1.15
 MEASURED_FROM = 1e9
-"""Operations per image from which a model takes so long on a CPU that measuring, which takes 0.1 s, pays."""
+"""Operations per image from which a model is so slow on a CPU that a measurement of 0.1 s pays."""
 ROWS, WIDTH, ROUNDS = 512, 768, 3
 """Sizes of the measured products, and how often each way runs."""
 
 
 class OneDNNLinear(nn.Linear):
-    """A linear layer that oneDNN computes in float32 on a CPU; in anything else, it is the layer itself.
+    """A linear layer that oneDNN computes in float32 on a CPU; otherwise, it is an ordinary `nn.Linear`.
 
-    Its parameters and its name are those of the layer, and its results are equal within the rounding of float32.
+    Its parameters keep their names, and its results are equal up to float32 rounding.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class _Context(Protocol):
 
 
 class _Product(torch.autograd.Function):
-    """oneDNN's product, which has no gradients of its own."""
+    """oneDNN's product, whose operator in PyTorch has no gradients. These are products too, without gradients."""
 
     @staticmethod
     def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -70,6 +71,7 @@ class _Product(torch.autograd.Function):
         return _product(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         [gradient] = gradients
         x, weight = ctx.saved_tensors
@@ -83,12 +85,13 @@ class _Product(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    bias = None if bias is None else bias.contiguous()  # oneDNN ignores the strides of a bias
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
 
 
 def use_onednn(model: nn.Module) -> None:
-    """Make every linear layer of a model a `OneDNNLinear`, in place.
+    """Turn every linear layer of a model into a `OneDNNLinear`, in place.
 
     Example:
         >>> tower = image_tower(model)

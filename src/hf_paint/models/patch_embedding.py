@@ -1,4 +1,4 @@
-"""Patch embeddings as matrix products: on a GPU, cuDNN's convolutions for them take a fifth of an evaluation."""
+"""Patch embeddings as matrix products, because cuDNN's convolutions take a fifth of an evaluation on a GPU."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from torch.nn import functional
 
 
 class PatchEmbedding(nn.Conv2d):
-    """A convolution whose patches do not overlap, which is a matrix product of the patches on a GPU.
+    """A convolution over patches that do not overlap, computed as a matrix product on a GPU.
 
-    Its parameters and its name are those of the convolution. Elsewhere than on a GPU, it is the convolution itself.
+    Its parameters keep their names. On other devices, it is an ordinary convolution.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def split_into_patches(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def use_matrix_products(model: nn.Module) -> None:
-    """Make every convolution of a model whose patches do not overlap a `PatchEmbedding`, in place.
+    """Turn every convolution of a model over patches that do not overlap into a `PatchEmbedding`, in place.
 
     Example:
         >>> use_matrix_products(model)

@@ -123,6 +123,7 @@ def _embed_padded(
     tower.eval()
 
     def embed(rows: Sequence[str]) -> Tensor:
+        """Return the embeddings of a batch of prompts."""
         tokens = tokenizer(
             rows,
             padding=padding,

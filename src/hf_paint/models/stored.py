@@ -16,9 +16,9 @@ from hf_paint.weights.headers import FLOATS, WEIGHTS, read_checkpoint
 from hf_paint.weights.layers import IMAGE_TOWER
 
 
-State: TypeAlias = tuple[tuple[str, int, int, int], ...]
-"""Path, inode, size and time of modification of each weight file."""
-_fingerprints: dict[State, str] = {}
+State: TypeAlias = tuple[str, int, int, int]
+"""Path, inode, size and time of modification of a weight file."""
+_fingerprints: dict[tuple[State, ...], str] = {}
 
 
 class StoredTower(Mapping[str, Tensor]):
@@ -77,6 +77,7 @@ class LazyWeights(Mapping[str, Tensor]):
 
     Attributes:
         floats: Names of the floating-point tensors.
+        state: What tells these files from later ones in the same folder, without reading them.
 
     Raises:
         InputError: If the folder has no such files. A tensor with NaN or inf is refused when it is accessed.
@@ -91,13 +92,9 @@ class LazyWeights(Mapping[str, Tensor]):
         tensors = read_checkpoint(folder).tensors
         self.floats = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
         self._paths = {name: tensor.path for name, tensor in tensors.items()}
-        self._files = {path: safe_open(path, framework="pt") for path in {*self._paths.values()}}
-
-    @property
-    def state(self) -> State:
-        """What tells one state of the files from another without reading them."""
-        files = [(str(path.resolve()), path.stat()) for path in sorted(self._files)]
-        return tuple((path, status.st_ino, status.st_size, status.st_mtime_ns) for path, status in files)
+        paths = sorted({*self._paths.values()})
+        self.state = tuple(map(_state, paths))  # before they are opened: replaced files are no longer these
+        self._files = {path: safe_open(path, framework="pt") for path in paths}
 
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self._files[self._paths[name]].get_tensor(name)
@@ -108,3 +105,8 @@ class LazyWeights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+
+def _state(path: Path) -> State:
+    status = path.stat()
+    return str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns

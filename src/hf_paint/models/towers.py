@@ -219,9 +219,12 @@ def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
         >>> model.vision_model.config._attn_implementation
         'sdpa'
     """
-    before = model.config._attn_implementation
-    model.set_attn_implementation(implementation)
+    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]  # a part may have a copied config
+    before = [part.config._attn_implementation for part in parts]
     try:
+        for part in parts:
+            part.set_attn_implementation(implementation)
         yield
     finally:
-        model.set_attn_implementation(before)
+        for part, earlier in zip(parts, before, strict=True):
+            part.set_attn_implementation(earlier)

@@ -71,8 +71,8 @@ def save_examples(run: PatchRun, curve: AlphaCurve, alpha: Alpha) -> dict[str, s
 def plot_saved_examples(folder: RunFolder, curve: AlphaCurve, alpha: Alpha) -> dict[str, str]:
     """Plot the pictures in a run folder with the answers at alpha 0 and at another alpha.
 
-    The plots of a run without such pictures, because an earlier version made it, are kept for the alpha that they
-    show, and removed for any other.
+    A run of an earlier version has plots but no such pictures. Its plots are kept if they show this alpha, and removed
+    otherwise.
 
     Returns:
         Mapping from task name to a description of how its pictures were chosen.

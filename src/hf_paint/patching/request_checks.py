@@ -139,6 +139,11 @@ def _check_method(request: Request) -> None:
             f"The method '{method.name}' chooses how to merge models of different tasks, so it needs `strategy: "
             f"parallel`, got `{request.strategy}`. To choose among models of one task, use `greedy_soup`."
         )
+    if method.needs_selection and request.rule.selection == "none":
+        raise InputError(
+            f"The method '{method.name}' compares models by the selection rule, so it needs a `selection` other than "
+            "`none`."
+        )
     if options.extrapolate and not method.extrapolates:
         raise InputError(f"The method '{method.name}' supports only alphas in [0, 1]. Remove `extrapolate`.")
 
@@ -149,8 +154,8 @@ def _check_search_options(request: Request) -> None:
         for name in OPTIONS_OF["parallel"]:
             if _is_set(request.options, name) and not (name == "search_budget" and request.has_budget):
                 raise InputError(
-                    f"`search` and `search_budget` control the coefficient search, but the method "
-                    f"'{request.method.name}' has a single alpha. Remove them."
+                    f"`{name}` controls the search for one coefficient per task, but the method "
+                    f"'{request.method.name}' has a single alpha. Remove `{name}`."
                 )
 
 

@@ -164,8 +164,9 @@ def _read(folder: RunFolder) -> tuple[Json, AlphaCurve]:
     recipe = folder.load_recipe()
     if recipe.get("strategy") == "sequential":
         raise InputError(
-            f"The run in {folder.path} is sequential: each step starts from the alpha chosen before it, so another "
-            "choice needs another run. Run `hf-paint patch` with another `selection` and another output_dir."
+            f"The run in {folder.path} is sequential: each step chose its own alpha, and the records are of the model "
+            "after each step, so another choice needs another run. Run `hf-paint patch` with another `selection` and "
+            "another output_dir."
         )
     if folder.load_card_facts() is None:
         raise InputError(

@@ -58,6 +58,7 @@ class PatchRun:
     def _decided(self) -> PaintTrainingArguments:
         """Return the arguments with `onednn` decided once per run, as its products round differently."""
         args, known = copy(self.args), self.folder.load_onednn()
+        wait_for_everyone()  # all have read what is known before the main process may write it
         if args.onednn is None:
             args.onednn = measured_choice(self.base.tower(), args.device) if known is None else known
         if known is None and args.onednn is not None:

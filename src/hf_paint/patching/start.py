@@ -180,21 +180,21 @@ def _check_replay(request: Request) -> None:
 
 
 def _check_validation(recipe: Recipe, tasks: Sequence[PreparedTask]) -> None:
-    """Reject a selection rule or method that needs validation images if the tasks have none."""
+    """Reject a selection rule or method that needs validation or test images which the tasks do not have."""
     method, selection = recipe.method, recipe.rule.selection
     if selection != "none":
         for role in ("patching", "supported"):
             _check_selection(recipe, role, [task for task in tasks if task.role == role])
-    has_validation = any("validation" in task.images for task in tasks if task.role == "patching")
-    if method.needs_validation and not has_validation:
-        raise InputError(f"The method '{method.name}' needs validation images, but no patching task has any.")
-    if method.needs_test and not any("test" in task.images for task in tasks if task.role == "patching"):
-        raise InputError(f"The method '{method.name}' needs test images, but no patching task has any.")
-    if method.needs_selection and selection == "none":
-        raise InputError(
-            f"The method '{method.name}' compares models by the selection rule, so it needs a `selection` other than "
-            "`none`."
-        )
+    patching = [task for task in tasks if task.role == "patching"]
+    for split, is_needed in (("validation", method.needs_validation), ("test", method.needs_test)):
+        without = [task.task.name for task in patching if split not in task.images]
+        if is_needed and len(without) == len(patching):
+            raise InputError(f"The method '{method.name}' needs {split} images, but no patching task has any.")
+        if is_needed and without and method.reads_entropy:
+            raise InputError(
+                f"The method '{method.name}' needs {split} images of every patching task, but '{without[0]}' has "
+                "none. Name a split for it, or draw the images from another one with `images`."
+            )
 
 
 def _check_selection(recipe: Recipe, role: Role, tasks: Sequence[PreparedTask]) -> None:

@@ -12,6 +12,7 @@ from hf_paint.results.run_folder import RunFolder
 from hf_paint.training.callbacks import CallbackLike
 from hf_paint.training.head_trainer import HeadTrainer
 from hf_paint.training.progress import show_one_bar
+from hf_paint.training.regularization import weights_in_use
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -58,8 +59,9 @@ def train_head_alone(
     """Train the head on the embeddings of the train split.
 
     With `freeze_tower`, all training steps train only the head. With `head_steps`, the head is trained alone for that
-    many steps before joint training; this is skipped if joint training has already begun. Without either argument,
-    nothing is trained.
+    many steps before joint training. If joint training has already begun, its checkpoints contain the head, so this is
+    skipped unless `l2_sp` compares with the head that joint training started from. Without either argument, nothing
+    is trained.
 
     Args:
         classifier: Image tower, which is left unchanged, with the head, which is trained in place.
@@ -69,7 +71,8 @@ def train_head_alone(
         callbacks: Callbacks of the training.
     """
     if not args.freeze_tower:
-        if not args.head_steps or folder.last_checkpoint(best=args.load_best_model_at_end) is not None:
+        has_begun = folder.last_checkpoint(best=args.load_best_model_at_end) is not None
+        if not args.head_steps or (has_begun and "l2_sp" not in weights_in_use(args.regularization)):
             return
         folder = folder.head
         rate = args.head_learning_rate or args.learning_rate

@@ -9,6 +9,7 @@ from hf_paint.errors import InputError, one_line
 from hf_paint.files import check_writable, expand, write_text
 from hf_paint.report.building import report_of
 from hf_paint.report.page import render
+from hf_paint.results.locks import working_in
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.seals import check_readable
 from hf_paint.weights.manifest import seal_file
@@ -45,8 +46,10 @@ def write_report(runs: str | Path | Sequence[str | Path], output: str | Path | N
         raise InputError("A report needs at least one run folder, got none.")
     for folder in folders:
         check_readable(expand(folder))
-    path = _write(folders, output)
-    if output is None and len(folders) == 1:
+    if output is not None or len(folders) > 1:
+        return _write(folders, output)
+    with working_in(expand(folders[0])):  # no run may start between the drawing and its checksum
+        path = _write(folders, output)
         seal_file(path)
     return path
 

@@ -83,6 +83,8 @@ def alternative_of(curve: AlphaCurve, selection: Selection, recipe: Mapping[str,
             return None
         flags, tolerance = f"--tolerance {needed:g}", needed
     elif selection["rule"] == BY_HAND and (own := _without_tolerance(recipe.get("selection"))):
+        if own == "entropy" and not have_entropies(curve, sides):
+            return None
         rule, flags = own, f"--selection {own}"
     elif selection["rule"] == BY_HAND and recipe.get("selection") == DEFAULT_RULE:
         tolerance = float(str(recipe.get("tolerance", tolerance)))

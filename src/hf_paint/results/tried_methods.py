@@ -76,7 +76,13 @@ def rule_of_recipe(recipe: Mapping[str, Any]) -> Choose:
 def read_tried(folder: str | Path) -> AlphaCurve | None:
     """Return the records of the merges that a run tried, or None if it tried none.
 
+    Once the merge is chosen, a trial that is lost to damage is not repeated. Without those at alpha 0, the others
+    cannot be compared, so None is returned.
+
     Raises:
         InputError: If a record is damaged.
     """
-    return AlphaCurve.from_run(folder, name=TRIED) if (Path(folder) / TRIED).exists() else None
+    if not (Path(folder) / TRIED).exists():
+        return None
+    curve = AlphaCurve.from_run(folder, name=TRIED)
+    return curve if 0.0 in curve.points("validation") else None

@@ -62,6 +62,8 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
     `{corrupted: cifar10}` stands for all tasks returned by `corrupted`. Other arguments of `corrupted` are additional
     keys: `{corrupted: cifar10, names: [noise], severities: [1, 3, 5]}`.
 
+    A task that a group and another entry have in common is taken once, where it comes first.
+
     Args:
         references: Tasks, or a single one.
 
@@ -75,14 +77,16 @@ def get_tasks(references: TaskLike | Iterable[TaskLike]) -> list[Task]:
         ['mnist', 'dtd', 'kmnist']
     """
     tasks: list[Task] = []
+    grouped: list[Task] = []
     for reference in each_reference(references):
         definition = read_inline(reference) if isinstance(reference, str) else reference
         if isinstance(definition, Mapping) and "corrupted" in definition:
             tasks += _read_corrupted(definition)
         elif isinstance(reference, str) and reference in TASK_GROUPS:
-            tasks += map(get_task, TASK_GROUPS[reference])
-        else:
-            tasks.append(get_task(reference))
+            grouped += [task for task in map(get_task, TASK_GROUPS[reference]) if task not in grouped]
+            tasks += [task for task in grouped if task not in tasks]
+        elif (task := get_task(reference)) not in grouped:
+            tasks.append(task)
     return tasks
 
 

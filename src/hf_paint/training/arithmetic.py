@@ -56,9 +56,9 @@ class LinearLayers(TrainerCallback, ExportableState):
     def _recorded(self, state: TrainerState) -> bool:
         """Return the choice in a checkpoint. One of an earlier version has none, and was trained without oneDNN."""
         states: Any = state.stateful_callbacks
-        stored = states.setdefault(type(self).__name__, {})
+        stored = states.setdefault(type(self).__name__, {})  # `Trainer` cannot save a state without an entry
         return bool(stored.get("attributes", {}).get("onednn"))
 
     def state(self) -> dict[str, dict[str, bool | None]]:
-        """Return what a checkpoint records."""
-        return {"args": {}, "attributes": {"onednn": self.onednn}}
+        """Return what a checkpoint records, from which `Trainer` can make this callback again."""
+        return {"args": {"wanted": self.wanted}, "attributes": {"onednn": self.onednn}}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Self
 
+import torch
 from transformers import TrainingArguments
 
 from hf_paint.data.joint_images import TaskSampling
@@ -54,3 +55,9 @@ class DataArguments(TrainingArguments):
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = 0
         super().__post_init__()  # type: ignore[no-untyped-call]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process; a CPU has no index, with which torch cannot load checkpoints."""
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device

@@ -8,7 +8,7 @@ from hf_paint.training.regularization import read_weights
 
 @dataclass
 class KeepingArguments(DataArguments):
-    """The part of `PaintTrainingArguments` that is about what the model knew."""
+    """The part of `PaintTrainingArguments` that protects what the model knew."""
 
     regularization: dict[str, float] | str | None = field(
         default=None,
@@ -20,7 +20,7 @@ class KeepingArguments(DataArguments):
 
     replay_share: float = field(
         default=0.25,
-        metadata={"help": "With replay_tasks: share of their images among those of an epoch, drawn at random."},
+        metadata={"help": "With replay_tasks: their share of the images of an epoch, drawn at random."},
     )
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -44,8 +44,8 @@ def l2_sp(weights: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
     """Return half the squared distance of weights from where they started, `||theta - theta_0|| ** 2 / 2`, shape ().
 
     This is L2-SP (Li et al., "Explicit inductive bias for transfer learning with convolutional networks", 2018,
-    Equation 3), without a term of its own for a new head: a trained head starts from text embeddings, and counts as
-    part of theta_0.
+    Equation 3), without a term of its own for a new head. The head that a training starts from (text
+    embeddings, or what `head_steps` made of them) counts as part of theta_0.
 
     Example:
         >>> l2_sp([torch.tensor([3.0, 4.0])], [torch.zeros(2)])

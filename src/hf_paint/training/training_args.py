@@ -11,14 +11,7 @@ from transformers import TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.files import plain
-from hf_paint.training.argument_checks import (
-    check_choices,
-    check_head,
-    check_length,
-    check_lora,
-    check_machine,
-    check_regularization,
-)
+from hf_paint.training import argument_checks as checks
 from hf_paint.training.field_types import check_field_types
 from hf_paint.training.keeping_arguments import KeepingArguments
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
@@ -130,7 +123,7 @@ class PaintTrainingArguments(KeepingArguments):
         default=None,
         metadata={
             "help": "On CPUs, compute float32 products of linear layers with oneDNN; default: if it is measured to be "
-            "at least 15 % faster than PyTorch's own choice."
+            "at least 15 %% faster than PyTorch's own choice."
         },
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep false; the loss needs the labels."})
@@ -168,12 +161,12 @@ class PaintTrainingArguments(KeepingArguments):
         super().__post_init__()
         self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
-        check_choices(self)
-        check_length(self)
-        check_head(self)
-        check_lora(self, self._given)
-        check_regularization(self)
-        check_machine(self)
+        checks.check_choices(self)
+        checks.check_length(self)
+        checks.check_head(self)
+        checks.check_lora(self, self._given)
+        checks.check_regularization(self)
+        checks.check_machine(self)
         optimizer_settings(self)
         schedule_settings(self)
         check_fields_are_read(self, self._given)

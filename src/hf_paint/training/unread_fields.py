@@ -43,6 +43,7 @@ def _builds(name: str, build: Callable[[Arguments], object], part: str) -> Reade
     """Return a reader that builds a part of the trainer with and without a field and compares the two."""
 
     def reads(args: Arguments) -> bool:
+        """Return whether the part is another one if the field has its default."""
         try:
             return build(args) != build(args.with_changes(**{name: defaults_of(type(args))[name]}))
         except InputError:  # the part needs the field
@@ -113,7 +114,8 @@ READERS: Mapping[str, Reader[Arguments]] = {
     ),
     "augmentation_device": _needs("augmentation: paint", lambda args: args.augmentation == "paint"),
     "regularization": Reader(
-        lambda args: not args.freeze_tower, "With `freeze_tower`, what it keeps cannot change. Remove one of the two."
+        lambda args: not args.freeze_tower,
+        "With `freeze_tower`, the image tower stays as it is. Remove one of the two.",
     ),
     "sampling_temperature": _needs("task_sampling: temperature", lambda args: args.task_sampling == "temperature"),
 }
