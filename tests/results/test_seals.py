@@ -48,6 +48,17 @@ def test_what_people_add_or_remove_is_no_damage(run, tmp_path):
     write_report(run, tmp_path / "report.html")
 
 
+def test_missing_files_of_single_images_are_told_once(run, caplog):
+    names = sorted(path.name for path in (run / "correct").iterdir())
+    for name in names[:2]:
+        (run / "correct" / name).unlink()
+    check_readable(run)
+    [message] = caplog.messages
+    assert names[0] in message
+    assert "and so is 1 other," in message
+    assert "hf-paint patch" in message
+
+
 def test_a_new_report_has_a_checksum_and_hides_no_damage(run):
     flip(run / "curve.png")
     (run / "report.html").write_text("an old one")

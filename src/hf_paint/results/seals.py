@@ -50,8 +50,8 @@ def check_readable(folder: Path) -> None:
 def check_sealed(folder: Path, *, is_published: bool = False) -> None:
     """Check that the files of a run are those that were saved.
 
-    Whoever needs a missing per-image file says so. Plots and the report, which people may remove, only matter for a
-    push: it publishes those that are there.
+    Missing per-image files only cause a warning, and whoever needs one says so. Plots and the report, which people may
+    remove, only matter for a push: it publishes those that are there.
 
     Args:
         folder: Run folder.
@@ -60,12 +60,22 @@ def check_sealed(folder: Path, *, is_published: bool = False) -> None:
     Raises:
         InputError: If a file is damaged, or missing and needed.
     """
+    lost: list[Damage] = []
     for damage in _damages(folder):
         is_drawn, is_missing = is_one_of(DRAWN, damage.name), not damage.path.exists()
         if is_drawn and is_missing and is_published:
             logger.warning(f"{damage.clause}, so it is not published. The same `hf-paint patch` draws it again.")
-        if not (is_missing if is_one_of(PER_IMAGE, damage.name) else is_drawn and (is_missing or not is_published)):
+        if is_missing and is_one_of(PER_IMAGE, damage.name):
+            lost.append(damage)
+        elif not (is_drawn and (is_missing or not is_published)):
             raise damage.error("Restore it from a copy, or run the same `hf-paint patch` again.")
+    if lost:
+        more = len(lost) - 1
+        others = f", and so {'is 1 other' if more == 1 else f'are {more} others'}" if more else ""
+        logger.warning(
+            f"{lost[0].clause}{others}, so what they say of single images is left out. The same `hf-paint patch` "
+            "makes them again."
+        )
 
 
 def _damages(folder: Path) -> Iterator[Damage]:
