@@ -2,7 +2,7 @@
 
     python tests/acceptance/without_labels.py [FOLDER]
 
-Run from the root of the checkout; it takes about ten minutes on one core. Finished runs in FOLDER are reused.
+Run from the root of the checkout. Finished runs in FOLDER are reused.
 """
 
 import math

@@ -59,7 +59,8 @@ class _Context(Protocol):
     saved_tensors: tuple[Tensor, Tensor]
     needs_input_grad: tuple[bool, bool, bool]
 
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors for the backward pass."""
 
 
 class _Product(torch.autograd.Function):
@@ -67,12 +68,14 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return `x @ weight.T + bias`, (..., num_outputs) for x (..., num_inputs)."""
         ctx.save_for_backward(x, weight)
         return _product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return the gradients of x, weight and bias, or None where none is needed."""
         [gradient] = gradients
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
