@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint acceptance benchmark torture matrix gpu clean
+.PHONY: quickstart test lint docs acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -17,6 +17,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py
@@ -35,11 +38,11 @@ gpu: $(READY)
 	$(BIN)/python tests/benchmarks/gpu.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) build dist site src/*.egg-info
 
 # torch goes first and by itself: where the index offers a CPU build, nothing else may pull another one in.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[quickstart,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all,dev,docs]"
 	touch $(READY)

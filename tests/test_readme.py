@@ -22,7 +22,7 @@ from hf_paint.merging.registry import METHODS
 
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "recipes" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "recipes" / "README.md"])
 RUN_HERE = {"README.md": 2, "patching.md": 3, "strategies.md": 1, "adapters.md": 1, "publishing.md": 1}
 """The number of Python blocks of each page that are run here; a page with a test of its own is not listed."""
 
@@ -138,7 +138,7 @@ def test_the_readme_runs_on_a_tiny_model(tiny, hub):
 
 def test_the_pages_run_on_a_tiny_model(tiny, patch_folder, hub):
     here = {}
-    single, shortest, details = python("docs/patching.md", tiny)
+    single, shortest, details = python("docs/how_to/patching.md", tiny)
     exec(single, here)
     assert here["result"].alpha in here["result"].curve.alphas
     push_variants(
@@ -149,16 +149,16 @@ def test_the_pages_run_on_a_tiny_model(tiny, patch_folder, hub):
     )
     exec(details, here)
     exec(shortest, here)
-    for block in python("docs/publishing.md", tiny) + python("docs/strategies.md", tiny):
+    for block in python("docs/how_to/publishing.md", tiny) + python("docs/how_to/strategies.md", tiny):
         exec(block, here)
     assert here["model"].num_parameters() > 0
     for name in ("mnist", "cars"):
         shutil.copytree(patch_folder, f"runs/{name}/patch")
-    for block in python("docs/adapters.md", tiny):
+    for block in python("docs/how_to/adapters.md", tiny):
         exec(block, here)
 
 
-@pytest.mark.parametrize("page", ["docs/patching.md", "docs/strategies.md", "recipes/README.md"])
+@pytest.mark.parametrize("page", ["docs/how_to/patching.md", "docs/how_to/strategies.md", "recipes/README.md"])
 def test_recipes_of_the_commands_parse(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     text = "\n".join(blocks(read(page), "bash")).replace("\\\n", " ")
@@ -175,7 +175,7 @@ def test_recipes_of_the_commands_parse(page, monkeypatch):
 
 
 def test_task_yaml_is_a_task():
-    [text] = blocks(read("docs/tasks.md"), "yaml")
+    [text] = blocks(read("docs/how_to/tasks.md"), "yaml")
     task = Task.from_dict(yaml.safe_load(text))
     assert task.class_names == ("bolt", "nut", "washer")
 
@@ -200,7 +200,7 @@ def test_published_numbers_are_those_of_the_curve(shared):
 
 
 def test_the_table_of_methods_names_all_of_them_with_their_options():
-    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*)\|$", read("docs/methods.md"), re.M))
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*)\|$", read("docs/reference/methods.md"), re.M))
     del rows["method"]
     assert list(rows) == list(METHODS)
     for name, options in rows.items():

@@ -13,7 +13,7 @@ from hf_paint.results.tables import markdown
 
 
 FIGURES = Path(__file__).with_name("merging_table.json")
-DOCS = Path(__file__).parents[2] / "docs/merging.md"
+DOCS = Path(__file__).parents[2] / "docs/how_to/merging.md"
 BEGIN = "<!-- tests/acceptance/merging_table.py --docs writes the measured table between these lines -->\n"
 END = "<!-- end of the table -->"
 SECTION = """

@@ -1,0 +1,39 @@
+"""What `make docs` adds to MkDocs: the pages that stand outside docs/, and links between the two."""
+
+import os
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+
+ROOT = Path(__file__).parents[1]
+PAGES_OUTSIDE = {
+    "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
+    "recipes/README.md": "project/recipes.md",
+}
+"""The pages that GitHub shows where they stand, by their path in the site."""
+LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages outside docs/."""
+    for path, uri in PAGES_OUTSIDE.items():
+        files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn the links that hold in the checkout into links that hold in the site."""
+    places = {file.abs_src_path: file.src_uri for file in files if file.abs_src_path}
+    here = Path(page.file.abs_src_path or "").parent
+
+    def in_site(link: re.Match[str]) -> str:
+        uri = places.get(os.path.normpath(here / link[2]))
+        target = os.path.relpath(uri, Path(page.file.src_uri).parent) if uri else link[2]
+        return f"{link[1]}{target}{link[3] or ''}{link[4]}"
+
+    return LINK.sub(in_site, markdown)
