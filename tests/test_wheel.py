@@ -75,5 +75,7 @@ def test_the_page_on_dependencies_lists_each_with_its_lower_bound():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     listed = [*project["dependencies"], *(x for name in ("demo", "peft", "quickstart") for x in extras[name])]
-    rows = re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", (ROOT / "docs/reference/dependencies.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([\w-]+) \| ([\d.]+) \|", (ROOT / "docs/reference/dependencies.md").read_text(), re.MULTILINE
+    )
     assert set(rows) == {tuple(requirement.split(">=")) for requirement in listed}

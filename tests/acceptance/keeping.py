@@ -3,7 +3,8 @@
     python tests/acceptance/keeping.py
 
 Run from the root of the checkout, beside the reference data (or with HF_PAINT_SHARED). It takes eight minutes of one
-core; finished runs in runs/acceptance/keeping are reused. It prints the table of docs/how_to/keeping.md and draws its curves.
+core; finished runs in runs/acceptance/keeping are reused. It prints the table of docs/how_to/keeping.md and
+draws its curves.
 """
 
 import os

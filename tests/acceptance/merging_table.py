@@ -1,7 +1,7 @@
 """The merges side by side on real images: three tasks patched into one small CLIP, with one kept, over three seeds.
 
     python tests/acceptance/merging_table.py [--seeds 0 1 2] [--output runs/acceptance/merging]
-    python tests/acceptance/merging_table.py --docs      write the table of the recorded figures into docs/how_to/merging.md
+    python tests/acceptance/merging_table.py --docs      write the recorded figures into docs/how_to/merging.md
 
 Run from the root of the checkout. Each task is fine-tuned once per seed; every merge starts from these models. What is
 finished is kept, so the script can be interrupted and repeated. Time is CPU time over all threads, and memory is the
@@ -62,7 +62,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--output", type=Path, default=Path("runs/acceptance/merging"))
-    parser.add_argument("--docs", action="store_true", help="only write the recorded figures into docs/how_to/merging.md")
+    parser.add_argument(
+        "--docs", action="store_true", help="only write the recorded figures into docs/how_to/merging.md"
+    )
     parsed = parser.parse_args()
     if parsed.docs:
         write_docs()
