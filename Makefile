@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint docs acceptance benchmark torture matrix gpu clean
+.PHONY: quickstart test lint docs docs-figures acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -20,6 +20,9 @@ lint: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+
+docs-figures: $(READY)
+	$(BIN)/python docs/figures/make.py
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py

@@ -1,0 +1,45 @@
+"""What `make docs` shows of the examples, each script with its text and picture, and of the model cards."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+
+EXAMPLES = Path(__file__).parent / "examples"
+CARDS = Path(__file__).parents[1] / "model_cards"
+SHARED = "toy.py"
+PLACE = "<!-- the examples -->"
+ORDER = (
+    *("accuracy_along_alpha", "selection_rules", "interpolation_frontier", "flips", "typographic_attack"),
+    *("counting_scenes", "two_patches", "merges", "lora_scaling"),
+)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the model cards, their plots and their report."""
+    for path in sorted(path for path in CARDS.rglob("*") if path.suffix in (".md", ".png", ".html")):
+        files.append(File.generated(config, f"model_cards/{path.relative_to(CARDS)}", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the examples into their page."""
+    return markdown.replace(PLACE, "\n".join(sections())) if page.file.src_uri == "examples/index.md" else markdown
+
+
+def sections() -> Iterator[str]:
+    """Yield the examples as Markdown."""
+    for name in ORDER:
+        source = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+        title, _, text = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")
+        code = source.partition('"""\n\n')[2]
+        yield f"## {title.rstrip('.')}\n\n{text}\n\n![{title}]({name}.png)\n"
+        yield f'??? example "{name}.py"\n\n    ```python\n{_indented(code)}    ```\n'
+
+
+def _indented(code: str) -> str:
+    return "".join(f"    {line}" if line.strip() else line for line in code.splitlines(keepends=True))
