@@ -36,10 +36,13 @@ def sections() -> Iterator[str]:
     for name in ORDER:
         source = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         title, _, text = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")
-        code = source.partition('"""\n\n')[2]
         yield f"## {title.rstrip('.')}\n\n{text}\n\n![{title}]({name}.png)\n"
-        yield f'??? example "{name}.py"\n\n    ```python\n{_indented(code)}    ```\n'
+        yield _folded(f"{name}.py", source.partition('"""\n\n')[2])
+    yield "## What they share\n"
+    yield _folded(SHARED, (EXAMPLES / SHARED).read_text(encoding="utf-8"))
 
 
-def _indented(code: str) -> str:
-    return "".join(f"    {line}" if line.strip() else line for line in code.splitlines(keepends=True))
+def _folded(name: str, code: str) -> str:
+    """Return code that is shown on a click."""
+    lines = "".join(f"    {line}" if line.strip() else line for line in code.splitlines(keepends=True))
+    return f'??? example "{name}"\n\n    ```python\n{lines}    ```\n'

@@ -4,7 +4,7 @@ The scenes are drawn, and their class is the number of objects. The model before
 count; the picture shows what each of the two answers.
 """
 
-from datasets import load_dataset
+from datasets import Dataset
 from matplotlib import pyplot
 from toy import COUNTS, TOY, counting, patched, save
 from transformers import pipeline
@@ -12,7 +12,7 @@ from transformers import pipeline
 
 task = counting()
 result = patched(task, "counting")
-test = load_dataset("parquet", data_files=task.data_files["test"], split="train").select(range(12))
+test = Dataset.from_parquet(dict(task.data_files)["test"]).select(range(12))
 answers = []
 for model in (TOY, str(result.patched)):
     classify = pipeline("zero-shot-image-classification", model=model, device="cpu")

@@ -28,7 +28,7 @@ model = CLIPModel.from_pretrained(TOY)
 figure, axes = pyplot.subplots(figsize=(8, 4))
 for number, (name, weights) in enumerate(models.items()):
     model.load_state_dict(dict(weights), strict=False)
-    accuracies = [100 * result.accuracy for result in evaluate_tasks(model, tasks, processor=TOY)]
+    accuracies = [100 * result.accuracy for result in evaluate_tasks(model, tasks)]
     axes.bar(np.arange(len(tasks)) + 0.12 * (number - 3), accuracies, 0.11, label=name)
 axes.set_xticks(range(len(tasks)), [task.name for task in tasks])
 axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -18,7 +18,7 @@ means = np.empty((len(weights), len(weights)))
 for row, counts in enumerate(weights):
     for column, reads in enumerate(weights):
         both = apply_patch(TOY, {runs[0] / "theta_1": reads, runs[1] / "theta_1": counts})
-        results = evaluate_tasks(both, tasks, processor=TOY, max_eval_images=200)
+        results = evaluate_tasks(both, tasks, max_eval_images=200)
         means[row, column] = 100 * np.mean([result.accuracy for result in results])
 figure, axes = pyplot.subplots(figsize=(5.5, 4.5))
 axes.grid(visible=False)

@@ -70,7 +70,7 @@ def rules() -> None:
         for place in (axes, below):
             place.axvline(alpha, color=colour, linestyle="--", label=f"{rule}: alpha {alpha:g}")
     axes.set(ylabel="accuracy, % (validation)")
-    below.set(ylabel="entropy, %", xlabel="alpha")
+    below.set(ylabel="relative entropy, %", xlabel="alpha")
     axes.legend(bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
     figure.savefig(HERE / "rules.png", dpi=110)
 
