@@ -1,6 +1,7 @@
-"""What `make docs` shows of the examples, each script with its text and picture, and of the model cards."""
+"""What `make docs` shows of the examples, each script with its text and picture, the notebook and the model cards."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 CARDS = Path(__file__).parents[1] / "model_cards"
 SHARED = "toy.py"
 PLACE = "<!-- the examples -->"
+MATHJAX = re.compile("<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", re.S)
 ORDER = (
     *("accuracy_along_alpha", "selection_rules", "interpolation_frontier", "flips", "typographic_attack"),
     *("counting_scenes", "two_patches", "merges", "lora_scaling"),
@@ -29,6 +31,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the examples into their page."""
     return markdown.replace(PLACE, "\n".join(sections())) if page.file.src_uri == "examples/index.md" else markdown
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leave out the program for formulas that every notebook loads from the network; ours has none."""
+    return MATHJAX.sub("", html) if page.file.src_uri.endswith(".ipynb") else html
 
 
 def sections() -> Iterator[str]:

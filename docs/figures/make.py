@@ -46,9 +46,8 @@ def run(name: str, **options: object) -> PatchResult:
 
 
 def keep(name: str, picture: str, **options: object) -> None:
-    """Keep a picture of a run as docs/figures/NAME.png, NAME being its task and, unless it is the first, its kind."""
-    file = f"{name}.png" if picture == "accuracy" else f"{name}_{picture}.png"
-    shutil.copyfile(run(name, **options).run_folder / f"{picture}.png", HERE / file)
+    """Keep a plot of the run on a task as docs/figures/TASK.png."""
+    shutil.copyfile(run(name, **options).run_folder / picture, HERE / f"{name}.png")
 
 
 def rules() -> None:
@@ -136,9 +135,9 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "examples": examples,
     "notebook": notebook,
     "report": report,
-    "mnist": partial(keep, "mnist", "accuracy"),
+    "mnist": partial(keep, "mnist", "accuracy.png"),
     "rules": rules,
-    "gtsrb": partial(keep, "gtsrb", "per_class"),
+    "gtsrb": partial(keep, "gtsrb", "per_class.png"),
     "keeping": keeping.main,
     "cards": cards,
 }
