@@ -23,10 +23,8 @@ from hf_paint.merging.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "recipes" / "README.md"])
-DOCS = ROOT / "docs"
-GENERATED = {DOCS / page for page in re.findall(r"\breference/\S+\.md", (ROOT / "mkdocs.yml").read_text())} - set(
-    PAGES
-)
+GENERATED = {ROOT / "docs" / page for page in re.findall(r"reference/\S+\.md", (ROOT / "mkdocs.yml").read_text())}
+GENERATED -= set(PAGES)
 """The pages that only the site has: `make docs` makes them from the code, and checks the links to them."""
 RUN_HERE = {"README.md": 2, "patching.md": 3, "strategies.md": 1, "adapters.md": 1, "publishing.md": 1}
 """The number of Python blocks of each page that are run here; a page with a test of its own is not listed."""
