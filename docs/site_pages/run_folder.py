@@ -25,11 +25,9 @@ GROUPS = {
 CHECKSUMS = f"""\
 ## Checksums and the lock
 
-`{MANIFEST}` holds the checksums of the files of a finished run, and each model has one of its own. They are verified
-whenever the files are read. A damaged file that the run can make again is made again, with one line that says so; any
-other is named, and nothing is read from it. Delete the manifest of a folder whose files you have changed yourself.
-
-`{locks.LOCK}` is there to be locked while a process works in the folder."""
+`{MANIFEST}` holds the checksums of the files of a finished run, and each model in it has one of its own;
+[the run folder](../how_to/patching.md#the-run-folder) says what they are for. `{locks.LOCK}` is there to be locked while a
+process works in the folder."""
 RECORD = f"""\
 ## Keys of a record
 

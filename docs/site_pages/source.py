@@ -43,7 +43,7 @@ def values(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_unique(map(values, arguments)))
     if origin is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
+        return ", ".join(f"`{written(value)}`" for value in arguments)
     if inspect.isclass(annotation) and issubclass(annotation, Enum):
         return ", ".join(f"`{member.value}`" for member in annotation)
     if origin in (list, tuple):
@@ -69,6 +69,11 @@ def default(field: "Field[Any]") -> str:
         value = value.value
     if value is MISSING or value is None or value in ("", [], {}, ()):
         return ""
+    return f"`{written(value)}`"
+
+
+def written(value: object) -> str:
+    """Return a value as it is written in a recipe."""
     if isinstance(value, (list, tuple)):
-        return f"`[{', '.join(map(str, value))}]`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        return f"[{', '.join(map(written, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

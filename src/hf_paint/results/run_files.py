@@ -65,8 +65,6 @@ FOLDERS: Mapping[str, str] = {
     "head": "With `head_steps`, the phase that trains the head alone.",
     "step-*": "In sequential patching, one run folder for each step.",
     "order-*": "With `num_orders` above 1, one run folder for each order of the tasks.",
-    "correct": "See `correct/*.npy` above.",
-    "predictions": "See `predictions/*.npz` above.",
     EXAMPLES: "Images of each task, first those that patching changes, and what they show.",
     "fisher": "With `method: fisher`, the Fisher information of theta_0 and theta_1.",
     "grams": "With `method: regmean`, the measured inputs of the layers, until theta_1 is saved.",
