@@ -21,8 +21,8 @@ INTRODUCTION = """\
 
 A task is described by a YAML file with these keys, by the same keys in braces where a recipe names a task, and by the
 arguments of `Task` in Python. Most tasks need few of them, and a folder of pictures needs none:
-`hf-paint tasks textures/ --yaml` writes the file that describes it. [Task files](../how_to/tasks.md) has examples. What
-is called None below is `null` in YAML."""
+`hf-paint tasks textures/ --yaml` writes the file that describes it. [Task files](../how_to/tasks.md) has examples.
+What is called None below is `null` in YAML."""
 DERIVED = """\
 ## Keys that make a task from another one
 
