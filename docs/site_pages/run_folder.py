@@ -26,8 +26,8 @@ CHECKSUMS = f"""\
 ## Checksums and the lock
 
 `{MANIFEST}` holds the checksums of the files of a finished run, and each model in it has one of its own;
-[the run folder](../how_to/patching.md#the-run-folder) says what they are for. `{locks.LOCK}` is there to be locked while
-a process works in the folder."""
+[the run folder](../how_to/patching.md#the-run-folder) says what they are for. `{locks.LOCK}` is locked while a process
+works in the folder."""
 RECORD = f"""\
 ## Keys of a record
 
