@@ -20,6 +20,7 @@ lint: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+	$(BIN)/linkchecker --config docs/linkcheckerrc site/index.html
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py
