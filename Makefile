@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint docs acceptance benchmark torture matrix gpu clean
+.PHONY: quickstart test lint types docs build smoke acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -18,9 +18,20 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+types: $(READY)
+	$(BIN)/python tests/release/known_types.py
+
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	$(BIN)/linkchecker --config docs/linkcheckerrc site/index.html
+
+build: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+smoke: build
+	$(PYTHON) tests/release/smoke.py dist
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py

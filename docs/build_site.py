@@ -9,15 +9,25 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from site_pages import PAGES
 
+from hf_paint import __version__
+
 
 ROOT = Path(__file__).parents[1]
 PAGES_OUTSIDE = {
+    "CHANGELOG.md": "project/changelog.md",
+    "CODE_OF_CONDUCT.md": "project/conduct.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "recipes/README.md": "project/recipes.md",
 }
 """The pages that GitHub shows where they stand, by their path in the site."""
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Show the version at the foot of every page."""
+    config.copyright = f"hf_paint {__version__}, {config.copyright}"
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
