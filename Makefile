@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/documentation
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -20,6 +20,7 @@ lint: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+	$(BIN)/pytest tests/documentation -n 2
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py
