@@ -35,6 +35,8 @@ LAUNCHED = ("recipes/patch.py", "recipes/slurm/patch.sbatch")
 NOT_RUN = {
     ("docs/how_to/demo.md", "hf-paint demo"): "serves a page until it is stopped",
     ("docs/how_to/gating.md", "name: model"): "a workflow of GitHub, checked by tests/cli/test_pages.py",
+    ("docs/coming_from/mergekit.md", "merge_method: ties"): "a file of mergekit",
+    ("docs/coming_from/fusion_bench.md", "_target_: fusion_bench"): "a file of FusionBench",
     ("recipes/README.md", "hf-paint patch --config recipes/scenes/"): "reads pictures that a script draws in minutes",
 }
 """Commands and blocks that are not run, by their page and how they begin, and why."""
@@ -64,9 +66,10 @@ def run_python(block, world, names):
 
 
 def run_diff(block, world, names):
-    """Run what a page changes a script to."""
-    new = [line[1:] for line in block.code.splitlines() if not line.startswith("-")]
-    exec(compile("\n".join(new), str(block), "exec"), names)
+    """Run a script as it was, and then as the page changes it."""
+    for other, space in (("+", {}), ("-", names)):
+        lines = [line[1:] for line in block.code.splitlines() if not line.startswith(other)]
+        exec(compile("\n".join(lines), str(block), "exec"), space)
 
 
 def run_bash(block, world, names):

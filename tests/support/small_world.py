@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 
 import yaml
+from datasets import Dataset, Features, Image, Value
 
-from drawn_tasks import draw_parquet, draw_textures
+from drawn_tasks import draw_parquet, draw_rows, draw_textures
 from hf_paint.adapters.patch import save_patch
 from hf_paint.cli.main import main
 from hf_paint.models.stored import StoredTower
@@ -28,6 +29,8 @@ from pages import ROOT
 BASE = "openai/clip-vit-base-patch32"
 TRAINING = {"max_steps": 1, "warmup_steps": 0, "per_device_train_batch_size": 8, "use_cpu": True, "disable_tqdm": True}
 """What every training has instead of what the page says."""
+SPLITS = {"train": 24, "validation": 12, "test": 12}
+"""The images of each built-in task."""
 RECIPE = {"alphas": [0, 0.3, 1], "search_budget": 4}
 """What every recipe that sets these keys has instead."""
 FLAGS = {"push": ["--yes"]}
@@ -104,9 +107,10 @@ class SmallWorld:
         write_open_clip(Path("SOURCE"), random_model())
         small_recipes(Path("recipes"))
         shutil.copy("recipes/clip-vit-base-patch32/mnist.yaml", "recipe.yaml")
-        for repo_id in (BASE, *public_models()):
+        for repo_id in (BASE, "openai/clip-vit-large-patch14", *public_models()):
             self._publish(repo_id, self.model)
         self._publish("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", Path("SOURCE"))
+        self._publish("tanganke/gtsrb", draw_signs(Path("gtsrb")), "dataset")
         for line in PREPARED.strip().splitlines():
             if self.run(shlex.split(line)) != 0:
                 raise AssertionError(line)
@@ -116,12 +120,12 @@ class SmallWorld:
         for name in ("mnist", "cars"):
             save_patch(theta_0, theta_1, f"runs/{name}/patch", alpha=0.5)
 
-    def _publish(self, repo_id, folder):
-        """Put a model on the Hub, whoever owns it."""
-        self.hub.store.create_repo("model", repo_id)
-        with self.hub.store.changing("model", repo_id) as repo:
+    def _publish(self, repo_id, folder, kind="model"):
+        """Put a model or a data set on the Hub, whoever owns it."""
+        self.hub.store.create_repo(kind, repo_id)
+        with self.hub.store.changing(kind, repo_id) as repo:
             files = {path.name: self.hub.store.entry(path.read_bytes()) for path in folder.iterdir()}
-            repo.add_commit("main", files, "model")
+            repo.add_commit("main", files, "files")
 
 
 def expand(pattern):
@@ -144,18 +148,34 @@ def shorten_trainings(patch):
 def draw_tasks(folder):
     """Write built-in tasks of the same names with a few drawn images of at most four of their classes."""
     folder.mkdir()
-    for seed, path in enumerate(sorted(definitions.DEFINITIONS.iterdir(), key=lambda path: path.name)):
-        task = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if "class_names" not in task or not path.name.endswith(".yaml"):
+    files = {path.name: path for path in definitions.DEFINITIONS.iterdir() if path.name.endswith(".yaml")}
+    tasks = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in sorted(files.items())}
+    for seed, (name, task) in enumerate(tasks.items()):
+        whole = tasks[f"{task['extends']}.yaml"] if "extends" in task else task
+        if "class_names" not in whole:
             continue
-        names, files = tuple(map(str, task["class_names"][:4])), {}
-        for number, (split, count) in enumerate({"train": 24, "validation": 12, "test": 12}.items()):
-            files[split] = str(folder / f"{path.name.removesuffix('.yaml')}-{split}.parquet")
-            Path(files[split]).write_bytes(draw_parquet(count, 3 * seed + number, names, (40, 36), None))
-        kept = {key: task[key] for key in ("name", "counting") if key in task}
-        drawn = {"dataset": "parquet", "data_files": files, "splits": {split: split for split in files}}
-        drawn |= {"class_names": list(names), "templates": task["templates"][:1]}
-        (folder / path.name).write_text(yaml.safe_dump(kept | drawn))
+        names = tuple(map(str, whole["class_names"][:4]))
+        data_files = {}
+        for number, (split, count) in enumerate(SPLITS.items()):
+            path = folder / f"{task['name']}-{split}.parquet"
+            path.write_bytes(draw_parquet(count, 3 * seed + number, names, (40, 36), None))
+            data_files[split] = str(path)
+        drawn = {key: task[key] for key in ("name", "counting") if key in task}
+        drawn |= {"dataset": "parquet", "data_files": data_files, "splits": {split: split for split in SPLITS}}
+        drawn |= {"class_names": list(names), "templates": whole["templates"][:1]}
+        (folder / name).write_text(yaml.safe_dump(drawn))
+    return folder
+
+
+def draw_signs(folder):
+    """Write the data set of the tutorial, with the classes that it takes."""
+    folder.mkdir()
+    rows = draw_rows(48, 0, names=range(6))
+    labels = [(12, 13, 14, 17, 35, 38)[label] for label in rows["label"]]
+    features = Features({"image": Image(), "label": Value("int64")})
+    signs = Dataset.from_dict({"image": rows["image"], "label": labels}, features=features)
+    for split in ("train", "test"):
+        signs.to_parquet(folder / f"{split}.parquet")
     return folder
 
 
