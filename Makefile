@@ -10,7 +10,7 @@ quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/documentation
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -24,6 +24,7 @@ types: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	$(BIN)/linkchecker --config docs/linkcheckerrc site/index.html
+	$(BIN)/pytest tests/documentation -n 2
 
 build: $(READY)
 	rm -rf build dist
