@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import yaml
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 
 from hf_paint import PatchResult, SceneStyle, Task, draw_scene, get_task, write_report
@@ -30,7 +31,7 @@ sys.path.insert(0, str(HERE.parent / "docs/examples"))
 REPORT = "../report.html"
 BASE = "hf-paint/toy-clip"
 """The id under which a push would name the base."""
-KEPT = ("recipe.yaml", "selection.json", "card.json", "results.jsonl", "methods.jsonl", "tasks.json", "accuracy.png")
+KEPT = ("selection.json", "card.json", "results.jsonl", "methods.jsonl", "tasks.json", "accuracy.png")
 ALPHAS = [0, 0.2, 0.4, 0.6, 0.8, 1]
 INTRODUCTION = """\
 # Model cards
@@ -99,6 +100,9 @@ def keep(run: Path, folder: Path) -> None:
     for name in KEPT:
         if (run / name).exists():
             shutil.copyfile(run / name, folder / name)
+    recipe = RunFolder(run).load_recipe() | {"model": BASE, "output_dir": f"runs/{folder.name}"}
+    recipe |= {"thetas": {task: f"runs/{task}" for task in recipe["thetas"]}} if "thetas" in recipe else {}
+    write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
     chosen = alpha_from_json((RunFolder(run).load_selection() or {})["alpha"])
     for result in AlphaCurve.from_run(run).results:
         if result.correct_file and result.alpha in (0.0, chosen) and result.split == "test":

@@ -4,6 +4,7 @@ A run is made below `runs/examples` in the current folder by the first example t
 """
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,17 @@ TRAINING = {
     "save_strategy": "no",
     "use_cpu": True,
     "disable_tqdm": True,
+    "num_examples": 0,
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
 COUNTS = ("one", "two", "three", "four", "five", "six")
+_results: dict[str, PatchResult] = {}
+"""Runs that this process has read."""
 pyplot.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}
 pyplot.rcParams |= {"figure.figsize": (7, 4), "figure.constrained_layout.use": True, "savefig.dpi": 110}
 
 
+@cache
 def digits() -> Task:
     """Handwritten digits that come with scikit-learn: 1297 to train on, 500 to test."""
     data = load_digits()
@@ -49,6 +54,7 @@ def digits() -> Task:
     return in_memory("digits", parts, list("0123456789"), ['a photo of the number: "{}".'])
 
 
+@cache
 def drawn(name: str) -> Task:
     """Drawn `shapes` or `words`, which the toy CLIP knows."""
     parts = {}
@@ -58,6 +64,7 @@ def drawn(name: str) -> Task:
     return in_memory(name, parts, classes, templates)
 
 
+@cache
 def counting() -> Task:
     """Scenes of one to six objects; the class is their number."""
     style = SceneStyle(image_size=32, radius=(0.09, 0.13))
@@ -90,8 +97,10 @@ def in_memory(
 
 def patched(task: Task | list[Task], folder: str, keep: Sequence[Task] = (), **options: Any) -> PatchResult:
     """Patch the toy CLIP, or read the finished run; it keeps shapes and words, or the tasks in `keep`."""
-    kept = keep or [drawn("shapes"), drawn("words")]
-    return patch(TOY, task, kept, RUNS / folder, **(TRAINING | options))
+    if folder not in _results:
+        kept = keep or [drawn("shapes"), drawn("words")]
+        _results[folder] = patch(TOY, task, kept, RUNS / folder, **(TRAINING | options))
+    return _results[folder]
 
 
 def label(axes: Axes, *, x: str, y: str, title: str) -> None:

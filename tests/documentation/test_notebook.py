@@ -1,11 +1,16 @@
 """The notebook runs offline from an empty folder, and its kept outputs are what it gives now."""
 
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+import build_gallery
 
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +46,14 @@ def test_the_kept_outputs_are_those_of_today(tmp_path, monkeypatch):
         assert [NUMBER.sub("#", text) for text in now] == [NUMBER.sub("#", text) for text in before]
         numbers, expected = (list(map(float, NUMBER.findall(" ".join(texts)))) for texts in (now, before))
         assert numbers == pytest.approx(expected, abs=1.0)
+
+
+def test_the_page_of_the_notebook_loads_nothing_from_the_network():
+    convert = pytest.importorskip("mkdocs_jupyter.convert")
+    html = build_gallery.MATHJAX.sub("", convert.nb2html(str(NOTEBOOK)))
+    assert "mathjax" in convert.nb2html(str(NOTEBOOK)).lower()
+    loaded = re.findall(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"']?([^\"' >]+)", html)
+    assert [address for address in loaded if not address.startswith("data:")] == []
 
 
 def test_the_notebook_is_small_and_was_run_from_the_top():
