@@ -23,7 +23,7 @@ for axes, picture, label, first, then in zip(grid.flat, test["image"], test["lab
     axes.imshow(picture)
     axes.axis("off")
     axes.set_title(f"{first} → {then}", fontsize=10, color="green" if then == COUNTS[label] else "firebrick")
-rates = [100 * result.curve.mean_accuracy(alpha, "patching", "test") for alpha in (0.0, result.alpha)]
+rates = [100 * float(result.curve.mean_accuracy(alpha, "patching", "test")) for alpha in (0.0, result.alpha)]
 figure.suptitle(
     f"Answers before and after patching; on all test scenes, {rates[0]:.0f} % → {rates[1]:.0f} % are right"
 )

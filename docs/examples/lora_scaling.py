@@ -19,7 +19,7 @@ figure, axes = pyplot.subplots()
 for number, (name, (result, file)) in enumerate(runs.items()):
     size = (result.run_folder / file).stat().st_size / 1e6
     for role, tasks, style in (("patching", "digits", "-"), ("supported", "shapes and words", "--")):
-        accuracies = [100 * result.curve.mean_accuracy(alpha, role, "test") for alpha in result.curve.alphas]
+        accuracies = [100 * float(result.curve.mean_accuracy(alpha, role, "test")) for alpha in result.curve.alphas]
         text = f"{name} ({size:.1f} MB): {tasks}"
         axes.plot(result.curve.alphas, accuracies, style, color=f"C{number}", marker="o", label=text)
 axes.legend()

@@ -1,7 +1,7 @@
 """A typographic attack, before and after.
 
-The name of a wrong shape is written over a drawn shape. The toy CLIP reads it, as large CLIPs do. Patching on such
-pictures teaches it to look at the shape again, and the clean pictures are what it must keep.
+The name of a wrong shape is written over a drawn shape. It confuses the toy CLIP, which seldom answers with the word,
+though, as large CLIPs do. Patching on such pictures teaches it to look at the shape; it keeps the clean pictures.
 """
 
 from matplotlib import pyplot
@@ -26,9 +26,8 @@ kept = [curve.get(alpha, "supported", "clean", "test") for alpha in curve.alphas
 axes = places["plot"]
 axes.plot(curve.alphas, [100 * result.accuracy for result in kept], marker="o", label="clean: right")
 axes.plot(curve.alphas, [100 * result.accuracy for result in found], marker="o", label="attacked: right")
-axes.plot(
-    curve.alphas, [100 * r.attack_success for r in found], "--", marker="o", label="attacked: the word is believed"
-)
+words = [100 * result.attack_success / result.total for result in found]
+axes.plot(curve.alphas, words, "--", marker="o", label="attacked: the word is the answer")
 axes.axvline(result.alpha, color="black", linestyle=":", label=f"chosen: {result.alpha:g}")
 axes.legend()
 label(axes, x="alpha", y="% of test images", title="Words written over pictures")
