@@ -1,7 +1,7 @@
 """Counting objects.
 
-The scenes are drawn, and their class is the number of objects. The model before patching knows the words, but does not
-count; the picture shows what each of the two answers.
+The scenes are drawn, and their class is the number of objects. Counting is far from what the toy CLIP knows: with the
+default rule, it may learn little. `mean` weighs what is gained and what is lost alike.
 """
 
 from datasets import Dataset
@@ -11,7 +11,7 @@ from transformers import pipeline
 
 
 task = counting()
-result = patched(task, "counting")
+result = patched(task, "counting", selection="mean")
 test = Dataset.from_parquet(dict(task.data_files)["test"]).select(range(12))
 answers = []
 for model in (TOY, str(result.patched)):
@@ -23,8 +23,8 @@ for axes, picture, label, first, then in zip(grid.flat, test["image"], test["lab
     axes.imshow(picture)
     axes.axis("off")
     axes.set_title(f"{first} → {then}", fontsize=10, color="green" if then == COUNTS[label] else "firebrick")
-rates = [100 * float(result.curve.mean_accuracy(alpha, "patching", "test")) for alpha in (0.0, result.alpha)]
-figure.suptitle(
-    f"Answers before and after patching; on all test scenes, {rates[0]:.0f} % → {rates[1]:.0f} % are right"
-)
+roles, curve = ("patching", "supported"), result.curve
+before, after = ([100 * float(curve.mean_accuracy(a, role, "test")) for role in roles] for a in (0.0, result.alpha))
+rates = [f"{first:.0f} % → {then:.0f} %" for first, then in zip(before, after, strict=True)]
+figure.suptitle(f"Right on all test scenes: {rates[0]}; on shapes and words: {rates[1]}")
 save(__file__)
