@@ -64,7 +64,7 @@ def rules() -> None:
     both = [sum(side) / 2 for side in sides.values()]
     rows = [r for r in curve.results if r.split == "validation"]
     entropy = [[r.relative_entropy for r in rows if r.alpha == alpha] for alpha in curve.alphas]
-    figure, (axes, below) = pyplot.subplots(2, figsize=(7, 5), height_ratios=[3, 1], sharex=True, layout="constrained")
+    figure, (axes, below) = pyplot.subplots(2, figsize=(8, 5), height_ratios=[5, 2], sharex=True, layout="constrained")
     axes.plot(curve.alphas, learned, marker="o", color="C0", label="MNIST")
     axes.plot(curve.alphas, kept, marker="s", color="C1", label="CIFAR-10")
     axes.plot(curve.alphas, both, marker=".", color="grey", label="mean of both")
@@ -75,7 +75,7 @@ def rules() -> None:
         for place in (axes, below):
             place.axvline(alpha, color=colour, linestyle="--", label=f"{rule}: alpha {alpha:g}")
     axes.set(ylabel="accuracy, % (validation)")
-    below.set(ylabel="relative entropy, %", xlabel="alpha")
+    below.set(ylabel="entropy, %", xlabel="alpha")
     axes.legend(bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
     figure.savefig(HERE / "rules.png", dpi=110)
 
