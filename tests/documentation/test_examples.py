@@ -1,6 +1,7 @@
 """Every example is short, runs offline, and draws the picture that the page shows with its code."""
 
 import ast
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -17,15 +18,17 @@ import build_gallery
 EXAMPLES = build_gallery.EXAMPLES
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.name != build_gallery.SHARED)
 MOST_LINES = 40
+SHORT = {"max_steps": 40, "warmup_steps": 4, "alphas": [0, 0.5, 1]}
 
 
 def test_every_example_draws_its_picture(tmp_path, monkeypatch):
-    """In one test and one process, so that a run that several scripts read is made once."""
+    """In one test and one process, so that a run that several scripts read is made once; the runs are short."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     pyplot.switch_backend("agg")
     with pyplot.rc_context():
+        monkeypatch.setattr("toy.TRAINING", importlib.import_module("toy").TRAINING | SHORT)
         for script in (EXAMPLES / f"{name}.py" for name in build_gallery.ORDER):
             runpy.run_path(str(script), run_name="__main__")
             pyplot.close("all")
