@@ -23,7 +23,7 @@ types: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
-	$(BIN)/linkchecker --config docs/linkcheckerrc site/index.html
+	$(BIN)/python docs/check_site.py site
 	$(BIN)/pytest tests/documentation -n 2
 
 build: $(READY)
