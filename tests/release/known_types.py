@@ -4,8 +4,10 @@ Public is every name that does not begin with an underscore, in every module. At
 """
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 
 LEAST = 0.98
@@ -14,7 +16,10 @@ COMMAND = ("pyright", "--verifytypes", "hf_paint", "--ignoreexternal", "--output
 
 def main() -> int:
     """Print the share, and each name whose type is not known; the exit code is 1 if they are too many."""
-    done = subprocess.run([sys.executable, "-m", *COMMAND], capture_output=True, text=True)
+    # pyright looks for packages where the first `python` of the path does
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command, environment = [sys.executable, "-m", *COMMAND], {**os.environ, "PATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     report = json.loads(done.stdout).get("typeCompleteness")
     if report is None:
         sys.exit(f"pyright read no types of hf_paint: {done.stdout}{done.stderr}")

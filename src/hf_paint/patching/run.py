@@ -17,6 +17,7 @@ from hf_paint.patching.recipe import Recipe
 from hf_paint.results.identity import Identity
 from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_files import RESULTS, TRIED
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -31,11 +32,11 @@ class PatchRun:
 
     def __init__(self, recipe: Recipe, tasks: Sequence[PreparedTask] = (), identity: Identity | None = None) -> None:
         self.recipe = recipe
-        self.tasks = tuple(tasks)
-        self.identity = identity or Identity(num_processes=recipe.num_processes, content={})
+        self.tasks: tuple[PreparedTask, ...] = tuple(tasks)
+        self.identity: Identity = identity or Identity(num_processes=recipe.num_processes, content={})
         self.base, self.args, self.rule = recipe.base, recipe.args, recipe.rule
         self.options, self.method = recipe.options, recipe.method
-        self.folder = recipe.folder
+        self.folder: RunFolder = recipe.folder
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

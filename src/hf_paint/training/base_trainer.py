@@ -30,7 +30,7 @@ from hf_paint.training.resuming import ResumingMixin
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class BaseTrainer(DivergenceMixin, ResumingMixin):

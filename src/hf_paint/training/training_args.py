@@ -153,7 +153,7 @@ class PaintTrainingArguments(KeepingArguments):
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         if self.accelerator_config is None and self.dataloader_pin_memory and not self.use_cpu:
-            self.accelerator_config = {
+            self.accelerator_config: dict[str, bool] = {
                 "non_blocking": True
             }  # copy a batch to the GPU while the one before is computed
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
