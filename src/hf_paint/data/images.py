@@ -58,7 +58,7 @@ class CachedImages(Dataset[Example]):
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
         folder = Path(cache_dir) / "pixels"
         try:
-            self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
+            pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
                 folder / self.fingerprint,
                 lambda: _cached(split, transform, folder) or _pixels_and_labels(split, transform),
                 name=f"{split.name} split of task '{split.task.name}'",
@@ -67,6 +67,7 @@ class CachedImages(Dataset[Example]):
         except InputError:  # of the first image that cannot be read; there may be others
             refuse_unreadable(split)
             raise
+        self.pixels: NDArray[np.uint8] = pixels
         self.labels: Tensor = torch.from_numpy(split.targets(labels))
         self.written: Indices | None = split.written(labels)
         self.choices: Choices | None = split.choices

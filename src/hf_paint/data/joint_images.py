@@ -72,7 +72,8 @@ class JointImages(Dataset[Example]):
         counts = images_per_epoch(sizes, sampling, temperature=temperature)
         counts += replayed_per_epoch(sum(counts), num_replayed, replay_share)
         self.bounds: list[int] = [0, *accumulate(counts)]
-        self.drawn = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()  # the row and pass for each index
+        # the row and pass for each index
+        self.drawn: torch.Tensor = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:

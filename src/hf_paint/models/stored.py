@@ -31,7 +31,8 @@ class StoredTower(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        self.folder, self._stored = Path(folder), LazyWeights(folder)
+        self.folder: Path = Path(folder)
+        self._stored = LazyWeights(folder)
         tensors = read_checkpoint(folder).tensors
         self._names = [n for n, tensor in tensors.items() if n.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS]
         missing = [name for name in frozen if name.startswith("visual_projection.") and name not in self._names]

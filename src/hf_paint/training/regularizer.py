@@ -31,7 +31,8 @@ class Regularizer:
     """
 
     def __init__(self, model: nn.Module, weights: Mapping[str, float]) -> None:
-        self.model, self.weights = model, weights
+        self.model = model
+        self.weights: Mapping[str, float] = weights
         self.adapter = model if hasattr(model, "peft_config") else None
         self.original = model if self.adapter else deepcopy(model).eval().requires_grad_(False)
         self.start = [] if self.adapter else list(self.original.parameters())

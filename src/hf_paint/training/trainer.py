@@ -23,6 +23,7 @@ from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
+from hf_paint.tasks.task import Task
 from hf_paint.training.arithmetic import LinearLayers, say_tf32
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
@@ -129,7 +130,9 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
         if not is_sharded(self.accelerator):
             move(model, args.device)  # the text tower too, so that the whole model is on one device
         self.clip, self.clip_model = clip, model
-        self.train_tasks, self.replay_tasks, self.tasks = training_set.tasks, training_set.replay_tasks, tasks
+        self.train_tasks: Sequence[Task] = training_set.tasks
+        self.replay_tasks: Sequence[Task] = training_set.replay_tasks
+        self.tasks = tasks
         self.transform = PixelTransform(processing_class)
         self.head = training_set.head.to(args.device)
         self.evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
