@@ -52,9 +52,11 @@ class PixelTransform:
                 "The image processor must, like CLIP's, rescale and either resize to a square or resize and then crop "
                 f"a square from the centre. Its settings are {settings}."
             )
-        self.resample = Image.Resampling(settings["resample"])
+        self.resample: Image.Resampling = Image.Resampling(settings["resample"])
         self.scale: float = float(settings["rescale_factor"])
-        self.mean, self.std = _normalization(settings)
+        mean, std = _normalization(settings)
+        self.mean: Tensor = mean
+        self.std: Tensor = std
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def _is_square(self, crop: dict[str, int]) -> bool:

@@ -36,7 +36,7 @@ class WeightPath(ABC):
     models: tuple[str, ...] = ("theta_1",)
 
     def __init__(self, theta_0: Weights, *others: Weights) -> None:
-        self.inputs = (theta_0, *others)
+        self.inputs: tuple[Weights, ...] = (theta_0, *others)
 
     @property
     def theta_0(self) -> Weights:

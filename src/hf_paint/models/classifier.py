@@ -56,7 +56,7 @@ class ClassificationHead(nn.Module):
         super().__init__()
         if len(weight) != len(class_names):
             raise InputError(f"The head has {len(weight)} rows but {len(class_names)} class names.")
-        self.weight = nn.Parameter(weight)
+        self.weight: nn.Parameter = nn.Parameter(weight)
         self.class_names: tuple[str, ...] = tuple(class_names)
         self.templates: tuple[str, ...] = tuple(templates)
         self.task: str = task

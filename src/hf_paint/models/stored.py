@@ -36,7 +36,7 @@ class StoredTower(Mapping[str, Tensor]):
         tensors = read_checkpoint(folder).tensors
         self._names = [n for n, tensor in tensors.items() if n.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS]
         missing = [name for name in frozen if name.startswith("visual_projection.") and name not in self._names]
-        self.frozen = {name: frozen[name] for name in missing}
+        self.frozen: dict[str, Tensor] = {name: frozen[name] for name in missing}
         self.nbytes: int = sum(4 * tensors[n].size for n in self._names) + sum(x.nbytes for x in self.frozen.values())
 
     @property
