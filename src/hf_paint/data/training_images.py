@@ -48,7 +48,7 @@ class TrainImages(Dataset[Example]):
         resize: bool = True,
     ) -> None:
         self.split = split
-        self.pictures = pictures or Pictures(split)
+        self.pictures: Pictures = pictures or Pictures(split)
         self.resize = resize
         self.transform = transform
         self.augmentation = augmentation

@@ -20,7 +20,7 @@ class StoredScores(UserDict[str, float]):
         super().__init__()
         self.path: Path = path
         self.write: bool = write
-        self.data = read_shaped(path, dict[str, float], advice=AGAIN) or {}
+        self.data: dict[str, float] = read_shaped(path, dict[str, float], advice=AGAIN) or {}
 
     def __setitem__(self, name: str, score: float) -> None:
         """Set a score and rewrite the file."""

@@ -41,7 +41,8 @@ class Tracking:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.args, self.folder = recipe.args, recipe.folder
+        self.args: PaintTrainingArguments = recipe.args
+        self.folder: RunFolder = recipe.folder
         self.recipe: dict[str, object] = recipe.to_dict()
         self.path: Path = self.folder.path / TRACKER_IDS
         chosen = self.args.report_to or ()

@@ -1,5 +1,6 @@
 """What the demo shows and does: one's own pictures and words, classified before and after patching."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from html import escape
 
@@ -38,7 +39,7 @@ class Demo:
         self.tasks: dict[str, TaskClasses] = {task.name: task for task in subject.tasks}
         self.pictures: list[TriedPicture] = [] if subject.run is None else tried_pictures(subject.run, self.tasks)
         self._positions: dict[str, tuple[float, ...]] = {}  # where the sliders of each visitor were last
-        self.open = lru_cache(16)(self._open)
+        self.open: Callable[[str], Pixels] = lru_cache(16)(self._open)
         self._right = {
             (self.open(str(picture.path)).digest, picture.words, picture.templates): picture.right
             for picture in self.pictures

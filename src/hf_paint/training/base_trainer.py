@@ -44,7 +44,9 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
 
     args: PaintTrainingArguments
     model: nn.Module
-    loss_is_scaled_for_ga = True
+    loss_is_scaled_for_ga: bool = True
+    optimizer: Optimizer | None
+    lr_scheduler: LRScheduler | None
 
     def __init__(self, model: nn.Module, args: PaintTrainingArguments, **options: Any) -> None:
         super().__init__(model, args, **options)

@@ -157,9 +157,9 @@ class PaintTrainingArguments(KeepingArguments):
                 "non_blocking": True
             }  # copy a batch to the GPU while the one before is computed
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
-            self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
+            self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
         super().__post_init__()
-        self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
+        self.deepspeed_plugin: None = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         checks.check_choices(self)
         checks.check_length(self)
