@@ -207,7 +207,7 @@ class RunningMean:
     """
 
     def __init__(self, theta: Weights) -> None:
-        self.count = 1
+        self.count: int = 1
         self._first = theta
         self._headers = {name: tensor.to("meta") for name, tensor in theta.items()}  # shapes and dtypes alone
         self._totals: dict[str, Tensor] = {}

@@ -31,12 +31,13 @@ class StoredTower(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        self.folder, self._stored = Path(folder), LazyWeights(folder)
+        self.folder: Path = Path(folder)
+        self._stored = LazyWeights(folder)
         tensors = read_checkpoint(folder).tensors
         self._names = [n for n, tensor in tensors.items() if n.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS]
         missing = [name for name in frozen if name.startswith("visual_projection.") and name not in self._names]
-        self.frozen = {name: frozen[name] for name in missing}
-        self.nbytes = sum(4 * tensors[n].size for n in self._names) + sum(x.nbytes for x in self.frozen.values())
+        self.frozen: dict[str, Tensor] = {name: frozen[name] for name in missing}
+        self.nbytes: int = sum(4 * tensors[n].size for n in self._names) + sum(x.nbytes for x in self.frozen.values())
 
     @property
     def fingerprint(self) -> str:
@@ -90,10 +91,11 @@ class LazyWeights(Mapping[str, Tensor]):
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         tensors = read_checkpoint(folder).tensors
-        self.floats = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
+        self.floats: list[str] = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
         self._paths = {name: tensor.path for name, tensor in tensors.items()}
         paths = sorted({*self._paths.values()})
-        self.state = tuple(map(_state, paths))  # before they are opened: replaced files are no longer these
+        # before they are opened: replaced files are no longer these
+        self.state: tuple[State, ...] = tuple(map(_state, paths))
         self._files = {path: safe_open(path, framework="pt") for path in paths}
 
     def __getitem__(self, name: str) -> Tensor:

@@ -26,7 +26,7 @@ from hf_paint.results.tables import percent
 from hf_paint.results.tried_methods import best, reached
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def choose_method(
