@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint types docs build smoke acceptance benchmark torture matrix gpu clean
+.PHONY: quickstart test lint types docs docs-figures build smoke acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -33,6 +33,9 @@ build: $(READY)
 
 smoke: build
 	$(PYTHON) tests/release/smoke.py dist
+
+docs-figures: $(READY)
+	$(BIN)/python docs/figures/make.py
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py

@@ -75,5 +75,7 @@ def _find(name: str, folder: Path) -> str:
     """Return the absolute path of a file or folder, or of a glob pattern that matches some; other names unchanged."""
     if not name or name.startswith(("~", "/", "{")) or "://" in name:
         return name
-    found = any(iglob(f"{escape(str(folder))}/{name}", recursive=True)) if "*" in name else exists(folder / name)
-    return str(folder / name) if found else name
+    if "*" not in name:
+        return str(folder / name) if exists(folder / name) else name
+    found = iglob(f"{escape(str(folder))}/{name}", recursive=True)  # noqa: PTH207 - Path.glob refuses some stars
+    return str(folder / name) if any(found) else name
