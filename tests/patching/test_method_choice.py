@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from drawn_tasks import write_task
-from hf_paint import AlphaCurve, InputError, PatchOptions, patch_parallel, patch_single
+from hf_paint import AlphaCurve, InputError, PatchOptions, compare_runs, patch_parallel, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.auto import label
 from hf_paint.merging.registry import METHODS, read_method
@@ -82,9 +82,22 @@ def test_it_is_the_best_of_the_methods_by_themselves_within_the_budget(auto, mat
     assert mean_accuracy(result.curve, result.alpha) >= max(scores.values())
     alone = AlphaCurve.from_run(tmp_path / chosen)
     assert records(result.curve) == records(alone)  # finished as if the method had been named
-    assert len(evaluated) == 7 * 3 + (len(ALPHAS) * 6 - 3 * 3)  # what was tried is not evaluated again
+    assert len(evaluated) == 7 * 3 + (len(ALPHAS) * 6 - 3 * 3) + 2  # what was tried is not evaluated again
     found, expected = (weights(folder / "patched") for folder in (result.run_folder, tmp_path / chosen))
     assert all(torch.equal(found[name], x) for name, x in expected.items())
+
+
+def test_the_models_that_are_merged_are_evaluated_on_their_own_tasks(auto, material, tmp_path):
+    folder = auto[0].run_folder
+    searched = material(tmp_path / "searched", search_budget=2).curve
+    [zero_shot, alone, *_] = compare_runs([folder]).methods
+    names = searched.tasks["patching"]
+    assert [*alone.sources] == names
+    for name in names:
+        expected = searched.get(Coefficients({name: 1.0}), "patching", name, "test")
+        assert alone.results[name].correct == expected.correct
+    assert alone.results["others"] == zero_shot.results["others"]
+    assert not any(isinstance(alpha, Coefficients) for alpha in AlphaCurve.from_run(folder).alphas)
 
 
 def test_the_recipe_says_what_was_asked_for_and_chosen(auto, material, tmp_path, monkeypatch):

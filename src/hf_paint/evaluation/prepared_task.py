@@ -96,9 +96,9 @@ class PreparedTask:
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
-def num_images(tasks: Iterable[PreparedTask]) -> int:
-    """Return the number of images in all splits of these tasks."""
-    return sum(len(images) for task in tasks for images in task.images.values())
+def num_images(tasks: Iterable[PreparedTask], split: str | None = None) -> int:
+    """Return the number of images in one split of these tasks or, by default, in all of them."""
+    return sum(len(images) for task in tasks for name, images in task.images.items() if split in (None, name))
 
 
 def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:

@@ -25,6 +25,7 @@ from hf_paint.results.bootstrap import NUM_RESAMPLES
 from hf_paint.results.choice_text import before_and_after, claim, claim_of_selected, sample_note
 from hf_paint.results.curve_table import curve_rows
 from hf_paint.results.markdown import Markdown, code_span, hub_link
+from hf_paint.results.normalised import normalised_rows
 from hf_paint.results.outcome import Outcome
 from hf_paint.results.public_recipe import public_recipe
 from hf_paint.results.robustness_table import RobustnessTable
@@ -177,6 +178,7 @@ def _accuracy(model: _Model) -> Accuracy:
         gains=_gains(model),
         intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "
         "do not account for variation across seeds.",
+        normalised=_normalised(model),
         answer_types=_answer_types(model),
     )
 
@@ -197,6 +199,15 @@ def _gains(model: _Model) -> str:
             accuracies = [percent(before.accuracy), percent(after.accuracy)]
             rows.append([gain.task, gain.role, after.num_images, *accuracies, points(gain.gain, gain.interval)])
     return table(rows, text_columns=2)
+
+
+def _normalised(model: _Model) -> str:
+    """Return a table of normalised accuracies, or an empty string if no single model was evaluated."""
+    source = model.source
+    if source.single_models is None:
+        return ""
+    rows = normalised_rows(source.curve, source.single_models, model.alpha, source.split)
+    return table(rows, text_columns=2) if rows else ""
 
 
 def _answer_types(model: _Model) -> str:

@@ -96,12 +96,14 @@ def num_alphas(run: PatchRun) -> int:
 def images_to_evaluate(run: PatchRun) -> int:
     """Return how many images a run passes through the image tower to evaluate it, beside what its method measures."""
     alphas, everything = num_alphas(run), _count(run.tasks)
+    own = [task for task in run.tasks if task.role == "patching"] if run.recipe.strategy == "parallel" else []
+    single_models = _count(own, "test")  # each theta_i is reported on its own task
     if run.recipe.searches:
-        own = [task for task in run.tasks if task.role == "patching"]  # each theta_i is reported on its own task
-        return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test") + _count(own, "test")
+        return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test") + single_models
     if run.recipe.strategy != "sequential":
         ensemble = 2 * everything if run.options.compare_ensemble else 0
-        return alphas * everything + ensemble + num_trials(run.recipe) * _count(run.tasks, "validation")
+        trials = num_trials(run.recipe) * _count(run.tasks, "validation")
+        return alphas * everything + ensemble + trials + single_models
     names = [task.name for task in run.recipe.patching_tasks]
     supported = [task for task in run.tasks if task.role == "supported"]
     patching = {task.task.name: task for task in run.tasks if task.role == "patching"}

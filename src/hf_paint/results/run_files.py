@@ -17,6 +17,8 @@ ENSEMBLE = "ensemble.jsonl"
 """Records for the output-space ensemble, kept separate from the records for interpolated weights."""
 TRIED = "methods.jsonl"
 """Records of the merges that `method: auto` tried, whose alpha is a mapping from the merge to its alpha."""
+SINGLE_MODELS = "single_models.jsonl"
+"""Records of the models that a `parallel` run merged, each on the test images of its own task at `{task: 1}`."""
 PRECISION, CARD_FACTS, ROBUSTNESS, SCORES = "precision.json", "card.json", "robustness.json", "scores.json"
 COEFFICIENTS, ONEDNN = "coefficients.json", "onednn.json"
 ORDERS, CHANGES, TRACKER_IDS = "orders.json", "changes.json", "trackers.json"
@@ -34,7 +36,7 @@ def example_plot(task: str) -> str:
 
 KEPT = (RECIPE, STEP_RECIPE, IDENTITY, SELECTION)
 """Files that no run can make again as they were: what it was started with, and what people chose."""
-RECORDS = (RESULTS, ENSEMBLE, DETAILS, TRIED)
+RECORDS = (RESULTS, ENSEMBLE, DETAILS, TRIED, SINGLE_MODELS)
 """Files with a line for each evaluation. Damaged lines are removed; if a file is missing, so are the other ones."""
 FACTS = (PRECISION, ONEDNN, CARD_FACTS, ROBUSTNESS, SCORES, COEFFICIENTS, ORDERS, CHANGES, TRACKER_IDS, TASKS)
 """What a run found out once, and finds out again."""
@@ -45,8 +47,9 @@ DRAWN = (CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT, ROBUSTNESS_PLOT, example_plo
 SEALED = (*KEPT, *RECORDS, *FACTS, *PER_IMAGE, *DRAWN)
 """Glob patterns for the files that have a checksum; models have a manifest of their own."""
 PARTS_OF_A_RUN = (
-    *(RESULTS, DETAILS, TRIED, EXAMPLES, SELECTION, "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", SCORES, COEFFICIENTS, "fisher", "grams", "theta_0", "head", "adapter"),
+    *(RESULTS, DETAILS, TRIED, SINGLE_MODELS, EXAMPLES, SELECTION, "theta_1", "patched", "variants"),
+    *("checkpoint-*", "step-*", "thetas", "order-*", SCORES, COEFFICIENTS, "fisher", "grams"),
+    *("theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
 
