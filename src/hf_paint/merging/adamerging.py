@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.merging.base import AnySplit, Measurements, Several
+from hf_paint.merging.base import AnySplit, Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.merging.learned_soups import mix
 from hf_paint.weights.compatibility import check_compatible
@@ -143,6 +143,10 @@ class AdaMerging(Several):
     def needs_test(self) -> bool:
         """Whether the coefficients are learned on test images."""
         return self.images == "test"
+
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of batches, one per step."""
+        return Measured(entropies=self.steps)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the merged weights, and record the coefficients."""

@@ -102,7 +102,6 @@ class ModelStock(Several):
 
     name: ClassVar[str] = "model_stock"
     end: ClassVar[str] = "Model Stock"
-    fewest: ClassVar[int] = 2
     chooses: ClassVar[bool] = True
     by_layer: bool = False
 

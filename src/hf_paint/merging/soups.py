@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.merging.base import Measurements, Several
+from hf_paint.merging.base import Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, subtract
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import all_finite
@@ -172,6 +172,12 @@ class GreedySoup(Several):
     def needs_selection(self) -> bool:
         """Whether models are scored by the selection rule."""
         return self.score == "selection"
+
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of scores: of each model, of each soup and, for the rule, of theta_0."""
+        if self.score == "patching":
+            return Measured(scores=2 * num_models - 1)
+        return Measured(scores=2 * num_models, scored="all")
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the weights of the greedy soup. Each score is saved immediately."""

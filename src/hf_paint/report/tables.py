@@ -112,10 +112,13 @@ def _tried(recorded: Recorded) -> Table | None:
     if tried is None:
         return None
     found = reached(tried, rule_of_recipe(recorded.run.recipe))
-    rows: list[Cells] = [[r.method, format_alpha(r.alpha), *map(float, r.sides)] for r in found]
-    sides = ["patching", "supported"]
+    sides, by_entropy = ["patching", "supported"], recorded.run.recipe.get("selection") == "entropy"
+    rows: list[Cells] = [
+        [r.method, format_alpha(r.alpha), *map(float, r.sides), *([r.entropy] if by_entropy else [])] for r in found
+    ]
+    columns = ["merge", "alpha", *sides, *(["entropy"] if by_entropy else [])]
     title = "Merges that were tried, at their best alphas: mean accuracies on validation images"
-    return Table(title=title, columns=["merge", "alpha", *sides], percent=sides, rows=rows)
+    return Table(title=title, columns=columns, percent=sides, rows=rows)
 
 
 def averaged_orders(folder: RunFolder) -> list[Table]:
