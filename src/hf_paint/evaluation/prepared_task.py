@@ -85,6 +85,11 @@ class PreparedTask:
         return "test" if "test" in self.images else next(iter(self.images))
 
     @property
+    def labelled_split(self) -> str:
+        """The first split whose images have labels, on which accuracy can be measured."""
+        return next(name for name, images in self.images.items() if len(images.counted))
+
+    @property
     def classes(self) -> TaskClasses:
         """Classes and prompts of the task, for `tasks.json`."""
         rows = None if self.rows is None else tuple(tuple(row) for row in self.rows.tolist())

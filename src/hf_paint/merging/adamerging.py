@@ -13,7 +13,7 @@ from hf_paint.merging.base import AnySplit, Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.merging.learned_soups import mix
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import FiniteWeights, all_finite
+from hf_paint.weights.finite import all_finite, checked
 from hf_paint.weights.layers import layer_index
 
 
@@ -70,7 +70,7 @@ def adamerging(
         raise InputError("AdaMerging needs at least one fine-tuned model, got none.")
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
-    base, models = dict(FiniteWeights(theta_0, "theta_0")), all_finite(thetas)
+    base, models = dict(checked(theta_0, "theta_0")), all_finite(thetas)
     moved = {}
     for name, x_0 in base.items():
         taus = [subtract(name, x_0, theta[name]) for theta in models.values()]

@@ -142,6 +142,7 @@ class Method:
         takes: Number of fine-tuned models the method expects, `one` or `several`.
         merges: Whether the method computes theta_1. If False, theta_1 is the fine-tuned model itself.
         samples_labels: Whether `path` samples class labels, so that every patching task must have classes.
+        reads_labels: Whether what the method measures on images needs their labels.
         reads_entropy: Whether the method needs the entropy of predictions, which multi-label tasks do not have.
         chooses: Whether the method itself decides how far theta_1 is from theta_0. If so, theta_1 is saved when there
             is no selection rule.
@@ -158,6 +159,7 @@ class Method:
     takes: ClassVar[str] = "one"
     merges: ClassVar[bool] = False
     samples_labels: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
     reads_entropy: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     formula: ClassVar[str] = LINE

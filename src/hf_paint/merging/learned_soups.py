@@ -113,6 +113,7 @@ class LearnedSoup(Several):
 
     name: ClassVar[str] = "learned_soup"
     end: ClassVar[str] = "soup"
+    reads_labels: ClassVar[bool] = True
     steps: int = 100
     learning_rate: float = 0.05
     by_layer: bool = False

@@ -1,7 +1,7 @@
 """Uniform and greedy model soups, which average fine-tuned models (Wortsman et al., ICML 2022)."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.base import Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, subtract
-from hf_paint.weights.compatibility import check_compatible
+from hf_paint.weights.compatibility import check_compatible, headers_of
 from hf_paint.weights.finite import all_finite
 
 
@@ -39,7 +39,7 @@ class GreedySoupResult:
 def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     """Average the weights of all fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
 
-    Only the soup and a running sum are held in memory, provided the models are read lazily (`LazyWeights`).
+    Models that are read lazily (`LazyWeights`) are read once, one tensor at a time; the soup is held in memory.
 
     Args:
         thetas: Model -> weights. All models must have the same names, shapes and dtypes.
@@ -57,10 +57,19 @@ def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     """
     check_names(thetas)
     (_, first), *others = all_finite(thetas).items()
-    mean = RunningMean(first)
-    for name, theta in others:
-        mean.add(theta, name)
-    return mean.mean()
+    for model, theta in others:
+        check_compatible(first, theta, model)
+    return {name: _mean(name, x, [theta[name] for _, theta in others]) for name, x in first.items()}
+
+
+def _mean(name: str, x_0: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Return the mean of a tensor and others, which is bit-identical to it where all are equal."""
+    if not others:
+        return x_0.detach().clone()
+    total = subtract(name, x_0, others[0])
+    for x in others[1:]:
+        total += subtract(name, x_0, x)
+    return add(x_0, total.div_(1 + len(others)))
 
 
 def greedy_soup(
@@ -154,6 +163,7 @@ class GreedySoup(Several):
 
     name: ClassVar[str] = "greedy_soup"
     end: ClassVar[str] = "soup"
+    reads_labels: ClassVar[bool] = True
     score: Score = "patching"
 
     def __post_init__(self) -> None:
@@ -212,7 +222,7 @@ class RunningMean:
     def __init__(self, theta: Weights) -> None:
         self.count = 1
         self._first = theta
-        self._headers = {name: tensor.to("meta") for name, tensor in theta.items()}  # shapes and dtypes alone
+        self._headers = headers_of(theta)
         self._totals: dict[str, Tensor] = {}
 
     def add(self, theta: Weights, name: str = "theta") -> None:

@@ -65,7 +65,8 @@ def _best(run: PatchRun, curve: AlphaCurve) -> str:
 
     chosen = best(curve, choose)
     for found in reached(curve, choose) if run.folder.write else ():
-        values = [f"{role} {percent(value)} %" for role, value in found.sides._asdict().items()]
+        sides = {} if found.sides is None else found.sides._asdict()
+        values = [f"{role} {percent(value)} %" for role, value in sides.items()]
         values += [f"entropy {number(found.entropy, ENTROPY_FORM)}"] if run.rule.selection == "entropy" else []
         alpha = format_alpha(found.alpha)
         logger.info(f"{found.method}: {', '.join(values)} on the validation images at alpha {alpha}.")

@@ -114,7 +114,8 @@ def _tried(recorded: Recorded) -> Table | None:
     found = reached(tried, rule_of_recipe(recorded.run.recipe))
     sides, by_entropy = ["patching", "supported"], recorded.run.recipe.get("selection") == "entropy"
     rows: list[Cells] = [
-        [r.method, format_alpha(r.alpha), *map(float, r.sides), *([r.entropy] if by_entropy else [])] for r in found
+        [r.method, format_alpha(r.alpha), *map(_float, r.sides or (None, None)), *([r.entropy] if by_entropy else [])]
+        for r in found
     ]
     columns = ["merge", "alpha", *sides, *(["entropy"] if by_entropy else [])]
     title = "Merges that were tried, at their best alphas: mean accuracies on validation images"

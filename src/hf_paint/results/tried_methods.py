@@ -15,7 +15,7 @@ from hf_paint.results.tables import number, percent
 
 Choose: TypeAlias = Callable[[AlphaCurve, Fraction], Alpha | None]
 """Called as `choose(curve, baseline)`: returns the alpha of a curve without alpha 0 that a selection rule chooses. The
-baseline is the supported accuracy at alpha 0."""
+baseline is the supported accuracy at alpha 0, which the rule `entropy` does not read."""
 
 
 TRIED_CAPTION = (
@@ -30,12 +30,13 @@ ENTROPY_FORM = ".4f"
 class Reached(NamedTuple):
     """The best that a merge reached: its label, the alpha, and the means on the validation images there.
 
-    The entropy is that of `mean_entropy`, in [0, 1]; None if a task has none.
+    The accuracies are None if the images of a task have no labels. The entropy is that of `mean_entropy`, in [0, 1];
+    None if a task has none.
     """
 
     method: str
     alpha: float
-    sides: Sides
+    sides: Sides | None
     entropy: float | None
 
 
@@ -62,12 +63,18 @@ def best(curve: AlphaCurve, choose: Choose) -> str:
 
 def _best(curve: AlphaCurve, choose: Choose, alphas: Sequence[Alpha]) -> Reached:
     among = AlphaCurve(result for result in curve.results if result.alpha in alphas)
-    alpha = choose(among, curve.sides(0.0).supported)
+    before = _sides(curve, 0.0)
+    alpha = choose(among, before.supported if before else Fraction(0))
     if not isinstance(alpha, Coefficients):  # never, because each record names its merge
         raise ValueError(f"{alpha} names no merge.")
     [(method, value)] = alpha.items()
     entropy = mean_entropy(curve, alpha) if have_entropies(curve, [alpha]) else None
-    return Reached(method, value, curve.sides(alpha), entropy)
+    return Reached(method, value, _sides(curve, alpha), entropy)
+
+
+def _sides(curve: AlphaCurve, alpha: Alpha) -> Sides | None:
+    """Return the accuracies of an alpha, or None if the images of a task have no labels."""
+    return curve.sides(alpha) if all(r.is_labelled for r in curve.results if r.alpha == alpha) else None
 
 
 def tried_rows(curve: AlphaCurve, recipe: Mapping[str, Any]) -> list[list[str]]:
@@ -76,7 +83,8 @@ def tried_rows(curve: AlphaCurve, recipe: Mapping[str, Any]) -> list[list[str]]:
     rows = [["merge", "alpha", "patching", "supported", *(["entropy"] if by_entropy else [])]]
     for found in reached(curve, rule_of_recipe(recipe)):
         entropy = [number(found.entropy, ENTROPY_FORM)] if by_entropy else []
-        rows.append([found.method, format_alpha(found.alpha), *map(percent, found.sides), *entropy])
+        accuracies = map(percent, found.sides or (None, None))
+        rows.append([found.method, format_alpha(found.alpha), *accuracies, *entropy])
     return rows
 
 
