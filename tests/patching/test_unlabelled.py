@@ -36,7 +36,7 @@ def without_labels(task):
 
 
 @pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
+def both(tmp_path_factory):
     """Whether they have labels -> two patching tasks and a supported one, of the same images."""
     folder, names = tmp_path_factory.mktemp("unlabelled"), ("one", "two", "kept")
     keys = {"class_names": list(CLASS_NAMES), "train": 60, "test": 20}
@@ -45,13 +45,13 @@ def tasks(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def settings(tasks, thetas):
+def settings(both, thetas):
     """Arguments of `patch_parallel` for tasks with or without labels, whose models are given."""
 
     def make(labelled, folder, method=REGMEAN, *, selection="entropy", **options):
         models = dict(zip(("one", "two"), thetas.values(), strict=False))
         options = PatchOptions(num_examples=0, method=method, **{"thetas": models} | options)
-        own = tasks[labelled]
+        own = both[labelled]
         return {
             "patching_tasks": own[:2],
             "supported_tasks": own[2:],
@@ -77,8 +77,8 @@ def runs(settings, model_folder, tmp_path_factory):
     return found
 
 
-def test_the_images_are_those_of_the_labelled_task(tasks):
-    labelled, bare = (load_splits(tasks[each][0]) for each in (True, False))
+def test_the_images_are_those_of_the_labelled_task(both):
+    labelled, bare = (load_splits(both[each][0]) for each in (True, False))
     assert bare["train"].class_names == labelled["train"].class_names
     for name in ("train", "validation"):
         assert (bare[name].labels() == -1).all()
@@ -175,10 +175,10 @@ def test_what_needs_labels_names_the_task_without_them(
     assert "\n" not in str(caught.value)
 
 
-def test_an_unlabelled_split_has_no_accuracy(tasks, model_folder):
+def test_an_unlabelled_split_has_no_accuracy(both, model_folder):
     with pytest.raises(InputError, match="The validation split of task 'one' is `unlabelled`, so it has no accuracy"):
-        evaluate_tasks(model_folder, [tasks[False][0]], split="validation")
-    assert evaluate_tasks(model_folder, [tasks[False][0]])[0].total == 20
+        evaluate_tasks(model_folder, [both[False][0]], split="validation")
+    assert evaluate_tasks(model_folder, [both[False][0]])[0].total == 20
 
 
 def test_labels_that_are_there_are_not_read(tmp_path):
