@@ -25,7 +25,7 @@ MEASURING = {
     "auto": {"methods": ["uniform_soup", "task_arithmetic"]},
 }
 """Methods that measure something on images, with the options of a short run."""
-ARGUMENTS = {"layerwise": {"factors": [1.0]}}
+ARGUMENTS = {"layerwise": {"factors": {"fc1": 1.0}}}
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_other_methods_measure_nothing(name):
     """They merge although nothing can be measured."""
     method = read_method({name: ARGUMENTS.get(name)})
     assert method.measured(2) == read_method("interpolate").measured(2)
-    layer = "vision_model.encoder.layers.0.mlp.fc1.weight"
-    theta_0, *others = ({layer: torch.full((2, 2), value) + torch.eye(2)} for value in (0.0, 1.0, 2.0))
+    layers = [f"vision_model.encoder.layers.{number}.mlp.fc1.weight" for number in range(2)]
+    theta_0, *others = ({layer: torch.eye(2) + value for layer in layers} for value in (0.0, 1.0, 2.0))
     thetas = dict(zip("ab" if method.takes == "several" else "a", others, strict=False))
     merged = method.merge(theta_0, thetas, SimpleNamespace(device=torch.device("cpu")))
     assert merged.keys() == theta_0.keys()
