@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint docs acceptance benchmark torture matrix gpu clean
+.PHONY: quickstart test lint types docs docs-links docs-code build smoke acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/documentation
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -18,8 +18,26 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+types: $(READY)
+	$(BIN)/python tests/release/known_types.py
+
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+	$(MAKE) --jobs 2 --output-sync docs-links docs-code
+
+docs-links: $(READY)
+	$(BIN)/linkchecker --config docs/linkcheckerrc site/index.html
+
+docs-code: $(READY)
+	$(BIN)/pytest tests/documentation -n 2
+
+build: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+smoke: build
+	$(PYTHON) tests/release/smoke.py dist
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py

@@ -1,6 +1,7 @@
 """Every example in the public names' docstrings runs."""
 
 import doctest
+import inspect
 import pkgutil
 import re
 from importlib import import_module
@@ -83,3 +84,15 @@ def test_public_names_are_the_documented_ones():
     assert sorted(typed) == hf_paint.__all__  # what type checkers see
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         hf_paint.nonsense  # noqa: B018
+
+
+def exported_functions():
+    return [getattr(hf_paint, name) for name in hf_paint.__all__ if inspect.isfunction(getattr(hf_paint, name))]
+
+
+@pytest.mark.parametrize("function", exported_functions(), ids=lambda function: function.__name__)
+def test_a_function_documents_its_arguments_and_what_it_returns(function):
+    text, signature = inspect.getdoc(function), inspect.signature(function)
+    documented = re.findall(r"^    (\w+(?:, \w+)*):", text.partition("Args:\n")[2].partition("\n\n")[0], re.M)
+    assert [name for names in documented for name in names.split(", ")] == list(signature.parameters)
+    assert signature.return_annotation is None or "Returns:\n" in text or re.search(r"^(Return|.* and return)\b", text)

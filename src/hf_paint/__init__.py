@@ -4,7 +4,7 @@ Public names are imported on first use, so code that does not need torch starts 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
@@ -213,14 +213,13 @@ _PACKAGES = {
 }
 _PACKAGE_OF = {name: package for package, names in _PACKAGES.items() for name in names}
 
-__all__ = sorted(_PACKAGE_OF)
+if not TYPE_CHECKING:  # a type checker reads the imports above, and reports a name that is not among them
+    __all__ = sorted(_PACKAGE_OF)
 
+    def __getattr__(name: str) -> object:
+        if name not in _PACKAGE_OF:
+            raise AttributeError(f"module 'hf_paint' has no attribute '{name}'")
+        return getattr(import_module(f"hf_paint.{_PACKAGE_OF[name]}"), name)
 
-def __getattr__(name: str) -> Any:
-    if name not in _PACKAGE_OF:
-        raise AttributeError(f"module 'hf_paint' has no attribute '{name}'")
-    return getattr(import_module(f"hf_paint.{_PACKAGE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *__all__])

@@ -38,6 +38,7 @@ from hf_paint.results.alphas import Coefficients, alpha_to_json
 TASKS = Path(__file__).parent / "tasks"
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", "../shared"))
 STEPS, IMAGES, BUDGET = 150, 300, 36
+RULE, TOLERANCE = "mean", 0.01
 ALPHAS = [round(0.1 * step, 1) for step in range(11)]
 MERGES = (
     "uniform_soup",
@@ -94,7 +95,8 @@ def is_there(row: str) -> bool:
 
 def settings() -> dict[str, object]:
     """Return what a reader of the table needs to know of the runs."""
-    return {"steps": STEPS, "images": IMAGES, "budget": BUDGET, "alphas": len(ALPHAS), "tolerance": 0.01}
+    shown = {"steps": STEPS, "images": IMAGES, "budget": BUDGET, "alphas": len(ALPHAS)}
+    return shown | {"rule": RULE, "tolerance": TOLERANCE}
 
 
 def record(row: str, seed: int, output: Path) -> None:
@@ -127,7 +129,7 @@ def run(row: str, seed: int, output: Path, *, fine_tune: bool = False) -> PatchR
             only = PatchOptions(**options | {"max_eval_images": 100})
             patch_joint(model, [task], [], where, alphas=[1.0], selection="none", options=only)
         return None
-    rule = {"alphas": ALPHAS, "selection": "supported_within", "tolerance": 0.01}
+    rule = {"alphas": ALPHAS, "selection": RULE}
     if row == JOINT:
         args = arguments(folder, seed, max_steps=STEPS * len(tasks))
         return patch_joint(model, tasks, kept, args, **rule, options=PatchOptions(**options))
@@ -178,7 +180,8 @@ def reached(result: PatchResult) -> dict[str, object]:
     roles = {r.task: r.role for r in tests}
     found = {"alpha": alpha_to_json(alpha), "roles": roles, "before": before, "after": after, "alone": alone}
     recipe = (result.run_folder / "recipe.yaml").read_text()
-    return found | {"gains": gains, "chosen": chosen_in(recipe)}
+    within = curve.select("supported_within", tolerance=TOLERANCE)
+    return found | {"gains": gains, "chosen": chosen_in(recipe), "within": alpha_to_json(within)}
 
 
 def chosen_in(recipe: str) -> str | None:

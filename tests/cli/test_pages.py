@@ -12,7 +12,7 @@ from hf_paint.results.checks import EXIT_CODES, Check, TaskCheck
 from hf_paint.results.records import Result
 
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "how_to"
 
 
 def blocks(page, language):

@@ -2,98 +2,24 @@
 
 import json
 import re
-import string
 import sys
-from collections import OrderedDict
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer, pipeline
+from transformers import CLIPModel, CLIPProcessor, pipeline
 
 from drawn_tasks import CLASS_NAMES, draw_rows
 from hf_paint import InputError, convert_open_clip
 from hf_paint.cli.main import main
-
-
-VISION = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8, "mlp_ratio": 2.0}
-LETTERS = string.ascii_lowercase + string.digits + string.punctuation
-VOCABULARY = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-TEXT = {"context_length": 24, "vocab_size": len(VOCABULARY), "width": 48, "heads": 3, "layers": 3}
-MODEL = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": TEXT}
+from open_clip_models import MODEL, TEXT, VISION, VOCABULARY, OpenCLIP, random_model, write_open_clip
 
 
 @pytest.fixture(autouse=True)
 def without_open_clip(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)  # its tokenizer has more tokens than the models here
-
-
-class QuickGELU(nn.Module):
-    def forward(self, x):
-        return x * torch.sigmoid(1.702 * x)
-
-
-class Block(nn.Module):
-    def __init__(self, width, heads, mlp_ratio, activation):
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        hidden = int(width * mlp_ratio)
-        layers = {"c_fc": nn.Linear(width, hidden), "gelu": activation(), "c_proj": nn.Linear(hidden, width)}
-        self.mlp = nn.Sequential(OrderedDict(layers))
-
-    def forward(self, x, mask=None):
-        y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
-        return x + self.mlp(self.ln_2(x))
-
-
-class Visual(nn.Module):
-    def __init__(self, embed_dim, activation, *, image_size, layers, width, patch_size, mlp_ratio, head_width=64):
-        super().__init__()
-        self.class_embedding = nn.Parameter(torch.randn(width))
-        self.positional_embedding = nn.Parameter(torch.randn((image_size // patch_size) ** 2 + 1, width))
-        self.proj = nn.Parameter(torch.randn(width, embed_dim) / width**0.5)
-        self.conv1 = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
-        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        blocks = [Block(width, width // head_width, mlp_ratio, activation) for _ in range(layers)]
-        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(blocks)})
-
-    def forward(self, pixels):
-        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
-        x = self.ln_pre(x + self.positional_embedding)
-        for block in self.transformer["resblocks"]:
-            x = block(x)
-        return self.ln_post(x[:, 0]) @ self.proj
-
-
-class OpenCLIP(nn.Module):
-    def __init__(self, embed_dim, vision_cfg, text_cfg, quick_gelu=False):
-        super().__init__()
-        activation, width = QuickGELU if quick_gelu else nn.GELU, text_cfg["width"]
-        self.visual = Visual(embed_dim, activation, **vision_cfg)
-        blocks = [Block(width, text_cfg["heads"], 4.0, activation) for _ in range(text_cfg["layers"])]
-        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(blocks)})
-        self.token_embedding = nn.Embedding(text_cfg["vocab_size"], width)
-        self.positional_embedding = nn.Parameter(torch.randn(text_cfg["context_length"], width))
-        self.ln_final = nn.LayerNorm(width)
-        self.text_projection = nn.Parameter(torch.randn(width, embed_dim) / width**0.5)
-        self.logit_scale = nn.Parameter(torch.tensor(3.0))
-        mask = torch.full((text_cfg["context_length"],) * 2, -torch.inf).triu(1)
-        self.register_buffer("attn_mask", mask, persistent=False)
-
-    def encode_image(self, pixels):
-        return self.visual(pixels)
-
-    def encode_text(self, ids):
-        x = self.token_embedding(ids) + self.positional_embedding
-        for block in self.transformer["resblocks"]:
-            x = block(x, self.attn_mask)
-        return self.ln_final(x)[torch.arange(len(ids)), ids.argmax(dim=-1)] @ self.text_projection
 
 
 def tokenize(texts, context_length):
@@ -108,35 +34,13 @@ def tokenize(texts, context_length):
     return rows
 
 
-def write(folder, model, keys=None, *, tokenizer=True, binary=False, **preprocess):
-    """Write a repository in the format of open_clip."""
-    folder.mkdir(exist_ok=True)
-    said = {"model_cfg": MODEL | (keys or {}), "preprocess_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3} | preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(said))
-    if binary:
-        torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
-    else:
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, folder / "open_clip_model.safetensors")
-    if tokenizer:
-        ids = {token: index for index, token in enumerate(VOCABULARY)}
-        CLIPTokenizer(vocab=ids, merges=[]).save_pretrained(folder)
-    return folder
-
-
-def random_model(**keys):
-    torch.manual_seed(0)
-    model = OpenCLIP(**MODEL, **keys)
-    for parameter in model.parameters():  # biases and norms too
-        nn.init.normal_(parameter, std=0.1) if parameter.dim() == 1 else None
-    return model.eval()
-
-
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("quick_gelu", [False, True])
 def test_embeddings_are_the_same(tmp_path, quick_gelu, binary):
     reference = random_model(quick_gelu=quick_gelu)
-    source = write(tmp_path / "source", reference, {"quick_gelu": quick_gelu, "custom_text": False}, binary=binary)
+    source = write_open_clip(
+        tmp_path / "source", reference, {"quick_gelu": quick_gelu, "custom_text": False}, binary=binary
+    )
     made = convert_open_clip(source, tmp_path / "clip")
     model = CLIPModel.from_pretrained(tmp_path / "clip").eval()
     processor = CLIPProcessor.from_pretrained(tmp_path / "clip")
@@ -155,7 +59,7 @@ def test_embeddings_are_the_same(tmp_path, quick_gelu, binary):
 
 
 def test_the_folder_is_an_ordinary_repository(tmp_path, capsys):
-    source = write(tmp_path / "source", random_model(), resize_mode="squash", interpolation="bilinear")
+    source = write_open_clip(tmp_path / "source", random_model(), resize_mode="squash", interpolation="bilinear")
     assert main(["convert", str(source), str(tmp_path / "clip")]) == 0
     said = capsys.readouterr().out
     assert "a CLIPModel with 94 tensors in float32" in said
@@ -173,7 +77,7 @@ def test_the_folder_is_an_ordinary_repository(tmp_path, capsys):
 
 def test_the_dtype_is_that_of_the_weights(tmp_path):
     reference = random_model().half()
-    convert_open_clip(write(tmp_path / "source", reference), tmp_path / "clip")
+    convert_open_clip(write_open_clip(tmp_path / "source", reference), tmp_path / "clip")
     weights = load_file(tmp_path / "clip" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     assert torch.equal(weights["visual_projection.weight"], reference.visual.proj.T)
@@ -181,7 +85,7 @@ def test_the_dtype_is_that_of_the_weights(tmp_path):
 
 def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(CLIP=OpenCLIP, tokenize=tokenize))
-    source = write(tmp_path / "source", random_model())
+    source = write_open_clip(tmp_path / "source", random_model())
     assert convert_open_clip(source, tmp_path / "clip").difference < 1e-6
     assert main(["convert", str(source), str(tmp_path / "again")]) == 0
     assert "Embeddings: match open_clip to within" in capsys.readouterr().out
@@ -215,7 +119,7 @@ def test_embeddings_are_compared_where_open_clip_is_installed(tmp_path, monkeypa
     ],
 )
 def test_what_clip_lacks_is_said(tmp_path, keys, missing):
-    source = write(tmp_path / "source", random_model(), keys)
+    source = write_open_clip(tmp_path / "source", random_model(), keys)
     with pytest.raises(InputError, match=missing):
         convert_open_clip(source, tmp_path / "clip")
     assert not (tmp_path / "clip").exists()
@@ -225,7 +129,7 @@ def test_keys_that_change_nothing_are_accepted(tmp_path):
     vision = VISION | {"patch_dropout": 0.5, "pool_type": "tok", "attentional_pool": False}
     text = TEXT | {"pool_type": "argmax", "proj_type": "linear", "eos_id": 137, "pad_id": 0}
     settings = {"resize_mode": None, "interpolation": "random", "mean": 0.5}  # as open_clip reads them
-    source = write(tmp_path / "source", random_model(), {"vision_cfg": vision, "text_cfg": text}, **settings)
+    source = write_open_clip(tmp_path / "source", random_model(), {"vision_cfg": vision, "text_cfg": text}, **settings)
     convert_open_clip(source, tmp_path / "clip")
     processor = CLIPProcessor.from_pretrained(tmp_path / "clip").image_processor
     assert (processor.size["shortest_edge"], processor.resample, list(processor.image_mean)) == (32, 3, [0.5] * 3)
@@ -233,7 +137,7 @@ def test_keys_that_change_nothing_are_accepted(tmp_path):
 
 def test_names_of_training_and_of_a_text_tower_of_its_own_are_those_of_clip(tmp_path):
     reference = random_model()
-    source = write(tmp_path / "source", reference, {"custom_text": True}, binary=True)
+    source = write_open_clip(tmp_path / "source", reference, {"custom_text": True}, binary=True)
     weights = {
         f"module.{name}" if name.startswith(("visual.", "logit_scale")) else f"module.text.{name}": tensor
         for name, tensor in reference.state_dict().items()
@@ -248,7 +152,7 @@ def test_names_of_training_and_of_a_text_tower_of_its_own_are_those_of_clip(tmp_
 def test_of_mixed_dtypes_the_widest_is_kept(tmp_path):
     reference = random_model().half()
     reference.ln_final.float()
-    assert convert_open_clip(write(tmp_path / "source", reference), tmp_path / "clip").dtype == "float32"
+    assert convert_open_clip(write_open_clip(tmp_path / "source", reference), tmp_path / "clip").dtype == "float32"
     weights = load_file(tmp_path / "clip" / "model.safetensors")
     assert torch.equal(weights["text_model.final_layer_norm.bias"], reference.ln_final.bias)
     assert torch.equal(weights["visual_projection.weight"], reference.visual.proj.T.float())
@@ -258,13 +162,15 @@ def test_damage_is_refused(tmp_path, model_folder):
     with pytest.raises(InputError, match="has no open_clip_config.json"):
         convert_open_clip(model_folder, tmp_path / "clip")
     with pytest.raises(InputError, match="cannot resize images"):
-        convert_open_clip(write(tmp_path / "longest", random_model(), resize_mode="longest"), tmp_path / "clip")
-    source = write(tmp_path / "source", random_model(), tokenizer=False)
+        convert_open_clip(
+            write_open_clip(tmp_path / "longest", random_model(), resize_mode="longest"), tmp_path / "clip"
+        )
+    source = write_open_clip(tmp_path / "source", random_model(), tokenizer=False)
     with pytest.raises(InputError, match="has no CLIP tokenizer with 138 tokens.*--tokenizer"):
         convert_open_clip(source, tmp_path / "clip")
     with pytest.raises(InputError, match="has no CLIP tokenizer with 138 tokens"):
         convert_open_clip(source, tmp_path / "clip", tokenizer=model_folder)
-    whole = write(tmp_path / "whole", random_model())
+    whole = write_open_clip(tmp_path / "whole", random_model())
     (tmp_path / "longest" / "open_clip_config.json").write_text("{torn")
     with pytest.raises(InputError, match="open_clip_config.json is not valid JSON"):
         convert_open_clip(tmp_path / "longest", tmp_path / "clip")
@@ -294,6 +200,6 @@ def test_damage_is_refused(tmp_path, model_folder):
 def test_loading_a_model_of_open_clip_names_the_conversion(tmp_path):
     from hf_paint.models.loading import load_clip
 
-    source = write(tmp_path / "source", random_model())
+    source = write_open_clip(tmp_path / "source", random_model())
     with pytest.raises(InputError, match="is an open_clip model. Convert it once: hf-paint convert"):
         load_clip(str(source))

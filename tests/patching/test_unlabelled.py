@@ -200,7 +200,10 @@ def test_labels_that_are_there_are_not_read(tmp_path):
         ({"unlabelled": ["test"]}, "can be train and validation; got 'test'. Test images need labels"),
         ({"unlabelled": UNLABELLED, "class_names": None}, "so it must list its `class_names`"),
         ({"unlabelled": UNLABELLED, "only_classes": ["red"]}, "`only_classes` .* cannot be used with `unlabelled`"),
-        ({"unlabelled": ["train"], "splits": {"validation": None, "test": "stratified"}}, "`test` is read from the sam"),
+        (
+            {"unlabelled": ["train"], "splits": {"validation": None, "test": "stratified"}},
+            "`test` is read from the sam",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(keys, message):

@@ -53,6 +53,15 @@ def draw_parquet(num_rows, seed, names, size, image_format):
     return file.getvalue()
 
 
+def draw_textures(folder):
+    """Draw the folder of pictures that the documentation names: one folder per class."""
+    names = ("banded", "dotted", "woven")
+    rows = draw_rows(40, 0, names=names)
+    for number, (image, label) in enumerate(zip(rows["image"], rows["label"], strict=True)):
+        (folder / names[label]).mkdir(parents=True, exist_ok=True)
+        image.save(folder / names[label] / f"{number}.png")
+
+
 def encode(image, image_format):
     file = io.BytesIO()
     image.save(file, image_format)

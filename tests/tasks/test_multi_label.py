@@ -360,7 +360,7 @@ def test_the_ensemble_at_its_ends_is_the_model(runs):
 
 def test_the_definition_in_the_documentation_is_one():
     [block] = re.findall(
-        "```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "multi_label.md").read_text(), re.S
+        "```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "how_to" / "multi_label.md").read_text(), re.S
     )
     task = Task.from_dict(yaml.safe_load(block))
     assert (task.kind, task.label_column, len(task.class_names)) == ("multi-label", "objects", 4)

@@ -1,5 +1,7 @@
 """A few of the damages of `damage.py`: one for each way to read what may be damaged."""
 
+import logging
+
 import pytest
 
 from damaged_place import REPLACED, damaged_place
@@ -29,6 +31,14 @@ def place(tmp_path_factory):
 def test_damage_is_mended_or_told(place, name, command, file, how):
     [scene] = [scene for scene in place.scenes() if (scene.name, scene.command) == (name, command)]
     place.attempt(scene, file, how)
+
+
+def test_a_choice_without_answers_to_single_images_is_refused_or_leaves_them_out_and_says_so(place, monkeypatch):
+    warn = logging.getLogger("hf_paint.report.writing").parent.warning  # the report is not drawn, which is said
+    monkeypatch.setattr("hf_paint.report.writing.logger.warning", warn)
+    [scene] = [scene for scene in place.scenes() if (scene.name, scene.command) == ("finished run", "select")]
+    files = [file for file in place.files(scene) if file.startswith("run/correct/")]
+    assert {place.attempt(scene, file, "removed") for file in files if "b-test" in file} == {"left out", "refused"}
 
 
 @pytest.mark.parametrize("how", ["one bit flipped", "noise", "a folder"])

@@ -30,8 +30,8 @@ EXIT_NOBODY_READS = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    It is 0 for success, 1 for a failed job, 2 for invalid input, 130 after Ctrl+C, 143 after SIGTERM, and otherwise
-    what the command returned.
+    The exit code is 0 for success, 1 for a failed job, 2 for invalid input, 130 after Ctrl+C, 143 after SIGTERM, and
+    otherwise what the command returned.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return until_interrupted(partial(_run, arguments))

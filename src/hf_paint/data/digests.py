@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split
 from hf_paint.data.stored_images import StoredValue, is_local, stored_bytes
+from hf_paint.documents.arrays import read_array
+from hf_paint.errors import InputError
 from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values
 
@@ -44,11 +46,9 @@ def read_digests(split: Split, cache_dir: Path | None = None) -> Digests:
 
 def _load(path: Path) -> Digests | None:
     """Read digests from the cache; return None if they are missing or damaged."""
-    try:
-        digests: Digests = np.load(path)
-        return digests
-    except (OSError, ValueError, EOFError):
-        return None
+    with suppress(OSError, InputError):
+        return read_array(path)
+    return None
 
 
 def _digest_images(split: Split) -> Digests:

@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from hf_paint.data.pixel_cache import default_cache_dir, locked
 from hf_paint.data.stored_images import decode_value, without_decoding
 from hf_paint.data.threads import in_threads
-from hf_paint.errors import one_line
+from hf_paint.documents.arrays import read_arrays
+from hf_paint.errors import InputError, one_line
 from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values
 
@@ -102,12 +103,11 @@ def _save(path: Path, scan: Scan) -> None:
 def _load(path: Path) -> Scan | None:
     """Read a scan from the cache; return None if it is missing or damaged."""
     try:
-        with np.load(path) as kept:
-            problems = dict(zip(kept["rows"].tolist(), kept["reasons"].tolist(), strict=True))
-            arrays = {name: kept[name] for name in ("sizes", "modes", "thumbnails")}
-    except Exception:  # numpy, zipfile and zlib raise many types of errors for damaged files
+        kept = read_arrays(path)
+        problems = dict(zip(kept.pop("rows").tolist(), kept.pop("reasons").tolist(), strict=True))
+        return Scan(**kept, problems=problems)
+    except (OSError, InputError, KeyError, TypeError, ValueError):
         return None
-    return Scan(**arrays, problems=problems)
 
 
 def _is_outdated(split: "Split", problems: Mapping[int, str]) -> bool:

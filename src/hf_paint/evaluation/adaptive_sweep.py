@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
+from hf_paint.documents.arrays import read_arrays
+from hf_paint.errors import InputError, one_line
 from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.predictions import Predictions
@@ -213,7 +215,10 @@ class _AdaptiveSweep:
         """Return the predictions of the first record whose predictions were saved, or None."""
         for path in map(self._path, records):
             if path is not None and path.exists():
-                return Predictions(**np.load(path))
+                try:
+                    return Predictions(**read_arrays(path))
+                except (InputError, TypeError) as error:
+                    logger.warning(f"{one_line(error)}, so these images are predicted again.")
         return None
 
     def _save_predictions(self, pending: Result, predictions: Predictions) -> None:

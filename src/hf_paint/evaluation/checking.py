@@ -42,6 +42,9 @@ def check_model(
         max_eval_images: Maximum number of images per task, drawn by class and always the same; by default, all.
         evaluator: Evaluator to use. By default, a new one is created.
 
+    Returns:
+        The comparison on each task; `verdict` and `exit_code` sum them up.
+
     Raises:
         InputError: If a model or task cannot be used, there are no tasks, or a tolerance or gain is not in [0, 1).
 

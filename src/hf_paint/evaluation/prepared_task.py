@@ -137,6 +137,9 @@ def prepare_task(
         max_images: Maximum number of images per split, drawn by class (see `hf_paint.data.samples`). Defaults to all.
         head: Head of the task, from `build_head`, if it was built before.
 
+    Returns:
+        The task with its decoded images and its head.
+
     Raises:
         InputError: If the model, the data set, a split, a column, a label or an image cannot be used.
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined, Template
 
+from hf_paint import __version__
 from hf_paint.hub.card_metadata import dataset_id
 from hf_paint.hub.card_plots import CardPlot
 from hf_paint.results.markdown import Markdown, address_or_text, fenced, front_matter, hub_link
@@ -31,7 +32,7 @@ PAINT = """\
   booktitle={Advances in Neural Information Processing Systems},
   year={2022}
 }"""  # noqa: E501
-VERSIONED = ("hf-paint", "torch", "transformers", "accelerate", "datasets", "huggingface_hub")
+VERSIONED = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +215,9 @@ def _template() -> Template:
 
 @cache
 def environment() -> Mapping[str, str]:
-    """Return the version of each package that a run depends on."""
-    return {package: version(package) for package in VERSIONED} | {"python": platform.python_version()}
+    """Return the version of hf_paint and of each package that a run depends on."""
+    versions = {package: version(package) for package in VERSIONED}
+    return {"hf-paint": __version__, **versions, "python": platform.python_version()}
 
 
 def citations_of(tasks: Iterable[Task]) -> list[str]:

@@ -1,5 +1,6 @@
 """Card metadata: base model, `model-index`, and a machine-readable alpha curve."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import yaml
@@ -13,6 +14,30 @@ from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
 from hf_paint.tasks.data_files import LOCAL_FILES
 from hf_paint.tasks.task import Task
+
+
+FIELDS: Mapping[str, str] = {
+    "base_model": "Hub id of the base; after merging models that the run did not train, the Hub ids of these too.",
+    "base_model_relation": "`merge`, `finetune` for the fine-tuned model itself, or `adapter` for a patch.",
+    "library_name": "`transformers` for a model, `hf_paint` for a patch.",
+    "pipeline_tag": "`zero-shot-image-classification`.",
+    "license": "Licence of the base, if its card states one.",
+    "datasets": "Hub ids of the data sets of all tasks; local data are not named.",
+    "metrics": "`accuracy`, and the metrics that some kinds of tasks have beside it.",
+    "tags": "`hf_paint`, `merge`, `paint` and the family of the model.",
+    "model-index": "Each metric of each task at this alpha on the reported split, with the name of the model.",
+    "hf_paint": "What this library reads again, see below.",
+}
+"""What each key in the metadata of a card says. A key without a value is left out."""
+OWN_FIELDS: Mapping[str, str] = {
+    "alpha": "Alpha of this model, or one coefficient per task.",
+    "selected_alpha": "Alpha that the run chose, which is that of `main`.",
+    "weights": "Fingerprint of the image tower or, on the card of a patch, of the patch.",
+    "base_fingerprint": "Fingerprint of the image tower of the base.",
+    "curve": "Counts of every task at every alpha, see below.",
+    "applied": "On the card that `hf-paint apply` writes, beside `base_fingerprint` alone: each patch and its alpha.",
+}
+"""What each key of `hf_paint` in the metadata says."""
 
 
 def accuracy_result(name: str, task: Task | None, accuracy: float, *, split: str, metric_name: str) -> EvalResult:

@@ -57,6 +57,9 @@ def adamerging(
             model. By default, all tensors are in one group (task-wise AdaMerging); pass `layer_index` to group tensors
             by layer (layer-wise AdaMerging), or `str` for one group per tensor, as the released code does.
 
+    Returns:
+        The merged weights, in the dtypes of theta_0, and the coefficients.
+
     Raises:
         InputError: If there are no models, the weights are not compatible, or an integer tensor differs.
 

@@ -28,6 +28,9 @@ def dare(
         density: Probability of keeping an entry, in (0, 1]; `1 - p` in the paper.
         seed: Random seed.
 
+    Returns:
+        name -> tensor, in the dtypes and on the devices of theta_0.
+
     Raises:
         InputError: If the weights are not compatible, an integer tensor differs, or the density is out of range.
 

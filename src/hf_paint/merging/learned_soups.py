@@ -53,6 +53,9 @@ def learned_soup(
         parameters: Other tensors to train together with the coefficients, which `loss` reads. The paper also trains a
             temperature `beta`, by which the logits are multiplied: pass `[beta]`, with `beta` initialised to 1.
 
+    Returns:
+        The weights of the soup, in the dtypes of the models, and the coefficients.
+
     Raises:
         InputError: If there are no models, the weights are not compatible, or an integer tensor differs.
 

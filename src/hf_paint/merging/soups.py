@@ -94,6 +94,9 @@ def greedy_soup(
             immediately, so an interrupted search can resume if the log is on disk. Models are identified by name
             only: use a new log if their weights change.
 
+    Returns:
+        The weights of the soup, in the dtypes of the models, its ingredients and its score.
+
     Raises:
         InputError: If there are no models, the weights are not compatible, or a score is not finite.
 

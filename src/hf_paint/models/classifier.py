@@ -189,6 +189,9 @@ def load_classifier(name_or_path: str | Path, task: str | None = None, *, revisi
         task: Name of the task. By default, the task of the trained head or, without one, the only task.
         revision: Branch, tag or commit on the Hub, for instance `alpha-0.50`.
 
+    Returns:
+        The model with its processor, head and class names, on the CPU; called on pixel values, it returns logits.
+
     Raises:
         InputError: If the model does not exist, has no such task, or cannot be downloaded.
 

@@ -97,6 +97,9 @@ def convert_open_clip(
         revision: Branch, tag or commit of `source` on the Hub.
         overwrite: Whether to replace an existing model in `output`.
 
+    Returns:
+        What was written, and how far the two models differ if they were compared.
+
     Raises:
         InputError: If `source` is not an open_clip model, or has a feature that `CLIPModel` does not support; the
             message names the feature.

@@ -135,6 +135,9 @@ def compare_runs(folders: Sequence[str | Path], *, split: str = "test") -> Compa
             only this task, preferably without a `method`, or the corresponding model from a parallel run.
         split: Split to compare accuracies on, `test` or `validation`.
 
+    Returns:
+        Accuracies, weight changes and notes; `to_markdown()` returns them as tables.
+
     Raises:
         InputError: If a folder is not a run folder, or if a run has no model to show or no task in common with the
             other runs.

@@ -18,6 +18,21 @@ OPTIONAL: Mapping[str, Callable[[str], float]] = {
     "drawn_from": int,
 }
 """Key -> type of what only some records have."""
+FIELDS: Mapping[str, str] = {
+    "task": "Name of the task.",
+    "role": "`patching`, `supported`, `transfer` or `shift`.",
+    "split": "`validation` or `test`.",
+    "correct": f"Number of images classified correctly at each alpha; {INEXACT} marks one that was inferred in part.",
+    "total": "Number of images at each alpha.",
+    **{
+        metric.key: f"{metric.label}{', as a number of images,' * (metric.stored_as is int)} at each alpha, if the "
+        "task has this metric."
+        for metric in EXTRA_METRICS
+    },
+    "drawn_from": "Number of images of the split, if those that were evaluated are a sample of it.",
+    "answer_types": "For multiple choice: `correct` and `total` for each type of answer.",
+}
+"""What each key of a task in the curve says. Numbers are in the order of the alphas; `-` was not measured."""
 
 
 def curve_to_metadata(curve: AlphaCurve) -> Json:

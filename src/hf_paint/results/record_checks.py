@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_paint.documents.arrays import read_array
 from hf_paint.errors import InputError, one_line
 from hf_paint.files import is_file, is_folder
 from hf_paint.results.alphas import format_alpha
@@ -17,10 +17,6 @@ from hf_paint.results.json_lines import AGAIN
 
 if TYPE_CHECKING:
     from hf_paint.results.records import Result
-
-
-_FAULTS = (ArithmeticError, BadZipFile, EOFError, LookupError, SyntaxError, TypeError, ValueError)
-"""What numpy raises for a file that is not an array."""
 
 
 def correct_images(folder: Path, result: "Result") -> NDArray[np.bool_] | None:
@@ -45,14 +41,18 @@ def _read_correct(folder: Path, result: "Result") -> NDArray[np.bool_] | None:
     if not is_file(path):
         raise InputError(f"its file {result.correct_file} is missing")
     try:
-        stored: object = np.load(path, mmap_mode="r", allow_pickle=False)  # the header may claim any size
-        if not isinstance(stored, np.ndarray) or stored.dtype != np.bool_ or stored.shape != (result.total,):
-            raise ValueError(f"it does not hold {result.total} times true or false")
-        correct: NDArray[np.bool_] = np.array(stored)
-        if correct.sum() != result.correct:
-            raise ValueError(f"{correct.sum()} instead of {result.correct} images are correct")
-    except _FAULTS as error:
-        raise InputError(f"its file {result.correct_file} is damaged ({one_line(error)})") from error
+        stored = read_array(path, mapped=True)
+    except InputError as error:
+        raise InputError(
+            f"its file {result.correct_file} is damaged ({one_line(error.__cause__ or error)})"
+        ) from error
+    if stored.dtype != np.bool_ or stored.shape != (result.total,):
+        raise InputError(f"its file {result.correct_file} does not hold {result.total} times true or false")
+    correct: NDArray[np.bool_] = np.array(stored)
+    if correct.sum() != result.correct:
+        raise InputError(
+            f"in its file {result.correct_file} {correct.sum()} instead of {result.correct} images are correct"
+        )
     return correct
 
 

@@ -45,6 +45,9 @@ def fit_baseline(accuracies: Iterable[tuple[float, float]]) -> Baseline:
         accuracies: (reference accuracy, accuracy under shift) in (0, 1), for two or more models that were trained only
             on the reference distribution.
 
+    Returns:
+        Function from reference accuracies to predicted accuracies under shift, both in [0, 1].
+
     Raises:
         InputError: If there are fewer than two distinct reference accuracies, or if an accuracy is not in (0, 1).
 

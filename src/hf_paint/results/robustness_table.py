@@ -127,6 +127,9 @@ def robustness_table(
             images or, if there are none, over those with validation images.
         baseline: Baseline from `fit_baseline`, or (reference, shift) accuracies to fit one to.
 
+    Returns:
+        One row per alpha, in fractions of 1, with 95 % intervals where there are per-image files.
+
     Raises:
         InputError: If the curve has no shift tasks, no such reference task or no alpha 0, or if the baseline cannot be
             fitted.

@@ -73,8 +73,8 @@ def check_sealed(folder: Path, *, is_published: bool = False) -> None:
         more = len(lost) - 1
         others = f", and so {'is 1 other' if more == 1 else f'are {more} others'}" if more else ""
         logger.warning(
-            f"{lost[0].clause}{others}, so what they say of single images is left out. The same `hf-paint patch` "
-            "makes them again."
+            f"{lost[0].clause}{others}, so single images cannot be compared there. The same `hf-paint patch` makes "
+            "them again."
         )
 
 

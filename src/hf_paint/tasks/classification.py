@@ -15,7 +15,8 @@ class LabelledTask(Task):
     """Base class for tasks with labelled images.
 
     Attributes:
-        class_names: Class names for the prompts. Optional if the label column is a `ClassLabel`.
+        class_names: Class names for the prompts, or a mapping from each name in the data to its words in the prompts.
+            Optional if the label column is a `ClassLabel`.
         label_names: Class names in the data set, in the same order as `class_names`. Only needed if the two differ in
             more than case, spaces and punctuation, because labels are matched by name. Integers without names are
             positions in `class_names`, unless some of the names are other numbers: then they are matched as names.

@@ -26,6 +26,11 @@ ORDER = (
     *("attack", "corruption", "streaming", "license", "homepage", "citation", "guess"),
 )
 """Order of keys in written definitions, followed by any others; changing it changes the bytes of recipes."""
+OF_ANOTHER_TASK: Mapping[str, str] = {
+    "extends": "Built-in name or task file of another task, whose keys this one has unless it sets them itself.",
+    "class_subset": "With `extends`: names or positions of the classes of that task that this one keeps.",
+}
+"""What the keys do that a definition may have, but no task: they make a task from another one."""
 NAME_LISTS = ("templates", "class_names", "label_names", "only_classes", "unlabelled")
 DATASET_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
@@ -47,7 +52,7 @@ def read_values(definition: Mapping[str, object], kinds: Mapping[str, type["Task
     keys = {key: value for key, value in definition.items() if value is not None}
     keys = {**DATASET_DEFAULTS.get(str(keys.get("dataset")), {}), **keys}
     kind = next((kind for key, kind in kinds.items() if keys.get(key)), kinds[""])
-    check_keys(definition, dict.fromkeys(["extends", "class_subset", *_keys_of(kind, kinds)]), place)
+    check_keys(definition, dict.fromkeys([*OF_ANOTHER_TASK, *_keys_of(kind, kinds)]), place)
     values = {**kind.defaults, **_own_keys(keys, kind, kinds.values(), place)}
     if values.get("guess"):
         values = {"templates": GENERAL_TEMPLATES, **values}

@@ -48,6 +48,9 @@ def write_counting_task(
         style: Appearance of the scenes.
         seed: Random seed for the scenes; the splits are independent of each other.
 
+    Returns:
+        The task, which reads the parquet files.
+
     Raises:
         InputError: If a count is not a number, or that many objects do not fit into a scene.
 
@@ -84,6 +87,9 @@ def write_shapes_task(
         sizes: Split -> number of images.
         style: Appearance of the scenes. Each combination of a colour and a shape is a class.
         seed: Random seed for the scenes; the splits are independent of each other.
+
+    Returns:
+        The task, which reads the parquet files.
 
     Raises:
         InputError: If the object does not fit into a scene.
@@ -125,6 +131,9 @@ def write_questions_task(
         sizes: Split -> number of images.
         style: Appearance of the scenes. `distinct` is always turned on, so that each question has one answer.
         seed: Random seed for the scenes and candidates; the splits are independent of each other.
+
+    Returns:
+        The task, which reads the parquet files.
 
     Raises:
         InputError: If five objects do not fit into a scene, or there are too few colours or shapes for five distinct

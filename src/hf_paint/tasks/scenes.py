@@ -93,6 +93,9 @@ def draw_scene(num_objects: int, seed: int | Sequence[int], style: SceneStyle | 
         seed: Random seed; different seeds give independent scenes.
         style: Appearance of the scene.
 
+    Returns:
+        The RGB image and the objects in it.
+
     Raises:
         InputError: If the objects do not fit, or they must be distinct and there are too few shapes or colours.
 

@@ -17,13 +17,16 @@ DRAWN = (AUTO, STRATIFIED)
 class Splits:
     """Split names in the data set; None if the task has no such split.
 
-    Names may be expressions like `train[:80%]`. `validation` is a split name, `auto`, `stratified` or None. With
-    `auto`, `min(int(0.1 * N), 5000)` images are taken from the train split, as in PAINT. With None, all rows are used
-    for training, and alpha is selected without this task. `test` is a split name, `stratified` or None.
+    Names may be expressions like `train[:80%]`. `stratified` takes a fifth of each class from the train split or, if
+    the other of validation and test is not `stratified`, a quarter (see `hf_paint.data.draws.draw_stratified`). With
+    `guess` in a task with `guess: true`, the data decide: the split with that name or, if there is none, `stratified`.
 
-    `stratified` takes a fifth of each class from the train split or, if the other of validation and test is not
-    `stratified`, a quarter (see `hf_paint.data.draws.draw_stratified`). With `guess` in a task with `guess: true`, the
-    data decide: the split with that name or, if there is none, `stratified`.
+    Attributes:
+        train: A split name, or None for a task that is only evaluated.
+        validation: A split name, `auto`, `stratified` or None. With `auto`, `min(int(0.1 * N), 5000)` images are taken
+            from the train split, as in PAINT. With None, all rows are used for training, and alpha is selected without
+            this task.
+        test: A split name, `stratified` or None.
     """
 
     train: str | None = "train"

@@ -14,6 +14,9 @@ def layer_index(name: str) -> int | None:
     The index is 0 for the embeddings and the layer norm after them, `1 + i` for encoder layer i, and -1 for everything
     after the encoder (norm, pooling head, projection). It is None for tensors outside the image tower.
 
+    Args:
+        name: Name of a tensor in the state dict of a model.
+
     Example:
         >>> layer_index("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_index("visual_projection.weight")
         (4, -1)

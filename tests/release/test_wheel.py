@@ -1,37 +1,91 @@
-"""The wheel, installed into its own environment, contains its data and runs."""
+"""The wheel and the sdist hold what they should, and the wheel, installed into its own environment, runs."""
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 
-from hf_paint import list_tasks
+import hf_paint
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "hf_paint"
+NO_SOURCE = ("__pycache__", "*.egg-info", ".*")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+def tree(tmp_path_factory):
+    """A copy of what a build reads, without what earlier builds have left."""
+    folder = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns(*NO_SOURCE))
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns(*NO_SOURCE, "corpus", "results"))
+    for file in (path for path in ROOT.iterdir() if path.is_file()):
+        shutil.copy(file, folder)
+    return folder
+
+
+def build(tree, folder, *what):
+    command = [sys.executable, "-m", "build", "--no-isolation", *what, "--outdir", str(folder), str(tree)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return next(folder.glob("*.whl"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def distributions(tree, tmp_path_factory):
+    """The folder with an sdist, and the wheel that was built from it."""
+    return build(tree, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions):
+    [path] = distributions.glob("*.whl")
+    return path
+
+
+def files_of(wheel):
+    """The files of a wheel with their bytes, without the list of their checksums."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
 
 
 @pytest.mark.slow
-def test_wheel_holds_its_data(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
-    data = {f"hf_paint/tasks/built_in/{name}.yaml" for name in list_tasks()}
-    data |= {"hf_paint/py.typed", "hf_paint/hub/model_card_template.md"}
-    data |= {f"hf_paint/toy_clip/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")}
-    assert data <= names
-    assert not [name for name in names if name.startswith("tests")]
+def test_wheel_holds_the_package_and_nothing_else(wheel):
+    files = {name: data for name, data in files_of(wheel).items() if ".dist-info/" not in name}
+    assert files == {
+        str(path.relative_to(SOURCE.parent)): path.read_bytes()
+        for path in SOURCE.rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
+    assert wheel.stat().st_size < 5 * 10**6
+
+
+@pytest.mark.slow
+def test_both_have_the_licence_and_the_version(distributions, wheel):
+    inside = f"hf_paint-{hf_paint.__version__}"
+    [sdist] = distributions.glob("*.tar.gz")
+    assert (wheel.name, sdist.name) == (f"{inside}-py3-none-any.whl", f"{inside}.tar.gz")
+    files, licence = files_of(wheel), (ROOT / "LICENSE").read_bytes()
+    assert files[f"{inside}.dist-info/licenses/LICENSE"] == licence
+    metadata = message_from_bytes(files[f"{inside}.dist-info/METADATA"])
+    assert (metadata["Version"], metadata["License-Expression"]) == (hf_paint.__version__, "Apache-2.0")
+    with tarfile.open(sdist) as archive:
+        assert archive.extractfile(f"{inside}/LICENSE").read() == licence
+        outside = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+    assert not outside & {"tests", "docs", "recipes", "dist", "build"}
+
+
+@pytest.mark.slow
+def test_the_sdist_builds_the_same_wheel_as_the_checkout(tree, wheel, tmp_path):
+    [direct] = build(tree, tmp_path, "--wheel").glob("*.whl")
+    assert files_of(direct) == files_of(wheel)
 
 
 def test_every_import_is_a_declared_dependency():
@@ -54,8 +108,9 @@ def test_every_import_is_a_declared_dependency():
 
 
 @pytest.mark.slow
-def test_wheel_runs_in_a_clean_environment(wheel, tmp_path):
+def test_wheel_runs_in_a_clean_environment(wheel, tmp_path, monkeypatch):
     """The dependencies come from this environment; the package itself comes from the wheel."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
