@@ -34,7 +34,7 @@ FILES: Mapping[str, str] = {
     ENSEMBLE: "With `compare_ensemble`, the same records for mixtures of the logits of theta_0 and theta_1.",
     DETAILS: "More on each evaluation of all images: calibration, confusion and the best candidates.",
     TRIED: "With `method: auto`, the records of the merges that were tried; their alpha maps the merge to its alpha.",
-    SINGLE_MODELS: "With a merge of several tasks, the record of each fine-tuned model on the test images of its task.",
+    SINGLE_MODELS: "With a merge of several tasks, the record of each model on the test images of its task.",
     PRECISION: "With `precision: auto`, the comparison between bfloat16 and float32.",
     ONEDNN: "Whether oneDNN computes float32 products on the CPU, if that was measured or set.",
     CARD_FACTS: "Other facts for the model card, such as versions, the licence of the base and the dtype.",
