@@ -81,7 +81,7 @@ def test_the_command_shows_several_tasks_and_groups(capsys):
 
 
 def test_data_of_several_tasks_and_of_a_group_are_opened(capsys, tmp_path, monkeypatch):
-    paths = [write_task_yaml(tmp_path, name, train=8, test=4) for name in ("first", "second")]
+    paths = [write_task_yaml(tmp_path, name, train=20, test=4) for name in ("first", "second")]
     assert main(["tasks", *paths]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("task:")] == [
         "task: first",
