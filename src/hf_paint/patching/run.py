@@ -44,6 +44,12 @@ class PatchRun:
         self.method: Method = recipe.method
         self.folder: RunFolder = recipe.folder
 
+    @property
+    def tasks_alone(self) -> Sequence[PreparedTask]:
+        """Tasks on whose test images a parallel run evaluates the model that was fine-tuned on the task alone."""
+        own = self.tasks if self.recipe.strategy == "parallel" else ()
+        return [task for task in own if task.role == "patching" and "test" in task.images]
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Lock the run folder for this run.

@@ -187,7 +187,7 @@ def _accuracies(curve: AlphaCurve, alpha: float) -> dict[str, float]:
     for role in ROLES:
         for split in sorted(curve.splits(role)):
             results = [curve.get(alpha, role, task, split) for task in curve.tasks[role]]
-            known = [result for result in results if result is not None]
+            known = [result for result in results if result is not None and result.is_labelled]
             found |= {f"curve/{split}/{result.task}": result.accuracy for result in known}
             if known:
                 found[f"curve_mean/{split}/{role}"] = float(curve.mean_accuracy(alpha, role, split))

@@ -158,10 +158,10 @@ class AlphaCurve:
             InputError: If the rule is unknown, or if a required record is missing, e.g. that of one task at one alpha.
         """
         candidates = {r.alpha for r in self.results if r.split == "validation" and r.role in Sides._fields}
-        sides = {alpha: self.sides(alpha) for alpha in self.alphas if alpha in candidates or not candidates}
+        alphas = [alpha for alpha in self.alphas if alpha in candidates or not candidates]
         if rule == "entropy":
-            return select_by_entropy(self, sides)
-        return select(sides, rule, tolerance=tolerance, baseline=baseline)
+            return select_by_entropy(self, alphas)
+        return select({a: self.sides(a) for a in alphas}, rule, tolerance=tolerance, baseline=baseline)
 
     def sides(self, alpha: Alpha) -> Sides:
         """Return the exact mean validation accuracies on the patching and supported tasks."""
