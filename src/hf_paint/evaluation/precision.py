@@ -22,7 +22,7 @@ MIN_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.005
 MIN_SPEEDUP = 1.2
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

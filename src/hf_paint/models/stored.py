@@ -38,17 +38,18 @@ class StoredTower(Mapping[str, Tensor]):
             was fine-tuned with the frozen projection of the base, which is then taken from here.
     """
 
-    is_checked = True
+    is_checked: bool = True
 
     def __init__(self, folder: str | Path, frozen: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        self.folder, self._stored = Path(folder), LazyWeights(folder)
+        self.folder: Path = Path(folder)
+        self._stored = LazyWeights(folder)
         tensors = read_checkpoint(folder).tensors
         self._names = [n for n, tensor in tensors.items() if n.startswith(IMAGE_TOWER) and tensor.dtype in FLOATS]
         missing = [name for name in frozen if name.startswith("visual_projection.") and name not in self._names]
-        self.frozen = {name: frozen[name] for name in missing}
+        self.frozen: dict[str, Tensor] = {name: frozen[name] for name in missing}
         stored = {name: TensorHeader("float32", tensors[name].shape) for name in self._names}
         self.headers: Mapping[str, TensorLike] = {**stored, **self.frozen}
-        self.nbytes = sum(4 * tensors[n].size for n in self._names) + sum(x.nbytes for x in self.frozen.values())
+        self.nbytes: int = sum(4 * tensors[n].size for n in self._names) + sum(x.nbytes for x in self.frozen.values())
 
     @property
     def fingerprint(self) -> str:
@@ -101,17 +102,20 @@ class LazyWeights(Mapping[str, Tensor]):
         tensor(2.6592)
     """
 
-    is_checked = True
+    is_checked: bool = True
 
     def __init__(self, folder: str | Path) -> None:
         self._folder, self._known = Path(folder), set[str]()
         tensors = read_checkpoint(folder).tensors
-        self.floats = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
+        self.floats: list[str] = [name for name, tensor in tensors.items() if tensor.dtype in FLOATS]
         self._paths = {name: tensor.path for name, tensor in tensors.items()}
         names = FLOATS | INTEGERS
-        self.headers = {n: TensorHeader(names.get(x.dtype, x.dtype), x.shape) for n, x in tensors.items()}
+        self.headers: Mapping[str, TensorLike] = {
+            n: TensorHeader(names.get(x.dtype, x.dtype), x.shape) for n, x in tensors.items()
+        }
         paths = sorted({*self._paths.values()})
-        self.state = tuple(map(_state, paths))  # before they are opened: replaced files are no longer these
+        # before they are opened: replaced files are no longer these
+        self.state: tuple[State, ...] = tuple(map(_state, paths))
         self._files = {path: safe_open(path, framework="pt") for path in paths}
 
     def __getitem__(self, name: str) -> Tensor:

@@ -23,7 +23,7 @@ from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import finite, is_finite, overflow
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def check_recipe(recipe: Recipe) -> None:

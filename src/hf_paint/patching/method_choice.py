@@ -26,7 +26,7 @@ from hf_paint.results.tables import number, percent
 from hf_paint.results.tried_methods import ENTROPY_FORM, best, reached
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def choose_method(

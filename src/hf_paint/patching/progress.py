@@ -13,7 +13,7 @@ from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tried_methods import read_tried
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def say_progress(run: PatchRun) -> None:

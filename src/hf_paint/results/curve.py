@@ -53,7 +53,7 @@ class AlphaCurve:
     def __init__(self, results: Iterable[Result], *, folder: str | Path | None = None) -> None:
         ordered = sorted(of_one_sample(results), key=lambda r: r.exact)
         self._results = {(r.alpha, r.role, r.task, r.split): r for r in ordered}
-        self.folder = Path(folder) if folder is not None else None
+        self.folder: Path | None = Path(folder) if folder is not None else None
         self.alphas: tuple[Alpha, ...] = in_order(r.alpha for r in self.results)
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
         self._columns, self._correct_0 = columns_of(self.results), dict[Result, NDArray[np.bool_] | None]()
