@@ -1,7 +1,7 @@
 """`make types`: how many of the public names have types that a user's type checker knows, by pyright.
 
-Public is every name that does not begin with an underscore, in every module. At least 98 % must be known. Packages with
-no types, such as datasets, are read as `Any`: what they leave unknown is not for hf_paint to say.
+Public is every name that does not begin with an underscore, in every module. At least 98 % must be known. Packages
+without types, such as datasets, are read as `Any`: what they leave unknown is not for hf_paint to say.
 """
 
 import ast

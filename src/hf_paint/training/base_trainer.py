@@ -46,7 +46,7 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
     model: nn.Module
     loss_is_scaled_for_ga: bool = True
     optimizer: Optimizer | None
-    lr_scheduler: LRScheduler | None
+    lr_scheduler: LambdaLR | None
 
     def __init__(self, model: nn.Module, args: PaintTrainingArguments, **options: Any) -> None:
         super().__init__(model, args, **options)
