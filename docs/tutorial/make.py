@@ -8,12 +8,15 @@ CLIP of 3.2 million parameters as openai/clip-vit-base-patch32, and subsets of C
 is small, `hf-paint patch` gets the flags in SMALL.
 """
 
+import io
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 
 ROOT = Path(__file__).parents[2]
@@ -23,13 +26,15 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from hub_server import HubServer, User  # noqa: E402  (a helper of the tests)
 
 
-SMALL = "--learning_rate 3e-4 --max_steps 300 --warmup_steps 30 --per_device_train_batch_size 64 --use_cpu true"
+SMALL = "--learning_rate 3e-4 --max_steps 200 --warmup_steps 20 --per_device_train_batch_size 32 --use_cpu true"
 """A model this small takes a larger learning rate and fewer steps than those of the papers."""
 SERVED = {
-    "openai/clip-vit-base-patch32": ("model", SHARED / "models" / "tiny-clip"),
-    "tanganke/cifar10": ("dataset", SHARED / "data" / "cifar10"),
-    "tanganke/gtsrb": ("dataset", SHARED / "data" / "gtsrb"),
+    "openai/clip-vit-base-patch32": ("model", "models/tiny-clip"),
+    "tanganke/cifar10": ("dataset", "data/cifar10"),
+    "tanganke/gtsrb": ("dataset", "data/gtsrb"),
 }
+MOST_ROWS = {"tanganke/cifar10": {"train": 4000, "test": 1000}}
+"""The tutorial reads the first rows of CIFAR-10 only."""
 SHOWN = re.compile(r"(```(python|bash)\n(.*?)```\n)(?:(\n```text\n)(.*?)(```\n))?", re.S)
 """A block of code and, if one follows, the block with what it prints."""
 HOME = "/home/me"
@@ -39,12 +44,23 @@ HOME = "/home/me"
 def serve(folder: Path) -> HubServer:
     """Start a Hub that has the models and data sets of the tutorial."""
     hub = HubServer(folder, users={"hf_test": User("me")}).start()
-    for repo_id, (kind, files) in SERVED.items():
+    for repo_id, (kind, place) in SERVED.items():
         hub.store.create_repo(kind, repo_id)
         with hub.store.changing(kind, repo_id) as repo:
-            entries = {path.name: hub.store.entry(path.read_bytes()) for path in sorted(files.iterdir())}
+            most = MOST_ROWS.get(repo_id, {})
+            paths = sorted((SHARED / place).iterdir())
+            entries = {path.name: hub.store.entry(content(path, most.get(path.stem))) for path in paths}
             repo.add_commit("main", entries, "files")
     return hub
+
+
+def content(path: Path, num_rows: int | None) -> bytes:
+    """Return the bytes of a file, or of one with the first rows of a parquet file."""
+    if num_rows is None:
+        return path.read_bytes()
+    rows = io.BytesIO()
+    pq.write_table(pq.read_table(path).slice(0, num_rows), rows)
+    return rows.getvalue()
 
 
 def run(kind: str, code: str, folder: Path, environment: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ import yaml
 from hf_paint import PaintTrainingArguments, get_task
 from hf_paint.cli.recipe import PatchRecipe
 from hf_paint.cli.run_recipe import parse_recipe
-from pages import PAGES, ROOT, blocks, name_of, read
+from pages import PAGES, ROOT, blocks, name_of
 from small_world import BASE, SmallWorld
 
 
@@ -44,7 +44,7 @@ OUTPUT = {"", "text", "mermaid", "bibtex"}
 """Languages of blocks that are no code."""
 VERDICTS = {"check": {0, 3, 4}}
 """Exit codes of commands that judge a model; a tiny one need not pass."""
-MISSING = {"model": BASE, "patching_tasks": "textures/"}
+MISSING = {"model": BASE, "patching_tasks": "textures/", "supported_tasks": "cifar10"}
 """What a recipe needs beside the keys that a page shows."""
 RECIPE_KEYS = {f.name for f in (*fields(PatchRecipe), *fields(PaintTrainingArguments)) if f.init}
 
@@ -116,7 +116,7 @@ RUN = {"python": run_python, "diff": run_diff, "bash": run_bash, "yaml": run_yam
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, *RUN)], ids=name_of)
 def test_the_code_of_a_page_runs(page, world):
-    world.begin(read(page))
+    world.begin("\n".join(block.code for block in blocks(page, *RUN)))
     names = {"__name__": "__main__"}
     for block in blocks(page, *RUN):
         RUN[block.language](block, world, names)

@@ -8,8 +8,8 @@ import torch
 import yaml
 from transformers import CLIPModel, pipeline
 
-from drawn_tasks import write_task
-from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single
+from drawn_tasks import CLASS_NAMES, write_task
+from hf_paint import InputError, PaintTrainer, PaintTrainingArguments, interpolate, patch_single, select_alpha
 from hf_paint.data import splits
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.patching.options import PatchOptions
@@ -286,12 +286,15 @@ def test_interrupted_run_equals_uninterrupted(run, model_folder, tmp_path, monke
         ).read_bytes()
 
 
-def test_selection_none_saves_no_patched_model(model_folder, tmp_path):
-    task = write_task(tmp_path, splits={"validation": None})
-    result = patch_single(model_folder, task, [], arguments(tmp_path / "run", max_steps=3), selection="none")
+def test_selection_none_saves_no_patched_model_until_an_alpha_is_chosen_by_hand(model_folder, tmp_path):
+    task, run = write_task(tmp_path, splits={"validation": None}), tmp_path / "run"
+    result = patch_single(model_folder, task, [], arguments(run, max_steps=3), selection="none")
     assert (result.alpha, result.model) == (None, None)
-    assert not (tmp_path / "run" / "patched").exists()
+    assert not (run / "patched").exists()
     assert len(result.curve.alphas) == 11
+    assert select_alpha(run, alpha=0.5).alpha == 0.5
+    [stored] = json.loads((run / "patched" / "tasks.json").read_text())["tasks"]
+    assert stored["class_names"] == list(CLASS_NAMES)
 
 
 @pytest.mark.parametrize("side", ["patching", "supported", "no supported tasks"])

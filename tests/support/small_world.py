@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from datasets import Dataset, Features, Image, Value
+from transformers import TrainingArguments
 
 from drawn_tasks import draw_parquet, draw_rows, draw_textures
 from hf_paint.adapters.patch import save_patch
@@ -27,7 +28,7 @@ from pages import ROOT
 
 
 BASE = "openai/clip-vit-base-patch32"
-TRAINING = {"max_steps": 1, "warmup_steps": 0, "per_device_train_batch_size": 8, "use_cpu": True, "disable_tqdm": True}
+TRAINING = {"max_steps": 1, "warmup_steps": 0, "per_device_train_batch_size": 8}
 """What every training has instead of what the page says."""
 SPLITS = {"train": 24, "validation": 12, "test": 12}
 """The images of each built-in task."""
@@ -81,15 +82,15 @@ class SmallWorld:
         definitions._parse_built_in.cache_clear()
         self.hub.stop()
 
-    def begin(self, text):
-        """Make everything as it was before the first page, without what the commands of this text make."""
+    def begin(self, code):
+        """Make everything as it was before the first page, without what this code makes."""
         for folder, saved in ((self.here, self.untouched), (self.hub.store.root / "repos", self.repositories)):
             shutil.rmtree(folder)
             shutil.copytree(saved, folder, symlinks=True)
         os.chdir(self.here)
-        for path in re.findall(r"output_dir[= ]\"?([\w./-]+)", text):
+        for path in re.findall(r"output_dir[= ]\"?([\w./-]+)", code):
             shutil.rmtree(path, ignore_errors=True)
-        for repo_id in re.findall(r"--repo_id ([\w./-]+)", text):
+        for repo_id in re.findall(r"--repo_id ([\w./-]+)", code):
             self.hub.store.path("model", repo_id).unlink(missing_ok=True)
 
     def run(self, words):
@@ -134,15 +135,19 @@ def expand(pattern):
 
 
 def shorten_trainings(patch):
-    """Let every training have one small step."""
-    whole = PaintTrainingArguments.__post_init__
+    """Let every training have one small step, also that of a plain `Trainer`."""
 
-    def shortened(args):
-        whole(args)
-        for name, value in TRAINING.items():
-            setattr(args, name, value)
+    def shortened(whole):
+        def post_init(args):
+            args.use_cpu = args.disable_tqdm = True
+            whole(args)
+            for name, value in TRAINING.items():
+                setattr(args, name, value)
 
-    patch.setattr(PaintTrainingArguments, "__post_init__", shortened)
+        return post_init
+
+    for arguments in (PaintTrainingArguments, TrainingArguments):
+        patch.setattr(arguments, "__post_init__", shortened(arguments.__post_init__))
 
 
 def draw_tasks(folder):
@@ -195,5 +200,5 @@ def small_recipes(folder):
 
 def public_models():
     """The fine-tuned models of others that the small recipes merge."""
-    recipe = yaml.safe_load(Path("recipes/clip-vit-base-patch32/parallel_public.yaml").read_text(encoding="utf-8"))
-    return recipe["thetas"].values()
+    recipes = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in Path("recipes").glob("clip-*/*.yaml")]
+    return sorted({model for recipe in recipes for model in recipe.get("thetas", {}).values()})

@@ -35,7 +35,7 @@ from hf_paint.results.run_files import ENSEMBLE
 from hf_paint.results.selection import BY_HAND, Selection
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def finish(
@@ -55,7 +55,7 @@ def finish(
     begin_stage("write", str(run.folder.path))
     by_hand = chosen_by_hand(run, curve)
     alpha = alpha if by_hand is None else by_hand
-    if alpha is not None and run.folder.write:
+    if run.folder.write:  # also for `hf-paint select`, if nothing is chosen here
         write_tasks(run.folder.path, [task.classes for task in run.tasks])
     save_plots(run, curve, alpha, ensemble, rule=run.rule.selection if by_hand is None else BY_HAND)
     has_card = run.recipe.step is None  # steps have no card

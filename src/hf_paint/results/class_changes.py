@@ -71,7 +71,7 @@ def _changes(
     task: str, role: Role, names: Sequence[str], before: Details | None, after: Details | None
 ) -> list[ClassChange]:
     confusions = [None if details is None else details.confusion for details in (before, after)]
-    if confusions[0] is None or confusions[1] is None:
+    if not names or confusions[0] is None or confusions[1] is None:
         return []
     correct = [confusion.correct(len(names)).tolist() for confusion in confusions if confusion is not None]
     total = confusions[0].total(len(names)).tolist()

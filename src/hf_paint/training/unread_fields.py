@@ -64,6 +64,9 @@ _LABELS = _never("The loss always gets the images and their labels.")
 _LIGER = _never("There are no Liger kernels for image towers.")
 _EVALUATES = _needs("eval_strategy", lambda args: args.eval_strategy != "no")
 _TRACKIO = _needs("report_to: trackio", lambda args: "trackio" in (args.report_to or ()))
+_PROJECT = _needs(
+    "report_to: wandb` or `report_to: trackio", lambda args: bool({"wandb", "trackio"} & {*(args.report_to or ())})
+)
 _WORKERS = _needs("dataloader_num_workers", lambda args: bool(args.dataloader_num_workers))
 
 NEVER_READ: Mapping[str, Reader[Arguments]] = {
@@ -105,7 +108,8 @@ READERS: Mapping[str, Reader[Arguments]] = {
     "greater_is_better": _needs("metric_for_best_model", lambda args: args.metric_for_best_model is not None),
     "save_steps": _needs("save_strategy: steps", lambda args: args.save_strategy in ("steps", "no")),
     "run_name": _needs("report_to", lambda args: bool(args.report_to)),
-    **dict.fromkeys(("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), _TRACKIO),
+    "project": _PROJECT,
+    **dict.fromkeys(("trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), _TRACKIO),
     **dict.fromkeys(("dataloader_persistent_workers", "dataloader_prefetch_factor"), _WORKERS),
     **dict.fromkeys(("dataloader_multiprocessing_context", "dataloader_in_order"), _WORKERS),
     **dict.fromkeys(
