@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test lint types docs docs-links docs-code build smoke acceptance benchmark torture matrix gpu clean
+.PHONY: quickstart test lint types docs docs-figures build smoke acceptance benchmark torture matrix gpu clean
 
 quickstart: $(READY)
 	$(BIN)/hf-paint quickstart
@@ -23,12 +23,7 @@ types: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
-	$(MAKE) --jobs 2 --output-sync docs-links docs-code
-
-docs-links: $(READY)
-	$(BIN)/linkchecker --config docs/linkcheckerrc site/index.html
-
-docs-code: $(READY)
+	$(BIN)/python docs/check_site.py site
 	$(BIN)/pytest tests/documentation -n 2
 
 build: $(READY)
@@ -38,6 +33,9 @@ build: $(READY)
 
 smoke: build
 	$(PYTHON) tests/release/smoke.py dist
+
+docs-figures: $(READY)
+	$(BIN)/python docs/figures/make.py
 
 acceptance: $(READY)
 	$(BIN)/python tests/acceptance/nodes.py

@@ -95,4 +95,5 @@ def test_a_function_documents_its_arguments_and_what_it_returns(function):
     text, signature = inspect.getdoc(function), inspect.signature(function)
     documented = re.findall(r"^    (\w+(?:, \w+)*):", text.partition("Args:\n")[2].partition("\n\n")[0], re.M)
     assert [name for names in documented for name in names.split(", ")] == list(signature.parameters)
-    assert signature.return_annotation is None or "Returns:\n" in text or re.search(r"^(Return|.* and return)\b", text)
+    says = re.search(r"^(Returns:$|Yields:$|Return\b)|^.* and return\b", text, re.M)
+    assert signature.return_annotation is None or says

@@ -59,8 +59,10 @@ def _table(keys: "Iterable[Field[Any]]", hints: dict[str, Any]) -> str:
 def _help(key: "Field[Any]") -> tuple[str, str]:
     """Return the default of a key, and what it sets."""
     if key.name in COMMON_TRAINING_FIELDS:
-        words, known = COMMON_TRAINING_FIELDS[key.name], default(key)
+        words = COMMON_TRAINING_FIELDS[key.name]
         found = re.fullmatch(r"(.*) \(([^()]*)\)\.", words)  # the default as the help text says it
-        return (known or text(found[2]), f"{text(found[1])}.") if found else ("", text(words))
+        if found is None:
+            return "", text(words)
+        return default(key) or text(found[2].replace("False", "`false`")), f"{text(found[1])}."
     words = key.metadata.get("help", "").replace("%%", "%")
     return "required" if key.name in REQUIRED else default(key), text(words)

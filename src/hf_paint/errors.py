@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 """Environment variables in which launchers tell a process its number."""
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 _said: set[str] = set()
 
 

@@ -2,15 +2,23 @@
 
     python tests/acceptance/run.py [--jobs 2]
 
-Run from the root of the checkout. Finished runs in runs/acceptance are reused.
+Run from the root of the checkout. Finished runs in runs/acceptance are reused. The tables and what misses its target
+are also written to tests/acceptance/results.json, which `python docs/measured.py` shows.
 """
 
 import argparse
+import io
+import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import case_studies
@@ -22,6 +30,7 @@ from hf_paint import AlphaCurve, get_task
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/acceptance")
+RESULTS = HERE / "results.json"
 SEEDS = (0, 1, 2)
 TARGETS = {"mnist": 25.0, "gtsrb": 3.0}
 MAX_LOSS = 1.0
@@ -39,11 +48,33 @@ def main() -> int:
     wanted += [(f"tiny_clip_{strategy}", None) for strategy in strategies.STRATEGIES]
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda one: patch(*one, jobs=jobs), wanted))
-    met = [report_reference(), *(report_task(task) for task in TARGETS), strategies.report(RUNS)]
-    report_broad_transfer()
-    met.append(case_studies.main())
-    met.append(report_pushes())
-    return 0 if all(met) else 1
+    reports: dict[str, Callable[[], bool | None]] = {
+        "reference run": report_reference,
+        **{task: partial(report_task, task) for task in TARGETS},
+        "strategies": partial(strategies.report, RUNS),
+        "broad transfer": report_broad_transfer,
+        "case studies": case_studies.main,
+        "disturbed pushes": report_pushes,
+    }
+    return record({name: printed(report) for name, report in reports.items()})
+
+
+def printed(report: Callable[[], bool | None]) -> tuple[str, bool]:
+    """Print a report; return its text and whether it meets its target, if there is one."""
+    with redirect_stdout(io.StringIO()) as text:
+        met = report()
+    print(text.getvalue(), flush=True)
+    return text.getvalue(), met is not False
+
+
+def record(found: dict[str, tuple[str, bool]]) -> int:
+    """Write the reports to `results.json`; the exit code is 1 if a target is missed."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "python": platform.python_version()}
+    met = {name: is_met for name, (_, is_met) in found.items()}
+    report = "\n".join(text for text, _ in found.values())
+    RESULTS.write_text(json.dumps({"about": about, "met": met, "report": report}, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(met.values()) else 1
 
 
 def patch(recipe: str, seed: int | None, *, jobs: int) -> None:
@@ -101,7 +132,7 @@ def report_broad_transfer() -> None:
 
 def report_pushes() -> bool:
     """Push to a Hub with every fault at every stage, kill twenty pushes midway, and print the outcomes."""
-    print("\n## Pushes that were disturbed", flush=True)
+    print("\n## Pushes that were disturbed\n")
     command = [
         sys.executable,
         "-m",
@@ -111,7 +142,10 @@ def report_pushes() -> bool:
         "--no-header",
         str(HERE.parent / "hub" / "test_push_faults.py"),
     ]
-    return subprocess.run(command, env=os.environ | {"HF_PAINT_KILLS": "20"}, check=False).returncode == 0
+    environment = os.environ | {"HF_PAINT_KILLS": "20"}
+    finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    print(finished.stdout)
+    return finished.returncode == 0
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def table(section: str, found: dict) -> str:
 
 def machine(device: str) -> dict[str, str]:
     """Return the card and the versions."""
-    found = {"python": platform.python_version(), "cores": str(os.cpu_count())}
+    found = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "cores": str(os.cpu_count())}
     for name in ("torch", "transformers", "accelerate", "peft", "datasets", "huggingface_hub"):
         try:
             found[name] = version(name)

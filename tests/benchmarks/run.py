@@ -2,12 +2,17 @@
 
     python tests/benchmarks/run.py [interpolation head ...] [--rounds 5] [--threads N] [--device cpu] [--quick]
 
-Run from the root of the checkout on an idle machine; it takes about half an hour on two cores.
+Run from the root of the checkout on an idle machine; it takes about half an hour on two cores. After a full run,
+the rows are written to tests/benchmarks/results/, and `python docs/measured.py` shows them.
 """
 
 import argparse
+import json
+import platform
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,6 +20,7 @@ import transformers
 from common import FOLDER, Row, add_arguments, read_rows, report
 
 
+RESULTS = Path(__file__).with_name("results")
 SCRIPTS = {
     "cpu": (
         *("interpolation", "head", "pixels", "feeding", "sweep", "adaptive", "training", "linear_classifier"),
@@ -32,7 +38,7 @@ def main() -> int:
     parsed = parser.parse_args()
     flags = [f"--rounds={parsed.rounds}", f"--threads={parsed.threads}", f"--device={parsed.device}"]
     flags += ["--quick"] if parsed.quick else []
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {}
     failed = []
     for script in parsed.scripts or SCRIPTS[parsed.device]:
         print(f"\n## {script}\n", flush=True)
@@ -42,10 +48,19 @@ def main() -> int:
         if finished.returncode != 0:
             print(f"{script} failed:\n{finished.stderr[-4000:]}", flush=True)
             failed.append(script)
-        rows += read_rows(results)
+        rows[script] = read_rows(results)
     print(f"\n## All, on {machine(parsed)}\n")
-    report(rows, parsed)
+    report([row for of_script in rows.values() for row in of_script], parsed)
+    if not (parsed.quick or parsed.scripts or failed):
+        record(rows, parsed)
     return 1 if failed else 0
+
+
+def record(rows: dict[str, list[Row]], parsed: argparse.Namespace) -> None:
+    """Write the rows of all scripts, and when and where they were measured."""
+    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(parsed), "python": platform.python_version()}
+    found = {"about": about, "scripts": {script: [asdict(row) for row in some] for script, some in rows.items()}}
+    RESULTS.joinpath(f"{parsed.device}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def machine(parsed: argparse.Namespace) -> str:

@@ -52,11 +52,11 @@ def test_every_public_name_has_a_docstring_and_a_place(pages):
         assert listed[name][0], name
 
 
-def test_every_page_has_a_title_and_a_place_in_the_navigation():
+def test_every_page_has_a_title_and_a_place_in_the_navigation(pages):
     navigation = (ROOT / "mkdocs.yml").read_text()
-    for uri, page in PAGES.items():
-        assert page().startswith("# "), uri
-        assert f"- {uri}\n" in navigation, uri
+    for name, page in pages.items():
+        assert page.startswith("# "), name
+        assert f"- reference/{name}.md\n" in navigation, name
 
 
 def test_every_key_of_a_recipe_is_explained(pages):

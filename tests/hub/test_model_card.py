@@ -101,58 +101,6 @@ def test_every_accuracy_comes_from_the_records(source):
     assert found == accuracies | gains | {"0.40"}
 
 
-ATTACKED = {  # a run of tests/acceptance/case_studies.py: right, and taken for the word, of 3000 test images each
-    0.0: {"cifar10-attack": (699, 307), "cifar10": (2018, None)},
-    0.4: {"cifar10-attack": (1714, 152), "cifar10": (2046, None)},
-    0.8: {"cifar10-attack": (1919, 114), "cifar10": (1999, None)},
-    1.0: {"cifar10-attack": (1899, 111), "cifar10": (1966, None)},
-}
-CHOSEN = 0.8
-
-
-@pytest.fixture
-def attacked(source):
-    """The small CLIP, patched to resist words written over images."""
-    from dataclasses import replace
-
-    roles = {"cifar10-attack": "patching", "cifar10": "supported"}
-    results = [
-        Result(alpha=alpha, task=task, role=roles[task], split="test", correct=right, total=3000, attack_success=taken)
-        for alpha, counts in ATTACKED.items()
-        for task, (right, taken) in counts.items()
-    ]
-    clean = Task.from_dict(
-        {"extends": "cifar10", "name": "cifar10", "dataset": "parquet", "data_files": {"test": "x"}}
-    )
-    tasks = [Task.from_dict(clean.to_dict() | {"name": "cifar10-attack", "attack": {"font_sizes": [40, 60]}}), clean]
-    selection = dict(source.selection) | {"alpha": CHOSEN, "num_alphas": 11}
-    recipe = {"patching_tasks": [tasks[0].to_dict()], "supported_tasks": ["cifar10"], "learning_rate": 3e-4}
-    recipe |= {"max_steps": 300, "per_device_train_batch_size": 64, "bf16": True}
-    return replace(
-        source,
-        curve=AlphaCurve(results),
-        tasks=tasks,
-        class_names=tasks[0].class_names[:3],
-        selection=selection,
-        recipe=recipe,
-        base_model_id=None,
-    )
-
-
-@pytest.mark.parametrize("name", ["example", "typographic"])
-def test_rendered_example_is_up_to_date(source, attacked, name):
-    """`model_cards/` shows an example card; HF_PAINT_RENDER=1 writes it again."""
-    import os
-    from pathlib import Path
-
-    path = Path(__file__).parents[2] / "model_cards" / f"{name}.md"
-    card = render_model_card(source if name == "example" else attacked)
-    card = re.sub(r"\| ([\w-]+) \| \d[^|]*\|", r"| \1 | any |", card)
-    if os.environ.get("HF_PAINT_RENDER"):
-        path.write_text(card, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == card
-
-
 def test_the_card_of_another_alpha_says_so(source):
     branches = {"alpha-0.00": 0.0, "alpha-0.40": 0.4, "alpha-1.00": 1.0}
     card = render_model_card(source, alpha=1.0, repo_id="me/clip-mnist", branches=branches)

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from hf_paint import InputError, LazyWeights, greedy_soup, learned_soup, uniform_soup
-from hf_paint.merging.soups import RunningMean
+from hf_paint.merging.running_mean import RunningMean
 from tensors import bits
 
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from drawn_tasks import write_task
-from hf_paint import AlphaCurve, InputError, PatchOptions, patch_parallel, patch_single
+from hf_paint import AlphaCurve, InputError, PatchOptions, compare_runs, patch_parallel, patch_single
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.merging.auto import label
 from hf_paint.merging.registry import METHODS, read_method
@@ -19,7 +19,8 @@ from hf_paint.patching.recipe import Rule
 from hf_paint.patching.reselect import select_alpha
 from hf_paint.report.building import report_of
 from hf_paint.results.alphas import Coefficients
-from hf_paint.results.tried_methods import best, read_tried, rule_of_recipe
+from hf_paint.results.records import Result
+from hf_paint.results.tried_methods import best, read_tried, rule_of_recipe, tried_rows
 from patch_runs import arguments, weights
 
 
@@ -82,9 +83,91 @@ def test_it_is_the_best_of_the_methods_by_themselves_within_the_budget(auto, mat
     assert mean_accuracy(result.curve, result.alpha) >= max(scores.values())
     alone = AlphaCurve.from_run(tmp_path / chosen)
     assert records(result.curve) == records(alone)  # finished as if the method had been named
-    assert len(evaluated) == 7 * 3 + (len(ALPHAS) * 6 - 3 * 3)  # what was tried is not evaluated again
+    assert len(evaluated) == 7 * 3 + (len(ALPHAS) * 6 - 3 * 3) + 2  # what was tried is not evaluated again
     found, expected = (weights(folder / "patched") for folder in (result.run_folder, tmp_path / chosen))
     assert all(torch.equal(found[name], x) for name, x in expected.items())
+
+
+def test_the_models_that_are_merged_are_evaluated_on_their_own_tasks(auto, material, tmp_path):
+    folder = auto[0].run_folder
+    searched = material(tmp_path / "searched", search_budget=2).curve
+    [zero_shot, alone, *_] = compare_runs([folder]).methods
+    names = searched.tasks["patching"]
+    assert [*alone.sources] == names
+    for name in names:
+        expected = searched.get(Coefficients({name: 1.0}), "patching", name, "test")
+        assert alone.results[name].correct == expected.correct
+    assert alone.results["others"] == zero_shot.results["others"]
+    assert not any(isinstance(alpha, Coefficients) for alpha in AlphaCurve.from_run(folder).alphas)
+    assert_normalised(folder, {name: alone.results[name].accuracy for name in names})
+
+
+def assert_normalised(folder, alone):
+    """The card and the report show accuracy divided by that of each task alone, and the mean of the quotients."""
+    run, curve = report_of([folder])["runs"][0], AlphaCurve.from_run(folder)
+    alpha = curve.alphas[run["chosen"]]
+    shares = {name: curve.get(alpha, "patching", name, "test").accuracy / value for name, value in alone.items()}
+    shares["mean patching"] = sum(shares.values()) / len(shares)
+    [table] = [table for table in run["tables"] if table["title"].startswith("Normalised accuracy on test images")]
+    [row] = [
+        dict(zip(table["columns"], row, strict=True)) for row in table["rows"] if row[0].endswith("(parallel, auto)")
+    ]
+    assert {name: row[name] for name in shares} == pytest.approx(shares)
+    card = (folder / "patched/README.md").read_text()
+    for name, value in alone.items():
+        cells = [curve.get(0.0, "patching", name, "test").accuracy, value, shares[name] * value, shares[name]]
+        assert f"| {name} | patching | {' | '.join(f'{100 * cell:.2f}' for cell in cells)} |" in card
+    assert f"| {100 * shares['mean patching']:.2f} |" in card
+
+
+def test_single_models_are_counted_and_not_evaluated_again(auto, material, tmp_path, monkeypatch):
+    shutil.copytree(auto[0].run_folder, tmp_path / "run")
+    path = tmp_path / "run/single_models.jsonl"
+    first, _ = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first)
+    found = material(tmp_path / "run", call=plan, **AUTO)
+    assert "Single models: 1 of 2 are on record." in found.progress
+    evaluated, predict = [], Evaluator.predict
+    monkeypatch.setattr(Evaluator, "predict", lambda *of: evaluated.append(of[2:]) or predict(*of))
+    material(tmp_path / "run", **AUTO)
+    assert len(evaluated) == 1
+    assert path.read_bytes() == (auto[0].run_folder / "single_models.jsonl").read_bytes()
+
+
+def test_by_entropy_it_is_the_merge_whose_predictions_are_most_certain(material, tmp_path):
+    result = material(tmp_path, selection="entropy", **AUTO)
+    tried, roles = read_tried(tmp_path), {"patching": 2, "supported": 1}
+    means = {}
+    for alpha in tried.alphas[1:]:
+        at = [r for r in tried.results if r.alpha == alpha]
+        sides = [[r.relative_entropy for r in at if r.role == role] for role in roles]
+        assert [len(side) for side in sides] == [*roles.values()]
+        means[alpha] = sum(sum(side) / len(side) for side in sides) / 2
+    stored = yaml.safe_load((tmp_path / "recipe.yaml").read_text())["method"]
+    [(best_label, best_alpha)] = min(means, key=means.get).items()
+    assert label(read_method(stored).chosen) == best_label
+    assert f"| {best_label} | {best_alpha:.2f} | " in (card := (tmp_path / "patched/README.md").read_text())
+    assert f" | {min(means.values()):.4f} |" in card
+    chosen = [r for r in result.curve.results if r.alpha == result.alpha and r.split == "validation"]
+    sides = [[r.relative_entropy for r in chosen if r.role == role] for role in roles]
+    assert sum(sum(side) / len(side) for side in sides) / 2 <= min(means.values()) + 1e-9
+    [table] = [
+        t for t in report_of([tmp_path])["runs"][0]["tables"] if t["title"].startswith("Merges that were tried")
+    ]
+    assert table["columns"] == ["merge", "alpha", "patching", "supported", "entropy"]
+
+
+def test_merges_can_be_compared_without_labels():
+    kept, other = (Coefficients({name: 0.5}) for name in ("kept", "other"))
+    entropies = {0.0: 0.5, kept: 0.2, other: 0.4}
+    curve = AlphaCurve(
+        Result(alpha=alpha, task=task, role=role, split="validation", correct=0, total=0, relative_entropy=value)
+        for alpha, value in entropies.items()
+        for task, role in (("a", "patching"), ("b", "supported"))
+    )
+    recipe = {"selection": "entropy"}
+    assert best(curve, rule_of_recipe(recipe)) == "kept"
+    assert tried_rows(curve, recipe)[1:] == [["kept", "0.50", "", "", "0.2000"], ["other", "0.50", "", "", "0.4000"]]
 
 
 def test_the_recipe_says_what_was_asked_for_and_chosen(auto, material, tmp_path, monkeypatch):
@@ -135,7 +218,7 @@ def test_an_interrupted_choice_goes_on(auto, material, tmp_path, monkeypatch, la
     monkeypatch.setattr(Evaluator, "predict", lambda *of: counted.append(of[2:]) or predict(*of))
     result = material(tmp_path, **AUTO)
     assert len(counted) == len(auto[1])
-    for name in ("methods.jsonl", "results.jsonl", "selection.json"):
+    for name in ("methods.jsonl", "results.jsonl", "single_models.jsonl", "selection.json"):
         assert (tmp_path / name).read_bytes() == (auto[0].run_folder / name).read_bytes()
     assert result.curve.results == auto[0].curve.results
     found, expected = (yaml.safe_load((f / "recipe.yaml").read_text()) for f in (tmp_path, auto[0].run_folder))
@@ -174,7 +257,8 @@ def test_a_finished_run_stays_whole_if_a_trial_of_alpha_0_is_lost(auto, material
 def test_the_dry_run_counts_what_is_tried(auto, material, tmp_path):
     found = material(tmp_path, call=plan, **AUTO)
     sizes = {split: sum(len(task.images[split]) for task in found.run.tasks) for split in ("validation", "test")}
-    assert found.num_images == 7 * sizes["validation"] + 5 * (sizes["validation"] + sizes["test"])
+    alone = sum(len(task.images["test"]) for task in found.run.tasks if task.role == "patching")
+    assert found.num_images == 7 * sizes["validation"] + 5 * (sizes["validation"] + sizes["test"]) + alone
 
 
 def curve_of(sides):

@@ -273,8 +273,9 @@ def test_errors_come_before_training(options, message, model_folder, tasks, tmp_
         ({"method": "lines"}, "'lines' takes one fine-tuned model. With `strategy: parallel`, use"),
         ({"extrapolate": True}, "stays within"),
         ({"method": "ties", "ingredients": [{"seed": [0, 1]}]}, "Remove `ingredients`"),
-        ({"method": "tsv"}, "'tsv' merges at least 2 fine-tuned models, .* of which there is 1"),
-        ({"method": "model_stock"}, "'model_stock' merges at least 2 fine-tuned models"),
+        ({"method": "tsv"}, "'tsv' merges several fine-tuned models, .* of which there is 1"),
+        ({"method": "model_stock"}, "'model_stock' merges several fine-tuned models, .* of which there is 1"),
+        ({"method": "regmean"}, "'regmean' merges several fine-tuned models, .* of which there is 1"),
     ],
 )
 def test_errors_of_parallel_patching(options, message, model_folder, tasks, tmp_path):

@@ -11,11 +11,13 @@ import yaml
 from drawn_tasks import write_task
 from hf_paint import PatchOptions, PatchResult
 from hf_paint.patching import projecting
+from hf_paint.patching.plan import plan
+from hf_paint.patching.recipe import Rule
 from hf_paint.results.alphas import Coefficients
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.training.trainer import PaintTrainer
 from opcm import opcm_written_out
-from patch_runs import sequential, weights
+from patch_runs import ALPHAS, arguments, sequential, weights
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,24 @@ def test_the_history_and_the_card_say_what_happened(orders):
 
 def test_a_killed_merge_repeated_no_training(orders):
     assert orders.trainings == [1, 2, 3, 4]
+
+
+def test_the_dry_run_counts_the_models_that_are_kept(orders, model_folder, tasks, tmp_path, monkeypatch):
+    """In each of two orders: a model per task, the merged one of the second step, and the patched ones."""
+    monkeypatch.setattr("hf_paint.patching.timing.STEPS", 2)
+    options, rule = (
+        PatchOptions(num_orders=2, num_examples=0, merge="projection"),
+        Rule(alphas=ALPHAS, selection="mean"),
+    )
+    keys = {"strategy": "sequential", "rule": rule, "options": options}
+    disk = plan(model_folder, tasks[:2], tasks[2:], arguments(tmp_path), **keys).disk
+    folder = orders.result.run_folder.parent
+    kept = {
+        "theta_1": [*folder.glob("order-*/**/theta_1")],
+        "patched in each step": [*folder.glob("order-*/step-*/patched")],
+        "patched": [*folder.glob("order-*/patched")],
+    }
+    assert [len(folders) for folders in kept.values()] == [6, 4, 2]
+    for what, folders in kept.items():
+        size = sum(path.stat().st_size for each in folders for path in each.glob("*.safetensors"))
+        assert disk[what] == pytest.approx(size, rel=0.15)

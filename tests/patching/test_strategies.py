@@ -345,7 +345,8 @@ def test_the_report_shows_combinations_and_steps(parallel_run, sequential_run, m
         a for a in parallel_run.curve.points("validation") if isinstance(a, Coefficients) and any(a.values())
     ]
     assert [point["coefficients"] for point in searched["points"][1:]] == list(map(dict, combinations))
-    models, tried = searched["tables"]
+    models, normalised, tried = searched["tables"]
+    assert normalised["title"].startswith("Normalised accuracy on test images")
     assert [row[0] for row in models["rows"]][:2] == ["zero-shot", "specialised models"]
     assert [row[:2] for row in tried["rows"][1:]] == [[*alpha.values()] for alpha in combinations]
     assert [point["revision"] for point in steps["points"]] == ["", "step-1", "step-2"]

@@ -71,6 +71,21 @@ def runs(tmp_path):
     ]
 
 
+def test_a_model_at_alpha_1_is_named_after_what_it_is(tmp_path):
+    """Merged from several models with ingredients, `thetas` or one model per task, or else fine-tuned."""
+    table = {alpha: accuracies(40, None, 90, None) for alpha in (0.0, 0.5, 1.0)}
+    recipes = {
+        "parallel": {"strategy": "parallel", "method": {"tsv": {}}},
+        "given": {"method": {"uniform_soup": {}}, "thetas": {"a": "a", "b": "b"}},
+        "trained": {"method": {"uniform_soup": {}}, "ingredients": [{"seed": [0, 1]}]},
+        "one": {"thetas": {"a": "a"}},
+        "lines": {"method": {"lines": {"beta": 0.5}}},
+    }
+    folders = [write_run(tmp_path / name, table, chosen=0.5, **recipe) for name, recipe in recipes.items()]
+    names = [method.name.split(", ", 1)[1] for method in compare_runs(folders).methods if method.alpha == 1.0]
+    assert [name.split("), ")[-1] for name in names] == [*["merged, alpha 1"] * 3, *["fine-tuned"] * 2]
+
+
 METHODS = """\
 | base | method | alpha | mnist (patching) | svhn (patching) | cifar (supported) | food (supported) | mean patching | \
 mean supported |

@@ -302,7 +302,7 @@ def test_a_users_own_style_changes_nothing():
     import matplotlib
 
     plain = draw_curve(CASES["plain"]).encoded("svg")
-    own = {"figure.facecolor": "black", "font.size": 30, "text.usetex": True, "axes.grid": False}
+    own = {"figure.facecolor": "black", "font.size": 30, "text.usetex": True, "figure.constrained_layout.use": True}
     with matplotlib.rc_context(own):
         assert draw_curve(CASES["plain"]).encoded("svg") == plain
 

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 
+from drawn_tasks import write_task_yaml
 from hf_paint import InputError, get_task, list_task_groups
 from hf_paint.cli.main import main
 from hf_paint.cli.recipe_keys import read_keys
@@ -66,6 +68,29 @@ def test_the_command_lists_groups(capsys):
     assert rows == [*GROUPS["paint_supported5"]]
     assert main(["tasks", "merging8", "--yaml"]) == 2
     assert "--yaml needs one task" in capsys.readouterr().err
+
+
+def test_the_command_shows_several_tasks_and_groups(capsys):
+    assert main(["tasks", "mnist", "paint_supported5", "svhn"]) == 0
+    first, table, last = capsys.readouterr().out.split("\n\n")
+    assert [yaml.safe_load(text)["name"] for text in (first, last)] == ["mnist", "svhn"]
+    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]] == [*GROUPS["paint_supported5"]]
+    for flag in ("--yaml", "--json", "--output=x.yaml"):
+        assert main(["tasks", "mnist", "svhn", flag]) == 2
+        assert "needs one task" in capsys.readouterr().err
+
+
+def test_data_of_several_tasks_and_of_a_group_are_opened(capsys, tmp_path, monkeypatch):
+    paths = [write_task_yaml(tmp_path, name, train=20, test=4) for name in ("first", "second")]
+    assert main(["tasks", *paths]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("task:")] == [
+        "task: first",
+        "task: second",
+    ]
+    opened = []
+    monkeypatch.setattr("hf_paint.cli.tasks._show_data", lambda name, parsed: opened.append(name))
+    assert main(["tasks", "paint_supported5", "cifar10", "--data"]) == 0
+    assert opened == [*GROUPS["paint_supported5"]]
 
 
 def test_labels_of_the_data_sets_are_matched_by_name():

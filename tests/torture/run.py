@@ -9,6 +9,7 @@ it takes 25 minutes.
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -74,6 +75,7 @@ def _write(path: Path, rows: dict[str, list[Tally]], parsed: argparse.Namespace)
         for part, tallies in rows.items()
     }
     where = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "system": platform.system()}
+    where |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
     about = {**where, "seed": parsed.seed, "minutes": parsed.minutes}
     path.write_text(json.dumps({"about": about, "parts": counted}, indent=2) + "\n", encoding="utf-8")
 

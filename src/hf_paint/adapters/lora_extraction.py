@@ -14,7 +14,7 @@ from hf_paint.errors import InputError
 from hf_paint.files import write_json
 from hf_paint.models.devices import to_float64
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import FiniteWeights
+from hf_paint.weights.finite import checked
 from hf_paint.weights.folders import check_free
 from hf_paint.weights.layers import POOLING_ATTENTION
 
@@ -80,7 +80,7 @@ def extract_lora(
     if not ranks or min(ranks) < 1:
         raise InputError(f"Ranks must be integers of at least 1, got {list(ranks)}.")
     check_compatible(theta_0, theta_1)
-    theta_0, theta_1 = FiniteWeights(theta_0, "theta_0"), FiniteWeights(theta_1, "theta_1")
+    theta_0, theta_1 = checked(theta_0, "theta_0"), checked(theta_1, "theta_1")
     folders = {rank: Path(output_dir) / f"rank-{rank}" for rank in sorted(set(ranks))}
     check_free([*folders.values()], [], overwrite=overwrite)
     factors: Factors = {}

@@ -57,7 +57,7 @@ Factors = dict[str, tuple[Tensor, Tensor]]
 For convolutions, A has shape (rank, in_channels, height, width) and B has shape (out_channels, rank, 1, 1).
 """
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def read_adapter_config(folder: str | Path) -> Json:

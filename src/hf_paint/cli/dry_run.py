@@ -93,6 +93,10 @@ def _evaluation(plan: Plan) -> Iterator[str]:
     trials = num_trials(run.recipe)
     if trials:
         yield f"Choosing the method: {trials} models on the validation images: {', '.join(tried_labels(run.recipe))}"
+    if plan.method.num_images:
+        yield f"Method {run.method.name}: {plan.method.num_images} images to measure before the evaluation"
+    if run.tasks_alone:
+        yield f"Single models: {len(run.tasks_alone)}, each on the test images of its own task"
     yield f"Evaluation: {num_alphas(run)} {what}, {per_alpha} images for all splits; {total}"
 
 
@@ -104,8 +108,10 @@ def _costs(plan: Plan) -> Iterator[str]:
     elif plan.training_seconds:
         training = f"training the head {_time(plan.training_seconds)}"
     evaluation = f"evaluation {_time(plan.evaluation_seconds)}"
+    if plan.method_seconds:
+        training += f", what {plan.run.method.name} measures {_time(plan.method_seconds)}"
     opening = f"opening the data {_time(plan.opening_seconds)}"
-    total = plan.opening_seconds + plan.training_seconds + plan.evaluation_seconds
+    total = plan.opening_seconds + plan.training_seconds + plan.method_seconds + plan.evaluation_seconds
     timed = sum(sample.total for sample in plan.zero_shot)
     yield (
         f"Expected time from the start: {_time(total)}: {opening}, {training}, {evaluation} "

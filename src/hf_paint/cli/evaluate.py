@@ -14,7 +14,7 @@ from hf_paint.results.tables import number, percent
 from hf_paint.tasks.registry import get_tasks
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 PRECISION_HELP = "precision; auto uses bf16 if it is faster and agrees with fp32 on a sample (default: %(default)s)"

@@ -23,7 +23,7 @@ MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 MAY_BE_A_BUG = f" If the files look right, please report this with the output of {TRACEBACK}=1."
 LESS = "Run the same command again with"
 FEWER = "a smaller `dataloader_num_workers`."
-TYPES = {
+TYPES: dict[str, tuple[str, ...]] = {
     "network": (
         *("builtins.ConnectionError", "builtins.TimeoutError", "socket.gaierror", "ssl.SSLError"),
         *(

@@ -1,6 +1,7 @@
 """Paths in a recipe: relative to the recipe file, or else to the working directory, like paths in flags."""
 
 from collections.abc import Mapping
+from glob import escape, iglob
 from pathlib import Path
 from typing import TypeAlias
 
@@ -74,5 +75,7 @@ def _find(name: str, folder: Path) -> str:
     """Return the absolute path of a file or folder, or of a glob pattern that matches some; other names unchanged."""
     if not name or name.startswith(("~", "/", "{")) or "://" in name:
         return name
-    found = "*" not in name and exists(folder / name)
-    return str(folder / name) if found or ("*" in name and any(folder.glob(name))) else name
+    if "*" not in name:
+        return str(folder / name) if exists(folder / name) else name
+    found = iglob(f"{escape(str(folder))}/{name}", recursive=True)  # noqa: PTH207 - Path.glob refuses some stars
+    return str(folder / name) if any(found) else name

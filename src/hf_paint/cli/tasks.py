@@ -23,11 +23,11 @@ def add(commands: Commands) -> None:
     example = "  hf-paint tasks textures/\n  hf-paint tasks textures/ --yaml --output textures.yaml"
     command = add_command(commands, "tasks", run, summary=text, example=example)
     command.add_argument(
-        "name",
-        nargs="?",
+        "names",
+        nargs="*",
         metavar="TASK",
         help="built-in task, whose definition is shown; group, whose tasks are listed; or a folder, data file, task "
-        "YAML, Hub data set or definition in braces, whose data is opened",
+        "YAML, Hub data set or definition in braces, whose data is opened; several are shown one after the other",
     )
     command.add_argument("--data", action="store_true", help="open the data of a built-in task too")
     command.add_argument("--all", action="store_true", help="list every class and every repeated image")
@@ -39,22 +39,34 @@ def add(commands: Commands) -> None:
 def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     """Run the command."""
     _check_flags(parsed)
-    if parsed.name is None:
+    if not parsed.names:
         print_table(_rows_of(map(get_task, list_tasks())))
         sys.stdout.write("\n")
         print_table([["group", "tasks"], *([group, ", ".join(tasks)] for group, tasks in TASK_GROUPS.items())])
-    elif parsed.name in TASK_GROUPS:
-        print_table(_rows_of(get_tasks(parsed.name)))
-    elif parsed.name in list_tasks() and not (parsed.data or parsed.json or parsed.all):
-        _write_task(get_task(parsed.name), parsed.output)
-    else:
-        _show_data(parsed)
+    for number, name in enumerate(_named(parsed)):
+        if number:
+            sys.stdout.write("\n")
+        if name in TASK_GROUPS:
+            print_table(_rows_of(get_tasks(name)))
+        elif name in list_tasks() and not (parsed.data or parsed.json or parsed.all):
+            _write_task(get_task(name), parsed.output)
+        else:
+            _show_data(name, parsed)
+
+
+def _named(parsed: argparse.Namespace) -> list[str]:
+    """Return the names to show; with --data, a group stands for its tasks."""
+    groups = TASK_GROUPS if parsed.data or parsed.all else {}
+    return list(dict.fromkeys(task for name in parsed.names for task in groups.get(name, (name,))))
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:
-    flags = [name for name in ("data", "all", "yaml", "json", "output") if getattr(parsed, name)]
-    if flags and (parsed.name is None or parsed.name in TASK_GROUPS):
-        raise InputError(f"--{flags[0]} needs one task: a built-in name, a folder, a data file or a task YAML.")
+    shown, written = (
+        [name for name in names if getattr(parsed, name)] for names in (("data", "all"), ("yaml", "json", "output"))
+    )
+    if (written and (len(parsed.names) != 1 or parsed.names[0] in TASK_GROUPS)) or (shown and not parsed.names):
+        flag = (written or shown)[0]
+        raise InputError(f"--{flag} needs one task: a built-in name, a folder, a data file or a task YAML.")
     if parsed.yaml and parsed.json:
         raise InputError("--yaml and --json exclude each other. Remove one of them.")
     if parsed.output and not (parsed.yaml or parsed.json):
@@ -72,11 +84,11 @@ def _rows_of(tasks: Iterable[Task]) -> list[list[str]]:
     return rows
 
 
-def _show_data(parsed: argparse.Namespace) -> None:
+def _show_data(name: str, parsed: argparse.Namespace) -> None:
     from hf_paint.cli.task_report import print_summary
     from hf_paint.data.summary import complete_task, summarize
 
-    summary = summarize(parsed.name, images=not parsed.yaml)
+    summary = summarize(name, images=not parsed.yaml)
     if parsed.yaml:
         _write_task(complete_task(summary), parsed.output)
     elif parsed.json:

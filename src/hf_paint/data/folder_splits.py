@@ -15,7 +15,7 @@ from hf_paint.tasks.data_files import SPLIT_WORDS
 from hf_paint.tasks.task import Task
 
 
-SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+SPLIT_OF: dict[str, str] = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 """Name of a split folder, for instance `val` -> usual name of the split, for instance `validation`."""
 ONLY_SPLIT = "train"
 """Name of the split of a folder without split folders."""

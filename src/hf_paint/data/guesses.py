@@ -65,7 +65,8 @@ def _splits_without_labels(task: Task, given: Splits) -> list[str]:
         for own, value in zip(_values(task.splits).values(), _values(given).values(), strict=True)
         if value == GUESS
     }
-    return [source for source in task.splits.named() if source in found and _labels_in(task, source) <= {None, -1}]
+    named = [source for source in task.splits.named() if source in found and source not in task.unlabelled_sources]
+    return [source for source in named if _labels_in(task, source) <= {None, -1}]
 
 
 def choose_splits(task: Task, names: Sequence[str]) -> Splits:

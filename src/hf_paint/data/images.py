@@ -15,10 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from hf_paint.data.choices import Choices
 from hf_paint.data.label_lists import NO_CLASS, labelled
 from hf_paint.data.pixel_cache import Examples, Label, find_pixels, open_pixels
 from hf_paint.data.resampling import pad
-from hf_paint.data.splits import Split
+from hf_paint.data.splits import Indices, Split
 from hf_paint.data.stored_images import Row, decode_value, read_image, without_decoding
 from hf_paint.data.threads import in_threads
 from hf_paint.data.transforms import PixelTransform
@@ -52,12 +53,12 @@ class CachedImages(Dataset[Example]):
     """
 
     def __init__(self, split: Split, transform: PixelTransform, *, cache_dir: str | Path) -> None:
-        self.fingerprint = data_fingerprint(split, transform)
-        self.rows = split.fingerprint
+        self.fingerprint: str = data_fingerprint(split, transform)
+        self.rows: str = split.fingerprint
         num_bytes = None if split.task.streaming else len(split.rows) * 3 * transform.crop_size**2
         folder = Path(cache_dir) / "pixels"
         try:
-            self.pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
+            pixels, labels = open_pixels(  # one process decodes; the others wait for its lock
                 folder / self.fingerprint,
                 lambda: _cached(split, transform, folder) or _pixels_and_labels(split, transform),
                 name=f"{split.name} split of task '{split.task.name}'",
@@ -66,10 +67,11 @@ class CachedImages(Dataset[Example]):
         except InputError:  # of the first image that cannot be read; there may be others
             refuse_unreadable(split)
             raise
-        self.labels = torch.from_numpy(split.targets(labels))
-        self.written = split.written(labels)
-        self.choices = split.choices
-        self.drawn_from = None if split.sample is None else split.sample.drawn_from
+        self.pixels: NDArray[np.uint8] = pixels
+        self.labels: Tensor = torch.from_numpy(split.targets(labels))
+        self.written: Indices | None = split.written(labels)
+        self.choices: Choices | None = split.choices
+        self.drawn_from: int | None = None if split.sample is None else split.sample.drawn_from
 
     @property
     def counted(self) -> NDArray[np.int64]:

@@ -64,15 +64,16 @@ class JointImages(Dataset[Example]):
         replay_share: float = 0.25,
     ) -> None:
         self.images = images
-        self.offsets = [0, *accumulate(num_classes)][:-1]
-        self.num_learned = len(images) - num_replayed
-        self.shuffle = sampling != "proportional"  # if proportional, the sampler shuffles
+        self.offsets: list[int] = [0, *accumulate(num_classes)][:-1]
+        self.num_learned: int = len(images) - num_replayed
+        self.shuffle: bool = sampling != "proportional"  # if proportional, the sampler shuffles
         self.seed = seed
         sizes = [len(task_images) for task_images in images[: self.num_learned]]
         counts = images_per_epoch(sizes, sampling, temperature=temperature)
         counts += replayed_per_epoch(sum(counts), num_replayed, replay_share)
-        self.bounds = [0, *accumulate(counts)]
-        self.drawn = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()  # the row and pass for each index
+        self.bounds: list[int] = [0, *accumulate(counts)]
+        # the row and pass for each index
+        self.drawn: torch.Tensor = torch.zeros((2, len(self)), dtype=torch.int64).share_memory_()
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:

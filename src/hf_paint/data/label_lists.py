@@ -73,8 +73,11 @@ def pad(classes: Sequence[Iterable[int]]) -> NDArray[np.int64]:
 
 
 def labelled(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether each image has a class, shape (num_images,), given one class of each image or padded lists."""
-    has_class: NDArray[np.bool_] = labels[:, 0] != NO_CLASS if labels.ndim > 1 else np.ones(len(labels), dtype=bool)
+    """Return whether each image has a class, shape (num_images,), given one class of each image or padded lists.
+
+    The one class of an image without a label is -1.
+    """
+    has_class: NDArray[np.bool_] = (labels[:, 0] if labels.ndim > 1 else labels) != NO_CLASS
     return has_class
 
 

@@ -40,7 +40,7 @@ DEFAULT_LIMIT = "200"
 STREAM_STEP = GB // 10
 """How many bytes to make room for at a time if the total size is unknown."""
 PARTIAL = ".partial"
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def open_pixels(

@@ -27,8 +27,9 @@ class DeviceCopies:
     """
 
     def __init__(self, device: torch.device, *, pin: bool = True) -> None:
-        self.device, self.pin = device, pin
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.device: torch.device = device
+        self.pin: bool = pin
+        self.stream: torch.cuda.Stream | None = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def start(self, batch: Mapping[str, Any]) -> Batch:
         """Start copying a batch; `finish` must be called before it is used."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_paint.data.choices import read_choices
-from hf_paint.data.label_lists import label_lists, labelled, pad
+from hf_paint.data.label_lists import NO_CLASS, label_lists, labelled, pad
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.multi_label import MultiLabelTask
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def with_labels(split: "Split") -> "Split":
-    """Return a split with the label, the labels or the answer of each row; a stream is returned unchanged."""
+    """Return a split with the label, the labels or the answer of each row; a stream is returned unchanged.
+
+    The labels of an unlabelled split are -1.
+    """
     task = split.task
     if task.streaming:
         return split
@@ -29,6 +32,8 @@ def with_labels(split: "Split") -> "Split":
     if isinstance(task, MultiLabelTask):
         lists = label_lists(task, split.rows)
         return replace(split, label_indices=pad([[split.class_id(label) for label in row] for row in lists]))
+    if split.name in task.unlabelled:
+        return replace(split, label_indices=np.full(len(split.rows), NO_CLASS))
     labels = split.rows[task.label_columns()["label_column"]][:]
     return replace(split, label_indices=np.array([split.class_id(label) for label in labels], dtype=np.int64))
 

@@ -16,6 +16,7 @@ from hf_paint.data.picture_paths import resolve_pictures
 from hf_paint.data.row_ids import number_rows, version_of
 from hf_paint.data.split_names import split_names
 from hf_paint.data.typographic_folder import read_typographic_folder
+from hf_paint.data.unlabelled import with_its_files, without_labels
 from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.data_files import LOCAL_FILES, MEMORY
@@ -57,6 +58,15 @@ def load_rows(task: Task, source: str) -> Rows:
     Raises:
         InputError: If the split cannot be loaded or is empty.
     """
+    own = with_its_files(task, source)
+    rows = _load(own, source)
+    if source not in task.unlabelled_sources:
+        return rows
+    ids = rows.ids if rows.ids is None or own is task else -1 - rows.ids  # numbered apart from the labelled rows
+    return Rows(without_labels(task, rows.table), ids)
+
+
+def _load(task: Task, source: str) -> Rows:
     if task.dataset == MEMORY:
         table, lengths = read_memory(task, source)
         return Rows(table, number_rows(lengths, source, MEMORY, {}))

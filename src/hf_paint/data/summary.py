@@ -181,7 +181,7 @@ def _summarize_split(split: Split) -> SplitSummary:
     origin = _origin(split.task, split.name)
     if split.label_indices is None:
         return SplitSummary(origin=origin, num_images=None)
-    is_labelled = isinstance(split.task, LabelledTask)
+    is_labelled = isinstance(split.task, LabelledTask) and split.name not in split.task.unlabelled
     own = split.label_indices[split.label_indices != NO_CLASS]  # of a multi-label task, each class of each image
     counts = np.bincount(own, minlength=len(split.class_names)).tolist() if is_labelled else []
     return SplitSummary(origin=origin, num_images=len(split.rows), per_class=counts)

@@ -6,12 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_paint.data.images import Example, stream_rows
 from hf_paint.data.pictures import Pictures
-from hf_paint.data.splits import Split
+from hf_paint.data.splits import Indices, Split
 from hf_paint.data.transforms import Augmentation, PixelTransform, augment, random_box
 from hf_paint.errors import InputError
 
@@ -47,13 +48,13 @@ class TrainImages(Dataset[Example]):
         resize: bool = True,
     ) -> None:
         self.split = split
-        self.pictures = pictures or Pictures(split)
+        self.pictures: Pictures = pictures or Pictures(split)
         self.resize = resize
         self.transform = transform
         self.augmentation = augmentation
         self.seed = seed
-        self.labels = split.targets(split.labels())
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.labels: Indices = split.targets(split.labels())
+        self.epoch: Tensor = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that determines the augmentation of the following images."""

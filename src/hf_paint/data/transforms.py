@@ -46,15 +46,17 @@ class PixelTransform:
         settings = processor.image_processor.to_dict()
         self.size: dict[str, int] = settings["size"]
         crop = settings["crop_size"] if settings.get("do_center_crop") else self.size
-        self.crop_size = int(crop.get("height", 0))
+        self.crop_size: int = int(crop.get("height", 0))
         if not settings["do_resize"] or not settings["do_rescale"] or not self._is_square(crop):
             raise InputError(
                 "The image processor must, like CLIP's, rescale and either resize to a square or resize and then crop "
                 f"a square from the centre. Its settings are {settings}."
             )
-        self.resample = Image.Resampling(settings["resample"])
-        self.scale = float(settings["rescale_factor"])
-        self.mean, self.std = _normalization(settings)
+        self.resample: Image.Resampling = Image.Resampling(settings["resample"])
+        self.scale: float = float(settings["rescale_factor"])
+        mean, std = _normalization(settings)
+        self.mean: Tensor = mean
+        self.std: Tensor = std
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def _is_square(self, crop: dict[str, int]) -> bool:

@@ -51,7 +51,7 @@ class UnreadableImagesError(InputError):
     """
 
     def __init__(self, images: Iterable[Unreadable]) -> None:
-        self.images = tuple(dict.fromkeys(images))
+        self.images: tuple[Unreadable, ...] = tuple(dict.fromkeys(images))
         shown = [str(image).rstrip(".") for image in self.images[:NUM_SHOWN]]
         number = len(self.images)
         start = "" if number == 1 else f"{number} images cannot be read. "

@@ -31,7 +31,7 @@ NUM_ANCHORS = 8
 EXPECTED_COST = 11
 """Number of alphas that usually cost as much as the whole sweep, for the time that is left."""
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def sweep_adaptively(

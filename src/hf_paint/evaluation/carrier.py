@@ -41,7 +41,7 @@ class Carrier:
     def follow(self, path: WeightPath) -> None:
         """Load the weights of this path from now on."""
         device = self.evaluator.accelerator.device
-        self.path = path.to(device) if path.nbytes < free_memory(device) / 2 else path
+        self.path: WeightPath = path.to(device) if path.nbytes < free_memory(device) / 2 else path
         self._alpha: Alpha | None = None
 
     @classmethod

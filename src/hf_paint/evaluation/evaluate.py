@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, ProcessorMixin
 
+from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSets, prepare_given
 from hf_paint.evaluation.precision import PrecisionChoice, compare_precisions
@@ -79,6 +80,9 @@ def evaluate_each(
     precision: PrecisionChoice = "fp32",
 ) -> Iterator[Evaluated]:
     """Evaluate a model on one split of prepared tasks, in their order."""
+    for task in prepared:
+        if split in task.task.unlabelled:
+            raise InputError(f"The {split} split of task '{task.task.name}' is `unlabelled`, so it has no accuracy.")
     weights = fingerprint_weights(image_tower_weights(model))
     if precision == "auto":
         precision = compare_precisions([image_tower(model)], prepared, evaluator).precision

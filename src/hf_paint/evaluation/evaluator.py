@@ -60,7 +60,7 @@ class Evaluator:
         self.precision: Precision = precision
         self.compile = compile
         self.onednn = onednn
-        self.progress = EvaluationProgress(accelerator)
+        self.progress: EvaluationProgress = EvaluationProgress(accelerator)
         self._kept: dict[int, list[Batch]] | None = None
 
     def with_precision(self, precision: Precision) -> "Evaluator":

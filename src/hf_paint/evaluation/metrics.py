@@ -162,7 +162,7 @@ class Accuracy(ArrayMetric):
         {'accuracy': 0.5, 'correct': 1, 'total': 2}
     """
 
-    inputs = ("predictions", "references")
+    inputs: ClassVar[tuple[str, ...]] = ("predictions", "references")
 
     def _compute(self, *, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> dict[str, float]:
         correct = int((predictions == references).sum())
@@ -177,7 +177,7 @@ class MeanPerClassAccuracy(ArrayMetric):
         {'mean_per_class': 0.5}
     """
 
-    inputs = ("predictions", "references")
+    inputs: ClassVar[tuple[str, ...]] = ("predictions", "references")
 
     def _compute(self, *, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> dict[str, float]:
         return {"mean_per_class": mean_per_class_accuracy(predictions, references)}
@@ -191,7 +191,7 @@ class MeanLoss(ArrayMetric):
         {'loss': 1.0}
     """
 
-    inputs = ("losses",)
+    inputs: ClassVar[tuple[str, ...]] = ("losses",)
 
     def _compute(self, *, losses: NDArray[np.float32]) -> dict[str, float]:
         return {"loss": mean_loss(losses)}
@@ -205,7 +205,7 @@ class ExpectedCalibrationError(ArrayMetric):
         {'ece': 0.4}
     """
 
-    inputs = ("predictions", "confidences", "references")
+    inputs: ClassVar[tuple[str, ...]] = ("predictions", "confidences", "references")
 
     def _compute(
         self, *, predictions: NDArray[np.int64], confidences: NDArray[np.float32], references: NDArray[np.int64]
@@ -221,7 +221,7 @@ class MeanAbsoluteError(ArrayMetric):
         {'mean_absolute_error': 1.0}
     """
 
-    inputs = ("predictions", "references")
+    inputs: ClassVar[tuple[str, ...]] = ("predictions", "references")
 
     def _compute(self, *, predictions: NDArray[np.int64], references: NDArray[np.int64]) -> dict[str, float]:
         return {"mean_absolute_error": mean_absolute_error(predictions, references)}

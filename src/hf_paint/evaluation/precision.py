@@ -22,7 +22,7 @@ MIN_AGREEMENT = 0.99
 MAX_ACCURACY_DIFFERENCE = 0.005
 MIN_SPEEDUP = 1.2
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,8 @@ def compare_precisions(
     for tower in towers:
         carriers = [(runner, runner.carrier(tower)) for runner in (evaluator, in_bf16)]
         for task in tqdm(tasks, "Comparing bf16 with fp32", unit="task", leave=False, disable=disable):
-            split, images = next(iter(task.images.items()))
-            sample = np.linspace(0, len(images) - 1, min(SAMPLE_SIZE, len(images))).astype(np.int64)
+            split, number = task.labelled_split, len(task.images[task.labelled_split])
+            sample = np.linspace(0, number - 1, min(SAMPLE_SIZE, number)).astype(np.int64)
             predictions = []
             for i, (runner, carrier) in enumerate(carriers):
                 runner.predict(carrier, task, split, indices=sample)  # compiles for every batch shape that is timed

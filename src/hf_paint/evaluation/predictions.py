@@ -32,8 +32,8 @@ class Predictions:
     """Predictions for the images of a split. Each array has shape (num_images,), unless another is given.
 
     Attributes:
-        labels: Index of the correct class or answer. For a multi-label task, shape (num_images, max_classes): the
-            classes of each image, padded with -1.
+        labels: Index of the correct class or answer, or -1 without a label. For a multi-label task, shape (num_images,
+            max_classes): the classes of each image, padded with -1.
         predicted: Index of the predicted class or answer, i.e. of the highest logit.
         confidence: Probability of the predicted class or answer.
         loss: Cross-entropy in nats; 0 for images without a class.
@@ -65,9 +65,9 @@ class Predictions:
     @property
     def references(self) -> NDArray[np.int64]:
         """Class of each counted image, shape (num_counted,); of several, the predicted one if it is among them."""
-        if self.labels.ndim == 1:
-            return self.labels
         labels, predicted = self.labels[self.counted], self.predicted[self.counted]
+        if labels.ndim == 1:
+            return labels
         references: NDArray[np.int64] = np.where((labels == predicted[:, None]).any(axis=1), predicted, labels[:, 0])
         return references
 
@@ -150,6 +150,10 @@ def _best_candidates(logits: Tensor) -> Tensor:
 def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
     """Compute counts and metrics from the predictions on a split of a task."""
     choices, attacked, counted = task.images[split].choices, predictions.attacked, predictions.counted
+    entropy = predictions.relative_entropy
+    relative_entropy = None if entropy is None else float(np.mean(entropy, dtype=np.float64))
+    if not len(counted):  # an unlabelled split
+        return Scores(correct=0, total=0, relative_entropy=relative_entropy)
     metrics: list[ArrayMetric] = [Accuracy(), MeanLoss(), ExpectedCalibrationError()]
     if choices is None and predictions.labels.ndim == 1:
         metrics.append(MeanPerClassAccuracy())
@@ -159,7 +163,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
         confidences=predictions.confidence[counted],
         losses=predictions.loss[counted],
     )
-    precisions, entropy = predictions.average_precisions, predictions.relative_entropy
+    precisions = predictions.average_precisions
     return Scores(
         correct=values["correct"],
         total=values["total"],
@@ -169,7 +173,7 @@ def score(predictions: Predictions, task: PreparedTask, split: str) -> Scores:
         ece=values["ece"],
         mean_absolute_error=_counting_error(predictions, task),
         mean_average_precision=None if precisions is None else mean_average_precision(precisions),
-        relative_entropy=None if entropy is None else float(np.mean(entropy, dtype=np.float64)),
+        relative_entropy=relative_entropy,
         answer_types=None if choices is None else _by_type(predictions.correct, choices.answer_types),
     )
 

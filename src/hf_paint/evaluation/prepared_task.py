@@ -85,6 +85,11 @@ class PreparedTask:
         return "test" if "test" in self.images else next(iter(self.images))
 
     @property
+    def labelled_split(self) -> str:
+        """The first split whose images have labels, on which accuracy can be measured."""
+        return next(name for name, images in self.images.items() if len(images.counted))
+
+    @property
     def classes(self) -> TaskClasses:
         """Classes and prompts of the task, for `tasks.json`."""
         rows = None if self.rows is None else tuple(tuple(row) for row in self.rows.tolist())
@@ -96,9 +101,9 @@ class PreparedTask:
         return self.head.fingerprint if self.rows is None else fingerprint_values("rows", self.rows.tolist())
 
 
-def num_images(tasks: Iterable[PreparedTask]) -> int:
-    """Return the number of images in all splits of these tasks."""
-    return sum(len(images) for task in tasks for images in task.images.values())
+def num_images(tasks: Iterable[PreparedTask], split: str | None = None) -> int:
+    """Return the number of images in one split of these tasks or, by default, in all of them."""
+    return sum(len(images) for task in tasks for name, images in task.images.items() if split in (None, name))
 
 
 def _rows_by_name(class_names: Sequence[str]) -> dict[str, list[int]]:

@@ -15,6 +15,7 @@ from hf_paint import __version__
 from hf_paint.hub.card_metadata import dataset_id
 from hf_paint.hub.card_plots import CardPlot
 from hf_paint.results.markdown import Markdown, address_or_text, fenced, front_matter, hub_link
+from hf_paint.results.normalised import NORMALISED_CAPTION
 from hf_paint.results.tables import table
 from hf_paint.tasks.task import Task
 
@@ -103,6 +104,8 @@ class Accuracy:
         report: File name of the report beside the card, if there is one.
         gains: Table of each task before and after patching.
         intervals: Sentence on how the intervals in `gains` were computed.
+        normalised: Table of normalised accuracies; empty unless the run combined models of several tasks.
+        normalised_caption: Sentences on this table.
         answer_types: Table of accuracies by answer type.
     """
 
@@ -113,6 +116,8 @@ class Accuracy:
     report: str | None = None
     gains: str = ""
     intervals: str = ""
+    normalised: str = ""
+    normalised_caption: str = NORMALISED_CAPTION
     answer_types: str = ""
 
 

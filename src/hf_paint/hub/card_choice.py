@@ -4,7 +4,7 @@ from hf_paint.hub.card_source import CardSource
 from hf_paint.results.choice_text import sample_note, selection_sentences
 from hf_paint.results.markdown import Markdown
 from hf_paint.results.tables import table
-from hf_paint.results.tried_methods import TRIED_CAPTION, rule_of_recipe, tried_rows
+from hf_paint.results.tried_methods import TRIED_CAPTION, tried_rows
 
 
 def choice_section(source: CardSource) -> Markdown:
@@ -14,5 +14,5 @@ def choice_section(source: CardSource) -> Markdown:
     text = Markdown("{}").format(" ".join(filter(None, parts)))
     if source.tried is None:
         return text
-    rows = tried_rows(source.tried, rule_of_recipe(source.recipe))
+    rows = tried_rows(source.tried, source.recipe)
     return Markdown("{}\n\n{}\n\n{}").format(text, TRIED_CAPTION, table(rows, text_columns=1))

@@ -18,6 +18,7 @@ from hf_paint.results.records import ROLES
 from hf_paint.results.run_files import example_plot
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.selection import Selection
+from hf_paint.results.single_models import read_single_models
 from hf_paint.results.stored import CardFacts
 from hf_paint.results.tried_methods import read_tried
 from hf_paint.tasks.registry import get_task
@@ -45,6 +46,7 @@ class CardSource:
         coefficients: Contents of `coefficients.json`; empty if no method learned any.
         examples: Mapping from task name to a description of how the images in its example plot were chosen.
         tried: Records of the merges among which `method: auto` chose.
+        single_models: Records of the models that a parallel run combined, each on its own task.
         lists_tasks: Whether `tasks.json` is stored with the model, which runs of earlier versions lack.
     """
 
@@ -65,6 +67,7 @@ class CardSource:
     examples: Mapping[str, str] = field(default_factory=dict)
     lists_tasks: bool = False
     tried: AlphaCurve | None = None
+    single_models: AlphaCurve | None = None
 
     @classmethod
     def from_run(cls, folder: RunFolder, *, base_model_id: str | None = None) -> Self:
@@ -97,6 +100,7 @@ class CardSource:
             "coefficients": folder.load_coefficients(),
             "lists_tasks": folder.tasks.exists(),
             "tried": read_tried(folder.path),
+            "single_models": read_single_models(folder.path, curve),
             "plots": [path.name for path in folder.measured_plots if path.exists()],
         }
         return cls(curve=curve, selection=selection, recipe=recipe, tasks=tasks, **stored)

@@ -9,6 +9,7 @@ from hf_paint.hub.card_choice import choice_section
 from hf_paint.hub.card_metadata import metadata
 from hf_paint.hub.card_plots import accuracy_plots
 from hf_paint.hub.card_source import CardSource
+from hf_paint.hub.card_tables import answer_types_table, normalised_table
 from hf_paint.hub.card_text import (
     branches_sentence,
     introduction,
@@ -177,7 +178,8 @@ def _accuracy(model: _Model) -> Accuracy:
         gains=_gains(model),
         intervals=f"Intervals are from {NUM_RESAMPLES} paired bootstrap resamples of the {source.split} images; they "
         "do not account for variation across seeds.",
-        answer_types=_answer_types(model),
+        normalised=normalised_table(source, model.alpha),
+        answer_types=answer_types_table(source, model.alpha),
     )
 
 
@@ -197,21 +199,6 @@ def _gains(model: _Model) -> str:
             accuracies = [percent(before.accuracy), percent(after.accuracy)]
             rows.append([gain.task, gain.role, after.num_images, *accuracies, points(gain.gain, gain.interval)])
     return table(rows, text_columns=2)
-
-
-def _answer_types(model: _Model) -> str:
-    """Return a table with one row per task and answer type, or an empty string if no task has answer types."""
-    curve, split = model.source.curve, model.source.split
-    rows = [["task", "answer", f"{split} images", "zero-shot", "patched"]]
-    for gain in curve.gains(model.alpha, split):
-        records = before_and_after(curve, gain, model.alpha)
-        if records is None or records[0].answer_types is None or records[1].answer_types is None:
-            continue
-        before, after = records[0].answer_types, records[1].answer_types
-        for kind, (correct, total) in after.items():
-            accuracies = [percent(before[kind][0] / total), percent(correct / total)]
-            rows.append([gain.task, kind, str(total), *accuracies])
-    return table(rows, text_columns=2) if len(rows) > 1 else ""
 
 
 def _examples(source: CardSource) -> Examples | None:

@@ -9,11 +9,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.merging.base import AnySplit, Measurements, Several
+from hf_paint.merging.base import AnySplit, Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.merging.learned_soups import mix
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import FiniteWeights, all_finite
+from hf_paint.weights.finite import all_finite, checked
 from hf_paint.weights.layers import layer_index
 
 
@@ -73,7 +73,7 @@ def adamerging(
         raise InputError("AdaMerging needs at least one fine-tuned model, got none.")
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
-    base, models = dict(FiniteWeights(theta_0, "theta_0")), all_finite(thetas)
+    base, models = dict(checked(theta_0, "theta_0")), all_finite(thetas)
     moved = {}
     for name, x_0 in base.items():
         taus = [subtract(name, x_0, theta[name]) for theta in models.values()]
@@ -146,6 +146,10 @@ class AdaMerging(Several):
     def needs_test(self) -> bool:
         """Whether the coefficients are learned on test images."""
         return self.images == "test"
+
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of batches, one per step."""
+        return Measured(entropies=self.steps)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the merged weights, and record the coefficients."""

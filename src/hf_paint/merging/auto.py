@@ -22,7 +22,6 @@ class Auto(Several):
 
     name: ClassVar[str] = "auto"
     end: ClassVar[str] = "merged"
-    fewest: ClassVar[int] = 2
     tries: ClassVar[bool] = True
     methods: Sequence[Method] | None = None
     chosen: Method | None = None

@@ -110,8 +110,10 @@ class EMACallback(WeightAveraging):
     ) -> None:
         if not 0 <= decay < 1:
             raise InputError(f"decay must be at least 0 and below 1, got {decay}.")
-        self.decay, self.warmup = decay, warmup
-        self.warmup_gamma, self.warmup_power = warmup_gamma, warmup_power
+        self.decay: float = decay
+        self.warmup: bool = warmup
+        self.warmup_gamma: float = warmup_gamma
+        self.warmup_power: float = warmup_power
 
     def rate(self, step: int, max_steps: int) -> float:
         """Return 1 minus the decay. The decay is 0 in the first step."""
@@ -148,7 +150,8 @@ class SWACallback(WeightAveraging):
     def __init__(self, start: float = 0.75, *, every: int = 50) -> None:
         if not 0 <= start <= 1 or every < 1:
             raise InputError(f"start must be in [0, 1] and every at least 1, got {start} and {every}.")
-        self.start, self.every = start, every
+        self.start: float = start
+        self.every: int = every
 
     def rate(self, step: int, max_steps: int) -> float:
         """Return 1 / n at the n-th averaged step and 0 at all other steps."""

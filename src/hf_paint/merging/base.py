@@ -109,6 +109,27 @@ class Measurements(Information, Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How often a method calls each of its `Measurements`, at most.
+
+    Attributes:
+        scores: Number of models that are scored on the validation images.
+        scored: Whose validation images these are: those of the `patching` tasks, or of `all`.
+        losses: Number of batches of each patching task, forwards and backwards, for the cross-entropy.
+        entropies: The same for the entropy.
+        grams: Number of training images that each model passes over, for the inputs of its layers.
+        fisher: Number of training images that theta_0 and theta_1 pass over, for their Fisher information.
+    """
+
+    scores: int = 0
+    scored: Literal["patching", "all"] = "patching"
+    losses: int = 0
+    entropies: int = 0
+    grams: int = 0
+    fisher: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """Base class for methods that merge fine-tuned models into theta_1 and define the path from theta_0 to theta_1.
@@ -119,9 +140,9 @@ class Method:
         name: Name used in recipes.
         end: Name used for theta_1 in tables.
         takes: Number of fine-tuned models the method expects, `one` or `several`.
-        fewest: Smallest number of fine-tuned models the method is defined for.
         merges: Whether the method computes theta_1. If False, theta_1 is the fine-tuned model itself.
         samples_labels: Whether `path` samples class labels, so that every patching task must have classes.
+        reads_labels: Whether what the method measures on images needs their labels.
         reads_entropy: Whether the method needs the entropy of predictions, which multi-label tasks do not have.
         chooses: Whether the method itself decides how far theta_1 is from theta_0. If so, theta_1 is saved when there
             is no selection rule.
@@ -136,9 +157,9 @@ class Method:
     name: ClassVar[str]
     end: ClassVar[str] = "fine-tuned"
     takes: ClassVar[str] = "one"
-    fewest: ClassVar[int] = 1
     merges: ClassVar[bool] = False
     samples_labels: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
     reads_entropy: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
     formula: ClassVar[str] = LINE
@@ -167,6 +188,10 @@ class Method:
     def needs_selection(self) -> bool:
         """Whether the method needs a selection rule."""
         return False
+
+    def measured(self, num_models: int) -> Measured:
+        """Return what the method measures on images to merge a number of models. By default, this is nothing."""
+        return Measured()
 
     def check(self, theta_0: Weights) -> None:
         """Check the options against the model's tensor names before training starts.

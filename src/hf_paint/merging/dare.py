@@ -41,16 +41,18 @@ def dare(
     check_task_vectors(theta_0, thetas, density)
 
     def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:
-        thinned = [_drop_randomly(tau, density, fingerprint_values(seed, model, name)) for model, tau in taus.items()]
-        return torch.stack(thinned).sum(dim=0)
+        total = torch.zeros_like(next(iter(taus.values())))
+        for model, tau in taus.items():
+            total += _drop_randomly(tau, density, fingerprint_values(seed, model, name))
+        return total
 
     return merge_task_vectors(theta_0, thetas, scale, merge)
 
 
 def _drop_randomly(tau: Tensor, density: float, fingerprint: str) -> Tensor:
     generator = torch.Generator().manual_seed(int(fingerprint, 16))
-    is_kept = torch.rand(tau.shape, generator=generator) < density
-    return torch.where(is_kept.to(tau.device), tau / density, 0)
+    is_dropped = torch.rand(tau.shape, generator=generator) >= density
+    return (tau / density).masked_fill_(is_dropped.to(tau.device), 0)
 
 
 @dataclass(frozen=True, kw_only=True)

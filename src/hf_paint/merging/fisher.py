@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values
-from hf_paint.merging.base import Information, Method
+from hf_paint.merging.base import Information, Measured, Method
 from hf_paint.merging.interpolation import Weights, add, combine_tensor, subtract
 from hf_paint.merging.path import WeightPath
 from hf_paint.models.devices import float64_device, to_float64
@@ -221,6 +221,10 @@ class Fisher(Method):
     def needs_train(self) -> bool:
         """Fisher information is estimated on training images."""
         return True
+
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of images that the Fisher information is estimated on."""
+        return Measured(fisher=self.num_images)
 
     def path(self, theta_0: Weights, theta_1: Weights, information: Information) -> WeightPath:
         """Return the Fisher-weighted path from theta_0 to theta_1."""

@@ -130,7 +130,6 @@ class IsoC(Several):
 
     name: ClassVar[str] = "iso_c"
     end: ClassVar[str] = ISO_C
-    fewest: ClassVar[int] = 2
     cheap: ClassVar[bool] = True
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
@@ -152,7 +151,6 @@ class IsoCTS(Several):
 
     name: ClassVar[str] = "iso_cts"
     end: ClassVar[str] = ISO_CTS
-    fewest: ClassVar[int] = 2
     cheap: ClassVar[bool] = True
     common_fraction: float = 0.8
 

@@ -1,7 +1,8 @@
 """The inputs of the layers of an image tower, measured on images without labels."""
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -39,14 +40,8 @@ def collect_grams(tower: ImageTower, batches: Iterable[Tensor]) -> dict[str, Ten
         >>> grams["visual_projection.weight"].shape
         torch.Size([48, 48])
     """
-    inputs, was_training = _Inputs(), tower.training
-    with ExitStack() as hooks:
-        for name, layer in tower.named_modules():
-            if isinstance(layer, (nn.Linear, PatchEmbedding)):
-                handle = layer.register_forward_pre_hook(partial(inputs.add, f"{name}.weight"))
-                hooks.callback(handle.remove)
-        hooks.callback(tower.train, was_training)
-        tower.train(False)
+    inputs = _Sums()
+    with _watched(tower, inputs):
         for batch in batches:
             tower(pixel_values=batch)
     if not inputs.sums:
@@ -54,22 +49,77 @@ def collect_grams(tower: ImageTower, batches: Iterable[Tensor]) -> dict[str, Ten
     return inputs.means()
 
 
-class _Inputs:
-    """Sums of `X.T @ X` over the inputs of layers, in float64."""
+@torch.no_grad()
+def num_gram_entries(tower: ImageTower, pixels: Tensor) -> int:
+    """Return how many numbers the Gram matrices of `collect_grams` hold, without computing them.
+
+    Args:
+        tower: Image tower.
+        pixels: Any normalised pixels, with shape (batch, 3, height, width).
+    """
+    inputs = _Sizes()
+    with _watched(tower, inputs):
+        tower(pixel_values=pixels)
+    return sum(size**2 for size in inputs.sizes.values())
+
+
+@contextmanager
+def _watched(tower: ImageTower, inputs: "_Inputs") -> Iterator[None]:
+    """Pass the inputs of each layer to `inputs` inside the block, with the tower in evaluation mode."""
+    was_training = tower.training
+    with ExitStack() as hooks:
+        for name, layer in tower.named_modules():
+            if isinstance(layer, (nn.Linear, PatchEmbedding)):
+                handle = layer.register_forward_pre_hook(partial(inputs.watch, f"{name}.weight"))
+                hooks.callback(handle.remove)
+        hooks.callback(tower.train, was_training)
+        tower.train(False)
+        yield
+
+
+class _Inputs(ABC):
+    """Inputs of layers; the one that the layer before got too is taken only once."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self._num_rows: dict[str, int] = {}
         self._same_as: dict[str, str] = {}
         self._last: tuple[str, Tensor] | None = None
 
-    def add(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Add an input of a layer; the one that the layer before it got too is counted only once."""
+    def watch(self, name: str, layer: nn.Linear | PatchEmbedding, inputs: tuple[Tensor, ...]) -> None:
+        """Take an input of a layer, unless it has been taken."""
         (x,) = inputs
         if self._last is not None and x is self._last[1]:
             self._same_as[name] = self._last[0]
             return
         self._last = name, x
+        self.add(name, layer, x)
+
+    @abstractmethod
+    def add(self, name: str, layer: nn.Linear | PatchEmbedding, x: Tensor) -> None:
+        """Add an input of a layer."""
+
+
+class _Sizes(_Inputs):
+    """Name of a weight -> number of inputs of its layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[str, int] = {}
+
+    def add(self, name: str, layer: nn.Linear | PatchEmbedding, x: Tensor) -> None:
+        """Add the number of inputs of a layer."""
+        self.sizes[name] = layer.weight[0].numel()
+
+
+class _Sums(_Inputs):
+    """Sums of `X.T @ X` over the inputs of layers, in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: dict[str, Tensor] = {}
+        self._num_rows: dict[str, int] = {}
+
+    def add(self, name: str, layer: nn.Linear | PatchEmbedding, x: Tensor) -> None:
+        """Add an input of a layer to its sum."""
         if isinstance(layer, PatchEmbedding):
             x = split_into_patches(x, layer.weight.shape[2:])
         rows = to_float64(x).flatten(0, -2)  # (num_rows, num_inputs)

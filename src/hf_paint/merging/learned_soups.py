@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.merging.base import ImageSplit, Measurements, Several
+from hf_paint.merging.base import ImageSplit, Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import all_finite
@@ -116,6 +116,7 @@ class LearnedSoup(Several):
 
     name: ClassVar[str] = "learned_soup"
     end: ClassVar[str] = "soup"
+    reads_labels: ClassVar[bool] = True
     steps: int = 100
     learning_rate: float = 0.05
     by_layer: bool = False
@@ -142,6 +143,10 @@ class LearnedSoup(Several):
     def needs_train(self) -> bool:
         """Whether the coefficients are trained on training images."""
         return self.images == "train"
+
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of batches, one per step."""
+        return Measured(losses=self.steps)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the weights of the learned soup."""

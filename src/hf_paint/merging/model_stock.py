@@ -13,7 +13,7 @@ from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, combine_tensor, subtract
 from hf_paint.models.devices import to_float64
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import FiniteWeights, all_finite
+from hf_paint.weights.finite import all_finite, checked
 from hf_paint.weights.layers import layer_index
 
 
@@ -78,7 +78,7 @@ def model_stock_alphas(
         raise InputError(f"Model Stock needs at least two fine-tuned models, got {len(thetas)}.")
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
-    theta_0, thetas = FiniteWeights(theta_0, "theta_0"), all_finite(thetas)
+    theta_0, thetas = checked(theta_0, "theta_0"), all_finite(thetas)
     products: dict[Hashable, Tensor] = {}
     for name, x_0 in theta_0.items():
         taus = torch.stack([to_float64(subtract(name, x_0, theta[name]).flatten()) for theta in thetas.values()])
@@ -102,7 +102,6 @@ class ModelStock(Several):
 
     name: ClassVar[str] = "model_stock"
     end: ClassVar[str] = "Model Stock"
-    fewest: ClassVar[int] = 2
     chooses: ClassVar[bool] = True
     by_layer: bool = False
 

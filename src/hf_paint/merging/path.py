@@ -36,7 +36,7 @@ class WeightPath(ABC):
     models: tuple[str, ...] = ("theta_1",)
 
     def __init__(self, theta_0: Weights, *others: Weights) -> None:
-        self.inputs = (theta_0, *others)
+        self.inputs: tuple[Weights, ...] = (theta_0, *others)
 
     @property
     def theta_0(self) -> Weights:
@@ -125,7 +125,7 @@ class Span(WeightPath):
 
     def __init__(self, theta_0: Weights, thetas: Mapping[str, Weights]) -> None:
         super().__init__(theta_0, *thetas.values())
-        self.models = tuple(thetas)
+        self.models: tuple[str, ...] = tuple(thetas)
         self._at_once: tuple[str, ...] = ()
         for model, theta in thetas.items():
             check_compatible(theta_0, theta, model)
@@ -209,7 +209,7 @@ class Steps(WeightPath):
 
     def __init__(self, theta_0: Weights, thetas: Mapping[str, Weights]) -> None:
         super().__init__(theta_0, *thetas.values())
-        self.models = tuple(thetas)
+        self.models: tuple[str, ...] = tuple(thetas)
 
     @property
     def ends(self) -> Sequence[Weights]:

@@ -13,7 +13,7 @@ from hf_paint.merging.interpolation import Weights, add, subtract
 from hf_paint.merging.spectral import Decomposition
 from hf_paint.models.devices import to_float64
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import FiniteWeights, all_finite, finite
+from hf_paint.weights.finite import all_finite, checked, finite
 
 
 NAME = "projection"
@@ -68,7 +68,7 @@ def merge_by_projection(
         raise InputError("A merge by projection needs at least one fine-tuned model, got none.")
     for model, theta in thetas.items():
         check_compatible(theta_0, theta, model)
-    theta_0, thetas = FiniteWeights(theta_0, "theta_0"), all_finite(thetas)
+    theta_0, thetas = checked(theta_0, "theta_0"), all_finite(thetas)
     sums: dict[str, Tensor] = {}
     squares, square = dict.fromkeys(thetas, 0.0), 0.0
     for name, x_0 in tqdm(theta_0.items(), NAME, unit="tensor", leave=False, delay=1):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.merging.base import Measurements, Several, check_share
+from hf_paint.merging.base import Measured, Measurements, Several, check_share
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.spectral import mean
 from hf_paint.merging.task_arithmetic import merge_task_vectors
@@ -177,6 +177,10 @@ class RegMean(Several):
     def needs_train(self) -> bool:
         """The inputs of layers are measured on training images."""
         return True
+
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of images that the inputs of each model are measured on."""
+        return Measured(grams=self.num_images)
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the merged weights, computed on the device of the run."""

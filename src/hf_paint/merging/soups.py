@@ -1,15 +1,16 @@
 """Uniform and greedy model soups, which average fine-tuned models (Wortsman et al., ICML 2022)."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
 from hf_paint.errors import InputError, did_you_mean
-from hf_paint.merging.base import Measurements, Several
+from hf_paint.merging.base import Measured, Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, subtract
+from hf_paint.merging.running_mean import RunningMean
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import all_finite
 
@@ -39,7 +40,7 @@ class GreedySoupResult:
 def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     """Average the weights of all fine-tuned models (Wortsman et al., 2022, Section 2: uniform soup).
 
-    Only the soup and a running sum are held in memory, provided the models are read lazily (`LazyWeights`).
+    Models that are read lazily (`LazyWeights`) are read once, one tensor at a time; the soup is held in memory.
 
     Args:
         thetas: Model -> weights. All models must have the same names, shapes and dtypes.
@@ -57,10 +58,19 @@ def uniform_soup(thetas: Mapping[str, Weights]) -> dict[str, Tensor]:
     """
     check_names(thetas)
     (_, first), *others = all_finite(thetas).items()
-    mean = RunningMean(first)
-    for name, theta in others:
-        mean.add(theta, name)
-    return mean.mean()
+    for model, theta in others:
+        check_compatible(first, theta, model)
+    return {name: _mean(name, x, [theta[name] for _, theta in others]) for name, x in first.items()}
+
+
+def _mean(name: str, x_0: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Return the mean of a tensor and others, which is bit-identical to it where all are equal."""
+    if not others:
+        return x_0.detach().clone()
+    total = subtract(name, x_0, others[0])
+    for x in others[1:]:
+        total += subtract(name, x_0, x)
+    return add(x_0, total.div_(1 + len(others)))
 
 
 def greedy_soup(
@@ -157,6 +167,7 @@ class GreedySoup(Several):
 
     name: ClassVar[str] = "greedy_soup"
     end: ClassVar[str] = "soup"
+    reads_labels: ClassVar[bool] = True
     score: Score = "patching"
 
     def __post_init__(self) -> None:
@@ -176,6 +187,12 @@ class GreedySoup(Several):
         """Whether models are scored by the selection rule."""
         return self.score == "selection"
 
+    def measured(self, num_models: int) -> Measured:
+        """Return the number of scores: of each model, of each soup and, for the rule, of theta_0."""
+        if self.score == "patching":
+            return Measured(scores=2 * num_models - 1)
+        return Measured(scores=2 * num_models, scored="all")
+
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:
         """Return the weights of the greedy soup. Each score is saved immediately."""
         return greedy_soup(thetas, lambda theta: measurements.score(theta, self.score), log=measurements.scores).theta
@@ -187,56 +204,3 @@ class GreedySoup(Several):
             "`theta_1` is a greedy soup: the mean of the fine-tuned models that, added from the best to the worst, "
             f"raised the {score} on the validation images."
         )
-
-
-class RunningMean:
-    """Running mean of models that are added one at a time.
-
-    It stores the sum of the differences from the first model, in float32 (float64 for float64 tensors). A weight that
-    is equal in all models therefore stays exactly the same, which `(x + x + x) / 3` does not guarantee. Only this sum
-    and the current tensor are held in memory; the first model is read again when the mean is computed.
-
-    Args:
-        theta: Weights of the first model, name -> tensor.
-
-    Example:
-        >>> mean = RunningMean({"w": torch.tensor([1.0])})
-        >>> mean.add({"w": torch.tensor([2.0])})
-        >>> mean.mean(), mean.mean({"w": torch.tensor([6.0])})
-        ({'w': tensor([1.5000])}, {'w': tensor([3.])})
-    """
-
-    def __init__(self, theta: Weights) -> None:
-        self.count = 1
-        self._first = theta
-        self._headers = {name: tensor.to("meta") for name, tensor in theta.items()}  # shapes and dtypes alone
-        self._totals: dict[str, Tensor] = {}
-
-    def add(self, theta: Weights, name: str = "theta") -> None:
-        """Add a model, called `name` in error messages.
-
-        Raises:
-            InputError: If the model is not compatible with the first model, or an integer tensor differs.
-        """
-        check_compatible(self._headers, theta, name)
-        for tensor in self._headers:
-            self._totals[tensor] = self._total(tensor, theta)
-        self.count += 1
-
-    def mean(self, theta: Weights | None = None, name: str = "theta") -> dict[str, Tensor]:
-        """Return the mean of the models so far and, if given, `theta`, which is not added permanently.
-
-        Raises:
-            InputError: Same as for `add`.
-        """
-        if theta is None:
-            return {
-                tensor: add(x, self._totals[tensor] / self.count) if self.count > 1 else x.detach().clone()
-                for tensor, x in self._first.items()
-            }
-        check_compatible(self._headers, theta, name)
-        return {tensor: add(x, self._total(tensor, theta) / (self.count + 1)) for tensor, x in self._first.items()}
-
-    def _total(self, tensor: str, theta: Weights) -> Tensor:
-        tau = subtract(tensor, self._first[tensor], theta[tensor])
-        return tau + self._totals[tensor] if tensor in self._totals else tau

@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, subtract
 from hf_paint.merging.task_arithmetic import check_density, check_task_vectors, merge_task_vectors
-from hf_paint.weights.finite import FiniteWeights, all_finite
+from hf_paint.weights.finite import all_finite, checked
 
 
 def ties(
@@ -42,7 +42,7 @@ def ties(
         {'w': tensor([2., 0.])}
     """
     check_task_vectors(theta_0, thetas, density)
-    theta_0, thetas = FiniteWeights(theta_0, "theta_0"), all_finite(thetas)
+    theta_0, thetas = checked(theta_0, "theta_0"), all_finite(thetas)
     thresholds = {model: _smallest_kept(theta_0, theta, density) for model, theta in thetas.items()}
 
     def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:

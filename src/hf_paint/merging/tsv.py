@@ -62,7 +62,6 @@ class TSV(Several):
 
     name: ClassVar[str] = "tsv"
     end: ClassVar[str] = END
-    fewest: ClassVar[int] = 2
     cheap: ClassVar[bool] = True
 
     def merge(self, theta_0: Weights, thetas: Mapping[str, Weights], measurements: Measurements) -> dict[str, Tensor]:

@@ -56,8 +56,10 @@ class ClassificationHead(nn.Module):
         super().__init__()
         if len(weight) != len(class_names):
             raise InputError(f"The head has {len(weight)} rows but {len(class_names)} class names.")
-        self.weight = nn.Parameter(weight)
-        self.class_names, self.templates, self.task = tuple(class_names), tuple(templates), task
+        self.weight: nn.Parameter = nn.Parameter(weight)
+        self.class_names: tuple[str, ...] = tuple(class_names)
+        self.templates: tuple[str, ...] = tuple(templates)
+        self.task: str = task
 
     @classmethod
     def from_zero_shot(

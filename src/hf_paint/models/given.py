@@ -23,7 +23,7 @@ from hf_paint.weights.folders import TASKS
 ModelLike: TypeAlias = str | Path | PreTrainedModel
 """A Hub repository id, a folder, or a model in memory."""
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def model_of(name_or_path: str | Path) -> str:

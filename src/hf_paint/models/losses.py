@@ -12,6 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 
+NO_CLASS = -1
+"""Label of an image without one, and padding after the classes of an image that has fewer than others."""
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Return the mean cross-entropy in nats.
 
@@ -62,7 +66,7 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, *, labe
 def losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each image, shape (batch,), in nats; it is 0 for an image without a class."""
     if labels.dim() == 1:
-        return functional.cross_entropy(logits, labels, reduction="none")
+        return functional.cross_entropy(logits, labels, reduction="none", ignore_index=NO_CLASS)
     return _spread(logits.log_softmax(dim=-1), labels)
 
 

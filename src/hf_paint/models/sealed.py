@@ -14,7 +14,7 @@ from hf_paint.files import save_atomically
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 SEAL = "fingerprint"
 """Metadata key that holds the fingerprint of the file's name and weights."""
 

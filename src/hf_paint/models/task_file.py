@@ -29,7 +29,7 @@ MAX_LENGTH = 10_000
 Rows: TypeAlias = tuple[tuple[int, ...], ...]
 NAME = re.compile(r"[a-z0-9_-]{1,200}")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

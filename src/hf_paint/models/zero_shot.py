@@ -29,7 +29,7 @@ from hf_paint.weights.layers import IMAGE_TOWER
 CODE = ("families.py", "prompts.py", "zero_shot.py")
 """Modules that determine a head. After any change to them, cached heads are built again, which takes little time."""
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def build_task_head(

@@ -23,7 +23,7 @@ from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import finite, is_finite, overflow
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -89,8 +89,7 @@ def _check_adapter(recipe: Recipe) -> None:
 def _check_models(recipe: Recipe) -> None:
     """Reject a number of fine-tuned models that the method does not support."""
     method, options = recipe.method, recipe.options
-    ingredients = ingredient_arguments(recipe.args, options.ingredients)
-    num_models = len(ingredients) + len(options.thetas) or 1
+    ingredients, num_models = ingredient_arguments(recipe.args, options.ingredients), recipe.num_models
     if recipe.strategy == "sequential" and options.thetas:
         raise InputError("`strategy: sequential` fine-tunes a model in each step. Remove `thetas`.")
     if method.takes == "several" and num_models < 2:
@@ -118,11 +117,11 @@ def _check_parallel(recipe: Recipe) -> None:
             raise InputError(f"`thetas` names '{name}', which is not a patching task.{hint}")
     if options.ingredients:
         raise InputError("`strategy: parallel` fine-tunes once on each task. Remove `ingredients`.")
-    if len(names) < recipe.method.fewest:
+    if recipe.method.takes == "several" and len(names) < 2:
         raise InputError(
-            f"The method '{recipe.method.name}' merges at least {recipe.method.fewest} fine-tuned models, but "
-            f"`strategy: parallel` fine-tunes one on each patching task, of which there is {len(names)}. Add a "
-            "patching task, or use `strategy: single`."
+            f"The method '{recipe.method.name}' merges several fine-tuned models, but `strategy: parallel` fine-tunes "
+            f"one on each patching task, of which there is {len(names)}. Add a patching task, or use `strategy: "
+            "single`."
         )
     if recipe.searches:
         _check_search(recipe)

@@ -8,7 +8,7 @@ from hf_paint.data.joint_images import images_per_epoch, replayed_per_epoch
 from hf_paint.data.pixel_cache import default_cache_dir
 from hf_paint.data.splits import Split
 from hf_paint.data.transforms import PixelTransform
-from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.evaluation.prepared_task import num_images
 from hf_paint.evaluation.sweep import sorted_alphas
 from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.method_choice import num_trials
@@ -95,26 +95,22 @@ def num_alphas(run: PatchRun) -> int:
 
 def images_to_evaluate(run: PatchRun) -> int:
     """Return how many images a run passes through the image tower to evaluate it, beside what its method measures."""
-    alphas, everything = num_alphas(run), _count(run.tasks)
+    alphas, everything = num_alphas(run), num_images(run.tasks)
+    validation, alone = num_images(run.tasks, "validation"), num_images(run.tasks_alone, "test")
     if run.recipe.searches:
-        own = [task for task in run.tasks if task.role == "patching"]  # each theta_i is reported on its own task
-        return alphas * _count(run.tasks, "validation") + 2 * _count(run.tasks, "test") + _count(own, "test")
+        return alphas * validation + 2 * num_images(run.tasks, "test") + alone
     if run.recipe.strategy != "sequential":
         ensemble = 2 * everything if run.options.compare_ensemble else 0
-        return alphas * everything + ensemble + num_trials(run.recipe) * _count(run.tasks, "validation")
+        return alphas * everything + ensemble + num_trials(run.recipe) * validation + alone
     names = [task.name for task in run.recipe.patching_tasks]
     supported = [task for task in run.tasks if task.role == "supported"]
     patching = {task.task.name: task for task in run.tasks if task.role == "patching"}
     steps = [
-        _count([*supported, *(patching[name] for name in names[:number])], "validation")
+        num_images([*supported, *(patching[name] for name in names[:number])], "validation")
         for number in range(1, len(names))
     ]
-    last = _count([*supported, *patching.values()])
+    last = num_images([*supported, *patching.values()])
     return (alphas * (sum(steps) + last) + (len(names) + 1) * everything) * run.options.num_orders
-
-
-def _count(tasks: Sequence[PreparedTask], split: str | None = None) -> int:
-    return sum(len(images) for task in tasks for name, images in task.images.items() if split in (None, name))
 
 
 def bytes_on_disk(run: PatchRun, trainings: Sequence[Training], train: Mapping[str, Split]) -> dict[str, int]:
@@ -129,14 +125,26 @@ def bytes_on_disk(run: PatchRun, trainings: Sequence[Training], train: Mapping[s
     saved = num_parameters * recipe.save_dtype.itemsize
     checkpoint = 4 * num_parameters + 8 * sum(x.numel() for x in run.base.theta_0.values())  # Adam keeps two moments
     sizes = {
-        "theta_1": 4 * num_parameters * max(1, len(trainings)),
+        "theta_1": 4 * num_parameters * (len(trainings) + _num_merged(recipe)),
         "checkpoints": 0 if recipe.args.use_peft else checkpoint * sum(map(_num_checkpoints, trainings)),
-        "patched": saved if recipe.chooses else 0,
+        "patched": saved * recipe.options.num_orders if recipe.chooses else 0,
+        "patched in each step": 4 * num_parameters * len(trainings) if recipe.strategy == "sequential" else 0,
         "variants": saved * num_alphas(run) if run.options.save_variants else 0,
         "pictures to train on, in the cache": sum(_pictures_kept(run, trainings, train).values()),
         "pixel cache": sum(images.pixels.nbytes for task in run.tasks for images in task.images.values()),
     }
     return {name: size for name, size in sizes.items() if size}
+
+
+def _num_merged(recipe: Recipe) -> int:
+    """Return how many models a run merges from others and saves."""
+    options = recipe.options
+    if recipe.strategy == "sequential":
+        steps = len(recipe.patching_tasks) - 1 if options.merge == "projection" else 0
+        return steps * options.num_orders
+    if recipe.strategy == "parallel":
+        return int(not recipe.searches)
+    return int(bool(recipe.method.merges or options.ingredients or options.thetas))
 
 
 def _pictures_kept(run: PatchRun, trainings: Sequence[Training], train: Mapping[str, Split]) -> dict[str, int]:

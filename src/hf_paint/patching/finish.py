@@ -35,7 +35,7 @@ from hf_paint.results.run_files import ENSEMBLE
 from hf_paint.results.selection import BY_HAND, Selection
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def finish(

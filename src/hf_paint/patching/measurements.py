@@ -51,7 +51,7 @@ class RunMeasurements:
     def __init__(self, run: PatchRun) -> None:
         self.run = run
         self.scores: MutableMapping[str, float] = StoredScores(run.folder.scores, write=run.folder.write)
-        self.device = run.args.device
+        self.device: torch.device = run.args.device
         self._scorer: _Scorer | None = None
 
     def score(self, theta: Weights, rule: str) -> float:

@@ -22,11 +22,11 @@ from hf_paint.results.records import Result
 from hf_paint.results.run_files import TRIED
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.search import thin_out
-from hf_paint.results.tables import percent
-from hf_paint.results.tried_methods import best, reached
+from hf_paint.results.tables import number, percent
+from hf_paint.results.tried_methods import ENTROPY_FORM, best, reached
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def choose_method(
@@ -64,9 +64,12 @@ def _best(run: PatchRun, curve: AlphaCurve) -> str:
         return replace(run.rule, baseline=baseline).choose(among)
 
     chosen = best(curve, choose)
-    for label, alpha, sides in reached(curve, choose) if run.folder.write else ():
-        accuracies = ", ".join(f"{role} {percent(value)} %" for role, value in sides._asdict().items())
-        logger.info(f"{label}: {accuracies} on the validation images at alpha {format_alpha(alpha)}.")
+    for found in reached(curve, choose) if run.folder.write else ():
+        sides = {} if found.sides is None else found.sides._asdict()
+        values = [f"{role} {percent(value)} %" for role, value in sides.items()]
+        values += [f"entropy {number(found.entropy, ENTROPY_FORM)}"] if run.rule.selection == "entropy" else []
+        alpha = format_alpha(found.alpha)
+        logger.info(f"{found.method}: {', '.join(values)} on the validation images at alpha {alpha}.")
     if run.folder.write:
         logger.info(f"The method is {chosen}, which does best by the rule `{run.rule.selection}`.")
     return chosen

@@ -25,7 +25,7 @@ from hf_paint.results.tables import markdown, percent
 from hf_paint.tasks.task import Task
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def patch_orders(recipe: Recipe, patch: Callable[[Recipe], PatchResult]) -> PatchResult:

@@ -7,7 +7,9 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.data.read_once import reading_once
 from hf_paint.evaluation.carrier import Carrier
+from hf_paint.evaluation.prepared_task import num_images
 from hf_paint.evaluation.sweep import evaluate_at
+from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Span
 from hf_paint.models.stored import StoredTower, find_tower
 from hf_paint.patching.fine_tuning import bound_theta_1, fine_tune, merge
@@ -25,8 +27,10 @@ from hf_paint.results.alphas import DEFAULT_ALPHAS, Alpha, Coefficients, format_
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.progress import begin_stage, stages
 from hf_paint.results.records import Result
+from hf_paint.results.run_files import SINGLE_MODELS
 from hf_paint.results.search import search_coefficients
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
+from hf_paint.results.single_models import alone
 from hf_paint.tasks.registry import TaskLike
 from hf_paint.tasks.task import Task
 
@@ -52,7 +56,7 @@ def patch_parallel(
     3. Choose one of the evaluated combinations and save the patched model.
 
     With a merging method like `ties`, all theta_i are merged into theta_1, and one alpha is chosen as in
-    `patch_single`.
+    `patch_single`. In both cases, each theta_i is evaluated on the test images of its own task.
 
     The theta_i are read from disk one tensor at a time, so memory use does not grow with the number of tasks.
 
@@ -96,7 +100,9 @@ def patch_parallel(
             folders = {task.name: _fine_tuned(run, task) for task in recipe.patching_tasks}
             if not recipe.searches:
                 merge(run, folders)
-                return sweep_and_finish(run, bound_theta_1(run, run.folder))
+                theta_1 = bound_theta_1(run, run.folder)
+                _evaluate_single_models(run, folders, theta_1)
+                return sweep_and_finish(run, theta_1)
             return _search_and_finish(run, folders)
 
 
@@ -110,9 +116,22 @@ def _fine_tuned(run: PatchRun, task: Task) -> Path:
     return folder.theta_1
 
 
+def _evaluate_single_models(run: PatchRun, folders: Mapping[str, Path], theta_1: Weights) -> None:
+    """Evaluate each theta_i on the test images of its task, by which the normalised accuracy of a merge is divided.
+
+    The precision that `auto` chooses is for theta_1, too, which is evaluated next.
+    """
+    path = _span(run, folders)
+    carrier = Carrier(path, run.base.tower(), run.evaluator(theta_1, *path.ends))
+    log, number = run.log(SINGLE_MODELS), num_images(run.tasks_alone, "test")
+    with carrier.passes(number), carrier.evaluator.progress.over(number, "Evaluating single models"):
+        for task in run.tasks_alone:
+            evaluate_at(carrier, alone(task.task.name), task, "test", log=log)
+    wait_for_everyone()
+
+
 def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResult:
-    theta_0 = run.base.theta_0
-    path = Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in folders.items()})
+    path = _span(run, folders)
     combinations = _Combinations(run, path)
     begin_stage("sweep", f"at most {combinations.most} combinations, {count(len(run.tasks), 'task')}")
     with combinations.evaluator.progress.over(combinations.num_images, "Searching coefficients"):
@@ -120,6 +139,11 @@ def _search_and_finish(run: PatchRun, folders: Mapping[str, Path]) -> PatchResul
         curve = combinations.report(alpha)
     del combinations  # to free its GPU memory
     return finish(run, curve, path, alpha)
+
+
+def _span(run: PatchRun, folders: Mapping[str, Path]) -> Span:
+    theta_0 = run.base.theta_0
+    return Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in folders.items()})
 
 
 class _Combinations:
@@ -146,12 +170,8 @@ class _Combinations:
     @property
     def num_images(self) -> int:
         """The number of images that the search and the report pass through the image tower at most."""
-        sizes = [{split: len(images) for split, images in task.images.items()} for task in self.run.tasks]
-        validation, test = (sum(size.get(split, 0) for size in sizes) for split in ("validation", "test"))
-        own = [
-            task.images["test"] for task in self.run.tasks if task.task.name in self.names and "test" in task.images
-        ]
-        return (self.most + 3) * validation + 2 * test + sum(map(len, own))
+        validation, test = (num_images(self.run.tasks, split) for split in ("validation", "test"))
+        return (self.most + 3) * validation + 2 * test + num_images(self.run.tasks_alone, "test")
 
     def search(self) -> Coefficients:
         """Search on the validation images and return the evaluated combination that the rule chooses."""
@@ -171,9 +191,7 @@ class _Combinations:
             self._search()
 
     def _images_to_search(self) -> int:
-        images = [len(task.images["validation"]) for task in self.run.tasks if "validation" in task.images]
-        number = len(self.run.rule.alphas) if len(self.names) == 1 else self.run.options.search_budget
-        return number * sum(images)
+        return self.most * num_images(self.run.tasks, "validation")
 
     def _search(self) -> None:
         options = self.run.options
@@ -196,16 +214,16 @@ class _Combinations:
         for end in (0.0, alpha):
             self.evaluate(end, "validation")
             self.evaluate(end, "test")
-        for name in self.names:
-            self.evaluate(Coefficients({name: 1.0}), "test", only=name)
+        for task in self.run.tasks_alone:
+            evaluate_at(self.carrier, alone(task.task.name), task, "test", log=self.log)
         wait_for_everyone()  # intervals are computed from files of the main process
         return AlphaCurve(self.log.results, folder=self.log.folder)
 
-    def evaluate(self, alpha: Alpha, split: str, *, only: str | None = None) -> list[Result]:
-        """Evaluate a combination on one split of every task that has it, or only of the task `only`."""
+    def evaluate(self, alpha: Alpha, split: str) -> list[Result]:
+        """Evaluate a combination on one split of every task that has it."""
         self.evaluator.progress.note(format_alpha(alpha))
         return [
             evaluate_at(self.carrier, alpha, task, split, log=self.log)
             for task in self.run.tasks
-            if split in task.images and only in (None, task.task.name)
+            if split in task.images
         ]

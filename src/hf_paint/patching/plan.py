@@ -11,6 +11,7 @@ from hf_paint.data.read_once import reading_once
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.patching.concerns import concerns
 from hf_paint.patching.costs import Training, bytes_on_disk, images_to_evaluate, trainings_of
+from hf_paint.patching.method_costs import MethodCosts, method_costs
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import with_progress
 from hf_paint.patching.progress import describe_progress, fine_tuned_folders
@@ -30,7 +31,7 @@ class Plan:
 
     Attributes:
         run: The run, with its tasks prepared.
-        train: Task -> train split, for the tasks that are trained.
+        train: Task -> train split, for the tasks whose training images are read.
         zero_shot: Zero-shot accuracy on a sample of every task.
         trainings: Every fine-tuning, whether or not it is finished.
         opening_seconds: Measured time to load the base and to open and decode all data.
@@ -38,6 +39,7 @@ class Plan:
         timed_steps: Number of steps that it was measured on.
         images_per_second: Measured speed of evaluation, over all processes.
         num_images: Number of images that the evaluations of the run pass through the image tower.
+        method: What the method measures before the sweep.
         disk: What the run writes -> bytes.
         progress: What an earlier start of the run has left behind.
         concerns: Settings that deserve a second look.
@@ -52,6 +54,7 @@ class Plan:
     timed_steps: int
     images_per_second: float
     num_images: int
+    method: MethodCosts
     disk: Mapping[str, int]
     progress: Sequence[str]
     concerns: Sequence[str]
@@ -65,6 +68,11 @@ class Plan:
             images = sum(len(self.train[name].rows) for name in training.tasks) if head else 0
             seconds += images / self.images_per_second + training.steps * self.seconds_per_step
         return seconds
+
+    @property
+    def method_seconds(self) -> float:
+        """Expected time of what the method measures before the sweep."""
+        return self.method.evaluations / self.images_per_second
 
     @property
     def evaluation_seconds(self) -> float:
@@ -125,9 +133,8 @@ def plan(
 
 def _plan(run: PatchRun, opening_seconds: float) -> Plan:
     recipe = run.recipe
-    train = {
-        task.name: load_splits(task, ("train",))["train"] for task in (*recipe.trained_tasks, *recipe.replayed_tasks)
-    }
+    read = {task.name: task for task in (*recipe.trained_tasks, *recipe.tasks_to_read, *recipe.replayed_tasks)}
+    train = {name: load_splits(task, ("train",))["train"] for name, task in read.items()}
     trainings = trainings_of(recipe, train)
     begin_stage("measure", "the speed of training and evaluation on a sample")
     zero_shot, speed = sample_zero_shot(run)
@@ -136,6 +143,7 @@ def _plan(run: PatchRun, opening_seconds: float) -> Plan:
     if pending and not _all_trained(run):
         tasks = [task for task in recipe.trained_tasks if task.name in pending[0].tasks]
         seconds, timed = time_steps(run, pending[0], tasks)
+    method = method_costs(run, train)
     return Plan(
         run=run,
         train=train,
@@ -146,7 +154,8 @@ def _plan(run: PatchRun, opening_seconds: float) -> Plan:
         timed_steps=timed,
         images_per_second=speed,
         num_images=images_to_evaluate(run),
-        disk=bytes_on_disk(run, trainings, train),
+        method=method,
+        disk={**bytes_on_disk(run, trainings, train), **method.disk},
         progress=describe_progress(run),
         concerns=concerns(run, train, trainings, zero_shot),
     )

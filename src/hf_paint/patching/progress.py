@@ -8,11 +8,12 @@ from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.method_choice import num_trials
 from hf_paint.patching.run import PatchRun
 from hf_paint.results.checkpoints import last_checkpoint
+from hf_paint.results.run_files import SINGLE_MODELS
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.tried_methods import read_tried
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def say_progress(run: PatchRun) -> None:
@@ -63,6 +64,15 @@ def recorded_alphas(run: PatchRun) -> tuple[int, int]:
     return sum(all((alpha, *each) in recorded for each in wanted) for alpha in alphas), len(alphas)
 
 
+def recorded_single_models(run: PatchRun) -> tuple[int, int]:
+    """Return how many models that a merge combines are on record on their own task, and how many there are."""
+    if run.recipe.searches:
+        return 0, 0
+    wanted = {(task.task.name, task.images["test"].fingerprint) for task in run.tasks_alone}
+    found = {(result.task, result.data) for result in run.log(SINGLE_MODELS).results}
+    return len(wanted & found), len(wanted)
+
+
 def _is_finished(run: PatchRun) -> bool:
     """Return whether everything that a run makes is there, and chosen by its rule or by hand instead of it."""
     stored, rule = run.folder.load_selection(), (run.rule.selection, run.rule.tolerance)
@@ -70,8 +80,8 @@ def _is_finished(run: PatchRun) -> bool:
     made = not run.recipe.chooses or (run.folder.patched.exists() and is_chosen)
     if run.recipe.strategy == "sequential":
         return made
-    done, total = recorded_alphas(run)
-    return made and not run.recipe.searches and done == total
+    recorded = [recorded_alphas(run), recorded_single_models(run)]
+    return made and not run.recipe.searches and all(done == total for done, total in recorded)
 
 
 def _models(run: PatchRun) -> Iterator[str]:
@@ -95,6 +105,9 @@ def _evaluations(run: PatchRun) -> Iterator[str]:
         tried = read_tried(run.folder.path)
         if num_trials(run.recipe) and tried is not None:
             yield f"Choosing the method: {len(tried.points('validation'))} evaluations are on record."
+        done, total = recorded_single_models(run)
+        if done:
+            yield f"Single models: {done} of {total} are on record."
         done, total = recorded_alphas(run)
         if done:
             yield f"Sweep: {done} of {total} alphas are on record."

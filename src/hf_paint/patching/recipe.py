@@ -12,6 +12,7 @@ from hf_paint.files import plain
 from hf_paint.merging.base import Method
 from hf_paint.models.stored import find_tower
 from hf_paint.patching.base import Base
+from hf_paint.patching.ingredients import ingredient_arguments
 from hf_paint.patching.options import PatchOptions, Selection
 from hf_paint.patching.processes import is_main_process
 from hf_paint.repositories import pinned
@@ -121,6 +122,13 @@ class Settings:
         if self.strategy == "parallel":
             return [task for task in self.patching_tasks if task.name not in options.thetas]
         return self.patching_tasks if options.ingredients or not options.thetas else []
+
+    @property
+    def num_models(self) -> int:
+        """Number of fine-tuned models, trained or given, that the method turns into theta_1."""
+        if self.strategy == "parallel":
+            return len(self.patching_tasks)
+        return len(ingredient_arguments(self.args, self.options.ingredients)) + len(self.options.thetas) or 1
 
     @property
     def tasks_to_read(self) -> Sequence[Task]:

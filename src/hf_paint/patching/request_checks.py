@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from hf_paint.data.samples import check_max_images
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.averaging import WeightAveraging
+from hf_paint.patching.label_checks import check_labels
 from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.recipe import Rule, Strategy
 from hf_paint.patching.request import Request
@@ -45,6 +46,7 @@ def check_request(request: Request) -> None:
     check_arguments(request.strategy, request.args, request.rule, request.options)
     _check_search_options(request)
     _check_method(request)
+    check_labels(request)
     check_everything_is_read(request)
     transfer, shift = request.options.transfer_tasks, request.options.shift_tasks
     tasks = get_tasks([*request.patching_tasks, *request.supported_tasks, *transfer, *shift])

@@ -10,13 +10,17 @@ from torch import Tensor
 from hf_paint.evaluation.evaluator import Evaluator, Precision
 from hf_paint.evaluation.precision import compare_precisions
 from hf_paint.evaluation.prepared_task import PreparedTask
+from hf_paint.merging.base import Method
 from hf_paint.models.linear_layers import measured_choice
 from hf_paint.models.towers import ImageTower, move, with_weights
+from hf_paint.patching.base import Base
+from hf_paint.patching.options import PatchOptions
 from hf_paint.patching.processes import wait_for_everyone
-from hf_paint.patching.recipe import Recipe
+from hf_paint.patching.recipe import Recipe, Rule
 from hf_paint.results.identity import Identity
 from hf_paint.results.result_log import ResultLog
 from hf_paint.results.run_files import RESULTS, TRIED
+from hf_paint.results.run_folder import RunFolder
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
@@ -30,12 +34,21 @@ class PatchRun:
     """
 
     def __init__(self, recipe: Recipe, tasks: Sequence[PreparedTask] = (), identity: Identity | None = None) -> None:
-        self.recipe = recipe
-        self.tasks = tuple(tasks)
-        self.identity = identity or Identity(num_processes=recipe.num_processes, content={})
-        self.base, self.args, self.rule = recipe.base, recipe.args, recipe.rule
-        self.options, self.method = recipe.options, recipe.method
-        self.folder = recipe.folder
+        self.recipe: Recipe = recipe
+        self.tasks: tuple[PreparedTask, ...] = tuple(tasks)
+        self.identity: Identity = identity or Identity(num_processes=recipe.num_processes, content={})
+        self.base: Base = recipe.base
+        self.args: PaintTrainingArguments = recipe.args
+        self.rule: Rule = recipe.rule
+        self.options: PatchOptions = recipe.options
+        self.method: Method = recipe.method
+        self.folder: RunFolder = recipe.folder
+
+    @property
+    def tasks_alone(self) -> Sequence[PreparedTask]:
+        """Tasks on whose test images a parallel run evaluates the model that was fine-tuned on the task alone."""
+        own = self.tasks if self.recipe.strategy == "parallel" else ()
+        return [task for task in own if task.role == "patching" and "test" in task.images]
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

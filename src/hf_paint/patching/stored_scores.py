@@ -18,8 +18,9 @@ class StoredScores(UserDict[str, float]):
 
     def __init__(self, path: Path, *, write: bool) -> None:
         super().__init__()
-        self.path, self.write = path, write
-        self.data = read_shaped(path, dict[str, float], advice=AGAIN) or {}
+        self.path: Path = path
+        self.write: bool = write
+        self.data: dict[str, float] = read_shaped(path, dict[str, float], advice=AGAIN) or {}
 
     def __setitem__(self, name: str, score: float) -> None:
         """Set a score and rewrite the file."""

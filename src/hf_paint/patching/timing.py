@@ -77,7 +77,7 @@ def sample_zero_shot(run: PatchRun) -> tuple[list[ZeroShot], float]:
 
 def _sample(task: PreparedTask) -> tuple[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """Return a split of a task, and the indices of a random sample of the images that accuracy counts."""
-    split = "validation" if "validation" in task.images else "test"
+    split = task.labelled_split
     order = np.random.default_rng(0).permutation(task.images[split].counted)
     return split, order[:SAMPLE]
 

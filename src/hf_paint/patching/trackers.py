@@ -25,7 +25,7 @@ class Tracker:
     name: ClassVar[str]
 
     def __init__(self, args: PaintTrainingArguments, folder: Path, run_id: str | None = None) -> None:
-        self.run = self.make(args, folder, run_id)
+        self.run: GeneralTracker = self.make(args, folder, run_id)
         self.run.start()
 
     def make(self, args: PaintTrainingArguments, folder: Path, run_id: str | None) -> GeneralTracker:

@@ -30,7 +30,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 
 STEPS = (100, 1000, 1_000_000)
 """Whole numbers that stand for alpha 1, for trackers whose steps are whole numbers."""
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Tracking:
@@ -41,15 +41,17 @@ class Tracking:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.args, self.folder = recipe.args, recipe.folder
-        self.recipe = recipe.to_dict()
-        self.path = self.folder.path / TRACKER_IDS
-        self.names = [name for name in TRACKERS if name in (self.args.report_to or ()) and self.folder.write]
+        self.args: PaintTrainingArguments = recipe.args
+        self.folder: RunFolder = recipe.folder
+        self.recipe: dict[str, object] = recipe.to_dict()
+        self.path: Path = self.folder.path / TRACKER_IDS
+        chosen = self.args.report_to or ()
+        self.names: list[str] = [name for name in TRACKERS if name in chosen and self.folder.write]
         self.trackers: dict[str, Tracker] = {}
         self.told: dict[str, dict[str, object]] = (
             read_shaped(self.path, dict[str, dict[str, object]], advice=AGAIN) or {}
         )
-        self.before = deepcopy(self.told)
+        self.before: dict[str, dict[str, object]] = deepcopy(self.told)
 
     def start(self) -> None:
         """Start the trackers, and log the recipe in those that are new."""
@@ -185,7 +187,7 @@ def _accuracies(curve: AlphaCurve, alpha: float) -> dict[str, float]:
     for role in ROLES:
         for split in sorted(curve.splits(role)):
             results = [curve.get(alpha, role, task, split) for task in curve.tasks[role]]
-            known = [result for result in results if result is not None]
+            known = [result for result in results if result is not None and result.is_labelled]
             found |= {f"curve/{split}/{result.task}": result.accuracy for result in known}
             if known:
                 found[f"curve_mean/{split}/{role}"] = float(curve.mean_accuracy(alpha, role, split))

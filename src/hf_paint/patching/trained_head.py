@@ -19,7 +19,7 @@ from hf_paint.training.training_args import PaintTrainingArguments
 HEAD_WARMUP = 0.1
 """Fraction of `head_steps` used for learning rate warm-up."""
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def share_head(tasks: Sequence[PreparedTask]) -> tuple[ClassificationHead, list[PreparedTask]]:

@@ -15,7 +15,7 @@ from hf_paint.training.readers import Reader, defaults_of, refuse_unread
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def check_everything_is_read(request: Request) -> None:

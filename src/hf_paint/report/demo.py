@@ -1,5 +1,6 @@
 """What the demo shows and does: one's own pictures and words, classified before and after patching."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from html import escape
 
@@ -7,6 +8,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from hf_paint.errors import InputError, one_line
+from hf_paint.models.task_file import TaskClasses
 from hf_paint.report.comparison import compare, comparison_html, split_words
 from hf_paint.report.live import TEMPLATE, Pixels
 from hf_paint.report.live_tower import multiplies_faster
@@ -34,10 +36,10 @@ class Demo:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        self.tasks = {task.name: task for task in subject.tasks}
+        self.tasks: dict[str, TaskClasses] = {task.name: task for task in subject.tasks}
         self.pictures: list[TriedPicture] = [] if subject.run is None else tried_pictures(subject.run, self.tasks)
         self._positions: dict[str, tuple[float, ...]] = {}  # where the sliders of each visitor were last
-        self.open = lru_cache(16)(self._open)
+        self.open: Callable[[str], Pixels] = lru_cache(16)(self._open)
         self._right = {
             (self.open(str(picture.path)).digest, picture.words, picture.templates): picture.right
             for picture in self.pictures

@@ -67,7 +67,8 @@ class LivePatch:
         tasks: Sequence[TaskClasses] = (),
     ) -> None:
         theta_0 = weights_of(model, head)
-        self.model, self.processor = model, processor
+        self.model: PreTrainedModel = model
+        self.processor: ProcessorMixin = processor
         self._trained = head is not None
         self._tasks = {(task.class_names, task.templates): task for task in reversed(tasks)}  # the first one counts
         self._tower = LiveTower(tower_of(model, head), Line(theta_0, theta_0) if path is None else path)

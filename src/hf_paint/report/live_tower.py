@@ -58,7 +58,8 @@ class LiveTower:
     """
 
     def __init__(self, tower: ImageTower, path: WeightPath) -> None:
-        self.tower, self._turns = tower.requires_grad_(False), Turns()
+        self.tower: ImageTower = tower.requires_grad_(False)
+        self._turns = Turns()
         self._mix, self._mix_roughly = _mixer(path), _rough_mixer(path)
         changed, self._scratch = _changed(path), _Scratch()
         self._alpha: Alpha = 0.0

@@ -18,6 +18,7 @@ from hf_paint.results.run_files import ENSEMBLE, RECIPE, STEP_RECIPE
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.runs import Run, read_chosen, read_records, short_names
 from hf_paint.results.selection import Selection
+from hf_paint.results.single_models import read_single_models
 from hf_paint.results.stored import CardFacts, read_named_tasks
 
 
@@ -156,6 +157,7 @@ def _read(path: Path, name: str) -> Recorded:
             recipe=recipe,
             curve=curve,
             chosen=read_chosen(files, curve),
+            single_models=read_single_models(path, curve),
         ),
         facts=facts,
         selection=files.load_selection(),

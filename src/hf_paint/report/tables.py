@@ -1,11 +1,14 @@
 """Tables of a report: models by task, coefficients, steps, averaged models, learned coefficients, task orders."""
 
+from fractions import Fraction
+
 from hf_paint.documents.shapes import read_shaped
 from hf_paint.report.contents import Table
 from hf_paint.report.reading import Recorded
 from hf_paint.report.shifts import robustness_rows
 from hf_paint.results.alphas import Coefficients, format_alpha
-from hf_paint.results.compared_models import models_of, tasks_of
+from hf_paint.results.compared_models import mean, models_of, specialised_of, tasks_of
+from hf_paint.results.comparison_tables import AVERAGED, mean_columns
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.stored import AGAIN
 from hf_paint.results.tried_methods import reached, read_tried, rule_of_recipe
@@ -18,6 +21,7 @@ def tables_of(recorded: Recorded, means: dict[str, list[float | None]]) -> list[
     """Return the tables of a run, whichever its strategy and method have."""
     found = [
         _models(recorded),
+        _normalised(recorded),
         _coefficients(recorded, means) if recorded.is_search else None,
         _steps(recorded),
         _averaged(recorded),
@@ -33,14 +37,35 @@ def _models(recorded: Recorded) -> Table | None:
     if len(run.curve.tasks.get("patching", [])) < 2:
         return None
     tasks = tasks_of([run], split)
-    names = [name for listed in tasks.values() for name in listed]
+    columns = {name: [name] for listed in tasks.values() for name in listed} | mean_columns(tasks)
     rows: list[Cells] = []
     for model in models_of([run], tasks, split):
-        accuracies = [model.accuracy(name) for name in names]
-        alpha = "" if model.alpha is None else format_alpha(model.alpha)
-        rows.append([model.name, alpha, *(None if value is None else float(value) for value in accuracies)])
+        accuracies = [model.mean(names) for names in columns.values()]
+        rows.append([model.name, "" if model.alpha is None else format_alpha(model.alpha), *map(_float, accuracies)])
     title = f"Accuracy of each model on {split} images"
-    return Table(title=title, columns=["model", "alpha", *names], percent=names, rows=rows)
+    return Table(title=title, columns=["model", "alpha", *columns], percent=list(columns), rows=rows)
+
+
+def _normalised(recorded: Recorded) -> Table | None:
+    """Return the accuracies divided by those of the specialised models, if the run combined and evaluated these."""
+    run, split = recorded.run, recorded.curve.reported_split
+    tasks = tasks_of([run], split)
+    models = models_of([run], tasks, split)
+    specialised = specialised_of(models, run.base)
+    if specialised is None or run.strategy != "parallel":
+        return None
+    columns = {name: [name] for role in AVERAGED for name in tasks.get(role, [])} | mean_columns(tasks)
+    rows: list[Cells] = [
+        [model.name, *(_float(mean(model.normalised(specialised, names))) for names in columns.values())]
+        for model in models
+        if model is not specialised
+    ]
+    title = f"Normalised accuracy on {split} images: divided by that of the specialised models"
+    return Table(title=title, columns=["model", *columns], percent=list(columns), rows=rows)
+
+
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _coefficients(recorded: Recorded, means: dict[str, list[float | None]]) -> Table:
@@ -87,10 +112,14 @@ def _tried(recorded: Recorded) -> Table | None:
     if tried is None:
         return None
     found = reached(tried, rule_of_recipe(recorded.run.recipe))
-    rows: list[Cells] = [[r.method, format_alpha(r.alpha), *map(float, r.sides)] for r in found]
-    sides = ["patching", "supported"]
+    sides, by_entropy = ["patching", "supported"], recorded.run.recipe.get("selection") == "entropy"
+    rows: list[Cells] = [
+        [r.method, format_alpha(r.alpha), *map(_float, r.sides or (None, None)), *([r.entropy] if by_entropy else [])]
+        for r in found
+    ]
+    columns = ["merge", "alpha", *sides, *(["entropy"] if by_entropy else [])]
     title = "Merges that were tried, at their best alphas: mean accuracies on validation images"
-    return Table(title=title, columns=["merge", "alpha", *sides], percent=sides, rows=rows)
+    return Table(title=title, columns=columns, percent=sides, rows=rows)
 
 
 def averaged_orders(folder: RunFolder) -> list[Table]:

@@ -16,7 +16,7 @@ from hf_paint.weights.manifest import seal_file
 
 
 SUFFIXES = (".html", ".htm")
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def write_report(runs: str | Path | Sequence[str | Path], output: str | Path | None = None) -> Path:

@@ -1,6 +1,6 @@
 """What other rules would choose from the same records."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
@@ -45,8 +45,8 @@ def rules_of(curve: AlphaCurve, selection: Selection | None, recipe: Mapping[str
         selection: Contents of `selection.json`, or None if no alpha was chosen.
         recipe: Recipe of the run.
     """
-    complete = set(curve.points("validation"))
-    sided = AlphaCurve(r for r in curve.results if r.alpha in complete)
+    complete = curve.points("validation")
+    sided = labelled_among(curve, complete)
     chosen = 0.0 if selection is None else alpha_from_json(selection["alpha"])
     sides = _sides(sided, chosen)
     if sides is None or recipe.get("strategy") == "sequential":
@@ -60,6 +60,12 @@ def rules_of(curve: AlphaCurve, selection: Selection | None, recipe: Mapping[str
         for rule, with_tolerance in flags.items()
         if rule != own and (rule != "entropy" or have_entropies(sided, sides))
     }
+
+
+def labelled_among(curve: AlphaCurve, alphas: Collection[Alpha]) -> AlphaCurve:
+    """Return the curve of these alphas without the records of unlabelled splits, which have no accuracy."""
+    results = (result for result in curve.results if result.alpha in alphas and result.is_labelled)
+    return AlphaCurve(results, folder=curve.folder)
 
 
 def _sides(curve: AlphaCurve, chosen: Alpha) -> dict[Alpha, Sides] | None:

@@ -21,7 +21,7 @@ NEEDED = ("scheduler.pt",)
 ARCHIVES = (".pt", ".pth", ".bin")
 """Endings of the files of torch, which are zip archives and hold a checksum of each part."""
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def last_checkpoint(

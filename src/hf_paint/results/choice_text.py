@@ -22,7 +22,8 @@ def claim_of_selected(outcome: Outcome, curve: AlphaCurve, split: str) -> str:
     text = claim(curve, outcome.alpha, split)
     if outcome.rule == BY_HAND:
         return f"{text} {why(outcome).capitalize()}."
-    return f"{text} Why this alpha: {why(outcome)}." if outcome.on_validation or outcome.rule == "none" else text
+    is_known = outcome.on_validation or outcome.rule in ("none", "entropy")
+    return f"{text} Why this alpha: {why(outcome)}." if is_known else text
 
 
 def claim(curve: AlphaCurve, alpha: Alpha, split: str) -> str:

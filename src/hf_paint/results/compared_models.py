@@ -124,7 +124,7 @@ def notes_of(runs: Sequence[Run], models: Sequence[ComparedModel], split: str) -
         if specialised_of(models, base) is None:
             notes.append(
                 f"No run of {base} evaluated a model that was fine-tuned on one task, so no accuracy is normalised. "
-                "Add runs on one task each, or a `parallel` run without `method`."
+                "Add runs on one task each, or a `parallel` run."
             )
     for run in runs:
         if run.chosen is None:
@@ -163,7 +163,7 @@ def _specialised(
     sources: dict[str, str] = {}
     ordinary_first = sorted(runs, key=lambda run: bool(run.recipe.get("method")))
     for run in ordinary_first:
-        for alpha in run.curve.alphas:
+        for alpha in [*run.curve.alphas, *run.single_models.alphas]:
             task = run.specialised_in(alpha)
             result = run.get(alpha, task, split) if task is not None else None
             if result is not None and result.task not in results:
@@ -175,7 +175,7 @@ def _specialised(
 def _rows(run: Run, tasks: Sequence[str], split: str) -> Iterator[ComparedModel]:
     rows = [] if run.chosen is None else [(run.chosen, run.label)]
     if run.chosen != 1.0 and 1.0 in run.curve.alphas:
-        rows.append((1.0, f"{run.label}, fine-tuned"))
+        rows.append((1.0, f"{run.label}, {run.end}"))
     for alpha, name in rows:
         results = _results(run, alpha, tasks, split)
         yield ComparedModel(base=run.base, name=name, results=results, run=run.name, alpha=alpha)

@@ -53,7 +53,7 @@ class AlphaCurve:
     def __init__(self, results: Iterable[Result], *, folder: str | Path | None = None) -> None:
         ordered = sorted(of_one_sample(results), key=lambda r: r.exact)
         self._results = {(r.alpha, r.role, r.task, r.split): r for r in ordered}
-        self.folder = Path(folder) if folder is not None else None
+        self.folder: Path | None = Path(folder) if folder is not None else None
         self.alphas: tuple[Alpha, ...] = in_order(r.alpha for r in self.results)
         self.tasks: dict[Role, list[str]] = roles_of(self.results)
         self._columns, self._correct_0 = columns_of(self.results), dict[Result, NDArray[np.bool_] | None]()
@@ -158,10 +158,10 @@ class AlphaCurve:
             InputError: If the rule is unknown, or if a required record is missing, e.g. that of one task at one alpha.
         """
         candidates = {r.alpha for r in self.results if r.split == "validation" and r.role in Sides._fields}
-        sides = {alpha: self.sides(alpha) for alpha in self.alphas if alpha in candidates or not candidates}
+        alphas = [alpha for alpha in self.alphas if alpha in candidates or not candidates]
         if rule == "entropy":
-            return select_by_entropy(self, sides)
-        return select(sides, rule, tolerance=tolerance, baseline=baseline)
+            return select_by_entropy(self, alphas)
+        return select({a: self.sides(a) for a in alphas}, rule, tolerance=tolerance, baseline=baseline)
 
     def sides(self, alpha: Alpha) -> Sides:
         """Return the exact mean validation accuracies on the patching and supported tasks."""

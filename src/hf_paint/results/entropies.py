@@ -36,7 +36,11 @@ def mean_entropy(curve: "AlphaCurve", alpha: Alpha) -> float:
     Raises:
         InputError: If a task has no record at this alpha, or a record has no entropy.
     """
-    curve.sides(alpha)  # no task may be missing
+    if alpha not in curve.points("validation") or any("validation" not in curve.splits(role) for role in SIDES):
+        raise InputError(
+            f"The rule `entropy` needs a patching and a supported task with validation images, all of them evaluated "
+            f"at alpha {format_alpha(alpha)}."
+        )
     return mean_of_sides([[_entropy_of(r) for r in _records(curve, alpha, role)] for role in SIDES])
 
 

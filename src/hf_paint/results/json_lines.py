@@ -12,7 +12,7 @@ from hf_paint.errors import InputError, one_line
 
 AGAIN = "Run the same `hf-paint patch` again: it evaluates once more what is damaged."
 Record = TypeVar("Record")
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def read_lines(

@@ -8,7 +8,7 @@ from typing import Self
 
 from hf_paint.errors import InputError
 from hf_paint.results.alphas import Alpha, alpha_from_json, is_unpatched
-from hf_paint.results.alternatives import Alternative, alternative_of
+from hf_paint.results.alternatives import Alternative, alternative_of, labelled_among
 from hf_paint.results.changes import Change, changes_of, mean_loss
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import Role
@@ -82,7 +82,7 @@ class Outcome:
             return cls(alpha=None, rule="none", strategy=strategy, method=name, candidates=curve.alphas)
         alpha = alpha_from_json(selection["alpha"])
         candidates = curve.points("validation")
-        sided = AlphaCurve((r for r in curve.results if r.alpha in candidates), folder=curve.folder)
+        sided = labelled_among(curve, candidates)
         return cls(
             alpha=alpha,
             rule=selection["rule"],

@@ -88,7 +88,8 @@ class Result(Scores):
             "role": self.role,
             "split": self.split,
         }
-        record |= {"correct": self.correct, "total": self.total, "accuracy": self.accuracy}
+        accuracy = self.accuracy if self.is_labelled else None
+        record |= {"correct": self.correct, "total": self.total, "accuracy": accuracy}
         record |= {JSON_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self) if f.name not in record}
         return json.dumps(record)
 
@@ -109,6 +110,8 @@ class Result(Scores):
         result = cls(**values | {"alpha": alpha_from_json(values["alpha"])})
         result.check()
         accuracy = record.get("accuracy", result.accuracy)
+        if accuracy is None and not result.is_labelled:
+            return result
         if not isinstance(accuracy, (int, float)) or not abs(accuracy - result.accuracy) < TOLERANCE:
             raise InputError(f"`accuracy` is {accuracy!r}, but {result.correct} of {result.total} images are correct")
         return result

@@ -39,7 +39,7 @@ class ResultLog:
     def __init__(
         self, folder: str | Path | None, *, write: bool = True, name: str = RESULTS, mend: bool = False
     ) -> None:
-        self.folder = Path(folder) if folder is not None else None
+        self.folder: Path | None = Path(folder) if folder is not None else None
         self.write = write
         self.name = name
         self.results: list[Result] = []

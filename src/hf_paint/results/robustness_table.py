@@ -128,11 +128,10 @@ def robustness_table(
         baseline: Baseline from `fit_baseline`, or (reference, shift) accuracies to fit one to.
 
     Returns:
-        One row per alpha, in fractions of 1, with 95 % intervals where there are per-image files.
+        One row per alpha, in fractions of 1.
 
     Raises:
-        InputError: If the curve has no shift tasks, no such reference task or no alpha 0, or if the baseline cannot be
-            fitted.
+        InputError: If there are no shift tasks, reference task or alpha 0, or the baseline cannot be fitted.
 
     Example:
         >>> counts = [(0.0, "patching", 60), (0.0, "shift", 40), (1.0, "patching", 80), (1.0, "shift", 55)]

@@ -10,6 +10,7 @@ RECIPE = "recipe.yaml"
 STEP_RECIPE = "step.yaml"
 IDENTITY, SELECTION = "identity.json", "selection.json"
 RESULTS, DETAILS, ENSEMBLE, TRIED = "results.jsonl", "details.jsonl", "ensemble.jsonl", "methods.jsonl"
+SINGLE_MODELS = "single_models.jsonl"
 PRECISION, CARD_FACTS, ROBUSTNESS, SCORES = "precision.json", "card.json", "robustness.json", "scores.json"
 COEFFICIENTS, ONEDNN = "coefficients.json", "onednn.json"
 ORDERS, CHANGES, TRACKER_IDS = "orders.json", "changes.json", "trackers.json"
@@ -33,6 +34,7 @@ FILES: Mapping[str, str] = {
     ENSEMBLE: "With `compare_ensemble`, the same records for mixtures of the logits of theta_0 and theta_1.",
     DETAILS: "More on each evaluation of all images: calibration, confusion and the best candidates.",
     TRIED: "With `method: auto`, the records of the merges that were tried; their alpha maps the merge to its alpha.",
+    SINGLE_MODELS: "With a merge of several tasks, the record of each model on the test images of its task.",
     PRECISION: "With `precision: auto`, the comparison between bfloat16 and float32.",
     ONEDNN: "Whether oneDNN computes float32 products on the CPU, if that was measured or set.",
     CARD_FACTS: "Other facts for the model card, such as versions, the licence of the base and the dtype.",
@@ -73,7 +75,7 @@ FOLDERS: Mapping[str, str] = {
 
 KEPT = (RECIPE, STEP_RECIPE, IDENTITY, SELECTION)
 """Files that no run can make again as they were: what it was started with, and what people chose."""
-RECORDS = (RESULTS, ENSEMBLE, DETAILS, TRIED)
+RECORDS = (RESULTS, ENSEMBLE, DETAILS, TRIED, SINGLE_MODELS)
 """Files with a line for each evaluation. Damaged lines are removed; if a file is missing, so are the other ones."""
 FACTS = (PRECISION, ONEDNN, CARD_FACTS, ROBUSTNESS, SCORES, COEFFICIENTS, ORDERS, CHANGES, TRACKER_IDS, TASKS)
 """What a run found out once, and finds out again."""
@@ -84,8 +86,9 @@ DRAWN = (CURVE_PLOT, ACCURACY_PLOT, PER_CLASS_PLOT, ROBUSTNESS_PLOT, example_plo
 SEALED = (*KEPT, *RECORDS, *FACTS, *PER_IMAGE, *DRAWN)
 """Glob patterns for the files that have a checksum; models have a manifest of their own."""
 PARTS_OF_A_RUN = (
-    *(RESULTS, DETAILS, TRIED, EXAMPLES, SELECTION, "theta_1", "patched", "variants", "checkpoint-*"),
-    *("step-*", "thetas", "order-*", SCORES, COEFFICIENTS, "fisher", "grams", "theta_0", "head", "adapter"),
+    *(RESULTS, DETAILS, TRIED, SINGLE_MODELS, EXAMPLES, SELECTION, "theta_1", "patched", "variants"),
+    *("checkpoint-*", "step-*", "thetas", "order-*", SCORES, COEFFICIENTS, "fisher", "grams"),
+    *("theta_0", "head", "adapter"),
 )
 """Files and folders that belong to a run. A folder without a recipe must not contain them."""
 

@@ -36,28 +36,34 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, *, write: bool = False, recipe_name: str = run_files.RECIPE) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.write = write
-        self.recipe = self.path / recipe_name
-        self.identity = self.path / run_files.IDENTITY
-        self.results = self.path / run_files.RESULTS
-        self.selection = self.path / run_files.SELECTION
-        self.tasks = self.path / TASKS
-        self.precision, self.onednn = self.path / run_files.PRECISION, self.path / run_files.ONEDNN
-        self.card_facts = self.path / run_files.CARD_FACTS
-        self.curve_plot, self.accuracy_plot = self.path / run_files.CURVE_PLOT, self.path / run_files.ACCURACY_PLOT
-        self.per_class_plot = self.path / run_files.PER_CLASS_PLOT
-        self.theta_0, self.theta_1 = self.path / "theta_0", self.path / "theta_1"
-        self.patched = self.path / "patched"
-        self.adapter = self.path / "adapter"
-        self.patched_adapter = self.path / "patched_adapter"
-        self.robustness, self.robustness_plot = self.path / run_files.ROBUSTNESS, self.path / run_files.ROBUSTNESS_PLOT
-        self.scores, self.coefficients = self.path / run_files.SCORES, self.path / run_files.COEFFICIENTS
-        self.grams = self.path / "grams"
-        self.orders = self.path / run_files.ORDERS
-        self.changes, self.report = self.path / run_files.CHANGES, self.path / run_files.REPORT
-        self.data = self.path / "data"
-        self.examples = self.path / run_files.EXAMPLES
+        self.recipe: Path = self.path / recipe_name
+        self.identity: Path = self.path / run_files.IDENTITY
+        self.results: Path = self.path / run_files.RESULTS
+        self.selection: Path = self.path / run_files.SELECTION
+        self.tasks: Path = self.path / TASKS
+        self.precision: Path = self.path / run_files.PRECISION
+        self.onednn: Path = self.path / run_files.ONEDNN
+        self.card_facts: Path = self.path / run_files.CARD_FACTS
+        self.curve_plot: Path = self.path / run_files.CURVE_PLOT
+        self.accuracy_plot: Path = self.path / run_files.ACCURACY_PLOT
+        self.per_class_plot: Path = self.path / run_files.PER_CLASS_PLOT
+        self.theta_0: Path = self.path / "theta_0"
+        self.theta_1: Path = self.path / "theta_1"
+        self.patched: Path = self.path / "patched"
+        self.adapter: Path = self.path / "adapter"
+        self.patched_adapter: Path = self.path / "patched_adapter"
+        self.robustness: Path = self.path / run_files.ROBUSTNESS
+        self.robustness_plot: Path = self.path / run_files.ROBUSTNESS_PLOT
+        self.scores: Path = self.path / run_files.SCORES
+        self.coefficients: Path = self.path / run_files.COEFFICIENTS
+        self.grams: Path = self.path / "grams"
+        self.orders: Path = self.path / run_files.ORDERS
+        self.changes: Path = self.path / run_files.CHANGES
+        self.report: Path = self.path / run_files.REPORT
+        self.data: Path = self.path / "data"
+        self.examples: Path = self.path / run_files.EXAMPLES
 
     @property
     def plots(self) -> list[Path]:

@@ -13,6 +13,8 @@ from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result, Role
 from hf_paint.results.run_folder import RunFolder
 from hf_paint.results.seals import check_sealed
+from hf_paint.results.single_models import read_single_models
+from hf_paint.results.tables import FINE_TUNED
 from hf_paint.weights.changes import WeightChanges, measure_weight_changes
 from hf_paint.weights.headers import INDEX, SINGLE
 
@@ -28,6 +30,7 @@ class Run:
         recipe: Resolved recipe.
         curve: Alpha curve with the records of the run.
         chosen: Selected alpha, or None if none was selected.
+        single_models: Records of the models that the run combined, each on its own task (`read_single_models`).
     """
 
     name: str
@@ -36,6 +39,7 @@ class Run:
     recipe: Json
     curve: AlphaCurve
     chosen: Alpha | None
+    single_models: AlphaCurve
 
     @property
     def strategy(self) -> str:
@@ -47,9 +51,19 @@ class Run:
         """Name, strategy and method of the run."""
         return f"{self.name} ({', '.join([self.strategy, *self.recipe.get('method', {})])})"
 
+    @property
+    def end(self) -> str:
+        """Name of theta_1, which is fine-tuned by itself or merged from several models."""
+        ingredients = self.recipe.get("ingredients") or []
+        lists = [value for each in ingredients for value in each.values() if isinstance(value, list)]
+        models = len(self.recipe.get("thetas") or {}) + len(ingredients)
+        is_merged = self.strategy == "parallel" or models > 1 or any(len(values) > 1 for values in lists)
+        return "merged, alpha 1" if is_merged else FINE_TUNED
+
     def get(self, alpha: Alpha, task: str, split: str) -> Result | None:
         """Return the record for a task in any role, or None if there is none."""
-        results = (self.curve.get(alpha, role, task, split) for role in ROLES)
+        curves = (self.curve, self.single_models)
+        results = (curve.get(alpha, role, task, split) for curve in curves for role in ROLES)
         return next(filter(None, results), None)
 
     def tasks(self, role: Role, split: str) -> list[str]:
@@ -100,6 +114,7 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
             recipe=recipe,
             curve=curve,
             chosen=read_chosen(files, curve),
+            single_models=read_single_models(files.path, curve),
         )
         for name, (files, recipe, curve) in zip(short_names([str(p) for p in paths]), contents, strict=True)
     ]

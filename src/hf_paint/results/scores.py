@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from math import nan
 from typing import Any
+
+from hf_paint.errors import InputError
 
 
 TOLERANCE = 1e-6
@@ -16,7 +19,7 @@ class Scores:
 
     Attributes:
         correct: Number of images that are classified correctly; with several classes, as one of them.
-        total: Number of images, without those that show no class of a multi-label task.
+        total: Number of images, without those that show no class of a multi-label task; 0 for an unlabelled split.
         attack_success: Number of images that are misclassified as the word written on them. None for tasks without
             such words.
         mean_per_class: Accuracy within each class, averaged over the classes that occur, in [0, 1].
@@ -43,13 +46,24 @@ class Scores:
     answer_types: Mapping[str, Sequence[int]] | None = field(default=None, hash=False)
 
     @property
+    def is_labelled(self) -> bool:
+        """Whether there are labels, so that there is an accuracy."""
+        return self.total > 0
+
+    @property
     def accuracy(self) -> float:
-        """Top-1 accuracy, `correct / total`."""
-        return self.correct / self.total
+        """Top-1 accuracy, `correct / total`; NaN without labels."""
+        return self.correct / self.total if self.is_labelled else nan
 
     @property
     def exact_accuracy(self) -> Fraction:
-        """Top-1 accuracy as an exact fraction, so equal accuracies compare as equal."""
+        """Top-1 accuracy as an exact fraction, so equal accuracies compare as equal.
+
+        Raises:
+            InputError: If there are no labels.
+        """
+        if not self.is_labelled:
+            raise InputError("Images without labels have no accuracy. Use `selection: entropy`, or label them.")
         return Fraction(self.correct, self.total)
 
     @property
@@ -61,7 +75,7 @@ class Scores:
             {'accuracy': 0.5, 'attack_success': 0.4}
         """
         metrics = {
-            "accuracy": self.accuracy,
+            "accuracy": self.accuracy if self.is_labelled else None,
             "mean_per_class": self.mean_per_class,
             "loss": self.loss,
             "mean_absolute_error": self.mean_absolute_error,
@@ -78,6 +92,8 @@ class Scores:
             ValueError: If, for instance, more images are correct than there are.
         """
         counts = {"correct": self.correct, "attack_success": self.attack_success}
+        if self.total == self.correct == 0 and self.relative_entropy is not None:  # an unlabelled split
+            counts = {"attack_success": self.attack_success}
         parts = {f"answer_types.{kind}": tuple(pair) for kind, pair in (self.answer_types or {}).items()}
         of_total = {name: (count, self.total) for name, count in counts.items() if count is not None}
         for name, pair in {**of_total, **parts}.items():

@@ -10,7 +10,7 @@ from hf_paint.results.run_files import DRAWN, KEPT, PER_IMAGE, RECORDS, SEALED, 
 from hf_paint.weights.manifest import MANIFEST, Damage, damages, keep_whole_lines, seal
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def seal_run(folder: Path) -> None:

@@ -7,28 +7,37 @@ from typing import Any, NamedTuple, TypeAlias
 
 from hf_paint.results.alphas import Alpha, Coefficients, format_alpha
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.entropies import have_entropies, mean_entropy
 from hf_paint.results.run_files import TRIED
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE, Sides
-from hf_paint.results.tables import percent
+from hf_paint.results.tables import number, percent
 
 
 Choose: TypeAlias = Callable[[AlphaCurve, Fraction], Alpha | None]
 """Called as `choose(curve, baseline)`: returns the alpha of a curve without alpha 0 that a selection rule chooses. The
-baseline is the supported accuracy at alpha 0."""
+baseline is the supported accuracy at alpha 0, which the rule `entropy` does not read."""
 
 
 TRIED_CAPTION = (
     "The merge was chosen first, by the same rule, from a few alphas of each of these. The best that each reached, as "
-    "mean accuracies on the validation images in percent:"
+    "mean accuracies on the validation images in percent (and the mean entropy of predictions, if that is the rule):"
 )
 
 
+ENTROPY_FORM = ".4f"
+
+
 class Reached(NamedTuple):
-    """The best that a merge reached: its label, the alpha, and the mean validation accuracies there."""
+    """The best that a merge reached: its label, the alpha, and the means on the validation images there.
+
+    The accuracies are None if the images of a task have no labels. The entropy is that of `mean_entropy`, in [0, 1];
+    None if a task has none.
+    """
 
     method: str
     alpha: float
-    sides: Sides
+    sides: Sides | None
+    entropy: float | None
 
 
 def reached(curve: AlphaCurve, choose: Choose) -> list[Reached]:
@@ -54,17 +63,29 @@ def best(curve: AlphaCurve, choose: Choose) -> str:
 
 def _best(curve: AlphaCurve, choose: Choose, alphas: Sequence[Alpha]) -> Reached:
     among = AlphaCurve(result for result in curve.results if result.alpha in alphas)
-    alpha = choose(among, curve.sides(0.0).supported)
+    before = _sides(curve, 0.0)
+    alpha = choose(among, before.supported if before else Fraction(0))
     if not isinstance(alpha, Coefficients):  # never, because each record names its merge
         raise ValueError(f"{alpha} names no merge.")
     [(method, value)] = alpha.items()
-    return Reached(method, value, curve.sides(alpha))
+    entropy = mean_entropy(curve, alpha) if have_entropies(curve, [alpha]) else None
+    return Reached(method, value, _sides(curve, alpha), entropy)
 
 
-def tried_rows(curve: AlphaCurve, choose: Choose) -> list[list[str]]:
-    """Return a table of what each merge reached, with a header."""
-    rows = [["merge", "alpha", "patching", "supported"]]
-    return rows + [[r.method, format_alpha(r.alpha), *map(percent, r.sides)] for r in reached(curve, choose)]
+def _sides(curve: AlphaCurve, alpha: Alpha) -> Sides | None:
+    """Return the accuracies of an alpha, or None if the images of a task have no labels."""
+    return curve.sides(alpha) if all(r.is_labelled for r in curve.results if r.alpha == alpha) else None
+
+
+def tried_rows(curve: AlphaCurve, recipe: Mapping[str, Any]) -> list[list[str]]:
+    """Return a table of what each merge reached, with a header; entropies are shown if the recipe chose by them."""
+    by_entropy = recipe.get("selection") == "entropy"
+    rows = [["merge", "alpha", "patching", "supported", *(["entropy"] if by_entropy else [])]]
+    for found in reached(curve, rule_of_recipe(recipe)):
+        entropy = [number(found.entropy, ENTROPY_FORM)] if by_entropy else []
+        accuracies = map(percent, found.sides or (None, None))
+        rows.append([found.method, format_alpha(found.alpha), *accuracies, *entropy])
+    return rows
 
 
 def rule_of_recipe(recipe: Mapping[str, Any]) -> Choose:

@@ -11,6 +11,7 @@ from hf_paint.tasks.subsets import AUTO, DRAWN, GUESS
 
 
 if TYPE_CHECKING:
+    from hf_paint.tasks.classification import ClassificationTask
     from hf_paint.tasks.task import Task
 
 
@@ -58,6 +59,33 @@ def _check_splits(task: "Task") -> None:
         )
     if GUESS in (splits.train, splits.validation, splits.test) and not task.guess:
         raise InputError(f"A split of task '{task.name}' is `guess`, which needs `guess: true`. Add it.")
+
+
+def check_unlabelled(task: "ClassificationTask") -> None:
+    """Check that the unlabelled splits of a task need no labels, and that no labelled split is read from their rows.
+
+    Raises:
+        InputError: If a split cannot be unlabelled, or a key needs the labels.
+    """
+    for name in task.unlabelled:
+        if name not in ("train", "validation"):
+            raise InputError(
+                f"`unlabelled` of task '{task.name}' lists splits without labels, which can be train and validation; "
+                f"got '{name}'. Test images need labels: without any, set `test: null` in `splits`."
+            )
+    if task.class_names is None:
+        raise InputError(f"Task '{task.name}' has `unlabelled` splits, so it must list its `class_names`.")
+    for key in ("streaming", "attack", "class_split", "only_classes"):
+        if getattr(task, key):
+            raise InputError(f"`{key}` of task '{task.name}' cannot be used with `unlabelled`. Remove one of the two.")
+    labelled = [name for name in ("train", "validation", "test") if name not in task.unlabelled]
+    shared = [name for name in labelled if task.splits.source_of(name) in task.unlabelled_sources]
+    if shared or task.splits.stratified:
+        what = f"`{shared[0]}` is read from the same rows" if shared else "`stratified` splits are drawn by class"
+        raise InputError(
+            f"Task '{task.name}' has `unlabelled: [{', '.join(task.unlabelled)}]`, but {what}. Name other splits in "
+            "`splits`, or list all that share rows in `unlabelled`."
+        )
 
 
 def refuse_duplicates(task_name: str, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_paint.errors import InputError
-from hf_paint.tasks.checks import refuse_duplicates
+from hf_paint.tasks.checks import check_unlabelled, refuse_duplicates
 from hf_paint.tasks.subsets import ClassSplit
 from hf_paint.tasks.task import Task
 from hf_paint.tasks.typographic import TypographicAttack
@@ -71,6 +71,8 @@ class ClassificationTask(LabelledTask, kind="classification"):
     Attributes:
         attack: Typographic attack applied to every image, before any corruption.
         streaming: Stream the data set, for splits that are too large to download.
+        unlabelled: Those of the splits `train` and `validation` whose images have no labels. They need no label
+            column, and what stands in one is not read. Such images serve merges and choices without labels.
 
     Example:
         >>> task = ClassificationTask(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))
@@ -80,9 +82,12 @@ class ClassificationTask(LabelledTask, kind="classification"):
 
     attack: TypographicAttack | None = None
     streaming: bool = False
+    unlabelled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.unlabelled:
+            check_unlabelled(self)
         if self.streaming and self.where:
             raise InputError(f"Task '{self.name}' sets both `streaming` and `where`. Remove one of the two keys.")
 

@@ -24,7 +24,7 @@ from hf_paint.tasks.rgb import to_rgb
 
 SMALL, LARGE = 32, 224
 """Shorter side of images in CIFAR-10-C and in ImageNet-C, in pixels."""
-STRENGTHS = {
+STRENGTHS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "noise": ((0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)),
     "blur": ((0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0)),
     "contrast": ((0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05)),

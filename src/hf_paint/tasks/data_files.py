@@ -29,7 +29,7 @@ PICTURES = frozenset(
 """Endings of pictures, as far as they tell a folder of pictures from one of data files."""
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """Files that describe a data set, beside those that hold it."""
-SPLIT_WORDS = {
+SPLIT_WORDS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),

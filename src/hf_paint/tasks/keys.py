@@ -21,9 +21,9 @@ Part = TypeVar("Part", Splits, ClassSplit, TypographicAttack, Corruption)
 ORDER = (
     *("name", "dataset", "templates", "class_names", "label_names", "class_groups", "config", "revision"),
     *("data_files", "data_dir", "image_column", "label_column", "group_column", "splits", "text_column", "where"),
-    *("bad_rows", "class_split", "only_classes", "own_head", "counting", "multi_label", "label_separator"),
-    *("choices_column", "question_column", "answer_column", "answer_type_column", "prompt", "attack", "corruption"),
-    *("streaming", "license", "homepage", "citation", "guess"),
+    *("unlabelled", "bad_rows", "class_split", "only_classes", "own_head", "counting", "multi_label"),
+    *("label_separator", "choices_column", "question_column", "answer_column", "answer_type_column", "prompt"),
+    *("attack", "corruption", "streaming", "license", "homepage", "citation", "guess"),
 )
 """Order of keys in written definitions, followed by any others; changing it changes the bytes of recipes."""
 OF_ANOTHER_TASK: Mapping[str, str] = {
@@ -31,7 +31,7 @@ OF_ANOTHER_TASK: Mapping[str, str] = {
     "class_subset": "With `extends`: names or positions of the classes of that task that this one keeps.",
 }
 """What the keys do that a definition may have, but no task: they make a task from another one."""
-NAME_LISTS = ("templates", "class_names", "label_names", "only_classes")
+NAME_LISTS = ("templates", "class_names", "label_names", "only_classes", "unlabelled")
 DATASET_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "typographic_folder": {"text_column": "text", "splits": {"train": None, "validation": None, "test": "test"}}
 }

@@ -87,7 +87,7 @@ def _rotation(degrees: float) -> NDArray[np.float64]:
 _STAR_TIPS, _STAR_NOTCHES = _arc(-90, 198, num_points=5), _arc(-54, 234, radius=0.42, num_points=5)
 _CROSS_ARM = np.array([(-0.3, -1.0), (0.3, -1.0), (0.3, -0.3)])
 
-SHAPES = {
+SHAPES: dict[str, NDArray[np.float64]] = {
     "circle": _arc(0, 360),
     "square": _arc(45, 315, radius=1.15, num_points=4),
     "triangle": _arc(-90, 150, radius=1.1, num_points=3),
@@ -114,7 +114,7 @@ class Subject:
 
 _SHAPE_TEMPLATES = ("a photo of a {}.", "an image of the {}.")
 _WORD_TEMPLATES = ('a photo of the word "{}".', 'an image of the text "{}".')
-RENDERED_TASKS = {
+RENDERED_TASKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "shapes": ("shape", SEEN_SHAPES, _SHAPE_TEMPLATES),
     "words": ("word", WORDS[::2], _WORD_TEMPLATES),
     "numbers": ("number", tuple("0123456789"), ('a photo of the number: "{}".',)),

@@ -121,6 +121,16 @@ class Task:
         return None
 
     @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Those of `train` and `validation` whose images have no labels."""
+        return ()
+
+    @property
+    def unlabelled_sources(self) -> set[str]:
+        """The splits of the data set from which unlabelled splits are read."""
+        return {source for name in self.unlabelled if (source := self.splits.source_of(name)) is not None}
+
+    @property
     def streaming(self) -> bool:
         """Whether the data set is read as a stream."""
         return False

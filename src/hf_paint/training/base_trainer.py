@@ -30,7 +30,7 @@ from hf_paint.training.resuming import ResumingMixin
 from hf_paint.training.training_args import PaintTrainingArguments
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class BaseTrainer(DivergenceMixin, ResumingMixin):
@@ -44,7 +44,9 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
 
     args: PaintTrainingArguments
     model: nn.Module
-    loss_is_scaled_for_ga = True
+    loss_is_scaled_for_ga: bool = True
+    optimizer: Optimizer | None
+    lr_scheduler: LambdaLR | None
 
     def __init__(self, model: nn.Module, args: PaintTrainingArguments, **options: Any) -> None:
         super().__init__(model, args, **options)

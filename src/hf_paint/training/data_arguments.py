@@ -51,7 +51,7 @@ class DataArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         self.whole: Self | None = None
-        self.chooses_workers = self.dataloader_num_workers is None
+        self.chooses_workers: bool = self.dataloader_num_workers is None
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = 0
         super().__post_init__()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import Trainer
+from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import PredictionOutput, speed_metrics
 
 from hf_paint.data.images import Example
@@ -29,6 +29,7 @@ class EvaluationMixin(Trainer):
     """
 
     model: nn.Module
+    control: TrainerControl
     clip: TrainedClip
     tasks: list[PreparedTask]
     evaluator: Evaluator

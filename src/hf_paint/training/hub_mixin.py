@@ -15,7 +15,7 @@ from hf_paint.errors import InputError
 from hf_paint.temporary import own_prefix, remove_leftovers
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class HubMixin(Trainer):

@@ -31,12 +31,13 @@ class Regularizer:
     """
 
     def __init__(self, model: nn.Module, weights: Mapping[str, float]) -> None:
-        self.model, self.weights = model, weights
-        self.adapter = model if hasattr(model, "peft_config") else None
-        self.original = model if self.adapter else deepcopy(model).eval().requires_grad_(False)
-        self.start = [] if self.adapter else list(self.original.parameters())
-        self.features = Features(model)
-        self.original_features = self.features if self.adapter else Features(self.original)
+        self.model = model
+        self.weights: Mapping[str, float] = weights
+        self.adapter: nn.Module | None = model if hasattr(model, "peft_config") else None
+        self.original: nn.Module = model if self.adapter else deepcopy(model).eval().requires_grad_(False)
+        self.start: list[nn.Parameter] = [] if self.adapter else list(self.original.parameters())
+        self.features: Features = Features(model)
+        self.original_features: Features = self.features if self.adapter else Features(self.original)
         if "ldifs" in weights and not self.features.blocks:
             raise InputError("`ldifs` compares features between blocks, and this image tower has none. Remove it.")
 

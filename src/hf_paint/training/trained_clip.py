@@ -49,7 +49,9 @@ class TrainedClip:
         # otherwise transformers logs that it copies these from the tokenizer; the image tower does not use them
         for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(tower.config, token, getattr(processor.tokenizer, token))
-        self.model, self.processor, self.head = model, processor, head
+        self.model: PreTrainedModel = model
+        self.processor: ProcessorMixin = processor
+        self.head: ClassificationHead | None = head
         self.adapter: PeftModel | None = add_lora(tower, args) if args.use_peft else None
         self.tower: nn.Module = tower if self.adapter is None else self.adapter
 

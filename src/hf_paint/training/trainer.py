@@ -19,10 +19,12 @@ from hf_paint.data.transforms import PixelTransform
 from hf_paint.errors import InputError
 from hf_paint.evaluation.evaluator import Evaluator
 from hf_paint.evaluation.given_tasks import EvaluationSets
+from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import attention, move
 from hf_paint.tasks.registry import TaskLike
+from hf_paint.tasks.task import Task
 from hf_paint.training.arithmetic import LinearLayers, say_tf32
 from hf_paint.training.callbacks import CallbackLike, made, with_metric
 from hf_paint.training.evaluation_mixin import EvaluationMixin
@@ -128,11 +130,14 @@ class PaintTrainer(HubMixin, EvaluationMixin, RegularizationMixin):
         load_complete_models(self.accelerator)
         if not is_sharded(self.accelerator):
             move(model, args.device)  # the text tower too, so that the whole model is on one device
-        self.clip, self.clip_model = clip, model
-        self.train_tasks, self.replay_tasks, self.tasks = training_set.tasks, training_set.replay_tasks, tasks
-        self.transform = PixelTransform(processing_class)
-        self.head = training_set.head.to(args.device)
-        self.evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
+        self.clip: TrainedClip = clip
+        self.clip_model: PreTrainedModel = model
+        self.train_tasks: Sequence[Task] = training_set.tasks
+        self.replay_tasks: Sequence[Task] = training_set.replay_tasks
+        self.tasks: list[PreparedTask] = tasks
+        self.transform: PixelTransform = PixelTransform(processing_class)
+        self.head: ZeroShotHead = training_set.head.to(args.device)
+        self.evaluator: Evaluator = Evaluator(self.accelerator, batch_size=args.given_eval_batch_size)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train like `Trainer.train`, but with eager attention if training in bfloat16 on a CPU.

@@ -153,13 +153,13 @@ class PaintTrainingArguments(KeepingArguments):
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         if self.accelerator_config is None and self.dataloader_pin_memory and not self.use_cpu:
-            self.accelerator_config = {
+            self.accelerator_config: dict[str, bool] = {
                 "non_blocking": True
             }  # copy a batch to the GPU while the one before is computed
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
-            self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
+            self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
         super().__post_init__()
-        self.deepspeed_plugin = None  # use the plugin that accelerate creates for all accelerators in a process
+        self.deepspeed_plugin: None = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         checks.check_choices(self)
         checks.check_length(self)

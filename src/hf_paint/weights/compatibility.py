@@ -44,11 +44,10 @@ def check_compatible(
     Example:
         >>> check_compatible({"w": torch.zeros(2, 3)}, {"w": torch.ones(2, 3)})
     """
+    theta_0, theta_1 = headers_of(theta_0), headers_of(theta_1)
     _refuse(name, "are only in theta_0", sorted(theta_0.keys() - theta_1.keys()))
     _refuse(name, f"are only in {name}", sorted(theta_1.keys() - theta_0.keys()))
-    specs = {  # only shapes and dtypes, as tensors may be read from disk and may not all fit in memory
-        tensor: (_spec(theta_0[tensor], any_float), _spec(theta_1[tensor], any_float)) for tensor in theta_0
-    }
+    specs = {tensor: (_spec(theta_0[tensor], any_float), _spec(theta_1[tensor], any_float)) for tensor in theta_0}
     for kind in ("shape", "dtype"):
         differing = [
             f"{tensor} ({spec_0[kind]} and {spec_1[kind]})"
@@ -56,6 +55,12 @@ def check_compatible(
             if spec_0[kind] != spec_1[kind]
         ]
         _refuse(name, f"differ in {kind}", differing)
+
+
+def headers_of(weights: Mapping[str, TensorLike]) -> Mapping[str, TensorLike]:
+    """Return what knows the dtype and shape of each tensor: the `headers` of weights on disk, which are not read."""
+    headers: Mapping[str, TensorLike] = getattr(weights, "headers", weights)
+    return headers
 
 
 def check_alpha(alpha: float, *, extrapolate: bool = False) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from hf_paint.errors import InputError
+from hf_paint.weights.compatibility import headers_of
 
 
 if TYPE_CHECKING:
@@ -60,10 +61,15 @@ class FiniteWeights(Mapping[str, "Tensor"]):
     Args:
         weights: Name -> tensor.
         owner: Name of the model for messages.
+
+    Attributes:
+        is_checked: That these weights refuse NaN and inf by themselves.
     """
 
+    is_checked = True
+
     def __init__(self, weights: Mapping[str, "Tensor"], owner: str) -> None:
-        self._weights, self._owner = weights, owner
+        self._weights, self._owner, self.headers = weights, owner, headers_of(weights)
         self._known: set[str] = set()
 
     def __getitem__(self, name: str) -> "Tensor":
@@ -80,6 +86,11 @@ class FiniteWeights(Mapping[str, "Tensor"]):
         return len(self._weights)
 
 
+def checked(weights: Mapping[str, "Tensor"], owner: str) -> Mapping[str, "Tensor"]:
+    """Return weights whose tensors are checked once when they are read; those that do so by themselves, unchanged."""
+    return weights if getattr(weights, "is_checked", False) else FiniteWeights(weights, owner)
+
+
 def all_finite(thetas: Mapping[str, Mapping[str, "Tensor"]]) -> dict[str, Mapping[str, "Tensor"]]:
     """Return models whose tensors are checked when they are read, model -> weights."""
-    return {model: FiniteWeights(theta, model) for model, theta in thetas.items()}
+    return {model: checked(theta, model) for model, theta in thetas.items()}

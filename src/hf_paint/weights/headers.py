@@ -25,6 +25,7 @@ HEAD = "head.safetensors"
 """File for the classification head, which is stored separately because transformers would not load it."""
 HEAD_WEIGHT = "head.weight"
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+INTEGERS = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 """Dtypes that can be interpolated: name in safetensors headers -> name in torch."""
 
 MAX_HEADER = 100_000_000

@@ -29,7 +29,7 @@ TITLE, TEXT, SMALL = 11.0, 9.5, 8.5
 """Font sizes in points."""
 NOT_STYLE = ("backend", "interactive", "toolbar", "timezone", "date.", "webagg.", "tk.")
 """Starts of the settings that say where plots are shown, not what they look like."""
-STYLE = {
+STYLE: dict[str, object] = {
     "font.size": TEXT,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -61,6 +61,7 @@ class Plot(Figure):
 
     def __init__(self, height: float) -> None:
         super().__init__(figsize=(WIDTH, height), dpi=DPI)
+        self.set_layout_engine("none")
         self.families: list[str] = [*matplotlib.rcParams["font.family"]]
         self.renderer: RendererAgg = FigureCanvasAgg(self).get_renderer()  # type: ignore[no-untyped-call]
 

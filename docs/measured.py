@@ -1,0 +1,171 @@
+"""Write docs/measured.md from the files that the commands of the page write.
+
+    python docs/measured.py
+
+`make docs-figures` runs it, too.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hf_paint.results.tables import markdown
+
+
+ROOT = Path(__file__).parents[1]
+PAGE = Path(__file__).with_suffix(".md")
+INTRODUCTION = """\
+# Measured
+
+What hf_paint reaches, by the commands that measure it. Each command writes a JSON file, and `python docs/measured.py`
+makes this page from these files. What misses its target comes first.
+"""
+ELSEWHERE = """\
+## On other pages
+
+| what | command | page |
+| --- | --- | --- |
+| merges of three tasks on a small CLIP | `python tests/acceptance/merging_table.py` | [merging](how_to/merging.md) |
+| ways to keep what a model knew | `python tests/acceptance/keeping.py` | [keeping](how_to/keeping.md) |
+| alpha without labels | `python tests/acceptance/without_labels.py` | [choosing alpha](how_to/choosing_alpha.md) |
+| how fast a training is fed | `python tests/benchmarks/feeding.py` | [GPU](how_to/gpu.md) |
+"""
+MET = {True: "yes", False: "**NO**", None: ""}
+Found = Mapping[str, Any]
+
+
+class Section(NamedTuple):
+    """A part of the page, and a line for each target that it misses."""
+
+    text: str
+    missed: list[str]
+
+
+def page() -> str:
+    """Return the text of the page."""
+    sections = [
+        show(read(f"tests/{path}"), f"## `make {command}`\n\n{what}", f"tests/{path}")
+        for command, what, path, show in COMMANDS
+    ]
+    missed = [f"- {line}" for section in sections for line in section.missed]
+    lines = missed or ["Nothing that is recorded misses its target."]
+    return "\n".join([INTRODUCTION, "## Missed\n", *lines, "", *(section.text for section in sections), ELSEWHERE])
+
+
+def read(path: str) -> Found | None:
+    """Return what a command recorded, or None if there is no record of it."""
+    file = ROOT / path
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def benchmarks(found: Found | None, head: str, path: str) -> Section:
+    """Show the rows of `make benchmark`."""
+    if found is None:
+        return unrecorded(head, path)
+    header = [
+        "job",
+        "plain way",
+        "hf_paint",
+        "ratio, median (min to max)",
+        "peak memory",
+        "difference",
+        "target",
+        "met",
+    ]
+    keys = ("job", "plain", "ours", "ratio", "memory", "difference", "target")
+    text, missed = [f"{head}\n\n{about(found)}\n"], []
+    for script, rows in found["scripts"].items():
+        shown = [[*(str(row[key]) for key in keys), MET[row["met"]]] for row in rows]
+        text.append(f"### {script}\n\n{markdown([header, *shown], text_columns=1)}\n")
+        missed += [
+            f"`make benchmark`: {r['job']}: {r['ratio']}, target {r['target']}" for r in rows if r["met"] is False
+        ]
+    return Section("\n".join(text), missed)
+
+
+def gpu(found: Found | None, head: str, path: str) -> Section:
+    """Show the figures of `make gpu`."""
+    if found is None:
+        return unrecorded(head, path)
+    header = ["figure", "measured", "beside", "predicted", "target", "met", "note"]
+    text, missed = [f"{head}\n\n{about(found, 'machine')}\n"], []
+    for name, part in found["sections"].items():
+        rows = [
+            [
+                *(figure["name"], f"{number(figure['value'])} {figure['unit']}", number(figure["beside"])),
+                *(number(figure["predicted"]), figure["target"], MET[figure["met"]], figure["note"]),
+            ]
+            for figure in part["figures"]
+        ]
+        text.append(f"### {name}\n\n{markdown([header, *rows], text_columns=1)}\n")
+        missed += [
+            f"`make gpu`: {figure['name']}: {number(figure['value'])} {figure['unit']}, target {figure['target']}"
+            for figure in part["figures"]
+            if figure["met"] is False
+        ]
+        missed += [f"`make gpu`: section {name}: {part['error'].splitlines()[0]}"] if "error" in part else []
+    return Section("\n".join(text), missed)
+
+
+def torture(found: Found | None, head: str, path: str) -> Section:
+    """Show the tallies of `make torture`."""
+    if found is None:
+        return unrecorded(head, path)
+    rows, missed = [["part", "kind", "tried", "survived", "lost", "figures"]], []
+    for part, tallies in found["parts"].items():
+        for tally in tallies:
+            notes = ", ".join(f"{name} {value}" for name, value in tally["notes"].items())
+            rows.append(
+                [
+                    part,
+                    tally["kind"],
+                    *(f"{n:,}" for n in (tally["tried"], tally["survived"], len(tally["lost"]))),
+                    notes,
+                ]
+            )
+            missed += [f"`make torture`: {tally['kind']}: {line}" for line in tally["lost"]]
+            missed += [] if tally["tried"] else [f"`make torture`: {tally['kind']}: not tried"]
+    return Section(f"{head}\n\n{about(found)}\n\n{markdown(rows, text_columns=2)}\n", missed)
+
+
+def acceptance(found: Found | None, head: str, path: str) -> Section:
+    """Show what `make acceptance` printed."""
+    if found is None:
+        return unrecorded(head, path)
+    text = found["report"].replace("\n## ", "\n### ").strip()
+    missed = [f"`make acceptance`: {name}" for name, met in found["met"].items() if not met]
+    return Section(f"{head}\n\n{about(found)}\n\n{text}\n", missed)
+
+
+def unrecorded(head: str, path: str) -> Section:
+    """Say that a command has no record."""
+    return Section(f"{head}\n\nNo run of this version is recorded: the command writes `{path}`.\n", [])
+
+
+def about(found: Found, key: str = "about") -> str:
+    """Return when, where and with what something was measured, on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(found[key].items())) + "."
+
+
+def number(value: float | None) -> str:
+    """Format a figure."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+COMMANDS = (
+    ("benchmark", "Speed on a CPU beside the plain way, half an hour.", "benchmarks/results/cpu.json", benchmarks),
+    ("gpu", "Speed on one H100, and that the results are those of a CPU.", "benchmarks/results/h100.json", gpu),
+    ("torture", "Kills, faults, damage and hostile input for 25 minutes.", "torture/results.json", torture),
+    (
+        *("acceptance", "Long runs on real images with a small CLIP, several hours."),
+        *("acceptance/results.json", acceptance),
+    ),
+)
+"""Command, what it measures, the file that it writes, and how that is shown."""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

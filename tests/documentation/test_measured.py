@@ -1,0 +1,53 @@
+"""The page Measured shows what the commands recorded."""
+
+import json
+import sys
+from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+import measured
+
+
+ROOT = measured.ROOT
+
+
+def test_the_page_is_made_of_the_recorded_files():
+    """After a command has written its file, `python docs/measured.py` writes the page again."""
+    assert measured.PAGE.read_text(encoding="utf-8") == measured.page()
+
+
+def test_every_figure_of_the_gpu_and_every_loss_is_on_the_page():
+    text = measured.PAGE.read_text(encoding="utf-8")
+    figures = json.loads((ROOT / "tests/benchmarks/results/h100.json").read_text())["sections"]
+    for figure in (figure for part in figures.values() for figure in part["figures"]):
+        assert f"| {figure['name']} |" in text
+    tallies = json.loads((ROOT / "tests/torture/results.json").read_text())["parts"]
+    missed = text.partition("## Missed")[2].partition("\n## ")[0]
+    for tally in (tally for part in tallies.values() for tally in part):
+        assert all(line in missed for line in tally["lost"])
+
+
+def row(**keys):
+    shown = {
+        "job": "sweep",
+        "plain": "9 s",
+        "ours": "3 s",
+        "ratio": "3.00 (2.9 to 3.1)",
+        "memory": "",
+        "difference": "0",
+    }
+    return shown | {"target": "at least 4x", "met": False} | keys
+
+
+def test_what_misses_its_target_comes_first():
+    about = {"date": "2026-01-02", "machine": "2 cores"}
+    found = {"about": about, "scripts": {"sweep": [row(), row(job="head", met=True), row(job="pixels", met=None)]}}
+    text, missed = measured.benchmarks(found, "## `make benchmark`", "cpu.json")
+    assert missed == ["`make benchmark`: sweep: 3.00 (2.9 to 3.1), target at least 4x"]
+    assert "date 2026-01-02, machine 2 cores." in text
+    assert "| sweep | 9 s | 3 s | 3.00 (2.9 to 3.1) |  | 0 | at least 4x | **NO** |" in text
+    report = {"about": about, "met": {"mnist": False, "gtsrb": True}, "report": "\n## mnist, seed 0\n\n| a |\n"}
+    text, missed = measured.acceptance(report, "## `make acceptance`", "results.json")
+    assert missed == ["`make acceptance`: mnist"]
+    assert "### mnist, seed 0" in text
