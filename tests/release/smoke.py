@@ -2,8 +2,8 @@
 
     python tests/release/smoke.py dist
 
-Installs the wheel of this folder with all its extras and the newest packages that it allows, in a temporary
-environment. Then runs `pip check`, imports the extras, and runs `hf-paint --version`, `tasks` and `quickstart`.
+Installs the wheel of this folder with all its extras in a temporary environment: torch as constraints.txt has it, and
+otherwise the newest packages that the wheel allows. Then runs `pip check`, imports the extras, and runs `hf-paint --version`, `tasks` and `quickstart`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 EXTRAS = ("gradio", "peft", "sklearn")
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     [wheel] = parser.parse_args().folder.resolve().glob("*.whl")
     with tempfile.TemporaryDirectory(prefix="hf-paint-smoke-") as folder:
         subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], check=True)
-        run(folder, "pip", "install", "--quiet", "torch")  # first and by itself, as in the Makefile
+        run(folder, "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS), "torch")  # as in the Makefile
         run(folder, "pip", "install", "--quiet", f"{wheel}[all]")
         run(folder, "pip", "check")
         run(folder, "python", "-c", f"import hf_paint, {', '.join(EXTRAS)}; assert '{folder}' in hf_paint.__file__")
