@@ -4,13 +4,14 @@
     python model_cards/make.py --render     # only the cards, from the records that are here
 
 Run from the root of the checkout; the runs take a few minutes. Each folder holds the card of one kind of run as
-`README.md`, and what it is rendered from: the recipe, the choice and the records, and which test images are right
-before patching and at the chosen alpha.
+`README.md`, and what it is rendered from: the recipe, the choice and the records, and which images are right before
+patching and at the chosen alpha.
 """
 
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -31,7 +32,7 @@ sys.path.insert(0, str(HERE.parent / "docs/examples"))
 REPORT = "../report.html"
 BASE = "hf-paint/toy-clip"
 """The id under which a push would name the base."""
-KEPT = ("selection.json", "card.json", "results.jsonl", "methods.jsonl", "tasks.json", "accuracy.png")
+KEPT = ("selection.json", "card.json", "methods.jsonl", "tasks.json", "accuracy.png")
 ALPHAS = [0, 0.2, 0.4, 0.6, 0.8, 1]
 INTRODUCTION = """\
 # Model cards
@@ -62,27 +63,27 @@ def runs() -> Mapping[str, tuple[str, Callable[[], PatchResult]]]:
     """Return kind -> what it is, and the call that patches or reads the finished run."""
     from toy import counting, digits, one_shape, patched
 
-    def several(strategy: str, **options: object) -> PatchResult:
-        tasks = [digits(), counting()]
-        return patched(tasks, f"card-{strategy}", strategy=strategy, alphas=ALPHAS, **options)
-
-    def merged(method: str) -> PatchResult:
-        tuned = {task.name: str(patched(task, task.name).run_folder / "theta_1") for task in (digits(), counting())}
-        return several("parallel", thetas=tuned, method=method)
+    def several(name: str, strategy: str, **options: object) -> PatchResult:
+        return patched([digits(), counting()], f"card-{name}", strategy=strategy, alphas=ALPHAS, **options)
 
     attacked = one_shape("attacked", attack={"image_size": 64, "font_sizes": [40, 60]})
     lora = {"use_peft": True, "lora_r": 8, "lora_alpha": 16, "learning_rate": 3e-3}
     return {
         "single": ("one task", lambda: patched(digits(), "digits")),
-        "joint": ("several tasks, fine-tuned together", lambda: several("joint")),
-        "sequential": ("several tasks, one after the other", lambda: several("sequential")),
-        "parallel": ("several tasks, each fine-tuned on its own", lambda: several("parallel", search_budget=12)),
-        "merge": ("two fine-tuned models, merged by TSV-M", lambda: merged("tsv")),
+        "joint": ("several tasks, fine-tuned together", lambda: several("joint", "joint")),
+        "sequential": ("several tasks, one after the other", lambda: several("sequential", "sequential")),
+        "parallel": (
+            "several tasks, each fine-tuned alone",
+            lambda: several("parallel", "parallel", search_budget=12),
+        ),
         "lora": ("a LoRA adapter", lambda: patched(digits(), "lora", **lora)),
         "delta": ("a patch: the difference alone", lambda: patched(digits(), "digits")),
         "typographic": ("an attack", lambda: patched(attacked, "typographic", keep=[one_shape("clean")])),
         "trained_head": ("a classification head, trained too", lambda: patched(digits(), "head", train_head=True)),
-        "multi_label": ("several classes per image", lambda: patched(scenes(), "scenes")),
+        "multi_label": (
+            "several classes per image; no alpha was good enough, so nothing was patched",
+            lambda: patched(scenes(), "scenes"),
+        ),
     }
 
 
@@ -104,9 +105,12 @@ def keep(run: Path, folder: Path) -> None:
     recipe |= {"thetas": {task: f"runs/{task}" for task in recipe["thetas"]}} if "thetas" in recipe else {}
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
     chosen = alpha_from_json((RunFolder(run).load_selection() or {})["alpha"])
+    kept = []
     for result in AlphaCurve.from_run(run).results:
-        if result.correct_file and result.alpha in (0.0, chosen) and result.split == "test":
+        if result.correct_file and result.alpha in (0.0, chosen):
             shutil.copyfile(run / result.correct_file, folder / result.correct_file)
+        kept.append(result if result.alpha in (0.0, chosen) else replace(result, correct_file=None))
+    write_text(folder / "results.jsonl", "".join(f"{result.to_json()}\n" for result in kept))
 
 
 def main(*, render: bool) -> None:

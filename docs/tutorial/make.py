@@ -74,7 +74,7 @@ def run(kind: str, code: str, folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
         command, cwd=folder, env=environment, text=True, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    return done.stdout.replace(str(folder), HOME)
+    return done.stdout.replace(str(folder), HOME).replace(environment["HF_ENDPOINT"], "https://huggingface.co")
 
 
 def main() -> None:
