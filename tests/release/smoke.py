@@ -3,7 +3,8 @@
     python tests/release/smoke.py dist
 
 Installs the wheel of this folder with all its extras in a temporary environment: torch as constraints.txt has it, and
-otherwise the newest packages that the wheel allows. Then runs `pip check`, imports the extras, and runs `hf-paint --version`, `tasks` and `quickstart`.
+otherwise the newest packages that the wheel allows. Then runs `pip check`, imports the extras, and runs `hf-paint
+--version`, `tasks` and `quickstart`.
 """
 
 import argparse
