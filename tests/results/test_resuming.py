@@ -1,8 +1,9 @@
-"""Which keys of the selection rule may change when a run is resumed."""
+"""Which keys of the selection rule may change when a run is resumed, and that a step may be divided otherwise."""
 
 import pytest
 
-from hf_paint.results.resuming import conflicts
+from hf_paint import PaintTrainingArguments
+from hf_paint.results.resuming import MICRO_BATCH, conflicts
 
 
 MEAN = {"selection": "mean", "tolerance": 0.01}
@@ -25,3 +26,24 @@ CHANGES = {
 @pytest.mark.parametrize(("keys", "before", "after", "expected"), CHANGES.values(), ids=CHANGES)
 def test_a_rule_may_change_unless_weights_depend_on_it(keys, before, after, expected):
     assert conflicts(keys | before, keys | after) == expected
+
+
+SIZE, NUMBER = MICRO_BATCH
+DIVISIONS = {
+    "smaller batches": ({SIZE: 64}, {SIZE: 16, NUMBER: 4}, []),
+    "smaller than by default": ({}, {SIZE: 32, NUMBER: 4}, []),
+    "the default, written out": ({}, {NUMBER: 1}, []),
+    "fewer images": ({SIZE: 64}, {SIZE: 32}, [SIZE]),
+    "more images": ({}, {NUMBER: 2}, [NUMBER]),
+    "damage": ({SIZE: "x"}, {SIZE: 64}, [SIZE]),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), DIVISIONS.values(), ids=DIVISIONS)
+def test_the_images_of_a_step_may_be_divided_otherwise(before, after, expected):
+    assert conflicts(before, after) == conflicts(after, before) == expected
+
+
+def test_the_defaults_are_those_of_the_training(tmp_path):
+    args = PaintTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    assert {key: getattr(args, key) for key in MICRO_BATCH} == MICRO_BATCH

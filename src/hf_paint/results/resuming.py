@@ -22,6 +22,9 @@ evaluates checkpoints."""
 FIXED_IN_CHOOSING = ("alphas", "search_budget")
 """Free keys that may not change if the method was chosen by what was measured (`auto`)."""
 MODEL_LOCATION = ("model", "model_revision")
+MICRO_BATCH = {"per_device_train_batch_size": 128, "gradient_accumulation_steps": 1}
+"""Keys that share the images of a step, with their defaults. Only their product matters to the weights, so that a run
+that was out of memory can go on with smaller batches."""
 TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
 """Keys that say where a model or data set is. They may change, because a run is bound to the content (`Identity`)."""
 
@@ -39,6 +42,8 @@ def conflicts(stored: Mapping[str, object], current: Mapping[str, object]) -> li
     """
     before, now = _without_locations(stored), _without_locations(current)
     changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    if _micro_batches(before) == _micro_batches(now):
+        changed -= MICRO_BATCH.keys()
     fixed = _fixed_here(before, now)
     return sorted(key for key in changed if not _is_free(key) or key in fixed)
 
@@ -83,6 +88,12 @@ def _without_locations(recipe: Mapping[str, object]) -> dict[str, object]:
     if isinstance(thetas, Mapping):
         bound["thetas"] = list(thetas)
     return {key: [_task_content(task) for task in x] if isinstance(x, list) else x for key, x in bound.items()}
+
+
+def _micro_batches(recipe: Mapping[str, object]) -> object:
+    """Return how many images a process takes in a training step; what a damaged recipe says instead, unchanged."""
+    size, number = (recipe.get(key, default) for key, default in MICRO_BATCH.items())
+    return size * number if isinstance(size, int) and isinstance(number, int) else (size, number)
 
 
 def _task_content(task: object) -> object:
