@@ -253,7 +253,6 @@ def test_unknown_flag_suggests_the_nearest(recipe, capsys, flags):
         ["evaluate"],
         ["evaluate", "x", "--tasks", "mnist", "--batch_size", "0"],
         ["tasks", "minst"],
-        ["tasks", "mnist", "svhn"],
         [],
     ],
 )

@@ -118,7 +118,7 @@ def open_report(browser, path, **options):
     try:
         yield opened
         opened.draw_everything()
-        assert opened.problems == []
+        assert opened.problems == [], opened.problems
     finally:
         opened.page.close()
 

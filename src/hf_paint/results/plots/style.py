@@ -60,8 +60,7 @@ class Plot(Figure):
     """
 
     def __init__(self, height: float) -> None:
-        super().__init__(figsize=(WIDTH, height), dpi=DPI)
-        self.set_layout_engine("none")
+        super().__init__(figsize=(WIDTH, height), dpi=DPI, layout="none")  # type: ignore[arg-type]
         self.families: list[str] = [*matplotlib.rcParams["font.family"]]
         self.renderer: RendererAgg = FigureCanvasAgg(self).get_renderer()  # type: ignore[no-untyped-call]
 
