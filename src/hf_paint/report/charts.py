@@ -110,9 +110,10 @@ def accuracy(across: str, *, connected: bool) -> Spec:
 
 
 def calibration() -> Spec:
-    """Return the reliability diagram: accuracy against confidence, before and now; areas stand for images."""
+    """Return the reliability diagram: accuracy against confidence, before and now; areas stand for numbers of images."""
     x, y = (_share(axis, title, domain=[0, 1]) for axis, title in (("x", "confidence, %"), ("y", "accuracy, %")))
-    size = {"field": "images", "type": "quantitative", "scale": {"range": [15, 400], "zero": True}, "legend": None}
+    scale = {"domain": [0, 1], "range": [15, 400]}
+    size = {"field": "share", "type": "quantitative", "scale": scale, "legend": None}
     return _chart(
         _layer("diagonal", "line", {"x": x, "y": y}, color=SOFT, strokeDash=DASHES),
         _layer("before", "point", {"x": x, "y": y, "size": size} | _tooltip(), filled=False, color=BEFORE),

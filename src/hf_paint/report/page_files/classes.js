@@ -140,20 +140,21 @@ PARTS.confusion = (part, run, charts, slider) => {
   }) : () => {};
 };
 
-const bins = rows => (rows ?? []).filter(([images]) => images)
-  .map(([images, x, y]) => ({images, x, y, tip: `${count(images, "image")}\nconfidence ${percent(x)} %\naccuracy ${percent(y)} %`}));
+const bins = (rows, most) => (rows ?? []).filter(([images]) => images)
+  .map(([images, x, y]) => ({share: images / most, x, y, tip: `${count(images, "image")}\nconfidence ${percent(x)} %\naccuracy ${percent(y)} %`}));
 
 PARTS.calibration = (part, run, charts, slider) => oneTask(part, run.tasks.filter(task => task.calibration), (place, task) => {
   const before = task.calibration[run.zero_shot], ece = i => task.metrics.ece?.[i];
+  const most = Math.max(1, ...task.calibration.flatMap(rows => (rows ?? []).map(([images]) => images)));
   const words = make("p");
   place.append(words);
   place.className = "square";
   const chart = new Chart(place, charts.calibration, {
-    diagonal: [{x: 0, y: 0}, {x: 1, y: 1}], before: bins(before), now: bins(before),
+    diagonal: [{x: 0, y: 0}, {x: 1, y: 1}], before: bins(before, most), now: bins(before, most),
   }, {caption: "Hollow: zero-shot. Filled: the point of the slider."});
   return i => {
     const from = i !== run.zero_shot && isNumber(ece(run.zero_shot)) ? `, from ${percent(ece(run.zero_shot))} % at zero-shot` : "";
     words.textContent = isNumber(ece(i)) ? `ECE ${percent(ece(i))} % at ${slider.name(i)}${from}.` : "";
-    chart.set({now: bins(task.calibration[i])}, `Reliability diagram. ${words.textContent}`);
+    chart.set({now: bins(task.calibration[i], most)}, `Reliability diagram. ${words.textContent}`);
   };
 });
