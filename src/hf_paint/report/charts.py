@@ -110,7 +110,7 @@ def accuracy(across: str, *, connected: bool) -> Spec:
 
 
 def calibration() -> Spec:
-    """Return the reliability diagram: accuracy against confidence, before and now; areas stand for numbers of images."""
+    """Return the reliability diagram: accuracy against confidence, before and now; areas stand for images."""
     x, y = (_share(axis, title, domain=[0, 1]) for axis, title in (("x", "confidence, %"), ("y", "accuracy, %")))
     scale = {"domain": [0, 1], "range": [15, 400]}
     size = {"field": "share", "type": "quantitative", "scale": scale, "legend": None}
