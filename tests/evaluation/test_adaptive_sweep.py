@@ -110,7 +110,7 @@ def test_images_whose_neighbours_differ_are_evaluated(line, model, processor, ta
     assert found.correct == int((expected == predicted[left].labels).sum())
 
 
-def test_interrupted_equals_uninterrupted(line, tmp_path, monkeypatch):
+def test_interrupted_equals_uninterrupted(line, tmp_path, monkeypatch, caplog):
     whole, images = run(sweep_adaptively, line, tmp_path / "whole")
     predict, calls = Evaluator.predict, []
 
@@ -124,7 +124,9 @@ def test_interrupted_equals_uninterrupted(line, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(sweep_adaptively, line, tmp_path / "torn")
     monkeypatch.setattr(Evaluator, "predict", predict)
+    next((tmp_path / "torn").rglob("*.npz")).write_bytes(b"PK")  # damaged predictions are made again
     again, more_images = run(sweep_adaptively, line, tmp_path / "torn")
+    assert "is damaged" in caplog.text
     assert again.results == whole.results
     assert more_images < images - 4 * 100
     assert run(sweep_adaptively, line, tmp_path / "torn")[1] == 0
