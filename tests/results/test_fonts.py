@@ -2,6 +2,7 @@
 
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -92,7 +93,8 @@ def test_examples_of_classes_in_any_script_bring_no_warning(installed, tmp_path,
     pixels = np.zeros((4, 4, 3), dtype=np.uint8)
     values = {"labels": (0,), "written": None, "question": None, "before": answers, "after": answers}
     example = Example(pixels=pixels, candidates=(DOG, CAT), **values)
-    with warnings.catch_warnings():
+    own = {"figure.constrained_layout.use": True}  # a setting of the user's, which fits no figure of ours
+    with warnings.catch_warnings(), matplotlib.rc_context(own):
         warnings.simplefilter("error")
         plot_examples([example], tmp_path / "plot.png", title=DOG, patched="patched", caption="one")
     assert caplog.text == ""

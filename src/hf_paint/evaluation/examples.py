@@ -72,7 +72,7 @@ def plot_examples(examples: Sequence[Example], path: str | Path, *, title: str, 
     lines = 2 * (NUM_CANDIDATES + 1)  # one line for the name of the model
     row_height = TEXT + IMAGE + LINE * lines + GAP
     width, height = WIDTH * COLUMNS, HEAD + row_height * -(-len(examples) // COLUMNS) + FOOT
-    figure = Figure(figsize=(width, height), dpi=100)
+    figure = Figure(figsize=(width, height), dpi=100, layout="none")  # type: ignore[arg-type]
     axes = figure.add_axes((0, 0, 1, 1))
     for position, example in enumerate(examples):
         row, column = divmod(position, COLUMNS)

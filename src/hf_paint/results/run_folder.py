@@ -62,6 +62,7 @@ class RunFolder:
         self.orders: Path = self.path / run_files.ORDERS
         self.changes: Path = self.path / run_files.CHANGES
         self.report: Path = self.path / run_files.REPORT
+        self.data: Path = self.path / "data"
         self.examples: Path = self.path / run_files.EXAMPLES
 
     @property
