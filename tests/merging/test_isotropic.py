@@ -78,6 +78,14 @@ def test_directions_that_no_task_has_stay_unchanged(common_fraction):
         assert values[4] < 1e-12
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_changes_that_cancel_each_other_out_add_up_to_nothing(dtype):
+    tau = torch.arange(12.0).view(3, 4).to(dtype)
+    theta_0, thetas = {"w": torch.zeros(3, 4, dtype=dtype)}, {"a": {"w": tau}, "b": {"w": -tau}}
+    for merged in (iso_c(theta_0, thetas), iso_cts(theta_0, thetas, common_fraction=1.0)):
+        assert torch.equal(merged["w"], theta_0["w"])
+
+
 @pytest.mark.parametrize("common_fraction", [0, -0.1, 1.1, float("nan")])
 def test_a_wrong_fraction(common_fraction):
     with pytest.raises(InputError, match="common_fraction must be above 0 and at most 1, got"):

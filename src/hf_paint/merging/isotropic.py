@@ -121,7 +121,8 @@ def _total(taus: Sequence[Tensor]) -> Tensor:
 
 
 def _with_equal_values(directions: Directions) -> Tensor:
-    return directions.values.mean() * (directions.left @ directions.right.T)
+    number = max(1, len(directions.values))  # changes that cancel each other out have no directions
+    return directions.values.sum() / number * (directions.left @ directions.right.T)
 
 
 @dataclass(frozen=True, kw_only=True)
