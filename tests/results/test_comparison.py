@@ -198,6 +198,21 @@ def test_points_of_several_coefficients(tmp_path):
     comparison.save(tmp_path / "out")
 
 
+@pytest.mark.parametrize(("merge", "specialised"), [("sequential", {"mnist", "svhn"}), ("projection", {"mnist"})])
+def test_a_merge_of_several_models_is_no_specialised_model(merge, specialised, tmp_path):
+    """After a step at alpha 0, the next one fine-tunes the base; by projection, its theta_1 is still a merge."""
+    kept = {0.0: accuracies(40, 20, 90, 80), Coefficients({"mnist": 0.0}): accuracies(40, 20, 90, 80)}
+    moved = {0.0: accuracies(40, 20, 90, 80), Coefficients({"mnist": 1.0}): accuracies(99, 20, 90, 80)}
+    merged = Coefficients({"mnist": 0.0, "svhn": 1.0})
+    histories = {"moved": moved, "kept": kept | {merged: accuracies(50, 60, 70, 70)}}
+    folders = [
+        write_run(tmp_path / name, history, chosen=dict([*history][-1]), strategy="sequential", merge=merge)
+        for name, history in histories.items()
+    ]
+    [found] = [method.sources for method in compare_runs(folders).methods if method.sources]
+    assert found.keys() == specialised
+
+
 def test_bases_of_several_sizes_have_their_own_rows(runs, tmp_path):
     large = {0.0: (60, None, 95, 90), 0.3: (96, None, 95, 89), 1.0: (99, None, 80, 70)}
     large = {alpha: accuracies(*row) for alpha, row in large.items()}

@@ -72,9 +72,13 @@ class Run:
         return [task for task in self.curve.tasks.get(role, []) if task in evaluated]
 
     def specialised_in(self, alpha: Alpha) -> str | None:
-        """Return the task if the model at this alpha was fine-tuned on a single task and is its theta_1, else None."""
+        """Return the task if the model at this alpha was fine-tuned on a single task and is its theta_1, else None.
+
+        By projection, the model after a step is a merge of those of all tasks so far, whatever the alphas before were.
+        """
         if isinstance(alpha, Coefficients):
-            parts = {task: value for task, value in alpha.items() if value}
+            projects = self.recipe.get("merge") == "projection"
+            parts = {task: value for task, value in alpha.items() if value or projects}
         else:
             parts = dict.fromkeys(self.curve.tasks.get("patching", []), alpha)
         return next(iter(parts)) if list(parts.values()) == [1.0] else None
