@@ -101,14 +101,20 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
     assert describe_progress(found.run) == ["theta_1: training resumes from step 2."]
 
 
-@pytest.mark.parametrize("patch", [patch_sequential, patch_parallel])
-def test_a_plan_of_several_tasks_costs_what_the_run_costs(patch, model_folder, three, tmp_path, counts):
+@pytest.mark.parametrize(
+    ("patch", "number", "options"),
+    [
+        (patch_sequential, 2, OPTIONS),
+        (patch_parallel, 2, PatchOptions(num_examples=0, search_budget=4)),
+        (patch_parallel, 1, OPTIONS),  # all alphas, whatever the budget
+    ],
+)
+def test_a_plan_of_such_tasks_costs_what_the_run_costs(patch, number, options, model_folder, three, tmp_path, counts):
     strategy, args = patch.__name__.removeprefix("patch_"), arguments(tmp_path / "run", **KEYS)
-    options = OPTIONS if strategy == "sequential" else PatchOptions(num_examples=0, search_budget=4)
     keys = {"strategy": strategy, "rule": Rule(alphas=ALPHAS), "options": options}
-    found = plan(model_folder, three[:2], three[2:], args, **keys)
+    found = plan(model_folder, three[:number], three[2:], args, **keys)
     counts.clear()
-    result = patch(model_folder, three[:2], three[2:], args, alphas=ALPHAS, options=options)
+    result = patch(model_folder, three[:number], three[2:], args, alphas=ALPHAS, options=options)
     assert_costs_as_planned(found, result, counts)
 
 

@@ -87,8 +87,8 @@ def _passes(steps: int, per_epoch: int, images: int, total: int) -> float:
 
 
 def num_alphas(run: PatchRun) -> int:
-    """Return how many alphas a sweep evaluates, or how many combinations a search does."""
-    if run.recipe.searches:
+    """Return how many alphas a sweep evaluates, or how many combinations a search of several tasks does."""
+    if run.recipe.searches and len(run.recipe.patching_tasks) > 1:
         return run.options.search_budget + 1
     return len(sorted_alphas(run.rule.alphas, extrapolate=run.options.extrapolate))
 
