@@ -122,6 +122,21 @@ def test_a_picture_outside_of_the_run_is_not_shown(copied, how, tmp_path):
         report_of([copied])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"labels": [CLASSES]}, {"labels": [-1]}, {"written": CLASSES}, {"labels": [2], "candidates": ["yes", "no"]}],
+)
+def test_a_label_that_is_no_candidate_is_refused(copied, change):
+    path = copied / "examples" / "examples.json"
+    saved = read_json(path)
+    saved["task0"]["pictures"][0] |= change
+    write_json(path, saved)
+    with pytest.raises(
+        InputError, match=r"examples.json gives 'task0/0.jpg' the label -?\d+, but there are \d+ candidates"
+    ):
+        report_of([copied])
+
+
 def test_layers_are_those_of_the_products(made):
     """||theta_0|| = 2, ||tau|| = 3 and <theta_0, tau> = 1, so ||theta_1||^2 = 4 + 2 + 9."""
     for layer in made[1]["layers"]:

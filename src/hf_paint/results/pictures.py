@@ -1,5 +1,6 @@
 """The pictures in the `examples` folder of a run, and what is known of them. Does not need torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -8,7 +9,8 @@ from hf_paint.errors import InputError
 from hf_paint.results.alphas import AlphaJson
 from hf_paint.results.records import Role
 from hf_paint.results.run_files import EXAMPLES
-from hf_paint.results.stored import AGAIN
+from hf_paint.results.stored import AGAIN, read_named_tasks
+from hf_paint.weights.folders import TASKS
 from hf_paint.weights.manifest import check_whole
 
 
@@ -58,16 +60,30 @@ def read_pictures(run_folder: str | Path) -> dict[str, TaskPictures]:
     """Return task -> pictures, in the order of the run; a run without the `examples` folder has none.
 
     Raises:
-        InputError: If `examples/examples.json` is not valid JSON, or names a file outside of the `examples` folder. A
-            run may come from a stranger, and its pictures are shown and published.
+        InputError: If `examples/examples.json` is not valid JSON, names a file outside of the `examples` folder, or
+            gives a picture a label that the task does not have. A run may come from a stranger, and its pictures are
+            shown and published.
     """
     folder = Path(run_folder) / EXAMPLES
     check_whole(folder, may_lack_files=True)
     pictures = read_shaped(folder / PICTURES, dict[str, TaskPictures], advice=AGAIN) or {}
-    for picture in (picture for task in pictures.values() for picture in task["pictures"]):
-        if not (folder / picture["file"]).resolve().is_relative_to(folder.resolve()):
-            raise InputError(
-                f"{folder / PICTURES} names the file '{picture['file']}', but pictures must be in {folder}. Remove "
-                "this entry."
-            )
+    class_names = {task["name"]: task["class_names"] for task in read_named_tasks(Path(run_folder) / TASKS)}
+    for name, task in pictures.items():
+        for picture in task["pictures"]:
+            _check(folder, picture, picture["candidates"] or class_names.get(name))
     return pictures
+
+
+def _check(folder: Path, picture: Picture, candidates: Sequence[str] | None) -> None:
+    """Check the file of a picture and, if its candidates are known, its labels."""
+    if not (folder / picture["file"]).resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{folder / PICTURES} names the file '{picture['file']}', but pictures must be in {folder}. Remove this "
+            "entry."
+        )
+    for label in (*picture["labels"], picture["written"]):
+        if label is not None and candidates is not None and not 0 <= label < len(candidates):
+            raise InputError(
+                f"{folder / PICTURES} gives '{picture['file']}' the label {label}, but there are {len(candidates)} "
+                f"candidates. {AGAIN}"
+            )
