@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from hf_paint import InputError, apply_patch, combine, evaluate_tasks, interpolate, interpolate_checkpoints
 from hf_paint.adapters.lora_extraction import adapted_weights, extract_lora
 from hf_paint.adapters.patch import save_patch
+from hf_paint.merging.adamerging import adamerging
 from hf_paint.merging.dare import dare
 from hf_paint.merging.fisher import interpolate_fisher
 from hf_paint.merging.isotropic import iso_c, iso_cts
@@ -17,6 +18,7 @@ from hf_paint.merging.layerwise import interpolate_layerwise
 from hf_paint.merging.learned_soups import learned_soup
 from hf_paint.merging.model_stock import interpolate_model_stock
 from hf_paint.merging.path import Line
+from hf_paint.merging.projection import merge_by_projection
 from hf_paint.merging.regmean import regmean
 from hf_paint.merging.soups import greedy_soup, uniform_soup
 from hf_paint.merging.ties import ties
@@ -56,6 +58,10 @@ def fisher(theta_0, thetas):
     return interpolate_fisher(theta_0, thetas["b"], information, information, 0.5)
 
 
+def by_entropy(theta_0, thetas):
+    return adamerging(theta_0, thetas, lambda theta: theta["w"].square().sum(), steps=1)
+
+
 SEVERAL = {
     "combine": partial(combine, alphas={"a": 0.5, "b": 0.5}),
     "ties": ties,
@@ -70,6 +76,8 @@ SEVERAL = {
     "uniform_soup of one": lambda theta_0, thetas: uniform_soup({"b": thetas["b"]}),
     "greedy_soup": lambda theta_0, thetas: greedy_soup(thetas, total),
     "learned_soup": through_soup,
+    "adamerging": by_entropy,
+    "projection": merge_by_projection,
 }
 ONE = {
     "interpolate": partial(interpolate, alpha=0.5),
@@ -111,6 +119,9 @@ def test_what_a_dtype_cannot_hold_is_refused():
     theta_0, theta_1 = ({"w": torch.tensor([end], dtype=torch.float16)} for end in (-6e4, 6e4))
     with pytest.raises(InputError, match="'w' holds numbers that are too large for float16"):
         interpolate(theta_0, theta_1, 1.5, extrapolate=True)
+    grown = {name: {"w": torch.full((9,), 3e4, dtype=torch.float16)} for name in "ab"}
+    with pytest.raises(InputError, match="'w' holds numbers that are too large for float16"):
+        dare({"w": torch.zeros(9, dtype=torch.float16)}, grown, density=0.4)
 
 
 def write(folder, weights):

@@ -13,7 +13,7 @@ from hf_paint.merging.interpolation import Weights, add, subtract
 from hf_paint.merging.spectral import Decomposition
 from hf_paint.models.devices import to_float64
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import all_finite, checked, finite
+from hf_paint.weights.finite import all_finite, checked, in_range
 
 
 NAME = "projection"
@@ -80,7 +80,7 @@ def merge_by_projection(
         sums[name] = merged.to(next(iter(taus.values())))
     norm = sum(map(math.sqrt, squares.values())) / len(squares)
     scale = norm / math.sqrt(square) if square else 1.0
-    return {name: finite(name, add(theta_0[name], scale * sums.pop(name)), "the merged model") for name in [*sums]}
+    return {name: in_range(name, add(theta_0[name], scale * sums.pop(name))) for name in [*sums]}
 
 
 def _sum(name: str, taus: Sequence[Tensor], decomposition: Decomposition, *, threshold: float) -> Tensor:

@@ -11,7 +11,7 @@ from hf_paint.errors import InputError
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, add, combine, subtract
 from hf_paint.weights.compatibility import check_compatible
-from hf_paint.weights.finite import all_finite, checked, finite
+from hf_paint.weights.finite import all_finite, checked, in_range
 
 
 def add_task_vectors(theta_0: Weights, thetas: Mapping[str, Weights], scale: float) -> dict[str, Tensor]:
@@ -54,7 +54,7 @@ def merge_task_vectors(
     merged, theta_0, thetas = {}, checked(theta_0, "theta_0"), all_finite(thetas)
     for name, x_0 in tqdm(theta_0.items(), progress, unit="tensor", leave=False, delay=1, disable=not progress):
         taus = {model: subtract(name, x_0, theta[name]) for model, theta in thetas.items()}
-        merged[name] = finite(name, add(x_0, scale * merge(name, taus)), "the merged model")
+        merged[name] = in_range(name, add(x_0, scale * merge(name, taus)))
     return merged
 
 

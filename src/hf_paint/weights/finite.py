@@ -55,6 +55,17 @@ def overflow(name: str, dtype: object) -> InputError:
     )
 
 
+def in_range(name: str, x: "Tensor") -> "Tensor":
+    """Return a tensor that was computed from finite ones.
+
+    Raises:
+        InputError: If its dtype cannot hold some of its numbers.
+    """
+    if not is_finite(x):
+        raise overflow(name, x.dtype)
+    return x
+
+
 class FiniteWeights(Mapping[str, "Tensor"]):
     """Weights whose tensors are checked when they are read for the first time.
 
