@@ -120,7 +120,7 @@ def test_task_vectors_are_held_once(monkeypatch):
         most.append(len(alive))
         return tau
 
-    monkeypatch.setattr(sys.modules["hf_paint.merging.adamerging"], "subtract", watched)
+    monkeypatch.setattr(sys.modules["hf_paint.merging.learning"], "subtract", watched)
     adamerging(theta_0, thetas, lambda theta: theta["w0"].sum(), steps=1)
     assert len(most) == 18
     assert max(most) <= 4  # those of the tensor before live until the list is replaced

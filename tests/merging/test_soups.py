@@ -257,3 +257,11 @@ def test_learned_soup_keeps_what_is_equal():
         assert torch.equal(bits(learned.theta[name]), bits(thetas["a"][name]))
     with pytest.raises(InputError, match="at least one model"):
         learned_soup({}, lambda theta: torch.zeros(()))
+
+
+def test_a_learned_soup_of_equal_models_is_that_model():
+    """There is nothing to learn, and a loss that no coefficient changes has no gradient."""
+    theta = three_models()["a"]
+    learned = learned_soup(dict.fromkeys("ab", theta), lambda theta: theta["moved"].square().sum(), steps=2)
+    assert learned.coefficients == {None: {"a": 0.5, "b": 0.5}}
+    assert all(torch.equal(bits(learned.theta[name]), bits(x)) for name, x in theta.items())

@@ -1,5 +1,6 @@
 """Methods in a run: theta_1, the path to it, and no repeated work."""
 
+import json
 from dataclasses import replace
 from itertools import combinations
 
@@ -175,6 +176,10 @@ def test_learned_soup_is_a_mean_that_fits_the_validation_images(model_folder, ta
     torch.testing.assert_close(rebuilt, target, rtol=0, atol=1e-5)
     assert not torch.allclose(coefficients, torch.full_like(coefficients, 1 / 3), atol=1e-3)
     assert all(0 < c < 1 for c in coefficients)
+    [stored] = json.loads((tmp_path / "coefficients.json").read_text()).values()
+    assert list(stored) == list(thetas)
+    assert sum(stored.values()) == pytest.approx(1)
+    assert list(stored.values())[1:] == pytest.approx(coefficients.tolist(), abs=1e-3)
 
 
 def test_model_stock_needs_no_validation(model_folder, tasks, thetas, tmp_path):

@@ -97,7 +97,7 @@ def test_what_is_said_of_a_choice_and_a_merge_without_labels(merged):
     assert "Alpha was chosen without labels" in card
     assert "by minimising the entropy of predictions on the validation images" in card
     stored = json.loads((merged.run_folder / "coefficients.json").read_text())
-    assert [*stored] == ["embeddings", "layer 1", "layer 2", "after the encoder"]
+    assert [*stored] == ["embeddings", "layer 0", "layer 1", "projection"]
     values = [layer["one"] for layer in stored.values()]
     spread = f"one {sum(values) / 4:.2f} ({min(values):.2f} to {max(values):.2f})"
     assert f"The learned coefficients, means over the layers and their ranges: {spread}" in card
@@ -113,7 +113,7 @@ def test_theta_1_has_the_recorded_coefficients(merged, model_folder):
     folder, theta_0 = merged.run_folder, tower(model_folder)
     models = {name: tower(folder / f"thetas/{name}/theta_1") for name in ("one", "two")}
     stored, found = json.loads((folder / "coefficients.json").read_text()), tower(folder / "theta_1")
-    for part, group in (("embeddings.class_embedding", "embeddings"), ("layers.1.mlp.fc1.weight", "layer 2")):
+    for part, group in (("embeddings.class_embedding", "embeddings"), ("layers.1.mlp.fc1.weight", "layer 1")):
         (name,) = (key for key in found if key.endswith(part))
         expected = theta_0[name] + sum(a * (models[model][name] - theta_0[name]) for model, a in stored[group].items())
         torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=0)
@@ -204,7 +204,7 @@ def test_test_images_are_read_only_if_asked_for(merged, model_folder, tasks, tmp
     ("options", "message"),
     [
         ({"steps": 0}, "needs `steps` of at least 1"),
-        ({"initial": 1.5}, r"`initial` in \[0, 1\]"),
+        ({"initial": 1.5}, r"`initial` of the method 'adamerging' must be a number in \[0, 1\], got 1.5"),
         ({"images": "tset"}, "must be validation, train or test, got 'tset'. Did you mean 'test'"),
     ],
 )

@@ -9,7 +9,8 @@ from hf_paint import InputError
 from hf_paint.merging.movement import measure_path
 from hf_paint.merging.path import Line
 from hf_paint.weights import streaming
-from hf_paint.weights.changes import WeightChanges, layer_of, measure_weight_changes
+from hf_paint.weights.changes import WeightChanges, measure_weight_changes
+from hf_paint.weights.layers import layer_of
 
 
 LAYERS = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hf_paint.errors import InputError
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.headers import FLOATS, read_checkpoint
-from hf_paint.weights.layers import IMAGE_TOWER, layer_index
+from hf_paint.weights.layers import IMAGE_TOWER, layer_of
 from hf_paint.weights.streaming import Tensors, read_together
 
 
@@ -136,17 +136,6 @@ def sum_changes(
         values[1:] -= values[0]
         products[layer_of(name)] += values @ values.T
     return WeightChanges(models, {ALL: sum(products.values(), np.zeros(()))} | products)
-
-
-def layer_of(name: str) -> str:
-    """Return the name of a tensor's layer: `embeddings`, `layer 0`, ..., `projection` or, for a trained head, `head`.
-
-    The layer norm before the encoder counts as part of the embeddings, and the one after it as part of the projection.
-    """
-    layer = layer_index(name)
-    if layer is None:
-        return "head"
-    return f"layer {layer - 1}" if layer > 0 else ("projection" if layer else "embeddings")
 
 
 def _image_tower(folder: str | Path) -> Tensors:

@@ -28,6 +28,21 @@ def layer_index(name: str) -> int | None:
     return -1 if name.startswith(IMAGE_TOWER) else None
 
 
+def layer_of(name: str) -> str:
+    """Return the name of a tensor's layer: `embeddings`, `layer 0`, ..., `projection` or, for a trained head, `head`.
+
+    The layer norm before the encoder counts as part of the embeddings, and the one after it as part of the projection.
+
+    Example:
+        >>> layer_of("vision_model.encoder.layers.3.mlp.fc1.weight"), layer_of("visual_projection.weight")
+        ('layer 3', 'projection')
+    """
+    layer = layer_index(name)
+    if layer is None:
+        return "head"
+    return f"layer {layer - 1}" if layer > 0 else ("projection" if layer else "embeddings")
+
+
 def block_index(name: str) -> int | None:
     """Return the index of the encoder layer or block that contains a tensor, or None outside the image encoder.
 
