@@ -32,7 +32,7 @@ ARGUMENTS = {"layerwise": {"factors": {"fc1": 1.0}}}
 def passed(monkeypatch):
     """How many images pass through the image tower, and the sizes of files that are removed before the run ends."""
     counts, gather, draw = Counter(), Evaluator._gather, measurements.training_pixels
-    call, save = measurements.functional_call, grams.save_sealed_file
+    call, save = measurements.functional_call, grams.save_fingerprinted
 
     def counted_gather(self, tower, task, split, function, indices=None):
         counts["images"] += len(task.images[split]) if indices is None else len(indices)
@@ -55,7 +55,7 @@ def passed(monkeypatch):
     monkeypatch.setattr(measurements, "functional_call", counted_call)
     for module in (measurements, grams):
         monkeypatch.setattr(module, "training_pixels", counted_draw)
-    monkeypatch.setattr(grams, "save_sealed_file", counted_save)
+    monkeypatch.setattr(grams, "save_fingerprinted", counted_save)
     return counts
 
 

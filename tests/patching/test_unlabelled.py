@@ -65,12 +65,12 @@ def settings(both, thetas):
 @pytest.fixture(scope="module")
 def runs(settings, model_folder, tmp_path_factory):
     """Whether there are labels -> a run of RegMean whose alpha is chosen by entropy, and its Gram matrices."""
-    found, save = {}, grams.save_sealed_file
+    found, save = {}, grams.save_fingerprinted
     for labelled in (True, False):
         measured = []
         with pytest.MonkeyPatch.context() as patching:
             patching.setattr(
-                grams, "save_sealed_file", lambda path, x, to=measured: to.append(dict(x)) or save(path, x)
+                grams, "save_fingerprinted", lambda path, x, to=measured: to.append(dict(x)) or save(path, x)
             )
             keys, rule = settings(labelled, tmp_path_factory.mktemp("run") / "run")
             found[labelled] = patch_parallel(model_folder, **keys, **rule), measured

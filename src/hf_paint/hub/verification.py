@@ -1,6 +1,6 @@
 """Check that the weights to be published are those that the records of a run were measured on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,18 +9,17 @@ import torch
 from hf_paint.errors import InputError, JobError
 from hf_paint.hub.card_source import CardSource
 from hf_paint.hub.pull import card_metadata
-from hf_paint.merging.base import RecordedInformation
 from hf_paint.merging.interpolation import Weights
-from hf_paint.merging.path import Span, Steps, WeightPath
-from hf_paint.models.classifier import ClassificationHead
+from hf_paint.merging.path import Span, WeightPath
+from hf_paint.merging.recorded import existing, lacks_base, read_tower, recorded_path
 from hf_paint.models.content import WEIGHTS as BASE_WEIGHTS, changed_parts
 from hf_paint.models.loading import load_clip
-from hf_paint.models.stored import LazyWeights, StoredTower, find_tower
+from hf_paint.models.stored import LazyWeights, StoredTower
 from hf_paint.repositories import folder_of
-from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase
+from hf_paint.results.alphas import Alpha, alpha_phrase
 from hf_paint.results.identity import Identity
 from hf_paint.results.run_folder import RunFolder
-from hf_paint.weights.folders import COMPANIONS, HEAD_CONFIG
+from hf_paint.weights.folders import COMPANIONS
 from hf_paint.weights.headers import HEAD_WEIGHT, WEIGHTS
 from hf_paint.weights.layers import IMAGE_TOWER
 from hf_paint.weights.manifest import MANIFEST, check_whole
@@ -33,8 +32,7 @@ def find_base(source: CardSource, run: RunFolder) -> Path:
         InputError: If the base is missing, or has changed since the run.
     """
     model, revision = str(source.recipe["model"]), str(source.recipe.get("model_revision", "main"))
-    missing = Path(model).is_absolute() and not Path(model).is_dir()
-    if missing or model.startswith("a model in memory"):
+    if lacks_base(source.recipe):
         raise InputError(f"Pushing needs the files of the base, but {model} is missing.")
     try:
         folder = folder_of(model, [*COMPANIONS, *WEIGHTS], revision, failure=JobError)
@@ -76,7 +74,7 @@ def theta_0_of(run: RunFolder, base_folder: Path) -> Path:
     """Return the folder of theta_0: the base, or `theta_0` of a run that trained a head."""
     if not run.theta_0.exists():
         return base_folder
-    _check_frozen(base_folder, [run.theta_0])
+    _check_frozen(base_folder, run.theta_0)
     return run.theta_0
 
 
@@ -87,7 +85,7 @@ def measured_path(source: CardSource, run: RunFolder, base_folder: Path, alphas:
         InputError: If the weights at an alpha are others, or a fine-tuned model that they need is missing.
     """
     at_base = all(alpha == 0 for alpha in alphas)
-    path = Span(_weights(base_folder), {}) if at_base else _path(source, run, base_folder)
+    path = Span(read_tower(base_folder, {}), {}) if at_base else _path(source, run, base_folder)
     for alpha in alphas:
         if path.fingerprint(alpha) != source.measured(alpha):
             raise InputError(
@@ -102,19 +100,17 @@ def _path(source: CardSource, run: RunFolder, base_folder: Path) -> WeightPath:
     """Return the path of a finished run from theta_0, with the trained head if there is one.
 
     Raises:
-        InputError: If a fine-tuned model is missing, or differs from the base outside of its image tower.
+        InputError: If a fine-tuned model is missing, or one of this run differs from the base outside of its image
+            tower.
     """
-    theta_0, names = _weights(base_folder), [task.name for task in source.patching_tasks]
-    if source.strategy == "sequential":
-        steps = {name: _existing(run.step(number).patched) for number, name in enumerate(names, 1)}
-        _check_frozen(base_folder, steps.values())
-        return Steps(theta_0, {name: _weights(folder) for name, folder in steps.items()})
-    if isinstance(source.selected, Coefficients):
-        given = source.recipe.get("thetas", {})
-        found = {n: find_tower(given[n]) if n in given else _existing(run.theta(n).theta_1) for n in names}
-        return Span(theta_0, {name: StoredTower(folder, theta_0) for name, folder in found.items()})
-    _check_frozen(base_folder, [_existing(run.theta_1)])
-    return source.method.path(theta_0, _weights(run.theta_1), RecordedInformation(run))
+    theta_0 = read_tower(base_folder, {})
+
+    def read(folder: Path) -> Weights:
+        if existing(folder, "Pushing").is_relative_to(run.path):  # not one that `thetas` names
+            _check_frozen(base_folder, folder)
+        return read_tower(folder, theta_0)
+
+    return recorded_path(run, source.recipe, theta_0, read)
 
 
 def _frozen(weights: Weights) -> set[str]:
@@ -122,33 +118,15 @@ def _frozen(weights: Weights) -> set[str]:
     return {name for name in floats if not name.startswith((*IMAGE_TOWER, HEAD_WEIGHT))}
 
 
-def _weights(folder: Path) -> Weights:
-    """Return the image tower in a folder, including the head if it was trained."""
-    tower = StoredTower(folder)
-    if not (folder / HEAD_CONFIG).exists():
-        return tower
-    return dict(tower) | {HEAD_WEIGHT: ClassificationHead.load(folder).weight.data}
-
-
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise InputError(
-            f"Pushing needs the fine-tuned weights, but {folder} is missing. Run the recipe again, which makes it."
-        )
-    return folder
-
-
-def _check_frozen(base_folder: Path, folders: Iterable[Path]) -> None:
-    """Check that models equal the base outside of their image tower and head."""
-    stored = LazyWeights(base_folder)
-    for folder in folders:
-        model: Weights = LazyWeights(folder)
-        base: Weights = stored
-        if _frozen(stored) != _frozen(model):  # the file may hold tensors that transformers does not read, or renames
-            model, base = (load_clip(x)[0].state_dict() for x in (folder, base_folder))
-        for name in sorted(_frozen(base)):
-            if not torch.equal(base[name].float(), model[name].float()):
-                raise InputError(
-                    f"{folder} differs from the base in '{name}', which no run changes: one of them is damaged. "
-                    f"Restore it, or remove {folder} and run the recipe again."
-                )
+def _check_frozen(base_folder: Path, folder: Path) -> None:
+    """Check that a model equals the base outside of its image tower and head."""
+    base: Weights = LazyWeights(base_folder)
+    model: Weights = LazyWeights(folder)
+    if _frozen(base) != _frozen(model):  # the file may hold tensors that transformers does not read, or renames
+        model, base = (load_clip(x)[0].state_dict() for x in (folder, base_folder))
+    for name in sorted(_frozen(base)):
+        if not torch.equal(base[name].float(), model[name].float()):
+            raise InputError(
+                f"{folder} differs from the base in '{name}', which no run changes: one of them is damaged. "
+                f"Restore it, or remove {folder} and run the recipe again."
+            )

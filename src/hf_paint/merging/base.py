@@ -11,8 +11,6 @@ from transformers import TrainerCallback
 from hf_paint.errors import InputError
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Line, WeightPath
-from hf_paint.models.sealed import load_sealed_file
-from hf_paint.results.run_folder import RunFolder
 
 
 ImageSplit = Literal["validation", "train"]
@@ -32,21 +30,6 @@ class Information(Protocol):
             num_images: Number of training images to estimate it on.
             seed: Random seed.
         """
-
-
-class RecordedInformation:
-    """Fisher information read from the folder of a finished run.
-
-    Args:
-        folder: Run folder.
-    """
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def fisher(self, name: str, theta: Weights, *, num_images: int, seed: int) -> dict[str, Tensor]:
-        """Return the Fisher information recorded under this name."""
-        return load_sealed_file(self.folder.fisher(name))
 
 
 class Loss(Protocol):
@@ -230,6 +213,19 @@ def check_share(method: str, option: str, value: float) -> None:
     """
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InputError(f"`{option}` of the method '{method}' must be a number in [0, 1], got {value!r}.")
+
+
+def check_drawn(method: str, num_images: int, seed: int) -> None:
+    """Check how many images a method draws, and the seed.
+
+    Raises:
+        InputError: If it draws no image, or the seed is negative.
+    """
+    if num_images < 1 or seed < 0:
+        raise InputError(
+            f"The method '{method}' needs `num_images` of at least 1 and a `seed` of at least 0, got {num_images} and "
+            f"{seed}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_values
-from hf_paint.merging.base import Information, Measured, Method
+from hf_paint.merging.base import Information, Measured, Method, check_drawn
 from hf_paint.merging.interpolation import Weights, add, combine_tensor, subtract
 from hf_paint.merging.path import WeightPath
 from hf_paint.models.devices import float64_device, to_float64
@@ -19,7 +20,7 @@ from hf_paint.models.heads import ZeroShotHead
 from hf_paint.models.towers import ImageTower, attention
 from hf_paint.results.alphas import Alpha, Coefficients
 from hf_paint.weights.compatibility import check_alpha, check_compatible
-from hf_paint.weights.finite import finite
+from hf_paint.weights.finite import finite, in_range
 
 
 FLOOR = 1e-8
@@ -63,22 +64,14 @@ def estimate_fisher(
         torch.Size([24, 48])
     """
     parameters = {name: parameter.detach() for name, parameter in tower.named_parameters()}
-    generator = torch.Generator().manual_seed(seed)
-
-    def loss(weights: Weights, pixels: Tensor, draw: Tensor) -> Tensor:
-        """Return the cross-entropy in nats for one image (3, height, width) and a label sampled from the model."""
-        embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
-        logits: Tensor = head(embeds)  # (1, num_classes)
-        return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
-
-    per_example = vmap(grad(loss), in_dims=(None, 0, 0))
     total = {name: torch.zeros_like(p, dtype=_at_least_float32(p)) for name, p in parameters.items()}
-    num_images = 0
+    generator, num_images = torch.Generator().manual_seed(seed), 0
+    gradients_of = vmap(grad(partial(_sampled_loss, tower, head)), in_dims=(None, 0, 0))  # of each image
     with attention(tower, "eager"):  # fused kernels do not support per-example gradients
         for chunk in (chunk for batch in batches for chunk in batch.split(chunk_size)):
             # One number per image, so that the labels do not depend on the chunk size or device.
             draws = torch.rand(len(chunk), generator=generator, dtype=torch.float64).to(float64_device(chunk.device))
-            for name, gradient in per_example(parameters, chunk, draws).items():
+            for name, gradient in gradients_of(parameters, chunk, draws).items():
                 total[name] += gradient.to(total[name].dtype).square_().sum(dim=0)  # (chunk, *shape) -> (*shape)
             num_images += len(chunk)
     if not num_images:
@@ -87,6 +80,13 @@ def estimate_fisher(
         if not bool(value.isfinite().all()):
             raise InputError(f"The Fisher information of '{name}' is not finite. Check the weights and the pixels.")
     return {name: value / num_images for name, value in total.items()}
+
+
+def _sampled_loss(tower: ImageTower, head: ZeroShotHead, weights: Weights, pixels: Tensor, draw: Tensor) -> Tensor:
+    """Return the cross-entropy in nats for one image (3, height, width) and a label sampled from the model."""
+    embeds = functional_call(tower, dict(weights), kwargs={"pixel_values": pixels[None]}).image_embeds
+    logits: Tensor = head(embeds)  # (1, num_classes)
+    return functional.cross_entropy(logits, draw_labels(logits.detach(), draw[None]))
 
 
 def interpolate_fisher(
@@ -181,8 +181,7 @@ class FisherPath(WeightPath):
         fisher_0, fisher_1 = information
         finite(name, x_0, "theta_0")
         finite(name, x_1, "theta_1")
-        moved = add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1))
-        return finite(name, moved, "the interpolated model")
+        return in_range(name, add(x_0, _share_of_theta_1(fisher_0, fisher_1, alpha) * subtract(name, x_0, x_1)))
 
     def fingerprint(self, alpha: Alpha) -> str:
         """Return the fingerprint of theta_alpha. At alpha 0 and 1, it is the fingerprint of theta_0 and theta_1."""
@@ -211,11 +210,7 @@ class Fisher(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_images < 1 or self.seed < 0:
-            raise InputError(
-                "The method 'fisher' needs `num_images` of at least 1 and a `seed` of at least 0, got "
-                f"{self.num_images} and {self.seed}."
-            )
+        check_drawn(self.name, self.num_images, self.seed)
 
     @property
     def needs_train(self) -> bool:

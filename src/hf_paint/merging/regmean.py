@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_paint.errors import InputError
-from hf_paint.merging.base import Measured, Measurements, Several, check_share
+from hf_paint.merging.base import Measured, Measurements, Several, check_drawn, check_share
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.spectral import mean
 from hf_paint.merging.task_arithmetic import merge_task_vectors
@@ -117,7 +117,7 @@ def _merge_matrices(
     total, target = middle.new_zeros(num_inputs, num_inputs), torch.zeros_like(middle.T)
     for model, matrix in matrices.items():
         gram = grams[model]()
-        epsilon = torch.finfo(torch.promote_types(gram.dtype, torch.float32)).eps
+        epsilon = max(epsilon, torch.finfo(torch.promote_types(gram.dtype, torch.float32)).eps)
         gram = to_float64(gram).to(middle.device)
         diagonal = gram.diagonal().clone()
         gram = gram.mul(reduction)
@@ -167,11 +167,7 @@ class RegMean(Several):
 
     def __post_init__(self) -> None:
         check_share(self.name, "reduction", self.reduction)
-        if self.num_images < 1 or self.seed < 0:
-            raise InputError(
-                f"The method '{self.name}' needs `num_images` of at least 1 and a `seed` of at least 0, got "
-                f"{self.num_images} and {self.seed}."
-            )
+        check_drawn(self.name, self.num_images, self.seed)
 
     @property
     def needs_train(self) -> bool:

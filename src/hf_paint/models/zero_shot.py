@@ -15,12 +15,12 @@ from hf_paint.errors import InputError
 from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.models.families import logit_scale
+from hf_paint.models.fingerprinted import load_fingerprinted, save_fingerprinted
 from hf_paint.models.given import ModelLike, load_given
 from hf_paint.models.heads import CandidateHead, GroupedHead, ZeroShotHead, member_rows
 from hf_paint.models.processes import agree, is_first_on_node
 from hf_paint.models.prompt_checks import warn_of_prompts
 from hf_paint.models.prompts import embed_prompts
-from hf_paint.models.sealed import load_sealed_file, save_sealed_file
 from hf_paint.models.task_file import TaskClasses
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
@@ -136,7 +136,7 @@ def build_zero_shot_head(
     weight = functional.normalize(text_embeds.mean(dim=1), dim=-1)  # (num_classes, embed_dim)
     head = ZeroShotHead(weight, logit_scale(model))
     if cache is not None and is_first_on_node():
-        save_sealed_file(cache, head.state_dict())
+        save_fingerprinted(cache, head.state_dict())
     return head
 
 
@@ -158,7 +158,7 @@ def _read(path: Path) -> ZeroShotHead | None:
     if not path.exists():
         return None
     try:
-        weights = load_sealed_file(path)
+        weights = load_fingerprinted(path)
         return ZeroShotHead(weights["weight"], weights["logit_scale"])
     except (InputError, KeyError):
         logger.warning(f"The cached head {path} is damaged, so it is made again.")

@@ -12,6 +12,7 @@ from hf_paint.adapters.lora_files import base_of_adapter
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.recorded import IN_MEMORY
 from hf_paint.models.classifier import ClassificationHead, tower_of, weights_of
 from hf_paint.models.given import load_given
 from hf_paint.models.loading import load_clip, save_clip
@@ -63,7 +64,7 @@ class Base:
             )
         name = model.name_or_path if isinstance(model, PreTrainedModel) else str(model)
         return cls(
-            name=absolute(name) if name else f"a model in memory ({fingerprint})",
+            name=absolute(name) if name else f"{IN_MEMORY} ({fingerprint})",
             revision=options.model_revision,
             model=loaded,
             processor=processor,

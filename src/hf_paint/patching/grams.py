@@ -12,7 +12,7 @@ from hf_paint.files import remove_any
 from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.layer_inputs import collect_grams
-from hf_paint.models.sealed import SealedFile, is_whole, save_sealed_file
+from hf_paint.models.fingerprinted import FingerprintedFile, is_whole, save_fingerprinted
 from hf_paint.patching.processes import make_once
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.training_pixels import share_of, training_pixels
@@ -37,7 +37,7 @@ def stored_grams(run: PatchRun, name: str, theta: Weights, *, num_images: int, s
     """
     path = run.folder.grams / f"{fingerprint_values(name, fingerprint_weights(theta))}.safetensors"
     make_once(path, partial(_save, run, path, name, theta, num_images, seed), is_whole=partial(is_whole, path))
-    return _SharedTensors(SealedFile(path))
+    return _SharedTensors(FingerprintedFile(path))
 
 
 def _save(run: PatchRun, path: Path, name: str, theta: Weights, num_images: int, seed: int) -> None:
@@ -50,7 +50,7 @@ def _save(run: PatchRun, path: Path, name: str, theta: Weights, num_images: int,
     grams = collect_grams(run.tower_with(theta), bar)
     if run.folder.write:
         remove_any(path)
-        save_sealed_file(path, _without_copies(grams))
+        save_fingerprinted(path, _without_copies(grams))
 
 
 def _tasks_of(run: PatchRun, name: str) -> list[PreparedTask]:

@@ -17,8 +17,8 @@ from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.merging.base import AnySplit, ImageSplit, Loss, Method
 from hf_paint.merging.fisher import estimate_fisher
 from hf_paint.merging.interpolation import Weights
+from hf_paint.models.fingerprinted import is_whole, load_fingerprinted, save_fingerprinted
 from hf_paint.models.losses import entropies, masked_cross_entropy
-from hf_paint.models.sealed import is_whole, load_sealed_file, save_sealed_file
 from hf_paint.patching.grams import stored_grams
 from hf_paint.patching.method_choice import choose_method
 from hf_paint.patching.processes import make_once
@@ -139,7 +139,7 @@ class RunMeasurements:
         """
         path = self.run.folder.fisher(name)
         make_once(path, partial(self._save_fisher, path, theta, num_images, seed), is_whole=partial(is_whole, path))
-        information = load_sealed_file(path)
+        information = load_fingerprinted(path)
         bind(self.run.folder, f"fisher/{name}", fingerprint_weights(information))
         return information
 
@@ -154,7 +154,7 @@ class RunMeasurements:
         mean = {key: (sum(other[key] for other in others) + x).cpu() / len(estimates) for key, x in first.items()}
         if self.run.folder.write:
             remove_any(path)
-            save_sealed_file(path, mean)
+            save_fingerprinted(path, mean)
 
     def grams(self, name: str, theta: Weights, *, num_images: int, seed: int) -> Weights:
         """Return the Gram matrices of a model on training images of its task; they are measured once and saved.
@@ -208,7 +208,9 @@ class _Scorer:
 
     def _entropy(self, task: PreparedTask) -> float:
         entropies = self._evaluator.predict(self._carrier, task, "validation").relative_entropy
-        return 0.0 if entropies is None else float(np.mean(entropies, dtype=np.float64))
+        if entropies is None:  # never, because no run of a multi-label task may choose by entropy
+            raise ValueError(f"Task '{task.task.name}' has no entropies.")
+        return float(np.mean(entropies, dtype=np.float64))
 
     def _accuracy(self, task: PreparedTask) -> Fraction:
         correct = self._evaluator.predict(self._carrier, task, "validation").correct

@@ -8,11 +8,12 @@ from pathlib import Path
 from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.merging.interpolation import Weights
+from hf_paint.merging.recorded import existing, read_tower, recorded_path
 from hf_paint.patching.examples import plot_saved_examples
 from hf_paint.patching.finish import save_chosen, save_plots, selection_of
 from hf_paint.patching.options import PatchResult
 from hf_paint.patching.recipe import Rule
-from hf_paint.patching.recorded import recorded_path, recorded_run
+from hf_paint.patching.recorded import recorded_run
 from hf_paint.report.writing import redraw_report
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_phrase, canonical, format_alpha
 from hf_paint.results.curve import AlphaCurve
@@ -142,7 +143,10 @@ def save_choice(choice: NewChoice) -> PatchResult:
     folder, alpha, curve = choice.folder, choice.alpha, choice.curve
     facts = folder.load_card_facts() or {}
     run = recorded_run(folder, choice.recipe)
-    path = recorded_path(run)
+    theta_0 = run.base.theta_0
+    path = recorded_path(
+        folder, choice.recipe, theta_0, lambda theta: read_tower(existing(theta, "Choosing again"), theta_0)
+    )
     _check_weights(curve, alpha, path.fingerprint(alpha))
     weights: Weights = path.at(alpha)
     with folder.claimed(choice.recipe):

@@ -1,4 +1,4 @@
-"""Weights in a single file that knows what it should contain, so that damage is found when it is read."""
+"""Weights in a single file with their fingerprint, so that damage is found when the file is read."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -15,22 +15,22 @@ from hf_paint.fingerprints import fingerprint_values, fingerprint_weights
 
 
 logger: logging.Logger = logging.getLogger(__name__)
-SEAL = "fingerprint"
+KEY = "fingerprint"
 """Metadata key that holds the fingerprint of the file's name and weights."""
 
 
-def save_sealed_file(path: Path, weights: Mapping[str, Tensor]) -> None:
+def save_fingerprinted(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write weights atomically, with their fingerprint as metadata.
 
     Example:
-        >>> save_sealed_file(tmp_path / "head.safetensors", {"weight": torch.zeros(2)})
-        >>> load_sealed_file(tmp_path / "head.safetensors")
+        >>> save_fingerprinted(tmp_path / "head.safetensors", {"weight": torch.zeros(2)})
+        >>> load_fingerprinted(tmp_path / "head.safetensors")
         {'weight': tensor([0., 0.])}
     """
-    save_atomically(path, partial(save_file, dict(weights), metadata={SEAL: _seal(path, weights)}))
+    save_atomically(path, partial(save_file, dict(weights), metadata={KEY: _fingerprint(path, weights)}))
 
 
-class SealedFile(Mapping[str, Tensor]):
+class FingerprintedFile(Mapping[str, Tensor]):
     """Weights in a file, name -> tensor, which are checked once against their fingerprint and read on demand.
 
     Files of earlier versions have no fingerprint.
@@ -46,8 +46,8 @@ class SealedFile(Mapping[str, Tensor]):
         try:
             self._file = safe_open(path, "pt")
             self._names = [*self._file.keys()]
-            seal = (self._file.metadata() or {}).get(SEAL)
-            as_saved = seal in (None, _seal(path, self))
+            stored = (self._file.metadata() or {}).get(KEY)
+            as_saved = stored in (None, _fingerprint(path, self))
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is damaged and cannot be read. Remove it; it is made again.") from error
         if not as_saved:
@@ -66,20 +66,20 @@ class SealedFile(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def load_sealed_file(path: Path) -> dict[str, Tensor]:
-    """Read all weights of a file into memory, after checking them (see `SealedFile`)."""
-    return dict(SealedFile(path))
+def load_fingerprinted(path: Path) -> dict[str, Tensor]:
+    """Read all weights of a file into memory, after checking them (see `FingerprintedFile`)."""
+    return dict(FingerprintedFile(path))
 
 
 def is_whole(path: Path) -> bool:
     """Return whether a file can be read as it was saved; if not, say that it is made again."""
     try:
-        SealedFile(path)
+        FingerprintedFile(path)
     except InputError:
         logger.warning(f"{path} is damaged, so it is made again.")
         return False
     return True
 
 
-def _seal(path: Path, weights: Mapping[str, Tensor]) -> str:
+def _fingerprint(path: Path, weights: Mapping[str, Tensor]) -> str:
     return fingerprint_values(path.name, fingerprint_weights(weights))
