@@ -157,11 +157,12 @@ def test_parts_of_epochs_are_the_steps_of_the_trainer(model_folder, three, tmp_p
 def test_concerns(model_folder, tmp_path):
     few = write_task(tmp_path / "data", "few", train=30, test=8)
     kept = write_task(tmp_path / "data", "kept", train=30, test=8, seed=1)
-    args = arguments(tmp_path / "run", max_steps=200, warmup_steps=1, per_device_train_batch_size=30)
+    args = arguments(tmp_path / "run", max_steps=200, warmup_steps=100, per_device_train_batch_size=30)
     rule = Rule(alphas=ALPHAS, selection="supported_within", tolerance=0.01)
     sample = ZeroShot(task="few", split="validation", correct=199, total=200, num_images=300)
     said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
     assert "few: 200 steps of 30 images are 200 epochs of its 27 pictures." in said
+    assert "25 epochs would be --max_steps 25 --warmup_steps 2." in said
     assert "few: Validation images: only 3, each of which counts 33.3 points." in said
     assert "kept: the tolerance of 1 point is less than one of its 3 validation images (33.3 points)" in said
     assert "few: the model already classifies 199 of 200 images correctly" in said
