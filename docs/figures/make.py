@@ -50,6 +50,12 @@ def mnist() -> None:
     shutil.copyfile(result.run_folder / "accuracy.png", HERE / "mnist.png")
 
 
+def gtsrb() -> None:
+    """Keep what happened to the classes of GTSRB in a short run."""
+    result = run("gtsrb", max_steps=300, batch_size=32, num_images=1000)
+    shutil.copyfile(result.run_folder / "per_class.png", HERE / "gtsrb.png")
+
+
 def rules() -> None:
     """Draw what each rule sees on the curve of a short run on MNIST, and what it chooses."""
     curve = run("mnist", max_steps=120, batch_size=32, num_images=500).curve
@@ -136,6 +142,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "notebook": notebook,
     "report": report,
     "rules": rules,
+    "gtsrb": gtsrb,
     "mnist": mnist,
     "keeping": keeping.main,
     "cards": cards,

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/run.py [interpolation head ...] [--rounds 5] [--threads N] [--device cpu] [--quick]
 
-Run from the root of the checkout on an idle machine; it takes about half an hour on two cores. After a full run,
-the rows are written to tests/benchmarks/results/, and `python docs/measured.py` shows them.
+Run from the root of the checkout on an idle machine; all of them take about two hours on two cores. The rows of each
+script are written to tests/benchmarks/results/ when it ends, in place of those of its last run, and
+`python docs/measured.py` shows them.
 """
 
 import argparse
@@ -49,18 +50,21 @@ def main() -> int:
             print(f"{script} failed:\n{finished.stderr[-4000:]}", flush=True)
             failed.append(script)
         rows[script] = read_rows(results)
+        if not (parsed.quick or script in failed):
+            record(script, rows[script], parsed)
     print(f"\n## All, on {machine(parsed)}\n")
     report([row for of_script in rows.values() for row in of_script], parsed)
-    if not (parsed.quick or parsed.scripts or failed):
-        record(rows, parsed)
     return 1 if failed else 0
 
 
-def record(rows: dict[str, list[Row]], parsed: argparse.Namespace) -> None:
-    """Write the rows of all scripts, and when and where they were measured."""
+def record(script: str, rows: list[Row], parsed: argparse.Namespace) -> None:
+    """Write the rows of a script, and when and where they were measured, beside those of the other scripts."""
+    path = RESULTS / f"{parsed.device}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(parsed), "python": platform.python_version()}
-    found = {"about": about, "scripts": {script: [asdict(row) for row in some] for script, some in rows.items()}}
-    RESULTS.joinpath(f"{parsed.device}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    found[script] = {"about": about, "rows": [asdict(row) for row in rows]}
+    in_order = {name: found[name] for name in SCRIPTS[parsed.device] if name in found}
+    path.write_text(json.dumps(in_order, indent=1) + "\n", encoding="utf-8")
 
 
 def machine(parsed: argparse.Namespace) -> str:

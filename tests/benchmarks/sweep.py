@@ -7,6 +7,7 @@ GPU the model is a ViT-L/14 instead of a ViT-B/32. One row compares a sweep that
 one that only records scores, both of decoded images and into a run folder.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def main() -> None:
     shape, num_images, num_alphas = ("ViT-B/32", 128, 3) if cpu else ("ViT-L/14", 1024, 5)
     alphas = [step / num_alphas for step in range(num_alphas)]
     sweep = Sweep(shape, 16 if parsed.quick else num_images, alphas, device=parsed.device, quick=parsed.quick)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(FOLDER / "compiled")  # empty, so that compiling is measured
     compiled = sweep.evaluator("bf16", compile=True)
     carrier = Carrier(Line(sweep.theta_0, sweep.theta_1), sweep.tower, compiled)
     first = seconds(partial(sweep.along, carrier, compiled))

@@ -19,6 +19,7 @@ with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import gpu
     import gpu_figures
     import material
+    import run
 
 MIB = 2**20
 
@@ -51,6 +52,17 @@ def test_ratios_are_those_of_the_rounds_and_rates_count_the_work():
 def test_every_part_of_a_target_counts(target, met):
     plain, ours = [common.Run(3.0)], [common.Run(1.0, 30 * MIB)]
     assert common.compare("job", plain, ours, difference=1e-6, target=common.Target(**target)).met is met
+
+
+def test_a_script_replaces_its_own_record_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    asked = SimpleNamespace(device="cpu", threads=1, rounds=5)
+    for script, job in (("head", "a"), ("interpolation", "b"), ("head", "c")):
+        run.record(script, [common.Row(job=job, plain="", ours="3 s", met=False)], asked)
+    found = json.loads((tmp_path / "cpu.json").read_text())
+    jobs = [(script, part["rows"][0]["job"]) for script, part in found.items()]
+    assert jobs == [("interpolation", "b"), ("head", "c")]
+    assert all("medians of 5" in part["about"]["machine"] for part in found.values())
 
 
 def test_rows_survive_the_file_and_become_a_table(tmp_path):

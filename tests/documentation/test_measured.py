@@ -42,7 +42,8 @@ def row(**keys):
 
 def test_what_misses_its_target_comes_first():
     about = {"date": "2026-01-02", "machine": "2 cores"}
-    found = {"about": about, "scripts": {"sweep": [row(), row(job="head", met=True), row(job="pixels", met=None)]}}
+    rows = [row(), row(job="head", met=True), row(job="pixels", met=None)]
+    found = {"sweep": {"about": about, "rows": rows}}
     text, missed = measured.benchmarks(found, "## `make benchmark`", "cpu.json")
     assert missed == ["`make benchmark`: sweep: 3.00 (2.9 to 3.1), target at least 4x"]
     assert "date 2026-01-02, machine 2 cores." in text

@@ -34,11 +34,21 @@ def written_out_ties(theta_0, thetas, scale, density):
 
 @pytest.mark.parametrize("density", [0.1, 0.2, 0.7, 1.0])
 @pytest.mark.parametrize("scale", [0.4, 1.0])
-def test_ties_equals_the_three_steps_written_out(density, scale):
-    theta_0, thetas = models()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ties_equals_the_three_steps_written_out(density, scale, dtype):
+    theta_0, thetas = models(dtype=dtype)
     result, expected = ties(theta_0, thetas, scale, density=density), written_out_ties(theta_0, thetas, scale, density)
     for name in ("w", "b"):
         torch.testing.assert_close(result[name].double(), expected[name], rtol=0, atol=2e-6)
+
+
+def test_ties_keeps_what_is_tied_with_the_smallest():
+    """Of 1, 1, 1, 3, two are to be kept; 1e-30 and 1 + 2**-23 differ from their neighbours in the last bits only."""
+    theta_0 = {"w": torch.zeros(4), "b": torch.zeros(2)}
+    tied = {"w": torch.tensor([1.0, -1.0, 1.0, 3.0]), "b": torch.zeros(2)}
+    assert ties(theta_0, {"a": tied}, density=0.5)["w"].tolist() == [1, -1, 1, 3]
+    close = {"w": torch.tensor([1.0, 1 + 2**-23, -(1 + 2**-22), 1e-30]), "b": torch.zeros(2)}
+    assert ties(theta_0, {"a": close}, density=0.5)["w"].tolist() == [0, 1 + 2**-23, -(1 + 2**-22), 0]
 
 
 @pytest.mark.parametrize("density", [0.2, 0.5])

@@ -10,7 +10,12 @@ from torch import Tensor
 from hf_paint.merging.base import Measurements, Several
 from hf_paint.merging.interpolation import Weights, subtract
 from hf_paint.merging.task_arithmetic import check_density, check_task_vectors, merge_task_vectors
+from hf_paint.weights.compatibility import headers_of
 from hf_paint.weights.finite import all_finite, checked
+
+
+DIGIT = 16
+"""Bits by which magnitudes are ranked at a time."""
 
 
 def ties(
@@ -56,21 +61,43 @@ def _elect_and_average(taus: Sequence[Tensor]) -> Tensor:
 
     If the entries sum to zero, the positive sign is elected.
     """
-    stacked = torch.stack([*taus])  # (num_models, *shape)
-    elected = torch.where(stacked.sum(dim=0) >= 0, 1, -1)
-    agrees = stacked.sign() == elected
-    return (stacked * agrees).sum(dim=0) / agrees.sum(dim=0).clamp(min=1)
+    is_positive = sum(taus[1:], start=taus[0]) >= 0
+    total, count = torch.zeros_like(taus[0]), torch.zeros_like(taus[0])
+    for tau in taus:
+        agrees = torch.where(is_positive, tau > 0, tau < 0)
+        total += tau * agrees
+        count += agrees
+    return total / count.clamp_(min=1)
 
 
 def _smallest_kept(theta_0: Weights, theta: Weights, density: float) -> float:
-    """Return the smallest magnitude that is kept when a task vector is trimmed."""
-    magnitudes = [subtract(name, x_0, theta[name]).abs().flatten() for name, x_0 in theta_0.items()]
-    moved = [part for part in magnitudes if bool(part.any())]
-    if not moved:
-        return 0.0
-    whole = torch.cat(moved)
-    num_dropped = len(whole) - max(1, int(density * len(whole)))
-    return float(whole.kthvalue(num_dropped + 1).values)
+    """Return the smallest magnitude that is kept when a task vector is trimmed.
+
+    Magnitudes are ordered as their bits are, so it is found digit by digit, 16 bits at a time (radix selection), with
+    one tensor in memory.
+    """
+    double = any(str(header.dtype).endswith("float64") for header in headers_of(theta).values())
+    floats, integers = (torch.float64, torch.int64) if double else (torch.float32, torch.int32)
+    found, rank, moved = 0, None, [*theta_0]
+    for shift in range(torch.iinfo(integers).bits - DIGIT, -1, -DIGIT):
+        counts = torch.zeros(1 << DIGIT, dtype=torch.int64)
+        for name in [*moved]:
+            bits = subtract(name, theta_0[name], theta[name]).abs().flatten().to(floats).view(integers)
+            if rank is not None:
+                bits = bits[bits >> shift + DIGIT == found]
+            elif not bool(bits.any()):
+                moved.remove(name)
+                continue
+            counts += torch.bincount(bits >> shift & (1 << DIGIT) - 1, minlength=len(counts)).cpu()
+        if not moved:
+            return 0.0
+        if rank is None:
+            rank = int(counts.sum()) - max(1, int(density * int(counts.sum())))
+        up_to = counts.cumsum(0)
+        digit = int(torch.searchsorted(up_to, rank, right=True))
+        rank -= int(up_to[digit] - counts[digit])
+        found = found << DIGIT | digit
+    return float(torch.tensor(found, dtype=integers).view(floats))
 
 
 def _drop_below(tau: Tensor, threshold: float) -> Tensor:
