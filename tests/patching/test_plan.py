@@ -86,7 +86,9 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
 
     caplog.clear()
     patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
-    assert [record.message for record in caplog.records] == [f"Nothing to train or measure: the run in {run.path} is finished."]
+    assert [record.message for record in caplog.records] == [
+        f"Nothing to train or measure: the run in {run.path} is finished."
+    ]
     fewer = plan(
         model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS), options=replace(OPTIONS, max_eval_images=4)
     )
