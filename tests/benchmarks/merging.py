@@ -59,7 +59,7 @@ found, done = [private()], threading.Event()
 def watch():
     while not done.wait(0.01):
         found.append(private())
-thread = threading.Thread(target=watch)
+thread = threading.Thread(target=watch, daemon=True)  # an error ends the process
 thread.start()
 start = time.process_time()
 run()

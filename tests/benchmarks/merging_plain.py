@@ -91,7 +91,8 @@ def iso_cts(theta_0: Weights, thetas: list[Weights], common_fraction: float = 0.
         u, s, v = torch.linalg.svd(sum(taus), full_matrices=False)
         left, values, right = [u[:, :common]], [s[:common]], [v[:common]]
         for tau in taus:
-            u_i, s_i, v_i = torch.linalg.svd(tau - left[0] @ (left[0].T @ tau), full_matrices=False)
+            rest = (tau - left[0] @ (left[0].T @ tau)).double()  # without full rank: float32 does not always converge
+            u_i, s_i, v_i = (x.float() for x in torch.linalg.svd(rest, full_matrices=False))
             left.append(u_i[:, :specific])
             values.append(s_i[:specific])
             right.append(v_i[:specific])
