@@ -1,7 +1,7 @@
 """Counting objects.
 
 The scenes are drawn, and their class is the number of objects. Counting is far from what the toy CLIP knows: with the
-default rule, it may learn little. `mean` weighs what is gained and what is lost alike.
+default rule, it may learn little. `mean` counts a gain and a loss the same.
 """
 
 from datasets import Dataset

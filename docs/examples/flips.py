@@ -1,7 +1,7 @@
 """Pictures that change their answer.
 
 A run records which test images are right at every alpha. These are the ones that patching turns, with the answers of
-the model before and after it, asked of transformers alone.
+the model before and after it, computed with transformers alone.
 """
 
 import numpy as np

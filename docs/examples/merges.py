@@ -1,6 +1,6 @@
 """Merges side by side.
 
-Four ways to merge the two fine-tuned models of the last example into one. Each is shown as it is, at alpha 1; a run
+Four ways to merge the two fine-tuned models of `two_patches.py` into one. Each is shown as it is, at alpha 1; a run
 would also choose an alpha (`method: tsv` and so on).
 """
 

@@ -1,7 +1,7 @@
 """What each rule chooses.
 
 All rules read the same validation accuracies. `supported_within` takes the best alpha that loses at most the tolerance
-on the tasks to keep, `mean` weighs both sides alike, and `entropy` looks at no label.
+on the tasks to keep, `mean` counts both sides the same, and `entropy` looks at no label.
 """
 
 from matplotlib import pyplot

@@ -1,7 +1,7 @@
 """A typographic attack, before and after.
 
-The name of a wrong shape is written over a drawn shape. It confuses the toy CLIP, which seldom answers with the word,
-though, as large CLIPs do. Patching on such pictures teaches it to look at the shape; it keeps the clean pictures.
+The name of a wrong shape is written over a drawn shape. This confuses the toy CLIP, but it rarely answers with the
+word, as large CLIPs do. Patching on such pictures teaches it to look at the shape, and it keeps the clean pictures.
 """
 
 from matplotlib import pyplot

@@ -141,7 +141,7 @@ FAILURES = {
     "the network, wrapped": (raised(ValueError("x"), http.client.IncompleteRead(b"")), "network failed"),
     "the server": (of_the_hub(503), "network failed: 503"),
     "a refusal": (of_the_hub(403), "refused: 403"),
-    "memory": (MemoryError(), "not enough memory: MemoryError. Run"),
+    "memory": (MemoryError(), "MemoryError. Run the same command again with smaller batches (in training, half"),
     "numpy's memory": (
         np._core._exceptions._ArrayMemoryError((10**15,), np.dtype(float)),
         "Unable to allocate 7.11 PiB",

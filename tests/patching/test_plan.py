@@ -86,7 +86,9 @@ def test_a_plan_costs_what_the_run_costs_and_a_run_says_what_it_reuses(model_fol
 
     caplog.clear()
     patch_single(model_folder, three[0], three[2:], args, alphas=ALPHAS, options=OPTIONS)
-    assert [record.message for record in caplog.records] == [f"Nothing to do: the run in {run.path} is finished."]
+    assert [record.message for record in caplog.records] == [
+        f"Nothing to train or measure: the run in {run.path} is finished."
+    ]
     fewer = plan(
         model_folder, three[:1], three[2:], args, rule=Rule(alphas=ALPHAS), options=replace(OPTIONS, max_eval_images=4)
     )
@@ -163,11 +165,12 @@ def test_parts_of_epochs_are_the_steps_of_the_trainer(model_folder, three, tmp_p
 def test_concerns(model_folder, tmp_path):
     few = write_task(tmp_path / "data", "few", train=30, test=8)
     kept = write_task(tmp_path / "data", "kept", train=30, test=8, seed=1)
-    args = arguments(tmp_path / "run", max_steps=200, warmup_steps=1, per_device_train_batch_size=30)
+    args = arguments(tmp_path / "run", max_steps=200, warmup_steps=100, per_device_train_batch_size=30)
     rule = Rule(alphas=ALPHAS, selection="supported_within", tolerance=0.01)
     sample = ZeroShot(task="few", split="validation", correct=199, total=200, num_images=300)
     said = " ".join(concerns(*prepared(model_folder, [few], [kept], args, rule=rule), [sample]))
     assert "few: 200 steps of 30 images are 200 epochs of its 27 pictures." in said
+    assert "25 epochs would be --max_steps 25 --warmup_steps 2." in said
     assert "few: Validation images: only 3, each of which counts 33.3 points." in said
     assert "kept: the tolerance of 1 point is less than one of its 3 validation images (33.3 points)" in said
     assert "few: the model already classifies 199 of 200 images correctly" in said

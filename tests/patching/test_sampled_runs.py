@@ -70,7 +70,7 @@ def test_nothing_is_evaluated_twice_and_nothing_is_mixed(runs):
 
 def test_only_a_run_of_the_same_images_is_finished(runs):
     kept = "theta_1: kept."
-    done = f"Nothing to do: the run in {runs[0][1].run_folder} is finished."
+    done = f"Nothing to train or measure: the run in {runs[0][1].run_folder} is finished."
     assert [said for *_, said, _ in runs] == [[], [kept], [kept], [done]]
 
 

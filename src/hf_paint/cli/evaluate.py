@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from hf_paint.cli.parser import Commands, add_command, add_image_counts, add_split
+from hf_paint.cli.recipe import TASKS_ARE
 from hf_paint.cli.tables import print_table
 from hf_paint.results.extra_metrics import EXTRA_METRICS
 from hf_paint.results.records import Result
@@ -32,7 +33,7 @@ def add(commands: Commands) -> None:
         "--tasks",
         nargs="+",
         metavar="TASK",
-        help="built-in tasks or groups, or task YAML files (default: the tasks of the run)",
+        help=f"{TASKS_ARE} (default: the tasks of the run)",
     )
     add_split(command)
     command.add_argument("--revision", default="main", help="branch, tag or commit of the model (default: main)")

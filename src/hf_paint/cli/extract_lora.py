@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--output_dir", required=True, help="output folder; adapters go to OUTPUT_DIR/rank-RANK")
     command.add_argument("--base_model_id", help="Hub repository id of THETA_0, if THETA_0 is a folder")
     command.add_argument("--overwrite", action="store_true", help="replace existing adapters")
-    command.add_argument("--task", help="task to evaluate the adapters on: built-in name or task YAML file")
+    command.add_argument("--task", help="task to evaluate the adapters on, named as in a recipe")
     add_split(command)
     command.add_argument("--alpha", type=float, default=1.0, help="alpha to evaluate (default: %(default)s)")
     command.add_argument("--use_cpu", action="store_true", help="evaluate on the CPU")

@@ -22,6 +22,9 @@ MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 """Error numbers that may mean a bug, or that someone changed files during the run."""
 MAY_BE_A_BUG = f" If the files look right, please report this with the output of {TRACEBACK}=1."
 LESS = "Run the same command again with"
+SMALLER = (
+    "smaller batches (in training, half the `per_device_train_batch_size` and twice the `gradient_accumulation_steps`)"
+)
 FEWER = "a smaller `dataloader_num_workers`."
 TYPES: dict[str, tuple[str, ...]] = {
     "network": (
@@ -82,7 +85,7 @@ def describe(error: BaseException) -> str | None:
             case "hub":
                 return f"the server refused: {_text(link)}"
             case "memory":
-                return f"there is not enough memory: {_text(link)}. {LESS} smaller batches."
+                return f"there is not enough memory: {_text(link)}. {LESS} {SMALLER}."
             case "process":
                 return f"another process died, perhaps because memory ran out: {_text(link)}. {LESS} {FEWER}"
             case "storage":

@@ -39,10 +39,12 @@ def _epochs(train: Mapping[str, Split], trainings: Sequence[Training]) -> Iterat
     for training in trainings:
         for task, epochs in training.epochs.items():
             if epochs > MANY_EPOCHS:
-                advice = max(1, round(training.steps * MANY_EPOCHS / 4 / epochs))
+                steps = max(1, round(training.steps * MANY_EPOCHS / 4 / epochs))
+                warmup = f" --warmup_steps {steps // 10}" if training.args.warmup_steps > steps / 10 else ""
                 yield (
                     f"{task}: {training.steps} steps of {training.images} images are {epochs:.0f} epochs of its "
-                    f"{len(train[task].rows)} pictures. {MANY_EPOCHS // 4} epochs would be --max_steps {advice}."
+                    f"{len(train[task].rows)} pictures. {MANY_EPOCHS // 4} epochs would be --max_steps "
+                    f"{steps}{warmup}."
                 )
 
 

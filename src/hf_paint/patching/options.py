@@ -43,8 +43,8 @@ class PatchOptions:
         save_dtype: Dtype of the saved models: `float32`, `bfloat16` or `float16`; by default, the dtype of the base.
         base_model_id: Hub repository id for the card, if the base is loaded from a folder.
         precision: Precision of evaluation; `auto` uses `bf16` if it is faster and agrees with `fp32` on a sample.
-        max_eval_images: Maximum number of images to evaluate per split of a task, drawn by class and always the same
-            (see `hf_paint.data.samples`); by default, all. For quick runs: the intervals become wider.
+        max_eval_images: Maximum number of images to evaluate per split of a task, drawn by class and always the same;
+            by default, all. For quick runs: the intervals become wider.
         sweep: `full` evaluates every alpha on every image; `adaptive` skips images on which neighbouring alphas agree.
         verify: With `sweep="adaptive"`, also run a full sweep and report the errors of the adaptive one.
         base_fingerprint: Expected fingerprint of the base's image tower; a different base raises an error.

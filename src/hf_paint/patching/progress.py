@@ -27,7 +27,7 @@ def describe_progress(run: PatchRun) -> list[str]:
     if not run.folder.has_parts():
         return []
     if _is_finished(run):
-        return [f"Nothing to do: the run in {run.folder.path} is finished."]
+        return [f"Nothing to train or measure: the run in {run.folder.path} is finished."]
     return [*_models(run), *_evaluations(run)]
 
 

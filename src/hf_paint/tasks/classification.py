@@ -72,7 +72,7 @@ class ClassificationTask(LabelledTask, kind="classification"):
         attack: Typographic attack applied to every image, before any corruption.
         streaming: Stream the data set, for splits that are too large to download.
         unlabelled: Those of the splits `train` and `validation` whose images have no labels. They need no label
-            column, and what stands in one is not read. Such images serve merges and choices without labels.
+            column, and its contents are not read. Merges and choices of alpha that read no labels can use such images.
 
     Example:
         >>> task = ClassificationTask(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))

@@ -18,8 +18,8 @@ class Splits:
     """Split names in the data set; None if the task has no such split.
 
     Names may be expressions like `train[:80%]`. `stratified` takes a fifth of each class from the train split or, if
-    the other of validation and test is not `stratified`, a quarter (see `hf_paint.data.draws.draw_stratified`). With
-    `guess` in a task with `guess: true`, the data decide: the split with that name or, if there is none, `stratified`.
+    the other of validation and test is not `stratified`, a quarter. With `guess` in a task with `guess: true`, the
+    data decide: the split with that name or, if there is none, `stratified`.
 
     Attributes:
         train: A split name, or None for a task that is only evaluated.

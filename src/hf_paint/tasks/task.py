@@ -49,12 +49,12 @@ class Task:
         homepage: Home page of the data set, shown in the model card.
         citation: BibTeX entry of the data set, shown in the model card.
         guess: Whether what the definition does not say is found when the data are opened: the columns, the splits, and
-            words for the class names (see `hf_paint.data.guesses.open_task`).
+            words for the class names.
         source: Built-in name or path that the task was read from; None for a task defined in Python.
         rows: Data in memory, if `dataset` is `memory`; a recipe or a YAML file cannot hold them.
 
-    Lists are taken for tuples, mappings for `Splits` and other parts, and one string for `templates`. `class_names`
-    may also map each name in the data to its words in the prompts.
+    Lists are accepted for tuples, mappings for `Splits` and other parts, and a single string for `templates`.
+    `class_names` may also map each name in the data to its words in the prompts.
 
     Example:
         >>> pets = Task(name="pets", dataset="me/pets", templates=("a {}",), class_names=("cat", "dog"))
