@@ -29,7 +29,7 @@ ELSEWHERE = """\
 | merges of three tasks on a small CLIP | `python tests/acceptance/merging_table.py` | [merging](how_to/merging.md) |
 | ways to keep what a model knew | `python tests/acceptance/keeping.py` | [keeping](how_to/keeping.md) |
 | alpha without labels | `python tests/acceptance/without_labels.py` | [choosing alpha](how_to/choosing_alpha.md) |
-| how fast a training is fed | `python tests/benchmarks/feeding.py` | [GPU](how_to/gpu.md) |
+| three orders of sequential tasks | `python tests/acceptance/orders.py` | [strategies](how_to/strategies.md) |
 """
 MET = {True: "yes", False: "**NO**", None: ""}
 Found = Mapping[str, Any]
