@@ -8,20 +8,14 @@ script are written to tests/benchmarks/results/ when it ends, in place of those 
 """
 
 import argparse
-import json
-import platform
 import subprocess
 import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 
-import torch
-import transformers
 from common import FOLDER, Row, add_arguments, read_rows, report
+from recording import machine, record
 
 
-RESULTS = Path(__file__).with_name("results")
 SCRIPTS = {
     "cpu": (
         *("interpolation", "head", "pixels", "feeding", "sweep", "adaptive", "training", "linear_classifier"),
@@ -50,31 +44,11 @@ def main() -> int:
             print(f"{script} failed:\n{finished.stderr[-4000:]}", flush=True)
             failed.append(script)
         rows[script] = read_rows(results)
-        if not (parsed.quick or script in failed):
-            record(script, rows[script], parsed)
+        if rows[script] and not (parsed.quick or script in failed):
+            record(script, rows[script], parsed, order=SCRIPTS[parsed.device])
     print(f"\n## All, on {machine(parsed)}\n")
     report([row for of_script in rows.values() for row in of_script], parsed)
     return 1 if failed else 0
-
-
-def record(script: str, rows: list[Row], parsed: argparse.Namespace) -> None:
-    """Write the rows of a script, and when and where they were measured, beside those of the other scripts."""
-    path = RESULTS / f"{parsed.device}.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(parsed), "python": platform.python_version()}
-    found[script] = {"about": about, "rows": [asdict(row) for row in rows]}
-    in_order = {name: found[name] for name in SCRIPTS[parsed.device] if name in found}
-    path.write_text(json.dumps(in_order, indent=1) + "\n", encoding="utf-8")
-
-
-def machine(parsed: argparse.Namespace) -> str:
-    """Describe the machine that runs the benchmarks."""
-    info = Path("/proc/cpuinfo")
-    units = {"amx_bf16", "avx512_bf16"}.intersection(info.read_text().split() if info.exists() else ())
-    bf16 = f"bf16 in hardware: {' and '.join(sorted(units)) or 'unknown'}"
-    device = torch.cuda.get_device_name() if parsed.device == "cuda" else bf16
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return f"{parsed.threads} cores, {device}, {versions}, medians of {parsed.rounds}"
 
 
 if __name__ == "__main__":

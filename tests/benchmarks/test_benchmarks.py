@@ -19,7 +19,7 @@ with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import gpu
     import gpu_figures
     import material
-    import run
+    import recording
 
 MIB = 2**20
 
@@ -55,10 +55,11 @@ def test_every_part_of_a_target_counts(target, met):
 
 
 def test_a_script_replaces_its_own_record_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(recording, "RESULTS", tmp_path)
     asked = SimpleNamespace(device="cpu", threads=1, rounds=5)
     for script, job in (("head", "a"), ("interpolation", "b"), ("head", "c")):
-        run.record(script, [common.Row(job=job, plain="", ours="3 s", met=False)], asked)
+        row = common.Row(job=job, plain="", ours="3 s", met=False)
+        recording.record(script, [row], asked, order=["interpolation", "head"])
     found = json.loads((tmp_path / "cpu.json").read_text())
     jobs = [(script, part["rows"][0]["job"]) for script, part in found.items()]
     assert jobs == [("interpolation", "b"), ("head", "c")]
