@@ -18,7 +18,13 @@ import build_gallery
 EXAMPLES = build_gallery.EXAMPLES
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.name != build_gallery.SHARED)
 MOST_LINES = 40
-SHORT = {"max_steps": 12, "warmup_steps": 2, "alphas": [0, 0.5, 1], "selection": "mean"}
+SHORT = {
+    "max_steps": 4,
+    "warmup_steps": 1,
+    "per_device_train_batch_size": 32,
+    "alphas": [0, 0.5, 1],
+    "selection": "mean",
+}
 
 
 def test_every_example_draws_its_picture(tmp_path, monkeypatch):
