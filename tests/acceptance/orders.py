@@ -38,10 +38,10 @@ SECTION = """
 
 *MNIST, GTSRB and a task made of ImageNet photos (what is wrong with this photo?), patched into a CLIP of 3.2 million
 parameters in three random orders, with CIFAR-10 to keep. Accuracies in percent after the last step, on up to {images}
-test images per task. Each task is fine-tuned for {steps} steps; each step chooses its alpha by the
-rule `{rule}`, because the default rule, which allows a loss of one point on CIFAR-10, stays at alpha 0 in every step of
-this small model. One seed; the standard deviation is over the orders. Made by
-`python tests/acceptance/orders.py` in {minutes:.0f} minutes of CPU time.*
+test images per task. Each task is fine-tuned for {steps} steps; each step chooses its alpha by the rule `{rule}`. (The
+default rule, which allows a loss of one point on CIFAR-10, stays at alpha 0 in every step of this small model.) One
+seed; the standard deviation is over the orders. Made by `python tests/acceptance/orders.py` in {minutes:.0f} minutes
+of CPU time.*
 
 """
 
