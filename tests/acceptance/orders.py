@@ -4,7 +4,7 @@
     python tests/acceptance/orders.py --docs      write the recorded figures into docs/how_to/strategies.md
 
 Run from the root of the checkout. Three tasks are patched into one small real CLIP in three orders, with CIFAR-10
-kept. Finished runs in the output folder are reused. It takes about a quarter of an hour of one core.
+kept. Finished runs in the output folder are reused. It takes about ten minutes of one core.
 """
 
 import argparse
