@@ -106,6 +106,7 @@ def _path(source: CardSource, run: RunFolder, base_folder: Path) -> WeightPath:
     theta_0 = read_tower(base_folder, {})
 
     def read(folder: Path) -> Weights:
+        """Return the weights of a model; one of this run must equal the base outside of its image tower."""
         if existing(folder, "Pushing").is_relative_to(run.path):  # not one that `thetas` names
             _check_frozen(base_folder, folder)
         return read_tower(folder, theta_0)

@@ -51,6 +51,7 @@ def ties(
     thresholds = {model: _smallest_kept(theta_0, theta, density) for model, theta in thetas.items()}
 
     def merge(name: str, taus: Mapping[str, Tensor]) -> Tensor:
+        """Return the merged task vector of one tensor."""
         return _elect_and_average([_drop_below(tau, thresholds[model]) for model, tau in taus.items()])
 
     return merge_task_vectors(theta_0, thetas, scale, merge)
