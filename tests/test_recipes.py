@@ -34,7 +34,7 @@ def test_recipe_parses_and_its_tasks_exist(path):
     for task in get_tasks(recipe.patching_tasks + recipe.supported_tasks):
         assert task.class_names
     assert args.per_device_train_batch_size == 128
-    assert (args.learning_rate, args.warmup_steps) == (1e-5, 200)
+    assert (args.learning_rate, args.get_warmup_steps(2000)) == (1e-5, 200)
     assert args.max_steps == (8000 if recipe.strategy == "joint" else 2000)
     assert args.output_dir.endswith(f"{path.parent.name}-{path.stem.replace('_', '-')}")
 

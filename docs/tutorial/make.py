@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from hub_server import HubServer, User  # noqa: E402  (a helper of the tests)
 
 
-SMALL = "--learning_rate 3e-4 --max_steps 200 --warmup_steps 20 --per_device_train_batch_size 32 --use_cpu true"
+SMALL = "--learning_rate 3e-4 --max_steps 200 --per_device_train_batch_size 32 --use_cpu true"
 """A model this small takes a larger learning rate and fewer steps than those of the papers."""
 SERVED = {
     "openai/clip-vit-base-patch32": ("model", "models/tiny-clip"),

@@ -19,7 +19,8 @@ from training_runs import ROUNDING_ONLY, StopAfter, arguments, largest_differenc
 
 def test_defaults_are_those_of_the_papers():
     args = PaintTrainingArguments(output_dir="x", use_cpu=True)
-    assert (args.learning_rate, args.weight_decay, args.max_steps, args.warmup_steps) == (1e-5, 0.1, 2000, 200)
+    assert (args.learning_rate, args.weight_decay) == (1e-5, 0.1)
+    assert (args.max_steps, args.get_warmup_steps(2000)) == (2000, 200)
     assert (args.per_device_train_batch_size, args.max_grad_norm, args.lr_scheduler_type) == (128, 1.0, "cosine")
     assert (args.augmentation, args.decay_all_parameters, args.label_smoothing_factor) == ("paint", True, 0.0)
     assert args.given() == {"output_dir": "x", "use_cpu": True}
@@ -30,7 +31,13 @@ def test_defaults_are_those_of_the_papers():
 
 def test_warmup_must_end():
     with pytest.raises(InputError, match=r"warmup_steps \(200\) must be below max_steps \(50\)"):
-        PaintTrainingArguments(output_dir="x", use_cpu=True, max_steps=50)
+        PaintTrainingArguments(output_dir="x", use_cpu=True, max_steps=50, warmup_steps=200)
+
+
+@pytest.mark.parametrize(("fraction", "steps", "expected"), [(0.1, 50, 5), (0.1, 11, 2), (0.1, 1, 0), (0.9, 5, 4)])
+def test_a_fraction_of_warmup_leaves_a_step_for_the_decay(fraction, steps, expected):
+    args = PaintTrainingArguments(output_dir="x", use_cpu=True, max_steps=steps, warmup_steps=fraction)
+    assert args.get_warmup_steps(steps) == expected
 
 
 def test_equals_a_plain_torch_loop(model, processor, tmp_path):

@@ -19,7 +19,7 @@ COMMON_TRAINING_FIELDS = {
     "weight_decay": "Weight decay of AdamW (0.1).",
     "max_steps": "Number of optimizer steps (2000, unless num_train_epochs is set).",
     "num_train_epochs": "Number of passes over the train split, instead of max_steps.",
-    "warmup_steps": "Number of linear warm-up steps; a value below 1 is a fraction of all steps (200).",
+    "warmup_steps": "Number of linear warm-up steps; a value below 1 is a fraction of all steps (0.1).",
     "per_device_train_batch_size": "Training batch size per process (128).",
     "gradient_accumulation_steps": "Number of micro-batches per optimizer step (1).",
     "gradient_checkpointing": "Recompute activations in the backward pass, which is slower but saves memory (False).",

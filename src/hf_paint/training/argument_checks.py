@@ -21,7 +21,21 @@ SAMPLING_STRATEGIES = ("random", "sequential")
 """Values of `train_sampling_strategy` that do not depend on the length of a text."""
 
 
-def check_choices(args: "PaintTrainingArguments") -> None:
+def check_arguments(args: "PaintTrainingArguments", given: Collection[str]) -> None:
+    """Check the fields of `args`; the names of those that do not have their default values are in `given`.
+
+    Raises:
+        InputError: If a value is unknown, does not fit another, or does not fit the machine.
+    """
+    _check_choices(args)
+    _check_length(args)
+    _check_head(args)
+    _check_lora(args, given)
+    _check_regularization(args)
+    _check_machine(args)
+
+
+def _check_choices(args: "PaintTrainingArguments") -> None:
     """Check the fields that take one of several names.
 
     Raises:
@@ -38,7 +52,7 @@ def check_choices(args: "PaintTrainingArguments") -> None:
             raise InputError(f"{key} must be one of {', '.join(names)}, got '{value}'.{did_you_mean(value, names)}")
 
 
-def check_length(args: "PaintTrainingArguments") -> None:
+def _check_length(args: "PaintTrainingArguments") -> None:
     """Check the length of the training and its warm-up.
 
     Raises:
@@ -53,7 +67,7 @@ def check_length(args: "PaintTrainingArguments") -> None:
         )
 
 
-def check_head(args: "PaintTrainingArguments") -> None:
+def _check_head(args: "PaintTrainingArguments") -> None:
     """Check the arguments of a trained head.
 
     Raises:
@@ -70,7 +84,7 @@ def check_head(args: "PaintTrainingArguments") -> None:
         raise InputError("`head_learning_rate` requires `head_steps`.")
 
 
-def check_lora(args: "PaintTrainingArguments", given: Collection[str]) -> None:
+def _check_lora(args: "PaintTrainingArguments", given: Collection[str]) -> None:
     """Check the arguments of an adapter.
 
     Args:
@@ -97,7 +111,7 @@ def _is_reentrant(args: "PaintTrainingArguments") -> bool:
     return bool(args.gradient_checkpointing and isinstance(keywords, dict) and keywords.get("use_reentrant"))
 
 
-def check_regularization(args: "PaintTrainingArguments") -> None:
+def _check_regularization(args: "PaintTrainingArguments") -> None:
     """Check that the penalties can be computed for what is trained.
 
     Raises:
@@ -113,7 +127,7 @@ def check_regularization(args: "PaintTrainingArguments") -> None:
         )
 
 
-def check_machine(args: "PaintTrainingArguments") -> None:
+def _check_machine(args: "PaintTrainingArguments") -> None:
     """Check that this machine has what the arguments ask for: a GPU and experiment trackers.
 
     Raises:

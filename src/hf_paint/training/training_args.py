@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from hf_paint.errors import InputError
 from hf_paint.files import plain
-from hf_paint.training import argument_checks as checks
+from hf_paint.training.argument_checks import check_arguments
 from hf_paint.training.field_types import check_field_types
 from hf_paint.training.keeping_arguments import KeepingArguments
 from hf_paint.training.optimization import optimizer_settings, schedule_settings
@@ -33,8 +33,8 @@ class PaintTrainingArguments(KeepingArguments):
     """`transformers.TrainingArguments` with PAINT defaults and extra fields for heads, adapters and joint training.
 
     The defaults follow the papers: AdamW with a learning rate of 1e-5 and weight decay 0.1 on every parameter, 2000
-    steps of 128 images, 200 of them warm-up, a cosine schedule, and gradients clipped to norm 1. To set the training
-    length in epochs, pass `num_train_epochs` without `max_steps`.
+    steps of 128 images (the first tenth warms up), a cosine schedule, and gradients clipped to norm 1. To set the
+    training length in epochs, pass `num_train_epochs` without `max_steps`.
 
     Raises:
         InputError: If a value is out of range, arguments are incompatible, or one would have no effect.
@@ -54,7 +54,7 @@ class PaintTrainingArguments(KeepingArguments):
         default=None, metadata={"help": "Number of passes over the train split, used if max_steps is not set."}
     )
     warmup_steps: float = field(
-        default=200, metadata={"help": "Number of linear warm-up steps; a value below 1 is a fraction of all steps."}
+        default=0.1, metadata={"help": "Number of linear warm-up steps; a value below 1 is a fraction of all steps."}
     )
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Training batch size per process."})
     per_device_eval_batch_size: int = field(
@@ -153,20 +153,14 @@ class PaintTrainingArguments(KeepingArguments):
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         if self.accelerator_config is None and self.dataloader_pin_memory and not self.use_cpu:
-            self.accelerator_config: dict[str, bool] = {
-                "non_blocking": True
-            }  # copy a batch to the GPU while the one before is computed
+            # copy a batch to the GPU while the one before is computed
+            self.accelerator_config: dict[str, bool] = {"non_blocking": True}
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
         super().__post_init__()
         self.deepspeed_plugin: None = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
-        checks.check_choices(self)
-        checks.check_length(self)
-        checks.check_head(self)
-        checks.check_lora(self, self._given)
-        checks.check_regularization(self)
-        checks.check_machine(self)
+        check_arguments(self, self._given)
         optimizer_settings(self)
         schedule_settings(self)
         check_fields_are_read(self, self._given)
@@ -217,6 +211,11 @@ class PaintTrainingArguments(KeepingArguments):
             dropped.add("num_train_epochs")  # not read
         return cls(**{name: value for name, value in held.items() if name not in dropped})
 
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Return the number of warm-up steps; a fraction leaves at least one step for the decay."""
+        steps = int(super().get_warmup_steps(num_training_steps))
+        return min(steps, num_training_steps - 1) if self.warmup_steps < 1 else steps
+
     def given(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults as plain values for a recipe, without the Hub token."""
         return {name: plain(value) for name, value in self._given.items()}
@@ -224,8 +223,7 @@ class PaintTrainingArguments(KeepingArguments):
     @property
     def given_eval_batch_size(self) -> int | None:
         """The evaluation batch size per process, or None if it was left to the device."""
-        size: int | None = self._given.get("per_device_eval_batch_size")
-        return size
+        return self._given.get("per_device_eval_batch_size")
 
     def with_changes(self, **values: object) -> Self:
         """Return a copy with some fields replaced; the copy is not validated again.
