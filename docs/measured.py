@@ -134,9 +134,13 @@ def acceptance(found: Found | None, head: str, path: str) -> Section:
     """Show what `make acceptance` printed."""
     if found is None:
         return unrecorded(head, path)
-    text = found["report"].replace("\n## ", "\n### ").strip()
-    missed = [f"`make acceptance`: {name}" for name, met in found["met"].items() if not met]
-    return Section(f"{head}\n\n{about(found)}\n\n{text}\n", missed)
+    parts = [f"{head}\n"]
+    for part in found.values():
+        text = part["report"].replace("\n## ", "\n### ").strip()
+        title, _, tables = text.partition("\n")
+        parts.append(f"{title}\n\n{about(part)}\n{tables}\n")
+    missed = [f"`make acceptance`: {name}" for name, part in found.items() if not part["met"]]
+    return Section("\n".join(parts), missed)
 
 
 def unrecorded(head: str, path: str) -> Section:

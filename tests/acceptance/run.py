@@ -1,9 +1,9 @@
 """`make acceptance`: long runs on the reference data beside the checkout, and tables of their results.
 
-    python tests/acceptance/run.py [--jobs 2]
+    python tests/acceptance/run.py [--jobs 2] [--sections mnist gtsrb]
 
-Run from the root of the checkout. Finished runs in runs/acceptance are reused. The tables and what misses its target
-are also written to tests/acceptance/results.json, which `python docs/measured.py` shows.
+Run from the root of the checkout. Finished runs in runs/acceptance are reused. Each section also writes its tables, and
+whether it meets its target, to tests/acceptance/results.json when it is done, and `python docs/measured.py` shows them.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
@@ -34,47 +34,51 @@ RESULTS = HERE / "results.json"
 SEEDS = (0, 1, 2)
 TARGETS = {"mnist": 25.0, "gtsrb": 3.0}
 MAX_LOSS = 1.0
+Runs = Sequence[tuple[str, int | None]]
+"""Recipes, with their seeds."""
 
 
 def main() -> int:
-    """Run everything and print the tables; the exit code is 1 if a target is missed."""
+    """Run the sections and print their tables; the exit code is 1 if one misses its target."""
+    sections: dict[str, tuple[Runs, Callable[[], bool | None]]] = {
+        "reference run": ([("reference_run", None)], report_reference),
+        **{task: ([(f"tiny_clip_{task}", seed) for seed in SEEDS], partial(report_task, task)) for task in TARGETS},
+        "strategies": ([(f"tiny_clip_{name}", None) for name in strategies.STRATEGIES], report_strategies),
+        "broad transfer": ([], report_broad_transfer),
+        "case studies": ([], case_studies.main),
+        "disturbed pushes": ([], report_pushes),
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on its share of the cores")
-    jobs = parser.parse_args().jobs
+    parser.add_argument("--sections", nargs="*", choices=sections, default=list(sections), help="all by default")
+    given = parser.parse_args()
     if not Path("../shared").exists():
         print("The reference data is not there: nothing was run.")
         return 0
-    wanted = [("reference_run", None)] + [(f"tiny_clip_{task}", seed) for task in TARGETS for seed in SEEDS]
-    wanted += [(f"tiny_clip_{strategy}", None) for strategy in strategies.STRATEGIES]
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda one: patch(*one, jobs=jobs), wanted))
-    reports: dict[str, Callable[[], bool | None]] = {
-        "reference run": report_reference,
-        **{task: partial(report_task, task) for task in TARGETS},
-        "strategies": partial(strategies.report, RUNS),
-        "broad transfer": report_broad_transfer,
-        "case studies": case_studies.main,
-        "disturbed pushes": report_pushes,
-    }
-    return record({name: printed(report) for name, report in reports.items()})
+    met = []
+    with ThreadPoolExecutor(given.jobs) as pool:
+        started = {
+            name: [pool.submit(patch, *run, jobs=given.jobs) for run in sections[name][0]] for name in given.sections
+        }
+        for name, runs in started.items():
+            for run in runs:
+                run.result()
+            met.append(record(name, sections[name][1], order=list(sections)))
+    return 0 if all(met) else 1
 
 
-def printed(report: Callable[[], bool | None]) -> tuple[str, bool]:
-    """Print a report; return its text and whether it meets its target, if there is one."""
+def record(name: str, report: Callable[[], bool | None], *, order: Sequence[str]) -> bool:
+    """Print a section's report and write it to `results.json`; return whether it meets its target, if there is one."""
     with redirect_stdout(io.StringIO()) as text:
-        met = report()
+        met = report() is not False
     print(text.getvalue(), flush=True)
-    return text.getvalue(), met is not False
-
-
-def record(found: dict[str, tuple[str, bool]]) -> int:
-    """Write the reports to `results.json`; the exit code is 1 if a target is missed."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     about = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "python": platform.python_version()}
-    met = {name: is_met for name, (_, is_met) in found.items()}
-    report = "\n".join(text for text, _ in found.values())
-    RESULTS.write_text(json.dumps({"about": about, "met": met, "report": report}, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(met.values()) else 1
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    found[name] = {"about": about, "met": met, "report": text.getvalue()}
+    in_order = {section: found[section] for section in order if section in found}
+    RESULTS.write_text(json.dumps(in_order, indent=1) + "\n", encoding="utf-8")
+    return met
 
 
 def patch(recipe: str, seed: int | None, *, jobs: int) -> None:
@@ -121,6 +125,11 @@ def report_task(task: str) -> bool:
     patching, supported = (100 * statistics.median(g[i].gain for _, _, g in chosen) for i in (0, 1))
     print(f"| median | | {patching:+.2f} (target {TARGETS[task]:+.0f}) | {supported:+.2f} (target {-MAX_LOSS:+.0f}) |")
     return patching >= TARGETS[task] and supported >= -MAX_LOSS
+
+
+def report_strategies() -> bool:
+    """Print how the strategies compare."""
+    return strategies.report(RUNS)
 
 
 def report_broad_transfer() -> None:
