@@ -2,8 +2,8 @@
 
     python tests/acceptance/run.py [--jobs 2] [--sections mnist gtsrb]
 
-Run from the root of the checkout. Finished runs in runs/acceptance are reused. Each section also writes its tables, and
-whether it meets its target, to tests/acceptance/results.json when it is done, and `python docs/measured.py` shows them.
+Run from the root of the checkout. Finished runs in runs/acceptance are reused. When a section is done, its tables, and
+whether it meets its target, are written to tests/acceptance/results.json, which `python docs/measured.py` shows.
 """
 
 import argparse

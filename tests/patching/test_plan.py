@@ -230,3 +230,20 @@ def test_pictures_that_are_decoded_once_are_part_of_the_costs(model_folder, thre
     shorter = args.with_changes(num_train_epochs=8)
     found = plan(model_folder, three[0], [three[2]], shorter, rule=Rule(alphas=ALPHAS), options=OPTIONS)
     assert "pictures to train on, in the cache" not in found.disk
+
+
+def test_a_run_warns_of_what_the_dry_run_warns_of(model_folder, tmp_path, caplog, monkeypatch):
+    """Both say the same, except for what only a measurement can tell."""
+    monkeypatch.setattr("hf_paint.patching.concerns.multiplies_faster", lambda dtype, times: False)
+    few = write_task(tmp_path / "data", "dull", train=30, test=8)
+    kept = write_task(tmp_path / "data", "loved", train=30, test=8, seed=1)
+    args = arguments(tmp_path / "run", max_steps=2, warmup_steps=1, bf16=True)
+    options = PatchOptions(precision="bf16", num_examples=0)
+    found = plan(model_folder, [few], [kept], args, rule=Rule(alphas=ALPHAS), options=options)
+    assert not [record for record in caplog.records if record.getMessage() in found.concerns]
+    patch_single(model_folder, few, [kept], args, alphas=ALPHAS, options=options)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    expected = [line for line in found.concerns if "already classifies" not in line]
+    assert [line for line in said if line in expected] == expected
+    assert any("only 3, each of which counts 33.3 points" in line for line in expected)
+    assert [line for line in expected if "in bf16 takes more than twice" in line][1].startswith("Evaluation")

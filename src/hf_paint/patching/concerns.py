@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
+
 from hf_paint.data.samples import sample_splits
 from hf_paint.data.splits import Split, load_splits
 from hf_paint.data.summary import summarize_splits
-from hf_paint.patching.costs import Training
+from hf_paint.errors import warn_once
+from hf_paint.patching.costs import Training, trainings_of
+from hf_paint.patching.recipe import Recipe
 from hf_paint.patching.run import PatchRun
 from hf_paint.patching.timing import ZeroShot
+from hf_paint.report.live_tower import multiplies_faster
 from hf_paint.results.tables import in_points
 
 
@@ -15,8 +20,22 @@ MANY_EPOCHS = 100
 """PAINT trains for up to 75 epochs (its smallest data set, DTD, for 2000 steps of 128 images)."""
 
 
+def train_splits(recipe: Recipe) -> dict[str, Split]:
+    """Return task -> train split, for every task whose train split a run reads."""
+    read = {task.name: task for task in (*recipe.trained_tasks, *recipe.tasks_to_read, *recipe.replayed_tasks)}
+    return {name: load_splits(task, ("train",))["train"] for name, task in read.items()}
+
+
+def warn_of_concerns(run: PatchRun) -> None:
+    """Warn of each setting that deserves a second look and can be told without a measurement of accuracy."""
+    if run.folder.write:
+        train = train_splits(run.recipe)
+        for line in concerns(run, train, trainings_of(run.recipe, train)):
+            warn_once(line)
+
+
 def concerns(
-    run: PatchRun, train: Mapping[str, Split], trainings: Sequence[Training], zero_shot: Sequence[ZeroShot]
+    run: PatchRun, train: Mapping[str, Split], trainings: Sequence[Training], zero_shot: Sequence[ZeroShot] = ()
 ) -> list[str]:
     """Return a sentence for each setting that deserves a second look.
 
@@ -30,6 +49,7 @@ def concerns(
         *_epochs(train, trainings),
         *_data(run, train),
         *_tolerance(run),
+        *_precision(run, trainings),
         *_nothing_to_gain(run, zero_shot),
     ]
     return list(dict.fromkeys(found))
@@ -67,6 +87,16 @@ def _tolerance(run: PatchRun) -> Iterator[str]:
                 f"{task.task.name}: the tolerance of {in_points(run.rule.tolerance)} is less than one of its "
                 f"{count} validation images ({100 / count:.1f} points)."
             )
+
+
+def _precision(run: PatchRun, trainings: Sequence[Training]) -> Iterator[str]:
+    if run.args.device.type != "cpu":
+        return
+    slow = "in bf16 takes more than twice as long as in fp32 on this processor. Set"
+    if trainings and run.args.bf16 and not multiplies_faster(torch.bfloat16, times=0.5):
+        yield f"Training {slow} `bf16: false`."
+    if run.options.precision == "bf16" and not multiplies_faster(torch.bfloat16, times=0.5):
+        yield f"Evaluation {slow} `precision: auto`."
 
 
 def _nothing_to_gain(run: PatchRun, zero_shot: Sequence[ZeroShot]) -> Iterator[str]:

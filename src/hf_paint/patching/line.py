@@ -9,6 +9,7 @@ from hf_paint.evaluation.carrier import Carrier
 from hf_paint.evaluation.sweep import sorted_alphas, sweep_path
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import WeightPath
+from hf_paint.patching.concerns import warn_of_concerns
 from hf_paint.patching.fine_tuning import make_theta_1
 from hf_paint.patching.finish import finish, save_model, sweep_ensemble
 from hf_paint.patching.measurements import RunMeasurements
@@ -31,6 +32,7 @@ def patch_along_line(recipe: Recipe) -> PatchResult:
         run = prepare(recipe)
         with run.claimed():
             say_progress(run)
+            warn_of_concerns(run)
             return sweep_and_finish(run, make_theta_1(run, recipe.patching_tasks))
 
 

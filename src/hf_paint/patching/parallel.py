@@ -12,6 +12,7 @@ from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.interpolation import Weights
 from hf_paint.merging.path import Span
 from hf_paint.models.stored import StoredTower, find_tower
+from hf_paint.patching.concerns import warn_of_concerns
 from hf_paint.patching.fine_tuning import bound_theta_1, fine_tune, merge
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
@@ -97,6 +98,7 @@ def patch_parallel(
         run = prepare(recipe)
         with run.claimed():
             say_progress(run)
+            warn_of_concerns(run)
             folders = {task.name: _fine_tuned(run, task) for task in recipe.patching_tasks}
             if not recipe.searches:
                 merge(run, folders)

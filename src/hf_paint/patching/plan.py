@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_paint.data.read_once import reading_once
-from hf_paint.data.splits import Split, load_splits
-from hf_paint.patching.concerns import concerns
+from hf_paint.data.splits import Split
+from hf_paint.patching.concerns import concerns, train_splits
 from hf_paint.patching.costs import Training, bytes_on_disk, images_to_evaluate, trainings_of
 from hf_paint.patching.method_costs import MethodCosts, method_costs
 from hf_paint.patching.options import PatchOptions
@@ -133,8 +133,7 @@ def plan(
 
 def _plan(run: PatchRun, opening_seconds: float) -> Plan:
     recipe = run.recipe
-    read = {task.name: task for task in (*recipe.trained_tasks, *recipe.tasks_to_read, *recipe.replayed_tasks)}
-    train = {name: load_splits(task, ("train",))["train"] for name, task in read.items()}
+    train = train_splits(recipe)
     trainings = trainings_of(recipe, train)
     begin_stage("measure", "the speed of training and evaluation on a sample")
     zero_shot, speed = sample_zero_shot(run)

@@ -15,6 +15,7 @@ from hf_paint.evaluation.sweep import evaluate_at
 from hf_paint.merging.path import Steps
 from hf_paint.models.stored import StoredTower
 from hf_paint.patching.base import Base
+from hf_paint.patching.concerns import warn_of_concerns
 from hf_paint.patching.fine_tuning import make_theta_1
 from hf_paint.patching.finish import finish
 from hf_paint.patching.line import sweep_and_finish
@@ -101,6 +102,7 @@ def _patch_in_order(recipe: Recipe) -> PatchResult:
         run = prepare(recipe)
         with run.claimed():
             say_progress(run)
+            warn_of_concerns(run)
             steps: list[PatchResult] = []
             for _ in recipe.patching_tasks:
                 steps.append(_patch_step(run, steps))
