@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import disable_progress_bars
+from speed import BF16, PRECISION
 
 from hf_paint import PaintTrainingArguments, PatchOptions, PatchResult, Task, get_task, patch_single
 from hf_paint.cli.run_quickstart import _digits, _rendered
@@ -66,7 +67,7 @@ def settings() -> Iterator[Setting]:
         }  # a tenth of the non-test images
         cifar10 = get_task({"extends": str(TASKS / "cifar10.yaml"), "name": "cifar10", "splits": few})
         tiny_clip = str(SHARED / "models" / "tiny-clip")
-        yield Setting("tiny-clip", tiny_clip, mnist, [cifar10], {}, PatchOptions(precision="fp32"))
+        yield Setting("tiny-clip", tiny_clip, mnist, [cifar10], {"bf16": BF16}, PatchOptions(precision=PRECISION))
 
 
 def half(task: Task, part: int, seed: int) -> Task:

@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from speed import FLAGS
+
 from hf_paint import AlphaCurve
 from hf_paint.results.alphas import alpha_from_json, format_alpha
 
@@ -40,7 +42,7 @@ def main() -> bool:
         subprocess.run([sys.executable, str(SCENES / "make_scenes.py")], check=True)
     met = []
     for name, recipe in STUDIES.items():
-        minutes = patch(recipe, RUNS / f"case-{name}")
+        minutes = patch(recipe, RUNS / f"case-{name}", FLAGS if name == "typographic" else [])
         print(f"\n## {name}: test images, accuracies and rates in percent\n")
         report(RUNS / f"case-{name}")
         print(f"\n{minutes['wall']:.1f} minutes, {minutes['cpu']:.1f} of CPU time; examples-*.png shows images")
@@ -48,11 +50,21 @@ def main() -> bool:
     return all([*met, report_aim(RUNS / "case-typographic")])
 
 
-def patch(recipe: Path, output: Path) -> dict[str, float]:
+def patch(recipe: Path, output: Path, flags: list[str]) -> dict[str, float]:
     """Run a recipe on two threads unless the run exists; return the minutes it took."""
     taken = output.with_suffix(".json")
     if not taken.exists():
-        command = [sys.executable, "-m", "hf_paint.cli", "patch", "--config", str(recipe), "--output_dir", str(output)]
+        command = [
+            sys.executable,
+            "-m",
+            "hf_paint.cli",
+            "patch",
+            "--config",
+            str(recipe),
+            "--output_dir",
+            str(output),
+            *flags,
+        ]
         start, before = time.perf_counter(), os.times()
         with output.with_suffix(".log").open("w") as log:
             environment = {"OMP_NUM_THREADS": "2"} | dict(os.environ)

@@ -9,6 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
+from speed import BF16, PRECISION
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint import PaintTrainingArguments, PatchOptions, evaluate_tasks, get_task, patch_single
@@ -36,14 +37,14 @@ def main() -> int:
         weight_decay=0.0,
         per_device_train_batch_size=64,
         per_device_eval_batch_size=64,
-        bf16=True,
+        bf16=BF16,
         save_steps=100,
         logging_steps=100,
         disable_tqdm=True,
         use_cpu=True,
     )
     task = get_task(str(TASKS / "gtsrb.yaml"))
-    options = PatchOptions(method="greedy_soup", ingredients=INGREDIENTS, precision="bf16")
+    options = PatchOptions(method="greedy_soup", ingredients=INGREDIENTS, precision=PRECISION)
     result = patch_single(str(BASE), task, [], args, alphas=[1.0], selection="none", options=options)
     scores = json.loads((run / "scores.json").read_text())
     ingredients = {name: scores[name] for name in sorted(path.name for path in (run / "thetas").iterdir())}
@@ -62,7 +63,7 @@ def main() -> int:
 def test_accuracy(folder: Path, task) -> float:
     """Return a fine-tuned model's accuracy on the test images."""
     model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
-    (result,) = evaluate_tasks(model, [task], processor=processor, split="test", precision="bf16")
+    (result,) = evaluate_tasks(model, [task], processor=processor, split="test", precision=PRECISION)
     return result.accuracy
 
 

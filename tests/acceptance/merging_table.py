@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from merging_figures import FIGURES, render, write_docs
 from photo_defects import make_task
+from speed import BF16, PRECISION
 
 from hf_paint import (
     PaintTrainingArguments,
@@ -121,7 +122,7 @@ def run(row: str, seed: int, output: Path, *, fine_tune: bool = False) -> PatchR
     tasks.append(make_task(SHARED / "data/imagenet_sample/test.parquet", output / "photo-defects"))
     kept = [shared_task("cifar10")]
     model, thetas = str(SHARED / "models/tiny-clip"), output / f"thetas-{seed}"
-    options: dict[str, object] = {"max_eval_images": IMAGES, "num_examples": 0, "precision": "bf16"}
+    options: dict[str, object] = {"max_eval_images": IMAGES, "num_examples": 0, "precision": PRECISION}
     folder = output / f"{'thetas' if fine_tune else row.replace(' ', '_')}-{seed}"
     if fine_tune:
         for task in tasks:
@@ -162,7 +163,7 @@ def arguments(folder: Path, seed: int, *, max_steps: int = STEPS) -> PaintTraini
         per_device_train_batch_size=64,
         per_device_eval_batch_size=64,
         augmentation="none",
-        bf16=True,
+        bf16=BF16,
         save_strategy="no",
         use_cpu=True,
         disable_tqdm=True,

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from merging_table import RULE, SHARED, arguments, shared_task
 from photo_defects import make_task
+from speed import PRECISION
 
 from hf_paint import AlphaCurve, PatchOptions, patch_sequential
 from hf_paint.results.alphas import Coefficients
@@ -75,7 +76,7 @@ def measured(way: str, output: Path) -> dict[str, Any]:
         return found
     tasks = [shared_task("mnist"), shared_task("gtsrb")]
     tasks.append(make_task(SHARED / "data/imagenet_sample/test.parquet", output / "photo-defects"))
-    options = PatchOptions(num_orders=ORDERS, merge=way, max_eval_images=IMAGES, num_examples=0, precision="bf16")
+    options = PatchOptions(num_orders=ORDERS, merge=way, max_eval_images=IMAGES, num_examples=0, precision=PRECISION)
     args, start = arguments(output / way, SEED, max_steps=STEPS), time.process_time()
     model, kept = str(SHARED / "models/tiny-clip"), [shared_task("cifar10")]
     patch_sequential(model, tasks, kept, args, alphas=ALPHAS, selection=RULE, options=options)

@@ -24,6 +24,7 @@ from pathlib import Path
 import case_studies
 import strategies
 from reference import compare
+from speed import FLAGS, MACHINE
 
 from hf_paint import AlphaCurve, get_task
 
@@ -72,8 +73,7 @@ def record(name: str, report: Callable[[], bool | None], *, order: Sequence[str]
     with redirect_stdout(io.StringIO()) as text:
         met = report() is not False
     print(text.getvalue(), flush=True)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "python": platform.python_version()}
+    about = {"date": time.strftime("%Y-%m-%d"), "machine": MACHINE, "python": platform.python_version()}
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     found[name] = {"about": about, "met": met, "report": text.getvalue()}
     in_order = {section: found[section] for section in order if section in found}
@@ -86,6 +86,7 @@ def patch(recipe: str, seed: int | None, *, jobs: int) -> None:
     output = run_folder(recipe, seed)
     output.parent.mkdir(parents=True, exist_ok=True)
     flags = ["--output_dir", str(output), *(["--seed", str(seed)] if seed is not None else [])]
+    flags += FLAGS if recipe.startswith("tiny_clip") else []
     command = [sys.executable, "-m", "hf_paint.cli", "patch", "--config", str(HERE / f"{recipe}.yaml"), *flags]
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     with output.with_suffix(".log").open("w") as log:

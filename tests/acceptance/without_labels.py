@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from speed import BF16, PRECISION
 
 from hf_paint import AlphaCurve, PaintTrainingArguments, PatchOptions, get_task, patch_single
 
@@ -41,9 +42,9 @@ def patched(name: str, seed: int, folder: Path) -> AlphaCurve:
     """Return the curve of a short run with CIFAR-10 as supported task."""
     if not (folder / "patched").exists():
         args = PaintTrainingArguments(
-            output_dir=str(folder), seed=seed, use_cpu=True, bf16=True, disable_tqdm=True, **TRAINING
+            output_dir=str(folder), seed=seed, use_cpu=True, bf16=BF16, disable_tqdm=True, **TRAINING
         )
-        options = PatchOptions(max_eval_images=NUM_IMAGES, precision="bf16", num_examples=0)
+        options = PatchOptions(max_eval_images=NUM_IMAGES, precision=PRECISION, num_examples=0)
         rule = {"alphas": ALPHAS, "selection": "entropy"}
         patch_single(str(SHARED / "models/tiny-clip"), task(name), [task("cifar10")], args, options=options, **rule)
     return AlphaCurve.from_run(folder)

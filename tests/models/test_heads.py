@@ -167,3 +167,9 @@ def test_masked_loss_without_a_mask_is_that_of_torch():
         expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         found = masked_cross_entropy(logits, labels, torch.zeros(7, 4).bool(), label_smoothing=label_smoothing)
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("template", ["a photo", "{} and {}"])
+def test_a_template_has_one_place_for_the_class(model, processor, template):
+    with pytest.raises(InputError, match="must contain exactly one {}"):
+        build_zero_shot_head(model, processor.tokenizer, NAMES, template)

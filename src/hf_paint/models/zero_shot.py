@@ -22,6 +22,7 @@ from hf_paint.models.processes import agree, is_first_on_node
 from hf_paint.models.prompt_checks import warn_of_prompts
 from hf_paint.models.prompts import embed_prompts
 from hf_paint.models.task_file import TaskClasses
+from hf_paint.tasks.checks import check_templates
 from hf_paint.tasks.task import Task
 from hf_paint.weights.layers import IMAGE_TOWER
 
@@ -107,7 +108,8 @@ def build_zero_shot_head(
         The head, in float32 on the CPU.
 
     Raises:
-        InputError: If the model cannot be loaded, or there are no class names or no templates.
+        InputError: If the model cannot be loaded, there are no class names or no templates, or a template does not have
+            exactly one `{}`.
 
     Example:
         >>> head = build_zero_shot_head(model, tokenizer, ["cat", "dog"], ["a photo of a {}."])
@@ -124,6 +126,7 @@ def build_zero_shot_head(
         model, processor = load_given(model)
         tokenizer = tokenizer or processor.tokenizer
     templates = (templates,) if isinstance(templates, str) else templates
+    check_templates(templates)
     key = (class_names, templates, precision)
     cache = _cache_file(model, tokenizer, key, cache_dir) if cache_dir is not None else None
     cached = _read(cache) if cache is not None else None

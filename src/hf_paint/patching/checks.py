@@ -21,6 +21,7 @@ from hf_paint.tasks.task import Task
 from hf_paint.training.training_set import check_trainable
 from hf_paint.weights.compatibility import check_compatible
 from hf_paint.weights.finite import finite, is_finite, overflow
+from hf_paint.weights.headers import HEAD
 
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -69,7 +70,13 @@ def _check_weights(recipe: Recipe) -> None:
         if x.is_floating_point() and not is_finite(x.to(dtype)):
             raise overflow(name, dtype)
     for name, model in recipe.options.thetas.items():
-        theta = StoredTower(find_tower(model), theta_0)
+        folder = find_tower(model)
+        if (folder / HEAD).exists():
+            logger.warning(
+                f"The trained head of {name} ({model}) is not used: `thetas` takes the image tower, and accuracies are "
+                "those of the zero-shot head. `hf-paint interpolate` mixes heads, too."
+            )
+        theta = StoredTower(folder, theta_0)
         check_compatible(theta_0, theta, name)
         for tensor in theta:
             finite(tensor, theta[tensor], name)

@@ -23,12 +23,7 @@ def check_task(task: "Task") -> None:
     """
     if not re.fullmatch(r"[a-z0-9_-]+", task.name):
         raise InputError(f"The task name '{task.name}' may contain only lower-case letters, digits, '_' and '-'.")
-    for template in task.templates:
-        if template.count("{}") != 1:
-            raise InputError(
-                f"The template {template!r} of task '{task.name}' must contain exactly one {{}}, which is replaced by "
-                "each class name."
-            )
+    check_templates(task.templates, f" of task '{task.name}'")
     if not isinstance(task.where or {}, Mapping):
         raise InputError(
             f"`where` of task '{task.name}' must map columns to values, as in {{type: SCAM}}; got {task.where!r}."
@@ -36,6 +31,19 @@ def check_task(task: "Task") -> None:
     if task.bad_rows not in ("refuse", "skip"):
         raise InputError(f"`bad_rows` of task '{task.name}' must be `refuse` or `skip`, got {task.bad_rows!r}.")
     _check_splits(task)
+
+
+def check_templates(templates: Sequence[str], where: str = "") -> None:
+    """Check that each prompt template has one place for the class name; `where` says whose templates they are.
+
+    Raises:
+        InputError: If a template has none, or several.
+    """
+    for template in templates:
+        if template.count("{}") != 1:
+            raise InputError(
+                f"The template {template!r}{where} must contain exactly one {{}}, which is replaced by each class name."
+            )
 
 
 def _check_splits(task: "Task") -> None:
