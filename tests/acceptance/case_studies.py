@@ -54,17 +54,8 @@ def patch(recipe: Path, output: Path, flags: list[str]) -> dict[str, float]:
     """Run a recipe on two threads unless the run exists; return the minutes it took."""
     taken = output.with_suffix(".json")
     if not taken.exists():
-        command = [
-            sys.executable,
-            "-m",
-            "hf_paint.cli",
-            "patch",
-            "--config",
-            str(recipe),
-            "--output_dir",
-            str(output),
-            *flags,
-        ]
+        flags = ["--config", str(recipe), "--output_dir", str(output), *flags]
+        command = [sys.executable, "-m", "hf_paint.cli", "patch", *flags]
         start, before = time.perf_counter(), os.times()
         with output.with_suffix(".log").open("w") as log:
             environment = {"OMP_NUM_THREADS": "2"} | dict(os.environ)
